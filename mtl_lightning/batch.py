@@ -1,0 +1,169 @@
+"""The records that pass between data, network, losses and metrics.
+
+Shapes: B rows, C categorical and F numeric columns, T tasks, D width of z, K width of a label, L sequence length.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.schema import Schema
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """A packed batch of B rows.
+
+    Args:
+        schema: Names for the columns below.
+        ids: Categorical ids, [B, C] int64; 0 is missing, 1 is out of vocabulary.
+        dense: Standardised numerics, [B, F] float.
+        labels: Labels, [B, ΣK] float; 0 where unknown.
+        mask: True where the task's label is known, [B, T] bool.
+        sequences: Ids per sequence field, [B, L] int64, padded with 0 on the right.
+        vectors: Values per vector field, [B, d] float.
+        weight: Sample weight per task, [B, T] float, or None for ones.
+        group: Group (user) of each row, [B] int64, or None.
+        raw: Declared raw columns, each [B] float64.
+    """
+
+    schema: Schema
+    ids: Tensor
+    dense: Tensor
+    labels: Tensor
+    mask: Tensor
+    sequences: dict[str, Tensor] = field(default_factory=dict)
+    vectors: dict[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
+    group: Tensor | None = None
+    raw: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.ids.shape[0]
+
+    def id(self, name: str) -> Tensor:
+        """Ids of a categorical field, [B]."""
+        return self.ids[:, self.schema.id_columns[name]]
+
+    def number(self, name: str) -> Tensor:
+        """Values of a numeric field, [B]."""
+        return self.dense[:, self.schema.dense_columns[name]]
+
+    def label(self, task: str) -> Tensor:
+        """Label slice of a task, [B, K]."""
+        return self.labels[:, self.schema.label_slices[task]]
+
+    def known(self, task: str) -> Tensor:
+        """True where the task's label is known, [B]."""
+        return self.mask[:, self.schema.task_index[task]]
+
+    def task_weight(self, task: str) -> Tensor | None:
+        """Sample weights of a task, [B], or None for ones."""
+        return None if self.weight is None else self.weight[:, self.schema.task_index[task]]
+
+    def map(self, function: Any) -> Self:
+        """The same batch with ``function`` applied to every tensor."""
+
+        def walk(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return function(value)
+            return {key: function(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+        return replace(self, **{part.name: walk(getattr(self, part.name)) for part in fields(self)})
+
+    def to(self, device: Any, *args: Any, **kwargs: Any) -> Self:
+        """The batch on another device (not to another dtype)."""
+        return self.map(lambda tensor: tensor.to(device, *args, **kwargs))
+
+    def pin_memory(self) -> Self:
+        """The batch in pinned memory."""
+        return self.map(lambda tensor: tensor.pin_memory())
+
+
+@dataclass(slots=True)
+class Encoded:
+    """What an encoder hands to the architecture.
+
+    Args:
+        z: The seam, [B, D]: the only differentiable tensor that crosses.
+        batch: The batch, for ids and raw columns without gradient.
+        slices: Slice of z per field; empty where fields are mixed.
+        copies: Number of equal slices of z, one per table copy (see :meth:`Architecture.table_copies`).
+    """
+
+    z: Tensor
+    batch: Batch
+    slices: Mapping[str, slice] = field(default_factory=dict)
+    copies: int = 1
+
+    def field(self, name: str) -> Tensor:
+        """The part of z that comes from one field, [B, width]."""
+        return self.z[:, self.slices[name]]
+
+    def copy(self, index: int) -> Tensor:
+        """The part of z made from table copy ``index``, [B, D / copies]."""
+        width = self.z.shape[1] // self.copies
+        return self.z[:, index * width : (index + 1) * width]
+
+
+@dataclass(slots=True)
+class Output:
+    """What a head computes.
+
+    Args:
+        logit: [B, K'] in the space in which the loss works.
+        hidden: The task's last hidden state, [B, h], for cascades.
+        penalty: Extra term of the loss per row, [B]; averaged over all rows of the global batch.
+        extra: Further tensors for the losses of this task and of its children.
+    """
+
+    logit: Tensor
+    hidden: Tensor | None = None
+    penalty: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Target:
+    """What a loss or metric compares an output with.
+
+    Args:
+        label: [B, K] float; 0 where unknown.
+        mask: True where known, [B].
+        weight: Sample weights, [B], or None for ones.
+        count: Sum of mask × weight over the *global* batch, divided by the number of processes; a scalar, or None
+            outside training (then the local sum is used).
+        rows: Rows of the global batch divided by the number of processes; a scalar, or None as above.
+        group: [B] int64 or None.
+        raw: Declared raw columns, each [B].
+    """
+
+    label: Tensor
+    mask: Tensor
+    weight: Tensor | None = None
+    count: Tensor | None = None
+    rows: Tensor | None = None
+    group: Tensor | None = None
+    raw: dict[str, Tensor] = field(default_factory=dict)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Weighted mean over known labels of the global batch; a connected zero if no label is known.
+
+        Args:
+            values: One value per row, [B]. Values of unknown rows may be anything, also infinite.
+        """
+        known = torch.where(self.mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
+        if self.weight is not None:
+            known = known * self.weight
+        if self.count is not None:
+            count = self.count
+        else:
+            count = (self.mask if self.weight is None else self.mask * self.weight).sum()
+        return known.sum() / torch.where(count > 0, count, torch.ones_like(count)).to(values.dtype)
+
+    def row_mean(self, values: Tensor) -> Tensor:
+        """Mean over all rows of the global batch, known or not."""
+        return values.sum() / (float(values.shape[0]) if self.rows is None else self.rows.to(values.dtype))

@@ -1,0 +1,69 @@
+"""Errors that are meant for the user: the command line prints them without a traceback."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MtlError(Exception):
+    """A problem that the user can act on.
+
+    Args:
+        message: What is wrong and where, in one sentence.
+        hint: What to do about it; may be empty.
+
+    Example:
+        >>> str(MtlError("tasks.click.label: no column 'clik'", "did you mean 'click'?"))
+        "tasks.click.label: no column 'clik' (did you mean 'click'?)"
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    Args:
+        path: Dotted path of the setting, as the user writes it (``weighter.eps``).
+        reason: What is wrong with it.
+        hint: What to do about it; may be empty.
+    """
+
+    path: str
+    reason: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ConfigError(MtlError):
+    """All problems of a configuration at once.
+
+    Example:
+        >>> print(ConfigError([Problem("weighter.name", "no weighter 'pcgrd'", "did you mean 'pcgrad'?")]))
+        1 problem in the configuration
+          weighter.name: no weighter 'pcgrd' (did you mean 'pcgrad'?)
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        count = len(problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the configuration")
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"  {problem}" for problem in self.problems)])
+
+
+class DataError(MtlError):
+    """The data can't be read or can't be used as the recipe asks."""
+
+
+class PluginError(MtlError):
+    """A name can't be resolved to a component, or its plugin failed to load."""

@@ -1,0 +1,160 @@
+"""What a model knows about its data: fields and tasks. Free of torch, so that listing commands stay light."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, NewType, Self
+
+ColumnName = NewType("ColumnName", str)
+"""Type of a component option that names a raw column. Such columns reach the component in ``raw`` and are never features."""
+
+FieldName = NewType("FieldName", str)
+"""Type of a component option that names a feature of the recipe (a scenario, a prior)."""
+
+PADDING = 0
+"""Id of padding and of missing values: its embedding is zero and stays zero."""
+
+UNKNOWN = 1
+"""Id of values that are out of vocabulary."""
+
+FIELD_KINDS = ("categorical", "numeric", "sequence", "vector")
+TASK_KINDS = ("binary", "multiclass", "multilabel", "regression", "count", "ordinal", "value")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One fitted model input.
+
+    Args:
+        name: The feature's name in the recipe.
+        kind: One of :data:`FIELD_KINDS`.
+        size: Vocabulary size with padding and out-of-vocabulary (categorical, sequence), width (vector), 1 (numeric).
+        table: Name of the vocabulary and embedding table; sequences may share the table of a categorical field.
+        length: Longest sequence kept (sequence only).
+    """
+
+    name: str
+    kind: str
+    size: int = 1
+    table: str = ""
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One thing to predict.
+
+    Args:
+        name: The task's name; metrics and logs carry it.
+        kind: One of :data:`TASK_KINDS`.
+        label: The raw column, or a small expression over raw columns (``rating >= 4``).
+        observed_when: Expression that is true where the label is known; a null label is unknown as well.
+        parents: Tasks whose outputs this task's head and loss may use.
+        classes: Number of classes or labels; the width K of the label slice is ``classes`` for multilabel, else 1.
+        weight: Weight of the task in the overall score that selects the model.
+        sample_weight: Raw column (or expression) with a weight per row, or None.
+        oracle: Raw column with the true expectation of the label (simulators have it), or None; never a feature.
+    """
+
+    name: str
+    kind: str
+    label: str
+    observed_when: str | None = None
+    parents: tuple[str, ...] = ()
+    classes: int = 1
+    weight: float = 1.0
+    sample_weight: str | None = None
+    oracle: str | None = None
+
+    @property
+    def width(self) -> int:
+        """Width K of the task's slice of ``Batch.labels``."""
+        return self.classes if self.kind == "multilabel" else 1
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fitted schema: what encoders, architectures and heads are built from.
+
+    Args:
+        fields: Model inputs. Columns of ``Batch.ids`` and ``Batch.dense`` follow this order within their kind.
+        tasks: Tasks, parents before children.
+        group: Name of the grouping column (the user) when grouped metrics are wanted, else None.
+        raw: Names of raw numeric columns that losses, heads or metrics declared.
+
+    Example:
+        >>> schema = Schema((Field(name="user", kind="categorical", size=10, table="user"),),
+        ...                 (Task(name="click", kind="binary", label="click"),))
+        >>> schema.task("click").kind, schema.label_slices["click"]
+        ('binary', slice(0, 1, None))
+        >>> Schema.from_dict(schema.to_dict()) == schema
+        True
+    """
+
+    fields: tuple[Field, ...]
+    tasks: tuple[Task, ...]
+    group: str | None = None
+    raw: tuple[str, ...] = ()
+
+    def of_kind(self, kind: str) -> tuple[Field, ...]:
+        """Fields of one kind, in order."""
+        return tuple(field for field in self.fields if field.kind == kind)
+
+    @cached_property
+    def id_columns(self) -> dict[str, int]:
+        """Column of ``Batch.ids`` per categorical field."""
+        return {field.name: i for i, field in enumerate(self.of_kind("categorical"))}
+
+    @cached_property
+    def dense_columns(self) -> dict[str, int]:
+        """Column of ``Batch.dense`` per numeric field."""
+        return {field.name: i for i, field in enumerate(self.of_kind("numeric"))}
+
+    @cached_property
+    def task_index(self) -> dict[str, int]:
+        """Column of ``Batch.mask`` per task."""
+        return {task.name: i for i, task in enumerate(self.tasks)}
+
+    @cached_property
+    def label_slices(self) -> dict[str, slice]:
+        """Slice of ``Batch.labels`` per task."""
+        slices, start = {}, 0
+        for task in self.tasks:
+            slices[task.name] = slice(start, start + task.width)
+            start += task.width
+        return slices
+
+    @property
+    def label_width(self) -> int:
+        """Width ΣK of ``Batch.labels``."""
+        return sum(task.width for task in self.tasks)
+
+    def field(self, name: str) -> Field:
+        """The field of this name; KeyError if there is none."""
+        for field in self.fields:
+            if field.name == name:
+                return field
+        raise KeyError(name)
+
+    def task(self, name: str) -> Task:
+        """The task of this name; KeyError if there is none."""
+        return self.tasks[self.task_index[name]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON and checkpoints."""
+        return {
+            "fields": [asdict(field) for field in self.fields],
+            "tasks": [{**asdict(task), "parents": list(task.parents)} for task in self.tasks],
+            "group": self.group,
+            "raw": list(self.raw),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        return cls(
+            fields=tuple(Field(**field) for field in state["fields"]),
+            tasks=tuple(Task(**{**task, "parents": tuple(task["parents"])}) for task in state["tasks"]),
+            group=state["group"],
+            raw=tuple(state["raw"]),
+        )
