@@ -1,0 +1,126 @@
+"""One fused table for all ids, numerics beside it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.interfaces import Encoder
+from mtl_lightning.layers import MLP
+from mtl_lightning.schema import PADDING, Schema
+
+
+class EmbeddingEncoder(Encoder):
+    """Embeds ids, averages sequences, and passes numerics and vectors through.
+
+    All tables are rows of one matrix (each by an offset), so that a batch costs one gather and one sparse gradient
+    whatever the number of features. Row 0 stands for padding and missing values: it is zero and stays zero.
+
+    Args:
+        schema: Fitted schema.
+        copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
+        width: Width of an embedding.
+        hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
+        dropout: Dropout in that MLP.
+        init_scale: Standard deviation of the initial embeddings.
+
+    Shapes: z is [B, copies × (fields × width + F + Σd)], or [B, hidden[-1]].
+
+    Example:
+        >>> from mtl_lightning.schema import Field
+        >>> schema = Schema((Field(name="user", kind="categorical", size=10, table="user"),), ())
+        >>> batch = Batch(schema=schema, ids=torch.tensor([[3], [0]]), dense=torch.zeros(2, 0),
+        ...               labels=torch.zeros(2, 0), mask=torch.zeros(2, 0, dtype=torch.bool))
+        >>> z = EmbeddingEncoder(schema, 1, width=4)(batch).z
+        >>> z.shape, bool((z[1] == 0).all())
+        (torch.Size([2, 4]), True)
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        copies: int,
+        *,
+        width: int = 16,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        init_scale: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.copies = copies
+        self.embedding_width = width
+        self.categorical = schema.of_kind("categorical")
+        self.sequences = schema.of_kind("sequence")
+        self.vectors = schema.of_kind("vector")
+        sizes: dict[str, int] = {}
+        for field in (*self.categorical, *self.sequences):
+            sizes[field.table] = max(sizes.get(field.table, 0), field.size)
+        offsets, rows = {}, 1
+        for table, size in sizes.items():
+            offsets[table] = rows - 1
+            rows += size - 1
+        lookups = [offsets[field.table] for field in self.categorical]
+        lookups += [offsets[field.table] for field in self.sequences for _ in range(field.length)]
+        self.register_buffer("offsets", torch.tensor(lookups, dtype=torch.int64), persistent=False)
+        self.offsets: Tensor
+        self.rows = rows
+        self.table = nn.Embedding(rows * copies, width, sparse=True) if sizes else None
+        if self.table is not None:
+            with torch.no_grad():
+                nn.init.normal_(self.table.weight, std=init_scale)
+                self.table.weight[::rows] = 0.0
+        self.slices: dict[str, slice] = {}
+        start = 0
+        for field in (*self.categorical, *self.sequences):
+            self.slices[field.name] = slice(start, start + width)
+            start += width
+        for field in (*schema.of_kind("numeric"), *self.vectors):
+            self.slices[field.name] = slice(start, start + field.size)
+            start += field.size
+        self.width = start * copies
+        self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
+        if hidden:
+            self.width = hidden[-1]
+
+    def table_parameters(self) -> list[nn.Parameter]:
+        """The fused table."""
+        return [] if self.table is None else [self.table.weight]
+
+    def lookup(self, batch: Batch, copy: int) -> list[Tensor]:
+        """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence."""
+        if self.table is None:
+            return []
+        ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
+        rows = torch.where(ids == PADDING, 0, ids + self.offsets)
+        found = self.table_rows(rows + copy * self.rows if copy else rows, padding=copy * self.rows)
+        parts = found.split([len(self.categorical), *(field.length for field in self.sequences)], dim=1)
+        return [parts[0].flatten(1), *parts[1:]]
+
+    def table_rows(self, rows: Tensor, padding: int) -> Tensor:
+        """Rows of the fused table, [..., width]; the padding row gets no gradient."""
+        assert self.table is not None
+        return functional.embedding(rows, self.table.weight, padding_idx=padding, sparse=True)
+
+    def pool(self, sequence: Tensor, ids: Tensor) -> Tensor:
+        """Mean of a sequence's known steps, [B, width]; zero for an empty one."""
+        known = (ids != PADDING).sum(1, keepdim=True)
+        return sequence.sum(1) / known.clamp(min=1)
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode a batch: z [B, D]."""
+        values = [batch.dense, *(batch.vectors[field.name] for field in self.vectors)]
+        parts = []
+        for copy in range(self.copies):
+            ids, *sequences = self.lookup(batch, copy) or [batch.dense[:, :0]]
+            pooled = [
+                self.pool(steps, batch.sequences[field.name])
+                for field, steps in zip(self.sequences, sequences, strict=True)
+            ]
+            parts += [ids, *pooled, *values]
+        z = torch.cat(parts, dim=1)
+        if self.hidden is not None:
+            return Encoded(self.hidden(z), batch)
+        return Encoded(z, batch, self.slices, self.copies)

@@ -1,0 +1,92 @@
+"""Encoder → architecture → heads: a plain module that exports."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Batch, Output, Target
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
+from mtl_lightning.schema import Schema
+
+
+class Network(nn.Module):
+    """The model of one run.
+
+    Args:
+        schema: Fitted schema; its tasks come parents first.
+        encoder: Batch → z.
+        architecture: z → {task: h}.
+        heads: One per task.
+        losses: One per task.
+
+    Raises:
+        MtlError: If a task's name can't name a module.
+
+    Example:
+        See :func:`mtl_lightning.build.build_network`, which makes one from names.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        architecture: Architecture,
+        heads: Mapping[str, Head],
+        losses: Mapping[str, Loss],
+    ) -> None:
+        super().__init__()
+        for task in schema.tasks:
+            if hasattr(nn.ModuleDict, task.name) or not task.name.isidentifier():
+                raise MtlError(f"a task can't be called {task.name!r}", "choose another identifier")
+        self.schema = schema
+        self.encoder = encoder
+        self.architecture = architecture
+        self.heads = nn.ModuleDict(heads)
+        self.criteria = nn.ModuleDict(losses)
+
+    def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
+        """Every task's output, and the seam z [B, D]."""
+        encoded = self.encoder(batch)
+        representations = self.architecture(encoded)
+        outputs: dict[str, Output] = {}
+        for task in self.schema.tasks:
+            parents = {name: outputs[name] for name in task.parents}
+            outputs[task.name] = self.heads[task.name](representations[task.name], parents, batch.raw)
+        return outputs, encoded.z
+
+    def targets(self, batch: Batch, counts: Tensor | None = None) -> dict[str, Target]:
+        """Every task's target; ``counts`` [T + 1] come from :func:`mtl_lightning.step.global_counts`."""
+        return {
+            task.name: Target(
+                label=batch.label(task.name),
+                mask=batch.known(task.name),
+                weight=batch.task_weight(task.name),
+                count=None if counts is None else counts[i],
+                rows=None if counts is None else counts[-1],
+                group=batch.group,
+                raw=batch.raw,
+            )
+            for i, task in enumerate(self.schema.tasks)
+        }
+
+    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """This process's losses with graph, [T], and the seam z [B, D]."""
+        outputs, z = self.outputs(batch)
+        targets = self.targets(batch, counts)
+        values = []
+        for task in self.schema.tasks:
+            output, target = outputs[task.name], targets[task.name]
+            parents = {name: (outputs[name], targets[name]) for name in task.parents}
+            loss = self.criteria[task.name](output, target, parents)
+            values.append(loss if output.penalty is None else loss + target.row_mean(output.penalty))
+        return torch.stack(values), z
+
+    def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
+        """What users see of the outputs: per task [B], or [B, K] for several classes."""
+        return {name: self.heads[name].predict(output, batch.raw) for name, output in outputs.items()}
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Predictions per task."""
+        return self.predict(self.outputs(batch)[0], batch)

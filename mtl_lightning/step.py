@@ -1,0 +1,106 @@
+"""What weighters see of one training step; the only place where they meet collectives."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_lightning.batch import Batch
+
+
+def world_size() -> int:
+    """Number of processes of the default group, 1 outside distributed runs."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def reduce_sum(tensor: Tensor) -> Tensor:
+    """Sum of a detached tensor over processes; the tensor itself in one process."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone().contiguous()
+    dist.all_reduce(total)
+    return total
+
+
+def global_counts(batch: Batch) -> Tensor:
+    """Known label weight per task and rows of the global batch, each divided by the number of processes.
+
+    Returns:
+        [T + 1] float64: the sum of mask × weight per task, then the number of rows. A process that divides its own
+        sum by these has a loss whose mean over processes is the mean over the global batch.
+    """
+    known = batch.mask.double() if batch.weight is None else batch.mask.double() * batch.weight.double()
+    counts = torch.cat([known.sum(0), known.new_full((1,), float(len(batch)))])
+    return reduce_sum(counts) / world_size()
+
+
+class Step:
+    """One step's losses, and what can be derived from them at the seam z.
+
+    Args:
+        losses: This process's losses with graph, [T]; their mean over processes is the global loss.
+        z: The seam with graph, [B, D]; B may differ between processes.
+        tasks: Names, in the order of ``losses``.
+        index: Number of the step since the start of training.
+        seed: Seed of the run, equal on all processes.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 2.0]], requires_grad=True)
+        >>> step = Step(torch.stack([z.sum(), -z[:, 0].sum()]), z, tasks=("a", "b"), index=0, seed=0)
+        >>> step.gramian.tolist()
+        [[2.0, -1.0], [-1.0, 1.0]]
+    """
+
+    def __init__(self, losses: Tensor, z: Tensor, *, tasks: Sequence[str], index: int, seed: int) -> None:
+        self.losses = losses
+        self.z = z
+        self.tasks = tuple(tasks)
+        self.index = index
+        self.seed = seed
+
+    @cached_property
+    def values(self) -> Tensor:
+        """Global losses, detached and equal on all processes, [T]."""
+        return reduce_sum(self.losses.detach()) / world_size()
+
+    @cached_property
+    def jacobian(self) -> Tensor:
+        """Gradients of this process's losses at z, [T, B, D], detached; the graph is kept for the one backward."""
+        rows = [torch.autograd.grad(loss, self.z, retain_graph=True, allow_unused=True)[0] for loss in self.losses]
+        return torch.stack([torch.zeros_like(self.z) if row is None else row for row in rows])
+
+    @cached_property
+    def gramian(self) -> Tensor:
+        """Inner products of the tasks' global gradients at z, [T, T] float64, equal on all processes.
+
+        The global loss is the mean over processes, so its gradient at a process's z is the local one divided by the
+        number of processes: local Gramians are summed and divided by its square, which is exact.
+        """
+        flat = self.jacobian.flatten(1)
+        local = (flat @ flat.T).double()
+        return reduce_sum(local) / world_size() ** 2
+
+    @cached_property
+    def generator(self) -> torch.Generator:
+        """Random numbers on the CPU, equal on all processes, set by seed and step alone."""
+        generator = torch.Generator()
+        generator.manual_seed((self.seed * 1_000_003 + self.index) % 2**63)
+        return generator
+
+    def reduce(self, tensor: Tensor) -> Tensor:
+        """Sum of a detached tensor over processes."""
+        return reduce_sum(tensor)
+
+    def seam(self, gradient: Tensor) -> Tensor:
+        """The objective whose gradient at z is ``gradient``.
+
+        Args:
+            gradient: Wanted gradient of this process's objective at z, [B, D].
+
+        Returns:
+            A scalar worth the sum of the losses. Parameters above z get the gradient of that sum.
+        """
+        correction = (self.z * (gradient - self.jacobian.sum(0)).detach()).sum()
+        return self.losses.sum() + correction - correction.detach()
