@@ -1,6 +1,7 @@
 """Encoder → architecture → heads: a plain module that exports."""
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,10 @@ class Network(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.criteria = nn.ModuleDict(losses)
 
+    def head(self, task: str) -> Head:
+        """The head of a task."""
+        return cast(Head, self.heads[task])
+
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Every task's output, and the seam z [B, D]."""
         encoded = self.encoder(batch)
@@ -85,7 +90,7 @@ class Network(nn.Module):
 
     def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """What users see of the outputs: per task [B], or [B, K] for several classes."""
-        return {name: self.heads[name].predict(output, batch.raw) for name, output in outputs.items()}
+        return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predictions per task."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_lightning.schedule import SCHEDULES
+from mtl_lightning.schedule import SCHEDULES, schedule
 from mtl_lightning.tables import TABLE_OPTIMIZERS
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -76,7 +76,7 @@ class CompositeOptimizer(Optimizer):
     def _relink(self) -> None:
         self.param_groups = [group for inner in self.optimizers for group in inner.param_groups]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Run the closure once, then step every inner optimizer."""
         loss = None
         if closure is not None:
@@ -134,7 +134,7 @@ def build_scheduler(
     """The schedule over ``total_steps`` optimizer steps; None where the rate never changes."""
     if config.schedule == "constant" and config.warmup_steps == 0:
         return None
-    factor = SCHEDULES[config.schedule](config.warmup_steps, total_steps)
+    factor = schedule(SCHEDULES[config.schedule], config.warmup_steps, total_steps)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 

@@ -1,0 +1,228 @@
+"""The Lightning module: optimisation and logging. It knows no method by name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import TaskMetric, Weighter
+from mtl_lightning.metrics.suite import MetricSuite
+from mtl_lightning.network import Network
+from mtl_lightning.optim import (
+    OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm,
+)
+from mtl_lightning.step import Step, global_counts, reduce_sum, world_size
+from mtl_lightning.tables import broadcast_table, exchange_rows
+
+SPLITS = ("validation", "test")
+
+
+class MultiTaskModule(LightningModule):
+    """A multi-task model in training: one objective, one backward, automatic optimisation.
+
+    Args:
+        network: Encoder, architecture and heads.
+        weighter: Turns the tasks' losses into the objective.
+        optimizer: How to optimise; defaults to :class:`OptimizerConfig`'s defaults.
+        metrics: Metrics per task; the first of each task counts in the score. They are copied per split.
+        seed: Seed of the weighter's random numbers.
+        skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
+        config: Resolved configuration, plain containers; saved with checkpoints.
+
+    Raises:
+        MtlError: While training, when gradients stay non-finite.
+
+    Example:
+        ``Trainer(max_epochs=1).fit(build_module(data.schema), datamodule=data)``
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weighter: Weighter,
+        *,
+        optimizer: OptimizerConfig | None = None,
+        metrics: Mapping[str, Mapping[str, TaskMetric]] | None = None,
+        seed: int = 0,
+        skip_nonfinite: int = 10,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.weighter = weighter
+        self.schema = network.schema
+        self.optimizer_config = optimizer or OptimizerConfig()
+        self.suites = nn.ModuleDict({split: MetricSuite(self.schema, metrics or {}) for split in SPLITS})
+        self.seed = seed
+        self.skip_nonfinite = skip_nonfinite
+        self.config = dict(config or {})
+        self.batches = 0
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self.bytes_exchanged = 0
+        self._values: Tensor | None = None
+        self._norm = torch.zeros(())
+        self._optimizer_steps = 0
+        tables = {id(table) for table in network.encoder.table_parameters()}
+        # DDP reads this: tables have sparse gradients, which not every backend reduces (see tables.py).
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, parameter in self.named_parameters() if id(parameter) in tables
+        ]
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Predictions per task."""
+        predictions: dict[str, Tensor] = self.network(batch)
+        return predictions
+
+    # training
+
+    def on_fit_start(self) -> None:
+        """Start all processes from the same tables."""
+        for table in self.network.encoder.table_parameters():
+            broadcast_table(table)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """The weighter's objective."""
+        losses, z = self.network.losses(batch, global_counts(batch))
+        step = Step(losses, z, tasks=tuple(self.schema.task_index), index=self.batches, seed=self.seed)
+        objective: Tensor = self.weighter(step)
+        self.batches += 1
+        self._values = losses.detach()
+        return objective
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Exchange table rows, then skip the update on every process if any gradient is not finite."""
+        for table in self.network.encoder.table_parameters():
+            self.bytes_exchanged += exchange_rows(table)
+        gradients = self._gradients()
+        self._norm = gradient_norm(gradients)
+        if torch.isfinite(self._norm):
+            self.skipped_in_a_row = 0
+            return
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        for parameter in self.parameters():
+            parameter.grad = None
+        if self.skipped_in_a_row >= self.skip_nonfinite:
+            values = reduce_sum(self._values if self._values is not None else torch.zeros(0))
+            names = [name for name, i in self.schema.task_index.items() if not torch.isfinite(values[i])]
+            cause = f"the loss of {', '.join(names)} is not finite" if names else "the losses are finite"
+            raise MtlError(
+                f"{self.skipped_in_a_row} steps in a row gave gradients that are not finite; {cause}",
+                "lower optimizer.lr, set trainer.gradient_clip_val, or look at the label's range",
+            )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip dense and sparse gradients by their joint norm, or by value."""
+        gradients = self._gradients()
+        if gradient_clip_val and gradients:
+            clip_gradients(gradients, self._norm, float(gradient_clip_val), gradient_clip_algorithm or "norm")
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Let the weighter see the losses after the update if it asks, and log now and then."""
+        stepped = self.trainer.global_step != self._optimizer_steps
+        self._optimizer_steps = self.trainer.global_step
+        if stepped and self.weighter.needs_losses_after_step:
+            with torch.no_grad():
+                losses, _ = self.network.losses(batch, global_counts(batch))
+            self.weighter.after_step(reduce_sum(losses) / world_size())
+        # Logging each step costs more than a small step itself: only at the Trainer's interval.
+        if stepped and self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            self._log_training()
+
+    def _log_training(self) -> None:
+        assert self._values is not None
+        values = (reduce_sum(self._values) / world_size()).tolist()
+        record = {f"train/loss/{name}": values[i] for name, i in self.schema.task_index.items()}
+        record |= {f"train/weight/{name}": weight for name, weight in self.weighter.report().items()}
+        record["train/gradient_norm"] = float(self._norm)
+        record["train/skipped_steps"] = float(self.skipped)
+        for i, group in enumerate(self.trainer.optimizers[0].param_groups):
+            record[f"train/lr/{i}"] = group["lr"]
+        for logger in self.trainer.loggers:
+            logger.log_metrics(record, step=self.trainer.global_step)
+        self.log("loss", sum(values), prog_bar=True, logger=False, batch_size=1)
+
+    # evaluation
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate("validation", batch)
+
+    def test_step(self, batch: Batch, index: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate("test", batch)
+
+    def predict_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+        """Predictions per task."""
+        return self(batch)
+
+    def _evaluate(self, split: str, batch: Batch) -> None:
+        outputs, _ = self.network.outputs(batch)
+        suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
+        suite.update(self.network.predict(outputs, batch), self.network.targets(batch))
+
+    def _finish(self, split: str) -> None:
+        suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
+        record = {f"{split}/{name}": value for name, value in suite.compute().items()}
+        suite.reset()
+        # Already reduced over processes: sync_dist would only average equal numbers.
+        self.log_dict(record, sync_dist=False, rank_zero_only=False)
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute the validation metrics over all processes."""
+        self._finish("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Compute the test metrics over all processes."""
+        self._finish("test")
+
+    # optimisation and state
+
+    def configure_optimizers(self) -> Any:
+        """One composite optimizer; a schedule per step if there is one."""
+        tables = self.network.encoder.table_parameters()
+        ids = {id(table) for table in tables}
+        dense = [p for p in self.network.parameters() if id(p) not in ids and p.requires_grad]
+        optimizer = build_optimizer(self.optimizer_config, dense, list(self.weighter.parameters()), tables)
+        scheduler = build_scheduler(self.optimizer_config, optimizer, self._total_steps)
+        if scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    @property
+    def _total_steps(self) -> int:
+        return int(self.trainer.estimated_stepping_batches)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what a resumed run and a reader need: counters, schema, configuration."""
+        checkpoint["mtl_lightning"] = {
+            "batches": self.batches,
+            "skipped": self.skipped,
+            "optimizer_steps": self._optimizer_steps,
+            "schema": self.schema.to_dict(),
+            "config": self.config,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the counters; refuse a checkpoint of other data."""
+        state = checkpoint["mtl_lightning"]
+        if state["schema"] != self.schema.to_dict():
+            raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
+        self.batches = state["batches"]
+        self.skipped = state["skipped"]
+        self._optimizer_steps = state["optimizer_steps"]
+
+
