@@ -1,0 +1,201 @@
+"""The directory of one run: who chooses it, what lies in it, and how it is opened again."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from mtl_lightning.errors import MtlError
+
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables that launchers set, in the order in which Lightning reads them."""
+
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+TEMPORARY = ".partial"
+"""Ending of files that are being written; one that is found later was cut off."""
+
+
+def process_rank() -> int:
+    """This process's rank before any process group exists: 0 unless a launcher says otherwise.
+
+    Example:
+        >>> import os
+        >>> os.environ.pop("RANK", None) is None and process_rank() >= 0
+        True
+    """
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return 0
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old text or the new one, never a part."""
+    partial = path.with_name(path.name + TEMPORARY)
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+class RunDir:
+    """A run's files.
+
+    Args:
+        path: The directory; it need not exist on processes other than the first.
+
+    Raises:
+        MtlError: From :meth:`create` and :meth:`open`, when the directory is taken or is not a run's.
+
+    Example:
+        >>> import tempfile
+        >>> run = RunDir.create("ads", Path(tempfile.mkdtemp()) / "first")
+        >>> run.save_config({"recipe": "ads"})
+        >>> RunDir.open(run.path).config()
+        {'recipe': 'ads'}
+        >>> run.resume_checkpoint() is None
+        True
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, recipe: str, directory: Path | str | None = None) -> Self:
+        """Make the directory; only the first process calls this.
+
+        Args:
+            recipe: Name or path of the recipe; its stem names the parent directory.
+            directory: The user's own choice, or None for ``runs/<recipe>/<time>``.
+        """
+        if directory is not None:
+            return cls(cls._claim(Path(directory)))
+        parent = Path("runs") / (Path(recipe).stem or "run")
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        for attempt in range(1, 1000):
+            path = parent / (stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise MtlError(f"the run directory {path} can't be made: {error.strerror}", "set run.dir=") from error
+            return cls(path)
+        raise MtlError(f"no free run directory below {parent}", "set run.dir=")
+
+    @staticmethod
+    def _claim(path: Path) -> Path:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            occupied = any(path.iterdir())
+        except OSError as error:
+            raise MtlError(f"run.dir: {path} can't be used: {error.strerror}") from error
+        if occupied:
+            raise MtlError(f"run.dir: {path} is not empty", f"to go on with the run in it: fit resume={path}")
+        return path
+
+    @classmethod
+    def open(cls, path: Path | str) -> Self:
+        """Open a run's directory to resume, test or predict."""
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise MtlError(f"no run directory {path}", cls._suggestion(run.path))
+        if not run.config_file.is_file():
+            raise MtlError(f"{path} is not a run directory: it has no config.yaml", cls._suggestion(run.path))
+        return run
+
+    @staticmethod
+    def _suggestion(path: Path) -> str:
+        parent = path if path.is_dir() else path.parent
+        runs = sorted(parent.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime) if parent.is_dir() else []
+        return f"the newest run there is {runs[-1].parent}" if runs else "fit prints where it keeps its run"
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints lie."""
+        return self.path / "checkpoints"
+
+    @property
+    def transforms(self) -> Path:
+        """Where fitted transforms lie."""
+        return self.path / "transforms"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation score."""
+        return self.checkpoints / BEST
+
+    def resume_checkpoint(self) -> Path | None:
+        """The checkpoint from which training goes on, or None if there is none yet."""
+        for name in (LAST, PREVIOUS):
+            if (self.checkpoints / name).is_file():
+                return self.checkpoints / name
+        return None
+
+    def weights(self) -> Path:
+        """The checkpoint to evaluate: the best one, or the last if nothing was validated."""
+        path = self.best if self.best.is_file() else self.resume_checkpoint()
+        if path is None:
+            raise MtlError(f"{self.path} holds no checkpoint yet", f"train it first: fit resume={self.path}")
+        return path
+
+    def clean(self) -> None:
+        """Remove what was cut off while being written."""
+        for partial in self.path.rglob(f"*{TEMPORARY}"):
+            partial.unlink(missing_ok=True)
+
+    def save_config(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved configuration as plain YAML."""
+        write_atomic(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration."""
+        try:
+            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise MtlError(f"{self.config_file} can't be read: {error}") from error
+        if not isinstance(config, dict):
+            raise MtlError(f"{self.config_file} holds no configuration")
+        return config
+
+    def save_json(self, name: str, value: Any) -> None:
+        """Write a JSON file of the run."""
+        write_atomic(self.path / name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def load_json(self, name: str) -> Any:
+        """Read a JSON file of the run; None if it is not there."""
+        path = self.path / name
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise MtlError(f"{path} can't be read: {error}") from error
+
+    def changed_plugins(self, versions: Mapping[str, str]) -> list[str]:
+        """What differs between the plugins saved with the run and those installed now, a phrase each."""
+        return plugin_changes(self.load_json("plugins.json") or {}, versions)
+
+
+def plugin_changes(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Differences between two sets of plugin versions, a phrase each.
+
+    Example:
+        >>> plugin_changes({"core": "0.1", "extra": "2"}, {"core": "0.2"})
+        ['core was 0.1, is 0.2', 'extra was 2, is not installed']
+    """
+    return [
+        f"{name} was {version}, is {now.get(name, 'not installed')}"
+        for name, version in sorted(saved.items())
+        if now.get(name) != version
+    ]

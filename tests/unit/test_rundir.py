@@ -1,0 +1,101 @@
+"""Run directories are never shared, and a wrong path is answered with a clear error."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import BEST, LAST, PREVIOUS, RunDir, process_rank
+
+
+def test_default_directories_are_distinct_even_when_made_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: list[Path] = []
+    threads = [threading.Thread(target=lambda: made.append(RunDir.create("ads").path)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(made)) == 8
+    assert {path.parent for path in made} == {Path("runs/ads")}
+
+
+def test_recipe_path_names_the_parent_by_its_stem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert RunDir.create("配置/my ads.yaml").path.parent == Path("runs/my ads")
+
+
+def test_a_directory_with_content_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(MtlError, match=r"is not empty.*resume="):
+        RunDir.create("ads", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MtlError, match="file"):
+        RunDir.create("ads", tmp_path / "file")
+
+
+def test_opening_something_else_points_to_the_newest_run(tmp_path: Path) -> None:
+    run = RunDir.create("ads", tmp_path / "ads" / "first")
+    run.save_config({"recipe": "ads"})
+    with pytest.raises(MtlError, match="no run directory .*newest run there is .*first"):
+        RunDir.open(tmp_path / "ads" / "frist")
+    with pytest.raises(MtlError, match="not a run directory"):
+        RunDir.open(tmp_path / "ads")
+
+
+def test_damaged_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("a: [1, ")
+    with pytest.raises(MtlError, match=r"config\.yaml can't be read"):
+        RunDir.open(tmp_path).config()
+
+
+def test_configuration_survives_unicode_and_nesting(tmp_path: Path) -> None:
+    config = {"source": {"path": "数据/日志.csv"}, "tasks": {"like": {"label": "rating >= 4"}}, "seed": 1, "x": None}
+    run = RunDir(tmp_path)
+    run.save_config(config)
+    assert run.config() == config
+    assert "数据" in run.config_file.read_text(encoding="utf-8")
+
+
+def test_checkpoints_in_order_of_preference(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.checkpoints.mkdir()
+    with pytest.raises(MtlError, match="no checkpoint yet"):
+        run.weights()
+    for name in (PREVIOUS, LAST, BEST):
+        (run.checkpoints / name).write_bytes(b"x")
+        assert run.weights().name == name
+    assert run.resume_checkpoint() == run.checkpoints / LAST
+
+
+def test_cleaning_removes_only_what_was_cut_off(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.checkpoints.mkdir()
+    (run.checkpoints / "last.ckpt.partial").write_bytes(b"x")
+    (run.checkpoints / LAST).write_bytes(b"x")
+    run.clean()
+    assert [path.name for path in run.checkpoints.iterdir()] == [LAST]
+
+
+def test_plugin_versions_are_compared(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.save_json("plugins.json", {"core": "1"})
+    assert run.changed_plugins({"core": "1", "new": "3"}) == []
+    assert run.changed_plugins({"core": "2"}) == ["core was 1, is 2"]
+
+
+def test_rank_comes_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    assert process_rank() == 0
+    monkeypatch.setenv("SLURM_PROCID", "3")
+    assert process_rank() == 3
+    monkeypatch.setenv("RANK", "5")
+    assert process_rank() == 5
