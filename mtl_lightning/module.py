@@ -68,9 +68,11 @@ class MultiTaskModule(LightningModule):
         self._norm = torch.zeros(())
         self._optimizer_steps = 0
         tables = {id(table) for table in network.encoder.table_parameters()}
-        # DDP reads this: tables have sparse gradients, which not every backend reduces (see tables.py).
+        # DDP reads this: tables have sparse gradients, which not every backend reduces (see tables.py), and buffers
+        # are equal by construction; their broadcast in forward would hang where processes evaluate unequal batches.
         self._ddp_params_and_buffers_to_ignore = [
-            name for name, parameter in self.named_parameters() if id(parameter) in tables
+            *(name for name, parameter in self.named_parameters() if id(parameter) in tables),
+            *(name for name, _ in self.named_buffers()),
         ]
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
