@@ -1,0 +1,73 @@
+"""Fast adaptive multitask optimization (Liu et al. 2023)."""
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.loss_based import LossWeighter
+
+
+class FAMO(LossWeighter):
+    """Weights under which the logarithms of all losses fall at the same rate, without a gradient per task.
+
+    With ``w = softmax(ξ)`` the weight of task t is ``(w_t / L_t) / Σ_s (w_s / L_s)``. After the update the losses of
+    the same batch are computed again, and ξ takes a step of Adam along ``∇_ξ Σ_t w_t (log L_t − log L_t')`` plus
+    decay: a task that fell more than the others loses weight. A task without labels in the batch takes no part.
+
+    Args:
+        tasks: Names of the tasks.
+        learning_rate: Step size of ξ.
+        decay: L2 decay of ξ, which pulls the weights back to equal.
+        eps: Added to the losses, which must be positive.
+
+    Source:
+        Liu, Feng, Stone, Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, algorithm 1, with Adam for ξ
+        as in the authors' experiments.
+
+    Example:
+        >>> weighter = FAMO(("a", "b"))
+        >>> [round(x, 4) for x in weighter.weights(torch.tensor([1.0, 3.0]).double()).tolist()]
+        [0.75, 0.25]
+        >>> weighter.after_step(torch.tensor([0.5, 3.0]))  # only the first loss fell
+        >>> bool(weighter.logits[0] < weighter.logits[1])
+        True
+    """
+
+    needs_losses_after_step = True
+    logits: Tensor
+    first_moment: Tensor
+    second_moment: Tensor
+    updates: Tensor
+    before: Tensor
+
+    def __init__(
+        self, tasks: tuple[str, ...], *, learning_rate: float = 0.025, decay: float = 1e-3, eps: float = 1e-8
+    ) -> None:
+        super().__init__(tasks)
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.eps = eps
+        for name in ("logits", "first_moment", "second_moment", "before"):
+            self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def weights(self, values: Tensor) -> Tensor:
+        """Weights that sum to one; keeps the losses for the comparison after the update."""
+        self.before.copy_(values)
+        shares = torch.where(values > 0, self.logits.double().softmax(0) / (values + self.eps), 0.0)
+        return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
+
+    def after_step(self, values: Tensor) -> None:
+        """One step of Adam on ξ, from the fall of each logarithm."""
+        values, before = values.double(), self.before.double()
+        if not bool(torch.isfinite(values).all()):
+            return
+        present = (values > 0) & (before > 0)
+        fall = torch.where(present, ((before + self.eps) / (values + self.eps)).log(), 0.0)
+        share = self.logits.double().softmax(0)
+        gradient = share * (fall - (share * fall).sum()) + self.decay * self.logits
+        self.updates += 1
+        self.first_moment.lerp_(gradient.to(self.first_moment.dtype), 0.1)
+        self.second_moment.lerp_((gradient**2).to(self.second_moment.dtype), 0.001)
+        mean = self.first_moment / (1 - 0.9**self.updates)
+        spread = (self.second_moment / (1 - 0.999**self.updates)).sqrt()
+        self.logits -= self.learning_rate * mean / (spread + 1e-8)

@@ -1,0 +1,82 @@
+"""Gradient normalization (Chen et al. 2018)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class GradNorm(GramianWeighter):
+    """Weights under which tasks that learn slowly get larger gradients.
+
+    With ``G_t = w_t |g_t|`` at the seam, ``Ḡ`` its mean, and the relative inverse training rate
+    ``r_t = (L_t / L_t(0)) / mean_s(L_s / L_s(0))``, the target of task t is ``Ḡ r_t^α``, its own. The weights descend
+    ``Σ |G_t − Ḡ r_t^α|`` with the target held constant: ``w_t ← w_t − η sign(G_t − Ḡ r_t^α) |g_t| / Ḡ``, and are
+    scaled to sum to T. Dividing by Ḡ makes the step size independent of the scale of the losses and of the batch.
+
+    Args:
+        tasks: Names of the tasks.
+        alpha: Strength α of the restoring force.
+        learning_rate: Step size η of the weights.
+        floor: Least weight before scaling.
+        every: See :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, as for ``scope``.
+        scope: What the weights apply to; the paper weights the losses, so towers see the weights too.
+
+    Source:
+        Chen, Badrinarayanan, Lee, Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
+        Multitask Networks", ICML 2018, equations 1 and 2, algorithm 1. L(0) is each task's first loss with a label.
+
+    Example:
+        >>> weighter = GradNorm(("a", "b"), learning_rate=0.1)
+        >>> weighter.current = torch.tensor([1.0, 1.0]).double()
+        >>> weighter.weights(torch.diag(torch.tensor([1.0, 9.0])).double()).tolist()  # the weights before the update
+        [1.0, 1.0]
+        >>> [round(x, 3) for x in weighter.task_weights.tolist()]
+        [1.105, 0.895]
+    """
+
+    initial: Tensor
+    task_weights: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        alpha: float = 1.5,
+        learning_rate: float = 0.025,
+        floor: float = 1e-3,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "model",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope)
+        self.alpha = alpha
+        self.learning_rate = learning_rate
+        self.floor = floor
+        self.current = torch.zeros(len(self.tasks), dtype=torch.float64)
+        self.register_buffer("initial", torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("task_weights", torch.ones(len(self.tasks), dtype=torch.float64))
+
+    def begin(self, step: Step) -> None:
+        """Take the values of the losses."""
+        self.current = step.values.double().cpu()
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The weights of this step; those of the next go to the buffer."""
+        before = self.task_weights.double().cpu().clone()
+        initial = self.initial.double().cpu()
+        initial = torch.where(initial > 0, initial, self.current.clamp_min(0))
+        norms = gramian.diagonal().clamp_min(0).sqrt()
+        seen = (initial > 0) & (self.current > 0) & (norms > 0)
+        self.initial.copy_(initial)
+        if bool(seen.any()):
+            ratio = torch.where(seen, self.current / initial, 0.0)
+            scaled = torch.where(seen, before * norms, 0.0)
+            mean = scaled.sum() / seen.sum()
+            target = mean * (ratio * seen.sum() / ratio.sum()) ** self.alpha
+            after = before - self.learning_rate * torch.sign(scaled - target) * norms / mean
+            after = torch.where(seen, after.clamp_min(self.floor), before)
+            self.task_weights.copy_(after * (len(after) / after.sum()))
+        return before

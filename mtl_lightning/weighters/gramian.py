@@ -1,0 +1,97 @@
+"""The base of weighters that look at the inner products of the tasks' gradients."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Step, Weighter
+
+
+class GramianWeighter(Weighter):
+    """Weights from the Gramian of the tasks' gradients at the seam: the gradient at z becomes ``Σ w_t ∂L_t/∂z``.
+
+    A subclass computes :meth:`weights` from the global Gramian, on the CPU in float64. A step whose Gramian is not
+    finite changes no state and takes the plain sum, so that the check of the gradients can skip it.
+
+    Args:
+        tasks: Names of the tasks.
+        every: Weights are computed at each ``every``-th step and kept between. A step between costs what ``sum``
+            costs: it takes no gradient per task, and its objective is ``Σ w_t L_t`` with the kept weights. What lies
+            above z (towers, experts) sees the weights in these steps even where ``scope`` is ``encoder``.
+        scope: ``encoder``: z and what lies below get the weighted gradient, what lies above (towers, and experts,
+            which are shared) the gradient of the plain sum. ``model``: every parameter gets that of ``Σ w_t L_t``.
+        rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
+
+    Raises:
+        MtlError: If ``every`` is less than 1.
+
+    Example:
+        >>> from mtl_lightning.step import Step
+        >>> class Inverse(GramianWeighter):
+        ...     def weights(self, gramian):
+        ...         return 1 / gramian.diagonal().sqrt()
+        >>> z = torch.zeros(1, 2, requires_grad=True)
+        >>> step = Step(torch.stack([2 * z[0, 0], 4 * z[0, 1]]), z, tasks=("a", "b"), index=0, seed=0)
+        >>> Inverse(("a", "b"))(step).backward()
+        >>> z.grad.tolist()
+        [[1.0, 1.0]]
+    """
+
+    kept: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+    ) -> None:
+        super().__init__(tasks)
+        if every < 1:
+            raise MtlError(f"weighter.every: {every} is no number of steps", "1 computes the weights at each step")
+        self.every = every
+        self.scope = scope
+        self.rescale = rescale
+        self.register_buffer("kept", torch.ones(len(self.tasks), dtype=torch.float64))
+
+    def begin(self, step: Step) -> None:
+        """Called before :meth:`weights`, for methods that draw random numbers or need the values of the losses."""
+
+    @abstractmethod
+    def weights(self, gramian: Tensor) -> Tensor:
+        """Weight of each task.
+
+        Args:
+            gramian: Inner products of the global gradients, [T, T] float64 on the CPU, finite.
+
+        Returns:
+            Weights, [T] float64.
+        """
+
+    def forward(self, step: Step) -> Tensor:
+        """The objective, a scalar."""
+        if step.index % self.every:
+            return self._weighted_sum(step)
+        gramian = step.gramian.double().cpu()
+        if not bool(torch.isfinite(gramian).all()):
+            return step.losses.sum()
+        self.begin(step)
+        weights = self.weights(gramian)
+        if self.rescale and float(weights.sum()) > 0:
+            weights = weights * (len(weights) / weights.sum())
+        self.kept.copy_(weights)
+        if self.scope == "model":
+            return self._weighted_sum(step)
+        jacobian = step.jacobian
+        return step.seam(torch.einsum("t,tbd->bd", self.kept.to(jacobian.dtype), jacobian))
+
+    def report(self) -> dict[str, float]:
+        """The last weight of each task."""
+        return dict(zip(self.tasks, self.kept.tolist(), strict=True))
+
+    def _weighted_sum(self, step: Step) -> Tensor:
+        return (self.kept.to(step.losses.dtype) * step.losses).sum()

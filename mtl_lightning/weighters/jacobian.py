@@ -1,0 +1,53 @@
+"""The base of weighters that combine the tasks' gradients entry by entry."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step, Weighter
+
+
+class JacobianWeighter(Weighter):
+    """One gradient at the seam from the tasks' gradients at the seam: ``combine: [T, B, D] → [B, D]``.
+
+    What lies above z (towers, and experts, which are shared) gets the gradient of the plain sum. The rows are those
+    of this process: a method must treat rows independently, and take what it shares between rows (random numbers,
+    sums over rows) from ``step.generator`` and ``step.reduce`` in :meth:`begin`. A step with a loss that is not
+    finite changes no state and takes the plain sum.
+
+    Args:
+        tasks: Names of the tasks.
+
+    Example:
+        >>> from mtl_lightning.step import Step
+        >>> class Largest(JacobianWeighter):
+        ...     def combine(self, jacobian):
+        ...         return jacobian.amax(0)
+        >>> z = torch.zeros(1, 2, requires_grad=True)
+        >>> step = Step(torch.stack([2 * z[0, 0], 4 * z[0, 1]]), z, tasks=("a", "b"), index=0, seed=0)
+        >>> Largest(("a", "b"))(step).backward()
+        >>> z.grad.tolist()
+        [[2.0, 4.0]]
+    """
+
+    def begin(self, step: Step) -> None:
+        """Called before :meth:`combine`, for random numbers and for sums over the rows of all processes."""
+
+    @abstractmethod
+    def combine(self, jacobian: Tensor) -> Tensor:
+        """The gradient that this process's objective shall have at z.
+
+        Args:
+            jacobian: Gradients of this process's losses at z, [T, B, D].
+
+        Returns:
+            [B, D], of the same scale: the plain sum is ``jacobian.sum(0)``.
+        """
+
+    def forward(self, step: Step) -> Tensor:
+        """The objective, a scalar."""
+        if not bool(torch.isfinite(step.values).all()):
+            return step.losses.sum()
+        self.begin(step)
+        return step.seam(self.combine(step.jacobian))

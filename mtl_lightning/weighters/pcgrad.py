@@ -1,0 +1,56 @@
+"""Gradient surgery (Yu et al. 2020)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class PCGrad(GramianWeighter):
+    """Each gradient loses its part that conflicts with another's, one after another in random order.
+
+    ``g_i ← g_i − (g_i·g_j / |g_j|²) g_j`` where ``g_i·g_j < 0``, for the other tasks ``j`` in an order drawn per task
+    and step; the result is the sum over i. As every step adds a multiple of ``g_j``, the Gramian tells all of it.
+
+    Args:
+        tasks: Names of the tasks.
+        every: See :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, as for ``scope`` and ``rescale``.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+
+    Source:
+        Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
+
+    Example:
+        >>> PCGrad(("a", "b")).weights(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double()).tolist()
+        [2.0, 1.5]
+    """
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale)
+        self.order = torch.arange(len(self.tasks)).repeat(len(self.tasks), 1)
+
+    def begin(self, step: Step) -> None:
+        """Draw the order in which each task meets the others, [T, T]."""
+        count = len(self.tasks)
+        self.order = torch.stack([torch.randperm(count, generator=step.generator) for _ in self.tasks])
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """Column sums of the coefficients that the projections give each original gradient."""
+        squares, rows = gramian.diagonal(), torch.arange(len(gramian))
+        coefficients = torch.eye(len(gramian), dtype=gramian.dtype)
+        for other in self.order.T:  # other[i] is the task that task i meets now
+            inner = (gramian[other] * coefficients).sum(1)
+            conflict = (inner < 0) & (other != rows) & (squares[other] > 0)
+            coefficients[rows, other] -= torch.where(conflict, inner / squares[other], 0.0)
+        return coefficients.sum(0)
