@@ -1,0 +1,30 @@
+"""Metrics of one task, one per file, exact across processes; and which of them a task has by default.
+
+The classes are reached by name through the registry. This module imports no torch, so that listing stays light.
+"""
+
+from mtl_lightning.schema import Task
+
+DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
+    "binary": ("auc", "log_loss", "normalized_entropy", "calibration"),
+    "regression": ("r2", "mae", "rmse"),
+}
+"""Task kind → names of its metrics. The first one counts in the overall score, and a higher value of it is better."""
+
+ORACLE_METRICS: dict[str, tuple[str, ...]] = {"binary": ("expected_auc", "oracle_auc")}
+"""Task kind → names of the metrics added when the task's true expectation is known (``oracle``)."""
+
+
+def default_metrics(task: Task) -> tuple[str, ...]:
+    """Names of a task's metrics when the recipe names none; the first counts in the overall score.
+
+    Example:
+        >>> default_metrics(Task(name="dwell", kind="regression", label="dwell"))
+        ('r2', 'mae', 'rmse')
+        >>> default_metrics(Task(name="click", kind="binary", label="click", oracle="p_click"))[-2:]
+        ('expected_auc', 'oracle_auc')
+    """
+    return DEFAULT_METRICS[task.kind] + (ORACLE_METRICS.get(task.kind, ()) if task.oracle else ())
+
+
+__all__ = ["DEFAULT_METRICS", "ORACLE_METRICS", "default_metrics"]

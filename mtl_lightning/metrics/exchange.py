@@ -1,0 +1,66 @@
+"""Rows of all processes for the metrics that can't be summed: gathered everywhere, or sent to the owner of their group.
+
+Every function is a collective: all processes call it, also those without a row. Alone, a process keeps its rows.
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def processes() -> int:
+    """Number of processes that take part in collectives."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gather(rows: Tensor) -> Tensor:
+    """Rows of all processes, in the order of their ranks, on every process.
+
+    Args:
+        rows: [n, c], n may differ between processes and be 0; c and the dtype may not.
+    """
+    if processes() == 1:
+        return rows
+    count = torch.tensor([rows.shape[0]], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(processes())]
+    dist.all_gather(counts, count)
+    longest = max(int(each) for each in counts)
+    padded = rows.new_zeros(longest, rows.shape[1])
+    padded[: rows.shape[0]] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)])
+
+
+def route(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Sends every row to the process that owns its group, so that a group's rows end up together, each sent once.
+
+    Args:
+        rows: [n, c], n may differ between processes and be 0.
+        group: Group of each row, [n] int64.
+
+    Returns:
+        The rows and groups that this process owns; a group's rows are in the order of ranks, then of ``rows``.
+    """
+    world = processes()
+    if world == 1:
+        return rows, group
+    owner = group % world
+    order = torch.argsort(owner, stable=True)
+    sent = torch.bincount(owner, minlength=world)
+    received = torch.empty_like(sent)
+    dist.all_to_all_single(received, sent)
+    sizes_in, sizes_out = sent.tolist(), received.tolist()
+    total = sum(sizes_out)
+    rows_out, group_out = rows.new_empty(total, rows.shape[1]), group.new_empty(total)
+    dist.all_to_all_single(rows_out, rows[order].contiguous(), sizes_out, sizes_in)
+    dist.all_to_all_single(group_out, group[order].contiguous(), sizes_out, sizes_in)
+    return rows_out, group_out
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum of a tensor over processes."""
+    if processes() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values

@@ -1,0 +1,53 @@
+"""Area under the ROC curve with the label noise averaged out."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Target, Task
+from mtl_lightning.metrics.auc import AUC
+from mtl_lightning.metrics.rows import row_weight
+
+
+class ExpectedAUC(AUC):
+    """AUC against the true probabilities: each row is positive with chance p and negative with chance 1 - p.
+
+    The expected number of rightly ordered pairs over the expected number of pairs,
+    Σ_{i≠j} p_i (1 - p_j) [s_i > s_j] / Σ_{i≠j} p_i (1 - p_j), ties counting one half. Labels are not looked at, so
+    the figure has no label noise: two models, or a model and :class:`~mtl_lightning.metrics.oracle_auc.OracleAUC`,
+    can be told apart on far fewer rows. Only simulators know p (``oracle`` of the task).
+
+    Args:
+        task: A binary task with an ``oracle`` column.
+        exact: As in :class:`~mtl_lightning.metrics.auc.AUC`.
+        everywhere: Count all rows instead of those whose label is known (the entire space: conversion of impressions
+            that were not clicked).
+
+    Raises:
+        MtlError: The task has no ``oracle``.
+
+    Example:
+        >>> metric = ExpectedAUC(Task(name="click", kind="binary", label="click", oracle="p"))
+        >>> target = Target(label=torch.zeros(2, 1), mask=torch.ones(2, dtype=torch.bool),
+        ...                 raw={"p": torch.tensor([0.9, 0.5])})
+        >>> metric.update(torch.tensor([0.3, 0.2]), target)
+        >>> round(metric.compute().item(), 4)  # .9 × .5 of the .9 × .5 + .5 × .1 pairs
+        0.9
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+
+    def __init__(self, task: Task, *, exact: bool = False, everywhere: bool = False) -> None:
+        super().__init__(task, exact=exact)
+        if task.oracle is None:
+            raise MtlError(f"tasks.{task.name}: no oracle column", "the true probability is known to simulators only")
+        self.oracle = task.oracle
+        self.everywhere = everywhere
+
+    def compared(self, prediction: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, true probabilities and weights of the rows, each [B, 1]."""
+        chance = target.raw[self.oracle].to(torch.float64)
+        weight = torch.ones_like(chance) if self.everywhere else row_weight(target)
+        return prediction.detach()[:, None], chance[:, None], weight[:, None]

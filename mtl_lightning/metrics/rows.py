@@ -1,0 +1,39 @@
+"""Which rows of a batch count in a metric, and with what weight.
+
+Shapes: B rows. Rows whose label is unknown have weight 0, and their predictions may be anything, also NaN.
+"""
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Target
+
+
+def row_weight(target: Target) -> Tensor:
+    """Weight of every row, [B] float64: its sample weight (1 without one) where the label is known, else 0.
+
+    Example:
+        >>> row_weight(Target(label=torch.zeros(2, 1), mask=torch.tensor([True, False]))).tolist()
+        [1.0, 0.0]
+    """
+    mask = target.mask.to(torch.float64)
+    return mask if target.weight is None else mask * target.weight
+
+
+def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
+    """Sum of ``values`` × ``weight`` over the rows that have a weight, in float64.
+
+    Args:
+        values: One value per row, [B]; ignored, whatever it is, where the weight is 0.
+        weight: From :func:`row_weight`, [B].
+
+    Example:
+        >>> weighted_sum(torch.tensor([3.0, float("nan")]), torch.tensor([2.0, 0.0])).item()
+        6.0
+    """
+    return torch.where(weight > 0, values.to(torch.float64) * weight, 0.0).sum()
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Quotient that is NaN where the denominator is 0 (a metric without rows is not defined, nor infinite)."""
+    return torch.where(denominator != 0, numerator / denominator, torch.nan)
