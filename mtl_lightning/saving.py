@@ -1,0 +1,213 @@
+"""Callbacks that make a run resumable: what is saved, when, and how training stops on request."""
+
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_warn
+
+from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.rundir import BEST, LAST, plugin_changes
+from mtl_lightning.step import world_size
+
+AGREE_EVERY = 10
+"""Steps between two questions whether any process was asked to stop; one collective each."""
+
+
+class Checkpoints(Checkpoint):
+    """Saves ``last.ckpt`` at step boundaries and ``best.ckpt`` when the validation score rises.
+
+    ``last`` is never saved where Lightning can't go on exactly: with gradients half accumulated, between a batch and
+    the validation that follows it (a resumed run would skip that), or after an epoch has ended (a resumed run would
+    forget the loader's state). So every checkpoint of a run leads to the same weights and the same best score.
+
+    Args:
+        directory: Where checkpoints go; the first process's choice counts.
+        every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
+        monitor: Logged value that selects the best weights; higher is better.
+        plugins: Plugin versions, compared with those in the checkpoint that is loaded.
+        signals: Where requests to stop arrive.
+
+    Raises:
+        Interrupted: While training, after saving, when a signal asked to stop.
+
+    Example:
+        >>> Checkpoints(Path("checkpoints")).best_score is None
+        True
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        every_n_steps: int = 500,
+        monitor: str = "validation/score",
+        plugins: Mapping[str, str] | None = None,
+        signals: Signals | None = None,
+    ) -> None:
+        self.directory = Path(directory)
+        self.every_n_steps = every_n_steps
+        self.monitor = monitor
+        self.plugins = dict(plugins or {})
+        self.signals = signals or Signals()
+        self.best_score: float | None = None
+        self.best_step = 0
+        self._stepped = 0
+        self._saved = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Agree on the directory."""
+        if stage == TrainerFn.FITTING:
+            self.directory = Path(trainer.strategy.broadcast(str(self.directory)))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on signals wait for the end of a step."""
+        self.signals.install()
+        self.signals.deferring = True
+        self._stepped = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save at every n-th optimizer step, and stop if asked."""
+        step = trainer.global_step
+        # A step whose update was skipped counts; a batch that only accumulates does not.
+        if step == self._stepped:
+            return
+        self._stepped = step
+        epoch_loop = trainer.fit_loop.epoch_loop
+        fetcher = trainer.fit_loop._data_fetcher
+        if fetcher is not None and epoch_loop._should_check_val_fx(fetcher):
+            return
+        ends = epoch_loop.batch_progress.is_last_batch
+        ask = ends or world_size() == 1 or step % AGREE_EVERY == 0
+        stop = ask and self._asked_to_stop(trainer)
+        if stop or ends or (self.every_n_steps and step % self.every_n_steps == 0):
+            self._save_last(trainer)
+        if stop:
+            self._stop()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the best weights if these are, then the state."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if trainer.strategy.broadcast(self._improves(trainer)):
+            self.best_score = float(trainer.callback_metrics[self.monitor])
+            self.best_step = trainer.global_step
+            trainer.save_checkpoint(self.directory / BEST, weights_only=True)
+        if not trainer.fit_loop._should_accumulate():
+            self._save_last(trainer)
+            if self._asked_to_stop(trainer):
+                self._stop()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save the end of a run that stopped at ``max_steps``."""
+        if self._saved != trainer.global_step:
+            self._save_last(trainer)
+        self.signals.deferring = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save nothing: weights may be half updated, and the last checkpoint is exact."""
+        self.signals.deferring = False
+
+    def _improves(self, trainer: Trainer) -> bool:
+        score = trainer.callback_metrics.get(self.monitor)
+        if score is None or torch.isnan(score):
+            return False
+        return self.best_score is None or float(score) > self.best_score
+
+    def _save_last(self, trainer: Trainer) -> None:
+        self._saved = trainer.global_step
+        trainer.save_checkpoint(self.directory / LAST, weights_only=False)
+
+    def _asked_to_stop(self, trainer: Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)
+
+    def _stop(self) -> None:
+        # Another process may have had the signal; it asked for the same.
+        raise Interrupted(self.signals.received or 15)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {"best_score": self.best_score, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say which plugins are not those that made the checkpoint."""
+        changes = plugin_changes(checkpoint.get("plugins", {}), self.plugins) if self.plugins else []
+        if changes:
+            rank_zero_warn(f"plugins differ from those of the checkpoint: {'; '.join(changes)}")
+
+
+class RandomStates(Callback):
+    """Saves and restores the random states of torch, numpy and Python on every process.
+
+    Example:
+        >>> state = random_state()
+        >>> first = torch.rand(2), random.random(), np.random.rand()
+        >>> restore_random_state(state)
+        >>> second = torch.rand(2), random.random(), np.random.rand()
+        >>> torch.equal(first[0], second[0]), first[1:] == second[1:]
+        (True, True)
+    """
+
+    def __init__(self) -> None:
+        self._states: Sequence[Mapping[str, Any]] = ()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Collect the states of all processes."""
+        states: list[Any] = [random_state()]
+        if world_size() > 1:
+            states = [None] * world_size()
+            dist.all_gather_object(states, random_state())
+        checkpoint["random_states"] = states
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the states for the first batch: what comes before it draws random numbers, too."""
+        self._states = checkpoint.get("random_states", ())
+        if self._states and len(self._states) != trainer.world_size:
+            rank_zero_warn(
+                f"the checkpoint is of {len(self._states)} processes, this run has {trainer.world_size}: "
+                "random numbers (dropout) will differ from an uninterrupted run"
+            )
+            self._states = ()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Restore this process's states before the first batch (the loader draws nothing from the global states)."""
+        if self._states:
+            restore_random_state(self._states[trainer.global_rank])
+            self._states = ()
+
+
+def random_state() -> dict[str, Any]:
+    """The global random states, as tensors and plain lists."""
+    version, words, gauss = random.getstate()
+    # The global generator, because it is the one that other people's code draws from.
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(kind), [int(key) for key in keys], int(position), int(has_gauss), float(cached)],
+        "python": [version, list(words), gauss],
+    }
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    """Inverse of :func:`random_state`."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
