@@ -50,8 +50,8 @@ class MetricSuite(nn.Module):
         flat = {f"{task}/{name}": value for task, named in values.items() for name, value in named.items()}
         if flat:
             first = {task: next(iter(named.values())) for task, named in values.items() if named}
-            higher = {task: bool(next(iter(ms.values())).higher_is_better) for task, ms in self.by_task().items() if ms}
-            flat["score"] = overall_score(first, self.weights, higher)
+            lower = {task for task, ms in self.by_task().items() if ms and not next(iter(ms.values())).higher_is_better}
+            flat["score"] = overall_score(first, self.weights, lower)
         return flat
 
     def reset(self) -> None:
