@@ -66,7 +66,8 @@ class MultiTaskModule(LightningModule):
         self.bytes_exchanged = 0
         self._values: Tensor | None = None
         self._norm = torch.zeros(())
-        self._optimizer_steps = 0
+        self._batch: Batch | None = None
+        self._stepped = False
         tables = {id(table) for table in network.encoder.table_parameters()}
         # DDP reads this: tables have sparse gradients, which not every backend reduces (see tables.py), and buffers
         # are equal by construction; their broadcast in forward would hang where processes evaluate unequal batches.
@@ -94,7 +95,21 @@ class MultiTaskModule(LightningModule):
         objective: Tensor = self.weighter(step)
         self.batches += 1
         self._values = losses.detach()
+        self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update, then let the weighter see the losses after it if it asks.
+
+        That belongs to the step: callbacks save the weighter's state at the end of the batch.
+        """
+        super().optimizer_step(*args, **kwargs)
+        self._stepped = True
+        batch, self._batch = self._batch, None
+        if batch is not None:
+            with torch.no_grad():
+                losses, _ = self.network.losses(batch, global_counts(batch))
+            self.weighter.after_step(reduce_sum(losses) / world_size())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Exchange table rows, then skip the update on every process if any gradient is not finite."""
@@ -133,13 +148,8 @@ class MultiTaskModule(LightningModule):
         return [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Let the weighter see the losses after the update if it asks, and log now and then."""
-        stepped = self.trainer.global_step != self._optimizer_steps
-        self._optimizer_steps = self.trainer.global_step
-        if stepped and self.weighter.needs_losses_after_step:
-            with torch.no_grad():
-                losses, _ = self.network.losses(batch, global_counts(batch))
-            self.weighter.after_step(reduce_sum(losses) / world_size())
+        """Log now and then."""
+        stepped, self._stepped = self._stepped, False
         # Logging each step costs more than a small step itself: only at the Trainer's interval.
         if stepped and self.trainer.global_step % self.trainer.log_every_n_steps == 0:
             self._log_training()
@@ -213,7 +223,6 @@ class MultiTaskModule(LightningModule):
         checkpoint["mtl_lightning"] = {
             "batches": self.batches,
             "skipped": self.skipped,
-            "optimizer_steps": self._optimizer_steps,
             "schema": self.schema.to_dict(),
             "config": self.config,
         }
@@ -225,6 +234,5 @@ class MultiTaskModule(LightningModule):
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
         self.batches = state["batches"]
         self.skipped = state["skipped"]
-        self._optimizer_steps = state["optimizer_steps"]
 
 
