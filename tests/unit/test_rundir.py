@@ -44,7 +44,7 @@ def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
 def test_opening_something_else_points_to_the_newest_run(tmp_path: Path) -> None:
     run = RunDir.create("ads", tmp_path / "ads" / "first")
     run.save_config({"recipe": "ads"})
-    with pytest.raises(MtlError, match="no run directory .*newest run there is .*first"):
+    with pytest.raises(MtlError, match=r"no run directory .*newest run there is .*first"):
         RunDir.open(tmp_path / "ads" / "frist")
     with pytest.raises(MtlError, match="not a run directory"):
         RunDir.open(tmp_path / "ads")
