@@ -1,0 +1,140 @@
+"""What the registry keeps of each plugin and name, and how a name becomes a class."""
+
+import importlib
+import inspect
+import re
+from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
+from typing import Any
+
+from mtl_lightning.errors import PluginError
+
+HOOKS = {
+    "source": "mtl_sources",
+    "encoder": "mtl_encoders",
+    "architecture": "mtl_architectures",
+    "head": "mtl_heads",
+    "loss": "mtl_losses",
+    "weighter": "mtl_weighters",
+    "metric": "mtl_metrics",
+}
+KINDS = tuple(HOOKS)
+INTERFACES = {kind: kind.capitalize() for kind in KINDS} | {"metric": "TaskMetric"}
+
+
+def normalize(distribution: str) -> str:
+    """The canonical spelling of a distribution's name.
+
+    Example:
+        >>> normalize("My_Plugin.X")
+        'my-plugin-x'
+    """
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def foreign_lightning(thing: object) -> bool:
+    """Whether a class (or an object's class) is built on ``pytorch_lightning``, a twin that ``lightning`` rejects."""
+    cls = thing if inspect.isclass(thing) else type(thing)
+    return any(base.__module__.split(".")[0] == "pytorch_lightning" for base in cls.__mro__)
+
+
+FOREIGN = "is built on pytorch_lightning, whose classes the Trainer of lightning.pytorch doesn't recognise"
+FOREIGN_HINT = "import lightning.pytorch instead"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a plugin is not used.
+
+    Args:
+        stage: What went wrong: ``load``, ``lightning``, ``api``, ``register``, ``hooks``, or the hook that was called.
+        reason: One line.
+        traceback: The whole traceback.
+    """
+
+    stage: str
+    reason: str
+    traceback: str
+
+
+@dataclass(slots=True)
+class PluginInfo:
+    """One entry point of the group ``mtl_lightning``, loaded or failed.
+
+    Args:
+        name: Name of the entry point.
+        distribution: Distribution that has it, in canonical spelling.
+        version: Version of that distribution.
+        target: What the entry point refers to.
+        hooks: Hooks it implements.
+        failure: Why it isn't used, or None.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    target: str
+    hooks: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name that a plugin supplies.
+
+    Args:
+        kind: One of :data:`KINDS`, or ``recipe``.
+        name: The plain name.
+        target: ``"module:Class"``, or the package of a recipe.
+        plugin: Name of the entry point.
+        distribution: Distribution that supplies it.
+        version: Version of that distribution.
+        file: The recipe's file.
+    """
+
+    kind: str
+    name: str
+    target: str
+    plugin: str
+    distribution: str
+    version: str
+    file: Traversable | None = field(default=None, compare=False)
+
+    @property
+    def qualified(self) -> str:
+        """The name that is never ambiguous, ``distribution/name``."""
+        return f"{self.distribution}/{self.name}"
+
+
+def import_class(entry: Entry) -> type:
+    """The class of an entry, held against the contract of its kind.
+
+    Raises:
+        PluginError: If it can't be imported, is built on ``pytorch_lightning``, or isn't a complete component.
+    """
+    what = f"{entry.kind} {entry.qualified} ({entry.target})"
+    module, _, path = entry.target.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in path.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        foreign = missing and missing != module.split(".")[0]
+        hint = f"install what provides {missing!r}, an optional dependency of {entry.distribution}" if foreign else ""
+        raise PluginError(f"{what} can't be imported: {error}", hint) from error
+    except Exception as error:
+        raise PluginError(f"{what} can't be imported: {type(error).__name__}: {error}") from error
+    if not inspect.isclass(found):
+        raise PluginError(f"{what} is not a class")
+    if foreign_lightning(found):
+        raise PluginError(f"{what} {FOREIGN}", FOREIGN_HINT)
+    contract = getattr(importlib.import_module("mtl_lightning.interfaces"), INTERFACES[entry.kind])
+    if not issubclass(found, contract):
+        raise PluginError(f"{what} is not a {contract.__name__}", f"derive it from {contract.__qualname__}")
+    if inspect.isabstract(found):
+        raise PluginError(f"{what} does not define {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}")
+    return found
