@@ -22,8 +22,10 @@ class GradNorm(GramianWeighter):
         alpha: Strength α of the restoring force.
         learning_rate: Step size η of the weights.
         floor: Least weight before scaling.
-        every: See :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, as for ``scope``.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
         scope: What the weights apply to; the paper weights the losses, so towers see the weights too.
+        gradients_at: Where gradients are taken; the paper takes the last shared layer.
 
     Source:
         Chen, Badrinarayanan, Lee, Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
@@ -50,8 +52,9 @@ class GradNorm(GramianWeighter):
         floor: float = 1e-3,
         every: int = 1,
         scope: Literal["encoder", "model"] = "model",
+        gradients_at: str = "seam",
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope)
+        super().__init__(tasks, every=every, scope=scope, gradients_at=gradients_at)
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.floor = floor

@@ -1,7 +1,7 @@
 """The base of weighters that look at the inner products of the tasks' gradients."""
 
 from abc import abstractmethod
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ class GramianWeighter(Weighter):
         scope: ``encoder``: z and what lies below get the weighted gradient, what lies above (towers, and experts,
             which are shared) the gradient of the plain sum. ``model``: every parameter gets that of ``Σ w_t L_t``.
         rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
+        gradients_at: ``seam``: gradients are taken at z. ``parameters``: at every dense parameter that at least two
+            tasks share; a pattern (``architecture.experts*``) restricts them by name. Costs one full backward per task.
 
     Raises:
         MtlError: If ``every`` is less than 1.
@@ -40,6 +42,12 @@ class GramianWeighter(Weighter):
         [[1.0, 1.0]]
     """
 
+    skips_absent: ClassVar[bool] = False
+    """True if :meth:`weights` shall see only the tasks that have a gradient in this step.
+
+    A task without labels in the batch has none, and a method that looks for the smallest combination of gradients
+    would give it all the weight.
+    """
     kept: Tensor
 
     def __init__(
@@ -49,6 +57,7 @@ class GramianWeighter(Weighter):
         every: int = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
+        gradients_at: str = "seam",
     ) -> None:
         super().__init__(tasks)
         if every < 1:
@@ -56,10 +65,16 @@ class GramianWeighter(Weighter):
         self.every = every
         self.scope = scope
         self.rescale = rescale
+        self.gradients_at = gradients_at
+        self.present = torch.ones(len(self.tasks), dtype=torch.bool)
         self.register_buffer("kept", torch.ones(len(self.tasks), dtype=torch.float64))
 
     def begin(self, step: Step) -> None:
         """Called before :meth:`weights`, for methods that draw random numbers or need the values of the losses."""
+
+    def inner_products(self, step: Step) -> Tensor:
+        """What :meth:`weights` gets, [T, T]; a method that tracks gradients over steps overrides it."""
+        return step.gramian
 
     @abstractmethod
     def weights(self, gramian: Tensor) -> Tensor:
@@ -76,14 +91,10 @@ class GramianWeighter(Weighter):
         """The objective, a scalar."""
         if step.index % self.every:
             return self._weighted_sum(step)
-        gramian = step.gramian.double().cpu()
-        if not bool(torch.isfinite(gramian).all()):
+        if not bool(torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all()):
             return step.losses.sum()
         self.begin(step)
-        weights = self.weights(gramian)
-        if self.rescale and float(weights.sum()) > 0:
-            weights = weights * (len(weights) / weights.sum())
-        self.kept.copy_(weights)
+        self.kept.copy_(self._present_weights(self.inner_products(step).double().cpu()))
         if self.scope == "model":
             return self._weighted_sum(step)
         jacobian = step.jacobian
@@ -92,6 +103,18 @@ class GramianWeighter(Weighter):
     def report(self) -> dict[str, float]:
         """The last weight of each task."""
         return dict(zip(self.tasks, self.kept.tolist(), strict=True))
+
+    def _present_weights(self, gramian: Tensor) -> Tensor:
+        present = gramian.diagonal() > 0
+        if not bool(present.any()):
+            return self.kept.double().cpu()
+        self.present = present if self.skips_absent else torch.ones_like(present)
+        found = self.weights(gramian[self.present][:, self.present])
+        if self.rescale and float(found.sum()) > 0:
+            found = found * (len(found) / found.sum())
+        weights = found.mean().repeat(len(gramian))  # of an absent task: only steps that keep the weights see it
+        weights[self.present] = found
+        return weights
 
     def _weighted_sum(self, step: Step) -> Tensor:
         return (self.kept.to(step.losses.dtype) * step.losses).sum()

@@ -17,9 +17,11 @@ class PCGrad(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: See :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, as for ``scope`` and ``rescale``.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
         scope: What the weights apply to.
         rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
 
     Source:
         Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
@@ -36,8 +38,9 @@ class PCGrad(GramianWeighter):
         every: int = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
+        gradients_at: str = "seam",
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale)
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
         self.order = torch.arange(len(self.tasks)).repeat(len(self.tasks), 1)
 
     def begin(self, step: Step) -> None:

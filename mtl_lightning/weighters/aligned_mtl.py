@@ -1,0 +1,61 @@
+"""Independent component alignment (Senushkin et al. 2023)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class AlignedMTL(GramianWeighter):
+    """Gradients made orthogonal and equal in length by the nearest such transformation, then averaged.
+
+    With ``G = V diag(λ) Vᵀ`` the balance transformation is ``B = √λ_r V diag(λ^−½) Vᵀ`` over the r eigenvalues that are
+    not zero, and the weights are ``B 1/T``: the condition number of the combined system becomes one.
+
+    Args:
+        tasks: Names of the tasks.
+        scale: The eigenvalue that sets the common length: the smallest (``min``, the paper), the median or the mean
+            (``rmse``).
+        tolerance: Eigenvalues below this part of the largest count as zero.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023, theorem 2, algorithm 1.
+
+    Example:
+        >>> weights = AlignedMTL(("a", "b")).weights(torch.diag(torch.tensor([1.0, 16.0])).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [0.5, 0.125]
+    """
+
+    skips_absent = True
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        scale: Literal["min", "median", "rmse"] = "min",
+        tolerance: float = 1e-9,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.scale = scale
+        self.tolerance = tolerance
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The mean of the rows of the balance transformation."""
+        values, vectors = torch.linalg.eigh(gramian)
+        kept = values > self.tolerance * values[-1]
+        values, vectors = values[kept], vectors[:, kept]
+        length = {"min": values.min(), "median": values.median(), "rmse": values.mean()}[self.scale]
+        weights: Tensor = (length.sqrt() * vectors / values.sqrt()) @ vectors.mean(0)
+        return weights

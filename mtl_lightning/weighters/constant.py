@@ -1,0 +1,45 @@
+"""Fixed weights."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.weighters.loss_based import LossWeighter
+
+
+class Constant(LossWeighter):
+    """Weights that the recipe gives: ``Σ w_t L_t``. Tuned on validation, the baseline that other methods must beat.
+
+    Args:
+        tasks: Names of the tasks.
+        weights: Weight per task; tasks that are not named have weight 1.
+
+    Raises:
+        MtlError: If a weight names no task or is negative.
+
+    Example:
+        >>> Constant(("a", "b"), weights={"b": 0.3}).weights(torch.ones(2)).tolist()
+        [1.0, 0.3]
+    """
+
+    fixed: Tensor
+
+    def __init__(self, tasks: tuple[str, ...], *, weights: Mapping[str, float] | None = None) -> None:
+        super().__init__(tasks)
+        for name, weight in (weights or {}).items():
+            if name not in self.tasks:
+                close = get_close_matches(name, self.tasks, 1)
+                hint = f"did you mean {close[0]!r}?" if close else f"tasks are {', '.join(self.tasks)}"
+                raise MtlError(f"weighter.weights: no task {name!r}", hint)
+            if weight < 0:
+                raise MtlError(f"weighter.weights.{name}: {weight} is negative")
+        fixed = [float((weights or {}).get(name, 1.0)) for name in self.tasks]
+        # The recipe decides, not the checkpoint: a resumed run may change them.
+        self.register_buffer("fixed", torch.tensor(fixed, dtype=torch.float64), persistent=False)
+
+    def weights(self, values: Tensor) -> Tensor:
+        """The recipe's weights."""
+        return self.fixed.to(values.device)

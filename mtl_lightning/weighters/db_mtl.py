@@ -1,0 +1,75 @@
+"""Dual-balancing (Lin et al. 2023)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class DBMTL(GramianWeighter):
+    """Gradients of the logarithms of the losses, all scaled to the norm of the largest.
+
+    ``w_t = max_s n_s / (n_t L_t)`` with running means ``n_t`` of the norms ``|g_t| / L_t``, whose decay at step k is
+    ``β / k^σ``. The paper averages gradients; at the seam the rows differ from batch to batch, so norms are averaged.
+    Losses must be positive.
+
+    Args:
+        tasks: Names of the tasks.
+        beta: Decay β of the running means; 0 uses the norms of the step.
+        sigma: Exponent σ with which the decay falls.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Lin et al., "Dual-Balancing for Multi-Task Learning", 2023 (arXiv 2308.12029), sections 3.1 and 3.2, algorithm
+        1.
+
+    Example:
+        >>> weighter = DBMTL(("a", "b"))
+        >>> weighter.current = torch.tensor([1.0, 2.0]).double()
+        >>> weighter.weights(torch.diag(torch.tensor([1.0, 16.0])).double()).tolist()  # norms of log-losses 1 and 2
+        [2.0, 0.5]
+    """
+
+    norms: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        beta: float = 0.9,
+        sigma: float = 0.5,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.beta = beta
+        self.sigma = sigma
+        self.current = torch.ones(len(self.tasks), dtype=torch.float64)
+        self.register_buffer("norms", torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def begin(self, step: Step) -> None:
+        """Take the values of the losses."""
+        self.current = step.values.double().cpu()
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The weights; zero for a task without a gradient or a positive loss."""
+        present = (gramian.diagonal() > 0) & (self.current > 0)
+        losses = torch.where(present, self.current, 1.0)
+        now, before = gramian.diagonal().clamp_min(0).sqrt() / losses, self.norms.double().cpu()
+        self.updates += 1
+        decay = self.beta / float(self.updates) ** self.sigma
+        mean = torch.where(before > 0, now + decay * (before - now), now)
+        norms = torch.where(present, mean, before)
+        self.norms.copy_(norms)
+        return torch.where(present, norms.max() / (norms * losses), 0.0)

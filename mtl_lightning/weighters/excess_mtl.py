@@ -1,0 +1,79 @@
+"""Robust weighting by excess risk (He et al. 2024)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.offset import OffsetWeighter
+
+
+class ExcessMTL(OffsetWeighter):
+    """Tasks far from their optimum weigh more, however large the noise in their labels makes the loss.
+
+    The excess risk is estimated as ``E_t = g_tᵀ H_t⁻¹ g_t`` with the diagonal ``H_t = √Σ_k g_t²`` summed over steps,
+    and measured in terms of its mean over the first ``warmup`` steps; ``w_t ← w_t exp(η E_t) / Σ_s w_s exp(η E_s)``. At
+    the seam g is the gradient by an offset of z. As in the paper the weights multiply the losses, for the whole model.
+
+    Args:
+        tasks: Names of the tasks.
+        learning_rate: Step size η.
+        warmup: Steps with equal weights over which the first excess risk is averaged.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        He, Zhou, Zhao, "Robust Multi-Task Learning with Excess Risks", ICML 2024, equations 6, 7 and 9, section 3.2.
+
+    Example:
+        >>> weighter = ExcessMTL(("a", "b"), learning_rate=1.0, warmup=1)
+        >>> weighter.weights(torch.diag(torch.tensor([1.0, 4.0])).double()).tolist()  # the first excess risks
+        [0.5, 0.5]
+        >>> [round(x, 3) for x in weighter.weights(torch.diag(torch.tensor([1.0, 2.0])).double()).tolist()]
+        [0.622, 0.378]
+    """
+
+    task_weights: Tensor
+    initial: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        learning_rate: float = 0.01,
+        warmup: int = 100,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "model",
+        rescale: bool = True,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.learning_rate = learning_rate
+        self.warmup = max(warmup, 1)
+        count = len(self.tasks)
+        self.register_buffer("task_weights", torch.full((count,), 1 / count, dtype=torch.float64))
+        self.register_buffer("initial", torch.zeros(count, dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def inner_products(self, step: Step) -> Tensor:
+        """Excess risks on the diagonal: inner products in the metric of the inverse curvature."""
+        squares = self.gradient(step) ** 2
+        self.track += squares
+        return torch.diag((squares / self.track.sqrt().clamp_min(1e-30)).sum(1))
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """One step of the weights; they sum to one."""
+        excess, weights, initial = gramian.diagonal(), self.task_weights.double().cpu(), self.initial.double().cpu()
+        self.steps += 1
+        if int(self.steps) <= self.warmup:
+            self.initial.copy_(initial + excess / self.warmup)
+            return weights
+        relative = torch.where(initial > 0, excess / initial.clamp_min(1e-300), 0.0)
+        weights = (weights.clamp_min(1e-300).log() + self.learning_rate * relative).softmax(0)
+        self.task_weights.copy_(weights)
+        return weights

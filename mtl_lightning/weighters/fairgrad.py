@@ -1,0 +1,59 @@
+"""Fair resource allocation (Ban, Ji 2024)."""
+
+from typing import Literal
+
+import torch  # noqa: F401 - the example
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.weighters.bargaining import bargain
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class FairGrad(GramianWeighter):
+    """α-fair weights: ``(Gw)_i = w_i^{−1/α}``.
+
+    α = 1 is proportional fairness (Nash-MTL), large α tends to the fairness of MGDA. The weights are scaled to sum to T
+    (``rescale``), as their own scale is a power of the gradients' scale.
+
+    Args:
+        tasks: Names of the tasks.
+        alpha: The kind of fairness, positive.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Raises:
+        MtlError: If alpha is not positive.
+
+    Source:
+        Ban, Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, equation 4, algorithm 1.
+
+    Example:
+        >>> weights = FairGrad(("a", "b"), alpha=2.0).weights(torch.diag(torch.tensor([1.0, 8.0])).double())
+        >>> [round(x, 4) for x in weights.tolist()]
+        [1.0, 0.25]
+    """
+
+    skips_absent = True
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        alpha: float = 2.0,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = True,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        if alpha <= 0:
+            raise MtlError(f"weighter.alpha: {alpha} is not positive", "1 is proportional fairness")
+        self.alpha = alpha
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The α-fair weights, in the scale of the gradients."""
+        return bargain(gramian, 1 / self.alpha)

@@ -1,0 +1,55 @@
+"""Gradient sign dropout (Chen et al. 2020)."""
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.jacobian import JacobianWeighter
+
+
+class GradDrop(JacobianWeighter):
+    """At each entry of z only the gradients of one sign pass, drawn by how far that sign prevails.
+
+    With the sign purity ``P = ½ (1 + Σ g_t / Σ |g_t|)`` and u uniform on (0, 1), positive gradients pass where ``P >
+    u`` and negative ones where ``P < u``; a part ``leak`` of each gradient always passes. The paper draws u per entry
+    of the activation. Here each coordinate of z has one u for all rows of the batch, so that the draw doesn't depend on
+    how rows lie on processes; the law of each entry is the same.
+
+    Args:
+        tasks: Names of the tasks.
+        leak: Part of each gradient that is never dropped, in [0, 1].
+
+    Raises:
+        MtlError: If leak is outside [0, 1].
+
+    Source:
+        Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020,
+        algorithm 1 with f the identity, without the sum over the batch that it uses for tasks with separate batches.
+
+    Example:
+        >>> weighter = GradDrop(("a", "b"))
+        >>> weighter.drawn = torch.tensor([0.9, 0.2])
+        >>> weighter.combine(torch.tensor([[[3.0, 3.0]], [[-1.0, -1.0]]])).tolist()  # P = 3/4
+        [[-1.0, 3.0]]
+    """
+
+    def __init__(self, tasks: tuple[str, ...], *, leak: float = 0.0) -> None:
+        super().__init__(tasks)
+        if not 0 <= leak <= 1:
+            raise MtlError(f"weighter.leak: {leak} is not between 0 and 1")
+        self.leak = leak
+        self.drawn = torch.zeros(0)
+
+    def begin(self, step: Step) -> None:
+        """Draw u, [D]."""
+        width = step.jacobian.shape[2]
+        self.drawn = torch.rand(width, generator=step.generator, dtype=torch.float64)
+
+    def combine(self, jacobian: Tensor) -> Tensor:
+        """The sum of what passes, [B, D]."""
+        size = jacobian.abs().sum(0)
+        purity = torch.where(size > 0, 0.5 * (1 + jacobian.sum(0) / size), 0.5)
+        drawn = self.drawn.to(jacobian)
+        passes = torch.where(jacobian > 0, purity > drawn, purity < drawn)
+        return (torch.where(passes, 1.0, self.leak).to(jacobian) * jacobian).sum(0)

@@ -1,0 +1,76 @@
+"""Gradient magnitudes of auxiliary tasks brought near the target's (He et al. 2022)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class MetaBalance(GramianWeighter):
+    """Auxiliary gradients scaled towards the norm of the target task's: ``w = r |g_target| / |g| + (1 − r)``.
+
+    Norms are running means. The paper balances each parameter tensor on its own; here the seam is balanced as a whole.
+
+    Args:
+        tasks: Names of the tasks.
+        target: The task that matters; the others are auxiliary. The first by default.
+        relax: r; 1 makes norms equal, 0 leaves them alone.
+        decay: Decay of the running means of the norms.
+        strategy: ``reduce`` scales only gradients larger than the target's, ``enlarge`` only smaller ones.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Raises:
+        MtlError: If the target is no task.
+
+    Source:
+        He et al., "MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient Magnitudes of Auxiliary
+        Tasks", WWW 2022, algorithm 1, equations 5 and 6, strategies A, B and C.
+
+    Example:
+        >>> weighter = MetaBalance(("a", "b"), relax=0.7)
+        >>> [round(x, 3) for x in weighter.weights(torch.diag(torch.tensor([1.0, 16.0])).double()).tolist()]
+        [1.0, 0.475]
+    """
+
+    norms: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        target: str | None = None,
+        relax: float = 0.7,
+        decay: float = 0.9,
+        strategy: Literal["reduce", "enlarge", "both"] = "both",
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        if target is not None and target not in self.tasks:
+            raise MtlError(f"weighter.target: no task {target!r}", f"tasks are {', '.join(self.tasks)}")
+        self.target = 0 if target is None else self.tasks.index(target)
+        self.relax = relax
+        self.decay = decay
+        self.strategy = strategy
+        self.register_buffer("norms", torch.zeros(len(self.tasks), dtype=torch.float64))
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The weights; one for the target."""
+        now, before = gramian.diagonal().clamp_min(0).sqrt(), self.norms.double().cpu()
+        mean = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
+        norms = torch.where(now > 0, mean, before)
+        self.norms.copy_(norms)
+        known = (norms > 0) & (norms[self.target] > 0)
+        ratio = torch.where(known, norms[self.target] / norms, 1.0)
+        if self.strategy != "both":
+            ratio = ratio.clamp_max(1) if self.strategy == "reduce" else ratio.clamp_min(1)
+        return self.relax * ratio + (1 - self.relax)

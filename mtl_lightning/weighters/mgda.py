@@ -1,0 +1,56 @@
+"""The multiple-gradient descent algorithm (Désidéri 2012; Sener, Koltun 2018)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.quadratic import minimize, normalized
+
+
+class MGDA(GramianWeighter):
+    """The smallest convex combination of the gradients: ``min |Σ w_t g_t|²`` over ``w ≥ 0, Σ w = 1``.
+
+    No task gets worse to first order, and the combination is zero where no direction helps all tasks. Tasks with
+    small gradients get large weights. Solved exactly; at the seam it is the paper's upper bound MGDA-UB.
+
+    Args:
+        tasks: Names of the tasks.
+        eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", 2012; Sener, Koltun,
+        "Multi-Task Learning as Multi-Objective Optimization", NeurIPS 2018, equation 3 and section 3.3.
+
+    Example:
+        >>> weights = MGDA(("a", "b")).weights(torch.diag(torch.tensor([1.0, 3.0])).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [0.75, 0.25]
+    """
+
+    skips_absent = True
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        eps: float = 1e-8,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.eps = eps
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The weights, which sum to one."""
+        count = len(gramian)
+        start = torch.full((count,), 1 / count, dtype=gramian.dtype)
+        return minimize(normalized(gramian, self.eps), torch.zeros_like(start), total=1.0, start=start)

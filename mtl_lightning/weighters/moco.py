@@ -1,0 +1,74 @@
+"""Multi-objective gradient correction (Fernando et al. 2023)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.offset import OffsetWeighter
+from mtl_lightning.weighters.quadratic import simplex_projection
+
+
+class MoCo(OffsetWeighter):
+    """MGDA's weights from gradients that are tracked over steps, so that the noise of a batch doesn't bias them.
+
+    ``y_t ← y_t − β (y_t − g_t)``, then ``w ← Π(w − γ (Y Yᵀ + ρ I) w)`` with the projection Π onto the simplex. At the
+    seam the tracked gradient is that by an offset of z, and ``Y Yᵀ`` is scaled to mean diagonal 1, so that γ and ρ mean
+    the same at any scale of the losses. The weights are applied to the gradients of the step.
+
+    Args:
+        tasks: Names of the tasks.
+        beta: Step size β of the tracked gradients.
+        gamma: Step size γ of the weights.
+        rho: Regularization ρ towards equal weights.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Fernando et al., "Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent Approach",
+        ICLR 2023, equations 6 and 7, algorithm 1.
+
+    Example:
+        >>> weighter = MoCo(("a", "b"), gamma=0.5, rho=0.0)
+        >>> weighter.weights(torch.diag(torch.tensor([0.5, 1.5])).double()).tolist()
+        [0.625, 0.375]
+    """
+
+    task_weights: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        beta: float = 0.1,
+        gamma: float = 0.1,
+        rho: float = 0.1,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.beta = beta
+        self.gamma = gamma
+        self.rho = rho
+        self.register_buffer("task_weights", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))
+
+    def inner_products(self, step: Step) -> Tensor:
+        """Inner products of the tracked gradients; a task without a gradient in this step keeps its own."""
+        gradient = self.gradient(step)
+        present = gradient.abs().amax(1, keepdim=True) > 0
+        self.track.lerp_(torch.where(present, gradient, self.track), self.beta)
+        return self.track @ self.track.T
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """One step of the weights; they sum to one."""
+        weights = self.task_weights.double().cpu()
+        slope = gramian @ weights / gramian.diagonal().mean() + self.rho * weights
+        weights = simplex_projection(weights - self.gamma * slope)
+        self.task_weights.copy_(weights)
+        return weights

@@ -1,0 +1,52 @@
+"""Multi-task learning as a bargaining game (Navon et al. 2022)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.bargaining import bargain
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+
+class NashMTL(GramianWeighter):
+    """The Nash bargaining solution: weights with ``(Gw)_i = 1 / w_i``.
+
+    The gradients are first scaled together (G to Frobenius norm 1), and the weights are then scaled to sum to T: the
+    solution's own scale is that of ``1 / |g|``, so that losses of several hundreds would give weights near zero.
+    Solved exactly by Newton's method.
+
+    Args:
+        tasks: Names of the tasks.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, claim 3.1 and section 3.2. The paper
+        solves a sequence of convex approximations and bounds the norm of the update; here the solution is exact.
+
+    Example:
+        >>> weights = NashMTL(("a", "b")).weights(torch.diag(torch.tensor([1.0, 16.0])).double())
+        >>> round(float(weights[0] / weights[1]), 4)
+        4.0
+    """
+
+    skips_absent = True
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = True,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The bargaining solution for G of Frobenius norm 1."""
+        return bargain(gramian / torch.linalg.norm(gramian), 1.0)

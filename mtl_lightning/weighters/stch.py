@@ -1,0 +1,63 @@
+"""Smooth Tchebycheff scalarization (Lin et al. 2024)."""
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.weighters.loss_based import LossWeighter
+
+
+class STCH(LossWeighter):
+    """A smooth maximum of the losses relative to a nadir: ``T μ log Σ exp(log(L_t / N_t) / μ)``.
+
+    The task that has improved least on its nadir weighs most; μ → 0 looks at it alone. The nadir is the average loss
+    over the first ``warmup`` steps, in which the objective is ``Σ log L_t``. The gradient is that of ``Σ w_t L_t`` with
+    ``w_t = T softmax(log(L / N) / μ)_t / L_t``. Losses must be positive; a task without labels takes no part.
+
+    Args:
+        tasks: Names of the tasks.
+        mu: Smoothness μ.
+        warmup: Steps over which the nadir is averaged.
+
+    Raises:
+        MtlError: If mu is not positive.
+
+    Source:
+        Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", ICML 2024, equation 6, with the
+        logarithms, nadir and warm-up of the authors' multi-task experiments.
+
+    Example:
+        >>> weighter = STCH(("a", "b"), mu=1.0, warmup=1)
+        >>> weighter.weights(torch.tensor([1.0, 4.0]).double()).tolist()
+        [1.0, 0.25]
+        >>> weighter.weights(torch.tensor([1.0, 2.0]).double()).tolist()  # relative losses 1 and 1/2
+        [1.3333333333333333, 0.3333333333333333]
+    """
+
+    total: Tensor
+    seen: Tensor
+    steps: Tensor
+
+    def __init__(self, tasks: tuple[str, ...], *, mu: float = 1.0, warmup: int = 200) -> None:
+        super().__init__(tasks)
+        if mu <= 0:
+            raise MtlError(f"weighter.mu: {mu} is not positive")
+        self.mu = mu
+        self.warmup = warmup
+        self.register_buffer("total", torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(len(self.tasks), dtype=torch.int64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def weights(self, values: Tensor) -> Tensor:
+        """The derivative of the objective by each loss."""
+        present = values > 0
+        safe = torch.where(present, values, 1.0)
+        self.steps += 1
+        if int(self.steps) <= self.warmup:
+            self.total += torch.where(present, values, 0.0)
+            self.seen += present
+            return torch.where(present, 1 / safe, 0.0)
+        nadir = torch.where(self.seen > 0, self.total / self.seen.clamp_min(1), 1.0)
+        relative = torch.where(present, (safe / nadir).log() / self.mu, -torch.inf)
+        shares = relative.softmax(0) if bool(present.any()) else torch.zeros_like(values)
+        return len(values) * shares / safe

@@ -1,0 +1,57 @@
+"""Projection onto the dual cone (Quinton, Rey 2024)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.quadratic import minimize, normalized
+
+
+class UPGrad(GramianWeighter):
+    """Each gradient is projected onto the cone of directions that conflict with no task; the projections are averaged.
+
+    The projection of ``g_t`` is ``Σ_s v_s g_s`` with ``v = argmin vᵀGv`` over ``v ≥ e_t``. Unlike the update of MGDA,
+    it grows with each task's gradient. Without conflict it is the mean.
+
+    Args:
+        tasks: Names of the tasks.
+        ridge: Added to the Gramian of trace 1, so that the weights of dependent gradients are unique; it lets a
+            conflict of that order through.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Quinton, Rey, "Jacobian Descent for Multi-Objective Optimization", 2024 (arXiv 2406.16232), equation 3,
+        proposition 1.
+
+    Example:
+        >>> weights = UPGrad(("a", "b"), ridge=1e-9).weights(torch.tensor([[1.0, -1.0], [-1.0, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [1.0, 0.75]
+    """
+
+    skips_absent = True
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        ridge: float = 1e-4,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.ridge = ridge
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """The mean of the projections' weights."""
+        products = normalized(gramian, self.ridge)
+        added = torch.stack([minimize(products, row) for row in products])
+        return (torch.eye(len(gramian), dtype=gramian.dtype) + added).mean(0)
