@@ -181,21 +181,3 @@ class RunDir:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise MtlError(f"{path} can't be read: {error}") from error
-
-    def changed_plugins(self, versions: Mapping[str, str]) -> list[str]:
-        """What differs between the plugins saved with the run and those installed now, a phrase each."""
-        return plugin_changes(self.load_json("plugins.json") or {}, versions)
-
-
-def plugin_changes(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Differences between two sets of plugin versions, a phrase each.
-
-    Example:
-        >>> plugin_changes({"core": "0.1", "extra": "2"}, {"core": "0.2"})
-        ['core was 0.1, is 0.2', 'extra was 2, is not installed']
-    """
-    return [
-        f"{name} was {version}, is {now.get(name, 'not installed')}"
-        for name, version in sorted(saved.items())
-        if now.get(name) != version
-    ]

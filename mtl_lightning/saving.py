@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from mtl_lightning.interrupts import Interrupted, Signals
-from mtl_lightning.rundir import BEST, LAST, plugin_changes
+from mtl_lightning.rundir import BEST, LAST
 from mtl_lightning.step import world_size
 
 AGREE_EVERY = 10
@@ -32,7 +32,6 @@ class Checkpoints(Checkpoint):
         directory: Where checkpoints go; the first process's choice counts.
         every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
         monitor: Logged value that selects the best weights; higher is better.
-        plugins: Plugin versions, compared with those in the checkpoint that is loaded.
         signals: Where requests to stop arrive.
 
     Raises:
@@ -49,13 +48,11 @@ class Checkpoints(Checkpoint):
         *,
         every_n_steps: int = 500,
         monitor: str = "validation/score",
-        plugins: Mapping[str, str] | None = None,
         signals: Signals | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.every_n_steps = every_n_steps
         self.monitor = monitor
-        self.plugins = dict(plugins or {})
         self.signals = signals or Signals()
         self.best_score: float | None = None
         self.best_step = 0
@@ -141,12 +138,6 @@ class Checkpoints(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Say which plugins are not those that made the checkpoint."""
-        changes = plugin_changes(checkpoint.get("plugins", {}), self.plugins) if self.plugins else []
-        if changes:
-            rank_zero_warn(f"plugins differ from those of the checkpoint: {'; '.join(changes)}")
 
 
 class RandomStates(Callback):

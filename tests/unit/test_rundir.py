@@ -84,13 +84,6 @@ def test_cleaning_removes_only_what_was_cut_off(tmp_path: Path) -> None:
     assert [path.name for path in run.checkpoints.iterdir()] == [LAST]
 
 
-def test_plugin_versions_are_compared(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    run.save_json("plugins.json", {"core": "1"})
-    assert run.changed_plugins({"core": "1", "new": "3"}) == []
-    assert run.changed_plugins({"core": "2"}) == ["core was 1, is 2"]
-
-
 def test_rank_comes_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
         monkeypatch.delenv(name, raising=False)
