@@ -134,7 +134,10 @@ def import_class(entry: Entry) -> type:
         raise PluginError(f"{what} {FOREIGN}", FOREIGN_HINT)
     contract = getattr(importlib.import_module("mtl_lightning.interfaces"), INTERFACES[entry.kind])
     if not issubclass(found, contract):
-        raise PluginError(f"{what} is not a {contract.__name__}", f"derive it from {contract.__qualname__}")
+        raise PluginError(
+            f"{what} is not a {contract.__name__}", f"derive it from {contract.__module__}.{contract.__qualname__}"
+        )
     if inspect.isabstract(found):
-        raise PluginError(f"{what} does not define {', '.join(sorted(getattr(found, '__abstractmethods__', ())))}")
+        undefined = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+        raise PluginError(f"{what} does not define {undefined}")
     return found

@@ -23,6 +23,8 @@ __all__ = ["GROUP", "KINDS", "Entry", "Failure", "PluginInfo", "Registry", "load
 GROUP = "mtl_lightning"
 CORE = ("core", "mtl-lightning")
 TABLES = {hook: kind for kind, hook in HOOKS.items()} | {"mtl_recipes": "recipe"}
+# Whatever a plugin raises is recorded with its traceback; a module that calls sys.exit must not end the program either.
+ISOLATED = (Exception, SystemExit)
 log = logging.getLogger(__name__)
 
 
@@ -122,7 +124,7 @@ class Loader:
         for stage, run in stages:
             try:
                 run()
-            except (Exception, SystemExit) as error:
+            except ISOLATED as error:
                 self._fail(info, stage, error)
                 return
         self.entries += entries
@@ -170,7 +172,7 @@ class Loader:
             try:
                 answers = self._call(plugin, "mtl_callbacks", config=copy.deepcopy(config))
                 added = [check_callback(item) for answer in answers for item in answer]
-            except (Exception, SystemExit) as error:
+            except ISOLATED as error:
                 self._fail(info, "mtl_callbacks", error)
             else:
                 callbacks += added
@@ -189,7 +191,7 @@ class Loader:
                 names = list(get_group(own).commands) if own.registered_commands or own.registered_groups else []
                 if taken := [name for name in names if name in owners]:
                     raise PluginError(f"the command {taken[0]!r} belongs to {owners[taken[0]]}")
-            except (Exception, SystemExit) as error:
+            except ISOLATED as error:
                 self._fail(info, "mtl_commands", error)
             else:
                 owners |= dict.fromkeys(names, str(info))

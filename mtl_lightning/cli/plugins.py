@@ -1,0 +1,95 @@
+"""The command ``plugins``: who supplies what, and whether it works."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mtl_lightning.entries import KINDS
+from mtl_lightning.errors import PluginError, Problem
+from mtl_lightning.plugins import registry
+from mtl_lightning.registry import Registry
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("plugins")(plugins)
+
+
+def plugins(
+    kind: Annotated[str, typer.Option(help="List the names of one kind only: " + ", ".join(KINDS) + ", recipe.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    check: Annotated[bool, typer.Option(help="Import every component; exit code 1 if anything fails.")] = False,
+) -> None:
+    """List plugins and the names they supply."""
+    kinds = (*KINDS, "recipe")
+    if kind and kind not in kinds:
+        raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(kinds))
+    found = registry()
+    problems = found.check() if check else []
+    shown = (kind,) if kind else kinds
+    if as_json:
+        typer.echo(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+    else:
+        console = Console()
+        console.print(_names(found, kind) if kind else _plugins(found))
+        for problem in problems:
+            console.print(escape(str(problem)), style="red", soft_wrap=True)
+        if check and not problems:
+            console.print("every component can be imported")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _record(found: Registry, kinds: tuple[str, ...], problems: list[Problem] | None) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "plugins": [asdict(plugin) for plugin in found.plugins],
+        "left_out": list(found.left_out),
+        "names": {
+            kind: [
+                {
+                    "name": name,
+                    "qualified": entry.qualified,
+                    "target": entry.target,
+                    "plugin": entry.plugin,
+                    "distribution": entry.distribution,
+                    "version": entry.version,
+                }
+                for name, entry in found.entries(kind)
+            ]
+            for kind in kinds
+        },
+    }
+    return record if problems is None else record | {"problems": [asdict(problem) for problem in problems]}
+
+
+def _plugins(found: Registry) -> Table:
+    table = Table("plugin", "distribution", "version", "supplies")
+    for plugin in found.plugins:
+        lines = []
+        for kind in (*KINDS, "recipe"):
+            owned = [
+                escape(name)
+                for name, entry in found.entries(kind)
+                if (entry.plugin, entry.distribution) == (plugin.name, plugin.distribution)
+            ]
+            if owned:
+                lines.append(f"{kind}: " + ", ".join(owned))
+        lines += [hook for hook in plugin.hooks if hook in ("mtl_callbacks", "mtl_commands")]
+        if plugin.failure is not None:
+            lines.append(f"[red]not used: {plugin.failure.stage}: {escape(plugin.failure.reason)}[/red]")
+        table.add_row(escape(plugin.name), escape(plugin.distribution), plugin.version, "\n".join(lines))
+    if found.left_out:
+        table.caption = "left out by MTL_PLUGINS: " + ", ".join(found.left_out)
+    return table
+
+
+def _names(found: Registry, kind: str) -> Table:
+    table = Table(kind, "class" if kind != "recipe" else "package", "distribution", "version")
+    for name, entry in found.entries(kind):
+        table.add_row(escape(name), escape(entry.target), escape(entry.distribution), entry.version)
+    return table
