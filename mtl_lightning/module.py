@@ -1,6 +1,6 @@
 """The Lightning module: optimisation and logging. It knows no method by name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.network import Network
@@ -60,6 +61,7 @@ class MultiTaskModule(LightningModule):
         self.seed = seed
         self.skip_nonfinite = skip_nonfinite
         self.config = dict(config or {})
+        self.observers: list[Callable[[StepProtocol], None]] = []
         self.batches = 0
         self.skipped = 0
         self.skipped_in_a_row = 0
@@ -92,6 +94,8 @@ class MultiTaskModule(LightningModule):
         """The weighter's objective."""
         losses, z = self.network.losses(batch, global_counts(batch))
         step = Step(losses, z, tasks=tuple(self.schema.task_index), index=self.batches, seed=self.seed)
+        for observe in self.observers:
+            observe(step)
         objective: Tensor = self.weighter(step)
         self.batches += 1
         self._values = losses.detach()

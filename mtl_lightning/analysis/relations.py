@@ -1,0 +1,114 @@
+"""How the tasks' gradients relate while they train: agreement, opposition, size."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+
+
+class GradientRelations:
+    """Running cosines between the tasks' gradients at the seam, from sampled steps.
+
+    Gradients of two tasks conflict in a step when their inner product is negative (Yu et al., "Gradient Surgery for
+    Multi-Task Learning", NeurIPS 2020, definition 1). A step counts for a pair only if both gradients are non-zero.
+
+    Args:
+        tasks: Names of the tasks.
+
+    Example:
+        >>> relations = GradientRelations(("click", "hide"))
+        >>> relations.add(torch.tensor([[4.0, -1.0], [-1.0, 1.0]]))
+        >>> relations.summary()["pairs"]
+        [{'tasks': ['click', 'hide'], 'cosine': -0.5, 'conflicting': 1.0, 'steps': 1}]
+    """
+
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        self.tasks = tasks
+        count = len(tasks)
+        self.cosines = torch.zeros(count, count, dtype=torch.float64)
+        self.conflicts = torch.zeros(count, count, dtype=torch.float64)
+        self.steps = torch.zeros(count, count, dtype=torch.float64)
+        self.norms = torch.zeros(count, dtype=torch.float64)
+        self.last = torch.zeros(count, count, dtype=torch.float64)
+
+    def add(self, gramian: Tensor) -> None:
+        """Count one step's Gramian [T, T]; one that is not finite is left out."""
+        gramian = gramian.double().cpu()
+        if not bool(torch.isfinite(gramian).all()):
+            return
+        norms = gramian.diagonal().clamp(min=0).sqrt()
+        scale = norms.unsqueeze(0) * norms.unsqueeze(1)
+        known = scale > 0
+        self.last = torch.where(known, gramian / scale.clamp(min=1e-300), 0.0)
+        self.cosines += self.last
+        self.conflicts += (self.last < 0).double()
+        self.steps += known.double()
+        self.norms += norms
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of tasks, each once."""
+        return [(i, j) for i in range(len(self.tasks)) for j in range(i + 1, len(self.tasks))]
+
+    def summary(self) -> dict[str, Any]:
+        """Mean cosine, share of conflicting steps and mean gradient norm, by task name."""
+        return {
+            "pairs": [
+                {
+                    "tasks": [self.tasks[i], self.tasks[j]],
+                    "cosine": float(self.cosines[i, j] / self.steps[i, j].clamp(min=1)),
+                    "conflicting": float(self.conflicts[i, j] / self.steps[i, j].clamp(min=1)),
+                    "steps": int(self.steps[i, j]),
+                }
+                for i, j in self.pairs()
+            ],
+            "gradient_norm": {
+                task: float(self.norms[i] / self.steps[i, i].clamp(min=1)) for i, task in enumerate(self.tasks)
+            },
+        }
+
+
+class RelationsCallback(Callback):
+    """Samples the Gramian at the seam while a module trains, and logs cosines by the tasks' names.
+
+    Args:
+        every: Steps between samples. A sample costs one backward per task down to z, so about a step: 50 is 2%.
+
+    Example:
+        ``Trainer(callbacks=[RelationsCallback(every=50)])``; the result is in ``callback.relations.summary()``.
+    """
+
+    def __init__(self, every: int = 50) -> None:
+        self.every = every
+        self.relations: GradientRelations | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Watch the module's steps."""
+        pl_module.observers.append(self.observe)  # type: ignore[union-attr, operator]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop watching."""
+        pl_module.observers.remove(self.observe)  # type: ignore[union-attr, operator]
+
+    def observe(self, step: Step) -> None:
+        """Add a step if it is due; the Gramian is global, so all processes take part in the same steps."""
+        if step.index % self.every == 0 and len(step.tasks) > 1:
+            if self.relations is None:
+                self.relations = GradientRelations(step.tasks)
+            self.relations.add(step.gramian)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log the last sample's cosines with the Trainer's interval."""
+        if self.relations is None or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        tasks = self.relations.tasks
+        record = {
+            f"relations/cosine/{tasks[i]}-{tasks[j]}": float(self.relations.last[i, j])
+            for i, j in self.relations.pairs()
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(record, step=trainer.global_step)
