@@ -54,6 +54,8 @@ class Task:
         weight: Weight of the task in the overall score that selects the model.
         sample_weight: Raw column (or expression) with a weight per row, or None.
         oracle: Raw column with the true expectation of the label (simulators have it), or None; never a feature.
+        mean: Mean of the known training labels, once fitted; heads may start from it.
+        scale: Their standard deviation.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Task:
     weight: float = 1.0
     sample_weight: str | None = None
     oracle: str | None = None
+    mean: float | None = None
+    scale: float | None = None
 
     @property
     def width(self) -> int:
