@@ -1,6 +1,5 @@
 """Conflict-averse gradient descent (Liu et al. 2021)."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,6 +7,9 @@ from torch import Tensor
 
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.quadratic import minimize, normalized
+
+SMALLEST = 1e-6
+"""Norm of a combination, with gradients scaled together to a Frobenius norm of 1, that counts as zero."""
 
 
 class CAGrad(GramianWeighter):
@@ -56,38 +58,35 @@ class CAGrad(GramianWeighter):
         products = normalized(gramian, 1e-12)
         mean = torch.full((len(gramian),), 1 / len(gramian), dtype=gramian.dtype)
         toward = products @ mean
-        radius = self.c * (mean @ toward).sqrt()
-        if self.c == 0:
+        radius = float(self.c * (mean @ toward).sqrt())
+        if radius == 0:
             return mean
-        combination = mean
-
-        def excess(log_norm: float) -> float:
-            nonlocal combination
-            hessian = products * (radius * torch.tensor(-log_norm, dtype=gramian.dtype).exp())
-            scale = hessian.diagonal().max()
-            combination = minimize(hessian / scale, toward / scale, total=1.0, start=combination)
-            return float((combination @ products @ combination).log()) - 2 * log_norm
-
-        low, high = -12.0, float(products.diagonal().max().log()) / 2 + 1e-9
-        if excess(low) <= 0:  # g_w = 0: no direction helps all
+        combination, norm = _combination(products, toward, radius, mean)
+        if norm < 2 * SMALLEST:  # no direction helps all: the end of the ball that is nearest to zero
             return mean * max(1 - self.c, 0.0)
-        _root(excess, low, high)
-        norm = (combination @ products @ combination).sqrt()
         return mean + radius / norm * combination
 
 
-def _root(function: Callable[[float], float], low: float, high: float) -> None:
-    """Call a falling function until its root between ``low`` and ``high`` is found (the Illinois method)."""
-    at_low, at_high = function(low), function(high)
-    side = 0
+def _combination(products: Tensor, toward: Tensor, radius: float, start: Tensor) -> tuple[Tensor, float]:
+    """The w that minimizes ``w·toward + radius |g_w|`` on the simplex, and ``|g_w|``.
+
+    While the set of positive weights stays the same, ``w(s) = p + s q`` with ``g_p ⟂ g_q``, so the root of
+    ``|g_w(s)| = s`` is ``s² = |g_p|² / (1 − |g_q|²)``; where the set changes, the root is bracketed.
+    """
+    low, high = SMALLEST, float(products.diagonal().max().sqrt())
+    norm, weights = max(float((start @ products @ start).sqrt()), 2 * low), start
     for _ in range(60):
-        middle = (low * at_high - high * at_low) / (at_high - at_low)
-        at_middle = function(middle)
-        if abs(at_middle) < 1e-13 or high - low < 1e-14:
-            return
-        if at_middle > 0:
-            low, at_low = middle, at_middle
-            at_high, side = (at_high / 2 if side > 0 else at_high), 1
-        else:
-            high, at_high = middle, at_middle
-            at_low, side = (at_low / 2 if side < 0 else at_low), -1
+        weights = minimize(products * (radius / norm), toward, total=1.0, start=weights)
+        square = float(weights @ products @ weights)
+        if abs(square - norm**2) < 1e-12 * norm**2 or high < low * (1 + 1e-12):
+            break
+        low, high = (norm, high) if square > norm**2 else (low, norm)
+        free = weights > 0
+        least = torch.zeros_like(weights)
+        least[free] = torch.linalg.solve(products[free][:, free], torch.ones_like(weights[free]))
+        least /= least.sum()
+        rest = (weights - least) / norm
+        room = 1 - float(rest @ products @ rest)
+        root = (float(least @ products @ least) / room) ** 0.5 if room > 0 else high
+        norm = root if low < root < high else (low * high) ** 0.5
+    return weights, norm
