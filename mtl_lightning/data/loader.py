@@ -1,0 +1,104 @@
+"""The loader: every row once per epoch over all processes, equal steps, and exact resumption in mid-epoch."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.data.store import Store
+from mtl_lightning.errors import DataError
+
+
+def bounds(total: int, parts: int, index: int) -> tuple[int, int]:
+    """Start and end of part ``index`` when ``total`` rows are cut into parts whose sizes differ by at most one.
+
+    Example:
+        >>> [bounds(10, 3, i) for i in range(3)]
+        [(0, 3), (3, 6), (6, 10)]
+    """
+    return total * index // parts, total * (index + 1) // parts
+
+
+class Loader:
+    """Batches of a Store for one of several processes.
+
+    An epoch has ``S = ceil(N / (batch_size × world))`` steps on every process. The N rows are cut into S global
+    batches whose sizes differ by at most one, and each global batch into the processes' parts, likewise. So there is
+    no tiny last batch, no row is seen twice or padded, and one process with ``batch_size × world`` sees the same
+    global batches as ``world`` processes.
+
+    Lightning saves and restores :meth:`state_dict` with its checkpoints: a resumed run sees exactly the rows left.
+
+    Args:
+        store: The rows.
+        batch_size: Largest number of rows in a process's batch.
+        shuffle: A new permutation per epoch, from seed and epoch, equal on all processes.
+        seed: Seed of the permutations.
+        rank: Number of this process.
+        world: Number of processes.
+
+    Example:
+        >>> from mtl_lightning.schema import Schema
+        >>> parts = {"ids": torch.arange(5).reshape(5, 1), "dense": torch.zeros(5, 0), "labels": torch.zeros(5, 0),
+        ...          "mask": torch.zeros(5, 0, dtype=torch.bool)}
+        >>> [batch.ids.flatten().tolist() for batch in Loader(Store(Schema((), ()), parts), 2)]
+        [[0], [1, 2], [3, 4]]
+    """
+
+    def __init__(
+        self, store: Store, batch_size: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, world: int = 1
+    ) -> None:
+        self.store = store
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.seed = seed
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.cursor = 0
+        self._resumed = False
+
+    def __len__(self) -> int:
+        return -(-len(self.store) // (self.batch_size * self.world))
+
+    def order(self) -> Tensor | None:
+        """This epoch's permutation, or None for the rows' own order."""
+        if not self.shuffle:
+            return None
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+        return torch.randperm(len(self.store), generator=generator)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.cursor and not self._resumed:  # the last epoch was left before its end
+            self.epoch, self.cursor = self.epoch + 1, 0
+        self._resumed = False
+        order, steps, total = self.order(), len(self), len(self.store)
+        step = self.cursor
+        while step < steps:
+            start, stop = bounds(total, steps, step)
+            first, last = bounds(stop - start, self.world, self.rank)
+            rows = slice(start + first, start + last)
+            # The cursor moves before the batch is handed out: a checkpoint made while it is used counts it as seen.
+            step += 1
+            self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
+            yield self.store.batch(rows if order is None else order[rows])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the loader stands: the epoch and the steps of it that were handed out."""
+        return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, "world": self.world}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`: the next iteration yields the rows that are left.
+
+        Raises:
+            DataError: In mid-epoch, if the number of processes differs: their steps are not the same.
+        """
+        if state["cursor"] and state["world"] != self.world:
+            raise DataError(
+                f"saved in mid-epoch by {state['world']} processes, resumed by {self.world}",
+                "resume with as many processes",
+            )
+        self.seed, self.epoch, self.cursor = state["seed"], state["epoch"], state["cursor"]
+        self._resumed = True
