@@ -39,6 +39,7 @@ class AttentionWeighting(Weighter):
     first: Tensor
     quick: Tensor
     slow: Tensor
+    seen: Tensor
 
     def __init__(self, tasks: tuple[str, ...], *, width: int = 8, decay: float = 0.99) -> None:
         super().__init__(tasks)
@@ -51,8 +52,9 @@ class AttentionWeighting(Weighter):
         nn.init.zeros_(self.score.weight)
         nn.init.zeros_(self.score.bias)
         self.register_buffer("last", torch.ones(len(self.tasks), dtype=torch.float64))
-        for name in ("first", "quick", "slow"):  # logarithms of losses; NaN until the task has had a label
-            self.register_buffer(name, torch.full((len(self.tasks),), torch.nan, dtype=torch.float64))
+        for name in ("first", "quick", "slow"):  # means of the logarithm of the loss
+            self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar worth the weighted sum of the losses."""
@@ -69,9 +71,10 @@ class AttentionWeighting(Weighter):
     def _scores(self, logs: Tensor, present: Tensor) -> Tensor:
         """Scores from the running means, [T], after these have taken the log-losses of the step."""
         for mean, decay in ((self.first, 1.0), (self.slow, self.decay), (self.quick, self.decay**5)):
-            new = torch.where(mean.isnan(), logs, decay * mean + (1 - decay) * logs)
+            new = torch.where(self.seen, decay * mean + (1 - decay) * logs, logs)
             mean.copy_(torch.where(present, new, mean))
-        states = torch.stack([self.quick, self.quick - self.first, self.quick - self.slow], dim=1).nan_to_num(0.0)
+        self.seen |= present
+        states = torch.stack([self.quick, self.quick - self.first, self.quick - self.slow], dim=1)
         tokens = self.state(states.to(self.identity.dtype)) + self.identity
         read = functional.scaled_dot_product_attention(
             self.query(tokens)[None], self.key(tokens)[None], self.value(tokens)[None]
