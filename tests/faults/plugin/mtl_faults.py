@@ -1,0 +1,67 @@
+"""A plugin that lets a run die: found by ``PYTHONPATH``, told when by environment variables.
+
+``MTL_FAULT=<what>@<step>`` with ``kill`` (SIGKILL in the middle of a step), ``kill-writing`` (SIGKILL while the first
+checkpoint from that step on is half written), ``SIGINT`` and ``SIGTERM`` (a signal in the middle of a step), ``raise``
+(an error on rank ``MTL_FAULT_RANK``), and ``stop`` (an MtlError). ``MTL_FAULT_LOG`` receives a line per step.
+"""
+
+import io
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.hookspecs import hookimpl
+
+MTL_API = 1
+_save = torch.save
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _save_half(content: Any, file: Any) -> None:
+    whole = io.BytesIO()
+    _save(content, whole)
+    file.write(whole.getvalue()[: len(whole.getvalue()) // 2])
+    file.flush()
+    _die()
+
+
+class Fault(Callback):
+    """Does what ``MTL_FAULT`` says, between the backward pass and the update."""
+
+    def __init__(self, what: str, step: int) -> None:
+        self.what, self.step, self.done = what, step, False
+
+    def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
+        if log := os.environ.get("MTL_FAULT_LOG"):
+            with Path(log).open("a") as file:
+                file.write(f"{trainer.global_rank} {trainer.global_step}\n")
+        if self.done or trainer.global_step < self.step:
+            return
+        if str(trainer.global_rank) != os.environ.get("MTL_FAULT_RANK", "0"):
+            return
+        self.done = True
+        if self.what == "kill":
+            _die()
+        elif self.what == "kill-writing":
+            torch.save = _save_half
+        elif self.what == "raise":
+            raise RuntimeError("a fault of the test")
+        elif self.what == "stop":
+            raise MtlError("a fault of the test", "there is nothing to do")
+        else:
+            os.kill(os.getpid(), getattr(signal, self.what))
+
+
+@hookimpl
+def mtl_callbacks(config: dict[str, Any]) -> list[Any]:
+    """The fault, if one is ordered."""
+    what, _, step = os.environ.get("MTL_FAULT", "").partition("@")
+    return [Fault(what, int(step))] if what else []

@@ -1,0 +1,77 @@
+"""Tables, records and event logs say what was measured, by task name."""
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mtl_lightning.report.events import EventLog
+from mtl_lightning.report.record import add_test, read
+from mtl_lightning.report.tables import header_table, metrics_table
+from mtl_lightning.rundir import RunDir
+
+
+def shown(table: Table) -> list[list[str]]:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(table)
+    return [line.replace("│", " ").replace("┃", " ").split() for line in capture.get().splitlines()]
+
+
+def test_oracle_stands_beside_the_measured_value_with_the_gap() -> None:
+    results = {
+        "test/click/auc": 0.7,
+        "test/click/expected_auc": 0.71,
+        "test/click/oracle_auc": 0.73,
+        "test/dwell/mae": 12.0,
+        "test/score": 0.7,
+    }
+    lines = shown(metrics_table(results, "test", "Test"))
+    assert ["task", "auc", "expected_auc", "oracle_auc", "gap", "mae"] in lines
+    assert ["click", "0.7000", "0.7100", "0.7300", "0.0200"] in lines
+    assert ["dwell", "12.00"] in lines
+    assert ["score", "0.7000"] in lines
+
+
+def test_undefined_metrics_are_called_so() -> None:
+    lines = shown(metrics_table({"test/click/auc": float("nan"), "test/score": float("nan")}, "test", "Test"))
+    assert ["click", "undefined"] in lines
+    assert ["score", "undefined"] in lines
+
+
+def test_header_names_every_part() -> None:
+    table = header_table(
+        rows={"train": 1000, "test": 10},
+        tasks=[("click", "binary", "100%", "0.0500"), ("buy", "binary", "5%", "0.1000")],
+        parameters={"tables": 12345, "dense": 67},
+        facts={"recipe": "ads"},
+    )
+    lines = [" ".join(line) for line in shown(table)]
+    assert lines[0] == "recipe ads"
+    assert "rows train 1,000, test 10" in lines
+    assert "buy (binary): known 5%, mean label 0.1000" in lines
+    assert "parameters tables 12,345, dense 67" in lines
+
+
+def test_the_record_counts_looks_at_the_test_split_and_stays_json(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    assert read(run) == {"validations": [], "test": None}
+    assert [add_test(run, {"test/click/auc": float("nan")}, "best.ckpt") for _ in range(3)] == [1, 2, 3]
+    strict = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert strict["test"] == {"evaluations": 3, "weights": "best.ckpt", "metrics": {"test/click/auc": None}}
+
+
+def test_events_lie_alone_in_their_directory_and_resume_beside_each_other(tmp_path: Path) -> None:
+    for step in (1, 2):
+        log = EventLog(tmp_path / "tensorboard")
+        log.log_hyperparams({"a": 1})
+        log.log_metrics({"train/loss/click": step / 2}, step=step)
+        log.save()
+        log.finalize("success")
+    assert all(path.name.startswith("events.") for path in (tmp_path / "tensorboard").iterdir())
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert events.Tags()["scalars"] == ["train/loss/click"]
