@@ -132,7 +132,7 @@ class Loader:
     def _fail(self, info: PluginInfo, stage: str, error: BaseException) -> None:
         text = error.message if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
         hint = f" ({error.hint})" if isinstance(error, PluginError) and error.hint else ""
-        reason = (text.splitlines() or [""])[0] + hint
+        reason = " ".join(text.split()) + hint
         info.failure = Failure(stage, reason, "".join(traceback.format_exception(error)))
         for owner, plugin in list(self._objects):
             if owner is info:
