@@ -161,6 +161,8 @@ class Weighter(nn.Module, ABC):
 
     needs_losses_after_step: ClassVar[bool] = False
     """True if :meth:`after_step` must be called with the losses of the same batch after the update."""
+    gradients_at: str = "seam"
+    """Where ``step.jacobian`` is taken: ``seam`` (z), ``parameters``, or a pattern over names of parameters."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()

@@ -16,7 +16,8 @@ from mtl_lightning.network import Network
 from mtl_lightning.optim import (
     OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm,
 )
-from mtl_lightning.step import Step, global_counts, reduce_sum, world_size
+from mtl_lightning.parameter_step import gradient_parameters, make_step
+from mtl_lightning.step import global_counts, reduce_sum, world_size
 from mtl_lightning.tables import broadcast_table, exchange_rows
 
 SPLITS = ("validation", "test")
@@ -61,6 +62,7 @@ class MultiTaskModule(LightningModule):
         self.seed = seed
         self.skip_nonfinite = skip_nonfinite
         self.config = dict(config or {})
+        self._gradient_at = gradient_parameters(network, network.encoder.table_parameters(), weighter.gradients_at)
         self.observers: list[Callable[[StepProtocol], None]] = []
         self.batches = 0
         self.skipped = 0
@@ -93,12 +95,13 @@ class MultiTaskModule(LightningModule):
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The weighter's objective."""
         losses, z = self.network.losses(batch, global_counts(batch))
-        step = Step(losses, z, tasks=tuple(self.schema.task_index), index=self.batches, seed=self.seed)
+        names = tuple(self.schema.task_index)
+        step = make_step(losses, z, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
         for observe in self.observers:
             observe(step)
         objective: Tensor = self.weighter(step)
         self.batches += 1
-        self._values = losses.detach()
+        self._values = step.losses.detach()
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
 
@@ -113,7 +116,7 @@ class MultiTaskModule(LightningModule):
         if batch is not None:
             with torch.no_grad():
                 losses, _ = self.network.losses(batch, global_counts(batch))
-            self.weighter.after_step(reduce_sum(losses) / world_size())
+            self.weighter.after_step(reduce_sum(torch.stack(losses)) / world_size())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Exchange table rows, then skip the update on every process if any gradient is not finite."""

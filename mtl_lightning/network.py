@@ -76,8 +76,8 @@ class Network(nn.Module):
             for i, task in enumerate(self.schema.tasks)
         }
 
-    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """This process's losses with graph, [T], and the seam z [B, D]."""
+    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """This process's losses with graph, T scalars, and the seam z [B, D]."""
         outputs, z = self.outputs(batch)
         targets = self.targets(batch, counts)
         values = []
@@ -86,7 +86,7 @@ class Network(nn.Module):
             parents = {name: (outputs[name], targets[name]) for name in task.parents}
             loss = self.criteria[task.name](output, target, parents)
             values.append(loss if output.penalty is None else loss + target.row_mean(output.penalty))
-        return torch.stack(values), z
+        return values, z
 
     def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """What users see of the outputs: per task [B], or [B, K] for several classes."""

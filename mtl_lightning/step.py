@@ -40,7 +40,8 @@ class Step:
     """One step's losses, and what can be derived from them at the seam z.
 
     Args:
-        losses: This process's losses with graph, [T]; their mean over processes is the global loss.
+        losses: This process's losses with graph, T scalars; their mean over processes is the global loss. A gradient
+            of one of them runs through that task's part of the graph only, unlike that of a slice of a stacked tensor.
         z: The seam with graph, [B, D]; B may differ between processes.
         tasks: Names, in the order of ``losses``.
         index: Number of the step since the start of training.
@@ -53,8 +54,11 @@ class Step:
         [[2.0, -1.0], [-1.0, 1.0]]
     """
 
-    def __init__(self, losses: Tensor, z: Tensor, *, tasks: Sequence[str], index: int, seed: int) -> None:
-        self.losses = losses
+    def __init__(
+        self, losses: Sequence[Tensor] | Tensor, z: Tensor, *, tasks: Sequence[str], index: int, seed: int
+    ) -> None:
+        self.each = list(losses)
+        self.losses = losses if isinstance(losses, Tensor) else torch.stack(self.each)
         self.z = z
         self.tasks = tuple(tasks)
         self.index = index
@@ -68,7 +72,7 @@ class Step:
     @cached_property
     def jacobian(self) -> Tensor:
         """Gradients of this process's losses at z, [T, B, D], detached; the graph is kept for the one backward."""
-        rows = [torch.autograd.grad(loss, self.z, retain_graph=True, allow_unused=True)[0] for loss in self.losses]
+        rows = [torch.autograd.grad(loss, self.z, retain_graph=True, allow_unused=True)[0] for loss in self.each]
         return torch.stack([torch.zeros_like(self.z) if row is None else row for row in rows])
 
     @cached_property
@@ -80,6 +84,8 @@ class Step:
         """
         flat = self.jacobian.flatten(1)
         local = (flat @ flat.T).double()
+        if not bool(torch.isfinite(local).all()):  # squares of large float32 gradients overflow, not the gradients
+            local = flat.double() @ flat.double().T
         return reduce_sum(local) / world_size() ** 2
 
     @cached_property
