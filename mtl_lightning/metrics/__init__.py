@@ -7,7 +7,12 @@ from mtl_lightning.schema import Task
 
 DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("auc", "log_loss", "normalized_entropy", "calibration"),
+    "count": ("r2", "mae", "calibration"),
+    "multiclass": ("accuracy", "macro_f1", "multiclass_log_loss"),
+    "multilabel": ("auc", "log_loss"),
+    "ordinal": ("xauc", "mae"),
     "regression": ("r2", "mae", "rmse"),
+    "value": ("xauc", "mae", "calibration"),
 }
 """Task kind → names of its metrics. The first one counts in the overall score, and a higher value of it is better."""
 

@@ -74,32 +74,33 @@ class AUC(TaskMetric):
         self.negative.scatter_add_(1, index, weight * (1 - chance.T))
         self.own += (weight.square() * (chance * (1 - chance)).T).sum(1)
 
+    def curve(self, positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
+        """Area of each histogram, [K]."""
+        return area(positive, negative, own)
+
     def compute(self) -> Tensor:
         """The area, a scalar."""
         if not self.exact:
-            return area(self.positive, self.negative, self.own).nanmean()
+            return self.curve(self.positive, self.negative, self.own).nanmean()
         empty = torch.zeros(0, 3 * self.task.width, dtype=torch.float64, device=self.device)
         score, chance, weight = gather(torch.cat([empty, *self.rows])).chunk(3, 1)
         columns = zip(score.T, chance.T, weight.T, strict=True)
-        return torch.stack([exact_area(*column) for column in columns]).nanmean()
+        return torch.stack([self.curve(*by_score(*column)) for column in columns]).nanmean()
 
 
-def exact_area(score: Tensor, chance: Tensor, weight: Tensor) -> Tensor:
-    """Area under the ROC curve by sorting.
+def by_score(score: Tensor, chance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A histogram with one bin per distinct score: the arguments of :func:`mtl_lightning.metrics.histogram.area`.
 
     Args:
         score: [n].
         chance: Probability of each row to be positive (its label, if that is known), [n].
         weight: [n].
-
-    Returns:
-        A scalar; NaN as in :class:`AUC`.
     """
     _, level = torch.unique(score, return_inverse=True)
     levels = int(level.max()) + 1 if len(level) else 0
     # One level more stands for rows that can't be ranked, as in the histogram.
-    level = torch.where(score.isnan() | (score < 0) | (score > 1), levels, level)
+    level = torch.where((score >= 0) & (score <= 1), level, levels)
     positive, negative = torch.zeros(2, levels + 1, dtype=torch.float64, device=score.device)
     positive.scatter_add_(0, level, weight * chance)
     negative.scatter_add_(0, level, weight * (1 - chance))
-    return area(positive, negative, (weight.square() * chance * (1 - chance)).sum())
+    return positive, negative, (weight.square() * chance * (1 - chance)).sum()

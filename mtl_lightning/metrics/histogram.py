@@ -50,3 +50,27 @@ def area(positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
     won = (positive * (below + negative / 2)).sum(-1) - own / 2
     pairs = positive.sum(-1) * negative.sum(-1) - own
     return torch.where((pairs > 0) & ~broken, won / pairs, torch.nan)
+
+
+def average_precision(positive: Tensor, negative: Tensor) -> Tensor:
+    """Precision at each bin from the top, weighted by the recall that the bin adds.
+
+    Args:
+        positive: Weight of positive rows per bin, [..., BINS + 1].
+        negative: Weight of negative rows per bin, of the same shape.
+
+    Returns:
+        [...]; NaN with one class only, or when a row lies in the last bin.
+
+    Example:
+        >>> histogram = torch.zeros(2, BINS + 1)
+        >>> histogram[0, 7] = histogram[1, 5] = 1
+        >>> average_precision(histogram[0], histogram[1]).item()
+        1.0
+    """
+    broken = (positive[..., -1] + negative[..., -1]) != 0
+    positive, negative = positive[..., :-1].flip(-1), negative[..., :-1].flip(-1)
+    hits, called = positive.cumsum(-1), (positive + negative).cumsum(-1)
+    positives, negatives = positive.sum(-1), negative.sum(-1)
+    gained = torch.where(positive > 0, positive * hits / called, 0.0).sum(-1)
+    return torch.where((positives > 0) & (negatives > 0) & ~broken, gained / positives, torch.nan)

@@ -1,0 +1,64 @@
+"""Normalised discounted cumulative gain within users."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Task
+from mtl_lightning.metrics.exchange import total
+from mtl_lightning.metrics.ranking import GroupedMetric, rank
+from mtl_lightning.metrics.rows import ratio
+
+
+class NDCG(GroupedMetric):
+    """Mean over groups (users) of DCG@k / ideal DCG@k, with the label as gain and 1 / log2(place + 1) as discount.
+
+    Rows of equal score share the mean of their gains, so the order of rows in the log changes nothing. Users without
+    a positive label are left out; users count alike, and sample weights play no part.
+
+    Args:
+        task: A task with labels ≥ 0, of data with a group column (``data.group``).
+        k: Places that count, or None for all.
+
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label.
+
+    Source:
+        Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002; ties as in McSherry and
+        Najork, "Computing information retrieval performance measures efficiently in the presence of tied scores", 2008.
+
+    Example:
+        >>> from mtl_lightning.interfaces import Target
+        >>> metric = NDCG(Task(name="click", kind="binary", label="click"), k=2)
+        >>> label, user = torch.tensor([[1.0], [0.0], [0.0]]), torch.tensor([7, 7, 7])
+        >>> known = torch.ones(3, dtype=torch.bool)
+        >>> metric.update(torch.tensor([0.5, 0.8, 0.1]), Target(label=label, mask=known, group=user))
+        >>> round(metric.compute().item(), 4)  # 1 / log2(3)
+        0.6309
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "ordinal", "regression", "value"})
+    higher_is_better = True
+    name = "ndcg"
+
+    def __init__(self, task: Task, *, k: int | None = 10) -> None:
+        super().__init__(task)
+        self.k = k
+
+    def gain(self, score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+        """DCG@k of each group in ascending order of group, [G]."""
+        ranking = rank(score, group, descending=True)
+        discount = 1 / torch.log2(ranking.position.to(torch.float64) + 2)
+        if self.k is not None:
+            discount = torch.where(ranking.position < self.k, discount, 0.0)
+        mean = ranking.per_level(label[ranking.order]) / ranking.per_level(torch.ones_like(discount))
+        return ranking.per_group(mean * ranking.per_level(discount))
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar. All processes must call it."""
+        score, label, _, group = self.owned()
+        ideal = self.gain(label, label, group)
+        counted = ideal > 0
+        gain = self.gain(score, label, group)
+        sums = total(torch.stack([(gain[counted] / ideal[counted]).sum(), counted.sum().to(torch.float64)]))
+        return ratio(sums[0], sums[1])
