@@ -3,7 +3,7 @@
 Shapes: B rows, C categorical and F numeric columns, T tasks, D width of z, K width of a label, L sequence length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -118,12 +118,14 @@ class Output:
         hidden: The task's last hidden state, [B, h], for cascades.
         penalty: Extra term of the loss per row, [B]; averaged over all rows of the global batch.
         extra: Further tensors for the losses of this task and of its children.
+        link: Maps labels to the space of ``logit`` (a scale, a logarithm), or None where they are in it.
     """
 
     logit: Tensor
     hidden: Tensor | None = None
     penalty: Tensor | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
+    link: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(slots=True)

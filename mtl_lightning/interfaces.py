@@ -99,6 +99,8 @@ class Head(nn.Module, ABC):
     """Name of the loss used when the recipe names none."""
     hidden_width: int = 0
     """Width of ``Output.hidden``, for heads of child tasks."""
+    mean: float | None = None
+    """Mean of the task's training labels if it is known, for heads of child tasks."""
 
     @abstractmethod
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
@@ -159,8 +161,8 @@ class Weighter(nn.Module, ABC):
     State lives in buffers; control flow depends only on ``step.values``, ``step.gramian`` and ``step.index``.
     """
 
-    needs_losses_after_step: ClassVar[bool] = False
-    """True if :meth:`after_step` must be called with the losses of the same batch after the update."""
+    needs_losses_after_step: bool = False
+    """True if :meth:`after_step` must be called with the losses of this batch after the update; may change per step."""
     gradients_at: str = "seam"
     """Where ``step.jacobian`` is taken: ``seam`` (z), ``parameters``, or a pattern over names of parameters."""
 

@@ -1,0 +1,53 @@
+"""Shared bottom: one trunk for all tasks."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import MLP, Activation, Norm
+
+
+class SharedBottom(Architecture):
+    """One trunk whose output every task's tower reads: h_t = f(z) for all t.
+
+    Source: Caruana, "Multitask Learning", Machine Learning 28 (1997), section 2.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder; its ``width`` D is the trunk's input.
+        hidden: Layer sizes of the trunk; H is the last, or D if there are none.
+        activation: Activation of the trunk.
+        dropout: Dropout in the trunk.
+        norm: Normalisation in the trunk.
+
+    Shapes: z [B, D] → h [B, H], the same tensor for every task.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> h = SharedBottom(schema, encoder, hidden=[8])(encoder(batch))
+        >>> {task: tuple(value.shape) for task, value in h.items()}
+        {'a': (4, 8), 'b': (4, 8)}
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.trunk = MLP(encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.widths = dict.fromkeys(self.tasks, self.trunk.width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        return dict.fromkeys(self.tasks, self.trunk(encoded.z))

@@ -1,0 +1,31 @@
+"""What the heads of a funnel ask of their parents."""
+
+from collections.abc import Mapping
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Head, Task
+
+
+def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str, Head]:
+    """Name and head of the one binary parent that a cascade needs.
+
+    Args:
+        head: Name of the asking head, for the message.
+        task: Its task.
+        parents: Built heads of the task's parents.
+
+    Raises:
+        MtlError: If there isn't exactly one parent, or it isn't binary.
+
+    Example:
+        >>> only_parent("esmm", Task(name="sale", kind="binary", label="sale"), {})
+        Traceback (most recent call last):
+        mtl_lightning.errors.MtlError: heads.sale: esmm needs one parent task, not 0 (set tasks.sale.parents)
+    """
+    if len(parents) != 1:
+        hint = f"set tasks.{task.name}.parents" if not parents else "name the last step of the funnel only"
+        raise MtlError(f"heads.{task.name}: {head} needs one parent task, not {len(parents)}", hint)
+    (name, parent), *_ = parents.items()
+    if "binary" not in parent.kinds:
+        raise MtlError(f"heads.{task.name}: {head} needs a binary parent, and {name} isn't one")
+    return name, parent

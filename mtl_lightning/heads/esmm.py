@@ -1,0 +1,77 @@
+"""Entire-space cascade: the probability of an event as its parent's times a conditional one."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.cascade import only_parent
+from mtl_lightning.heads.probability import product_logit, rate_logit
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class ESMMHead(Head):
+    """p_t = p_parent · σ(tower(h)), supervised where the parent is: on all impressions.
+
+    The task's label is the joint event (click and conversion) and is known for every impression. The tower's own
+    output is the conditional probability (of a conversion after a click); it is never supervised on clicks alone.
+    The product never exceeds the parent's probability, so a funnel of such heads is monotone.
+
+    Source: Ma et al., "Entire Space Multi-Task Model", SIGIR 2018, equations 2 to 4.
+
+    Args:
+        task: A binary task with one parent. If both means are known, the bias starts at their ratio's log-odds.
+        width: Width H of the representation.
+        parents: The parent's head, a binary one.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+
+    Shapes: h [B, H] → logit [B, 1] of the joint event; ``extra["conditional"]`` [B, 1], the conditional log-odds.
+
+    Raises:
+        MtlError: If there isn't exactly one parent, or it isn't binary.
+
+    Example:
+        >>> import torch
+        >>> from mtl_lightning.heads.binary import BinaryHead
+        >>> click = BinaryHead(Task(name="click", kind="binary", label="click"), 8, {})
+        >>> task = Task(name="sale", kind="binary", label="sale", parents=("click",))
+        >>> head = ESMMHead(task, 8, {"click": click})
+        >>> parent = Output(torch.zeros(3, 1))
+        >>> bool((head.predict(head(torch.zeros(3, 8), {"click": parent}, {}), {}) <= 0.5).all())
+        True
+    """
+
+    kinds = frozenset({"binary"})
+    loss: ClassVar[str] = "bce"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.parent, parent = only_parent("esmm", task, parents)
+        start = rate_logit(task.mean, parent.mean)
+        self.mean = task.mean
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
+        self.hidden_width = self.tower.width
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of the joint event."""
+        conditional, hidden = self.tower(h)
+        joint = product_logit(parents[self.parent].logit, conditional)
+        return Output(joint, hidden, extra={"conditional": conditional})
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability of the joint event, [B]."""
+        return output.logit[:, 0].sigmoid()

@@ -1,0 +1,68 @@
+"""A number from a tower."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.scales import SCALES
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class RegressionHead(Head):
+    """Tower that works on standardised labels and predicts on the label's own scale.
+
+    The loss compares the tower's output with (g(y) − m) / s, where g is the identity or log(1 + y) and m, s are mean
+    and standard deviation of g(y), so that a task in seconds and one in stars weigh alike. With ``log1p`` the
+    prediction is a typical (median-like) value rather than a mean: right for skewed labels that are judged by
+    absolute error, too low in sum.
+
+    Args:
+        task: A task with a number as label. Without a fitted mean and scale, m = 0 and s = 1.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+        transform: ``none``, or ``log1p`` for labels of at least 0 with a long tail.
+
+    Shapes: h [B, H] → logit [B, 1], standardised; prediction [B] in the label's unit.
+
+    Example:
+        >>> import torch
+        >>> task = Task(name="dwell", kind="regression", label="seconds", mean=60.0, scale=20.0)
+        >>> head = RegressionHead(task, 8, {}, hidden=[])
+        >>> head.predict(head(torch.zeros(1, 8), {}, {}), {}).item()
+        60.0
+    """
+
+    kinds = frozenset({"regression", "count", "value"})
+    loss: ClassVar[str] = "mse"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        transform: Literal["none", "log1p"] = "none",
+    ) -> None:
+        super().__init__()
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        self.scale = SCALES[transform](task)
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Standardised value."""
+        value, hidden = self.tower(h)
+        return Output(value, hidden, link=self.scale.forward)
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Value in the label's unit, [B]."""
+        return self.scale.inverse(output.logit[:, 0])

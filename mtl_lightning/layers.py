@@ -1,0 +1,227 @@
+"""Dense layers that architectures, heads and encoders share: MLP, batched experts, gates.
+
+Shapes: B rows, E experts, T mixtures (tasks), H width of an expert's output.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.errors import MtlError
+
+Activation = Literal["relu", "silu", "gelu", "leaky_relu", "tanh", "identity"]
+Norm = Literal["none", "layer"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
+
+
+def make_activation(name: str) -> nn.Module:
+    """The activation of this name; MtlError if there is none."""
+    if name not in ACTIVATIONS:
+        raise MtlError(f"no activation {name!r}", f"one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+class MLP(nn.Module):
+    """Linear layers, each followed by normalisation (if any), activation and dropout (if any).
+
+    There is no batch normalisation: it would make one process and several differ, and fail on one row.
+
+    Args:
+        in_width: Width of the input.
+        hidden: Output widths of the layers; empty makes the identity.
+        activation: A name of :data:`ACTIVATIONS`.
+        dropout: Probability of dropping a hidden unit.
+        norm: ``none`` or ``layer``.
+
+    Shapes: [..., in_width] → [..., width], ``width`` being the last of ``hidden``.
+
+    Example:
+        >>> mlp = MLP(4, [8, 2])
+        >>> mlp(torch.zeros(3, 4)).shape, mlp.width
+        (torch.Size([3, 2]), 2)
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        hidden: Sequence[int],
+        *,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = in_width
+        for size in hidden:
+            layers.append(nn.Linear(width, size))
+            if norm == "layer":
+                layers.append(nn.LayerNorm(size))
+            layers.append(make_activation(activation))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        self.layers = nn.Sequential(*layers)
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layers."""
+        result: Tensor = self.layers(x)
+        return result
+
+
+class BatchedLinear(nn.Module):
+    """E linear maps side by side, as one matrix product where they share the input and a batched one else.
+
+    Args:
+        count: Number E of maps.
+        in_width: Width of the input.
+        out_width: Width of the output.
+        bias: Whether to add a bias.
+
+    Shapes: [B, in_width] or [E, B, in_width] → [E, B, out_width].
+
+    Example:
+        >>> linear = BatchedLinear(3, 4, 2)
+        >>> shared = linear(torch.ones(5, 4))
+        >>> shared.shape, torch.allclose(shared, linear(torch.ones(3, 5, 4)))
+        (torch.Size([3, 5, 2]), True)
+    """
+
+    def __init__(self, count: int, in_width: int, out_width: int, *, bias: bool = True) -> None:
+        super().__init__()
+        self.count, self.in_width, self.out_width = count, in_width, out_width
+        bound = in_width**-0.5 if in_width else 0.0
+        # Each expert starts as nn.Linear does. Biases are flat because the optimizer decays matrices only.
+        self.weight = nn.Parameter(torch.empty(count, out_width, in_width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(count * out_width).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply every map to the shared input or to its own."""
+        if x.ndim == 2:
+            joint = functional.linear(x, self.weight.flatten(0, 1), self.bias)
+            return joint.view(-1, self.count, self.out_width).transpose(0, 1)
+        product = torch.bmm(x, self.weight.transpose(1, 2))
+        return product if self.bias is None else product + self.bias.view(self.count, 1, self.out_width)
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing."""
+        return f"count={self.count}, in_width={self.in_width}, out_width={self.out_width}"
+
+
+class BatchedNorm(nn.Module):
+    """Layer normalisation with its own scale and shift for each of E experts, [E, B, width] → [E, B, width]."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.count, self.width = count, width
+        self.weight = nn.Parameter(torch.ones(count * width))
+        self.bias = nn.Parameter(torch.zeros(count * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise over the last dimension."""
+        normal = functional.layer_norm(x, (self.width,))
+        return normal * self.weight.view(self.count, 1, -1) + self.bias.view(self.count, 1, -1)
+
+
+class Experts(nn.Module):
+    """E equal MLPs as batched matrix products.
+
+    The same as E instances of :class:`MLP`, and faster: the first layers are one product with the concatenated
+    weights, the others batched ones.
+
+    Args:
+        count: Number E of experts.
+        in_width: Width of the input.
+        hidden: Output widths of the layers of each expert; at least one.
+        activation: A name of :data:`ACTIVATIONS`.
+        dropout: Probability of dropping a hidden unit.
+        norm: ``none`` or ``layer``.
+
+    Shapes: [B, in_width] (shared) or [E, B, in_width] (an input per expert) → [B, E, width].
+
+    Example:
+        >>> experts = Experts(3, 4, [8, 2])
+        >>> experts(torch.zeros(5, 4)).shape
+        torch.Size([5, 3, 2])
+    """
+
+    def __init__(
+        self,
+        count: int,
+        in_width: int,
+        hidden: Sequence[int],
+        *,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        norm: str = "none",
+    ) -> None:
+        super().__init__()
+        if count < 1 or not hidden:
+            raise MtlError("experts need at least one expert and one layer", "set experts >= 1 and hidden: [64]")
+        layers: list[nn.Module] = []
+        width = in_width
+        for size in hidden:
+            layers.append(BatchedLinear(count, width, size))
+            if norm == "layer":
+                layers.append(BatchedNorm(count, size))
+            layers.append(make_activation(activation))
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = size
+        self.layers = nn.Sequential(*layers)
+        self.count, self.width = count, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Outputs of all experts."""
+        result: Tensor = self.layers(x)
+        return result.transpose(0, 1)
+
+
+class Gates(nn.Module):
+    """T softmax gates over E experts from one input, as one matrix product.
+
+    Args:
+        in_width: Width of the gates' input.
+        count: Number T of gates.
+        experts: Number E of experts.
+        dropout: Probability with which, in training, an expert is left out of a row's gate and the rest rescaled to
+            sum to one; keeps single experts from taking all (Zhao et al., RecSys 2019, section 4.2).
+
+    Shapes: [B, in_width] → [B, T, E], each [B, t] summing to one.
+
+    Example:
+        >>> Gates(4, 2, 3)(torch.zeros(5, 4)).sum(-1).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, in_width: int, count: int, experts: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.count, self.experts, self.dropout = count, experts, dropout
+        self.linear = nn.Linear(in_width, count * experts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Gate values."""
+        score: Tensor = self.linear(x).view(-1, self.count, self.experts)
+        if self.training and self.dropout > 0:
+            drop = torch.rand_like(score) < self.dropout
+            # A row that would lose all its experts keeps them.
+            drop = drop & ~drop.all(-1, keepdim=True)
+            score = score.masked_fill(drop, -torch.inf)
+        return score.softmax(-1)
+
+
+def mixture(weights: Tensor, experts: Tensor) -> Tensor:
+    """Σ_e weights_e · experts_e: [B, E] and [B, E, H] → [B, H]."""
+    return (weights.unsqueeze(-1) * experts).sum(1)

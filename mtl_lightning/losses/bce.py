@@ -1,0 +1,42 @@
+"""Binary cross-entropy."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn import functional
+
+from mtl_lightning.batch import Output, Target
+from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.losses.rows import known_rows
+
+
+class BinaryCrossEntropy(Loss):
+    """−y log p − (1 − y) log(1 − p), from log-odds; soft labels between 0 and 1 are allowed.
+
+    Args:
+        task: A binary task.
+        positive_weight: Factor of the positive rows' loss. Other than 1, it shifts the predicted probabilities.
+
+    Shapes: logit [B, 1], label [B, 1] → scalar.
+
+    Example:
+        >>> import torch
+        >>> loss = BinaryCrossEntropy(Task(name="click", kind="binary", label="click"))
+        >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.tensor([True, False]))
+        >>> round(loss(Output(torch.zeros(2, 1)), target, {}).item(), 4)
+        0.6931
+    """
+
+    kinds = frozenset({"binary"})
+
+    def __init__(self, task: Task, *, positive_weight: float = 1.0) -> None:
+        super().__init__()
+        self.positive_weight = positive_weight
+
+    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
+        """Mean cross-entropy over known labels."""
+        logit = known_rows(output.logit, target)
+        label = target.label.to(logit.dtype)
+        factor = None if self.positive_weight == 1.0 else logit.new_tensor(self.positive_weight)
+        values = functional.binary_cross_entropy_with_logits(logit, label, reduction="none", pos_weight=factor)
+        return target.mean(values[:, 0])

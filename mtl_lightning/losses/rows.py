@@ -1,0 +1,27 @@
+"""What losses take from an output and a target, row by row.
+
+A row whose label isn't known may hold anything, also an infinite logit. Its gradient is exactly zero only if the
+logit itself is replaced before the loss is computed: zero times an infinite derivative would be NaN.
+"""
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Output, Target
+
+
+def known_rows(values: Tensor, target: Target) -> Tensor:
+    """``values`` [B, K] with unknown rows set to zero and cut from the graph.
+
+    Example:
+        >>> target = Target(label=torch.ones(2, 1), mask=torch.tensor([True, False]))
+        >>> known_rows(torch.tensor([[2.0], [torch.inf]]), target).tolist()
+        [[2.0], [0.0]]
+    """
+    return torch.where(target.mask.unsqueeze(1), values, 0.0)
+
+
+def linked_label(output: Output, target: Target) -> Tensor:
+    """The label [B, K] in the space of the output's logit, zero where unknown."""
+    label = target.label if output.link is None else output.link(target.label)
+    return known_rows(label.to(output.logit.dtype), target)
