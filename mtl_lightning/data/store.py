@@ -17,7 +17,14 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
 META = "store.json"
-DTYPES = {"ids": "int32", "dense": "float32", "labels": "float32", "mask": "bool", "weight": "float32", "group": "int64"}
+DTYPES = {
+    "ids": "int32",
+    "dense": "float32",
+    "labels": "float32",
+    "mask": "bool",
+    "weight": "float32",
+    "group": "int64",
+}
 """Type on disk of each matrix; ``sequence/…`` is int32, ``vector/…`` float32, ``raw/…`` float64."""
 PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64"}
 

@@ -1,0 +1,84 @@
+"""Access to single columns of Arrow blocks, with errors that name the column."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.errors import DataError
+
+Block: TypeAlias = "pa.Table | pa.RecordBatch"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint with the closest of the known names; empty if none is close.
+
+    Example:
+        >>> did_you_mean("clik", ["click", "like"])
+        "did you mean 'click'?"
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def column(block: Block, name: str) -> pa.Array:
+    """One column as one plain array: chunks joined, dictionaries decoded, extension types stripped.
+
+    Raises:
+        DataError: If the block has no such column, or several.
+    """
+    matches = block.schema.get_all_field_indices(name)
+    if len(matches) != 1:
+        if matches:
+            raise DataError(f"there are {len(matches)} columns called {name!r}", "rename all but one")
+        raise DataError(f"no column {name!r}", did_you_mean(name, block.schema.names))
+    return plain(block.column(matches[0]))
+
+
+def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Join chunks, decode dictionaries and strip extension types.
+
+    Example:
+        >>> plain(pa.chunked_array([["a"], ["b"]]).dictionary_encode()).to_pylist()
+        ['a', 'b']
+    """
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if isinstance(array, pa.ChunkedArray):  # too large for one array of 32-bit offsets
+        array = pa.concat_arrays(array.cast(pa.large_string()).chunks)
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_run_end_encoded(array.type):
+        array = pc.run_end_decode(array)
+    return array
+
+
+def first_row(condition: pa.Array, start: int = 0) -> int:
+    """Number of the first row where a condition is true, counted from ``start``.
+
+    Example:
+        >>> first_row(pa.array([False, None, True]), start=10)
+        12
+    """
+    return start + int(pc.index(pc.fill_null(condition, False), True).as_py())
+
+
+def require(block_names: Sequence[str], wanted: Iterable[str], place: str) -> None:
+    """Check that columns exist.
+
+    Raises:
+        DataError: Naming the first column that is missing and where it was looked for.
+    """
+    names = set(block_names)
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"{place}: no column {name!r}", did_you_mean(name, names) or f"columns: {listing(names)}")
+
+
+def listing(names: Iterable[str], most: int = 20) -> str:
+    """Names in order, cut after ``most``."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

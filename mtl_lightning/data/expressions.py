@@ -1,0 +1,226 @@
+"""Small expressions over raw columns (``rating >= 4``), parsed into a closed set of operations and never executed."""
+
+import ast
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data import operations as op
+from mtl_lightning.data.columns import column, did_you_mean
+from mtl_lightning.errors import DataError
+
+LONGEST = 2000
+QUOTED = re.compile(r"`([^`]+)`")
+STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
+SYNTAX_HINTS = (
+    ("&&", "write 'and'"),
+    ("||", "write 'or'"),
+    ("!", "write 'not' or '!='"),
+    ("=", "write == to compare"),
+    (" ", "put a column name that holds blanks in backticks: `Clothing ID` == 3"),
+)
+
+Value = Any
+Node = Callable[[Mapping[str, pa.Array]], Value]
+
+COMPARISONS: dict[type[ast.cmpop], Callable[[Value, Value], Value]] = {
+    ast.Eq: op.comparison("=="),
+    ast.NotEq: op.comparison("!="),
+    ast.Lt: op.comparison("<"),
+    ast.LtE: op.comparison("<="),
+    ast.Gt: op.comparison(">"),
+    ast.GtE: op.comparison(">="),
+}
+
+ARITHMETIC: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
+    ast.Add: op.add,
+    ast.Sub: op.subtract,
+    ast.Mult: op.multiply,
+    ast.Div: op.divide,
+    ast.FloorDiv: op.floor_divide,
+    ast.Mod: op.modulo,
+    ast.Pow: op.power,
+}
+
+
+class Expression:
+    """A parsed expression, evaluated on whole columns.
+
+    It knows columns (in backticks where the name is no identifier), numbers, strings, True and False, ``and or not``,
+    comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` and the functions of
+    :data:`mtl_lightning.data.operations.FUNCTIONS`. A null (or NaN) is unknown: it makes comparisons and arithmetic
+    unknown, ``and`` and ``or`` follow Kleene, a division by zero is unknown, and ``is_null(x)`` asks. Numbers don't
+    compare with text.
+
+    Args:
+        text: The expression.
+        known: Names of columns, if they are known; a text that is one of them is that column, whatever it holds.
+        place: Where the expression stands (``tasks.click.label``), for messages.
+
+    Raises:
+        DataError: If the text is no such expression, or evaluation meets a missing column or a wrong type.
+
+    Example:
+        >>> table = pa.table({"rating": [5, 3, None], "user id": [1, 2, 3]})
+        >>> Expression("rating >= 4").evaluate(table).to_pylist()
+        [True, False, None]
+        >>> Expression("`user id` in [1, 3] or rating == 3").columns
+        ('user id', 'rating')
+        >>> Expression("rating = 4")
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: 'rating = 4' is not an expression (write == to compare)
+    """
+
+    def __init__(self, text: str, known: Collection[str] = (), place: str = "") -> None:
+        self.text = text
+        self.place = place
+        self._names: dict[str, None] = {}
+        self._quoted: list[str] = []
+        plain = text.strip()
+        if plain in known:
+            self._node: Node = self._column(plain)
+        else:
+            self._node = self._compile(self._parse(plain))
+        self.columns: tuple[str, ...] = tuple(self._names)
+        if not self.columns:
+            raise self._error(f"{text!r} uses no column")
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    @property
+    def is_column(self) -> bool:
+        """True if the expression is one bare column."""
+        return self.columns == (self.text.strip().strip("`"),)
+
+    def evaluate(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
+        """One value per row: boolean for conditions, null where unknown."""
+        values = {}
+        for name in self.columns:
+            if name not in table.schema.names:
+                raise self._error(f"no column {name!r}", did_you_mean(name, table.schema.names))
+            values[name] = op.clean(column(table, name))
+        try:
+            result = self._node(values)
+        except op.OperandError as error:
+            raise self._error(f"{self.text!r}: {error.message}", error.hint) from None
+        except pa.ArrowException as error:
+            raise self._error(f"{self.text!r} can't be computed: {str(error).splitlines()[0]}") from error
+        if isinstance(result, pa.Scalar):
+            return pa.repeat(result, table.num_rows)
+        return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
+
+    def result_type(self, schema: pa.Schema) -> pa.DataType:
+        """Type of the result for columns of these types; raises what :meth:`evaluate` would."""
+        return self.evaluate(schema.empty_table()).type
+
+    def _error(self, message: str, hint: str = "") -> DataError:
+        return DataError(f"{self.place}: {message}" if self.place else message, hint)
+
+    def _parse(self, text: str) -> ast.expr:
+        def stand_in(match: re.Match[str]) -> str:
+            self._quoted.append(match[1])
+            return f"__quoted_{len(self._quoted) - 1}__"
+
+        if len(text) > LONGEST:
+            raise self._error(f"an expression of {len(text)} characters", f"at most {LONGEST} are allowed")
+        try:
+            return ast.parse(QUOTED.sub(stand_in, text), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            bare = STRINGS.sub("", QUOTED.sub("", text)).replace("==", "").replace("!=", "")
+            bare = bare.replace("<=", "").replace(">=", "")
+            hint = next((hint for sign, hint in SYNTAX_HINTS if sign in bare), "such as: rating >= 4")
+            raise self._error(f"{self.text!r} is not an expression", hint) from None
+
+    def _column(self, name: str) -> Node:
+        self._names[name] = None
+        return lambda columns: columns[name]
+
+    def _compile(self, node: ast.expr) -> Node:
+        match node:
+            case ast.Name(id=name):
+                quoted = re.fullmatch(r"__quoted_(\d+)__", name)
+                return self._column(self._quoted[int(quoted[1])] if quoted else name)
+            case ast.Constant(value=bool() | int() | float() | str() as value):
+                return self._constant(value)
+            case ast.BoolOp(op=operator, values=values):
+                parts = [self._compile(value) for value in values]
+                join = op.both if isinstance(operator, ast.And) else op.either
+                return lambda columns: reduce(join, (part(columns) for part in parts))
+            case ast.UnaryOp(op=ast.Not(), operand=operand):
+                inner = self._compile(operand)
+                return lambda columns: op.negate(inner(columns))
+            case ast.UnaryOp(op=ast.USub(), operand=operand):
+                inner = self._compile(operand)
+                return lambda columns: op.multiply(inner(columns), pa.scalar(-1))
+            case ast.BinOp(left=left, op=operator, right=right) if type(operator) in ARITHMETIC:
+                compute, first, second = ARITHMETIC[type(operator)], self._compile(left), self._compile(right)
+                return lambda columns: compute(first(columns), second(columns))
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+                raise self._error(f"{self.text!r}: & and | are not known", "write 'and', 'or'")
+            case ast.Compare(left=left, ops=operators, comparators=comparators):
+                links = list(self._links(left, operators, comparators))
+                return lambda columns: reduce(op.both, (link(columns) for link in links))
+            case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
+                return self._call(name, arguments)
+        raise self._error(
+            f"{self.text!r}: {ast.unparse(node)!r} is not allowed",
+            "columns, constants, comparisons, 'and', 'or', 'not', 'in', arithmetic and a few functions are",
+        )
+
+    def _constant(self, value: bool | float | str) -> Node:
+        try:
+            scalar = pa.scalar(value)
+        except (pa.ArrowException, OverflowError):
+            raise self._error(f"{self.text!r}: the number {value} is too large") from None
+        return lambda _: scalar
+
+    def _links(self, left: ast.expr, operators: list[ast.cmpop], comparators: list[ast.expr]) -> Iterator[Node]:
+        for operator, right in zip(operators, comparators, strict=True):
+            if any(isinstance(side, ast.Constant) and side.value is None for side in (left, right)):
+                raise self._error(f"{self.text!r} compares with None", "write is_null(x)")
+            yield self._link(left, operator, right)
+            left = right
+
+    def _link(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Node:
+        first = self._compile(left)
+        if isinstance(operator, ast.In | ast.NotIn):
+            members = self._members(right)
+            inside = isinstance(operator, ast.In)
+            return lambda columns: op.member(first(columns), members, inside)
+        if type(operator) not in COMPARISONS:
+            raise self._error(f"{self.text!r}: 'is' is not known", "write ==, or is_null(x)")
+        compare, second = COMPARISONS[type(operator)], self._compile(right)
+        return lambda columns: compare(first(columns), second(columns))
+
+    def _members(self, node: ast.expr) -> pa.Array:
+        try:
+            values = list(ast.literal_eval(node))
+            return pa.array(values, from_pandas=False)
+        except (ValueError, TypeError, pa.ArrowException, OverflowError):
+            raise self._error(f"{self.text!r}: 'in' needs a list of constants of one type", "x in [1, 2]") from None
+
+    def _call(self, name: str, arguments: list[ast.expr]) -> Node:
+        if name not in op.FUNCTIONS:
+            hint = did_you_mean(name, op.FUNCTIONS) or f"known are {', '.join(op.FUNCTIONS)}"
+            raise self._error(f"{self.text!r}: no function {name!r}", hint)
+        function, least, most = op.FUNCTIONS[name]
+        if not least <= len(arguments) <= most:
+            wanted = str(least) if least == most else f"{least} to {most}"
+            raise self._error(f"{self.text!r}: {name} takes {wanted} arguments, not {len(arguments)}")
+        parts = [self._compile(argument) for argument in arguments]
+        return lambda columns: function(*(part(columns) for part in parts))
+
+
+def evaluate_all(expressions: Mapping[str, Expression], table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
+    """Evaluate several expressions on one block."""
+    return {name: expression.evaluate(table) for name, expression in expressions.items()}
+
+
+def known_rows(condition: pa.Array) -> pa.Array:
+    """True where a condition is true; unknown counts as false."""
+    return pc.fill_null(op.truth(condition), False)

@@ -1,0 +1,258 @@
+"""What expressions can do with columns: comparison, logic, arithmetic and functions, on Arrow arrays with nulls."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+Value = Any
+"""A pyarrow Array or Scalar."""
+
+
+class OperandError(Exception):
+    """Operands of types that an operation doesn't take."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Integers and floats."""
+    return bool(pt.is_integer(kind) or pt.is_floating(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Strings of any width of offset."""
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+def is_time(kind: pa.DataType) -> bool:
+    """Dates and timestamps."""
+    return bool(pt.is_timestamp(kind) or pt.is_date(kind))
+
+
+def family(kind: pa.DataType) -> str:
+    """The word for a type in messages."""
+    words = {"text": is_text, "a number": is_number, "a truth value": pt.is_boolean, "a time": is_time}
+    for word, test in words.items():
+        if test(kind):
+            return word
+    return str(kind)
+
+
+def clean(values: Value) -> Value:
+    """NaN becomes null, decimals floats, half floats floats, string views strings, dates timestamps."""
+    kind = values.type
+    if pt.is_decimal(kind) or pt.is_float16(kind):
+        values = pc.cast(values, pa.float64())
+    elif pt.is_string_view(kind):
+        values = pc.cast(values, pa.string())
+    elif pt.is_date(kind):
+        values = pc.cast(values, pa.timestamp("s" if pt.is_date32(kind) else "ms"))
+    if pt.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return values
+
+
+def numeric(values: Value) -> Value:
+    """Numbers as they are, truth values as 0 and 1; anything else is an error."""
+    kind = values.type
+    if pt.is_boolean(kind):
+        return pc.cast(values, pa.int64())
+    if pt.is_null(kind):
+        return pc.cast(values, pa.float64())
+    if is_number(kind):
+        return values
+    if pt.is_duration(kind):
+        return seconds(values)
+    raise OperandError(f"{family(kind)} where a number is needed")
+
+
+def real(values: Value) -> Value:
+    """Numbers as float64."""
+    return pc.cast(numeric(values), pa.float64(), safe=False)
+
+
+def seconds(values: Value) -> Value:
+    """Durations in seconds."""
+    scale = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[values.type.unit]
+    return pc.divide(pc.cast(pc.cast(values, pa.int64()), pa.float64(), safe=False), scale)
+
+
+def truth(values: Value) -> Value:
+    """Truth values; numbers are true where they are not 0."""
+    if pt.is_boolean(values.type):
+        return values
+    return pc.not_equal(numeric(values), 0)
+
+
+def _align(left: Value, right: Value) -> tuple[Value, Value]:
+    kinds = (left.type, right.type)
+    if all(is_text(kind) for kind in kinds) or all(pt.is_boolean(kind) for kind in kinds) or all(map(is_time, kinds)):
+        return left, right
+    if is_time(kinds[0]) and isinstance(right, pa.Scalar) and is_text(kinds[1]):
+        return left, _as_time(right, kinds[0])
+    if is_time(kinds[1]) and isinstance(left, pa.Scalar) and is_text(kinds[0]):
+        return _as_time(left, kinds[1]), right
+    if any(pt.is_null(kind) for kind in kinds):
+        other = kinds[1] if pt.is_null(kinds[0]) else kinds[0]
+        other = pa.float64() if pt.is_null(other) else other
+        return pc.cast(left, other), pc.cast(right, other)
+    try:
+        return numeric(left), numeric(right)
+    except OperandError:
+        words = family(kinds[0]), family(kinds[1])
+        hint = 'put text in quotes: genre == "drama"' if "text" in words else ""
+        raise OperandError(f"compares {words[0]} with {words[1]}", hint) from None
+
+
+def _as_time(text: pa.Scalar, kind: pa.DataType) -> pa.Scalar:
+    try:
+        return pc.cast(pc.cast(text, pa.timestamp(kind.unit)), kind)
+    except pa.ArrowException:
+        raise OperandError(f"{text.as_py()!r} is not a time", 'such as: time >= "2024-05-01"') from None
+
+
+def comparison(sign: str) -> Callable[[Value, Value], Value]:
+    """The comparison with this sign."""
+    names = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
+    compute = getattr(pc, names[sign])
+    return lambda left, right: compute(*_align(left, right))
+
+
+def both(left: Value, right: Value) -> Value:
+    """Logical and: unknown unless one side is false."""
+    return pc.and_kleene(truth(left), truth(right))
+
+
+def either(left: Value, right: Value) -> Value:
+    """Logical or: unknown unless one side is true."""
+    return pc.or_kleene(truth(left), truth(right))
+
+
+def negate(value: Value) -> Value:
+    """Logical not."""
+    return pc.invert(truth(value))
+
+
+def member(values: Value, members: pa.Array, inside: bool) -> Value:
+    """Whether values are among constants; unknown for nulls."""
+    if len(members) == 0:
+        found = pc.and_(pc.is_valid(values), False)
+    else:
+        left, _ = _align(values, members[0])
+        if left.type != members.type:  # the wider of the two, so that 1.5 is not cut to 1
+            common = pa.float64() if pt.is_floating(left.type) or pt.is_floating(members.type) else left.type
+            left, members = pc.cast(left, common), pc.cast(members, common)
+        found = pc.is_in(left, value_set=members)
+    return pc.if_else(pc.is_valid(values), found if inside else pc.invert(found), pa.scalar(None, pa.bool_()))
+
+
+def add(left: Value, right: Value) -> Value:
+    """Sum."""
+    return pc.add_checked(numeric(left), numeric(right))
+
+
+def subtract(left: Value, right: Value) -> Value:
+    """Difference; of two times, in seconds."""
+    if is_time(left.type) and is_time(right.type):
+        return seconds(pc.subtract(left, right))
+    return pc.subtract_checked(numeric(left), numeric(right))
+
+
+def multiply(left: Value, right: Value) -> Value:
+    """Product."""
+    return pc.multiply_checked(numeric(left), numeric(right))
+
+
+def _nonzero(values: Value) -> Value:
+    return pc.if_else(pc.equal(values, 0), pa.scalar(None, values.type), values)
+
+
+def divide(left: Value, right: Value) -> Value:
+    """Quotient as a float; unknown where the divisor is 0."""
+    return pc.divide(real(left), _nonzero(real(right)))
+
+
+def floor_divide(left: Value, right: Value) -> Value:
+    """Quotient rounded down; exact on integers."""
+    left, right = numeric(left), _nonzero(numeric(right))
+    if pt.is_integer(left.type) and pt.is_integer(right.type):
+        quotient = pc.divide(left, right)
+        remainder = pc.subtract(left, pc.multiply(quotient, right))
+        inexact = pc.and_(pc.not_equal(remainder, 0), pc.xor(pc.less(remainder, 0), pc.less(right, 0)))
+        return pc.subtract(quotient, pc.cast(inexact, pa.int64()))
+    return pc.floor(pc.divide(real(left), real(right)))
+
+
+def modulo(left: Value, right: Value) -> Value:
+    """Rest of :func:`floor_divide`, with the divisor's sign."""
+    return subtract(left, multiply(floor_divide(left, right), right))
+
+
+def power(left: Value, right: Value) -> Value:
+    """Power, as a float."""
+    return pc.power(real(left), real(right))
+
+
+def _defined(compute: Callable[[Value], Value], domain: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    def function(values: Value) -> Value:
+        numbers = real(values)
+        return compute(pc.if_else(domain(numbers), numbers, pa.scalar(None, pa.float64())))
+
+    return function
+
+
+def _text(values: Value) -> Value:
+    if not is_text(values.type):
+        raise OperandError(f"{family(values.type)} where text is needed")
+    return values
+
+
+def _constant_text(value: Value) -> str:
+    if not isinstance(value, pa.Scalar):
+        raise OperandError("the pattern must be a constant in quotes")
+    return str(_text(value).as_py())
+
+
+def _coalesce(*values: Value) -> Value:
+    aligned = [values[0]]
+    for value in values[1:]:
+        aligned[0], value = _align(aligned[0], value)
+        aligned.append(value)
+    return pc.coalesce(*aligned)
+
+
+def _if_else(condition: Value, left: Value, right: Value) -> Value:
+    return pc.if_else(truth(condition), *_align(left, right))
+
+
+def _extreme(compute: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda *values: compute(*(real(value) for value in values), skip_nulls=False)
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
+    "abs": (lambda values: pc.abs(numeric(values)), 1, 1),
+    "coalesce": (_coalesce, 2, 8),
+    "contains": (lambda text, part: pc.match_substring(_text(text), _constant_text(part)), 2, 2),
+    "exp": (lambda values: pc.exp(real(values)), 1, 1),
+    "floor": (lambda values: pc.floor(real(values)), 1, 1),
+    "if_else": (_if_else, 3, 3),
+    "is_null": (pc.is_null, 1, 1),
+    "length": (lambda text: pc.cast(pc.utf8_length(_text(text)), pa.int64()), 1, 1),
+    "log": (_defined(pc.ln, lambda values: pc.greater(values, 0)), 1, 1),
+    "log1p": (_defined(pc.log1p, lambda values: pc.greater(values, -1)), 1, 1),
+    "lower": (lambda text: pc.utf8_lower(_text(text)), 1, 1),
+    "maximum": (_extreme(pc.max_element_wise), 2, 8),
+    "minimum": (_extreme(pc.min_element_wise), 2, 8),
+    "number": (lambda values: pc.cast(values, pa.float64()), 1, 1),
+    "round": (lambda values: pc.round(real(values)), 1, 1),
+    "sqrt": (_defined(pc.sqrt, lambda values: pc.greater_equal(values, 0)), 1, 1),
+    "starts_with": (lambda text, part: pc.starts_with(_text(text), _constant_text(part)), 2, 2),
+}
+"""Functions by name, with the least and the largest number of arguments."""
+

@@ -1,0 +1,231 @@
+"""How rows are divided into train, validation and test."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.columns import Block, column, did_you_mean, first_row
+from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.errors import DataError
+
+SPLITS = ("train", "validation", "test")
+DROPPED = -1
+"""Assignment of a row that belongs to no split."""
+
+SYNONYMS = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+"""Names of splits as data sets have them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitSpec:
+    """A way to divide rows.
+
+    Args:
+        by: One of
+
+            - ``random``: each row by chance, in exact shares;
+            - ``time``: the earliest rows train, the latest test; rows of the same time stay together;
+            - ``user``: all rows of a user stay together, users by chance;
+            - ``last``: of each user the latest row is tested, the one before it validated, the earlier ones train;
+              a user with one row only trains;
+            - ``given``: the source's own splits, or a column that names the split.
+        validation: Share of the rows (of the users, for ``user``); for ``given`` it is taken at random from training rows
+            where the source has no validation split. Not used by ``last``.
+        test: Likewise.
+        column: The time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
+        time: The time for ``last``.
+        seed: Seed of what is left to chance.
+
+    Raises:
+        DataError: If an option is unknown, out of range or missing.
+
+    Example:
+        >>> spec = SplitSpec(by="time", column="day", validation=0.25, test=0.25)
+        >>> assign(spec, [pa.table({"day": [3, 1, 2, 4]})]).tolist()
+        [1, 0, 0, 2]
+    """
+
+    by: str = "random"
+    validation: float = 0.1
+    test: float = 0.1
+    column: str | None = None
+    time: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.by not in ASSIGN and self.by != "given":
+            kinds = (*ASSIGN, "given")
+            raise DataError(f"split.by: no way {self.by!r}", did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}")
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            if not 0 <= share < 1:
+                raise DataError(f"split.{name}: {share} is not a share", "at least 0 and below 1")
+        if self.validation + self.test >= 1:
+            raise DataError("split: validation and test leave nothing to train on", "their sum must be below 1")
+        for name in ("column", "time"):
+            if self.by in NEEDS[name] and getattr(self, name) is None:
+                raise DataError(f"split.{name}: a split by {self.by} needs a column", NEEDS[name][self.by])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that decide."""
+        return tuple(name for name in (self.column, self.time if self.by == "last" else None) if name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers."""
+        return asdict(self)
+
+
+def split_name(name: str) -> str | None:
+    """The split that a source's own name means, or None.
+
+    Example:
+        >>> split_name("Dev"), split_name("holdout")
+        ('validation', None)
+    """
+    return SYNONYMS.get(name.lower())
+
+
+def assign(spec: SplitSpec, blocks: list[Block], rows: int | None = None) -> np.ndarray:
+    """Index into :data:`SPLITS` of every row, [N] int8.
+
+    Args:
+        spec: How to divide.
+        blocks: The columns that decide (``spec.columns``), for all rows; empty for a random split.
+        rows: Number of rows where there are no blocks.
+
+    Raises:
+        DataError: If a column is missing, has nulls or a wrong type.
+    """
+    table = pa.concat_tables([_as_table(block) for block in blocks]) if blocks else pa.table({})
+    return ASSIGN[spec.by](spec, table, table.num_rows if rows is None else rows)
+
+
+def _as_table(block: Block) -> pa.Table:
+    return pa.Table.from_batches([block]) if isinstance(block, pa.RecordBatch) else block
+
+
+def _shares(spec: SplitSpec, count: int, order: np.ndarray) -> np.ndarray:
+    """Assign ``count`` things by their place in an order: train first, then validation, then test."""
+    test = round(spec.test * count)
+    validation = min(round(spec.validation * count), count - test)
+    result = np.zeros(count, dtype=np.int8)
+    result[order[count - test - validation :]] = 1
+    result[order[count - test :]] = 2
+    return result
+
+
+def _permutation(spec: SplitSpec, count: int) -> np.ndarray:
+    return np.random.default_rng(spec.seed).permutation(count)
+
+
+def _random(spec: SplitSpec, _: pa.Table, rows: int) -> np.ndarray:
+    return _shares(spec, rows, _permutation(spec, rows))
+
+
+def _times(table: pa.Table, name: str) -> np.ndarray:
+    values = clean(column(table, name))
+    if values.null_count:
+        raise DataError(f"split: the time column {name!r} has no value in row {first_row(pc.is_null(values))}")
+    if is_time(values.type):
+        values = pc.cast(values, pa.int64())
+    elif is_text(values.type):
+        values = pc.rank(values, tiebreaker="dense")
+    elif not is_number(values.type):
+        raise DataError(f"split: the time column {name!r} holds {values.type}", "numbers, times or ISO text")
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
+    times = _times(table, str(spec.column))
+    ordered = np.sort(times)
+    test = round(spec.test * rows)
+    validation = min(round(spec.validation * rows), rows - test)
+    result = np.zeros(rows, dtype=np.int8)
+    # Rows at the boundary's own time all go to the later part, so that no time is on both sides.
+    for split, part in ((1, test + validation), (2, test)):
+        if part:
+            result[times >= ordered[rows - part]] = split
+    return result
+
+
+def _users(table: pa.Table, name: str) -> tuple[np.ndarray, int]:
+    values = clean(column(table, name))
+    if values.null_count:
+        raise DataError(f"split: the user column {name!r} has no value in row {first_row(pc.is_null(values))}")
+    coded = pc.dictionary_encode(values)
+    # Ranked by value, so that a user's split does not depend on the order of the log.
+    rank = pc.rank(coded.dictionary, tiebreaker="first").to_numpy() - 1 if len(coded.dictionary) else np.zeros(0)
+    return rank.astype(np.int64)[coded.indices.to_numpy()], len(coded.dictionary)
+
+
+def _user(spec: SplitSpec, table: pa.Table, _: int) -> np.ndarray:
+    codes, count = _users(table, str(spec.column))
+    shares: np.ndarray = _shares(spec, count, _permutation(spec, count))[codes]
+    return shares
+
+
+def _last(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
+    codes, _ = _users(table, str(spec.column))
+    order = np.lexsort((_times(table, str(spec.time)), codes))  # stable: of equal times the row that stands later
+    ordered = codes[order]
+    place = np.arange(rows)
+    ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], rows > 0)) if rows else place
+    sizes = np.diff(np.concatenate([[-1], ends]))
+    from_end = np.repeat(ends, sizes) - place
+    size = np.repeat(sizes, sizes)
+    result = np.zeros(rows, dtype=np.int8)
+    result[order[(from_end == 0) & (size >= 2)]] = 2
+    result[order[(from_end == 1) & (size >= 3)]] = 1
+    return result
+
+
+ASSIGN: dict[str, Callable[[SplitSpec, pa.Table, int], np.ndarray]] = {
+    "random": _random,
+    "time": _time,
+    "user": _user,
+    "last": _last,
+}
+"""Ways to divide, by name; ``given`` reads names instead of assigning."""
+
+NEEDS = {
+    "column": {
+        "time": "set split.column to the column with the time",
+        "user": "set split.column to the column with the user",
+        "last": "set split.column to the column with the user",
+    },
+    "time": {"last": "set split.time to the column with the time"},
+}
+
+
+def named(spec: SplitSpec, values: pa.Array) -> np.ndarray:
+    """Assignment by the names in a column (``given``), [N] int8.
+
+    Raises:
+        DataError: If a name means no split.
+    """
+    coded = pc.dictionary_encode(pc.cast(values, pa.string()))
+    if coded.indices.null_count:
+        raise DataError(f"split: column {spec.column!r} has no value in row {first_row(pc.is_null(coded.indices))}")
+    numbers = []
+    for name in coded.dictionary.to_pylist():
+        split = split_name(name)
+        if split is None:
+            raise DataError(f"split: column {spec.column!r} holds {name!r}", f"one of {', '.join(SPLITS)}")
+        numbers.append(SPLITS.index(split))
+    assigned: np.ndarray = np.array(numbers, dtype=np.int8)[coded.indices.to_numpy()]
+    return assigned
