@@ -1,0 +1,90 @@
+"""What holds for components of every kind: documentation and constructor."""
+
+import doctest
+import importlib
+import inspect
+import pickle
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from mtl_lightning.entries import foreign_lightning
+
+
+class ComponentContract:
+    """Tests that each kind inherits. Set ``component``, and ``options`` if the defaults don't do.
+
+    Example:
+        See :mod:`mtl_lightning.testing`.
+    """
+
+    component: Any
+    options: ClassVar[Mapping[str, Any]] = {}
+    context: ClassVar[int] = 0
+    """Number of positional arguments of the constructor."""
+
+    def construct(self, *context: Any, **more: Any) -> Any:
+        """The component with its options, initialised the same each time."""
+        torch.manual_seed(0)
+        return self.component(*context, **{**self.options, **more})
+
+    def test_docstring_opens_with_a_sentence_and_documents_every_option(self) -> None:
+        text = inspect.cleandoc(self.component.__doc__ or "")
+        opening = " ".join(text.split("\n\n")[0].split())
+        assert opening.endswith("."), f"the docstring opens with {opening!r}"
+        missing = [name for name in self._options() if f"{name}:" not in text]
+        assert not missing, f"options without a line in the docstring: {missing}"
+
+    def test_docstring_has_an_example_that_runs(self) -> None:
+        module = importlib.import_module(self.component.__module__)
+        flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+        examples = 0
+        for found in doctest.DocTestFinder(recurse=False).find(self.component, module=module, globs=vars(module)):
+            lines: list[str] = []
+            result = doctest.DocTestRunner(optionflags=flags).run(found, out=lines.append)
+            assert result.failed == 0, "".join(lines)
+            examples += result.attempted
+        assert examples, "the docstring has no >>> example"
+
+    def test_options_are_keyword_only_with_types_and_defaults(self) -> None:
+        parameters = list(inspect.signature(self.component).parameters.values())
+        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        assert len(positional) == self.context, f"positional arguments: {[p.name for p in positional]}"
+        assert all(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters), "options must be listed"
+        hints = typing.get_type_hints(self.component.__init__)
+        for name, parameter in self._options().items():
+            assert name in hints, f"option {name} has no type"
+            assert parameter.default is not parameter.empty or name in self.options, f"option {name} has no default"
+
+    def test_is_not_built_on_pytorch_lightning(self) -> None:
+        assert not foreign_lightning(self.component)
+
+    def _options(self) -> dict[str, inspect.Parameter]:
+        parameters = inspect.signature(self.component).parameters
+        return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+
+
+def copy_by_pickle(thing: Any) -> Any:
+    """The thing after a trip to another process."""
+    return pickle.loads(pickle.dumps(thing))
+
+
+def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Dense gradients of the parameters by name; fails on one that got none, since DDP waits for all of them."""
+    found = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, f"parameter {name} takes no part"
+            found[name] = parameter.grad.to_dense()
+    return found
+
+
+def perturb(module: nn.Module) -> None:
+    """Move all parameters a little, so that a reloaded state can be told from a fresh one."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator).to(parameter), alpha=0.1)

@@ -1,0 +1,99 @@
+"""The contract of encoders."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.testing.component import ComponentContract, copy_by_pickle, gradients, perturb
+from mtl_lightning.testing.example import example_batch, example_schema
+
+FIELDS = (
+    ("categorical", "numeric", "sequence", "vector"),
+    ("categorical",),
+    ("numeric",),
+    ("categorical", "sequence"),
+    ("numeric", "vector"),
+)
+
+
+class EncoderContract(ComponentContract):
+    """Tests of an encoder; override ``schema`` if it needs particular fields."""
+
+    context = 2
+
+    def schema(self) -> Schema:
+        """A schema that the encoder can serve."""
+        return example_schema(kinds=FIELDS[0])
+
+    def build(self, schema: Schema | None = None, copies: int = 1, **options: Any) -> Encoder:
+        """A fresh encoder in evaluation mode."""
+        made: Encoder = self.construct(schema or self.schema(), copies, **options).eval()
+        return made
+
+    def batch(self, schema: Schema | None = None, rows: int = 12) -> Batch:
+        """A batch for :meth:`schema`."""
+        return example_batch(schema or self.schema(), rows)
+
+    @pytest.mark.parametrize("kinds", FIELDS, ids="+".join)
+    def test_any_kinds_of_fields_give_a_finite_z(self, kinds: tuple[str, ...]) -> None:
+        schema = example_schema(kinds=kinds) if type(self).schema is EncoderContract.schema else self.schema()
+        encoder = self.build(schema)
+        z = encoder(self.batch(schema)).z
+        assert z.shape == (12, encoder.width)
+        assert torch.isfinite(z).all()
+
+    def test_copies_are_equal_parts_of_z(self) -> None:
+        encoder = self.build(copies=2)
+        encoded = encoder(self.batch())
+        assert encoded.z.shape[1] == encoder.width
+        if encoded.copies == 2:
+            assert encoded.copy(0).shape == encoded.copy(1).shape
+
+    def test_slices_lie_within_one_copy_of_z(self) -> None:
+        encoded = self.build()(self.batch())
+        for name, part in encoded.slices.items():
+            assert self.schema().field(name)
+            assert 0 <= part.start < part.stop <= encoded.z.shape[1]
+            assert encoded.field(name).shape == (12, part.stop - part.start)
+
+    def test_every_parameter_gets_a_finite_gradient(self) -> None:
+        encoder = self.build().train()
+        z = encoder(self.batch()).z
+        (z * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+        assert all(torch.isfinite(gradient).all() for gradient in gradients(encoder).values())
+
+    def test_tables_are_among_the_parameters(self) -> None:
+        encoder = self.build()
+        own = {id(parameter) for parameter in encoder.parameters()}
+        assert all(id(table) in own for table in encoder.table_parameters())
+
+    def test_rows_do_not_see_each_other(self) -> None:
+        encoder, batch = self.build(), self.batch()
+        alone = encoder(take(batch, slice(5, 6))).z
+        torch.testing.assert_close(alone, encoder(batch).z[5:6], rtol=1e-5, atol=1e-6)
+
+    def test_missing_values_only_are_finite(self) -> None:
+        batch = self.batch().map(torch.zeros_like)
+        assert torch.isfinite(self.build()(batch).z).all()
+
+    def test_labels_do_not_reach_z(self) -> None:
+        encoder, batch = self.build(), self.batch()
+        other = replace(batch, labels=1 - batch.labels, mask=~batch.mask)
+        assert torch.equal(encoder(batch).z, encoder(other).z)
+
+    def test_state_and_pickle_keep_z(self) -> None:
+        encoder, batch = self.build(), self.batch()
+        perturb(encoder)
+        fresh = self.build()
+        fresh.load_state_dict(copy_by_pickle(encoder.state_dict()))
+        for other in (fresh, copy_by_pickle(encoder)):
+            assert torch.equal(other(batch).z, encoder(batch).z)
+
+
+def take(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    return batch.map(lambda tensor: tensor[rows])

@@ -1,0 +1,134 @@
+"""Small data of every kind for the contracts: tasks, schemas, batches, targets, predictions.
+
+Shapes: B rows, K width of a label.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Batch, Target
+from mtl_lightning.schema import Field, Schema, Task
+
+CLASSES = {"multiclass": 4, "multilabel": 3, "ordinal": 4}
+RAW = ("position", "duration", "oracle")
+
+
+def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
+    """A task of a kind; binary ones have true probabilities in the raw column ``oracle``.
+
+    Example:
+        >>> example_task("multiclass").classes
+        4
+    """
+    oracle = "oracle" if kind == "binary" else None
+    return Task(name=name, kind=kind, label=name, **({"classes": CLASSES.get(kind, 1), "oracle": oracle} | options))
+
+
+def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categorical", "numeric", "sequence")) -> Schema:
+    """A schema with two fields of each kind; sequences share the table of ``item``.
+
+    Args:
+        tasks: Its tasks; three binary ones by default.
+        kinds: Kinds of fields.
+
+    Example:
+        >>> [field.name for field in example_schema(kinds=["categorical", "vector"]).fields]
+        ['user', 'item', 'image', 'text']
+    """
+    fields = {
+        "categorical": (("user", 20, "user"), ("item", 30, "item")),
+        "numeric": (("price", 1, ""), ("age", 1, "")),
+        "sequence": (("history", 30, "item"), ("basket", 30, "item")),
+        "vector": (("image", 3, ""), ("text", 2, "")),
+    }
+    made = [
+        Field(name=name, kind=kind, size=size, table=table, length=5 if kind == "sequence" else 0)
+        for kind in kinds
+        for name, size, table in fields[kind]
+    ]
+    chosen = tuple(tasks) or tuple(example_task(name=name) for name in ("click", "cart", "buy"))
+    return Schema(tuple(made), chosen, group="user", raw=RAW)
+
+
+def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Raw columns: a position 1 to 10, a duration 1 to 100, a probability; each [B] float64."""
+    uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
+    return {"position": 1 + (uniform[0] * 10).floor(), "duration": 1 + uniform[1] * 99, "oracle": uniform[2]}
+
+
+def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
+    """Labels of a task, [B, K] float."""
+    uniform = torch.rand(rows, task.width, generator=generator)
+    if task.kind in ("binary", "multilabel"):
+        return (uniform < 0.5).float()
+    if task.kind in ("multiclass", "ordinal"):
+        return (uniform * task.classes).floor()
+    normal = torch.randn(rows, task.width, generator=generator)
+    if task.kind == "count":
+        return (uniform * 5).floor()
+    return torch.where(uniform < 0.5, normal.exp(), 0.0) if task.kind == "value" else normal
+
+
+def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool = False) -> Target:
+    """A target in which a third of the labels is unknown, with four groups and all raw columns."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.arange(rows) % 3 != 2
+    label = torch.where(mask[:, None], example_label(task, rows, generator), 0.0)
+    return Target(
+        label=label,
+        mask=mask,
+        weight=torch.rand(rows, generator=generator) + 0.5 if weights else None,
+        group=torch.arange(rows) % 4,
+        raw=example_raw(rows, generator),
+    )
+
+
+def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
+    """What a head of the task's kind could predict: [B], or [B, K] for several classes."""
+    generator = torch.Generator().manual_seed(seed)
+    several = task.kind in ("multiclass", "multilabel")
+    normal = torch.randn(rows, task.classes if several else 1, generator=generator)
+    if task.kind == "multiclass":
+        return normal.softmax(1)
+    if task.kind == "multilabel":
+        return normal.sigmoid()
+    if task.kind == "binary":
+        return normal[:, 0].sigmoid()
+    return normal[:, 0] if task.kind == "regression" else normal[:, 0].exp()
+
+
+def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:
+    """A batch with missing and unknown ids, empty sequences, and a third of the labels unknown.
+
+    Example:
+        >>> example_batch(example_schema(), rows=4).ids.shape
+        torch.Size([4, 2])
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def ids(field: Field, width: int) -> Tensor:
+        return torch.randint(2, field.size, (rows, width), generator=generator)
+
+    columns = [ids(field, 1) for field in schema.of_kind("categorical")]
+    categorical = torch.cat(columns, 1) if columns else torch.zeros(rows, 0, dtype=torch.int64)
+    categorical[: rows // 6] = 0
+    categorical[rows // 6 : rows // 3] = 1
+    sequences = {}
+    for field in schema.of_kind("sequence"):
+        steps = torch.randint(0, field.length + 1, (rows, 1), generator=generator)
+        sequences[field.name] = torch.where(torch.arange(field.length) < steps, ids(field, field.length), 0)
+    targets = [example_target(task, rows, seed + 1 + i) for i, task in enumerate(schema.tasks)]
+    return Batch(
+        schema=schema,
+        ids=categorical,
+        dense=torch.randn(rows, len(schema.of_kind("numeric")), generator=generator),
+        sequences=sequences,
+        vectors={f.name: torch.randn(rows, f.size, generator=generator) for f in schema.of_kind("vector")},
+        labels=torch.cat([target.label for target in targets], 1),
+        mask=torch.stack([target.mask for target in targets], 1),
+        group=torch.arange(rows) % 4,
+        raw=example_raw(rows, generator),
+    )

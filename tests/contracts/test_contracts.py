@@ -1,0 +1,35 @@
+"""The contract of its kind over every name that the registry has."""
+
+from typing import Any
+
+import pytest
+
+from mtl_lightning.plugins import KINDS, registry
+from mtl_lightning.testing import CONTRACTS, ComponentContract
+
+# What a component needs beyond its defaults. A source that must be fetched first is tested where it was.
+SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("head", "esmm"): {"parents": ("binary",)},
+    ("weighter", "pcgrad"): {"permutable": False},
+}
+
+
+def contract(kind: str, name: str) -> type[ComponentContract]:
+    settings = SETTINGS.get((kind, name), {})
+    component = property(lambda self: registry().resolve(kind, name))  # a broken component fails its own tests only
+    return type(f"Test_{kind}_{name}", (CONTRACTS[kind],), {"component": component, **settings})
+
+
+for kind in KINDS:
+    for name in registry().names(kind):
+        case = contract(kind, name)
+        globals()[case.__name__] = case
+
+
+@pytest.mark.parametrize("key", SETTINGS, ids="-".join)
+def test_settings_belong_to_a_component(key: tuple[str, str]) -> None:
+    assert key[1] in registry().names(key[0])
+
+
+def test_every_kind_has_a_contract() -> None:
+    assert set(CONTRACTS) == set(KINDS)
