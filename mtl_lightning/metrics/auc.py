@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import gather
+from mtl_lightning.metrics.exchange import gather, no_sync
 from mtl_lightning.metrics.histogram import BINS, area, bin_index
 from mtl_lightning.metrics.rows import row_weight
 
@@ -49,8 +49,7 @@ class AUC(TaskMetric):
         self.exact = exact
         if exact:
             self.add_state("rows", [], dist_reduce_fx=None)
-            # The rows are gathered in compute: torchmetrics' own gather mixes dtypes when a process has none.
-            self.sync_on_compute = False
+            self.distributed_available_fn = no_sync
         else:
             shape = (task.width, BINS + 1)
             self.add_state("positive", torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")

@@ -13,6 +13,14 @@ def processes() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def no_sync() -> bool:
+    """``distributed_available_fn`` of metrics that exchange their rows in ``compute``.
+
+    The sync of torchmetrics would bring all rows to all processes, and mixes dtypes when a process has no row.
+    """
+    return False
+
+
 def gather(rows: Tensor) -> Tensor:
     """Rows of all processes, in the order of their ranks, on every process.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import route
+from mtl_lightning.metrics.exchange import no_sync, route
 from mtl_lightning.metrics.rows import row_weight
 
 
@@ -83,7 +83,7 @@ class GroupedMetric(TaskMetric):
         super().__init__(task)
         self.add_state("rows", [], dist_reduce_fx=None)
         self.add_state("groups", [], dist_reduce_fx=None)
-        self.sync_on_compute = False
+        self.distributed_available_fn = no_sync
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` ranks the rows of a group, [B].

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import gather
+from mtl_lightning.metrics.exchange import gather, no_sync
 from mtl_lightning.metrics.rows import ratio, row_weight
 
 
@@ -40,7 +40,7 @@ class XAUC(TaskMetric):
     def __init__(self, task: Task) -> None:
         super().__init__(task)
         self.add_state("rows", [], dist_reduce_fx=None)
-        self.sync_on_compute = False
+        self.distributed_available_fn = no_sync
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` is in the unit of the label, [B]."""
