@@ -1,0 +1,98 @@
+"""Advertising: impression → click → conversion, with the seconds spent on the advertiser's page."""
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
+from mtl_lightning.data.simulator.exposure import START, Exposures
+from mtl_lightning.data.simulator.population import Ints
+from mtl_lightning.data.simulator.preference import Scales, sigmoid
+from mtl_lightning.data.simulator.scenario import Scenario
+
+CLICK_RATE, CONVERSION_RATE = 0.2, 0.13
+DWELL_SHAPE, DWELL_SECONDS = 3.0, 25.0
+DELAY_HOURS = 0.5, 60.0
+
+NAMES = Names(owner="advertiser_id", group="campaign_id", appeal="bid", formats=("image", "video", "carousel", "text"))
+OUTCOMES = {
+    "click": pa.int8(),
+    "dwell": pa.float32(),
+    "conversion": pa.int8(),
+    "conversion_delay": pa.float32(),
+    "elapsed": pa.float32(),
+    "oracle_click": pa.float32(),
+    "oracle_conversion": pa.float32(),
+    "oracle_cvr": pa.float32(),
+    "oracle_dwell": pa.float32(),
+}
+TASKS = {
+    "click": {"kind": "binary", "label": "click", "oracle": "oracle_click"},
+    "conversion": {"kind": "binary", "label": "conversion", "parents": ["click"], "oracle": "oracle_conversion"},
+    "dwell": {"kind": "regression", "label": "dwell", "observed_when": "click == 1", "oracle": "oracle_dwell"},
+}
+
+
+class Ads(Scenario):
+    """Impressions, clicks, conversions (a click and then a purchase) and dwell seconds.
+
+    ``conversion`` is click ∧ conversion over all impressions. ``dwell`` is null without a click, ``conversion_delay``
+    (seconds after the impression) without a conversion. ``elapsed`` are the seconds from the impression to the log's
+    end: with ``delayed``, a conversion later than that is 0, as in a real log, and the oracles stay what they are.
+
+    ``oracle_click`` = P(click | x), ``oracle_cvr`` = P(conversion | click, x) also where there is no click,
+    ``oracle_conversion`` = their product, ``oracle_dwell`` = E[seconds | click, x].
+    """
+
+    slots = 4
+    categories = (
+        "fashion", "travel", "games", "finance", "cars", "food", "sports", "beauty", "phones", "homes", "study", "pets",
+    )  # fmt: skip
+    names = NAMES
+    raw, arrow = raw_schema(NAMES, OUTCOMES, TASKS)
+    delays = True
+
+    def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
+        """Conversions and dwell share a part of their tastes with clicks."""
+        self.click = self.preference(self.tastes, Scales())
+        self.click.calibrate(sample, CLICK_RATE)
+        buys = self.new_tastes(rng, self.tastes, 0.5)
+        self.convert = self.preference(buys, Scales(position=0.0))
+        self.convert.calibrate(sample, CONVERSION_RATE, sigmoid(self.click.logit(sample)))
+        stays = self.new_tastes(rng, self.tastes, 0.4)
+        self.stay = self.preference(
+            stays,
+            Scales(affinity=0.3, factors=0.25, user=0.2, item=0.2, price=0.1, rhythm=0.05, device=0.1, position=0.0),
+        )
+        hours = DELAY_HOURS[0] * (DELAY_HOURS[1] / DELAY_HOURS[0]) ** rng.random(len(self.categories))
+        self.delay_hours = hours[self.items.category]
+
+    def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
+        """Outcomes in their order: a click, a stay, a purchase, its delay."""
+        count = len(exposures)
+        p_click = sigmoid(self.click.logit(exposures))
+        p_convert = sigmoid(self.convert.logit(exposures))
+        mean_stay = np.float32(DWELL_SECONDS) * np.exp(self.stay.logit(exposures))
+        click = rng.random(count, dtype=np.float32) < p_click
+        convert = click & (rng.random(count, dtype=np.float32) < p_convert)
+        clicked, bought = np.flatnonzero(click), np.flatnonzero(convert)
+        dwell = np.full(count, np.nan, dtype=np.float32)
+        dwell[clicked] = mean_stay[clicked] / DWELL_SHAPE * rng.standard_gamma(DWELL_SHAPE, len(clicked))
+        delay = np.full(count, np.nan, dtype=np.float32)
+        delay[bought] = rng.exponential(3_600 * self.delay_hours[exposures.item[bought]])
+        elapsed = START + self.size.days * 86_400 - exposures.timestamp
+        if self.size.delayed:
+            late = delay > elapsed
+            convert &= ~late
+            delay[late] = np.nan
+        return {
+            **self.side.columns(exposures),
+            "click": pa.array(click.astype(np.int8)),
+            "dwell": pa.array(dwell, from_pandas=True),
+            "conversion": pa.array(convert.astype(np.int8)),
+            "conversion_delay": pa.array(delay, from_pandas=True),
+            "elapsed": pa.array(elapsed.astype(np.float32)),
+            "oracle_click": pa.array(p_click),
+            "oracle_conversion": pa.array(p_click * p_convert),
+            "oracle_cvr": pa.array(p_convert),
+            "oracle_dwell": pa.array(mean_stay),
+        }, clicked

@@ -1,0 +1,153 @@
+"""The latent readiness to act: one logit per user, item and context, for each outcome."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from mtl_lightning.data.simulator.exposure import Exposures
+from mtl_lightning.data.simulator.population import (
+    DEVICES,
+    FACTORS,
+    FORMATS,
+    SEGMENTS,
+    Floats,
+    Items,
+    Users,
+    standardised,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scales:
+    """How much each part of a preference counts: the deviation of its logit over users, items and contexts.
+
+    Args:
+        affinity: Of segment and category.
+        factors: Of the user's taste and the item's trait (a bilinear form of rank FACTORS).
+        user: Of the user alone.
+        item: Of the item alone.
+        price: Of the segment and the price.
+        rhythm: Of the segment and the hour.
+        device: Of the device and the item's format.
+        position: Drop of the logit per slot.
+    """
+
+    affinity: float = 1.0
+    factors: float = 0.6
+    user: float = 0.3
+    item: float = 0.3
+    price: float = 0.3
+    rhythm: float = 0.2
+    device: float = 0.25
+    position: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Tastes:
+    """Standardised tables from which a preference is built; two outcomes may share a part of them."""
+
+    affinity: Floats
+    mixing: Floats
+    user: Floats
+    item: Floats
+    price: Floats
+    rhythm: Floats
+    device: Floats
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, users: Users, items: Items, categories: int) -> "Tastes":
+        """Independent tables. Affinities have no main effect: neither segment nor category tells anything alone."""
+        affinity = _interaction(rng.normal(size=(SEGMENTS, categories)))
+        peak = rng.uniform(0, 24, SEGMENTS)[:, None]
+        rhythm = np.sqrt(2) * np.cos(2 * np.pi * (np.arange(24) - peak) / 24)
+        return cls(
+            affinity=affinity,
+            mixing=np.linalg.qr(rng.normal(size=(FACTORS, FACTORS)))[0].astype(np.float32),
+            user=standardised(0.8 * users.activity + 0.6 * rng.normal(size=len(users.activity))),
+            item=standardised(0.8 * items.quality + 0.6 * rng.normal(size=len(items.quality))),
+            price=standardised(rng.normal(size=SEGMENTS)),
+            rhythm=rhythm.astype(np.float32),
+            device=_interaction(rng.normal(size=(DEVICES, FORMATS))),
+        )
+
+    def like(self, other: "Tastes", correlation: float) -> "Tastes":
+        """These tables drawn towards another outcome's: their correlation with it becomes ``correlation``."""
+        own = np.float32(np.sqrt(1 - correlation**2))
+        mixed = (
+            np.float32(correlation) * getattr(other, part.name) + own * getattr(self, part.name)
+            for part in fields(self)
+        )
+        return Tastes(*mixed)
+
+
+class Preference:
+    """The logit of one outcome.
+
+    logit = bias + affinity[segment, category] + ⟨taste M, trait⟩ + user + item + price[segment] · price level
+    + rhythm[segment, hour] + device[device, format] − position · slot, each part scaled by :class:`Scales`.
+
+    Args:
+        tastes: The outcome's tables.
+        scales: The size of each part.
+        users: The users.
+        items: The items.
+        bias: The constant; set by :func:`calibrated`.
+    """
+
+    def __init__(self, tastes: Tastes, scales: Scales, users: Users, items: Items, bias: float = 0.0) -> None:
+        self.bias = bias
+        self._segment, self._category, self._format = users.segment, items.category, items.format
+        one_u, one_i = np.ones_like(users.activity), np.ones_like(items.quality)
+        # Everything that is a product of something of the user and something of the item is one inner product.
+        factors = scales.factors / np.sqrt(FACTORS) * users.taste @ tastes.mixing
+        price = scales.price * tastes.price[users.segment]
+        left = [factors, scales.user * tastes.user[:, None], one_u[:, None], price[:, None]]
+        right = [items.trait, one_i[:, None], scales.item * tastes.item[:, None], items.price_level[:, None]]
+        self._left = np.ascontiguousarray(np.concatenate(left, axis=1), dtype=np.float32)
+        self._right = np.ascontiguousarray(np.concatenate(right, axis=1), dtype=np.float32)
+        self._affinity = (scales.affinity * tastes.affinity).astype(np.float32)
+        self._rhythm = (scales.rhythm * tastes.rhythm).astype(np.float32)
+        self._device = (scales.device * tastes.device).astype(np.float32)
+        self._position = np.float32(scales.position)
+
+    def logit(self, exposures: Exposures) -> Floats:
+        """The logit of every row, [N]."""
+        user, item = exposures.user, exposures.item
+        segment = self._segment[user]
+        logit: Floats = np.einsum("nr,nr->n", self._left[user], self._right[item])
+        logit += self._affinity[segment, self._category[item]]
+        logit += self._rhythm[segment, exposures.hour]
+        logit += self._device[exposures.device, self._format[item]]
+        logit -= self._position * exposures.position.astype(np.float32)
+        logit += np.float32(self.bias)
+        return logit
+
+    def calibrate(self, exposures: Exposures, rate: float, weight: npt.NDArray[np.floating] | None = None) -> None:
+        """Set the bias so that the (weighted) mean probability over these rows is ``rate``."""
+        self.bias = 0.0
+        logit = self.logit(exposures).astype(np.float64)
+        low, high = -30.0, 30.0
+        while high - low > 1e-6:
+            middle = (low + high) / 2
+            mean = np.average(1 / (1 + np.exp(-(logit + middle))), weights=weight)
+            low, high = (middle, high) if mean < rate else (low, middle)
+        self.bias = (low + high) / 2
+
+
+def sigmoid(logit: Floats) -> Floats:
+    """1 / (1 + exp(-logit)) in single precision, for logits that exp can take.
+
+    Example:
+        >>> sigmoid(np.zeros(1, np.float32))
+        array([0.5], dtype=float32)
+    """
+    chance: Floats = 1 / (1 + np.exp(-logit))
+    return chance
+
+
+def _interaction(table: npt.NDArray[np.floating]) -> Floats:
+    rows = table - table.mean(axis=0, keepdims=True)
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    scaled: Floats = (centred / centred.std()).astype(np.float32)
+    return scaled

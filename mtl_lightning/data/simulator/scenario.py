@@ -1,0 +1,118 @@
+"""What a scenario is, and how its log is drawn chunk by chunk."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.simulator.columns import Columns, Names, SideInformation
+from mtl_lightning.data.simulator.exposure import Exposures, Traffic
+from mtl_lightning.data.simulator.history import EMPTY, History
+from mtl_lightning.data.simulator.population import Ints, Items, Users, draw_items, draw_users
+from mtl_lightning.data.simulator.preference import Preference, Scales, Tastes
+from mtl_lightning.interfaces import RawSchema
+
+CHUNK = 16_384
+"""Requests that share one random generator; the log depends on the seed and this number, on nothing else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """How large a log is.
+
+    Args:
+        rows: Exposures.
+        users: Users.
+        items: Items.
+        days: Length in days.
+        history: Longest history of clicked items.
+        delayed: Leave out what comes after the log's end, as a real log would.
+        seed: Seed of everything.
+    """
+
+    rows: int
+    users: int
+    items: int
+    days: int
+    history: int
+    delayed: bool
+    seed: int
+
+
+class Scenario(ABC):
+    """A world with its users, items and outcomes. Construction draws the world, :meth:`batches` the log.
+
+    A scenario sets the class attributes below, prepares its preferences in :meth:`prepare`, and tells in :meth:`rows`
+    what happens to exposures, with the true probabilities.
+
+    Args:
+        size: How large the log is.
+    """
+
+    slots: ClassVar[int]
+    """Rows per request."""
+    categories: ClassVar[tuple[str, ...]]
+    names: ClassVar[Names]
+    raw: ClassVar[RawSchema]
+    arrow: ClassVar[pa.Schema]
+    delays: ClassVar[bool] = False
+    """Whether an outcome can come after the log's end."""
+    policy: ClassVar[float] = 0.4
+    """How strongly the logging policy prefers what a segment likes."""
+
+    def __init__(self, size: Size) -> None:
+        self.size = size
+        world = np.random.default_rng([size.seed, 0])
+        self.users: Users = draw_users(world, size.users)
+        self.items: Items = draw_items(world, size.items, len(self.categories))
+        self.side = SideInformation(world, self.users, self.items, self.names, self.categories)
+        self.tastes = self.new_tastes(world)
+        self.requests = -(-size.rows // self.slots)
+        shown = self.policy * self.tastes.affinity
+        self.traffic = Traffic(self.users, self.items, shown, max(self.requests, 1), self.slots, size.days)
+        trial = np.random.default_rng([size.seed, 1])
+        sample = Traffic(self.users, self.items, shown, 20_000, self.slots, size.days).draw(trial, 0, 20_000)
+        self.prepare(world, sample)
+
+    def new_tastes(self, rng: np.random.Generator, like: Tastes | None = None, correlation: float = 0.0) -> Tastes:
+        """Tables of one more outcome, drawn towards another's."""
+        tastes = Tastes.draw(rng, self.users, self.items, len(self.categories))
+        return tastes if like is None else tastes.like(like, correlation)
+
+    def preference(self, tastes: Tastes, scales: Scales) -> Preference:
+        """A preference of this world, not yet calibrated."""
+        return Preference(tastes, scales, self.users, self.items)
+
+    @abstractmethod
+    def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
+        """Draw and calibrate the preferences; ``sample`` holds exposures as the log has them."""
+
+    @abstractmethod
+    def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
+        """Columns of these rows (all but ``history``), and which rows (their numbers, rising) enter histories."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The log in order of time, about CHUNK · slots rows at a time."""
+        history = History(self.size.users, self.size.history)
+        for number, first in enumerate(range(0, self.requests, CHUNK)):
+            rng = np.random.default_rng([self.size.seed, 2, number])
+            count = min(CHUNK, self.requests - first)
+            exposures = self.traffic.draw(rng, first, count)
+            columns, clicked = self.rows(rng, exposures)
+            user = exposures.user[:: self.slots]
+            seen = history.advance(user, clicked // self.slots, self.side.item_id[exposures.item[clicked]])
+            columns["history"] = as_lists(np.repeat(seen, self.slots, axis=0), seen != EMPTY, self.slots)
+            batch = pa.RecordBatch.from_pydict(columns, schema=self.arrow)
+            # The last request may have more slots than rows are left.
+            yield batch.slice(0, min(batch.num_rows, self.size.rows - first * self.slots))
+
+
+def as_lists(values: Ints, present: np.ndarray, repeats: int) -> pa.Array:
+    """A list column from padded rows [N, L]; ``present`` [N / repeats, L] tells what is no padding."""
+    mask = np.repeat(present, repeats, axis=0)
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum(mask.sum(axis=1), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values[mask]))
