@@ -31,6 +31,7 @@ class Checkpoints(Checkpoint):
     Args:
         directory: Where checkpoints go; the first process's choice counts.
         every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
+        patience: Validations in a row without a better score after which training stops; None for never.
         monitor: Logged value that selects the best weights; higher is better.
         signals: Where requests to stop arrive.
 
@@ -47,15 +48,18 @@ class Checkpoints(Checkpoint):
         directory: Path | str,
         *,
         every_n_steps: int = 500,
+        patience: int | None = None,
         monitor: str = "validation/score",
         signals: Signals | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.every_n_steps = every_n_steps
+        self.patience = patience
         self.monitor = monitor
         self.signals = signals or Signals()
         self.best_score: float | None = None
         self.best_step = 0
+        self.since_best = 0
         self._stepped = 0
         self._saved = -1
 
@@ -69,6 +73,7 @@ class Checkpoints(Checkpoint):
         self.signals.install()
         self.signals.deferring = True
         self._stepped = trainer.global_step
+        self._lose_patience(trainer)  # the run may have been cut off just before it stopped
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -95,10 +100,13 @@ class Checkpoints(Checkpoint):
         """Save the best weights if these are, then the state."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
+        self.since_best += 1
         if trainer.strategy.broadcast(self._improves(trainer)):
+            self.since_best = 0
             self.best_score = float(trainer.callback_metrics[self.monitor])
             self.best_step = trainer.global_step
             trainer.save_checkpoint(self.directory / BEST, weights_only=True)
+        self._lose_patience(trainer)
         if not trainer.fit_loop._should_accumulate():
             self._save_last(trainer)
             if self._asked_to_stop(trainer):
@@ -120,6 +128,10 @@ class Checkpoints(Checkpoint):
             return False
         return self.best_score is None or float(score) > self.best_score
 
+    def _lose_patience(self, trainer: Trainer) -> None:
+        if self.patience is not None and self.since_best >= self.patience:
+            trainer.should_stop = True
+
     def _save_last(self, trainer: Trainer) -> None:
         self._saved = trainer.global_step
         trainer.save_checkpoint(self.directory / LAST, weights_only=False)
@@ -132,12 +144,13 @@ class Checkpoints(Checkpoint):
         raise Interrupted(self.signals.received or 15)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far."""
-        return {"best_score": self.best_score, "best_step": self.best_step}
+        """The best score so far, and how long ago it was."""
+        return {"best_score": self.best_score, "best_step": self.best_step, "since_best": self.since_best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        self.since_best = state_dict["since_best"]
 
 
 class RandomStates(Callback):

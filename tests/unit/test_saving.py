@@ -105,13 +105,15 @@ class Signal(Callback):
             os.kill(os.getpid(), self.signum)
 
 
-def train(run: RunDir, *callbacks: Callback, validate: bool = True, **options: Any) -> tuple[Model, Checkpoints]:
+def train(
+    run: RunDir, *callbacks: Callback, validate: bool = True, patience: int | None = None, **options: Any
+) -> tuple[Model, Checkpoints]:
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
     model = Model()
     torch.manual_seed(5)
     signals = Signals()
-    checkpoints = Checkpoints(run.checkpoints, every_n_steps=2, signals=signals)
+    checkpoints = Checkpoints(run.checkpoints, every_n_steps=2, patience=patience, signals=signals)
     trainer = Trainer(
         max_epochs=EPOCHS,
         accumulate_grad_batches=ACCUMULATE,
@@ -196,3 +198,15 @@ def test_best_is_the_best_validated(tmp_path: Path) -> None:
     with torch.no_grad():
         score = -model.eval().net(torch.eye(ROWS)).square().mean()
     assert float(score) == pytest.approx(checkpoints.best_score, rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("place", "at"), [("batch", 20), ("validation end", 1), ("validation end", 2)])
+def test_patience_ends_a_run_once_and_for_all(tmp_path: Path, place: str, at: int) -> None:
+    model, checkpoints = train(RunDir(tmp_path / "whole"), patience=1)
+    assert model.epochs_validated == [0, 1]
+    run = RunDir(tmp_path / "cut")
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(run, CutOff(place, at), patience=1)
+    for _ in range(2):
+        assert fingerprint(*train(run, patience=1)) == fingerprint(model, checkpoints)
