@@ -1,0 +1,133 @@
+"""Names and options → objects: network, module, data, Trainer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mtl_lightning.config import Component
+from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.metrics import default_metrics
+from mtl_lightning.module import MultiTaskModule
+from mtl_lightning.network import Network
+from mtl_lightning.optim import OptimizerConfig
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import Schema
+
+Spec = str | Mapping[str, Any] | Component
+"""A component by name, as ``{"name": …, option: …}``, or as the configuration has it."""
+
+
+def component(spec: Spec) -> Component:
+    """Normalise a :data:`Spec`.
+
+    Example:
+        >>> component({"name": "pcgrad", "every": 4})
+        Component(name='pcgrad', options={'every': 4})
+    """
+    if isinstance(spec, str):
+        return Component(spec, {})
+    if isinstance(spec, Mapping):
+        return Component(spec["name"], {key: value for key, value in spec.items() if key != "name"})
+    return spec
+
+
+def _make(kind: str, spec: Spec, *context: Any) -> Any:
+    chosen = component(spec)
+    return registry().resolve(kind, chosen.name)(*context, **chosen.options)
+
+
+def build_network(
+    schema: Schema,
+    *,
+    encoder: Spec = "embedding",
+    architecture: Spec = "shared_bottom",
+    heads: Mapping[str, Spec] | None = None,
+    losses: Mapping[str, Spec] | None = None,
+) -> Network:
+    """Build a network by names.
+
+    Args:
+        schema: Fitted schema of a :class:`DataModule`.
+        encoder: The encoder.
+        architecture: The architecture.
+        heads: Heads per task; a task without one takes the head named like its kind.
+        losses: Losses per task; a task without one takes its head's default.
+
+    Raises:
+        PluginError: If a name can't be resolved.
+
+    Example:
+        >>> from mtl_lightning.schema import Field, Task
+        >>> schema = Schema((Field(name="user", kind="categorical", size=10, table="user"),),
+        ...                 (Task(name="click", kind="binary", label="click"),))
+        >>> sorted(build_network(schema, architecture="mmoe").heads)
+        ['click']
+    """
+    chosen = component(architecture)
+    kind: type[Architecture] = registry().resolve("architecture", chosen.name)
+    built_encoder: Encoder = _make("encoder", encoder, schema, kind.table_copies(len(schema.tasks), **chosen.options))
+    built: Architecture = kind(schema, built_encoder, **chosen.options)  # type: ignore[call-arg]
+    built_heads: dict[str, Head] = {}
+    built_losses: dict[str, Loss] = {}
+    for task in schema.tasks:
+        parents = {name: built_heads[name] for name in task.parents}
+        head = _make("head", (heads or {}).get(task.name, task.kind), task, built.widths[task.name], parents)
+        built_heads[task.name] = head
+        built_losses[task.name] = _make("loss", (losses or {}).get(task.name, head.loss), task)
+    return Network(schema, built_encoder, built, built_heads, built_losses)
+
+
+def build_metrics(
+    schema: Schema, metrics: Mapping[str, Sequence[Spec]] | None = None
+) -> dict[str, dict[str, TaskMetric]]:
+    """Metrics per task; a task without any takes the defaults of its kind, with the oracle's beside them if it has one."""
+    chosen = {task.name: (metrics or {}).get(task.name) or default_metrics(task) for task in schema.tasks}
+    return {
+        name: {component(spec).name: _make("metric", spec, schema.task(name)) for spec in specs}
+        for name, specs in chosen.items()
+    }
+
+
+def build_module(
+    schema: Schema,
+    *,
+    encoder: Spec = "embedding",
+    architecture: Spec = "shared_bottom",
+    heads: Mapping[str, Spec] | None = None,
+    losses: Mapping[str, Spec] | None = None,
+    weighter: Spec = "sum",
+    metrics: Mapping[str, Sequence[Spec]] | None = None,
+    optimizer: OptimizerConfig | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    config: Mapping[str, Any] | None = None,
+) -> MultiTaskModule:
+    """Build a Lightning module by names, for a recipe or for the user's own Trainer.
+
+    Args:
+        schema: Fitted schema of a :class:`DataModule`.
+        encoder: As in :func:`build_network`; so are architecture, heads and losses.
+        architecture: See above.
+        heads: See above.
+        losses: See above.
+        weighter: The weighter.
+        metrics: Metrics per task; the first counts in the score.
+        optimizer: Options of :class:`OptimizerConfig`.
+        seed: Seed of the weighter's random numbers.
+        config: Resolved configuration to be saved with checkpoints.
+
+    Example:
+        >>> from mtl_lightning.schema import Task
+        >>> schema = Schema((), (Task(name="click", kind="binary", label="click"),))
+        >>> build_module(schema, weighter="uncertainty").weighter.tasks
+        ('click',)
+    """
+    network = build_network(schema, encoder=encoder, architecture=architecture, heads=heads, losses=losses)
+    built_weighter: Weighter = _make("weighter", weighter, tuple(task.name for task in schema.tasks))
+    options = optimizer if isinstance(optimizer, OptimizerConfig) else OptimizerConfig(**(optimizer or {}))
+    return MultiTaskModule(
+        network,
+        built_weighter,
+        optimizer=options,
+        metrics=build_metrics(schema, metrics),
+        seed=seed,
+        config=config,
+    )
