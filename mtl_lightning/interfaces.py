@@ -63,6 +63,8 @@ class Encoder(nn.Module, ABC):
     """Batch → z. Constructor: ``(schema, copies, *, options)``; sets ``width`` (D) and builds ``copies`` table sets."""
 
     width: int
+    slices: Mapping[str, slice]
+    """Slice of z per field; empty where fields are mixed (``hidden``). Architectures that gate by a field read it."""
 
     def table_parameters(self) -> list[nn.Parameter]:
         """Parameters with sparse row gradients; they take the table optimizer and the sparse exchange."""
@@ -79,6 +81,8 @@ class Architecture(nn.Module, ABC):
     widths: dict[str, int]
     keep_gates: bool = False
     gates: dict[str, Tensor]
+    penalty: Tensor | None = None
+    """Extra term of the objective per row, [B], set by a training forward of a method that has one (an entropy)."""
 
     @classmethod
     def table_copies(cls, tasks: int, **options: Any) -> int:

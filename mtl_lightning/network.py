@@ -86,6 +86,10 @@ class Network(nn.Module):
             parents = {name: (outputs[name], targets[name]) for name in task.parents}
             loss = self.criteria[task.name](output, target, parents)
             values.append(loss if output.penalty is None else loss + target.row_mean(output.penalty))
+        # The architecture's own term belongs to no task: each carries an equal part. It isn't kept, for copies' sake.
+        penalty, self.architecture.penalty = self.architecture.penalty, None
+        if penalty is not None:
+            values = [value + target.row_mean(penalty) / len(values) for value in values]
         return values, z
 
     def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:

@@ -84,6 +84,7 @@ class EmbeddingEncoder(Encoder):
         self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
         if hidden:
             self.width = hidden[-1]
+            self.slices = {}
 
     def table_parameters(self) -> list[nn.Parameter]:
         """The fused table."""
