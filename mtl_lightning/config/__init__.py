@@ -1,0 +1,35 @@
+"""Compose → validate → typed, resolved configuration.
+
+Composing is light; validating imports the chosen components, and so torch.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mtl_lightning.config.compose import Composed, compose, dump
+from mtl_lightning.config.pairs import Pairs, read_pairs
+from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
+
+if TYPE_CHECKING:
+    from mtl_lightning.registry import Registry
+
+
+def validate(plain: Mapping[str, Any], registry: "Registry | None" = None) -> Config:
+    """See :func:`mtl_lightning.config.checks.validate`, which is imported on use."""
+    from mtl_lightning.config import checks
+
+    return checks.validate(plain, registry)
+
+
+__all__ = [
+    "Component",
+    "Composed",
+    "Config",
+    "DataConfig",
+    "Pairs",
+    "RunConfig",
+    "compose",
+    "dump",
+    "read_pairs",
+    "validate",
+]

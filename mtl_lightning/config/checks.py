@@ -1,0 +1,151 @@
+"""Validation: a composed recipe becomes a :class:`Config`, or an error that lists everything that is wrong."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mtl_lightning.config.choices import check_fields, check_heads, check_losses, check_metrics
+from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.inputs import FITTED, check_features, check_source, check_split, check_tasks
+from mtl_lightning.config.layers import expand
+from mtl_lightning.config.leaks import check_columns
+from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
+from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.config.trainer import check_trainer
+from mtl_lightning.config.values import MismatchError, coerce
+from mtl_lightning.config.values import plain as to_plain
+from mtl_lightning.errors import ConfigError, Problem
+from mtl_lightning.optim import OptimizerConfig
+from mtl_lightning.plugins import registry as installed
+from mtl_lightning.registry import Registry
+
+SECTIONS = (
+    "source", "split", "features", "tasks", "data", "encoder", "architecture", "heads", "losses", "metrics", "weighter",
+    "optimizer", "trainer", "seed", "run",
+)  # fmt: skip
+"""Sections of a recipe, in the order of the page."""
+
+
+def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Config:
+    """Check a composed recipe: names, options, types, tasks, columns, leaks, trainer.
+
+    The constructors of the chosen components are the schema. The source's own schema is read if that is possible; no
+    row is.
+
+    Args:
+        plain: What :func:`compose` gives, or plain containers of the same form.
+        registry: Where names are resolved; the installed plugins if None.
+
+    Raises:
+        ConfigError: With everything that is wrong.
+
+    Example:
+        >>> from mtl_lightning.config import compose
+        >>> validate(compose("ads", ["weighter=pcgrad"]).plain).weighter.name
+        'pcgrad'
+    """
+    problems: list[Problem] = []
+    draft = Draft(_without_targets(expand(plain), "", problems), registry or installed(), problems)
+    for key in draft.plain:
+        if key not in SECTIONS:
+            draft.problem(str(key), "unknown section", did_you_mean(str(key), SECTIONS, listing=len(SECTIONS)))
+    source, raw = check_source(draft)
+    split = check_split(draft, raw)
+    check_features(draft, raw)
+    tasks = check_tasks(draft, raw)
+    data = draft.record("data", DataConfig, draft.section("data"))
+    parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
+    heads, losses, metrics = check_heads(draft), check_losses(draft), check_metrics(draft)
+    check_fields(draft)
+    optimizer = _optimizer(draft)
+    trainer = check_trainer(draft)
+    seed = _seed(draft)
+    run = draft.record("run", RunConfig, draft.section("run"))
+    group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
+    check_columns(draft, raw, split, group)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    made: dict[str, Any] = {
+        "source": source,
+        "features": draft.features,
+        "tasks": tasks,
+        "split": split,
+        "data": DataConfig(**{**asdict(data), "group": group}),
+        **parts,
+        "heads": {task.name: heads[task.name] for task in tasks},
+        "losses": {task.name: losses[task.name] for task in tasks},
+        "metrics": {task.name: metrics[task.name] for task in tasks},
+        "optimizer": optimizer,
+        "trainer": trainer,
+        "seed": seed,
+        "run": run,
+    }
+    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=_page(made))
+
+
+def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:
+    """The recipe without ``_target_``, every one of which is a problem: a recipe must not be able to run code."""
+    if isinstance(value, list | tuple):
+        return [_without_targets(item, f"{path}.{i}", problems) for i, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        return value
+    kept = {}
+    for key, item in value.items():
+        here = f"{path}.{key}" if path else str(key)
+        if key == "_target_":
+            reason = "is refused: a recipe names components and can't run code"
+            problems.append(Problem(here, reason, "use name, and a plugin for components of your own"))
+        else:
+            kept[key] = _without_targets(item, here, problems)
+    return kept
+
+
+def _chosen(draft: Draft, kind: str) -> Component | None:
+    if draft.plain.get(kind) is None:
+        draft.problem(kind, "is required", "known: " + ", ".join(draft.registry.names(kind)))
+        return None
+    return draft.component(kind, kind, draft.plain[kind])
+
+
+def _optimizer(draft: Draft) -> OptimizerConfig | None:
+    config: OptimizerConfig | None = draft.record("optimizer", OptimizerConfig, draft.section("optimizer"))
+    if config is not None:
+        for name in ("lr", "table_lr", "weight_decay", "momentum", "eps", "warmup_steps"):
+            if not getattr(config, name) >= 0:
+                draft.problem(f"optimizer.{name}", f"is {getattr(config, name)}, and must be at least 0")
+        if not all(0 <= beta < 1 for beta in config.betas):
+            draft.problem("optimizer.betas", f"are {list(config.betas)}, and must be at least 0 and below 1")
+    return config
+
+
+def _seed(draft: Draft) -> int:
+    seed = draft.plain.get("seed", 0)
+    try:
+        number: int = coerce(seed, int)
+    except MismatchError as error:
+        draft.problem("seed", error.reason)
+        return 0
+    if not 0 <= number < 2**32:
+        draft.problem("seed", f"is {number}, and must be at least 0 and below 2^32")
+    return number
+
+
+def _page(made: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in YAML's types, in the order of the page."""
+
+    def component(chosen: Component) -> dict[str, Any]:
+        return {"name": chosen.name, **chosen.options}
+
+    def task(record: Any) -> dict[str, Any]:
+        return {key: value for key, value in asdict(record).items() if key not in FITTED}
+
+    page: dict[str, Any] = {
+        **made,
+        **{kind: component(made[kind]) for kind in ("source", "encoder", "architecture", "weighter")},
+        **{kind: {name: component(part) for name, part in made[kind].items()} for kind in ("heads", "losses")},
+        **{kind: asdict(made[kind]) for kind in ("split", "data", "optimizer", "run")},
+        "metrics": {name: [component(part) for part in parts] for name, parts in made["metrics"].items()},
+        "features": {name: {"kind": part.kind, **asdict(part)} for name, part in made["features"].items()},
+        "tasks": {record.name: task(record) for record in made["tasks"]},
+    }
+    return {section: to_plain(page[section]) for section in SECTIONS}

@@ -1,0 +1,95 @@
+"""Checks of what a recipe chooses per task (heads, losses, metrics), and of the fields that components name."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.record import Component
+from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
+from mtl_lightning.schema import Task
+
+
+def _entries(draft: Draft, section: str) -> dict[str, Any]:
+    """A section by task; entries for tasks that don't exist are problems."""
+    named = draft.plain.get("tasks")
+    known = [*draft.tasks, *(named if isinstance(named, Mapping) else ())]
+    entries = draft.section(section)
+    for name in entries:
+        if name not in known:
+            draft.problem(f"{section}.{name}", f"no task {name!r}", did_you_mean(str(name), known))
+    return entries
+
+
+def _fits(draft: Draft, path: str, task: Task) -> None:
+    """Compare the task kinds that a component serves with the task's."""
+    chosen = draft.classes.get(path)
+    kinds = getattr(chosen, "kinds", None)
+    if kinds is not None and task.kind not in kinds:
+        serves = ", ".join(sorted(kinds))
+        draft.problem(path, f"serves tasks that are {serves}, and {task.name!r} is {task.kind}")
+
+
+def check_heads(draft: Draft) -> dict[str, Component]:
+    """One head per task; the default is named like the task's kind."""
+    entries = _entries(draft, "heads")
+    heads = {}
+    for task in draft.tasks.values():
+        path = f"heads.{task.name}"
+        entry = entries.get(task.name) or {}
+        spec = {"name": task.kind, **entry} if isinstance(entry, Mapping) else entry
+        head = draft.component(path, "head", spec)
+        if head is not None:
+            _fits(draft, path, task)
+            heads[task.name] = head
+    return heads
+
+
+def check_losses(draft: Draft) -> dict[str, Component]:
+    """One loss per task; the default is the head's."""
+    entries = _entries(draft, "losses")
+    losses = {}
+    for task in draft.tasks.values():
+        path = f"losses.{task.name}"
+        entry = entries.get(task.name) or {}
+        default = getattr(draft.classes.get(f"heads.{task.name}"), "loss", None)
+        if isinstance(entry, Mapping) and "name" not in entry:
+            if default is None:
+                continue  # its head has a problem already
+            entry = {"name": default, **entry}
+        loss = draft.component(path, "loss", entry)
+        if loss is not None:
+            _fits(draft, path, task)
+            losses[task.name] = loss
+    return losses
+
+
+def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
+    """Metrics per task, the first of which counts in the score."""
+    entries = _entries(draft, "metrics")
+    metrics = {}
+    for task in draft.tasks.values():
+        path = f"metrics.{task.name}"
+        entry = entries.get(task.name)
+        if entry is None:
+            entry = list(default_metrics(task)) if task.kind in DEFAULT_METRICS else []
+        if not isinstance(entry, list | tuple):
+            entry = [entry]
+        chosen: list[Component] = []
+        for i, spec in enumerate(entry):
+            metric = draft.component(f"{path}.{i}", "metric", spec)
+            if metric is None:
+                continue
+            _fits(draft, f"{path}.{i}", task)
+            if metric.name in [other.name for other in chosen]:
+                draft.problem(f"{path}.{i}", f"{metric.name!r} stands there twice")
+            chosen.append(metric)
+        metrics[task.name] = tuple(chosen)
+    return metrics
+
+
+def check_fields(draft: Draft) -> None:
+    """Options of components that name features name features of the recipe."""
+    for path, name in draft.fields.items():
+        if name not in draft.features:
+            draft.problem(path, f"no feature {name!r}", did_you_mean(name, draft.features))

@@ -1,0 +1,88 @@
+"""Checks of columns: those that a recipe names exist, and no feature knows what it must not know."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.schema import Task
+
+TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "dictionary<values=string")
+NESTED = ("list", "large_list", "fixed_size_list", "list_view", "struct", "map")
+UNFIT = {
+    "numeric": ((*TEXT, *NESTED), "a number is needed", "categorical"),
+    "categorical": (NESTED, "one value per row is needed", "sequence"),
+    "sequence": (("int", "uint", "float", "double", "halffloat", "bool", "date", "timestamp", "struct", "map"),
+                 "a list or delimited text is needed", "categorical"),
+}  # fmt: skip
+"""Kind of feature → types that don't fit it, why, and the kind that fits."""
+
+
+def expressions(task: Task) -> Iterator[tuple[str, str]]:
+    """The expressions of a task, with the place of each."""
+    for name in ("label", "observed_when", "sample_weight"):
+        text = getattr(task, name)
+        if text is not None:
+            yield f"tasks.{task.name}.{name}", text
+
+
+def check_columns(draft: Draft, raw: RawSchema | None, split: SplitSpec | None, group: str | None) -> None:
+    """Check every column that the recipe names; without the source's schema, only whether expressions can be read."""
+    used: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    for task in draft.tasks.values():
+        for path, text in expressions(task):
+            try:
+                columns = Expression(text, raw.columns if raw else (), path).columns
+            except DataError as error:
+                if raw is not None or not re.fullmatch(r"[\w\s]+", text):  # else it may be a column's name
+                    draft.problem(path, error.message.removeprefix(f"{path}: "), error.hint)
+                continue
+            for column in columns:
+                _exists(draft, raw, path, column)
+                if path.endswith(".label"):
+                    labels.setdefault(column, task.name)
+        if task.oracle is not None:
+            used[f"tasks.{task.name}.oracle"] = task.oracle
+    used |= draft.columns
+    if group is not None:
+        used["data.group"] = group
+    if split is not None:
+        used |= {f"split.{name}": value for name in ("column", "time") if (value := getattr(split, name)) is not None}
+    for path, column in used.items():
+        _exists(draft, raw, path, column)
+    for path, column in draft.columns.items():
+        if raw is not None and column in raw.oracle and not path.startswith("metrics."):
+            draft.problem(path, f"{column!r} holds true probabilities, which no part of a model may see")
+    _features(draft, raw, labels)
+
+
+def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str) -> bool:
+    if raw is None or column in raw.columns:
+        return True
+    draft.problem(path, f"no column {column!r}", did_you_mean(column, raw.columns))
+    return False
+
+
+def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, str]) -> None:
+    """Features use columns that exist, fit their kind and are known before the event."""
+    for name, feature in draft.features.items():
+        path = f"features.{name}"
+        for column in feature.columns(name):
+            if not _exists(draft, raw, path, column):
+                continue
+            if column in labels:
+                reason = f"{column!r} is the label of task {labels[column]!r}"
+                draft.problem(path, f"leak: {reason}", f"remove the feature ({path}=null)")
+            elif raw is not None and column in raw.oracle:
+                draft.problem(path, f"leak: {column!r} holds true probabilities", f"remove the feature ({path}=null)")
+            elif raw is not None and column in raw.after_event:
+                draft.problem(path, f"leak: {column!r} is known only after the event", f"remove it ({path}=null)")
+            elif raw is not None and feature.kind in UNFIT:
+                types, reason, better = UNFIT[feature.kind]
+                if raw.columns[column].startswith(types):
+                    draft.problem(path, f"{column!r} holds {raw.columns[column]}, and {reason}", f"kind {better} fits")

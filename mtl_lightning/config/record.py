@@ -1,0 +1,116 @@
+"""The checked configuration of a run."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mtl_lightning.schema import Task
+
+if TYPE_CHECKING:
+    from mtl_lightning.data.features import Feature
+    from mtl_lightning.data.split import SplitSpec
+    from mtl_lightning.optim import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class Component:
+    """A chosen component.
+
+    Args:
+        name: Its name in the registry.
+        options: Keyword arguments of its constructor.
+    """
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How rows are prepared and read; the ``data`` section of a recipe.
+
+    Args:
+        batch_size: Rows per step and process while training.
+        eval_batch_size: The same for validation, test and prediction.
+        group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
+        cache_dir: Where prepared data is kept; None for the user's cache directory.
+    """
+
+    batch_size: int = 1024
+    eval_batch_size: int = 8192
+    group: str | None = None
+    cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """How a run is kept; the ``run`` section of a recipe.
+
+    Args:
+        dir: The run's directory; None for ``runs/<recipe>/<time>``.
+        patience: Validations without a better score after which training stops; None for never.
+        checkpoint_every: Optimizer steps between checkpoints within an epoch; 0 for those at its end only.
+        skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
+        timeout: Seconds after which a process that waits for a dead one gives up.
+    """
+
+    dir: str | None = None
+    patience: int | None = None
+    checkpoint_every: int = 500
+    skip_nonfinite: int = 10
+    timeout: float = 1800.0
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "skip_nonfinite", "timeout"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}, and must be above 0")
+        if self.checkpoint_every < 0:
+            raise ValueError(f"checkpoint_every is {self.checkpoint_every}, and must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A configuration in which every name is known, every option fits and every default is filled in.
+
+    Args:
+        source: Where rows come from.
+        features: Model inputs by name.
+        tasks: What is predicted, parents before children; otherwise in the recipe's order.
+        split: How rows are divided.
+        data: How rows are prepared and read.
+        encoder: Batch → z.
+        architecture: z → one representation per task.
+        heads: One per task.
+        losses: One per task.
+        metrics: Per task, the one that counts in the score first.
+        weighter: Losses → objective.
+        optimizer: How the run optimises.
+        trainer: Arguments of ``lightning.pytorch.Trainer``, as the recipe gives them.
+        seed: Seed of everything that is left to chance.
+        run: How the run is kept.
+        raw: Raw columns that components declare.
+        plain: The same as YAML's types; :func:`~mtl_lightning.config.validate` makes an equal Config of it.
+    """
+
+    source: Component
+    features: "dict[str, Feature]"
+    tasks: tuple[Task, ...]
+    split: "SplitSpec"
+    data: DataConfig
+    encoder: Component
+    architecture: Component
+    heads: dict[str, Component]
+    losses: dict[str, Component]
+    metrics: dict[str, tuple[Component, ...]]
+    weighter: Component
+    optimizer: "OptimizerConfig"
+    trainer: dict[str, Any]
+    seed: int
+    run: RunConfig
+    raw: tuple[str, ...]
+    plain: dict[str, Any] = field(compare=False)

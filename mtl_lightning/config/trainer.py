@@ -1,0 +1,54 @@
+"""Checks of ``trainer``: the arguments of Lightning's Trainer, read from its own signature."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
+
+from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.strategies import STRATEGIES, refusal
+
+RESERVED = {
+    "callbacks": "callbacks come from plugins (hook mtl_callbacks)",
+    "logger": "the run directory's logs are always written",
+    "plugins": "checkpoints are written by an own plugin",
+    "use_distributed_sampler": "the loader divides the rows among processes",
+    "enable_checkpointing": "a run that can't be resumed is not offered; see run.checkpoint_every",
+    "default_root_dir": "run.dir names the run's directory",
+    "reload_dataloaders_every_n_epochs": "the loader keeps its place and shuffles by itself",
+    "barebones": "it forbids logs, metrics and checkpoints",
+}
+"""Arguments that a recipe can't set, with the reason."""
+
+
+def check_trainer(draft: Draft) -> dict[str, Any]:
+    """The Trainer's arguments as the recipe gives them; Lightning's defaults are left to Lightning."""
+    given = draft.section("trainer")
+    for name in sorted(set(given) & set(RESERVED)):
+        draft.problem(f"trainer.{name}", "can't be set in a recipe", RESERVED[name])
+    given = {name: value for name, value in given.items() if name not in RESERVED}
+    strategy = given.get("strategy")
+    reason = refusal(strategy) if isinstance(strategy, str) else None
+    if reason is not None:
+        draft.problem("trainer.strategy", f"{strategy!r} is refused: {reason}", f"choose from {', '.join(STRATEGIES)}")
+        del given["strategy"]
+    elif strategy is not None and not isinstance(strategy, str):
+        draft.problem("trainer.strategy", f"expects a name, not {strategy!r}", f"choose from {', '.join(STRATEGIES)}")
+        del given["strategy"]
+    bound = draft.bound("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
+    _check_devices(draft, given)
+    return {name: value for name, value in bound.options.items() if name in given}
+
+
+def _check_devices(draft: Draft, given: Mapping[str, Any]) -> None:
+    """Words that Lightning would refuse only when the Trainer is built."""
+    devices = given.get("devices")
+    if isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"-?\d+(\s*,\s*\d+)*", devices):
+        draft.problem("trainer.devices", f"expects a number, a list of numbers or 'auto', not {devices!r}")
+    accelerator = given.get("accelerator")
+    known = ("auto", "gpu", *AcceleratorRegistry.available_accelerators())
+    if isinstance(accelerator, str) and accelerator not in known:
+        draft.problem("trainer.accelerator", f"no accelerator {accelerator!r}", did_you_mean(accelerator, known))
