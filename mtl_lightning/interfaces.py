@@ -8,6 +8,7 @@ arguments: the options, their types and defaults are the schema of its configura
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -63,7 +64,7 @@ class Encoder(nn.Module, ABC):
     """Batch → z. Constructor: ``(schema, copies, *, options)``; sets ``width`` (D) and builds ``copies`` table sets."""
 
     width: int
-    slices: Mapping[str, slice]
+    slices: Mapping[str, slice] = MappingProxyType({})
     """Slice of z per field; empty where fields are mixed (``hidden``). Architectures that gate by a field read it."""
 
     def table_parameters(self) -> list[nn.Parameter]:
