@@ -1,0 +1,98 @@
+"""Rules of the house that no linter knows: sizes, names, what the wheel holds, where methods may be named."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mtl_lightning.plugins import registry
+from mtl_lightning.registry import KINDS
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted(path for folder in ("mtl_lightning", "recipes") for path in (ROOT / folder).rglob("*.py"))
+FORBIDDEN = {"utils", "common", "helpers", "manager", "misc"}
+KNOWS_NO_METHOD = ("module.py", "network.py", "step.py")
+
+
+def tracked() -> list[str]:
+    """Files in git, or a skip where the sources came without it."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("no git repository")
+    return [name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).exists()]
+
+
+def test_no_file_is_two_rooms():
+    sizes = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in SOURCES}
+    assert {name: lines for name, lines in sizes.items() if lines > 250} == {}
+
+
+def test_no_file_or_class_is_named_for_nothing():
+    assert [path for path in SOURCES if FORBIDDEN & set(path.stem.split("_"))] == []
+    classes = [
+        f"{path.name}: {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+        and (node.name.startswith("Base") or node.name.lower().endswith(tuple(FORBIDDEN)))
+    ]
+    assert classes == []
+
+
+@pytest.mark.parametrize("file", KNOWS_NO_METHOD)
+def test_training_knows_no_component_by_name(file):
+    names = {name for kind in KINDS for name in registry().names(kind)}
+    tree = ast.parse((ROOT / "mtl_lightning" / file).read_text())
+    constants = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert constants & names == set()
+
+
+def test_every_package_is_named_in_pyproject():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {".".join(path.relative_to(ROOT).parent.parts) for path in SOURCES if path.name == "__init__.py"}
+    assert set(listed) == {"mtl_lightning.recipes" if folder == "recipes" else folder for folder in folders}
+    assert listed == sorted(listed)
+
+
+def test_the_wheel_holds_what_git_holds(tmp_path):
+    files = [name for name in tracked() if name.startswith(("mtl_lightning/", "recipes/"))]
+    for name in [*files, "pyproject.toml", "README.md", "LICENSE"]:
+        copy = tmp_path / "source" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, tmp_path / "source"],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert held == {f"mtl_lightning/{name}" if name.startswith("recipes/") else name for name in files}
+    assert {"mtl_lightning/py.typed", "mtl_lightning/recipes/ads.yaml", "mtl_lightning/recipes/base.yaml"} <= held
+
+
+def test_tested_versions_cover_every_requirement():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    wanted = {
+        "".join(c if c.isalnum() or c in "-_." else " " for c in each).split()[0]
+        for each in [*project["dependencies"], *extras]
+    }
+    assert {name.lower().replace("_", "-") for name in wanted} - pinned == {"mtl-lightning"}
+
+
+def test_ci_runs_the_command_of_the_readme():
+    commands = [
+        line for line in (ROOT / "README.md").read_text().splitlines() if "pip install" in line and "pytest" in line
+    ]
+    assert len(commands) == 1
+    assert commands[0] in (ROOT / ".ci" / "run").read_text().splitlines()
