@@ -65,9 +65,12 @@ class MetricContract(ComponentContract):
             metrics = [self.build(task), self.build(task)]
             for metric, rows in zip(metrics, (torch.arange(70), torch.arange(70, ROWS)), strict=True):
                 metric.update(prediction[rows], take(target, rows))
-            for name in metrics[0].metric_state:
-                mine, other = (getattr(metric, name) for metric in metrics)
-                setattr(metrics[0], name, mine + other)  # sums add, lists of rows concatenate
+            for name, reduction in metrics[0]._reductions.items():
+                states = [getattr(metric, name) for metric in metrics]
+                rows_kept = isinstance(states[0], list)
+                assert rows_kept or callable(reduction), f"state {name} is not reduced over processes"
+                merged = states[0] + states[1] if rows_kept else reduction(torch.stack(states))  # type: ignore[operator, misc]
+                setattr(metrics[0], name, merged)
             self.same(compute(metrics[0]), self.value(task, prediction, target))
 
     def test_rows_may_come_in_any_order(self) -> None:
