@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_lightning.config import Component
+from mtl_lightning.config import Component, Config
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.module import MultiTaskModule
@@ -98,6 +98,7 @@ def build_module(
     metrics: Mapping[str, Sequence[Spec]] | None = None,
     optimizer: OptimizerConfig | Mapping[str, Any] | None = None,
     seed: int = 0,
+    skip_nonfinite: int = 10,
     config: Mapping[str, Any] | None = None,
 ) -> MultiTaskModule:
     """Build a Lightning module by names, for a recipe or for the user's own Trainer.
@@ -112,6 +113,7 @@ def build_module(
         metrics: Metrics per task; the first counts in the score.
         optimizer: Options of :class:`OptimizerConfig`.
         seed: Seed of the weighter's random numbers.
+        skip_nonfinite: See :class:`~mtl_lightning.module.MultiTaskModule`.
         config: Resolved configuration to be saved with checkpoints.
 
     Example:
@@ -129,5 +131,28 @@ def build_module(
         optimizer=options,
         metrics=build_metrics(schema, metrics),
         seed=seed,
+        skip_nonfinite=skip_nonfinite,
         config=config,
+    )
+
+
+def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
+    """The Lightning module of a checked configuration.
+
+    Args:
+        config: The configuration.
+        schema: Fitted schema of its data.
+    """
+    return build_module(
+        schema,
+        encoder=config.encoder,
+        architecture=config.architecture,
+        heads=config.heads,
+        losses=config.losses,
+        weighter=config.weighter,
+        metrics=config.metrics,
+        optimizer=config.optimizer,
+        seed=config.seed,
+        skip_nonfinite=config.run.skip_nonfinite,
+        config=config.plain,
     )

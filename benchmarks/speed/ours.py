@@ -1,0 +1,120 @@
+"""This package, and a bare torch loop with its own model and optimizer, on the rows of rows.py.
+
+Usage: ``python ours.py CONTENDER ROWS VOCABULARY BATCH THREADS [weighter [tasks [every]]]`` prints one JSON line.
+``ours`` is the Trainer with progress bar, per-task logging and checkpoints on; ``bare`` has none of them, and its
+tensors in memory.
+"""
+
+import json
+import resource
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import torch
+from rows import CATEGORICAL, EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TOWER_HIDDEN, WIDTH, make
+
+from mtl_lightning.build import build_module
+from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.store import Store
+from mtl_lightning.module import MultiTaskModule
+from mtl_lightning.optim import build_optimizer
+from mtl_lightning.schema import Field, Schema, Task
+from mtl_lightning.step import global_counts
+
+
+def store(rows: int, vocabulary: int, tasks: int) -> Store:
+    """The rows as a Store in memory."""
+    data = make(rows, vocabulary, tasks)
+    fields = [Field(name=f"c{i}", kind="categorical", size=size + 2, table=f"c{i}") for i, size in enumerate(data.sizes)]
+    fields += [Field(name=f"n{i}", kind="numeric") for i in range(NUMERIC)]
+    schema = Schema(tuple(fields), tuple(Task(name=f"t{i}", kind="binary", label=f"t{i}") for i in range(tasks)))
+    parts = {
+        "ids": torch.from_numpy(data.ids + 2).int(),
+        "dense": torch.from_numpy(data.dense),
+        "labels": torch.from_numpy(data.labels),
+        "mask": torch.ones(rows, tasks, dtype=torch.bool),
+    }
+    return Store(schema, parts)
+
+
+def module(schema: Schema, weighter: dict) -> MultiTaskModule:
+    """The model of the benchmark."""
+    return build_module(
+        schema,
+        encoder={"name": "embedding", "width": WIDTH},
+        architecture={"name": "mmoe", "experts": EXPERTS, "hidden": EXPERT_HIDDEN},
+        heads={task.name: {"name": "binary", "hidden": TOWER_HIDDEN} for task in schema.tasks},
+        weighter=weighter,
+        optimizer={"lr": LR},
+    )
+
+
+def bare(data: Store, model: MultiTaskModule, batch_size: int) -> float:
+    """Seconds of one epoch of a plain loop."""
+    network = model.network
+    tables = network.encoder.table_parameters()
+    ids = {id(table) for table in tables}
+    dense = [p for p in network.parameters() if id(p) not in ids]
+    optimizer = build_optimizer(model.optimizer_config, dense, [], tables)
+    network.train()
+    start = time.perf_counter()
+    order = torch.randperm(len(data))
+    for first in range(0, len(data), batch_size):
+        batch = data.batch(order[first : first + batch_size])
+        losses, _ = network.losses(batch, global_counts(batch))
+        optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def ours(data: Store, model: MultiTaskModule, batch_size: int) -> float:
+    """Seconds of one epoch of a run with everything that a user has switched on."""
+    from lightning.pytorch import Callback, Trainer
+    from rich.console import Console
+
+    from mtl_lightning.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.report.events import EventLog
+    from mtl_lightning.report.terminal import Terminal
+    from mtl_lightning.saving import Checkpoints
+
+    class Clock(Callback):
+        def on_train_epoch_start(self, trainer, module):
+            self.start = time.perf_counter()
+
+        def on_train_epoch_end(self, trainer, module):
+            self.seconds = time.perf_counter() - self.start
+
+    folder = Path(tempfile.mkdtemp())
+    clock, terminal = Clock(), Terminal()
+    terminal._console = Console(file=sys.stderr, force_terminal=True)
+    trainer = Trainer(
+        accelerator="cpu", devices=1, max_epochs=1, logger=EventLog(folder / "tensorboard"), use_distributed_sampler=False,
+        callbacks=[clock, terminal, Checkpoints(folder)], plugins=[AtomicCheckpointIO()], enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, Loader(data, batch_size, shuffle=True))
+    return clock.seconds
+
+
+if __name__ == "__main__":
+    contender, rows, vocabulary, batch_size, threads = sys.argv[1], *map(int, sys.argv[2:6])
+    weighter = {"name": sys.argv[6] if len(sys.argv) > 6 else "sum"}
+    tasks = int(sys.argv[7]) if len(sys.argv) > 7 else 3
+    if len(sys.argv) > 8:
+        weighter["every"] = int(sys.argv[8])
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    assert CATEGORICAL == 16
+    data = store(rows, vocabulary, tasks)
+    seconds = {"bare": bare, "ours": ours}[contender](data, module(data.schema, weighter), batch_size)
+    record = {
+        "contender": contender, "weighter": weighter["name"], "every": weighter.get("every", 1), "tasks": tasks,
+        "vocabulary": vocabulary, "batch": batch_size, "samples_per_s": rows / seconds,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(record))
