@@ -1,0 +1,31 @@
+"""Every registered component has a page that names its options, and links between pages lead somewhere."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from mtl_lightning.plugins import registry
+from mtl_lightning.registry import KINDS
+
+ROOT = Path(__file__).parents[2]
+COMPONENTS = [(kind, name) for kind in KINDS for name in registry().names(kind)]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS, ids=[f"{kind} {name}" for kind, name in COMPONENTS])
+def test_a_component_has_a_page_that_names_its_options(kind, name):
+    page = ROOT / "docs" / f"{kind}s" / f"{name}.md"
+    assert page.is_file(), f"write {page.relative_to(ROOT)}"
+    text = page.read_text()
+    parameters = inspect.signature(registry().resolve(kind, name)).parameters.values()
+    options = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    assert [option for option in options if f"`{option}`" not in text and f"`{option}:" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
+    assert [link for link in local if not (page.parent / link).exists()] == []
