@@ -1,5 +1,6 @@
 """A number from a tower."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -57,6 +58,7 @@ class RegressionHead(Head):
         self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
         self.hidden_width = self.tower.width
         self.scale = SCALES[transform](task)
+        self.least = -math.inf if task.kind == "regression" else 0.0
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Standardised value."""
@@ -64,5 +66,5 @@ class RegressionHead(Head):
         return Output(value, hidden, link=self.scale.forward)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Value in the label's unit, [B]."""
-        return self.scale.inverse(output.logit[:, 0])
+        """Value in the label's unit, [B]; at least 0 for counts and values."""
+        return self.scale.inverse(output.logit[:, 0]).clamp_min(self.least)
