@@ -10,6 +10,7 @@ from mtl_lightning.testing import CONTRACTS, ComponentContract
 # What a component needs beyond its defaults. A source that must be fetched first is tested where it was.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("head", "esmm"): {"parents": ("binary",)},
+    ("loss", "mse"): {"head": "regression"},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},
     ("weighter", "pcgrad"): {"permutable": False},
