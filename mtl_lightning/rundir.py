@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
-
 from mtl_lightning.errors import MtlError
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -55,10 +53,8 @@ class RunDir:
     Example:
         >>> import tempfile
         >>> run = RunDir.create("ads", Path(tempfile.mkdtemp()) / "first")
-        >>> run.save_config({"recipe": "ads"})
-        >>> RunDir.open(run.path).config()
-        {'recipe': 'ads'}
-        >>> run.resume_checkpoint() is None
+        >>> run.save_config("seed: 1")
+        >>> RunDir.open(run.path).resume_checkpoint() is None
         True
     """
 
@@ -131,6 +127,11 @@ class RunDir:
         return self.path / "transforms"
 
     @property
+    def tensorboard(self) -> Path:
+        """Where event files lie."""
+        return self.path / "tensorboard"
+
+    @property
     def best(self) -> Path:
         """The checkpoint with the best validation score."""
         return self.checkpoints / BEST
@@ -154,19 +155,9 @@ class RunDir:
         for partial in self.path.rglob(f"*{TEMPORARY}"):
             partial.unlink(missing_ok=True)
 
-    def save_config(self, config: Mapping[str, Any]) -> None:
-        """Write the resolved configuration as plain YAML."""
-        write_atomic(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-
-    def config(self) -> dict[str, Any]:
-        """The resolved configuration."""
-        try:
-            config = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise MtlError(f"{self.config_file} can't be read: {error}") from error
-        if not isinstance(config, dict):
-            raise MtlError(f"{self.config_file} holds no configuration")
-        return config
+    def save_config(self, text: str) -> None:
+        """Write the resolved configuration, plain YAML."""
+        write_atomic(self.config_file, text)
 
     def save_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
@@ -181,3 +172,17 @@ class RunDir:
             return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise MtlError(f"{path} can't be read: {error}") from error
+
+
+def plugin_changes(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Differences between the plugin versions saved with a run and those of now, a phrase each.
+
+    Example:
+        >>> plugin_changes({"core": "0.1", "extra": "2"}, {"core": "0.2"})
+        ['core was 0.1, is 0.2', 'extra was 2, is not installed']
+    """
+    return [
+        f"{name} was {version}, is {now.get(name, 'not installed')}"
+        for name, version in sorted(saved.items())
+        if now.get(name) != version
+    ]

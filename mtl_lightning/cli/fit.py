@@ -1,0 +1,75 @@
+"""The command ``fit``: compose, validate, prepare, train, test."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from mtl_lightning.cli.console import first_console, resume_command, say, warn_of_other_plugins
+from mtl_lightning.config import compose, read_pairs, validate
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.rundir import RunDir, process_rank
+
+
+def fit(pairs: Sequence[str]) -> None:
+    """Train a recipe, or go on with a run.
+
+    Args:
+        pairs: ``recipe=… key=value …``, or ``resume=<run directory>`` with the settings that change.
+
+    Raises:
+        MtlError: If anything is wrong before training starts; nothing is left behind then.
+        Interrupted: On Ctrl-C or SIGTERM, after saving.
+        SystemExit: With code 1 if training fails, after saying how to go on.
+    """
+    console = first_console()
+    signals = Signals()
+    signals.install()
+    try:
+        _fit(pairs, signals, console)
+    except Interrupted:
+        # The first process's exit code is the answer; Lightning would take another's for a failure and kill it.
+        if process_rank() > 0:
+            raise SystemExit(0) from None
+        raise
+    finally:
+        signals.restore()
+
+
+def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
+    started = time.monotonic()
+    request = read_pairs(pairs)
+    if request.resume and request.recipe:
+        raise MtlError("fit takes recipe= or resume=, not both", "a run directory holds its recipe")
+    run = RunDir.open(request.resume) if request.resume else None
+    composed = compose(str(run.config_file) if run else request.recipe, request.overrides)
+    for note in composed.notes:
+        say(console, note, "yellow")
+    config = validate(composed.plain)
+    if run is not None and _finished(run, request.overrides, console):
+        return
+    if run is not None:
+        warn_of_other_plugins(console, run)
+
+    from mtl_lightning.cli.training import Training  # torch comes in here, after everything that can be wrong cheaply
+
+    training = Training(config, composed.recipe, run, signals, console)
+    training.run()
+    training.test()
+    say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")
+
+
+def _finished(run: RunDir, overrides: Sequence[str], console: Console) -> bool:
+    """Say so if there is nothing left to do."""
+    from mtl_lightning.report.record import read
+    from mtl_lightning.report.tables import metrics_table
+
+    test = read(run)["test"]
+    if test is None or overrides:
+        return False
+    values = {name: float("nan") if value is None else value for name, value in test["metrics"].items()}
+    console.print(metrics_table(values, "test", "Test"))
+    say(console, f"{run.path} is complete; to train it further: {resume_command(run.path)} trainer.max_epochs=…")
+    return True
+

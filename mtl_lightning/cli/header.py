@@ -1,0 +1,53 @@
+"""What a run is about to do, from its configuration and data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mtl_lightning.config import Config
+from mtl_lightning.module import MultiTaskModule
+from mtl_lightning.plugins import registry
+from mtl_lightning.report.tables import header_table, number
+
+
+def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, path: Path) -> Table:
+    """The header of a run.
+
+    Args:
+        config: The configuration.
+        recipe: Name of the recipe.
+        prepared: Prepared data.
+        module: The built module.
+        path: The run directory.
+    """
+    chosen = f"{config.source.name} → {config.encoder.name} → {config.architecture.name} → {config.weighter.name}"
+    return header_table(
+        rows={split: len(store) for split, store in prepared.stores.items()},
+        tasks=list(task_lines(prepared)),
+        parameters=parameters(module),
+        facts={
+            "recipe": f"{recipe}: {chosen}",
+            "plugins": ", ".join(f"{name} {version}" for name, version in registry().versions().items()),
+            "run": str(path),
+        },
+    )
+
+
+def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:
+    """Name, kind, share of known labels and mean known label of each task in the training split."""
+    store = prepared.stores["train"]
+    lines = []
+    for i, task in enumerate(prepared.schema.tasks):
+        known = store.parts["mask"][:, i]
+        labels = store.parts["labels"][:, prepared.schema.label_slices[task.name]][known]
+        mean = number(labels.double().mean().item()) if len(labels) else "undefined"
+        lines.append((task.name, task.kind, f"{known.double().mean().item():.2%}", mean))
+    return lines
+
+
+def parameters(module: MultiTaskModule) -> Mapping[str, int]:
+    """Number of parameters in embedding tables and elsewhere."""
+    tables = sum(table.numel() for table in module.network.encoder.table_parameters())
+    return {"tables": tables, "dense": sum(p.numel() for p in module.parameters()) - tables}

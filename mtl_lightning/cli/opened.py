@@ -1,0 +1,64 @@
+"""A run directory opened again, to test it or to predict with it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from mtl_lightning.cli.console import say, warn_of_other_plugins
+from mtl_lightning.config import Config, compose, validate
+from mtl_lightning.config.pairs import split_pair
+from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import RunDir
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run and how it is to be used.
+
+    Args:
+        run: The directory.
+        config: The run's configuration with the command line's changes.
+        named: Values of the command's own keys.
+    """
+
+    run: RunDir
+    config: Config
+    named: dict[str, str]
+
+
+def open_run(verb: str, pairs: Sequence[str], needed: Sequence[str], optional: Sequence[str], console: Console) -> Opened:
+    """Read the arguments of a command that works on a run.
+
+    Args:
+        verb: The command, for errors.
+        pairs: Its arguments: own keys, and settings that change (``data.eval_batch_size=…``, ``trainer.…``).
+        needed: Own keys that must be given.
+        optional: Own keys that may be given.
+        console: Where to print warnings.
+
+    Raises:
+        MtlError: If an argument is missing or unknown, or the directory holds no run.
+    """
+    named: dict[str, str] = {}
+    overrides = []
+    for pair in pairs:
+        key, value = split_pair(pair)
+        if key in (*needed, *optional):
+            named[key] = value
+        elif "." not in key:
+            raise MtlError(f"{verb}: unknown argument {key!r}", did_you_mean(key, [*needed, *optional]))
+        else:
+            overrides.append(pair)
+    for key in needed:
+        if not named.get(key):
+            raise MtlError(f"{verb} needs {key}=", f"python -m mtl_lightning {verb} " + " ".join(f"{k}=…" for k in needed))
+    run = RunDir.open(named["run"])
+    run.weights()
+    composed = compose(str(run.config_file), overrides)
+    for note in composed.notes:
+        say(console, note, "yellow")
+    config = validate(composed.plain)
+    warn_of_other_plugins(console, run)
+    return Opened(run, config, named)

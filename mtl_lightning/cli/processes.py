@@ -1,0 +1,69 @@
+"""The other processes of a run on this machine: ending them with this one, and telling whose failure it was."""
+
+import signal
+import time
+from multiprocessing.process import BaseProcess
+from subprocess import Popen
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+Child = Popen[bytes] | BaseProcess
+
+
+def children(trainer: Trainer) -> list[Any]:
+    """Processes that this one's launcher started; empty on other ranks, and under torchrun and SLURM."""
+    return list(getattr(trainer.strategy.launcher, "procs", None) or [])
+
+
+def exit_code(child: Any) -> int | None:
+    """A child's exit code, None while it runs."""
+    return child.poll() if isinstance(child, Popen) else child.exitcode
+
+
+def end(trainer: Trainer, *, ask: bool = False, patience: float = 10.0) -> None:
+    """Wait until the children have ended, then end them.
+
+    A process that waits in a collective for one that is gone handles no signal but SIGKILL. Nothing is lost by it:
+    only the first process writes.
+
+    Args:
+        trainer: The run's Trainer.
+        ask: Send SIGTERM first: spawned processes save and stop on it.
+        patience: Seconds to wait.
+    """
+    deadline = time.monotonic() + patience
+    running = [child for child in children(trainer) if exit_code(child) is None]
+    if ask:
+        for child in running:
+            child.terminate()
+    while running and time.monotonic() < deadline:
+        time.sleep(0.05)
+        running = [child for child in running if exit_code(child) is None]
+    for child in running:
+        child.kill()
+
+
+def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
+    """Rank on this machine and exit code of a child that failed, or None if none did within ``patience`` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        for i, child in enumerate(children(trainer)):
+            code = exit_code(child)
+            if code:
+                # Lightning's launcher starts ranks from 1 in scripts, from 0 where it spawns.
+                return i + isinstance(child, Popen), code
+        if time.monotonic() >= deadline or not children(trainer):
+            return None
+        time.sleep(0.05)
+
+
+def signal_of(code: int) -> int | None:
+    """The signal behind an exit code, if it was a request to stop.
+
+    Example:
+        >>> signal_of(143), signal_of(-15), signal_of(1)
+        (15, 15, None)
+    """
+    signum = -code if code < 0 else code - 128
+    return signum if signum in (signal.SIGINT, signal.SIGTERM) else None

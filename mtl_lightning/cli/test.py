@@ -1,0 +1,43 @@
+"""The command ``test``: a run's best weights on its test split."""
+
+from collections.abc import Sequence
+
+from mtl_lightning.cli.console import first_console, quiet_lightning, say
+from mtl_lightning.cli.opened import open_run
+from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import process_rank
+
+
+def test(pairs: Sequence[str]) -> None:
+    """Evaluate a run on its test split and record that it was done.
+
+    Args:
+        pairs: ``run=<run directory>`` and settings that change.
+
+    Raises:
+        MtlError: If the run can't be opened, or there is no test split.
+    """
+    console = first_console()
+    opened = open_run("test", pairs, ["run"], [], console)
+
+    from mtl_lightning.build import build_data, module_from_config
+    from mtl_lightning.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.report.record import add_test
+    from mtl_lightning.report.tables import metrics_table
+    from mtl_lightning.trainer import build_trainer
+
+    quiet_lightning()
+    data = build_data(opened.config)
+    data.prepare()
+    if not len(data.prepared.stores.get("test", ())):
+        raise MtlError("there is no test split", "set split.test")
+    module = module_from_config(opened.config, data.schema)
+    trainer = build_trainer(opened.config, checkpoint_io=AtomicCheckpointIO())
+    weights = opened.run.weights()
+    results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
+    if process_rank() > 0:
+        return
+    console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
+    count = add_test(opened.run, results[0], weights.name)
+    if count > 1:
+        say(console, f"this run's test split has been evaluated {count} times: choose between runs on validation", "yellow")

@@ -1,0 +1,153 @@
+"""One run of ``fit`` from the checked configuration to the last table."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lightning.pytorch import seed_everything
+from rich.console import Console
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from mtl_lightning.build import build_data, module_from_config
+from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.cli import processes
+from mtl_lightning.cli.console import quiet_lightning, resume_command, say
+from mtl_lightning.cli.header import header
+from mtl_lightning.config import Config, dump
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.plugins import registry
+from mtl_lightning.report.events import EventLog
+from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.tables import metrics_table
+from mtl_lightning.report.terminal import Terminal
+from mtl_lightning.rundir import RunDir, process_rank
+from mtl_lightning.saving import Checkpoints, RandomStates
+from mtl_lightning.trainer import build_trainer
+
+
+class Training:
+    """Data, module, Trainer and run directory of a run.
+
+    Everything that the user may have got wrong is met in the constructor, and the directory is made at its end.
+
+    Args:
+        config: The configuration.
+        recipe: Name of the recipe.
+        run: The directory to go on in, or None for a new one.
+        signals: Where requests to stop arrive.
+        console: Where to print.
+
+    Raises:
+        MtlError: If data, components or Trainer can't be made.
+    """
+
+    def __init__(self, config: Config, recipe: str, run: RunDir | None, signals: Signals, console: Console) -> None:
+        quiet_lightning()
+        seed_everything(config.seed, verbose=False)
+        self.console = console
+        self.data = build_data(config)
+        self.data.prepare()
+        self.module = module_from_config(config, self.data.schema)
+        self.checkpoints = Checkpoints(
+            "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
+        )
+        self.record = Record()
+        self.trainer = build_trainer(
+            config,
+            callbacks=[
+                *registry().callbacks(config.plain),
+                RandomStates(),
+                Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
+                self.record,
+                self.checkpoints,
+            ],
+            checkpoint_io=AtomicCheckpointIO(registry().versions()),
+        )
+        self.run_dir = run
+        if process_rank() == 0:
+            self.run_dir = self._open(config, recipe)
+            console.print(header(config, recipe, self.data.prepared, self.module, self.run_dir.path))
+        self.start = self.run_dir.resume_checkpoint() if run is not None and self.run_dir else None
+        if run is not None:
+            where = f"from {self.start}" if self.start else "from the beginning: there is no checkpoint yet"
+            say(console, f"going on {where}")
+
+    def _open(self, config: Config, recipe: str) -> RunDir:
+        run = self.run_dir or RunDir.create(recipe, config.run.dir)
+        run.save_config(dump(config.plain))
+        run.save_json("plugins.json", registry().versions())
+        run.save_json("schema.json", self.data.schema.to_dict())
+        self.data.prepared.transforms.save(run.transforms)
+        self.checkpoints.directory = run.checkpoints
+        self.record.run = run
+        self.trainer.loggers = [EventLog(run.tensorboard)]
+        return run
+
+    @property
+    def path(self) -> Path:
+        """The run directory; the first process chose it."""
+        return self.checkpoints.directory.parent
+
+    def run(self) -> None:
+        """Train."""
+        self._guarded(
+            lambda: self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.start, weights_only=True)
+        )
+
+    def test(self) -> None:
+        """Evaluate the best weights on the test split, print and record the result."""
+        if not len(self.data.prepared.stores.get("test", ())):
+            say(self.console, "there is no test split")
+            return
+        weights = RunDir(self.path).weights()
+        results = self._guarded(
+            lambda: self.trainer.test(
+                self.module, datamodule=self.data, ckpt_path=weights, weights_only=True, verbose=False
+            )
+        )
+        if self.run_dir is not None and process_rank() == 0:
+            add_test(self.run_dir, results[0], weights.name)
+            self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
+
+    def _guarded(self, work: Any) -> Any:
+        """Do work that may be interrupted or fail on any process."""
+        try:
+            return work()
+        except Interrupted as interrupted:
+            self._interrupted(interrupted.signum)
+        except MtlError as error:
+            processes.end(self.trainer, patience=0)
+            self._failed(str(error))
+        except Exception as error:
+            found = processes.failed(self.trainer)
+            processes.end(self.trainer, patience=0)
+            if found is None:
+                say(self.console, self._how_to_go_on())
+                raise
+            rank, code = found
+            if signum := processes.signal_of(code):
+                self._interrupted(signum)
+            self._failed(_last_line(error) or f"the process of rank {rank} ended with exit code {code}; see above")
+
+    def _interrupted(self, signum: int) -> NoReturn:
+        processes.end(self.trainer, ask=True)
+        say(self.console, f"stopped by signal {signum}. {self._how_to_go_on()}")
+        raise Interrupted(signum)
+
+    def _failed(self, reason: str) -> NoReturn:
+        say(self.console, f"training failed: {reason}", "red")
+        say(self.console, self._how_to_go_on())
+        raise SystemExit(1)
+
+    def _how_to_go_on(self) -> str:
+        saved = RunDir(self.path).resume_checkpoint()
+        return f"{f'Saved in {saved}. To' if saved else 'Nothing was saved yet; to'} go on: {resume_command(self.path)}"
+
+
+def _last_line(error: Exception) -> str:
+    """What an error of a spawned process says that is meant for the user; empty otherwise."""
+    if not isinstance(error, ProcessRaisedException):
+        return ""
+    last = str(error).strip().splitlines()[-1]
+    name, _, message = last.partition(": ")
+    return message if name.startswith("mtl_lightning.") else ""

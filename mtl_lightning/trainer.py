@@ -1,0 +1,58 @@
+"""A run's Trainer: Lightning's own, with the few arguments that this package decides."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import CheckpointIO
+
+from mtl_lightning.config import Config
+from mtl_lightning.errors import MtlError
+from mtl_lightning.strategies import build_strategy
+
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
+"""The terminal is the report's: Lightning's own bar and summary would draw over it."""
+
+
+def build_trainer(
+    config: Config,
+    *,
+    callbacks: Sequence[Callback] = (),
+    checkpoint_io: CheckpointIO | None = None,
+    logger: Any = False,
+) -> Trainer:
+    """Build the Trainer of a run.
+
+    Args:
+        config: The configuration; its ``trainer`` section goes to the Trainer as it is.
+        callbacks: What watches the run.
+        checkpoint_io: How checkpoints are written; None for Lightning's way.
+        logger: Where values are logged.
+
+    Raises:
+        MtlError: If a strategy is refused or the Trainer rejects its arguments.
+
+    Example:
+        >>> from mtl_lightning.config import compose, validate
+        >>> config = validate(compose("ads", ["trainer.max_epochs=2"]).plain)
+        >>> build_trainer(config).max_epochs
+        2
+    """
+    options = dict(config.trainer)
+    strategy = build_strategy(options.pop("strategy", "auto"), options.get("devices", "auto"), config.run.timeout)
+    # The loader divides rows itself, and a check of the validation before training would count as a validation.
+    options = {"num_sanity_val_steps": 0, **options, **QUIET}
+    try:
+        return Trainer(
+            strategy=strategy,
+            callbacks=list(callbacks),
+            plugins=checkpoint_io,
+            logger=logger,
+            use_distributed_sampler=False,
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            **options,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise MtlError(f"trainer: {' '.join(str(error).split())}", "trainer.* are Lightning's own arguments") from error

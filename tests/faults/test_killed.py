@@ -1,0 +1,52 @@
+"""A run that is killed and resumed ends as one that was not: bit for bit."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mtl_lightning.checkpoint import AtomicCheckpointIO
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality of nested containers, tensors bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def final(directory: Path) -> dict[str, Any]:
+    """What training leaves behind, without what says how it got there."""
+    last = AtomicCheckpointIO().load_checkpoint(directory / "checkpoints" / "last.ckpt")
+    best = AtomicCheckpointIO().load_checkpoint(directory / "checkpoints" / "best.ckpt")
+    return {
+        "weights": last["state_dict"],
+        "optimizer": last["optimizer_states"],
+        "schedule": last["lr_schedulers"],
+        "random": last["random_states"],
+        "best": best["state_dict"],
+        "best step": best["global_step"],
+    }
+
+
+@pytest.mark.parametrize("weighter", ["uncertainty", "famo"])
+def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, small: Any, weighter: str) -> None:
+    settings = [*small, f"weighter={weighter}", "architecture.dropout=0.1"]
+    whole = cli("fit", *settings, "run.dir=whole")
+    assert whole.returncode == 0, whole.stderr
+    steps = sorted(random.Random(weighter).sample(range(14), 5))
+    faults = [f"{'kill-writing' if i == 2 else 'kill'}@{step}" for i, step in enumerate(steps)]
+    killed = cli("fit", *settings, "run.dir=killed", MTL_FAULT=faults[0])
+    assert killed.returncode == -9, killed.stderr
+    for fault in faults[1:]:
+        assert cli("fit", "resume=killed", MTL_FAULT=fault).returncode == -9
+    finished = cli("fit", "resume=killed")
+    assert finished.returncode == 0, finished.stderr
+    assert same(final(tmp_path / "killed"), final(tmp_path / "whole"))
+    assert not list((tmp_path / "killed").rglob("*.partial"))
