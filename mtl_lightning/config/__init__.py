@@ -6,7 +6,7 @@ Composing is light; validating imports the chosen components, and so torch.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mtl_lightning.config.compose import Composed, compose, dump
+from mtl_lightning.config.compose import Composed, compose, dump, recipe_text
 from mtl_lightning.config.pairs import Pairs, read_pairs
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 
@@ -31,5 +31,6 @@ __all__ = [
     "compose",
     "dump",
     "read_pairs",
+    "recipe_text",
     "validate",
 ]

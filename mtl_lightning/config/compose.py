@@ -10,7 +10,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
 from mtl_lightning.config.pairs import read_overrides
-from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.errors import ConfigError, MtlError, Problem
 from mtl_lightning.plugins import registry
 
@@ -30,38 +29,61 @@ class Composed:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RecipeText:
+    """A recipe as it is written.
+
+    Args:
+        text: YAML.
+        origin: What names it in errors, and tells it from all others.
+        path: Its path if it is a file of the user's.
+        owner: Distribution that supplies it otherwise.
+    """
+
+    text: str
+    origin: str
+    path: Path | None = None
+    owner: str | None = None
+
+
 def is_path(recipe: str) -> bool:
-    """True if the recipe is a file's path, not a name: it has a separator or ends in ``.yaml`` or ``.yml``."""
-    return "/" in recipe or "\\" in recipe or recipe.endswith((".yaml", ".yml"))
+    """True if the recipe is a file's path, not a name: it ends in ``.yaml`` or ``.yml``, or has a separator.
+
+    ``distribution/name`` is the name that it is in the registry.
+    """
+    if recipe.endswith((".yaml", ".yml")):
+        return True
+    if "/" not in recipe and "\\" not in recipe:
+        return False
+    return recipe not in {entry.qualified for _, entry in registry().entries("recipe")}
 
 
-def recipe_text(recipe: str, near: Path | None = None) -> tuple[str, Path | None]:
-    """Text of a recipe, and its path if it is a file of the user's.
+def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
+    """Read a recipe.
 
     Args:
         recipe: Name or path.
-        near: Directory of the recipe that extends it, in which a relative path is looked up.
+        by: The recipe that extends it: a relative path is looked up beside it, a name in its own plugin first.
 
     Raises:
         MtlError: If there is no such recipe or it can't be read.
     """
     if not is_path(recipe):
-        known = registry().recipes()
-        if recipe not in known:
-            hint = did_you_mean(recipe, known)
-            if Path(f"{recipe}.yaml").exists():
-                hint = f"the file is recipe=./{recipe}.yaml"
-            raise MtlError(f"no recipe {recipe!r}", hint)
-        return known[recipe].read_text(encoding="utf-8"), None
+        if Path(f"{recipe}.yaml").is_file() and recipe not in registry().names("recipe"):
+            raise MtlError(f"no recipe is called {recipe!r}", f"the file is {recipe}.yaml")
+        entry = registry().entry("recipe", recipe, owner=by.owner if by else None)
+        assert entry.file is not None
+        return RecipeText(entry.file.read_text(encoding="utf-8"), entry.qualified, None, entry.distribution)
     path = Path(recipe).expanduser()
-    if near is not None and not path.is_absolute():
-        path = near / path
+    if by is not None and by.path is not None and not path.is_absolute():
+        path = by.path.parent / path
     try:
-        return path.read_text(encoding="utf-8"), path
+        return RecipeText(path.read_text(encoding="utf-8"), str(path), path)
     except UnicodeDecodeError as error:
         raise MtlError(f"{path}: not UTF-8 at byte {error.start}", "save the recipe as UTF-8") from error
-    except OSError as error:
-        raise MtlError(f"{path}: {error.strerror or error}", "recipe= takes a name or a path") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MtlError(f"{path}: {reason}", "a recipe is a name or a path") from error
 
 
 def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
@@ -86,20 +108,20 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     """
     layers: list[Layer] = []
     chain: list[str] = []
-    current: str | None = recipe or "base"
-    near: Path | None = None
-    while current is not None:
-        text, path = recipe_text(current, near)
-        origin = str(path.resolve()) if path else current
-        if origin in chain:
-            raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(origin) :], origin]))
-        chain.append(origin)
-        layer = read_layer(text, str(path) if path else f"recipe {current}")
-        following = layer.pop("extends", None)
-        if following is not None and not isinstance(following, str):
-            raise MtlError(f"{origin}: extends takes one recipe, not {following!r}")
+    following: str | None = recipe or "base"
+    found: RecipeText | None = None
+    while following is not None:
+        found = recipe_text(following, found)
+        identity = str(found.path.resolve()) if found.path else found.origin
+        if identity in chain:
+            raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(identity) :], identity]))
+        chain.append(identity)
+        layer = read_layer(found.text, found.origin)
+        extended = layer.pop("extends", None)
+        if extended is not None and not isinstance(extended, str):
+            raise MtlError(f"{found.origin}: extends takes one recipe, not {extended!r}")
         layers.append(layer)
-        current, near = following, path.parent if path else None
+        following = extended
     plain: Layer = {}
     for layer in reversed(layers):
         plain = lay_over(plain, layer)

@@ -1,0 +1,107 @@
+"""The command line: which commands there are, and how errors end."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from mtl_lightning.cli import data, plugins, recipes, validate
+from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import process_rank
+
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad trainer.max_epochs=3 …"),
+]
+
+
+def build_app() -> typer.Typer:
+    """All commands, those of plugins included. Imports no torch."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help="Multi-task learning for recommender systems, on Lightning.")(_options)
+    app.command("fit")(_fit)
+    app.command("test")(_test)
+    app.command("predict")(_predict)
+    for group in (validate, recipes, data, plugins):
+        group.register(app)
+    registry().commands(app)
+    return app
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("mtl-lightning"))
+        raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself; each acts in its callback."""
+
+
+def _fit(pairs: Arguments = None) -> None:
+    """Train a recipe, or go on with a run: recipe=NAME key=value …, or resume=RUN_DIRECTORY."""
+    from mtl_lightning.cli.fit import fit
+
+    fit(pairs or [])
+
+
+def _test(pairs: Arguments = None) -> None:
+    """Evaluate a run on its test split: run=RUN_DIRECTORY."""
+    from mtl_lightning.cli.test import test
+
+    test(pairs or [])
+
+
+def _predict(pairs: Arguments = None) -> None:
+    """Write a run's predictions: run=RUN_DIRECTORY."""
+    from mtl_lightning.cli.predict import predict
+
+    predict(pairs or [])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Errors that are meant for the user are printed on stderr without a traceback (with one if ``MTL_DEBUG`` is set), and
+    the exit code is 2.
+
+    Args:
+        arguments: Instead of the process's own.
+    """
+    try:
+        build_app()(None if arguments is None else list(arguments))
+    except MtlError as error:
+        _fail(str(error))
+    except Exception as error:
+        # Lightning's own word for arguments that contradict each other or the machine.
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        _fail(f"trainer: {error}")
+
+
+def _fail(message: str) -> NoReturn:
+    """Print an error that is being handled, and exit with code 2."""
+    if os.environ.get("MTL_DEBUG"):
+        traceback.print_exc()
+    rank = process_rank()
+    if rank:  # usually the first process says the same; its peers say in a line who they are
+        message = f"[process {rank}] {message.splitlines()[0]}"
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
+    sys.exit(2)

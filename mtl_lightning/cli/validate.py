@@ -1,0 +1,64 @@
+"""The command ``validate``: is this recipe right, and what does it come to?"""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
+from mtl_lightning.errors import MtlError
+
+Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("validate")(_validate)
+
+
+def composed(pairs: list[str] | None) -> Composed:
+    """Compose the recipe of a command that takes ``recipe=`` and settings; notes go to stderr.
+
+    Raises:
+        MtlError: If there is no ``recipe=``.
+    """
+    request = read_pairs(pairs or [])
+    if request.recipe is None:
+        raise MtlError("no recipe= is given", "for instance recipe=ads; `recipes list` shows them")
+    found = compose(request.recipe, request.overrides)
+    for note in found.notes:
+        Console(stderr=True, highlight=False).print(escape(note), style="yellow", soft_wrap=True)
+    return found
+
+
+def _validate(pairs: Pairs = None) -> None:
+    """Check a recipe with everything that the command line changes in it; nothing is trained or written."""
+    recipe = composed(pairs)
+    config = validate(recipe.plain)
+    console = Console(highlight=False)
+    console.print(_summary(config))
+    console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)
+
+
+def _summary(config: Config) -> Table:
+    kinds: dict[str, int] = {}
+    for feature in config.features.values():
+        kinds[feature.kind] = kinds.get(feature.kind, 0) + 1
+    table = Table(show_header=False)
+    table.add_row("source", escape(config.source.name))
+    table.add_row(
+        "split", escape(f"by {config.split.by}" + (f" ({config.split.column})" if config.split.column else ""))
+    )
+    table.add_row("features", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    for task in config.tasks:
+        name = task.name
+        parts = [task.kind, escape(task.label), f"head {config.heads[name].name}", f"loss {config.losses[name].name}"]
+        parts += [f"after {', '.join(task.parents)}"] if task.parents else []
+        parts += ["metrics " + ", ".join(metric.name for metric in config.metrics[name])]
+        table.add_row(f"task {escape(name)}", "; ".join(parts))
+    for kind in ("encoder", "architecture", "weighter"):
+        table.add_row(kind, escape(getattr(config, kind).name))
+    table.add_row("optimizer", f"{config.optimizer.name}, tables {config.optimizer.tables}")
+    return table

@@ -1,0 +1,165 @@
+"""A first look at a log: rows per split, columns, label rates. Read block by block, in bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.columns import column
+from mtl_lightning.data.expressions import Expression, known_rows
+from mtl_lightning.data.operations import clean
+from mtl_lightning.data.split import SPLITS, SplitSpec, assign, named, split_name
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.schema import Task
+
+BLOCK = 65_536
+MOST_VALUES = 200_000
+"""Distinct values of a column are counted up to here."""
+
+
+@dataclass
+class ColumnProfile:
+    """What one column holds.
+
+    Args:
+        name: Its name.
+        type: Its Arrow type.
+        nulls: Rows without a value (NaN counts).
+        values: Distinct values seen; None for nested columns, and once there are more than :data:`MOST_VALUES`.
+        rows: Rows read.
+    """
+
+    name: str
+    type: str
+    nulls: int = 0
+    rows: int = 0
+    values: set[Any] | None = field(default_factory=set)
+
+    def add(self, values: pa.Array) -> None:
+        """Add a block."""
+        values = clean(values)
+        self.rows += len(values)
+        self.nulls += values.null_count
+        if pa.types.is_nested(values.type):
+            self.values = None
+        if self.values is not None:
+            self.values.update(pc.unique(pc.drop_null(values)).to_pylist())
+            if len(self.values) > MOST_VALUES:
+                self.values = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers; ``distinct`` is None where it was not counted."""
+        distinct = None if self.values is None else len(self.values)
+        return {"type": self.type, "rows": self.rows, "nulls": self.nulls, "distinct": distinct}
+
+
+@dataclass
+class LabelProfile:
+    """Known labels of one task in one split: how many there are, and their mean (the rate, for a binary task)."""
+
+    known: int = 0
+    total: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers; the mean is None where no label is known."""
+        return {"known": self.known, "mean": self.total / self.known if self.known else None}
+
+
+def blocks(source: Source, split: str | None = None) -> Iterator[pa.Table]:
+    """The rows of a source as Arrow blocks, in order."""
+    yield from source.rows(split).with_format("arrow").iter(batch_size=BLOCK)
+
+
+def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: SplitSpec) -> dict[str, Any]:
+    """Profile a log.
+
+    Args:
+        source: The log.
+        raw: Its schema.
+        tasks: Tasks whose labels are counted.
+        split: How the recipe divides the rows.
+
+    Returns:
+        ``{"rows": {split: N}, "columns": {name: {...}}, "labels": {task: {split: {...}}}}``, plain containers.
+
+    Raises:
+        DataError: If the log can't be read, or a label can't be computed.
+
+    Example:
+        >>> from mtl_lightning.data.sources.simulator import Simulator
+        >>> log = Simulator(rows=200, users=20, items=10)
+        >>> click = Task(name="click", kind="binary", label="click")
+        >>> profile(log, log.schema(), (click,), SplitSpec())["rows"]
+        {'train': 160, 'validation': 20, 'test': 20}
+    """
+    columns = {name: ColumnProfile(name, kind) for name, kind in raw.columns.items()}
+    labels = {task.name: {name: LabelProfile() for name in SPLITS} for task in tasks}
+    rows = dict.fromkeys(SPLITS, 0)
+    known = list(raw.columns)
+    readers = {
+        task.name: (
+            Expression(task.label, known, f"tasks.{task.name}.label"),
+            Expression(task.observed_when, known, f"tasks.{task.name}.observed_when") if task.observed_when else None,
+        )
+        for task in tasks
+    }
+    for block, places in _divided(source, raw, split):
+        for name, found in columns.items():
+            found.add(column(block, name))
+        for i, name in enumerate(SPLITS):
+            rows[name] += int((places == i).sum())
+        for task, (label, condition) in readers.items():
+            values = _numbers(label.evaluate(block))
+            if values is None:
+                continue
+            seen = ~np.isnan(values)
+            if condition is not None:
+                seen &= known_rows(condition.evaluate(block)).to_numpy(zero_copy_only=False)
+            for i, name in enumerate(SPLITS):
+                chosen = values[seen & (places == i)]
+                labels[task][name].known += len(chosen)
+                labels[task][name].total += float(chosen.sum())
+    return {
+        "rows": rows,
+        "columns": {name: found.to_dict() for name, found in columns.items()},
+        "labels": {task: {name: part.to_dict() for name, part in parts.items()} for task, parts in labels.items()},
+    }
+
+
+def _numbers(values: pa.Array) -> np.ndarray | None:
+    """Labels as floats, NaN where unknown; None for labels that are no numbers (classes by name, lists)."""
+    kind = values.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return None
+    return np.asarray(pc.fill_null(pc.cast(values, pa.float64()), float("nan")).to_numpy(zero_copy_only=False))
+
+
+def _divided(source: Source, raw: RawSchema, split: SplitSpec) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Blocks with the index of each row's split."""
+    if split.by == "given" and split.column is None:
+        for own in raw.splits:
+            name = split_name(own)
+            if name is None:
+                raise DataError(f"split: the source has a split {own!r}", f"known are {', '.join(SPLITS)}")
+            for block in blocks(source, own):
+                yield block, np.full(block.num_rows, SPLITS.index(name), dtype=np.int8)
+        return
+    if split.by == "given":
+        for block in blocks(source):
+            yield block, named(split, column(block, str(split.column)))
+        return
+    wanted = list(split.columns)
+    deciding: list[pa.Table | pa.RecordBatch] = []
+    count = 0
+    for block in blocks(source):
+        count += block.num_rows
+        if wanted:
+            deciding.append(block.select(wanted))
+    places, start = assign(split, deciding, count), 0
+    for block in blocks(source):
+        yield block, places[start : start + block.num_rows]
+        start += block.num_rows
