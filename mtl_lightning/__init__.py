@@ -1,1 +1,106 @@
-"""Multi-task learning for recommender systems, on Lightning."""
+"""Multi-task learning for recommender systems, on Lightning.
+
+The names below are imported on use (PEP 562), so that no command imports torch before it must.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtl_lightning.batch import Batch, Encoded, Output, Target
+    from mtl_lightning.build import build_module, build_network
+    from mtl_lightning.config import Component, Config, compose, validate
+    from mtl_lightning.data.datamodule import DataModule
+    from mtl_lightning.data.split import SplitSpec
+    from mtl_lightning.errors import ConfigError, DataError, MtlError, PluginError
+    from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, RawSchema, Source, TaskMetric, Weighter
+    from mtl_lightning.module import MultiTaskModule
+    from mtl_lightning.network import Network
+    from mtl_lightning.optim import OptimizerConfig
+    from mtl_lightning.plugins import registry
+    from mtl_lightning.schema import Field, Schema, Task
+
+__version__: str
+
+_HOMES = {
+    "Architecture": "interfaces",
+    "Batch": "batch",
+    "Component": "config",
+    "Config": "config",
+    "ConfigError": "errors",
+    "DataError": "errors",
+    "DataModule": "data.datamodule",
+    "Encoded": "batch",
+    "Encoder": "interfaces",
+    "Field": "schema",
+    "Head": "interfaces",
+    "Loss": "interfaces",
+    "MtlError": "errors",
+    "MultiTaskModule": "module",
+    "Network": "network",
+    "OptimizerConfig": "optim",
+    "Output": "batch",
+    "PluginError": "errors",
+    "RawSchema": "interfaces",
+    "Schema": "schema",
+    "Source": "interfaces",
+    "SplitSpec": "data.split",
+    "Target": "batch",
+    "Task": "schema",
+    "TaskMetric": "interfaces",
+    "Weighter": "interfaces",
+    "build_module": "build",
+    "build_network": "build",
+    "compose": "config",
+    "registry": "plugins",
+    "validate": "config",
+}
+
+__all__ = [
+    "Architecture",
+    "Batch",
+    "Component",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "DataModule",
+    "Encoded",
+    "Encoder",
+    "Field",
+    "Head",
+    "Loss",
+    "MtlError",
+    "MultiTaskModule",
+    "Network",
+    "OptimizerConfig",
+    "Output",
+    "PluginError",
+    "RawSchema",
+    "Schema",
+    "Source",
+    "SplitSpec",
+    "Target",
+    "Task",
+    "TaskMetric",
+    "Weighter",
+    "__version__",
+    "build_module",
+    "build_network",
+    "compose",
+    "registry",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return import_module("importlib.metadata").version("mtl-lightning")
+    if name in _HOMES:
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

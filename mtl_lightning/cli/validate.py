@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
-from mtl_lightning.errors import MtlError
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
 
@@ -22,11 +21,9 @@ def composed(pairs: list[str] | None) -> Composed:
     """Compose the recipe of a command that takes ``recipe=`` and settings; notes go to stderr.
 
     Raises:
-        MtlError: If there is no ``recipe=``.
+        MtlError: If the recipe is not given or can't be composed.
     """
     request = read_pairs(pairs or [])
-    if request.recipe is None:
-        raise MtlError("no recipe= is given", "for instance recipe=ads; `recipes list` shows them")
     found = compose(request.recipe, request.overrides)
     for note in found.notes:
         Console(stderr=True, highlight=False).print(escape(note), style="yellow", soft_wrap=True)

@@ -94,7 +94,7 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     every process and every later run of the same command must read the same configuration.
 
     Args:
-        recipe: Name (found through the plugins) or path; None means ``base``.
+        recipe: Name (found through the plugins) or path; None is an error that says so.
         overrides: ``key=value`` pairs.
 
     Raises:
@@ -108,7 +108,9 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     """
     layers: list[Layer] = []
     chain: list[str] = []
-    following: str | None = recipe or "base"
+    if recipe is None:
+        raise MtlError("no recipe is given", "for instance recipe=ads; `recipes list` shows them")
+    following: str | None = recipe
     found: RecipeText | None = None
     while following is not None:
         found = recipe_text(following, found)
@@ -127,7 +129,7 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
         plain = lay_over(plain, layer)
     notes: list[str] = []
     plain = lay_over(plain, expand(read_overrides(overrides)), notes.append)
-    return Composed(_short_name(recipe or "base"), resolve(plain), tuple(notes))
+    return Composed(_short_name(recipe), resolve(plain), tuple(notes))
 
 
 def _short_name(recipe: str) -> str:
