@@ -16,8 +16,24 @@ ENCODERS = {
 }
 
 ARCHITECTURES = {
+    "adatt": "mtl_lightning.architectures.adatt:AdaTT",
+    "cgc": "mtl_lightning.architectures.cgc:CGC",
+    "cross_stitch": "mtl_lightning.architectures.cross_stitch:CrossStitch",
+    "dbmtl": "mtl_lightning.architectures.dbmtl:DBMTL",
+    "dselect_k": "mtl_lightning.architectures.dselect_k:DSelectK",
+    "home": "mtl_lightning.architectures.home:HoME",
+    "late_fusion": "mtl_lightning.architectures.late_fusion:LateFusion",
     "mmoe": "mtl_lightning.architectures.mmoe:MMoE",
+    "mtan": "mtl_lightning.architectures.mtan:MTAN",
+    "omoe": "mtl_lightning.architectures.omoe:OMoE",
+    "pepnet": "mtl_lightning.architectures.pepnet:PEPNet",
+    "ple": "mtl_lightning.architectures.ple:PLE",
+    "poso": "mtl_lightning.architectures.poso:POSO",
     "shared_bottom": "mtl_lightning.architectures.shared_bottom:SharedBottom",
+    "single_task": "mtl_lightning.architectures.single_task:SingleTask",
+    "sluice": "mtl_lightning.architectures.sluice:Sluice",
+    "star": "mtl_lightning.architectures.star:STAR",
+    "stem": "mtl_lightning.architectures.stem:STEM",
 }
 
 HEADS = {

@@ -13,7 +13,7 @@ class MMoE(Architecture):
     """Experts shared by all tasks, mixed by a gate per task: h_t = Σ_e softmax(W_t z)_e f_e(z).
 
     Source: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
-    KDD 2018, equations 5 to 7. Gate dropout: Zhao et al., "Recommending What Video to Watch Next", RecSys 2019.
+    KDD 2018. Gate dropout: Zhao et al., "Recommending What Video to Watch Next", RecSys 2019.
 
     Args:
         schema: Fitted schema.

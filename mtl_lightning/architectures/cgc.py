@@ -1,0 +1,65 @@
+"""Customized gate control: experts per task beside shared ones."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mtl_lightning.architectures.extraction import Extraction
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Norm
+
+
+class CGC(Architecture):
+    """Each task mixes its own experts and the shared ones: h_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t z)_e f_e(z).
+
+    Source: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        own_experts: Experts per task, at least 1.
+        shared_experts: Experts that all tasks mix; 0 for none.
+        hidden: Layer sizes of each expert; H is the last.
+        activation: Activation of the experts.
+        dropout: Dropout in the experts.
+        norm: Normalisation in the experts.
+        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+
+    Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, own + shared] per task, own experts first.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> CGC(schema, encoder, hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        own_experts: int = 2,
+        shared_experts: int = 2,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        gate_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.layer = Extraction(
+            len(self.tasks), encoder.width, own_experts, shared_experts, hidden, first=True, last=True,
+            activation=activation, dropout=dropout, norm=norm, gate_dropout=gate_dropout,
+        )  # fmt: skip
+        self.widths = dict.fromkeys(self.tasks, self.layer.width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        outputs, gates = self.layer([encoded.z])
+        if self.keep_gates:
+            self.gates = {task: gate.detach() for task, gate in zip(self.tasks, gates, strict=True)}
+        return dict(zip(self.tasks, outputs, strict=True))

@@ -1,0 +1,110 @@
+"""DSelect-k: gates that become exactly sparse, by smooth steps."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Experts, Norm, mixture
+
+
+def smooth_step(t: Tensor, gamma: float) -> Tensor:
+    """0 below −γ/2, 1 above γ/2, and the cubic −2t³/γ³ + 3t/(2γ) + ½ between.
+
+    Example:
+        >>> smooth_step(torch.tensor([-1.0, 0.0, 0.25, 1.0]), 1.0).tolist()
+        [0.0, 0.5, 0.84375, 1.0]
+    """
+    inside = t.clamp(-gamma / 2, gamma / 2)
+    return -2 / gamma**3 * inside**3 + 3 / (2 * gamma) * inside + 0.5
+
+
+class DSelectK(Architecture):
+    """Gates that pick at most k experts, differentiable throughout.
+
+    Each of a task's k selectors has m = ⌈log₂ E⌉ numbers z = Z x, made bits by the smooth step S; expert e with binary
+    code b gets r(z)_e = Π_j S(z_j)^b_j (1 − S(z_j))^(1 − b_j), exactly 0 or 1 once the numbers leave (−γ/2, γ/2). The
+    gate is Σ_i softmax(A x)_i r(z^i). With ``entropy`` the mean entropy of the r(z^i) is added to the objective,
+    which drives them there. Where E is no power of two, code c stands for expert c mod E (the paper lets surplus
+    codes be and penalises them).
+
+    Source: Hazimeh et al., "DSelect-k: Differentiable Selection in the Mixture of Experts", NeurIPS 2021
+    (per-example gating).
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        experts: Number E of experts.
+        selected: Number k of experts that a gate may mix.
+        hidden: Layer sizes of each expert; H is the last.
+        gamma: Width γ of the smooth step.
+        entropy: Factor of the entropy term.
+        activation: Activation of the experts.
+        dropout: Dropout in the experts.
+        norm: Normalisation in the experts.
+
+    Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, E] per task.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> DSelectK(schema, encoder, experts=3, hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    codes: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        experts: int = 8,
+        selected: int = 2,
+        hidden: Sequence[int] = (128, 64),
+        gamma: float = 1.0,
+        entropy: float = 0.0,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.selected, self.gamma, self.entropy = selected, gamma, entropy
+        self.bits = max(1, math.ceil(math.log2(experts)))
+        self.widths = dict.fromkeys(self.tasks, hidden[-1])
+        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        count = len(self.tasks) * selected
+        self.selectors = nn.Linear(encoder.width, count * self.bits)
+        self.mix = nn.Linear(encoder.width, count)
+        with torch.no_grad():
+            # Near the middle of the step, so that every expert starts with a share (section 4 of the paper).
+            self.selectors.weight.uniform_(-gamma / 100, gamma / 100)
+            self.selectors.bias.uniform_(-gamma / 100, gamma / 100)
+        numbers = torch.arange(2**self.bits)
+        self.register_buffer("codes", (numbers.unsqueeze(1) >> torch.arange(self.bits)) & 1, persistent=False)
+
+    def select(self, x: Tensor) -> Tensor:
+        """r(z) of every task's selectors, [B, T, k, E]."""
+        step = smooth_step(self.selectors(x), self.gamma).view(-1, len(self.tasks), self.selected, 1, self.bits)
+        share = torch.where(self.codes.bool(), step, 1 - step).prod(-1)
+        count = self.experts.count
+        return torch.stack([share[..., e::count].sum(-1) for e in range(count)], dim=-1)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        picked = self.select(encoded.z)
+        share = self.mix(encoded.z).view(-1, len(self.tasks), self.selected).softmax(-1)
+        weights = (share.unsqueeze(-1) * picked).sum(2)
+        if self.keep_gates:
+            self.gates = {task: weights[:, i].detach() for i, task in enumerate(self.tasks)}
+        if self.training and self.entropy > 0:
+            # clamp cuts the gradient at exact zeros, where the entropy's slope is infinite
+            entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
+            self.penalty = self.entropy * entropy.mean((1, 2))
+        outputs = self.experts(encoded.z)
+        return {task: mixture(weights[:, i], outputs) for i, task in enumerate(self.tasks)}

@@ -1,0 +1,67 @@
+"""Late fusion: a network per task, fused at the output layer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.architectures.cross_stitch import stitch_start
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Experts, Norm
+
+
+class LateFusion(Architecture):
+    """Networks per task that meet once, after their last layer: h_t = W_t [f_1(z), …, f_T(z)].
+
+    W_t starts as ``own`` times the task's own output plus an equal part of the others, as a cross-stitch unit does;
+    unlike one it weighs each hidden unit by itself.
+
+    Source: Gao et al., "NDDR-CNN", CVPR 2019 (with its initialisation), at the last layer only.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        hidden: Layer sizes of each task's network; H is the last.
+        activation: Activation of the networks.
+        dropout: Dropout in the networks.
+        norm: Normalisation in the networks.
+        own: Initial weight of the task's own output.
+
+    Shapes: z [B, D] → h_t [B, H].
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> LateFusion(schema, encoder, hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        own: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        count = len(self.tasks)
+        self.networks = Experts(count, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        width = self.networks.width
+        start = torch.kron(stitch_start(count, own).view(count, count), torch.eye(width))
+        self.fusion = nn.Linear(count * width, count * width)
+        with torch.no_grad():
+            self.fusion.weight.copy_(start)
+            self.fusion.bias.zero_()
+        self.widths = dict.fromkeys(self.tasks, width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        fused = self.fusion(self.networks(encoded.z).flatten(1))
+        return dict(zip(self.tasks, fused.chunk(len(self.tasks), dim=1), strict=True))

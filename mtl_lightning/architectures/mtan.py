@@ -1,0 +1,80 @@
+"""Multi-task attention network: a shared trunk, and masks per task over its features."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, BatchedLinear, make_activation
+
+
+class MTAN(Architecture):
+    """Soft attention masks per task over the features of every shared layer.
+
+    With shared features p^l = layer_l(p^{l−1}): a_t^l = σ(G_t^l ReLU(R_t^l [p^l, F_t^l(â_t^{l−1})])) and
+    â_t^l = a_t^l ⊙ p^l; h_t is â_t of the last layer. Dense layers stand where the paper has convolutions, and a
+    block is one layer.
+
+    Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        hidden: Layer sizes of the shared trunk; H is the last.
+        attention: Width of the attention modules' hidden layer.
+        activation: Activation of the trunk.
+        dropout: Dropout in the trunk.
+
+    Shapes: z [B, D] → h_t [B, H]. Masks, kept when asked, [B, H] per task.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> MTAN(schema, encoder, hidden=[8, 8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        hidden: Sequence[int] = (128, 64),
+        attention: int = 32,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        count = len(self.tasks)
+        sizes = [encoder.width, *hidden]
+        self.trunk = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        self.carry = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(1, len(hidden)))
+        self.reduce = nn.ModuleList(
+            BatchedLinear(count, size * (1 if i == 0 else 2), attention) for i, size in enumerate(hidden)
+        )
+        self.expand = nn.ModuleList(BatchedLinear(count, attention, size) for size in hidden)
+        self.activation = make_activation(activation)
+        self.dropout = nn.Dropout(dropout)
+        self.widths = dict.fromkeys(self.tasks, sizes[-1])
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        count = len(self.tasks)
+        features, masked, mask = encoded.z, None, None
+        for i, layer in enumerate(self.trunk):
+            features = self.dropout(self.activation(layer(features)))
+            seen = features
+            if masked is not None:
+                carried = self.activation(self.carry[i - 1](masked))
+                seen = torch.cat([features.expand(count, -1, -1), carried], dim=2)
+            mask = self.expand[i](self.reduce[i](seen).relu()).sigmoid()
+            masked = mask * features
+        if masked is None:
+            return dict.fromkeys(self.tasks, features)
+        if self.keep_gates and mask is not None:
+            self.gates = dict(zip(self.tasks, mask.detach().unbind(0), strict=True))
+        return dict(zip(self.tasks, masked.unbind(0), strict=True))

@@ -1,0 +1,61 @@
+"""One-gate mixture of experts."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
+
+
+class OMoE(Architecture):
+    """Experts mixed by one gate for all tasks: h = Σ_e softmax(W z)_e f_e(z). The ablation of MMoE's gates.
+
+    Source: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
+    KDD 2018.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        experts: Number E of experts.
+        hidden: Layer sizes of each expert; H is the last.
+        activation: Activation of the experts.
+        dropout: Dropout in the experts.
+        norm: Normalisation in the experts.
+        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+
+    Shapes: z [B, D] → h [B, H], the same for every task; the gate, kept when asked, [B, E] under ``shared``.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> OMoE(schema, encoder, experts=3, hidden=[8])(encoder(batch))["b"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        experts: int = 8,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        gate_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.gate = Gates(encoder.width, 1, experts, dropout=gate_dropout)
+        self.widths = dict.fromkeys(self.tasks, self.experts.width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        weights = self.gate(encoded.z)[:, 0]
+        if self.keep_gates:
+            self.gates = {"shared": weights.detach()}
+        return dict.fromkeys(self.tasks, mixture(weights, self.experts(encoded.z)))

@@ -1,0 +1,84 @@
+"""Progressive layered extraction: stacked levels of own and shared experts."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl_lightning.architectures.extraction import Extraction
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Norm
+
+
+class PLE(Architecture):
+    """CGC in levels. Between them a shared group, whose gate sees all experts, goes on beside the tasks' groups.
+
+    At level l, task t: x_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t x_t')_e f_e(x'), where own experts read x_t' of the
+    level below and shared ones x_s'; the shared group: x_s = Σ_{e ∈ all} softmax(W_s x_s')_e f_e(x'). At the first
+    level every x' is z. The last level is a CGC layer.
+
+    Source: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020, section 4.2.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        own_experts: Experts per task and level, at least 1.
+        shared_experts: Shared experts per level, at least 1.
+        hidden: Layer sizes of each expert, the same at every level; H is the last.
+        levels: Number of levels.
+        activation: Activation of the experts.
+        dropout: Dropout in the experts.
+        norm: Normalisation in the experts.
+        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+
+    Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, own + shared] per task at the last level, and under
+    ``level<i>/<task>`` (and ``level<i>/shared``) at the others.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=1)
+        >>> PLE(schema, encoder, hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        own_experts: int = 2,
+        shared_experts: int = 2,
+        hidden: Sequence[int] = (64,),
+        levels: int = 2,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        gate_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.levels = nn.ModuleList()
+        width = encoder.width
+        for level in range(levels):
+            layer = Extraction(
+                len(self.tasks), width, own_experts, shared_experts, hidden, first=level == 0, last=level == levels - 1,
+                activation=activation, dropout=dropout, norm=norm, gate_dropout=gate_dropout,
+            )  # fmt: skip
+            self.levels.append(layer)
+            width = layer.width
+        self.widths = dict.fromkeys(self.tasks, width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        groups = [encoded.z]
+        kept: dict[str, Tensor] = {}
+        names = (*self.tasks, "shared")
+        for level, layer in enumerate(self.levels):
+            groups, gates = layer(groups)
+            if self.keep_gates:
+                prefix = "" if level == len(self.levels) - 1 else f"level{level}/"
+                kept |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}
+        if self.keep_gates:
+            self.gates = kept
+        return dict(zip(self.tasks, groups, strict=True))

@@ -1,0 +1,81 @@
+"""Personalised modules for cold-start users."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mtl_lightning.architectures.priors import check_priors, prior_parts
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
+from mtl_lightning.layers import MLP, Activation, Experts, mixture
+
+
+class POSO(Architecture):
+    """Each layer is several copies of itself, mixed by gates that see only the prior (how new the user is, say).
+
+    x' = C · Σ_i g_i(c) act(W_i x) with the personalisation code c and gates g = σ(MLP(c)) in (0, 1): features that
+    few rows have (new users) steer the network though the common ones would drown them. C = 2 / copies keeps the
+    scale of a plain layer at the start, where g ≈ ½. The trunk is shared, and so are its gates.
+
+    Source: Dai et al., "POSO: Personalized Cold Start Modules for Large-scale Recommender Systems", 2021
+    (arXiv 2108.04690).
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        priors: Features that make the code; with none it is z itself, without gradient.
+        copies: Copies of each layer.
+        hidden: Layer sizes of the trunk; H is the last.
+        gate_hidden: Width of the gates' hidden layer.
+        activation: Activation of the layers.
+        dropout: Dropout in the layers.
+
+    Shapes: z [B, D] → h [B, H], the same for every task; gates, kept when asked, [B, copies] under ``layer<i>``.
+
+    Raises:
+        MtlError: If a prior is no feature, or has no part of z of its own.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> POSO(schema, encoder, priors=["user"], hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        priors: Sequence[FieldName] = (),
+        copies: int = 4,
+        hidden: Sequence[int] = (128, 64),
+        gate_hidden: int = 32,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.priors = tuple(priors)
+        self.copies = copies
+        code = check_priors("priors", schema, encoder, self.priors) if self.priors else encoder.width
+        self.layers = nn.ModuleList()
+        width = encoder.width
+        for size in hidden:
+            self.layers.append(Experts(copies, width, [size], activation=activation, dropout=dropout))
+            width = size
+        self.code = MLP(code, [gate_hidden])
+        self.layer_gates = nn.ModuleList(nn.Linear(gate_hidden, copies) for _ in hidden)
+        self.widths = dict.fromkeys(self.tasks, width)
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        code = self.code(prior_parts(encoded, self.priors) if self.priors else encoded.z.detach())
+        x = encoded.z
+        for i, (layer, gate) in enumerate(zip(self.layers, self.layer_gates, strict=True)):
+            weights = gate(code).sigmoid()
+            if self.keep_gates:
+                self.gates[f"layer{i}"] = weights.detach()
+            x = mixture(weights, layer(x)) * (2 / self.copies)
+        return dict.fromkeys(self.tasks, x)

@@ -1,0 +1,48 @@
+"""Fields that condition a network: a scenario, the ids of user and item."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Encoded
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Encoder, Schema
+
+
+def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[str]) -> int:
+    """Joint width of the slices of z that come from these fields.
+
+    Args:
+        option: The option that names them, for the message.
+        schema: Fitted schema.
+        encoder: Built encoder.
+        names: Fields.
+
+    Raises:
+        MtlError: If a field doesn't exist, or the encoder mixes the fields.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, _ = example()
+        >>> check_priors("priors", schema, encoder, ["user", "item"])
+        8
+    """
+    width = 0
+    for name in names:
+        known = [field.name for field in schema.fields]
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"features: {', '.join(known)}"
+            raise MtlError(f"architecture.{option}: no feature {name!r}", hint)
+        if name not in encoder.slices:
+            raise MtlError(f"architecture.{option}: the encoder has no part of z for {name!r}",
+                           "leave encoder.hidden empty")  # fmt: skip
+        width += encoder.slices[name].stop - encoder.slices[name].start
+    return width
+
+
+def prior_parts(encoded: Encoded, names: Sequence[str], *others: Tensor) -> Tensor:
+    """The fields' slices of z and other tensors side by side, [B, Σ]."""
+    return torch.cat([*(encoded.field(name) for name in names), *others], dim=1)

@@ -1,0 +1,71 @@
+"""One network per task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.architectures.copies import check_copies
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Experts, Norm
+
+
+class SingleTask(Architecture):
+    """A trunk per task: h_t = f_t(z), or f_t(z_t) with tables of its own. The baseline of every comparison.
+
+    With ``share_tables: false`` the tasks share nothing at all, and the run equals T separate runs.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        hidden: Layer sizes of each trunk; H is the last.
+        activation: Activation of the trunks.
+        dropout: Dropout in the trunks.
+        norm: Normalisation in the trunks.
+        share_tables: Whether the tasks share the embedding tables.
+
+    Shapes: z [B, D] → h_t [B, H].
+
+    Raises:
+        MtlError: If tables are to be separate and the encoder mixes them in an MLP.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> h = SingleTask(schema, encoder, hidden=[8])(encoder(batch))
+        >>> {task: tuple(value.shape) for task, value in h.items()}
+        {'a': (4, 8), 'b': (4, 8)}
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+        share_tables: bool = True,
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.copies = self.table_copies(len(self.tasks), share_tables=share_tables)
+        width = check_copies("single_task", encoder, self.copies)
+        self.trunks = Experts(len(self.tasks), width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.widths = dict.fromkeys(self.tasks, self.trunks.width)
+
+    @classmethod
+    def table_copies(cls, tasks: int, **options: Any) -> int:
+        """One set of tables, or one per task."""
+        return 1 if options.get("share_tables", True) else tasks
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        z = encoded.z
+        if self.copies > 1:
+            z = torch.stack([encoded.copy(i) for i in range(self.copies)])
+        return dict(zip(self.tasks, self.trunks(z).unbind(1), strict=True))

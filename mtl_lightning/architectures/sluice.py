@@ -1,0 +1,100 @@
+"""Sluice network: subspaces per task, learned sharing between them, learned mixing of layers."""
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.architectures.cross_stitch import stitch_start
+from mtl_lightning.batch import Encoded
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, BatchedLinear, make_activation
+
+
+class Sluice(Architecture):
+    """Networks per task whose layers are split in subspaces, mixed by α between tasks and by β between layers.
+
+    Each layer of task t has S subspaces; a learned matrix α [T·S, T·S] combines those of all tasks before the next
+    layer. The representation is h_t = Σ_l β_tl x_t^l over the layers, and subspaces of one task are kept apart by the
+    penalty c·Σ_{t,l} Σ_{i<j} ‖W_ti W_tjᵀ‖²_F on their weights, averaged over the entries of the product.
+
+    Source: Ruder et al., "Latent Multi-task Architecture Learning" (sluice networks), AAAI 2019.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        width: Width H of every layer; β needs them equal.
+        layers: Number of layers, at least 1.
+        subspaces: Subspaces S of a layer; divides ``width``.
+        activation: Activation of the layers.
+        dropout: Dropout in the layers.
+        own: Initial weight of a subspace's own values in α.
+        orthogonality: Factor c of the penalty.
+
+    Shapes: z [B, D] → h_t [B, H].
+
+    Raises:
+        MtlError: If the subspaces don't divide the width.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> Sluice(schema, encoder, width=8)(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        width: int = 64,
+        layers: int = 2,
+        subspaces: int = 2,
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        own: float = 0.9,
+        orthogonality: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if width % subspaces:
+            raise MtlError(f"architecture.subspaces: {subspaces} doesn't divide the width {width}")
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        count = len(self.tasks)
+        self.subspaces, self.orthogonality = subspaces, orthogonality
+        sizes = [encoder.width, *[width] * layers]
+        self.layers = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(layers))
+        self.sharing = nn.ParameterList(nn.Parameter(stitch_start(count * subspaces, own)) for _ in range(layers))
+        self.mixing = nn.Parameter(torch.full((count * layers,), 1 / layers))
+        self.activation = make_activation(activation)
+        self.dropout = nn.Dropout(dropout)
+        self.widths = dict.fromkeys(self.tasks, width)
+
+    def overlap(self) -> Tensor:
+        """Mean squared inner product between weight rows of different subspaces of one task, summed over layers."""
+        total = torch.zeros((), dtype=self.mixing.dtype, device=self.mixing.device)
+        for layer in self.layers:
+            assert isinstance(layer, BatchedLinear)
+            weight = layer.weight.unflatten(1, (self.subspaces, -1))
+            for i in range(self.subspaces):
+                for j in range(i + 1, self.subspaces):
+                    product = weight[:, i] @ weight[:, j].transpose(1, 2)
+                    total = total + product.square().mean((1, 2)).sum()
+        return total
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        x, count = encoded.z, len(self.tasks)
+        beta = self.mixing.view(len(self.layers), count, 1, 1)
+        size = count * self.subspaces
+        outputs: list[Tensor] = []
+        for layer, alpha in zip(self.layers, self.sharing, strict=True):
+            x = self.dropout(self.activation(layer(x)))
+            parts = x.unflatten(2, (self.subspaces, -1)).transpose(1, 2).flatten(0, 1)
+            parts = torch.einsum("ts,sbh->tbh", alpha.view(size, size), parts)
+            x = parts.unflatten(0, (count, -1)).transpose(1, 2).flatten(2)
+            outputs.append(x)
+        mixed = sum((beta[i] * value for i, value in enumerate(outputs)), torch.zeros_like(x))
+        if self.training and self.orthogonality > 0 and self.subspaces > 1:
+            self.penalty = (self.orthogonality * self.overlap()).expand(len(encoded.batch))
+        return dict(zip(self.tasks, mixed.unbind(0), strict=True))

@@ -1,0 +1,139 @@
+"""Star topology adaptive recommender: one network for many scenarios."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.architectures.priors import check_priors
+from mtl_lightning.batch import Encoded
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
+from mtl_lightning.layers import MLP, Activation, make_activation
+
+
+class StarLayer(nn.Module):
+    """A linear layer whose weights in scenario p are W ⊙ W_p and b + b_p.
+
+    W_p is kept as its difference to one: at the start every scenario has the shared layer, and weight decay leads
+    back to it.
+
+    Args:
+        scenarios: Number P of scenarios.
+        in_width: Width of the input.
+        out_width: Width of the output.
+    """
+
+    def __init__(self, scenarios: int, in_width: int, out_width: int) -> None:
+        super().__init__()
+        self.shared = nn.Linear(in_width, out_width)
+        self.scales = nn.Parameter(torch.zeros(scenarios, out_width, in_width))
+        self.shifts = nn.Parameter(torch.zeros(scenarios * out_width))
+
+    def parameters_of(self) -> tuple[Tensor, Tensor]:
+        """Weights [P, out, in] and biases [P, out] of all scenarios."""
+        return self.shared.weight * (1 + self.scales), self.shared.bias + self.shifts.view(len(self.scales), -1)
+
+
+class STAR(Architecture):
+    """A trunk with weights per scenario around shared ones, and an auxiliary network that knows the scenario.
+
+    In scenario p each layer is act((W ⊙ W_p) x + b + b_p), after a normalisation with (γ·γ_p, β + β_p); the auxiliary
+    network, a plain MLP over z (which holds the scenario's embedding), is added to its output. The paper normalises by
+    batch statistics of the scenario; here by those of the row, so that processes and small scenarios agree. All tasks
+    read the trunk.
+
+    Source: Sheng et al., "One Model to Serve All: Star Topology Adaptive Recommender", CIKM 2021.
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder of width D.
+        scenario: Categorical feature that tells the scenario; without one there is a single scenario.
+        hidden: Layer sizes of the trunk; H is the last.
+        auxiliary: Layer sizes of the auxiliary network before its output layer.
+        activation: Activation of the layers.
+        dropout: Dropout in the layers.
+
+    Shapes: z [B, D] → h [B, H], the same for every task.
+
+    Raises:
+        MtlError: If the scenario is no categorical feature.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2)
+        >>> STAR(schema, encoder, scenario="scenario", hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        scenario: FieldName | None = None,
+        hidden: Sequence[int] = (128, 64),
+        auxiliary: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if scenario is not None:
+            check_priors("scenario", schema, encoder, [scenario])
+            if scenario not in schema.id_columns:
+                raise MtlError(f"architecture.scenario: {scenario!r} is not categorical")
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        self.scenario = scenario
+        self.scenarios = 1 if scenario is None else schema.field(scenario).size
+        width = encoder.width
+        self.norm_scale = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
+        self.norm_shift = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
+        sizes = [width, *hidden]
+        self.layers = nn.ModuleList(StarLayer(self.scenarios, sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        self.auxiliary = MLP(width, auxiliary)
+        self.output = nn.Linear(self.auxiliary.width, sizes[-1])
+        self.activation = make_activation(activation)
+        self.dropout = nn.Dropout(dropout)
+        self.widths = dict.fromkeys(self.tasks, sizes[-1])
+
+    def normalise(self, z: Tensor, scenario: Tensor) -> Tensor:
+        """Row-wise normalisation with the scenario's scale and shift, [B, D]."""
+        width = z.shape[1]
+        scale = self.norm_scale.view(-1, width)
+        shift = self.norm_shift.view(-1, width)
+        scales = (1 + scale[:1]) * (1 + scale[1:])
+        return functional.layer_norm(z, (width,)) * scales[scenario] + (shift[:1] + shift[1:])[scenario]
+
+    def trunk(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """The layers, each row with its scenario's weights."""
+        if torch.compiler.is_compiling():
+            # Traced graphs can't depend on counts: compute every scenario and pick.
+            rows = torch.arange(x.shape[0], device=x.device)
+            for layer in self.layers:
+                assert isinstance(layer, StarLayer)
+                weight, bias = layer.parameters_of()
+                every = torch.einsum("bi,poi->bpo", x, weight) + bias
+                x = self.dropout(self.activation(every[rows, scenario]))
+            return x
+        order = scenario.argsort()
+        counts = torch.bincount(scenario, minlength=self.scenarios).tolist()
+        x = x[order]
+        for layer in self.layers:
+            assert isinstance(layer, StarLayer)
+            weight, bias = layer.parameters_of()
+            parts = zip(x.split(counts), weight.unbind(0), bias.unbind(0), strict=True)
+            x = torch.cat([functional.linear(*part) for part in parts if len(part[0])])
+            x = self.dropout(self.activation(x))
+        return x[order.argsort()]
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        z = encoded.z
+        if self.scenario is None:
+            scenario = torch.zeros(z.shape[0], dtype=torch.int64, device=z.device)
+        else:
+            scenario = encoded.batch.id(self.scenario)
+        h = self.trunk(self.normalise(z, scenario), scenario) + self.output(self.auxiliary(z))
+        return dict.fromkeys(self.tasks, h)

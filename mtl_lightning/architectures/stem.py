@@ -1,0 +1,88 @@
+"""Shared and task-specific embeddings."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.architectures.copies import check_copies
+from mtl_lightning.batch import Encoded
+from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
+
+
+class STEM(Architecture):
+    """Tables per task and shared ones; a task sees all experts forward, and backward only its own and the shared ones.
+
+    Table sets 1 … T belong to the tasks and set 0 is shared; each has experts that read its part of z. The gate of
+    task t, from its own part: h_t = Σ_{e ∈ own_t ∪ shared} g_te f_e + Σ_{e of other tasks} g_te sg(f_e), with sg the
+    stop-gradient, so that other tasks' tables don't learn from t.
+
+    Source: Su et al., "STEM: Unleashing the Power of Embeddings for Multi-task Recommendation", AAAI 2024
+    (All Forward, Task-specific Backward gating).
+
+    Args:
+        schema: Fitted schema.
+        encoder: Built encoder with T + 1 table sets, of width D.
+        own_experts: Experts per task.
+        shared_experts: Experts on the shared tables.
+        hidden: Layer sizes of each expert; H is the last.
+        activation: Activation of the experts.
+        dropout: Dropout in the experts.
+        norm: Normalisation in the experts.
+
+    Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, shared + T · own] per task, shared experts first.
+
+    Raises:
+        MtlError: If the encoder mixes the table sets in an MLP.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> schema, encoder, batch = example(tasks=2, copies=STEM.table_copies(2))
+        >>> STEM(schema, encoder, hidden=[8])(encoder(batch))["a"].shape
+        torch.Size([4, 8])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        encoder: Encoder,
+        *,
+        own_experts: int = 1,
+        shared_experts: int = 1,
+        hidden: Sequence[int] = (128, 64),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        norm: Norm = "none",
+    ) -> None:
+        super().__init__()
+        self.gates = {}
+        self.tasks = tuple(schema.task_index)
+        count = len(self.tasks)
+        width = check_copies("stem", encoder, self.table_copies(count))
+        self.experts = nn.ModuleList(
+            Experts(size, width, hidden, activation=activation, dropout=dropout, norm=norm)
+            for size in [shared_experts, *[own_experts] * count]
+        )
+        self.task_gates = nn.ModuleList(Gates(width, 1, shared_experts + count * own_experts) for _ in self.tasks)
+        self.widths = dict.fromkeys(self.tasks, hidden[-1])
+
+    @classmethod
+    def table_copies(cls, tasks: int, **options: Any) -> int:  # noqa: ARG003
+        """A shared set of tables and one per task."""
+        return tasks + 1
+
+    def forward(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Representations per task, each [B, H]."""
+        parts = [encoded.copy(i) for i in range(len(self.tasks) + 1)]
+        groups = [experts(part) for experts, part in zip(self.experts, parts, strict=True)]
+        detached = [group.detach() for group in groups]
+        h, gates = {}, {}
+        for i, task in enumerate(self.tasks, start=1):
+            seen = [groups[j] if j in (0, i) else detached[j] for j in range(len(groups))]
+            gates[task] = self.task_gates[i - 1](parts[i])[:, 0]
+            h[task] = mixture(gates[task], torch.cat(seen, dim=1))
+        if self.keep_gates:
+            self.gates = {task: gate.detach() for task, gate in gates.items()}
+        return h
