@@ -71,8 +71,8 @@ class Numeric:
     Args:
         column: Raw column; the feature's name if None.
         missing: What stands for a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
-        transform: ``standard`` (mean 0, standard deviation 1 over the training split), ``log`` (sign(x)·log(1+|x|), then
-            standard) or ``none``.
+        transform: ``standard`` (mean 0, standard deviation 1 over the training split), ``log`` (sign(x)·log(1+|x|),
+            then standard) or ``none``.
         minimum: Smaller values are clipped to it before anything else.
         maximum: Larger values likewise.
 

@@ -1,7 +1,7 @@
 """The loader: every row once per epoch over all processes, equal steps, and exact resumption in mid-epoch."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -63,6 +63,19 @@ class Loader:
     def __len__(self) -> int:
         return -(-len(self.store) // (self.batch_size * self.world))
 
+    @property
+    def sampler(self) -> Self:
+        """Itself: Lightning tells a loader's sampler which epoch begins."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin this epoch, unless it is the one in which the loader stands already.
+
+        A run that is resumed at the end of an epoch gets no loader state from Lightning, only the number of the epoch.
+        """
+        if epoch != self.epoch:
+            self.epoch, self.cursor = epoch, 0
+
     def order(self) -> Tensor | None:
         """This epoch's permutation, or None for the rows' own order."""
         if not self.shuffle:
@@ -87,18 +100,24 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: the epoch and the steps of it that were handed out."""
-        return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, "world": self.world}
+        plan = {"rows": len(self.store), "steps": len(self)}
+        return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`: the next iteration yields the rows that are left.
 
         Raises:
-            DataError: In mid-epoch, if the number of processes differs: their steps are not the same.
+            DataError: If the Store has another number of rows or, in mid-epoch, an epoch another number of steps.
         """
-        if state["cursor"] and state["world"] != self.world:
+        if state["rows"] != len(self.store):
             raise DataError(
-                f"saved in mid-epoch by {state['world']} processes, resumed by {self.world}",
-                "resume with as many processes",
+                f"saved with {state['rows']} training rows, resumed with {len(self.store)}",
+                "resume with the same data",
+            )
+        if state["cursor"] and state["steps"] != len(self):
+            raise DataError(
+                f"saved in mid-epoch of {state['steps']} steps, resumed with {len(self)} steps",
+                "resume with the same batch size × processes",
             )
         self.seed, self.epoch, self.cursor = state["seed"], state["epoch"], state["cursor"]
         self._resumed = True

@@ -255,4 +255,3 @@ FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "starts_with": (lambda text, part: pc.starts_with(_text(text), _constant_text(part)), 2, 2),
 }
 """Functions by name, with the least and the largest number of arguments."""
-

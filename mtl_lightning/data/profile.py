@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtl_lightning.data.blocks import blocks, count_rows
 from mtl_lightning.data.columns import column
 from mtl_lightning.data.expressions import Expression, known_rows
 from mtl_lightning.data.operations import clean
@@ -16,7 +17,6 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Task
 
-BLOCK = 65_536
 MOST_VALUES = 200_000
 """Distinct values of a column are counted up to here."""
 
@@ -67,11 +67,6 @@ class LabelProfile:
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers; the mean is None where no label is known."""
         return {"known": self.known, "mean": self.total / self.known if self.known else None}
-
-
-def blocks(source: Source, split: str | None = None) -> Iterator[pa.Table]:
-    """The rows of a source as Arrow blocks, in order."""
-    yield from source.rows(split).with_format("arrow").iter(batch_size=BLOCK)
 
 
 def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: SplitSpec) -> dict[str, Any]:
@@ -140,26 +135,22 @@ def _numbers(values: pa.Array) -> np.ndarray | None:
 
 def _divided(source: Source, raw: RawSchema, split: SplitSpec) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Blocks with the index of each row's split."""
+    every = list(raw.columns)
     if split.by == "given" and split.column is None:
         for own in raw.splits:
             name = split_name(own)
             if name is None:
                 raise DataError(f"split: the source has a split {own!r}", f"known are {', '.join(SPLITS)}")
-            for block in blocks(source, own):
+            for block in blocks(source.rows(own), every, f"source, split {own}"):
                 yield block, np.full(block.num_rows, SPLITS.index(name), dtype=np.int8)
         return
+    rows = source.rows()
     if split.by == "given":
-        for block in blocks(source):
+        for block in blocks(rows, every, "source"):
             yield block, named(split, column(block, str(split.column)))
         return
-    wanted = list(split.columns)
-    deciding: list[pa.Table | pa.RecordBatch] = []
-    count = 0
-    for block in blocks(source):
-        count += block.num_rows
-        if wanted:
-            deciding.append(block.select(wanted))
-    places, start = assign(split, deciding, count), 0
-    for block in blocks(source):
+    deciding: list[pa.Table | pa.RecordBatch] = list(blocks(rows, split.columns, "split")) if split.columns else []
+    places, start = assign(split, deciding, count_rows(rows, every, "source")), 0
+    for block in blocks(rows, every, "source"):
         yield block, places[start : start + block.num_rows]
         start += block.num_rows

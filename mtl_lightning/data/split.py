@@ -43,8 +43,8 @@ class SplitSpec:
             - ``last``: of each user the latest row is tested, the one before it validated, the earlier ones train;
               a user with one row only trains;
             - ``given``: the source's own splits, or a column that names the split.
-        validation: Share of the rows (of the users, for ``user``); for ``given`` it is taken at random from training rows
-            where the source has no validation split. Not used by ``last``.
+        validation: Share of the rows (of the users, for ``user``); for ``given`` it is taken at random from training
+            rows where the source has no validation split. Not used by ``last``.
         test: Likewise.
         column: The time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
         time: The time for ``last``.
@@ -69,7 +69,8 @@ class SplitSpec:
     def __post_init__(self) -> None:
         if self.by not in ASSIGN and self.by != "given":
             kinds = (*ASSIGN, "given")
-            raise DataError(f"split.by: no way {self.by!r}", did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}")
+            hint = did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}"
+            raise DataError(f"split.by: no way {self.by!r}", hint)
         for name in ("validation", "test"):
             share = getattr(self, name)
             if not 0 <= share < 1:

@@ -1,0 +1,173 @@
+"""The data of a run as a LightningDataModule, from a recipe or from rows in memory."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from lightning.pytorch import LightningDataModule
+
+from mtl_lightning.data.features import Feature, Spec, build_features
+from mtl_lightning.data.frames import Frame
+from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.prepare import prepare
+from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.tasks import build_tasks, in_order
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import Source
+from mtl_lightning.schema import Schema, Task
+
+TaskSpecs = Mapping[str, Task | Mapping[str, Any] | str] | Iterable[Task]
+
+
+class DataModule(LightningDataModule):
+    """Prepares a source once and gives each process its part of every batch.
+
+    Args:
+        source: Where rows come from.
+        features: Model inputs by name, as a recipe has them or as records; None for what the source suggests.
+        tasks: What is predicted: by name, or records; None for what the source suggests.
+        split: How rows are divided; a :class:`SplitSpec` or its options. None for the source's own splits if it has
+            any, else by its time if it has one, else random.
+        raw: Raw numeric columns that heads, losses or metrics declare; oracles of tasks are added.
+        group: Column with the user, for metrics within users.
+        batch_size: Rows per step and process in training.
+        eval_batch_size: Rows per step and process elsewhere.
+        seed: Seed of the order of training rows.
+        cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
+
+    Raises:
+        DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
+
+    Example:
+        >>> import tempfile
+        >>> rows = {"user": ["a", "b"] * 10, "price": [1.0, 2.0] * 10, "click": [0, 1, 1, 0] * 5}
+        >>> data = DataModule.from_frame(rows, features={"user": "categorical", "price": "numeric"},
+        ...                              tasks={"click": "binary"}, batch_size=8, cache_dir=tempfile.mkdtemp())
+        >>> data.schema.field("user").size, [len(batch) for batch in data.train_dataloader()]
+        (4, [8, 8])
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        features: Mapping[str, Spec] | None = None,
+        tasks: TaskSpecs | None = None,
+        split: SplitSpec | Mapping[str, Any] | None = None,
+        raw: Iterable[str] = (),
+        group: str | None = None,
+        batch_size: int = 1024,
+        eval_batch_size: int = 8192,
+        seed: int = 0,
+        cache_dir: Path | str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+            if size < 1:
+                raise DataError(f"data.{name} is {size}", "at least 1")
+        self.source = source
+        suggested = source.schema() if features is None or tasks is None or split is None else None
+        self.features: dict[str, Feature] = build_features(suggested.features if features is None else features)  # type: ignore[union-attr]
+        self.tasks = _tasks(suggested.tasks if tasks is None else tasks)  # type: ignore[union-attr]
+        self.split = split if isinstance(split, SplitSpec) else SplitSpec(**(split or _usual(suggested)))
+        self.raw = tuple(raw)
+        self.group = group
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.cache_dir = cache_dir
+        self._prepared: Prepared | None = None
+
+    @classmethod
+    def from_frame(cls, rows: Any, **options: Any) -> Self:
+        """Data from rows in memory.
+
+        Args:
+            rows: A pandas frame, ``pa.Table``, ``datasets.Dataset`` or mapping of columns, or a mapping from split
+                (``train``, ``validation``, ``test``) to such tables.
+            options: As for the constructor.
+        """
+        return cls(Frame(rows=rows), **options)
+
+    def prepare(self) -> Prepared:
+        """Prepare, or open what was prepared before; further calls cost nothing."""
+        if self._prepared is None:
+            self._prepared = prepare(
+                self.source,
+                features=self.features,
+                tasks=self.tasks,
+                split=self.split,
+                raw=self.raw,
+                group=self.group,
+                cache_dir=self.cache_dir,
+            )
+        return self._prepared
+
+    @property
+    def prepared(self) -> Prepared:
+        """The prepared data."""
+        return self.prepare()
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema, from which networks are built."""
+        return self.prepared.schema
+
+    def prepare_data(self) -> None:
+        """Prepare, on one process per machine."""
+        self.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the Stores, on every process."""
+        self.prepare()
+
+    def loader(self, split: str, *, shuffle: bool = False, batch_size: int | None = None) -> Loader:
+        """A loader of one split for this process.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``.
+            shuffle: A new order each epoch.
+            batch_size: Rows per step and process; None for ``eval_batch_size``.
+        """
+        trainer = self.trainer
+        return Loader(
+            self.prepared.stores[split],
+            batch_size or self.eval_batch_size,
+            shuffle=shuffle,
+            seed=self.seed,
+            rank=trainer.global_rank if trainer else 0,
+            world=trainer.world_size if trainer else 1,
+        )
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled training rows."""
+        return self.loader("train", shuffle=True, batch_size=self.batch_size)
+
+    def val_dataloader(self) -> Loader | list[Loader]:
+        """Validation rows; an empty list if there are none."""
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> Loader | list[Loader]:
+        """Test rows; an empty list if there are none."""
+        return self._evaluation("test")
+
+    def predict_dataloader(self) -> Loader | list[Loader]:
+        """Test rows in their order."""
+        return self._evaluation("test")
+
+    def _evaluation(self, split: str) -> Loader | list[Loader]:
+        loader = self.loader(split)
+        return loader if len(loader) else []
+
+
+def _tasks(specs: TaskSpecs) -> tuple[Task, ...]:
+    if isinstance(specs, Mapping):
+        return build_tasks(specs)
+    return in_order({task.name: task for task in specs})
+
+
+def _usual(suggested: Any) -> dict[str, Any]:
+    if suggested.splits:
+        return {"by": "given"}
+    return {"by": "time", "column": suggested.time} if suggested.time else {"by": "random"}

@@ -1,0 +1,108 @@
+"""Rows in memory as a source: pandas frames, Arrow tables, Datasets, mappings of columns."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema, Source
+
+
+def as_table(rows: Any) -> pa.Table:
+    """Rows in any usual form as an Arrow table; columns of mixed types become text.
+
+    Raises:
+        DataError: If they have no such form.
+    """
+    if isinstance(rows, pa.Table):
+        return rows
+    if isinstance(rows, pa.RecordBatch):
+        return pa.Table.from_batches([rows])
+    if hasattr(rows, "with_format") and hasattr(rows, "num_rows"):
+        return rows.with_format("arrow")[:]
+    if hasattr(rows, "iloc"):
+        return pa.table({str(name): as_array(rows[name], str(name)) for name in rows.columns})
+    if isinstance(rows, Mapping):
+        return pa.table({str(name): as_array(values, str(name)) for name, values in rows.items()})
+    if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
+        names = dict.fromkeys(str(name) for row in rows for name in row)
+        return pa.table({name: as_array([row.get(name) for row in rows], name) for name in names})
+    hint = "a pandas frame, an Arrow table, a Dataset or a mapping of columns"
+    raise DataError(f"rows can't be read from a {type(rows).__name__}", hint)
+
+
+def as_array(values: Any, name: str) -> pa.Array:
+    """One column as an Arrow array; values of mixed types as text, each as it prints, NaN as missing."""
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return values
+    try:
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        plain = [None if one is None or one != one else one for one in values]  # NaN is unequal to itself
+    if any(isinstance(one, list | tuple | dict | set) for one in plain):
+        raise DataError(f"column {name!r} mixes lists and other values")
+    printed = [None if one is None else _print(one) for one in plain]
+    return pa.array(printed, pa.string())
+
+
+def _print(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return str(int(value))
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+class Frame(Source):
+    """Rows that are in memory.
+
+    Args:
+        rows: One table in any form of :func:`as_table`, or a mapping from split to such a table.
+
+    Example:
+        >>> Frame(rows={"user": [1, 2], "click": [0, 1]}).rows().num_rows
+        2
+    """
+
+    def __init__(self, *, rows: Any) -> None:
+        tables = isinstance(rows, Mapping) and rows and all(_is_table(one) for one in rows.values())
+        self.own = {str(name): as_table(one) for name, one in rows.items()} if tables else {}
+        self.table = None if tables else as_table(rows)
+
+    def _tables(self) -> list[pa.Table]:
+        return list(self.own.values()) if self.table is None else [self.table]
+
+    def schema(self) -> RawSchema:
+        """The columns."""
+        columns = {field.name: str(field.type) for table in self._tables() for field in table.schema}
+        return RawSchema(columns=columns, splits=tuple(self.own))
+
+    def rows(self, split: str | None = None) -> datasets.Dataset:
+        """The rows."""
+        if split is not None:
+            return _dataset(self.own[split])
+        return _dataset(pa.concat_tables(self._tables(), promote_options="permissive"))
+
+    def fingerprint(self) -> str:
+        """Depends on every value."""
+        digest = hashlib.sha256()
+        for name, table in (*self.own.items(), ("", self.table)):
+            if table is not None:
+                digest.update(f"{name}:{table.num_rows}".encode())
+                digest.update(str(table.schema).encode())
+                for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
+                    digest.update(batch.serialize())
+        return digest.hexdigest()
+
+
+def _is_table(value: Any) -> bool:
+    frame = hasattr(value, "iloc") and hasattr(value, "columns")
+    return frame or isinstance(value, pa.Table | pa.RecordBatch | Mapping | datasets.Dataset)
+
+
+def _dataset(table: pa.Table) -> datasets.Dataset:
+    # Without a fingerprint of its own the library would hash the whole table.
+    return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="frame")

@@ -1,0 +1,85 @@
+"""Values of any type as exact keys: integers stay integers, everything else is text; what prints alike is equal."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.operations import clean, is_text
+from mtl_lightning.errors import DataError
+
+EXACT = 2**53
+"""Up to here every integer is a float64."""
+INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+LARGEST, SMALLEST = str(2**63 - 1), str(-(2**63))
+
+
+def keys(values: pa.Array, name: str = "") -> pa.Array:
+    """Keys of a column: int64 where every value is a whole number, else strings; null where missing.
+
+    A log read twice may call a column integer here, float there (pandas does so where values are missing) and text
+    elsewhere: 7, 7.0 and "7" are one key, "007" is another.
+
+    Args:
+        values: The column.
+        name: Its name, for messages.
+
+    Raises:
+        DataError: If the column holds lists, structs or bytes that are no text.
+
+    Example:
+        >>> keys(pa.array([9007199254740993, None])).to_pylist()
+        [9007199254740993, None]
+        >>> keys(pa.array([1.0, 2.5, float("nan")])).to_pylist()
+        ['1', '2.5', None]
+    """
+    kind = values.type
+    if pt.is_string(kind):
+        return values
+    if pt.is_null(kind):
+        return pc.cast(values, pa.int64())
+    if pt.is_uint64(kind):
+        largest = pc.max(values).as_py()
+        return pc.cast(values, pa.int64() if largest is None or largest < 2**63 else pa.string())
+    if pt.is_integer(kind):
+        return pc.cast(values, pa.int64())
+    if pt.is_decimal(kind):
+        return pc.cast(values, pa.string())
+    if pt.is_floating(kind):
+        return _from_floats(pc.cast(clean(values), pa.float64()))
+    if pt.is_nested(kind):
+        raise DataError(f"column {name!r} holds {kind}", "use kind: sequence for lists")
+    try:
+        return pc.cast(values, pa.string())
+    except pa.ArrowException as error:
+        raise DataError(f"column {name!r} holds {kind} that is no text: {str(error).splitlines()[0]}") from error
+
+
+def _from_floats(values: pa.Array) -> pa.Array:
+    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), EXACT))
+    none = pa.scalar(None, pa.float64())
+    integers = pc.cast(pc.if_else(whole, values, none), pa.int64())
+    if integers.null_count == values.null_count:
+        return integers
+    return pc.coalesce(text(integers), pc.cast(pc.if_else(whole, none, values), pa.string()))
+
+
+def text(values: pa.Array) -> pa.Array:
+    """Keys as text."""
+    return values if is_text(values.type) else pc.cast(values, pa.string())
+
+
+def integers(values: pa.Array) -> pa.Array:
+    """Text keys as int64 where they print as one; null elsewhere.
+
+    Example:
+        >>> integers(pa.array(["7", "007", "9223372036854775808", "-3", "x"])).to_pylist()
+        [7, None, None, -3, None]
+    """
+    length = pc.utf8_length(values)
+    negative = pc.starts_with(values, "-")
+    fits = pc.or_(
+        pc.less(length, pc.if_else(negative, len(SMALLEST), len(LARGEST))),
+        pc.less_equal(values, pc.if_else(negative, pa.scalar(SMALLEST), pa.scalar(LARGEST))),
+    )
+    right = pc.and_(pc.match_substring_regex(values, INTEGER), fits)
+    return pc.cast(pc.if_else(right, values, pa.scalar(None, values.type)), pa.int64())

@@ -1,0 +1,222 @@
+"""Labels: expressions over raw columns → numbers with a mask of what is known, checked by kind of task."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.columns import Block
+from mtl_lightning.data.expressions import Expression, known_rows
+from mtl_lightning.data.keys import keys
+from mtl_lightning.data.lists import flatten
+from mtl_lightning.data.numbers import Moments, RowError, numbers
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.vocabulary import FIRST, Counter, Vocabulary
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import Task
+
+SEPARATORS = r"[|;,]"
+"""What divides several labels in text."""
+
+
+class Label:
+    """One task's labels.
+
+    Args:
+        task: The task; where ``classes`` is 1 and the kind has classes, they are fitted.
+        columns: Names of raw columns; a label that is one of them is that column, whatever it holds.
+
+    Raises:
+        DataError: If an expression is none, or labels don't fit the kind.
+
+    Example:
+        >>> label = Label(Task(name="like", kind="binary", label="rating >= 4", observed_when="seen"))
+        >>> values, known = label.encode(pa.table({"rating": [5, 1, 3], "seen": [True, True, None]}))
+        >>> values.tolist(), known.tolist()
+        ([[1.0], [0.0], [0.0]], [True, True, False])
+    """
+
+    def __init__(self, task: Task, columns: tuple[str, ...] = ()) -> None:
+        self.task = task
+        place = f"tasks.{task.name}"
+        self.label = Expression(task.label, columns, f"{place}.label")
+        when, weight = task.observed_when, task.sample_weight
+        self.observed = Expression(when, columns, f"{place}.observed_when") if when else None
+        self.weighted = Expression(weight, columns, f"{place}.sample_weight") if weight else None
+        self.kind = KINDS[task.kind]
+        self.counter: Counter | None = None
+        self.vocabulary: Vocabulary | None = None
+        self.moments = Moments()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that are read."""
+        parts = (self.label, self.observed, self.weighted)
+        return tuple(dict.fromkeys(name for part in parts if part for name in part.columns))
+
+    @property
+    def width(self) -> int:
+        """Width K of the label slice."""
+        return self.task.width
+
+    def _values(self, block: Block) -> pa.Array:
+        """The label's values; null where it is unknown."""
+        values = self.label.evaluate(block)
+        if self.observed is not None:
+            seen = known_rows(self.observed.evaluate(block))
+            values = pc.if_else(seen, values, pa.scalar(None, values.type))
+        return values
+
+    def observe(self, block: Block) -> None:
+        """Take training rows into account."""
+        values = self._values(block)
+        if self.task.kind in CLASSES and self._names_classes(values):
+            self.counter = self.counter or Counter()
+            several = self.task.kind == "multilabel"
+            found = flatten(values, self.task.name, SEPARATORS, regex=True).values if several else values
+            self.counter.add(keys(found, self.task.label))
+            if several:
+                self.moments.add(np.where(values.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
+            return
+        encoded, known = self.kind(self, values)
+        self.moments.add(np.where(known[:, None], encoded, np.nan).ravel())
+
+    def _names_classes(self, values: pa.Array) -> bool:
+        # Integers are class numbers where the recipe gives their number; all else is looked up.
+        return self.counter is not None or self.task.classes == 1 or not pt.is_integer(values.type)
+
+    def finish(self) -> None:
+        """Fit classes and moments.
+
+        Raises:
+            DataError: If no training row has a known label, or all have the same one.
+        """
+        place = f"tasks.{self.task.name}: the label {self.task.label!r}"
+        if self.counter is not None:
+            self._fit_classes(place)
+            return
+        if not self.moments.count:
+            raise DataError(f"{place} is unknown in every row of the training split", self._why_unknown())
+        if self.moments.deviation == 0 and self.task.kind != "multilabel":
+            value = f"{self.moments.mean:g}"
+            raise DataError(f"{place} is {value} in every row of the training split", "there is nothing to learn")
+        if self.task.kind in MEASURED:
+            self.task = replace(self.task, mean=self.moments.mean, scale=self.moments.deviation)
+
+    def _why_unknown(self) -> str:
+        return f"look at observed_when: {self.task.observed_when!r}" if self.observed else "all its values are missing"
+
+    def _fit_classes(self, place: str) -> None:
+        assert self.counter is not None
+        vocabulary = Vocabulary.fit(self.counter, max_size=self.task.classes if self.task.classes > 1 else None)
+        self.counter = None
+        if not len(vocabulary.keys):
+            raise DataError(f"{place} is unknown in every row of the training split", self._why_unknown())
+        names = vocabulary.keys
+        ordered = names.take(pc.sort_indices(_comparable(names)))
+        if len(ordered) == 1 and self.task.kind != "multilabel":
+            raise DataError(f"{place} is {ordered[0].as_py()!r} in every row of the training split")
+        self.vocabulary = Vocabulary(ordered)
+        self.task = replace(self.task, classes=max(len(ordered), 2 if self.task.kind != "multilabel" else 1))
+
+    def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Labels [B, K] float32, 0 where unknown, and whether they are known [B]."""
+        encoded, known = self.kind(self, self._values(block))
+        return np.where(known[:, None], encoded, 0).astype(np.float32), known
+
+    def weights(self, block: Block) -> np.ndarray | None:
+        """Sample weights [B] float32, or None for ones."""
+        if self.weighted is None:
+            return None
+        values = numbers(self.weighted.evaluate(block), str(self.task.sample_weight))
+        wrong = np.isnan(values) | (values < 0)
+        if wrong.any():
+            what = "missing" if np.isnan(values[wrong.argmax()]) else "negative"
+            message = f"tasks.{self.task.name}.sample_weight: {self.task.sample_weight!r} is {what}"
+            raise RowError(message, int(wrong.argmax()))
+        return values.astype(np.float32)
+
+    def state(self) -> dict[str, Any]:
+        """What was fitted."""
+        return {"classes": self.vocabulary.to_dict() if self.vocabulary else None}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state`."""
+        self.vocabulary = Vocabulary.from_dict(state["classes"]) if state["classes"] else None
+
+
+Encoded = tuple[np.ndarray, np.ndarray]
+
+
+def _comparable(names: pa.Array) -> pa.Array:
+    """Names of classes as numbers if all are, so that 10 comes after 2."""
+    try:
+        return pc.cast(names, pa.float64())
+    except pa.ArrowException:
+        return names
+
+
+def _numbers(label: Label, values: pa.Array) -> Encoded:
+    if is_text(values.type):
+        raise DataError(
+            f"tasks.{label.task.name}: the label {label.task.label!r} is text, not a number",
+            'compare it: label == "yes"',
+        )
+    found = numbers(values, label.task.label)
+    return found[:, None], ~np.isnan(found)
+
+
+def _checked(wrong: Callable[[np.ndarray], np.ndarray], what: str, hint: str) -> Callable[[Label, pa.Array], Encoded]:
+    def encode(label: Label, values: pa.Array) -> Encoded:
+        found, known = _numbers(label, values)
+        bad = known & wrong(found[:, 0])
+        if bad.any():
+            index = int(bad.argmax())
+            message = f"tasks.{label.task.name}: the label {label.task.label!r} is {found[index, 0]:g}, {what}"
+            raise RowError(message, index, hint)
+        return found, known
+
+    return encode
+
+
+def _class(label: Label, values: pa.Array) -> Encoded:
+    if label.vocabulary is None:
+        count = label.task.classes
+        outside = f"not in 0 … {count - 1}"
+        return _checked(lambda found: (found < 0) | (found >= count) | (found % 1 != 0), outside, "")(label, values)
+    ids = label.vocabulary.ids(keys(values, label.task.label))
+    return (ids - FIRST)[:, None], ids >= FIRST  # a class that training did not have is no known label
+
+
+def _several(label: Label, values: pa.Array) -> Encoded:
+    flat = flatten(values, label.task.label, SEPARATORS, regex=True)
+    known = values.is_valid().to_numpy(zero_copy_only=False)
+    if label.vocabulary is None:
+        numbered, bad = _class(label, flat.values)
+        ids, found = numbered[:, 0].astype(np.int64), bad
+    else:
+        looked_up = label.vocabulary.ids(keys(flat.values, label.task.label)).astype(np.int64)
+        ids, found = looked_up - FIRST, looked_up >= FIRST
+    result = np.zeros((len(values), label.task.classes), dtype=np.float32)
+    result[flat.rows[found], ids[found]] = 1
+    return result, known
+
+
+CLASSES = ("multiclass", "multilabel", "ordinal")
+MEASURED = ("binary", "regression", "count", "ordinal", "value")
+"""Kinds whose mean and spread mean something."""
+
+KINDS: dict[str, Callable[[Label, pa.Array], Encoded]] = {
+    "binary": _checked(lambda found: (found != 0) & (found != 1), "not 0 or 1", "write a condition: rating >= 4"),
+    "count": _checked(lambda found: (found < 0) | (found % 1 != 0), "not a count", "use kind: regression"),
+    "multiclass": _class,
+    "multilabel": _several,
+    "ordinal": _class,
+    "regression": _numbers,
+    "value": _checked(lambda found: found < 0, "negative", "use kind: regression"),
+}
+"""How labels of each kind of task become numbers."""

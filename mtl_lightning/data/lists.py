@@ -1,0 +1,79 @@
+"""Several values per row: list columns and delimited text, as flat values and padded matrices."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.errors import DataError
+
+
+class Flat(NamedTuple):
+    """Values of all rows, one after the other.
+
+    Args:
+        values: Flat values.
+        rows: Row of each value, ascending.
+        total: Number of rows.
+    """
+
+    values: pa.Array
+    rows: np.ndarray
+    total: int
+
+
+def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = False) -> Flat:
+    """Flat values of a column of lists or delimited text; nulls and empty pieces are left out.
+
+    Args:
+        column: Lists of scalars, text, or single scalars (lists of one).
+        name: The column's name, for messages.
+        separator: Delimiter in text.
+        regex: The separator is a regular expression.
+
+    Raises:
+        DataError: If the lists hold lists or structs.
+
+    Example:
+        >>> flat = flatten(pa.array(["a,b", None, "c"]), "history")
+        >>> flat.values.to_pylist(), flat.rows.tolist()
+        (['a', 'b', 'c'], [0, 0, 2])
+    """
+    count = len(column)
+    if is_text(column.type):
+        split = pc.split_pattern_regex if regex else pc.split_pattern
+        column = split(column, separator)
+        values, rows = pc.utf8_trim_whitespace(pc.list_flatten(column)), pc.list_parent_indices(column)
+        kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
+    elif pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type):
+        values, rows = pc.list_flatten(column), pc.list_parent_indices(column)
+        if pt.is_nested(values.type):
+            raise DataError(f"column {name!r} holds {column.type}", "lists of single values are needed")
+        kept = pc.is_valid(values)
+    elif pt.is_nested(column.type):
+        raise DataError(f"column {name!r} holds {column.type}", "a list or delimited text is needed")
+    else:
+        values, rows, kept = column, pa.array(np.arange(count)), pc.is_valid(column)
+    if pt.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return Flat(values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64), count)
+
+
+def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int) -> np.ndarray:
+    """Matrix [count, length] of each row's last ``length`` ids in their order, padded with 0 on the right.
+
+    Example:
+        >>> padded(np.array([5, 6, 7, 8]), np.array([0, 0, 0, 2]), 3, 2).tolist()
+        [[6, 7], [0, 0], [8, 0]]
+    """
+    sizes = np.bincount(rows, minlength=count)
+    starts = np.cumsum(sizes) - sizes
+    dropped = np.maximum(sizes - length, 0)
+    place = np.arange(len(rows)) - np.repeat(starts + dropped, sizes)
+    result = np.zeros((count, length), dtype=np.int32)
+    kept = place >= 0
+    result[rows[kept], place[kept]] = ids[kept]
+    return result

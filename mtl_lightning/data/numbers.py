@@ -1,0 +1,123 @@
+"""Numbers of a column as float64, and their moments over blocks."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.errors import DataError
+
+
+class RowError(DataError):
+    """A value that can't be used, with its place in the block; prepare adds split and row.
+
+    Args:
+        message: What is wrong, beginning with the column.
+        index: Index of the first such value in the block.
+        hint: What to do about it.
+    """
+
+    def __init__(self, message: str, index: int, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.index = index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.index, self.hint)
+
+
+def numbers(values: pa.Array, name: str, *, finite: bool = True) -> np.ndarray:
+    """A column as float64, NaN where missing.
+
+    Args:
+        values: Numbers, truth values (0 and 1), times (seconds since 1970) or text that holds numbers.
+        name: The column's name, for messages.
+        finite: Refuse infinities.
+
+    Raises:
+        RowError: At text that is no number, and at infinities.
+        DataError: At types that are no numbers.
+
+    Example:
+        >>> numbers(pa.array(["1.5", None]), "price").tolist()
+        [1.5, nan]
+    """
+    kind = values.type
+    if pt.is_boolean(kind):
+        values = pc.cast(values, pa.int8())
+    elif is_time(kind):
+        stamps = clean(values)
+        per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[stamps.type.unit]
+        values = pc.divide(pc.cast(pc.cast(stamps, pa.int64()), pa.float64(), safe=False), float(per_second))
+    elif is_text(kind):
+        values = _parse(values, name)
+    elif not (is_number(kind) or pt.is_decimal(kind) or pt.is_null(kind)):
+        raise DataError(f"column {name!r} holds {kind}, not numbers")
+    result = pc.cast(values, pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    if finite and np.isinf(result).any():
+        raise RowError(f"column {name!r} is infinite", int(np.isinf(result).argmax()), "clean the column")
+    return np.asarray(result)
+
+
+def _parse(values: pa.Array, name: str) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(values)
+    filled = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed)
+    try:
+        return pc.cast(filled, pa.float64())
+    except pa.ArrowException:
+        for index, one in enumerate(filled.to_pylist()):  # only to name the row, once, before giving up
+            try:
+                pc.cast(pa.scalar(one), pa.float64())
+            except pa.ArrowException:
+                message = f"column {name!r} holds {one!r}, which is no number"
+                raise RowError(message, index, "use kind: categorical for text") from None
+        raise
+
+
+class Moments:
+    """Count, mean and standard deviation over blocks, exact for constants.
+
+    Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.
+
+    Example:
+        >>> moments = Moments()
+        >>> moments.add(np.array([1.0, np.nan, 3.0]))
+        >>> moments.count, moments.mean, moments.deviation
+        (2, 2.0, 1.0)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._origin = 0.0
+        self._mean = 0.0
+        self._squares = 0.0
+
+    def add(self, values: np.ndarray) -> None:
+        """Add a block; NaN is left out."""
+        known = values[~np.isnan(values)]
+        if not len(known):
+            return
+        if not self.count:
+            self._origin = float(known[0])  # relative to a value of the column, a constant has exact moments
+        with np.errstate(over="ignore", invalid="ignore"):
+            shifted = known - self._origin
+            mean = float(shifted.mean())
+            squares = float(np.square(shifted - mean).sum())
+            total = self.count + len(known)
+            delta = mean - self._mean
+            self._squares += squares + delta * delta * self.count * len(known) / total
+            self._mean += delta * len(known) / total
+        self.count = total
+
+    @property
+    def mean(self) -> float:
+        """Mean; 0 if nothing is known."""
+        return self._origin + self._mean
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation (of the population); 0 if nothing is known. Infinite where squares overflow."""
+        value = float(np.sqrt(self._squares / self.count)) if self.count else 0.0
+        return value if np.isfinite(value) else float("inf")

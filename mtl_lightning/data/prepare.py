@@ -1,0 +1,227 @@
+"""Source → splits → fit on train → encode → Stores, once for all processes and all later runs."""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning import data
+from mtl_lightning.data.blocks import ROW, even
+from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.columns import require
+from mtl_lightning.data.features import Feature
+from mtl_lightning.data.numbers import RowError
+from mtl_lightning.data.prepared import Prepared, Transforms
+from mtl_lightning.data.reading import Reader
+from mtl_lightning.data.split import SPLITS, SplitSpec
+from mtl_lightning.data.store import Store, StoreWriter
+from mtl_lightning.data.summary import Summary
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.schema import Task
+
+TRANSFORMS, SUMMARY = "transforms.json", "summary.json"
+PARTIAL = ".partial"
+
+
+def prepare(
+    source: Source,
+    *,
+    features: Mapping[str, Feature],
+    tasks: Sequence[Task],
+    split: SplitSpec,
+    raw: Sequence[str] = (),
+    group: str | None = None,
+    cache_dir: Path | str | None = None,
+) -> Prepared:
+    """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
+
+    Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows.
+    A lock file makes other processes wait; what they see is complete.
+
+    Args:
+        source: Where rows come from.
+        features: Model inputs.
+        tasks: What is predicted, parents before children.
+        split: How rows are divided.
+        raw: Raw numeric columns to carry along; oracles of tasks are added.
+        group: Column with the user, or None.
+        cache_dir: Where prepared data is kept; see :func:`cache_directory`.
+
+    Raises:
+        DataError: If rows can't be read or used; the message names column, split and row where there is one.
+
+    Example:
+        >>> import tempfile
+        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.frames import Frame
+        >>> rows = {"user": list("abcd") * 5, "click": [0, 1, 1, 0] * 5}
+        >>> done = prepare(Frame(rows=rows), features=build_features({"user": "categorical"}),
+        ...                tasks=[Task(name="click", kind="binary", label="click")], split=SplitSpec(),
+        ...                cache_dir=tempfile.mkdtemp())
+        >>> {name: len(store) for name, store in done.stores.items()}
+        {'train': 16, 'validation': 2, 'test': 2}
+    """
+    schema = source.schema()
+    transforms = Transforms(features, tasks, raw, group, schema.columns)
+    check_columns(transforms, split, schema)
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
+    with locked(path):
+        found = opened(path)
+        return build(path, Reader(source, split, transforms.columns), transforms) if found is None else found
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of one prepared directory.
+
+    Raises:
+        DataError: If the cache directory can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+        lock.acquire()
+    except OSError as error:
+        raise DataError(f"the cache {path.parent} can't be written: {error.strerror}", "set MTL_CACHE") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str:
+    """A name that changes with the rows, with what is asked of them, and with the code that does it."""
+    kind = type(source)
+    asked = {
+        "source": [kind.__module__, kind.__qualname__, source.fingerprint()],
+        "features": {name: [one.kind, repr(one)] for name, one in transforms.features.items()},
+        "tasks": [asdict(label.task) for label in transforms.labels.values()],
+        "raw": transforms.raw,
+        "group": transforms.group,
+        "split": split.to_dict(),
+        "code": _code(),
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _code() -> str:
+    digest = hashlib.sha256()
+    for file in sorted(Path(str(data.__file__)).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema) -> None:
+    """Check that columns exist and that no feature sees what is known only after the event.
+
+    Raises:
+        DataError: Naming the feature, task or option, and the column.
+    """
+    if not transforms.labels:
+        raise DataError("tasks: there is nothing to predict", "add a task")
+    names = list(schema.columns)
+    places = {f"features.{name}": columns for name, columns in transforms.feature_columns.items()}
+    places |= {f"tasks.{name}": label.columns for name, label in transforms.labels.items()}
+    places |= {"raw": transforms.raw, "group": (transforms.group,) if transforms.group else (), "split": split.columns}
+    for place, columns in places.items():
+        require(names, columns, place)
+    made = {label.label.columns[0]: name for name, label in transforms.labels.items() if len(label.label.columns) == 1}
+    for name, columns in transforms.feature_columns.items():
+        for one in columns:
+            if one in made:
+                raise DataError(f"features.{name}: reads {one!r}, of which the label of task {made[one]!r} is made")
+            if one in schema.after_event or one in schema.oracle:
+                raise DataError(f"features.{name}: {one!r} is known only after the event", "it would leak the labels")
+
+
+def opened(path: Path) -> Prepared | None:
+    """What was prepared under a path, or None if there is nothing or it is damaged."""
+    try:
+        transforms = Transforms.load(path / TRANSFORMS)
+        summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
+        stores = {name: Store.open(path / name, transforms.schema) for name in summary["rows"]}
+    except (DataError, OSError, ValueError):
+        return None
+    return Prepared(transforms, stores, {**summary, "cached": True}, path)
+
+
+def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
+    """Prepare into a directory that appears only when it is complete."""
+    started = time.monotonic()
+    for left in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of processes that were killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+    partial = path.with_name(path.name + PARTIAL)
+    partial.mkdir()
+    try:
+        fit(reader, transforms)
+        summary = encode(partial, reader, transforms)
+        transforms.save(partial / TRANSFORMS)
+        summary["seconds"] = round(time.monotonic() - started, 3)
+        (partial / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False), encoding="utf-8")
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    found = opened(path)
+    if found is None:
+        raise DataError(f"{path} was prepared, but can't be opened", "is the disk full?")
+    return Prepared(found.transforms, found.stores, {**found.summary, "cached": False}, path)
+
+
+def fit(reader: Reader, transforms: Transforms) -> None:
+    """Fit to the training split, in one pass."""
+    seen = 0
+    for block in even(block for _, block in reader.read("train")):
+        seen += block.num_rows
+        with located("train", block):
+            transforms.observe(block)
+    if not seen:
+        raise DataError("the training split has no rows", "look at split")
+    transforms.finish()
+
+
+@contextmanager
+def located(split: str, block: pa.Table) -> Iterator[None]:
+    """Add split and row to errors."""
+    try:
+        yield
+    except RowError as error:
+        row = block[ROW][error.index].as_py()
+        raise DataError(f"{error.message} in row {row} (split {split})", error.hint) from error
+    except DataError as error:
+        raise DataError(f"{error.message} (split {split})", error.hint) from error
+
+
+def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:
+    """Write the Store of every split; returns the summary."""
+    summary = Summary(transforms.schema)
+    with ExitStack() as stack:
+        writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
+        empty = pa.table({})
+        for split, block in reader.read(*SPLITS):
+            with located(split, block):
+                parts = encode_block(transforms, block)
+            writers[split].write(parts)
+            summary.add(split, parts)
+            empty = block.slice(0, 0)
+        for split, writer in writers.items():
+            if not writer.rows:
+                writer.write(encode_block(transforms, empty))
+                summary.add(split, {})
+    return summary.to_dict()
+
+
+def encode_block(transforms: Transforms, block: pa.Table) -> dict[str, np.ndarray]:
+    """All parts of the Store for one block."""
+    return transforms.encode_features(block) | transforms.encode_labels(block) | transforms.encode_raw(block)

@@ -1,0 +1,263 @@
+"""Prepared data: schema, fitted transforms and Stores; the same object encodes a row when serving."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.features import Feature, build_features
+from mtl_lightning.data.frames import as_table
+from mtl_lightning.data.hashing import hash_text
+from mtl_lightning.data.keys import integers, keys, text
+from mtl_lightning.data.labels import Label
+from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.store import Store
+from mtl_lightning.data.transforms import Transform, build_transforms
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import Schema, Task
+
+WITHOUT_GROUP = -1
+"""Group of rows whose grouping column is missing."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Apply to all items on a few threads (Arrow and numpy release the lock); the first error is raised."""
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+def group_numbers(values: pa.Array, name: str) -> np.ndarray:
+    """A number per group, int64: whole numbers themselves, other keys by hash."""
+    found = keys(values, name)
+    if not is_text(found.type):
+        return np.asarray(found.fill_null(WITHOUT_GROUP).to_numpy())
+    coded = pc.dictionary_encode(found)
+    whole = integers(coded.dictionary)
+    hashed = (hash_text(text(coded.dictionary)) >> np.uint64(1)).astype(np.int64)
+    known = whole.is_valid().to_numpy(zero_copy_only=False)
+    table = np.append(np.where(known, whole.fill_null(0).to_numpy(), hashed), WITHOUT_GROUP)
+    result: np.ndarray = table[coded.indices.fill_null(len(table) - 1).to_numpy()]
+    return result
+
+
+class Transforms:
+    """Everything that is fitted: features, labels, and which raw columns come along.
+
+    Args:
+        features: Features by name.
+        tasks: Tasks, parents before children.
+        raw: Raw numeric columns to carry along.
+        group: Column with the user, or None.
+        columns: Names of the source's columns, if they are known.
+
+    Example:
+        >>> fitted = Transforms(build_features({"user": "categorical"}), ())
+        >>> fitted.fit([pa.table({"user": ["a", "b", "a"]})])
+        >>> again = Transforms.from_dict(json.loads(json.dumps(fitted.to_dict())))
+        >>> again.encode(pa.table({"user": ["b", "new", None]})).ids.tolist()
+        [[3], [1], [0]]
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        tasks: Iterable[Task],
+        raw: Iterable[str] = (),
+        group: str | None = None,
+        columns: Iterable[str] = (),
+    ) -> None:
+        self.features = dict(features)
+        self.known = tuple(columns)
+        self.labels = {task.name: Label(task, self.known) for task in tasks}
+        oracles = (label.task.oracle for label in self.labels.values())
+        self.raw = tuple(dict.fromkeys([*raw, *(name for name in oracles if name)]))
+        self.group = group
+        self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that are read to prepare."""
+        names = [name for columns in self.feature_columns.values() for name in columns]
+        names += [name for label in self.labels.values() for name in label.columns]
+        return tuple(dict.fromkeys([*names, *self.raw, *([self.group] if self.group else [])]))
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return Schema(
+            fields=tuple(transform.field() for transform in self.transforms.values()),
+            tasks=tuple(label.task for label in self.labels.values()),
+            group=self.group,
+            raw=self.raw,
+        )
+
+    def fit(self, blocks: Iterable[Block]) -> None:
+        """Fit to blocks of training rows, in one pass."""
+        for block in blocks:
+            self.observe(block)
+        self.finish()
+
+    def observe(self, block: Block) -> None:
+        """Take one block of training rows into account."""
+        in_threads(lambda part: part.observe(block), self._parts())
+
+    def finish(self) -> None:
+        """Fit to what was observed.
+
+        Raises:
+            DataError: If a label is unknown or constant in all training rows.
+        """
+        for part in self._parts():
+            part.finish()
+
+    def _parts(self) -> list[Transform | Label]:
+        return [*self.transforms.values(), *self.labels.values()]
+
+    def encode_features(self, block: Block) -> dict[str, np.ndarray]:
+        """The Store's parts that features make: ``ids``, ``dense``, ``sequence/…``, ``vector/…``."""
+        encoded = in_threads(lambda one: one.encode(block), self.transforms.values())
+        found = dict(zip(self.transforms, encoded, strict=True))
+        fields = self.schema.fields
+        rows = block.num_rows
+        ids = [found[one.name] for one in fields if one.kind == "categorical"]
+        dense = [found[one.name] for one in fields if one.kind == "numeric"]
+        parts = {
+            "ids": np.stack(ids, axis=1) if ids else np.zeros((rows, 0), dtype=np.int32),
+            "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
+        }
+        wide = (one for one in fields if one.kind in ("sequence", "vector"))
+        return parts | {f"{one.kind}/{one.name}": found[one.name] for one in wide}
+
+    def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
+        """The Store's parts that tasks make: ``labels``, ``mask`` and, if any task is weighted, ``weight``."""
+        rows = block.num_rows
+        encoded = in_threads(lambda label: label.encode(block), self.labels.values())
+        parts = {
+            "labels": np.concatenate([np.zeros((rows, 0), dtype=np.float32), *(one for one, _ in encoded)], axis=1),
+            "mask": np.stack([known for _, known in encoded], axis=1) if encoded else np.zeros((rows, 0), dtype=bool),
+        }
+        if any(label.weighted for label in self.labels.values()):
+            weights = [label.weights(block) for label in self.labels.values()]
+            ones = np.ones(rows, dtype=np.float32)
+            parts["weight"] = np.stack([ones if one is None else one for one in weights], axis=1)
+        return parts
+
+    def encode_raw(self, block: Block) -> dict[str, np.ndarray]:
+        """The Store's parts that come along: ``group`` and ``raw/…``."""
+        parts = {f"raw/{name}": numbers(column(block, name), name, finite=False) for name in self.raw}
+        if self.group:
+            parts["group"] = group_numbers(column(block, self.group), self.group)
+        return parts
+
+    def encode(self, rows: Any) -> Batch:
+        """Rows without labels, as they come when serving.
+
+        Args:
+            rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of row mappings. Declared raw
+                columns that are absent are NaN, and so is no error for losses that don't run.
+
+        Raises:
+            DataError: If a feature's column is missing or holds a wrong type.
+        """
+        table = as_table(rows)
+        for name, needed in self.feature_columns.items():
+            require(table.column_names, needed, f"features.{name}")
+        schema, count = self.schema, table.num_rows
+        parts = self.encode_features(table)
+        present = [name for name in self.raw if name in table.column_names]
+        for name in self.raw:
+            values = numbers(column(table, name), name, finite=False) if name in present else np.full(count, np.nan)
+            parts[f"raw/{name}"] = values
+        if self.group and self.group in table.column_names:
+            parts["group"] = group_numbers(column(table, self.group), self.group)
+        parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
+        parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
+        return Store(schema, {name: torch.from_numpy(values) for name, values in parts.items()}).batch(slice(0, count))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON; :meth:`from_dict` gives an object that encodes the same, bit for bit."""
+        return {
+            "features": {
+                name: {"kind": one.kind, **asdict(one), "fitted": self.transforms[name].state()}  # type: ignore[call-overload]
+                for name, one in self.features.items()
+            },
+            "tasks": [
+                {**asdict(label.task), "parents": list(label.task.parents), "fitted": label.state()}
+                for label in self.labels.values()
+            ],
+            "raw": list(self.raw),
+            "group": self.group,
+            "columns": list(self.known),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        features = build_features({name: _without_fitted(one) for name, one in state["features"].items()})
+        tasks = [Task(**{**_without_fitted(one), "parents": tuple(one["parents"])}) for one in state["tasks"]]
+        built = cls(features, tasks, state["raw"], state["group"], state["columns"])
+        for name, one in state["features"].items():
+            built.transforms[name].restore(one["fitted"])
+        for one in state["tasks"]:
+            built.labels[one["name"]].restore(one["fitted"])
+        return built
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: If the file is missing or damaged.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: no fitted transforms ({error})") from error
+
+
+def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != "fitted"}
+
+
+@dataclass
+class Prepared:
+    """What :func:`~mtl_lightning.data.prepare.prepare` makes.
+
+    Args:
+        transforms: Fitted to the training split.
+        stores: Encoded rows by split.
+        summary: Rows per split, label rate and number of known labels per task, share out of vocabulary, seconds.
+        path: Where it is cached.
+    """
+
+    transforms: Transforms
+    stores: dict[str, Store]
+    summary: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return self.transforms.schema
+
+    def encode(self, rows: Any) -> Batch:
+        """Encode rows as they come when serving; see :meth:`Transforms.encode`."""
+        return self.transforms.encode(rows)

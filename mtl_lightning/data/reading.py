@@ -1,0 +1,89 @@
+"""A source's rows with the split of each: where a split comes from the source, and where it is assigned."""
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.blocks import ROW, blocks, count_rows
+from mtl_lightning.data.columns import column
+from mtl_lightning.data.split import SPLITS, SplitSpec, assign, named, split_name
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import Source
+
+
+class Reader:
+    """Reads the columns that are needed, as often as needed, in blocks of one split each.
+
+    Args:
+        source: Where rows come from.
+        spec: How they are divided.
+        columns: Raw columns to read.
+
+    Raises:
+        DataError: If the source has no such splits, a column is missing, or rows can't be read.
+    """
+
+    def __init__(self, source: Source, spec: SplitSpec, columns: tuple[str, ...]) -> None:
+        self.source = source
+        self.spec = spec
+        self.columns = columns
+
+    @cached_property
+    def own(self) -> dict[str, str]:
+        """The source's own split for each of ours, if the split is given by the source."""
+        names = self.source.schema().splits
+        if not names:
+            raise DataError(
+                "split.by: given, but the source has no splits of its own",
+                "set split.column to a column that names the split, or choose random, time or user",
+            )
+        found: dict[str, str] = {}
+        for name in names:
+            ours = split_name(name)
+            if ours is None or ours in found:
+                raise DataError(f"split.by: the source's split {name!r} is none of {', '.join(SPLITS)}")
+            found[ours] = name
+        if "train" not in found:
+            raise DataError(f"split.by: given, but the source has only {', '.join(names)}", "it needs a train split")
+        return found
+
+    @property
+    def _by_source(self) -> bool:
+        return self.spec.by == "given" and self.spec.column is None
+
+    @cached_property
+    def assignment(self) -> np.ndarray:
+        """Index into SPLITS of every row that is divided here (the source's training rows, or all rows)."""
+        spec = self.spec
+        rows = self.source.rows(self.own["train"] if self._by_source else None)
+        deciding = [name for name in spec.columns if not self._by_source]
+        if spec.by == "given" and spec.column is not None:
+            parts = [named(spec, column(block, spec.column)) for block in blocks(rows, deciding, "split")]
+            return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
+        if deciding:
+            return assign(spec, list(blocks(rows, deciding, "split")))
+        given = self.own if self._by_source else {}
+        validation = 0.0 if "validation" in given else spec.validation
+        test = 0.0 if "test" in given else spec.test
+        count = count_rows(rows, self.columns, "the source")
+        return assign(SplitSpec(by="random", validation=validation, test=test, seed=spec.seed), [], count)
+
+    def read(self, *wanted: str) -> Iterator[tuple[str, pa.Table]]:
+        """Blocks of the wanted splits, each with its split's name; rows keep the source's order."""
+        if self._by_source:
+            for split, name in self.own.items():
+                if split != "train" and split in wanted:
+                    rows = self.source.rows(name)
+                    yield from ((split, block) for block in blocks(rows, self.columns, f"split {name!r}"))
+        rows = self.source.rows(self.own["train"] if self._by_source else None)
+        for block in blocks(rows, self.columns, "the source"):
+            start = block[ROW][0].as_py() if block.num_rows else 0
+            assigned = self.assignment[start : start + block.num_rows]
+            if len(assigned) != block.num_rows:
+                raise DataError("the source gave other rows than before", "it changed while it was read")
+            for number, split in enumerate(SPLITS):
+                mask = assigned == number
+                if split in wanted and mask.any():
+                    yield split, block if mask.all() else block.filter(pa.array(mask))

@@ -1,0 +1,70 @@
+"""What was found while rows were encoded, in numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mtl_lightning.schema import PADDING, UNKNOWN, Schema
+
+
+class Summary:
+    """Counts rows, labels and unknown values over blocks.
+
+    Args:
+        schema: Fitted schema.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.rows: dict[str, int] = {}
+        self.known: dict[str, np.ndarray] = {}
+        self.sums: dict[str, np.ndarray] = {}
+        self.unknown: dict[str, dict[str, np.ndarray]] = {}
+
+    def add(self, split: str, parts: Mapping[str, np.ndarray]) -> None:
+        """Count one encoded block; an empty mapping only names the split."""
+        tasks = len(self.schema.tasks)
+        self.rows.setdefault(split, 0)
+        known = self.known.setdefault(split, np.zeros(tasks, dtype=np.int64))
+        sums = self.sums.setdefault(split, np.zeros(tasks))
+        unknown = self.unknown.setdefault(split, {})
+        if not parts:
+            return
+        self.rows[split] += len(parts["mask"])
+        known += parts["mask"].sum(axis=0)
+        for index, columns in enumerate(self.schema.label_slices.values()):
+            labels = parts["labels"][parts["mask"][:, index], columns]
+            sums[index] += labels.mean(axis=1, dtype=np.float64).sum() if len(labels) else 0.0
+        for field in self.schema.fields:
+            if field.kind == "categorical":
+                ids = parts["ids"][:, self.schema.id_columns[field.name]]
+            elif field.kind == "sequence":
+                ids = parts[f"sequence/{field.name}"]
+            else:
+                continue
+            found = np.array([(ids == UNKNOWN).sum(), (ids != PADDING).sum(), (ids == PADDING).sum()])
+            unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers.
+
+        ``rows`` per split; per split and task the number ``known`` and the mean ``label`` (the rate of a binary one,
+        None if nothing is known); per split and field the share ``out_of_vocabulary`` of known values.
+        """
+        names = [task.name for task in self.schema.tasks]
+        return {
+            "rows": dict(self.rows),
+            "known": {split: dict(zip(names, map(int, known), strict=True)) for split, known in self.known.items()},
+            "label": {
+                split: {
+                    name: float(total / count) if count else None
+                    for name, total, count in zip(names, self.sums[split], self.known[split], strict=True)
+                }
+                for split in self.rows
+            },
+            "out_of_vocabulary": {
+                split: {name: float(found[0] / found[1]) if found[1] else 0.0 for name, found in fields.items()}
+                for split, fields in self.unknown.items()
+            },
+        }

@@ -1,0 +1,131 @@
+"""Values → ids: counted block by block in bounded memory, looked up without a Python loop over rows."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.keys import integers, text
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.schema import PADDING, UNKNOWN
+
+FIRST = UNKNOWN + 1
+COMPACT = 1_000_000
+SORTED_FROM = 200_000
+"""From this size on integer keys are found by bisection: Arrow hashes the whole vocabulary at each call."""
+
+
+class Counter:
+    """Counts keys over blocks; memory grows with the number of distinct keys only."""
+
+    def __init__(self) -> None:
+        self._parts: list[pa.Table] = []
+        self._pending = 0
+        self._compacted = 0
+        self._text = False
+
+    def add(self, values: pa.Array) -> None:
+        """Count the keys of one block; nulls don't count."""
+        counted = pc.value_counts(values.drop_null())
+        if len(counted) == 0:
+            return
+        found = counted.field(0)
+        if is_text(found.type) and not self._text:
+            self._text = True
+            self._parts = [part.set_column(0, "key", _each(part.column(0))) for part in self._parts]
+        elif self._text:
+            found = text(found)
+        self._parts.append(pa.table({"key": found, "count": counted.field(1)}))
+        self._pending += len(found)
+        if self._pending > COMPACT + 2 * self._compacted:
+            self._parts = [self._merged()]
+            self._pending, self._compacted = 0, self._parts[0].num_rows
+
+    def _merged(self) -> pa.Table:
+        merged = pa.concat_tables(self._parts).group_by("key").aggregate([("count", "sum")])
+        return pa.table({"key": merged["key"], "count": merged["count_sum"]})
+
+    def result(self) -> pa.Table:
+        """Keys with their counts, the most frequent first, equal counts by key."""
+        if not self._parts:
+            return pa.table({"key": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
+        return self._merged().sort_by([("count", "descending"), ("key", "ascending")])
+
+
+def _each(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pa.chunked_array([text(chunk) for chunk in column.chunks], pa.string())
+
+
+class Vocabulary:
+    """Known keys in the order of their ids, which start at 2; 0 is missing, 1 out of vocabulary.
+
+    Args:
+        keys: Distinct keys, int64 or string.
+
+    Example:
+        >>> counter = Counter()
+        >>> counter.add(pa.array(["b", "a", "b", None]))
+        >>> vocabulary = Vocabulary.fit(counter)
+        >>> vocabulary.size, vocabulary.ids(pa.array(["a", "b", "c", None])).tolist()
+        (4, [3, 2, 1, 0])
+    """
+
+    def __init__(self, keys: pa.Array) -> None:
+        self.keys = keys
+        self._order: np.ndarray | None = None
+        self._sorted: np.ndarray | None = None
+
+    @classmethod
+    def fit(cls, counter: Counter, min_count: int = 1, max_size: int | None = None) -> Self:
+        """Keep keys that are frequent enough, the most frequent ones if they are too many."""
+        counts = counter.result()
+        counts = counts.filter(pc.greater_equal(counts["count"], min_count)).slice(0, max_size)
+        return cls(counts["key"].combine_chunks())
+
+    @property
+    def size(self) -> int:
+        """Number of ids, with those of missing and unknown values."""
+        return len(self.keys) + FIRST
+
+    def ids(self, values: pa.Array) -> np.ndarray:
+        """Ids of keys, int32."""
+        index = self._index(values)
+        result = np.where(index < 0, UNKNOWN, index + FIRST).astype(np.int32)
+        if values.null_count:
+            result[values.is_null().to_numpy(zero_copy_only=False)] = PADDING
+        return result
+
+    def _index(self, values: pa.Array) -> np.ndarray:
+        if len(self.keys) == 0:
+            return np.full(len(values), -1, dtype=np.int64)
+        if is_text(values.type):
+            coded = pc.dictionary_encode(values)
+            found = coded.dictionary if is_text(self.keys.type) else integers(coded.dictionary)
+            index = self._find(found)
+            places = coded.indices.fill_null(0).to_numpy()
+            return index[places] if len(index) else np.full(len(values), -1, dtype=np.int64)
+        return self._find(text(values) if is_text(self.keys.type) else values)
+
+    def _find(self, found: pa.Array) -> np.ndarray:
+        if len(self.keys) < SORTED_FROM or is_text(self.keys.type):
+            index = pc.index_in(found, value_set=self.keys, skip_nulls=True)
+            return np.asarray(index.fill_null(-1).to_numpy())
+        if self._sorted is None or self._order is None:
+            numbers = self.keys.to_numpy()
+            self._order = np.argsort(numbers)
+            self._sorted = numbers[self._order]
+        wanted = found.fill_null(0).to_numpy()
+        place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        hit = (self._sorted[place] == wanted) & found.is_valid().to_numpy(zero_copy_only=False)
+        return np.where(hit, self._order[place], -1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers."""
+        return {"text": is_text(self.keys.type), "keys": self.keys.to_pylist()}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        return cls(pa.array(state["keys"], pa.string() if state["text"] else pa.int64()))
