@@ -10,6 +10,7 @@ from mtl_lightning.testing import CONTRACTS, ComponentContract
 # What a component needs beyond its defaults. A source that must be fetched first is tested where it was.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("head", "esmm"): {"parents": ("binary",)},
+    ("source", "simulator"): {"options": {"rows": 3000}, "other_options": {"seed": 1}},
     ("loss", "mse"): {"head": "regression"},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},

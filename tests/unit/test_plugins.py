@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from mtl_lightning.cli import plugins as plugins_command
+from mtl_lightning.entries import HOOKS
 from mtl_lightning.errors import PluginError
-from mtl_lightning.plugins import Registry, registry
+from mtl_lightning.plugins import KINDS, Registry, registry
 
 HEAD = "from mtl_lightning.hookspecs import hookimpl\nMTL_API = 1\n"
 Install = Callable[..., None]
@@ -84,6 +85,15 @@ def test_a_plugin_supplies_names_that_resolve_on_use(install: Install) -> None:
     assert found.resolve("weighter", "mean") is found.resolve("weighter", "my-plug-in/mean")
     assert found.resolve("weighter", "My_Plug.In/mean").__name__ == "Mean"
     assert found.versions()["my-plug-in"] == "1.0"
+
+
+@pytest.mark.parametrize(("kind", "hook"), HOOKS.items())
+def test_every_hook_of_names_supplies_its_kind(kind: str, hook: str, install: Install) -> None:
+    text = f"{HEAD}@hookimpl\ndef {hook}():\n    return {{'mine': 'm:M'}}\n"
+    install("named", {"named_plugin.py": text}, "named = named_plugin")
+    found = registry()
+    assert found.entry(kind, "mine").qualified == "named/mine"
+    assert [other for other in KINDS if "mine" in found.names(other)] == [kind]
 
 
 BROKEN = {
