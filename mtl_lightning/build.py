@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.config import Component, Config
+from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.module import MultiTaskModule
@@ -155,4 +156,24 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
         seed=config.seed,
         skip_nonfinite=config.run.skip_nonfinite,
         config=config.plain,
+    )
+
+
+def build_data(config: Config) -> DataModule:
+    """The data of a checked configuration; nothing is read yet.
+
+    Args:
+        config: The configuration.
+    """
+    return DataModule(
+        _make("source", config.source),
+        features=config.features,
+        tasks=config.tasks,
+        split=config.split,
+        raw=config.raw,
+        group=config.data.group,
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+        seed=config.seed,
+        cache_dir=config.data.cache_dir,
     )

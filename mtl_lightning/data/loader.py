@@ -68,6 +68,11 @@ class Loader:
         """Itself: Lightning tells a loader's sampler which epoch begins."""
         return self
 
+    @property
+    def batch_sampler(self) -> None:
+        """Nothing: Lightning looks for one beside a sampler."""
+        return None
+
     def set_epoch(self, epoch: int) -> None:
         """Begin this epoch, unless it is the one in which the loader stands already.
 
