@@ -123,8 +123,8 @@ class RunDir:
 
     @property
     def transforms(self) -> Path:
-        """Where fitted transforms lie."""
-        return self.path / "transforms"
+        """The fitted transforms."""
+        return self.path / "transforms" / "transforms.json"
 
     @property
     def tensorboard(self) -> Path:

@@ -86,7 +86,7 @@ class Checkpoints(Checkpoint):
         self._stepped = step
         epoch_loop = trainer.fit_loop.epoch_loop
         fetcher = trainer.fit_loop._data_fetcher
-        if fetcher is not None and epoch_loop._should_check_val_fx(fetcher):
+        if fetcher is not None and epoch_loop._should_check_val_fx(fetcher) and any(trainer.num_val_batches):
             return
         ends = epoch_loop.batch_progress.is_last_batch
         ask = ends or world_size() == 1 or step % AGREE_EVERY == 0

@@ -28,7 +28,9 @@ class Opened:
     named: dict[str, str]
 
 
-def open_run(verb: str, pairs: Sequence[str], needed: Sequence[str], optional: Sequence[str], console: Console) -> Opened:
+def open_run(
+    verb: str, pairs: Sequence[str], needed: Sequence[str], optional: Sequence[str], console: Console
+) -> Opened:
     """Read the arguments of a command that works on a run.
 
     Args:
@@ -53,7 +55,7 @@ def open_run(verb: str, pairs: Sequence[str], needed: Sequence[str], optional: S
             overrides.append(pair)
     for key in needed:
         if not named.get(key):
-            raise MtlError(f"{verb} needs {key}=", f"python -m mtl_lightning {verb} " + " ".join(f"{k}=…" for k in needed))
+            raise MtlError(f"{verb} needs {key}=", f"{verb} " + " ".join(f"{name}=…" for name in needed))
     run = RunDir.open(named["run"])
     run.weights()
     composed = compose(str(run.config_file), overrides)

@@ -40,4 +40,4 @@ def test(pairs: Sequence[str]) -> None:
     console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
     count = add_test(opened.run, results[0], weights.name)
     if count > 1:
-        say(console, f"this run's test split has been evaluated {count} times: choose between runs on validation", "yellow")
+        say(console, f"evaluated {count} times by now: choose between runs on validation, not on this", "yellow")

@@ -77,6 +77,7 @@ class Training:
         run.save_config(dump(config.plain))
         run.save_json("plugins.json", registry().versions())
         run.save_json("schema.json", self.data.schema.to_dict())
+        run.transforms.parent.mkdir(exist_ok=True)
         self.data.prepared.transforms.save(run.transforms)
         self.checkpoints.directory = run.checkpoints
         self.record.run = run

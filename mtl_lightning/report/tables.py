@@ -3,7 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 REFERENCES = {"expected_auc": "oracle_auc"}
 """Metric → metric that no model can beat; their difference is shown beside them."""
@@ -24,23 +27,21 @@ def by_task(results: Mapping[str, float], split: str) -> dict[str, dict[str, flo
     return found
 
 
-def number(value: float | None) -> str:
+def number(value: float) -> str:
     """A metric's value for a table cell.
 
     Example:
-        >>> number(0.71234), number(12.3456), number(123456.0), number(float("nan")), number(None)
-        ('0.7123', '12.35', '123,456', 'undefined', '')
+        >>> number(0.71234), number(12.3456), number(123456.0), number(float("nan"))
+        ('0.7123', '12.35', '123,456', 'undefined')
     """
-    if value is None:
-        return ""
     if math.isnan(value):
         return "undefined"
     size = abs(value)
     return f"{value:,.0f}" if size >= 10_000 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
 
 
-def metrics_table(results: Mapping[str, float], split: str, title: str) -> Table:
-    """Tasks × metrics of one split, the score beneath.
+def metrics_table(results: Mapping[str, float], split: str, title: str) -> Group:
+    """Tasks × metrics of one split, the score beneath; tasks with other metrics have a table of their own.
 
     Args:
         results: Logged values by full name.
@@ -48,34 +49,45 @@ def metrics_table(results: Mapping[str, float], split: str, title: str) -> Table
         title: Heading.
 
     Example:
-        >>> table = metrics_table({"test/click/auc": 0.7, "test/view/mae": 3.0, "test/score": 0.7}, "test", "Test")
-        >>> [column.header for column in table.columns]
-        ['task', 'auc', 'mae']
+        >>> from rich.console import Console
+        >>> results = {"test/click/auc": 0.7, "test/view/mae": 3.0, "test/score": 0.7}
+        >>> Console(width=40).print(metrics_table(results, "test", "Test"))
+        Test
+        task      auc
+        ─────────────
+        click  0.7000
+        task     mae
+        ────────────
+        view  3.0000
+        score 0.7000
     """
-    tasks = by_task(results, split)
-    columns: dict[str, None] = {}
-    for metrics in tasks.values():
-        for name in metrics:
-            columns[name] = None
-    gaps = {name: best for name, best in REFERENCES.items() if name in columns and best in columns}
-    names = [name for name in columns if name not in gaps.values()]
-    score = results.get(f"{split}/score")
-    caption = None if score is None else f"score {number(float(score))}"
-    table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    alike: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
+    for task, metrics in by_task(results, split).items():
+        alike.setdefault(tuple(metrics), {})[task] = metrics
+    parts: list[RenderableType] = [Text(title, style="bold")]
+    parts += [_table(names, tasks) for names, tasks in alike.items()]
+    if (score := results.get(f"{split}/score")) is not None:
+        parts.append(Text(f"score {number(float(score))}"))
+    return Group(*parts)
+
+
+def _table(names: Sequence[str], tasks: Mapping[str, Mapping[str, float]]) -> Table:
+    """A table of tasks that have the same metrics."""
+    gaps = {name: best for name, best in REFERENCES.items() if name in names and best in names}
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
-    for name in names:
-        table.add_column(name, justify="right")
-        if name in gaps:
-            table.add_column(gaps[name], justify="right")
-            table.add_column("gap", justify="right")
+    shown = [name for name in names if name not in gaps.values()]
+    for name in shown:
+        for heading in (name, gaps[name], "gap") if name in gaps else (name,):
+            # Names are long and values short: a line per word keeps the table on a terminal of 80 columns.
+            table.add_column(heading.replace("_", "\n"), justify="right", vertical="bottom")
     for task, metrics in tasks.items():
-        row: list[str] = [task]
-        for name in names:
-            row.append(number(metrics.get(name)))
+        row = [task]
+        for name in shown:
+            row.append(number(metrics[name]))
             if name in gaps:
-                best = metrics.get(gaps[name])
-                value = metrics.get(name)
-                row += [number(best), "" if best is None or value is None else number(best - value)]
+                best = metrics[gaps[name]]
+                row += [number(best), number(best - metrics[name])]
         table.add_row(*row)
     return table
 

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtl_lightning.report.events import EventLog
@@ -14,24 +13,27 @@ from mtl_lightning.report.tables import header_table, metrics_table
 from mtl_lightning.rundir import RunDir
 
 
-def shown(table: Table) -> list[list[str]]:
-    console = Console(width=160)
+def shown(renderable: RenderableType, width: int = 80) -> list[list[str]]:
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(table)
-    return [line.replace("│", " ").replace("┃", " ").split() for line in capture.get().splitlines()]
+        console.print(renderable)
+    return [line.split() for line in capture.get().splitlines()]
 
 
 def test_oracle_stands_beside_the_measured_value_with_the_gap() -> None:
     results = {
         "test/click/auc": 0.7,
+        "test/click/log_loss": 0.5,
+        "test/click/normalized_entropy": 0.9,
+        "test/click/calibration": 1.0,
         "test/click/expected_auc": 0.71,
         "test/click/oracle_auc": 0.73,
         "test/dwell/mae": 12.0,
         "test/score": 0.7,
     }
     lines = shown(metrics_table(results, "test", "Test"))
-    assert ["task", "auc", "expected_auc", "oracle_auc", "gap", "mae"] in lines
-    assert ["click", "0.7000", "0.7100", "0.7300", "0.0200"] in lines
+    assert ["task", "auc", "loss", "entropy", "calibration", "auc", "auc", "gap"] in lines
+    assert ["click", "0.7000", "0.5000", "0.9000", "1.0000", "0.7100", "0.7300", "0.0200"] in lines
     assert ["dwell", "12.00"] in lines
     assert ["score", "0.7000"] in lines
 

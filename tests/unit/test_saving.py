@@ -126,10 +126,10 @@ def train(
         plugins=[AtomicCheckpointIO()],
         **options,
     )
-    held_out = DataLoader(list(torch.eye(ROWS)), batch_size=4)
+    held_out = DataLoader(list(torch.eye(ROWS)), batch_size=4) if validate else []
     signals.install()
     try:
-        trainer.fit(model, Rows(), held_out if validate else None, ckpt_path=run.resume_checkpoint(), weights_only=True)
+        trainer.fit(model, Rows(), held_out, ckpt_path=run.resume_checkpoint(), weights_only=True)
     finally:
         signals.restore()
     return model, checkpoints
