@@ -1,0 +1,53 @@
+"""Every snippet of the README runs, in order and in one directory, as a reader would run it."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def test_every_block_says_what_it_is():
+    assert {language for language, _ in BLOCKS} <= {"sh", "sh setup", "python", "yaml"}
+
+
+def test_two_commands_set_up_a_fresh_machine():
+    (setup,) = [code for language, code in BLOCKS if language == "sh setup"]
+    install, test = setup.splitlines()
+    for command in (install, test):
+        assert "-c constraints.txt" in command
+        assert subprocess.run(["bash", "-n", "-c", command], check=False).returncode == 0
+    assert install.endswith("-m mtl_lightning fit recipe=ads")
+    assert shlex.split(test)[-4:] == ["pytest", "-q", "-n", "2"]
+
+
+@pytest.mark.timeout(600)
+def test_snippets_run_in_order(tmp_path):
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MTL_CACHE": str(tmp_path / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    for language, code in BLOCKS:
+        if language == "sh setup":
+            continue
+        command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert list(tmp_path.glob("runs/ads/*/metrics.json"))
+    assert list(tmp_path.glob("runs/mine/*/metrics.json"))
