@@ -55,7 +55,8 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Conf
     tasks = check_tasks(draft, raw)
     data = draft.record("data", DataConfig, draft.section("data"))
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
-    heads, losses, metrics = check_heads(draft), check_losses(draft), check_metrics(draft)
+    heads = check_heads(draft)
+    losses, metrics = check_losses(draft, heads), check_metrics(draft)
     check_fields(draft)
     optimizer = _optimizer(draft)
     trainer = check_trainer(draft)

@@ -1,6 +1,6 @@
 """Checks of what a recipe chooses per task (heads, losses, metrics), and of the fields that components name."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mtl_lightning.config.draft import Draft
@@ -21,13 +21,15 @@ def _entries(draft: Draft, section: str) -> dict[str, Any]:
     return entries
 
 
-def _fits(draft: Draft, path: str, task: Task) -> None:
+def _fits(draft: Draft, path: str, task: Task) -> bool:
     """Compare the task kinds that a component serves with the task's."""
     chosen = draft.classes.get(path)
     kinds = getattr(chosen, "kinds", None)
     if kinds is not None and task.kind not in kinds:
         serves = ", ".join(sorted(kinds))
         draft.problem(path, f"serves tasks that are {serves}, and {task.name!r} is {task.kind}")
+        return False
+    return True
 
 
 def check_heads(draft: Draft) -> dict[str, Component]:
@@ -39,24 +41,22 @@ def check_heads(draft: Draft) -> dict[str, Component]:
         entry = entries.get(task.name) or {}
         spec = {"name": task.kind, **entry} if isinstance(entry, Mapping) else entry
         head = draft.component(path, "head", spec)
-        if head is not None:
-            _fits(draft, path, task)
+        if head is not None and _fits(draft, path, task):
             heads[task.name] = head
     return heads
 
 
-def check_losses(draft: Draft) -> dict[str, Component]:
+def check_losses(draft: Draft, heads: Collection[str]) -> dict[str, Component]:
     """One loss per task; the default is the head's."""
     entries = _entries(draft, "losses")
     losses = {}
     for task in draft.tasks.values():
+        if task.name not in heads:
+            continue  # its head has a problem already, and names the default loss
         path = f"losses.{task.name}"
         entry = entries.get(task.name) or {}
-        default = getattr(draft.classes.get(f"heads.{task.name}"), "loss", None)
         if isinstance(entry, Mapping) and "name" not in entry:
-            if default is None:
-                continue  # its head has a problem already
-            entry = {"name": default, **entry}
+            entry = {"name": getattr(draft.classes[f"heads.{task.name}"], "loss", None), **entry}
         loss = draft.component(path, "loss", entry)
         if loss is not None:
             _fits(draft, path, task)

@@ -70,7 +70,7 @@ def split_pair(pair: str) -> tuple[str, str]:
     key = key.strip()
     if not equals or not key:
         raise MtlError(f"{pair!r} is not a key=value pair", "write for instance recipe=ads trainer.max_epochs=3")
-    if not all(key.split(".")):
+    if not all(part.strip() for part in key.split(".")):
         raise MtlError(f"{pair!r}: the key has an empty part", "separate the parts of a key by single dots")
     return key, value
 
