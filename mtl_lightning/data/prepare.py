@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import pyarrow as pa
 
@@ -19,6 +18,7 @@ from mtl_lightning.data.blocks import ROW, even
 from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
+from mtl_lightning.data.locks import locked
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Prepared, Transforms
 from mtl_lightning.data.reading import Reader
@@ -78,25 +78,6 @@ def prepare(
     with locked(path):
         found = opened(path)
         return build(path, Reader(source, split, transforms.columns), transforms) if found is None else found
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of one prepared directory.
-
-    Raises:
-        DataError: If the cache directory can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(path.name + ".lock"))
-        lock.acquire()
-    except OSError as error:
-        raise DataError(f"the cache {path.parent} can't be written: {error.strerror}", "set MTL_CACHE") from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str:

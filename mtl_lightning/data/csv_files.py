@@ -1,0 +1,159 @@
+"""CSV → parquet, with types that all rows of all files agree on, and errors that name file and line."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+
+from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.keys import INTEGER
+from mtl_lightning.errors import DataError
+
+MISSING = ["", "\\N", "NULL", "null", "None", "NaN", "nan", "NA", "N/A", "n/a"]
+"""What stands for a missing number. In a column of text only the first two do: NA is Namibia."""
+MISSING_TEXT = MISSING[:2]
+BLOCK = 8 << 20
+
+
+@dataclass(frozen=True)
+class CsvOptions:
+    """How CSV files are written.
+
+    Args:
+        separator: Between values.
+        names: Names of the columns where files have no header, else None.
+        encoding: Of the text.
+    """
+
+    separator: str = ","
+    names: tuple[str, ...] | None = None
+    encoding: str = "utf-8"
+
+
+def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None:
+    """Write one parquet file per CSV file.
+
+    A column holds integers if every value of every file prints as one (007 doesn't), else numbers, else truth values,
+    else text.
+
+    Raises:
+        DataError: Naming the file, and the line where there is one.
+    """
+    types = infer(files, options)
+    for number, file in enumerate(files):
+        schema = pa.schema(list(types.items()))
+        with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
+            for block in _blocks(file, options):
+                columns = [_cast(block.column(name), kind, name) for name, kind in types.items()]
+                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
+    """Type of each column over all rows of all files."""
+    candidates: dict[str, list[str]] = {}
+    first = ""
+    for file in files:
+        names: list[str] | None = None
+        for block in _blocks(file, options):
+            if names is None:
+                names = block.schema.names
+                if not candidates:
+                    candidates, first = {name: list(TYPES) for name in names}, file.path
+                elif set(names) != set(candidates):
+                    odd = ", ".join(map(repr, sorted(set(names) ^ set(candidates))))
+                    raise DataError(f"{file.path} and {first} have different columns: {odd}")
+            for name, left in candidates.items():
+                while left and not _fits(block.column(name), left[0]):
+                    left.pop(0)
+    return {name: TYPES[left[0]] if left else pa.string() for name, left in candidates.items()}
+
+
+TYPES = {"integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
+
+
+def _values(column: pa.Array, missing: list[str]) -> pa.Array:
+    return pc.if_else(pc.is_in(column, value_set=pa.array(missing)), pa.scalar(None, pa.string()), column)
+
+
+def _fits(column: pa.Array, kind: str) -> bool:
+    values = _values(column, MISSING)
+    try:
+        if kind == "integer":
+            whole = pc.all(pc.match_substring_regex(values, INTEGER)).as_py()
+            pc.cast(values if whole is not False else values.slice(0, 0), pa.int64())
+            return whole is not False
+        if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
+            return False  # codes with leading zeros
+        pc.cast(values, TYPES[kind])
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+    text = pa.types.is_string(kind)
+    return pc.cast(_values(column, MISSING_TEXT if text else MISSING), kind)
+
+
+@contextmanager
+def _located(file: File) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowInvalid as error:
+        found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
+        if found:
+            line, wanted, got = found.groups()
+            raise DataError(
+                f"{file.path}: line {line} has {got} values where {wanted} are expected",
+                "look at the line; set source.separator if it is not the right one",
+            ) from error
+        if "Empty CSV" in str(error):
+            raise DataError(f"{file.path} is empty") from error
+        raise
+
+
+def _blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
+    """Blocks of text columns."""
+    read = pcsv.ReadOptions(
+        use_threads=False,  # with threads errors don't name the line
+        block_size=BLOCK,
+        column_names=list(options.names) if options.names else None,
+        encoding=options.encoding,
+    )
+    parse = pcsv.ParseOptions(delimiter=options.separator, newlines_in_values=True)
+    with opened(file) as stream, _located(file):
+        with pcsv.open_csv(stream, read, parse, pcsv.ConvertOptions()) as reader:
+            names = reader.schema.names
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise DataError(f"{file.path} has several columns called {', '.join(map(repr, sorted(repeated)))}")
+    plain = pcsv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False)
+    line = 1 if options.names else 2
+    with opened(file) as stream, _located(file), pcsv.open_csv(stream, read, parse, plain) as reader:
+        for block in reader:
+            yield _decoded(block, file, line)
+            line += block.num_rows
+
+
+def _decoded(block: pa.RecordBatch, file: File, line: int) -> pa.RecordBatch:
+    columns = []
+    for name, column in zip(block.schema.names, block.columns, strict=True):
+        try:
+            columns.append(pc.cast(column, pa.string()))
+        except pa.ArrowInvalid as error:
+            for index, value in enumerate(column.to_pylist()):  # only to name the line, once, before giving up
+                try:
+                    value.decode("utf-8")
+                except UnicodeDecodeError:
+                    raise DataError(
+                        f"{file.path}: line {line + index}, column {name!r}: the text is not UTF-8: {value[:40]!r}",
+                        "set source.encoding, such as latin-1",
+                    ) from error
+            raise
+    return pa.RecordBatch.from_arrays(columns, names=block.schema.names)

@@ -1,0 +1,118 @@
+"""Files of a table: found by pattern on any file system, opened with errors that name them."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import pyarrow as pa
+
+from mtl_lightning.errors import DataError
+
+FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
+FORMATS |= {".txt": "csv", ".ndjson": "json", ".data": "csv"}
+"""Format by the ending of a file, before that of a compression."""
+COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
+
+
+class File(NamedTuple):
+    """One file.
+
+    Args:
+        path: Local path or URL.
+        stamp: Changes when the file changes.
+        local: On this machine's file system.
+    """
+
+    path: str
+    stamp: str
+    local: bool
+
+
+def find(patterns: Sequence[str]) -> list[File]:
+    """Files by path, glob or fsspec URL, in the order of the patterns, sorted within each.
+
+    Raises:
+        DataError: If a pattern finds nothing or a file can't be reached.
+
+    Example:
+        >>> find(["/nowhere/*.csv"])
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: source.path: no file '/nowhere/*.csv' (globs match file names, ** any depth)
+    """
+    files: list[File] = []
+    for pattern in patterns:
+        found = _remote(pattern) if "://" in pattern else _local(pattern)
+        if not found:
+            hint = "globs match file names, ** any depth" if glob.has_magic(pattern) else "relative paths start here: "
+            hint += "" if glob.has_magic(pattern) else str(Path.cwd())
+            raise DataError(f"source.path: no file {pattern!r}", hint)
+        files += found
+    return files
+
+
+def _local(pattern: str) -> list[File]:
+    pattern = str(Path(pattern).expanduser())
+    # A file of exactly this name comes first: names may hold brackets.
+    names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    if len(names) == 1 and Path(names[0]).is_dir():
+        names = sorted(str(path) for path in Path(names[0]).rglob("*") if path.is_file() and path.name[0] not in "._")
+    files = []
+    for name in names:
+        if Path(name).is_file():
+            status = Path(name).stat()
+            files.append(File(name, f"{status.st_size}:{status.st_mtime_ns}", local=True))
+    return files
+
+
+def _remote(pattern: str) -> list[File]:
+    try:
+        system, path = fsspec.url_to_fs(pattern)
+        names = sorted(system.glob(path)) if glob.has_magic(path) else [path]
+        return [File(system.unstrip_protocol(name), str(system.ukey(name)), local=False) for name in names]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, ImportError) as error:
+        raise DataError(f"source.path: {pattern!r} can't be reached: {error}") from error
+
+
+def format_of(path: str) -> str | None:
+    """Format by ending.
+
+    Example:
+        >>> format_of("log/2024.csv.gz"), format_of("log.dat")
+        ('csv', None)
+    """
+    name = Path(path.split("?")[0])
+    while name.suffix.lower() in COMPRESSIONS:
+        name = name.with_suffix("")
+    return FORMATS.get(name.suffix.lower())
+
+
+@contextmanager
+def opened(file: File) -> Iterator[Any]:
+    """A decompressed binary stream.
+
+    Raises:
+        DataError: From opening or from Arrow while reading, with the file's name.
+    """
+    with naming(file.path):
+        if file.local:
+            with pa.input_stream(file.path, compression="detect") as stream:
+                yield stream
+        else:
+            with fsspec.open(file.path, "rb", compression="infer") as stream:
+                yield stream
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Turn errors of reading into a DataError that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeError, EOFError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise DataError(f"no file {path}") from error
+        raise DataError(f"{path} can't be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error

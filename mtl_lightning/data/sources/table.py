@@ -1,0 +1,164 @@
+"""Files of rows: parquet, CSV, JSON lines, by path, glob or URL."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mtl_lightning.data import csv_files, json_files
+from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.csv_files import CsvOptions
+from mtl_lightning.data.files import File, find, format_of, naming, opened
+from mtl_lightning.data.locks import locked
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema, Source
+
+READERS = ("parquet", "csv", "json")
+ALL = ""
+"""Name under which a table without splits is kept."""
+
+
+class Table(Source):
+    """A log in files. Parquet is read where it lies; CSV and JSON lines are converted once, into the cache.
+
+    Args:
+        path: Path, glob, directory or fsspec URL, or several; or a mapping from split to these.
+        format: ``parquet``, ``csv`` or ``json`` (one object per line); None for what the file's ending says.
+        separator: Between values of a CSV file; None for a tab in ``.tsv`` files, else a comma.
+        names: Names of the columns of a CSV file that has no header.
+        encoding: Of CSV files.
+        time: Column that orders rows in time, if a split or a report should know.
+        group: Column with the user, likewise.
+
+    Raises:
+        DataError: If no file is found, or one can't be read: with the file's name, and the line where there is one.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "log.csv"
+        >>> _ = path.write_text(chr(10).join(["user,zip,rating", "a,007,5", "b,123,"]))
+        >>> Table(path=str(path)).schema().columns
+        {'user': 'string', 'zip': 'string', 'rating': 'int64'}
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str | list[str] | dict[str, str | list[str]],
+        format: str | None = None,  # noqa: A002 - the option's name in a recipe
+        separator: str | None = None,
+        names: list[str] | None = None,
+        encoding: str = "utf-8",
+        time: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        if format is not None and format not in READERS:
+            raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
+        if separator is not None and len(separator) != 1:
+            raise DataError(f"source.separator: {separator!r} is not one character")
+        self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
+        self.format = format
+        self.separator = separator
+        self.names = names
+        self.encoding = encoding
+        self.time = time
+        self.group = group
+
+    @cached_property
+    def files(self) -> dict[str, list[File]]:
+        """Files by split; one entry with an empty name for a table without splits."""
+        patterns = self.path if isinstance(self.path, dict) else {ALL: self.path}
+        return {name: find(listed) for name, listed in patterns.items()}
+
+    def _format(self) -> str:
+        if self.format:
+            return self.format
+        paths = [file.path for files in self.files.values() for file in files]
+        found = {format_of(path): path for path in paths}
+        if None in found:
+            raise DataError(f"source.format: {found[None]} has no known ending", f"set it: {', '.join(READERS)}")
+        if len(found) > 1:
+            raise DataError(f"source.format: files of several kinds: {', '.join(sorted(map(str, found)))}")
+        return str(next(iter(found)))
+
+    def fingerprint(self) -> str:
+        """Depends on the options, and on path, size and time of every file."""
+        options = [self._format(), self.separator, self.names, self.encoding]
+        files = {name: [(file.path, file.stamp) for file in found] for name, found in self.files.items()}
+        return hashlib.sha256(json.dumps([options, files], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _parquet(self) -> dict[str, list[str]]:
+        """Parquet files by split; converted if need be."""
+        kind = self._format()
+        if kind == "parquet":
+            return {name: [file.path for file in files] for name, files in self.files.items()}
+        directory = cache_directory() / "tables" / self.fingerprint()[:32]
+        with locked(directory):
+            if not directory.is_dir():
+                partial = directory.with_name(directory.name + ".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                try:
+                    self._convert(kind, partial)
+                    partial.replace(directory)
+                except BaseException:
+                    shutil.rmtree(partial, ignore_errors=True)
+                    raise
+        converted = iter(sorted(directory.glob("*.parquet")))
+        return {name: [str(next(converted)) for _ in files] for name, files in self.files.items()}
+
+    def _convert(self, kind: str, directory: Path) -> None:
+        files = [file for found in self.files.values() for file in found]
+        if kind == "json":
+            json_files.convert(files, directory)
+            return
+        tabs = files[0].path.split(".csv")[0].endswith(".tsv") or ".tsv" in files[0].path
+        separator = self.separator or ("\t" if tabs else ",")
+        options = CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding)
+        csv_files.convert(files, options, directory)
+
+    def schema(self) -> RawSchema:
+        """Columns from the files' footers, which also shows whether the files are whole."""
+        schemas = [_footer(path) for paths in self._parquet.values() for path in paths]
+        try:
+            common = pa.unify_schemas(schemas, promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(f"source.path: files disagree on a column: {error}") from error
+        return RawSchema(
+            columns={field.name: str(field.type) for field in common},
+            splits=tuple(name for name in self.files if name != ALL),
+            time=self.time,
+            group=self.group,
+        )
+
+    def rows(self, split: str | None = None) -> datasets.IterableDataset:
+        """The rows, read from disk block by block."""
+        parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
+        paths = [path for part in parts for path in part]
+        for path in paths:
+            _footer(path)
+        cache = str(cache_directory() / "huggingface")
+        rows: datasets.IterableDataset = datasets.load_dataset(
+            "parquet", data_files={"train": paths}, split="train", streaming=True, cache_dir=cache
+        )
+        return rows
+
+
+def _listed(path: str | list[str]) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)
+
+
+def _footer(path: str) -> pa.Schema:
+    remote = "://" in path
+    if not remote:
+        with naming(path):
+            return pq.read_schema(path)
+    with opened(File(path, "", local=False)) as stream:
+        return pq.read_schema(stream)
