@@ -37,14 +37,41 @@ ARCHITECTURES = {
 }
 
 HEADS = {
+    "aitm": "mtl_lightning.heads.aitm:AITMHead",
     "binary": "mtl_lightning.heads.binary:BinaryHead",
+    "count": "mtl_lightning.heads.count:CountHead",
+    "cread": "mtl_lightning.heads.cread:CREADHead",
+    "d2q": "mtl_lightning.heads.d2q:D2QHead",
+    "dcmt": "mtl_lightning.heads.dcmt:DCMTHead",
+    "escm2": "mtl_lightning.heads.escm2:ESCM2Head",
     "esmm": "mtl_lightning.heads.esmm:ESMMHead",
+    "multiclass": "mtl_lightning.heads.multiclass:MulticlassHead",
+    "multilabel": "mtl_lightning.heads.multilabel:MultilabelHead",
+    "ordinal": "mtl_lightning.heads.ordinal:OrdinalHead",
+    "position_bias": "mtl_lightning.heads.position_bias:PositionBiasHead",
     "regression": "mtl_lightning.heads.regression:RegressionHead",
+    "value": "mtl_lightning.heads.value:ValueHead",
+    "weighted_logistic": "mtl_lightning.heads.weighted_logistic:WeightedLogisticHead",
 }
 
 LOSSES = {
     "bce": "mtl_lightning.losses.bce:BinaryCrossEntropy",
+    "ce": "mtl_lightning.losses.ce:CrossEntropy",
+    "coral": "mtl_lightning.losses.coral:CoralLoss",
+    "cread": "mtl_lightning.losses.cread:CREADLoss",
+    "d2q": "mtl_lightning.losses.d2q:D2QLoss",
+    "dcmt": "mtl_lightning.losses.dcmt:DCMTLoss",
+    "escm2": "mtl_lightning.losses.escm2:ESCM2Loss",
+    "focal": "mtl_lightning.losses.focal:FocalLoss",
+    "huber": "mtl_lightning.losses.huber:Huber",
+    "listwise": "mtl_lightning.losses.listwise:Listwise",
+    "log_cosh": "mtl_lightning.losses.log_cosh:LogCosh",
+    "mae": "mtl_lightning.losses.mae:MeanAbsoluteError",
     "mse": "mtl_lightning.losses.mse:MeanSquaredError",
+    "pairwise": "mtl_lightning.losses.pairwise:Pairwise",
+    "poisson": "mtl_lightning.losses.poisson:PoissonLoss",
+    "weighted_logistic": "mtl_lightning.losses.weighted_logistic:WeightedLogistic",
+    "ziln": "mtl_lightning.losses.ziln:ZILNLoss",
 }
 
 WEIGHTERS = {

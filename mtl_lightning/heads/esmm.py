@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Output
 from mtl_lightning.heads.cascade import only_parent
-from mtl_lightning.heads.probability import product_logit, rate_logit
+from mtl_lightning.heads.probability import product_logit, rate_logit, served
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
 from mtl_lightning.layers import Activation
@@ -69,9 +69,12 @@ class ESMMHead(Head):
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds of the joint event."""
         conditional, hidden = self.tower(h)
-        joint = product_logit(parents[self.parent].logit, conditional)
-        return Output(joint, hidden, extra={"conditional": conditional})
+        parent = parents[self.parent]
+        extra = {"conditional": conditional}
+        if "served" in parent.extra:
+            extra["served"] = product_logit(served(parent), conditional)
+        return Output(product_logit(parent.logit, conditional), hidden, extra=extra)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Probability of the joint event, [B]."""
-        return output.logit[:, 0].sigmoid()
+        return served(output)[:, 0].sigmoid()

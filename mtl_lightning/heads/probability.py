@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from mtl_lightning.batch import Output
+
 
 def product_logit(*logits: Tensor) -> Tensor:
     """Log-odds of the product of probabilities that are given as log-odds; exact where probabilities are tiny.
@@ -36,3 +38,8 @@ def rate_logit(rate: float | None, parent: float | None = 1.0) -> float:
     if rate is None or parent is None or not 0 < rate < parent:
         return 0.0
     return math.log(rate / (parent - rate))
+
+
+def served(output: Output) -> Tensor:
+    """Log-odds as served, [B, 1]: without what holds in the log only (a position), if the head took that apart."""
+    return output.extra.get("served", output.logit)

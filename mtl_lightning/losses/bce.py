@@ -14,10 +14,10 @@ class BinaryCrossEntropy(Loss):
     """−y log p − (1 − y) log(1 − p), from log-odds; soft labels between 0 and 1 are allowed.
 
     Args:
-        task: A binary task.
+        task: A binary or multilabel task.
         positive_weight: Factor of the positive rows' loss. Other than 1, it shifts the predicted probabilities.
 
-    Shapes: logit [B, 1], label [B, 1] → scalar.
+    Shapes: logit [B, K], label [B, K] → scalar, a mean over K.
 
     Example:
         >>> import torch
@@ -27,7 +27,7 @@ class BinaryCrossEntropy(Loss):
         0.6931
     """
 
-    kinds = frozenset({"binary"})
+    kinds = frozenset({"binary", "multilabel"})
 
     def __init__(self, task: Task, *, positive_weight: float = 1.0) -> None:
         super().__init__()
@@ -39,4 +39,4 @@ class BinaryCrossEntropy(Loss):
         label = target.label.to(logit.dtype)
         factor = None if self.positive_weight == 1.0 else logit.new_tensor(self.positive_weight)
         values = functional.binary_cross_entropy_with_logits(logit, label, reduction="none", pos_weight=factor)
-        return target.mean(values[:, 0])
+        return target.mean(values.mean(1) if values.shape[1] > 1 else values[:, 0])

@@ -1,0 +1,87 @@
+"""Watch time from buckets."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.errors import MtlError
+from mtl_lightning.heads.restoration import restore
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class CREADHead(Head):
+    """A classifier per threshold, P(y > t_m), and the time restored from them: Σ_m P(y > t_m)(t_{m+1} − t_m).
+
+    Source: Sun et al., "CREAD: A Classification-Restoration Framework with Error Adaptive Discretization for Watch
+    Time Prediction", AAAI 2024. The thresholds are given, or quantiles of an exponential distribution with the
+    task's mean; the paper searches between equal width and equal frequency.
+
+    Args:
+        task: A task whose label is a time or value of at least 0.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+        edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for the default.
+        buckets: Number M of default thresholds.
+
+    Shapes: h [B, H] → logit [B, M] of P(y > t_m), m = 0 … M − 1; prediction [B] in the label's unit;
+    ``extra["edges"]`` [M + 1], ``extra["restored"]`` [B, 1].
+
+    Raises:
+        MtlError: If the edges don't ascend from above zero.
+
+    Example:
+        >>> import torch
+        >>> head = CREADHead(Task(name="watch", kind="regression", label="s"), 8, {}, edges=[10.0, 30.0])
+        >>> sure = Output(torch.full((1, 2), torch.inf))
+        >>> head.predict(sure, {}).item()
+        30.0
+    """
+
+    kinds = frozenset({"regression", "value", "count"})
+    loss: ClassVar[str] = "cread"
+    edges: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        edges: Sequence[float] = (),
+        buckets: int = 16,
+    ) -> None:
+        super().__init__()
+        mean = task.mean if task.mean and task.mean > 0 else 1.0
+        # Quantiles of an exponential distribution; the last bucket ends where a hundredth of the mass is left.
+        chosen = list(edges) or [-mean * math.log(1 - 0.99 * (m + 1) / buckets) for m in range(buckets)]
+        if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:
+            raise MtlError(f"heads.{task.name}.edges: not ascending from above zero", "such as [10, 30, 60]")
+        self.register_buffer("edges", torch.tensor([0.0, *chosen]), persistent=False)
+        self.tower = Tower(width, hidden, len(chosen), activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        survival = torch.exp(-self.edges[:-1] / mean).clamp(0.01, 0.99)
+        with torch.no_grad():
+            self.tower.output.bias.copy_(torch.logit(survival))
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of exceeding each threshold."""
+        logit, hidden = self.tower(h)
+        restored = restore(logit, self.edges).unsqueeze(1)
+        return Output(logit, hidden, extra={"edges": self.edges, "restored": restored})
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Restored time, [B]."""
+        return restore(output.logit, self.edges)

@@ -1,0 +1,106 @@
+"""Watch time as a quantile among items of like duration."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.interpolation import interpolate
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import ColumnName, Head, Task
+from mtl_lightning.layers import Activation
+
+
+class D2QHead(Head):
+    """Tower that predicts the quantile of the watch time among rows of like duration: y = F_g⁻¹(σ(w·tower(h) + b)).
+
+    Long items are watched longer whatever the interest; the quantile within the duration group g takes that out. The
+    groups' quantile tables F_g are learned with the network by the pinball loss (the paper counts them beforehand):
+    no pass over the data, the same on several processes, saved with the weights.
+
+    Source: Zhan et al., "Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation", KDD 2022.
+
+    Args:
+        task: A task whose label is a time of at least 0. If its mean is known, the tables start as exponential.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+        duration: Raw column with the item's duration; without one there is a single group.
+        edges: Ascending bounds of the duration groups, in the unit of ``duration``.
+        quantiles: Entries Q of a table.
+
+    Shapes: h [B, H] → logit [B, 1], prediction [B] in the label's unit; ``extra["table"]`` [B, Q], the row's quantiles,
+    ``extra["levels"]`` [Q], and ``extra["quantile"]`` [B, 1], the prediction.
+
+    Example:
+        >>> import torch
+        >>> task = Task(name="watch", kind="regression", label="s", mean=40.0)
+        >>> head = D2QHead(task, 8, {}, hidden=[], duration="length")
+        >>> raw = {"length": torch.tensor([12.0, 400.0])}
+        >>> head.predict(head(torch.zeros(2, 8), {}, raw), raw).shape
+        torch.Size([2])
+    """
+
+    kinds = frozenset({"regression", "value", "count"})
+    loss: ClassVar[str] = "d2q"
+    edges: Tensor
+    levels: Tensor
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        duration: ColumnName | None = None,
+        edges: Sequence[float] = (7, 15, 30, 60, 120, 300),
+        quantiles: int = 20,
+    ) -> None:
+        super().__init__()
+        self.duration = duration
+        self.unit = task.mean if task.mean and task.mean > 0 else 1.0
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        self.register_buffer("edges", torch.tensor([float(edge) for edge in edges]), persistent=False)
+        self.register_buffer("levels", (torch.arange(quantiles) + 0.5) / quantiles, persistent=False)
+        groups = len(edges) + 1 if duration else 1
+        steps = torch.diff(-torch.log1p(-self.levels), prepend=torch.zeros(1))
+        self.steps = nn.Parameter(steps.expm1().log().repeat(groups))
+
+    def table(self, h: Tensor, raw: Mapping[str, Tensor]) -> Tensor:
+        """Quantiles of each row's group in units of the task's mean, [B, Q]."""
+        tables = functional.softplus(self.steps).view(-1, len(self.levels)).cumsum(1)
+        if self.duration is None:
+            return tables.expand(h.shape[0], -1)
+        return tables[torch.bucketize(raw[self.duration].to(self.edges.dtype).contiguous(), self.edges, right=True)]
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds whose sigmoid is the predicted quantile."""
+        logit, hidden = self.tower(h)
+        table = self.table(h, raw)
+        knots, levels = self.curve(table.detach())
+
+        def link(label: Tensor) -> Tensor:
+            """The label's quantile in its row's group."""
+            return interpolate(label / self.unit, knots, levels)
+
+        extra = {"quantile": logit.sigmoid(), "table": table * self.unit, "levels": self.levels}
+        return Output(logit, hidden, extra=extra, link=link)
+
+    def curve(self, table: Tensor) -> tuple[Tensor, Tensor]:
+        """Knots and levels [B, Q + 1] of the rows' distribution functions, from (0, 0)."""
+        knots = functional.pad(table, (1, 0))
+        return knots, functional.pad(self.levels, (1, 0)).to(knots.dtype).expand_as(knots)
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Time at the predicted quantile of the row's group, [B]."""
+        knots, levels = self.curve(output.extra["table"])
+        return interpolate(output.extra["quantile"], levels, knots)[:, 0]

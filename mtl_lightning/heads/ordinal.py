@@ -1,0 +1,77 @@
+"""An ordered class from a tower."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.batch import Output
+from mtl_lightning.errors import MtlError
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class OrdinalHead(Head):
+    """CORAL: one score and K − 1 ordered thresholds, P(y > k) = σ(w·tower(h) + b_k).
+
+    The thresholds are b_0 − Σ softplus(d): P(y > k) falls with k by construction (in the paper it does at the
+    optimum).
+
+    Source: Cao, Mirjalili & Raschka, "Rank Consistent Ordinal Regression for Neural Networks", Pattern Recognition
+    Letters 140 (2020).
+
+    Args:
+        task: An ordinal task with labels 0 … K − 1; its ``classes`` is K, at least 2.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+
+    Shapes: h [B, H] → logit [B, K − 1] of P(y > k), prediction [B], the expected class Σ_k P(y > k).
+
+    Example:
+        >>> import torch
+        >>> head = OrdinalHead(Task(name="stars", kind="ordinal", label="stars", classes=5), 8, {}, hidden=[])
+        >>> logit = head(torch.randn(1, 8), {}, {}).logit
+        >>> bool((logit.diff() < 0).all())
+        True
+    """
+
+    kinds = frozenset({"ordinal"})
+    loss: ClassVar[str] = "coral"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if task.classes < 2:
+            raise MtlError(f"tasks.{task.name}: ordinal needs at least two classes", "set classes")
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        # Start with equal shares of the classes: P(y > k) = (K − 1 − k) / K.
+        shares = torch.arange(task.classes - 1, 0, -1) / task.classes
+        start = torch.logit(shares)
+        self.first = nn.Parameter(start[:1].clone())
+        self.drops = nn.Parameter((-start.diff()).expm1().log())
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of exceeding each class."""
+        score, hidden = self.tower(h)
+        falls = functional.softplus(self.drops).cumsum(0)
+        thresholds = torch.cat([self.first, self.first - falls])
+        return Output(score + thresholds, hidden)
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Expected class, [B]."""
+        return output.logit.sigmoid().sum(1)

@@ -1,0 +1,85 @@
+"""A probability with the effect of the position taken out."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.probability import rate_logit, served
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import ColumnName, Head, Task
+from mtl_lightning.layers import Activation
+
+
+class PositionBiasHead(Head):
+    """Tower for relevance plus a bias per position: logit = tower(h) + b[position]; serving leaves b out.
+
+    b is relative to the first position: what is predicted is the probability at that place. Where the position
+    column isn't given (serving) the logit is the relevance alone.
+
+    Source: Zhao et al., "Recommending What Video to Watch Next: A Multitask Ranking System", RecSys 2019, section 4.3
+    (a shallow tower for selection bias); the examination hypothesis in log-odds.
+
+    Args:
+        task: A binary task. If its mean is known, the bias starts at the log-odds of it.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+        position: Raw column with the position in the list, counted from ``first``.
+        first: Number of the first position.
+        positions: Number of positions that are told apart; later ones count as the last.
+        drop_position: Probability with which, in training, a row's position is left out.
+
+    Shapes: h [B, H] → logit [B, 1] with the bias, ``extra["served"]`` [B, 1] without; prediction [B].
+
+    Example:
+        >>> import torch
+        >>> task = Task(name="click", kind="binary", label="click")
+        >>> head = PositionBiasHead(task, 8, {}, position="slot")
+        >>> head.predict(head(torch.zeros(2, 8), {}, {"slot": torch.tensor([1.0, 7.0])}), {}).shape
+        torch.Size([2])
+    """
+
+    kinds = frozenset({"binary"})
+    loss: ClassVar[str] = "bce"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+        position: ColumnName | None = None,
+        first: int = 1,
+        positions: int = 20,
+        drop_position: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.mean = task.mean
+        start = rate_logit(task.mean)
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
+        self.hidden_width = self.tower.width
+        self.position, self.first, self.drop_position = position, first, drop_position
+        self.bias = nn.Parameter(torch.zeros(positions - 1)) if position is not None else None
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds at the row's position, and at the first."""
+        relevance, hidden = self.tower(h)
+        if self.position is None or self.bias is None or self.position not in raw:
+            return Output(relevance, hidden)
+        place = (raw[self.position].nan_to_num(self.first) - self.first).clamp(0, len(self.bias)).long()
+        bias = torch.cat([self.bias.new_zeros(1), self.bias])[place]
+        if self.training and self.drop_position > 0:
+            bias = torch.where(torch.rand_like(bias) < self.drop_position, 0.0, bias)
+        return Output(relevance + bias.unsqueeze(1), hidden, extra={"served": relevance})
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability at the first position, [B]."""
+        return served(output)[:, 0].sigmoid()

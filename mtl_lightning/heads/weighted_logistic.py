@@ -1,0 +1,69 @@
+"""Watch time from weighted logistic regression."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class WeightedLogisticHead(Head):
+    """Odds that equal the expected watch time: E[y] = exp(w·tower(h) + b).
+
+    Every row counts as a negative of weight 1 and a positive of weight y: the learned odds are E[y | h].
+
+    Source: Covington, Adams & Sargin, "Deep Neural Networks for YouTube Recommendations", RecSys 2016, section 4.2;
+    there rows are either positive or negative, which makes the odds E[y](1 + P) instead.
+
+    Args:
+        task: A task whose label is a time or value of at least 0; odds are in units of its mean.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+
+    Shapes: h [B, H] → logit [B, 1], prediction [B] in the label's unit.
+
+    Example:
+        >>> import torch
+        >>> task = Task(name="watch", kind="regression", label="seconds", mean=40.0)
+        >>> head = WeightedLogisticHead(task, 8, {}, hidden=[])
+        >>> head.predict(head(torch.zeros(1, 8), {}, {}), {}).item()
+        40.0
+    """
+
+    kinds = frozenset({"regression", "value", "count"})
+    loss: ClassVar[str] = "weighted_logistic"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        self.unit = task.mean if task.mean and task.mean > 0 else 1.0
+
+    def link(self, label: Tensor) -> Tensor:
+        """The label in units of the task's mean."""
+        return label / self.unit
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Logarithm of the expected time, in units of the task's mean."""
+        logit, hidden = self.tower(h)
+        return Output(logit, hidden, link=self.link)
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Expected time, [B]."""
+        return output.logit[:, 0].exp() * self.unit

@@ -1,0 +1,54 @@
+"""What the losses over the entire space share: who the parent is, and what is known where."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mtl_lightning.batch import Output, Target
+from mtl_lightning.losses.rows import known_rows
+
+
+@dataclass(slots=True)
+class EntireSpace:
+    """One parent-and-child pair of a funnel on the rows where the parent's label is known.
+
+    Args:
+        parent: The parent's target.
+        happened: 1 where the parent's event happened and the child's label is known, [B].
+        label: The child's label there, else 0, [B].
+        propensity: The parent's predicted probability, without gradient, [B].
+        conditional: Log-odds of the child's event given the parent's, [B].
+        joint: Cross-entropy of the joint event, [B], zero where that isn't known.
+    """
+
+    parent: Target
+    happened: Tensor
+    label: Tensor
+    propensity: Tensor
+    conditional: Tensor
+    joint: Tensor
+
+
+def entire_space(output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> EntireSpace:
+    """Read a cascade head's output and its parent's; works for joint labels and for conditional ones.
+
+    The joint event is known where the parent's is known not to have happened, and where both labels are.
+    """
+    ((parent_output, parent),) = parents.values()
+    clicked = (parent.label[:, 0] > 0.5) & parent.mask
+    known = parent.mask & (target.mask | ~clicked)
+    rows = Target(label=target.label, mask=known)
+    label = torch.where(clicked & target.mask, target.label[:, 0], 0.0).to(output.logit.dtype)
+    logit = known_rows(output.logit, rows)[:, 0]
+    joint = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
+    return EntireSpace(
+        parent=parent,
+        happened=(clicked & target.mask).to(logit.dtype),
+        label=label,
+        propensity=known_rows(parent_output.logit.detach(), rows)[:, 0].sigmoid(),
+        conditional=known_rows(output.extra["conditional"], rows)[:, 0],
+        joint=torch.where(known, joint, 0.0),
+    )
