@@ -50,7 +50,7 @@ def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None
         schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
             for block in _blocks(file, options):
-                columns = [_cast(block.column(name), kind, name) for name, kind in types.items()]
+                columns = [_cast(block.column(name), kind) for name, kind in types.items()]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
@@ -96,7 +96,7 @@ def _fits(column: pa.Array, kind: str) -> bool:
     return True
 
 
-def _cast(column: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     text = pa.types.is_string(kind)
     return pc.cast(_values(column, MISSING_TEXT if text else MISSING), kind)
 
@@ -127,9 +127,9 @@ def _blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
         encoding=options.encoding,
     )
     parse = pcsv.ParseOptions(delimiter=options.separator, newlines_in_values=True)
-    with opened(file) as stream, _located(file):
-        with pcsv.open_csv(stream, read, parse, pcsv.ConvertOptions()) as reader:
-            names = reader.schema.names
+    header = pcsv.ConvertOptions()
+    with opened(file) as stream, _located(file), pcsv.open_csv(stream, read, parse, header) as reader:
+        names = reader.schema.names
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise DataError(f"{file.path} has several columns called {', '.join(map(repr, sorted(repeated)))}")

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data import operations as op
 from mtl_lightning.data.columns import column, did_you_mean
+from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.errors import DataError
 
 LONGEST = 2000
@@ -52,7 +53,7 @@ class Expression:
 
     It knows columns (in backticks where the name is no identifier), numbers, strings, True and False, ``and or not``,
     comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` and the functions of
-    :data:`mtl_lightning.data.operations.FUNCTIONS`. A null (or NaN) is unknown: it makes comparisons and arithmetic
+    :data:`mtl_lightning.data.functions.FUNCTIONS`. A null (or NaN) is unknown: it makes comparisons and arithmetic
     unknown, ``and`` and ``or`` follow Kleene, a division by zero is unknown, and ``is_null(x)`` asks. Numbers don't
     compare with text.
 
@@ -205,10 +206,10 @@ class Expression:
             raise self._error(f"{self.text!r}: 'in' needs a list of constants of one type", "x in [1, 2]") from None
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Node:
-        if name not in op.FUNCTIONS:
-            hint = did_you_mean(name, op.FUNCTIONS) or f"known are {', '.join(op.FUNCTIONS)}"
+        if name not in FUNCTIONS:
+            hint = did_you_mean(name, FUNCTIONS) or f"known are {', '.join(FUNCTIONS)}"
             raise self._error(f"{self.text!r}: no function {name!r}", hint)
-        function, least, most = op.FUNCTIONS[name]
+        function, least, most = FUNCTIONS[name]
         if not least <= len(arguments) <= most:
             wanted = str(least) if least == most else f"{least} to {most}"
             raise self._error(f"{self.text!r}: {name} takes {wanted} arguments, not {len(arguments)}")

@@ -6,7 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.keys import integers, keys, text
+from mtl_lightning.data.operations import is_text
+
+WITHOUT_GROUP = -1
+"""Group of rows whose grouping column is missing."""
 
 
 def mix(values: np.ndarray) -> np.ndarray:
@@ -69,3 +73,17 @@ def hash_keys(values: pa.Array, name: str = "", seed: int = 0) -> np.ndarray:
         return np.zeros(len(values), dtype=np.uint64)
     taken: np.ndarray = hashes[coded.indices.fill_null(0).to_numpy()]
     return taken
+
+
+def group_numbers(values: pa.Array, name: str) -> np.ndarray:
+    """A number per group, int64: whole numbers themselves, other keys by hash."""
+    found = keys(values, name)
+    if not is_text(found.type):
+        return np.asarray(found.fill_null(WITHOUT_GROUP).to_numpy())
+    coded = pc.dictionary_encode(found)
+    whole = integers(coded.dictionary)
+    hashed = (hash_text(text(coded.dictionary)) >> np.uint64(1)).astype(np.int64)
+    known = whole.is_valid().to_numpy(zero_copy_only=False)
+    table = np.append(np.where(known, whole.fill_null(0).to_numpy(), hashed), WITHOUT_GROUP)
+    result: np.ndarray = table[coded.indices.fill_null(len(table) - 1).to_numpy()]
+    return result

@@ -1,4 +1,4 @@
-"""What expressions can do with columns: comparison, logic, arithmetic and functions, on Arrow arrays with nulls."""
+"""What expressions can do with columns: comparison, logic and arithmetic, on Arrow arrays with nulls."""
 
 from collections.abc import Callable
 from typing import Any
@@ -90,7 +90,8 @@ def truth(values: Value) -> Value:
     return pc.not_equal(numeric(values), 0)
 
 
-def _align(left: Value, right: Value) -> tuple[Value, Value]:
+def align(left: Value, right: Value) -> tuple[Value, Value]:
+    """Two values as one type, so that they can be compared."""
     kinds = (left.type, right.type)
     if all(is_text(kind) for kind in kinds) or all(pt.is_boolean(kind) for kind in kinds) or all(map(is_time, kinds)):
         return left, right
@@ -121,7 +122,7 @@ def comparison(sign: str) -> Callable[[Value, Value], Value]:
     """The comparison with this sign."""
     names = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
     compute = getattr(pc, names[sign])
-    return lambda left, right: compute(*_align(left, right))
+    return lambda left, right: compute(*align(left, right))
 
 
 def both(left: Value, right: Value) -> Value:
@@ -144,7 +145,7 @@ def member(values: Value, members: pa.Array, inside: bool) -> Value:
     if len(members) == 0:
         found = pc.and_(pc.is_valid(values), False)
     else:
-        left, _ = _align(values, members[0])
+        left, _ = align(values, members[0])
         if left.type != members.type:  # the wider of the two, so that 1.5 is not cut to 1
             common = pa.float64() if pt.is_floating(left.type) or pt.is_floating(members.type) else left.type
             left, members = pc.cast(left, common), pc.cast(members, common)
@@ -197,61 +198,3 @@ def modulo(left: Value, right: Value) -> Value:
 def power(left: Value, right: Value) -> Value:
     """Power, as a float."""
     return pc.power(real(left), real(right))
-
-
-def _defined(compute: Callable[[Value], Value], domain: Callable[[Value], Value]) -> Callable[[Value], Value]:
-    def function(values: Value) -> Value:
-        numbers = real(values)
-        return compute(pc.if_else(domain(numbers), numbers, pa.scalar(None, pa.float64())))
-
-    return function
-
-
-def _text(values: Value) -> Value:
-    if not is_text(values.type):
-        raise OperandError(f"{family(values.type)} where text is needed")
-    return values
-
-
-def _constant_text(value: Value) -> str:
-    if not isinstance(value, pa.Scalar):
-        raise OperandError("the pattern must be a constant in quotes")
-    return str(_text(value).as_py())
-
-
-def _coalesce(*values: Value) -> Value:
-    aligned = [values[0]]
-    for value in values[1:]:
-        aligned[0], value = _align(aligned[0], value)
-        aligned.append(value)
-    return pc.coalesce(*aligned)
-
-
-def _if_else(condition: Value, left: Value, right: Value) -> Value:
-    return pc.if_else(truth(condition), *_align(left, right))
-
-
-def _extreme(compute: Callable[..., Value]) -> Callable[..., Value]:
-    return lambda *values: compute(*(real(value) for value in values), skip_nulls=False)
-
-
-FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
-    "abs": (lambda values: pc.abs(numeric(values)), 1, 1),
-    "coalesce": (_coalesce, 2, 8),
-    "contains": (lambda text, part: pc.match_substring(_text(text), _constant_text(part)), 2, 2),
-    "exp": (lambda values: pc.exp(real(values)), 1, 1),
-    "floor": (lambda values: pc.floor(real(values)), 1, 1),
-    "if_else": (_if_else, 3, 3),
-    "is_null": (pc.is_null, 1, 1),
-    "length": (lambda text: pc.cast(pc.utf8_length(_text(text)), pa.int64()), 1, 1),
-    "log": (_defined(pc.ln, lambda values: pc.greater(values, 0)), 1, 1),
-    "log1p": (_defined(pc.log1p, lambda values: pc.greater(values, -1)), 1, 1),
-    "lower": (lambda text: pc.utf8_lower(_text(text)), 1, 1),
-    "maximum": (_extreme(pc.max_element_wise), 2, 8),
-    "minimum": (_extreme(pc.min_element_wise), 2, 8),
-    "number": (lambda values: pc.cast(values, pa.float64()), 1, 1),
-    "round": (lambda values: pc.round(real(values)), 1, 1),
-    "sqrt": (_defined(pc.sqrt, lambda values: pc.greater_equal(values, 0)), 1, 1),
-    "starts_with": (lambda text, part: pc.starts_with(_text(text), _constant_text(part)), 2, 2),
-}
-"""Functions by name, with the least and the largest number of arguments."""

@@ -9,26 +9,20 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.columns import Block, column, require
 from mtl_lightning.data.features import Feature, build_features
 from mtl_lightning.data.frames import as_table
-from mtl_lightning.data.hashing import hash_text
-from mtl_lightning.data.keys import integers, keys, text
+from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.numbers import numbers
-from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.transforms import Transform, build_transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema, Task
 
-WITHOUT_GROUP = -1
-"""Group of rows whose grouping column is missing."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -37,20 +31,6 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> lis
     """Apply to all items on a few threads (Arrow and numpy release the lock); the first error is raised."""
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         return list(pool.map(function, items))
-
-
-def group_numbers(values: pa.Array, name: str) -> np.ndarray:
-    """A number per group, int64: whole numbers themselves, other keys by hash."""
-    found = keys(values, name)
-    if not is_text(found.type):
-        return np.asarray(found.fill_null(WITHOUT_GROUP).to_numpy())
-    coded = pc.dictionary_encode(found)
-    whole = integers(coded.dictionary)
-    hashed = (hash_text(text(coded.dictionary)) >> np.uint64(1)).astype(np.int64)
-    known = whole.is_valid().to_numpy(zero_copy_only=False)
-    table = np.append(np.where(known, whole.fill_null(0).to_numpy(), hashed), WITHOUT_GROUP)
-    result: np.ndarray = table[coded.indices.fill_null(len(table) - 1).to_numpy()]
-    return result
 
 
 class Transforms:
