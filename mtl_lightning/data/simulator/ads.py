@@ -9,7 +9,7 @@ from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import Scales, sigmoid
 from mtl_lightning.data.simulator.scenario import Scenario
 
-CLICK_RATE, CONVERSION_RATE = 0.2, 0.13
+CLICK_RATE, CONVERSION_RATE = 0.2, 0.15
 DWELL_SHAPE, DWELL_SECONDS = 3.0, 25.0
 DELAY_HOURS = 0.5, 60.0
 

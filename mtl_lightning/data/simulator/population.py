@@ -9,7 +9,7 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 SEGMENTS, CITIES, DEVICES, FORMATS = 8, 24, 3, 4
-FACTORS = 3
+FACTORS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

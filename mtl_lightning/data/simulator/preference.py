@@ -33,13 +33,13 @@ class Scales:
         position: Drop of the logit per slot.
     """
 
-    affinity: float = 1.0
-    factors: float = 0.6
-    user: float = 0.3
-    item: float = 0.3
+    affinity: float = 1.3
+    factors: float = 0.45
+    user: float = 0.35
+    item: float = 0.35
     price: float = 0.3
     rhythm: float = 0.2
-    device: float = 0.25
+    device: float = 0.2
     position: float = 0.25
 
 
@@ -64,8 +64,8 @@ class Tastes:
         return cls(
             affinity=affinity,
             mixing=np.linalg.qr(rng.normal(size=(FACTORS, FACTORS)))[0].astype(np.float32),
-            user=standardised(0.8 * users.activity + 0.6 * rng.normal(size=len(users.activity))),
-            item=standardised(0.8 * items.quality + 0.6 * rng.normal(size=len(items.quality))),
+            user=standardised(0.95 * users.activity + 0.31 * rng.normal(size=len(users.activity))),
+            item=standardised(0.95 * items.quality + 0.31 * rng.normal(size=len(items.quality))),
             price=standardised(rng.normal(size=SEGMENTS)),
             rhythm=rhythm.astype(np.float32),
             device=_interaction(rng.normal(size=(DEVICES, FORMATS))),
@@ -142,7 +142,7 @@ def sigmoid(logit: Floats) -> Floats:
         >>> sigmoid(np.zeros(1, np.float32))
         array([0.5], dtype=float32)
     """
-    chance: Floats = 1 / (1 + np.exp(-logit))
+    chance: Floats = np.float32(1) / (np.float32(1) + np.exp(-logit))
     return chance
 
 
