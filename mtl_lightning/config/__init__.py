@@ -6,8 +6,8 @@ Composing is light; validating imports the chosen components, and so torch.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mtl_lightning.config.compose import Composed, compose, dump, recipe_text
 from mtl_lightning.config.pairs import Pairs, read_pairs
+from mtl_lightning.config.recipe import Composed, compose, dump, recipe_text
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mtl_lightning.config.binding import Bound, bind
 from mtl_lightning.config.record import Component
+from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.errors import MtlError, PluginError, Problem
 from mtl_lightning.registry import Registry
 from mtl_lightning.schema import Task
@@ -95,7 +96,10 @@ class Draft:
         try:
             found = self.registry.resolve(kind, name)
         except PluginError as error:
-            self.problem(f"{path}.name", error.message, error.hint)
+            known = self.registry.names(kind)
+            self.problem(
+                f"{path}.name", error.message, error.hint or did_you_mean(name, () if name in known else known)
+            )
             return None
         self.classes[path] = found
         bound = self.bound(path, found, options, owner=f"{kind} {name!r}", also=("name",), without=without)

@@ -24,7 +24,7 @@ def did_you_mean(word: str, names: Iterable[str], *, listing: int = 12) -> str:
     if near:
         return f"did you mean {folded[near[0]]!r}?"
     if not known:
-        return "there is none"
+        return ""
     return (
         "known: " + ", ".join(known[:listing]) + (f" and {len(known) - listing} more" if len(known) > listing else "")
     )

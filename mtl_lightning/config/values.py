@@ -206,7 +206,7 @@ def _each(values: Iterable[tuple[Any, Any]], function: Callable[[Any], Any]) -> 
 def _list(value: Any, arguments: tuple[Any, ...]) -> list[Any]:
     kind = arguments[0] if arguments else Any
     if not isinstance(value, list | tuple):
-        hint = f"write [{value}]" if not isinstance(value, Mapping | str) or value else ""
+        hint = f"write [{value}]" if isinstance(value, str | int | float) and value != "" else ""
         raise MismatchError(f"expects {describe(list[kind])}, not {_shown(value)}", hint)  # type: ignore[valid-type]
     return _each(enumerate(value), lambda item: coerce(item, kind))
 

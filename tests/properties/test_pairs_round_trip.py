@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.config.compose import compose, dump, resolve
 from mtl_lightning.config.layers import lay_over, read_layer
 from mtl_lightning.config.pairs import read_overrides
+from mtl_lightning.config.recipe import compose, dump, resolve
 from mtl_lightning.errors import MtlError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
