@@ -41,7 +41,7 @@ class OffsetWeighter(GramianWeighter):
 
     def gradient(self, step: Step) -> Tensor:
         """Gradients of the global losses by an offset of z, [T, D] float64, equal on all processes."""
-        rows = step.jacobian.double().sum(1)
+        rows = step.jacobian.sum(1, dtype=torch.float64)
         if not self.track.numel():
             self.track = torch.zeros_like(rows)
         total = step.reduce(torch.cat([rows.flatten(), rows.new_ones(1)]))

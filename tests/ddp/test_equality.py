@@ -38,6 +38,9 @@ def cases():
     yield "pcgrad, accumulation and clipping", case(
         weighter="pcgrad", trainer={"accumulate_grad_batches": 2, "gradient_clip_val": 0.05}
     )
+    for name in ("mgda", "moco", "gradnorm"):
+        yield f"gradients at parameters, {name}", case(weighter={"name": name, "gradients_at": "parameters"})
+    yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
     yield "trunk below the seam", case(
         weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}
     )
