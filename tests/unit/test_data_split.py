@@ -1,0 +1,94 @@
+"""Every way to divide rows: shares, what stays together, what may not leak."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mtl_lightning.data.split import SplitSpec, assign, named
+from mtl_lightning.errors import DataError
+
+
+@given(rows=st.integers(0, 300), validation=st.floats(0, 0.5), test=st.floats(0, 0.49), seed=st.integers(0, 5))
+def test_random_shares_are_exact(rows: int, validation: float, test: float, seed: int) -> None:
+    spec = SplitSpec(validation=validation, test=test, seed=seed)
+    counts = np.bincount(assign(spec, [], rows), minlength=3)
+    assert counts.sum() == rows
+    assert abs(counts[2] - test * rows) <= 0.5 + 1e-9
+    assert abs(counts[1] - validation * rows) <= 1
+    assert (assign(spec, [], rows) == assign(spec, [], rows)).all()
+
+
+@given(times=st.lists(st.integers(0, 20), min_size=1, max_size=100))
+def test_time_never_overlaps(times: list[int]) -> None:
+    found = assign(SplitSpec(by="time", column="t", validation=0.2, test=0.2), [pa.table({"t": times})])
+    array = np.array(times)
+    for early, late in ((0, 1), (1, 2), (0, 2)):
+        if (found == early).any() and (found == late).any():
+            assert array[found == early].max() < array[found == late].min()
+
+
+def test_time_of_text_and_timestamps() -> None:
+    spec = SplitSpec(by="time", column="t", validation=0.25, test=0.25)
+    iso = ["2024-01-03", "2024-01-01", "2024-01-04", "2024-01-02"]
+    expected = [1, 0, 2, 0]
+    assert assign(spec, [pa.table({"t": iso})]).tolist() == expected
+    stamps = pa.array(iso).cast(pa.timestamp("s"))
+    assert assign(spec, [pa.table({"t": stamps})]).tolist() == expected
+    assert assign(spec, [pa.table({"t": stamps.cast(pa.date32())})]).tolist() == expected
+
+
+@settings(deadline=None)
+@given(users=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=80), data=st.data())
+def test_users_stay_together_in_any_order(users: list[str], data: st.DataObject) -> None:
+    spec = SplitSpec(by="user", column="u", validation=0.2, test=0.2)
+    found = assign(spec, [pa.table({"u": users})])
+    split = dict(zip(users, found.tolist(), strict=True))
+    assert [split[user] for user in users] == found.tolist()
+    order = data.draw(st.permutations(range(len(users))))
+    moved = assign(spec, [pa.table({"u": [users[i] for i in order]})])
+    assert moved.tolist() == [split[users[i]] for i in order]
+
+
+@settings(deadline=None)
+@given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=40))
+def test_last_leaves_the_latest_out(rows: list[tuple[str, int]]) -> None:
+    table = pa.table({"u": [u for u, _ in rows], "t": [t for _, t in rows]})
+    found = assign(SplitSpec(by="last", column="u", time="t"), [table]).tolist()
+    for user in {u for u, _ in rows}:
+        mine = sorted(((t, i) for i, (u, t) in enumerate(rows) if u == user))
+        expected = [0] * len(mine)
+        if len(mine) >= 2:
+            expected[-1] = 2
+        if len(mine) >= 3:
+            expected[-2] = 1
+        assert [found[i] for _, i in mine] == expected
+
+
+def test_names() -> None:
+    spec = SplitSpec(by="given", column="s")
+    assert named(spec, pa.array(["train", "val", "Test", "dev"])).tolist() == [0, 1, 2, 1]
+    with pytest.raises(DataError, match="'s' holds 'holdout'"):
+        named(spec, pa.array(["holdout"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"by": "tiem"}, "did you mean 'time'?"),
+        ({"by": "time"}, "split.column: a split by time needs a column"),
+        ({"by": "last", "column": "u"}, "split.time"),
+        ({"test": 1.0}, "split.test: 1.0 is not a share"),
+        ({"validation": 0.5, "test": 0.5}, "leave nothing to train on"),
+    ],
+)
+def test_refused(options: dict[str, object], part: str) -> None:
+    with pytest.raises(DataError) as caught:
+        SplitSpec(**options)
+    assert part in str(caught.value)
+
+
+def test_missing_times_name_the_row() -> None:
+    with pytest.raises(DataError, match="'t' has no value in row 1"):
+        assign(SplitSpec(by="time", column="t"), [pa.table({"t": [1, None]})])
