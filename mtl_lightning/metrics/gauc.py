@@ -47,9 +47,8 @@ class GAUC(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        score, label, weight, group = self.owned()
-        ranking = rank(score, group)
-        label, weight, score = label[ranking.order], weight[ranking.order], score[ranking.order]
+        ranking = rank(*self.owned())
+        score, label, weight = ranking.rows.unbind(1)
         positive, negative = ranking.per_level(weight * label), ranking.per_level(weight * (1 - label))
         positives, negatives = ranking.per_group(positive), ranking.per_group(negative)
         below = negative.cumsum(0) - negative - (negatives.cumsum(0) - negatives)[ranking.level_group]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.exchange import total
-from mtl_lightning.metrics.ranking import GroupedMetric, rank
+from mtl_lightning.metrics.ranking import GroupedMetric, Ranking, rank
 from mtl_lightning.metrics.rows import ratio
 
 
@@ -45,20 +45,19 @@ class NDCG(GroupedMetric):
         super().__init__(task)
         self.k = k
 
-    def gain(self, score: Tensor, label: Tensor, group: Tensor) -> Tensor:
-        """DCG@k of each group in ascending order of group, [G]."""
-        ranking = rank(score, group, descending=True)
+    def gain(self, ranking: Ranking) -> Tensor:
+        """DCG@k of each group, in ascending order of group, [G]."""
         discount = 1 / torch.log2(ranking.position.to(torch.float64) + 2)
         if self.k is not None:
             discount = torch.where(ranking.position < self.k, discount, 0.0)
-        mean = ranking.per_level(label[ranking.order]) / ranking.per_level(torch.ones_like(discount))
+        mean = ranking.per_level(ranking.rows[:, 1]) / ranking.per_level(torch.ones_like(discount))
         return ranking.per_group(mean * ranking.per_level(discount))
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        score, label, _, group = self.owned()
-        ideal = self.gain(label, label, group)
+        rows, group = self.owned()
+        gain = self.gain(rank(rows, group, descending=True))
+        ideal = self.gain(rank(rows, group, by=1, descending=True))
         counted = ideal > 0
-        gain = self.gain(score, label, group)
         sums = total(torch.stack([(gain[counted] / ideal[counted]).sum(), counted.sum().to(torch.float64)]))
         return ratio(sums[0], sums[1])

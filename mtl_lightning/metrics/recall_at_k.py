@@ -46,9 +46,8 @@ class RecallAtK(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        score, label, _, group = self.owned()
-        ranking = rank(score, group, descending=True)
-        label = label[ranking.order]
+        ranking = rank(*self.owned(), descending=True)
+        label = ranking.rows[:, 1]
         rows, positive = ranking.per_level(torch.ones_like(label)), ranking.per_level(label)
         inside = ranking.per_level((ranking.position < self.k).to(torch.float64))
         found, positives = ranking.per_group(positive * inside / rows), ranking.per_group(positive)
