@@ -109,7 +109,7 @@ class GroupedMetric(TaskMetric):
         self.groups.append(target.group[kept])
 
     def owned(self) -> tuple[Tensor, Tensor]:
-        """Rows (score, label, weight) [n, 3] float64, and groups [n], of the groups that this process owns: a collective."""
+        """Rows (score, label, weight) [n, 3] and groups [n] of the groups that this process owns; a collective."""
         rows = torch.cat([torch.zeros(0, 3, dtype=torch.float64, device=self.device), *self.rows])
         groups = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self.groups])
         return route(rows, groups)
