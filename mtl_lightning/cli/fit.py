@@ -54,7 +54,8 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
 
     from mtl_lightning.cli.training import Training  # torch comes in here, after everything that can be wrong cheaply
 
-    training = Training(config, composed.recipe, run, signals, console)
+    recipe = (run.load_json("recipe.json") if run else None) or composed.recipe
+    training = Training(config, recipe, run, signals, console)
     training.run()
     training.test()
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")

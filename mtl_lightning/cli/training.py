@@ -24,6 +24,8 @@ from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer
 
+SCHEMA = "schema.json"
+
 
 class Training:
     """Data, module, Trainer and run directory of a run.
@@ -47,6 +49,8 @@ class Training:
         self.console = console
         self.data = build_data(config)
         self.data.prepare()
+        if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
+            raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
         self.module = module_from_config(config, self.data.schema)
         self.checkpoints = Checkpoints(
             "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
@@ -75,8 +79,9 @@ class Training:
     def _open(self, config: Config, recipe: str) -> RunDir:
         run = self.run_dir or RunDir.create(recipe, config.run.dir)
         run.save_config(dump(config.plain))
+        run.save_json("recipe.json", recipe)
         run.save_json("plugins.json", registry().versions())
-        run.save_json("schema.json", self.data.schema.to_dict())
+        run.save_json(SCHEMA, self.data.schema.to_dict())
         run.transforms.parent.mkdir(exist_ok=True)
         self.data.prepared.transforms.save(run.transforms)
         self.checkpoints.directory = run.checkpoints

@@ -166,7 +166,9 @@ class Transforms:
             parts["group"] = group_numbers(column(table, self.group), self.group)
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
-        return Store(schema, {name: torch.from_numpy(values) for name, values in parts.items()}).batch(slice(0, count))
+        # Arrow hands out read-only arrays, which torch does not take.
+        tensors = {name: torch.from_numpy(np.require(values, requirements="W")) for name, values in parts.items()}
+        return Store(schema, tensors).batch(slice(0, count))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON; :meth:`from_dict` gives an object that encodes the same, bit for bit."""
