@@ -28,8 +28,8 @@ COLUMNS = {
 class MovieLens100K(Fetched):
     """100,000 ratings (1 to 5) of 1,682 films by 943 users, 1997-09 to 1998-04 (Harper and Konstan, 2015).
 
-    Ids are text, as in the raw files. ``genres`` and ``title_words`` are lists; ``release_year`` is null
-    where the raw file has none, or a letter. Rows keep the order of the file, which is not that of ``timestamp`` (Unix seconds).
+    Ids are text, as in the raw files. ``genres`` and ``title_words`` are lists; ``release_year`` is null where the raw
+    file has none, or a letter. Rows keep the order of the file, which is not that of ``timestamp`` (Unix seconds).
 
     Args:
         fetch: Fetch what is missing when rows are asked for.

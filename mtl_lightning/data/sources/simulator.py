@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import itertools
 import json
-import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.locks import locked
 from mtl_lightning.data.simulator.files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
 from mtl_lightning.errors import DataError
@@ -126,18 +126,13 @@ class Simulator(Source):
     def _shards(self) -> list[Path]:
         """Arrow files of the log in the cache, written once; they appear all together or not at all."""
         directory = cache_directory() / "simulator" / self.fingerprint()
-        if not directory.exists():
-            directory.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".partial-"))
-            try:
-                paths = (partial / f"{n:05d}.arrow" for n in itertools.count())
-                schema = self._kind().arrow
-                write_files(self.batches(), lambda file: pa.ipc.new_stream(file, schema), paths, IN_MEMORY)
-                partial.replace(directory)
-            except OSError:
-                # Another process may have finished the same log first: a directory never replaces a filled one.
-                if not directory.exists():
-                    raise
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with locked(directory):
+            if not directory.exists():
+                with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".partial-") as partial:
+                    content = Path(partial, "shards")
+                    content.mkdir()
+                    paths = (content / f"{n:05d}.arrow" for n in itertools.count())
+                    schema = self._kind().arrow
+                    write_files(self.batches(), lambda file: pa.ipc.new_stream(file, schema), paths, IN_MEMORY)
+                    content.replace(directory)
         return sorted(directory.glob("*.arrow"))
