@@ -59,7 +59,7 @@ def hash_text(values: pa.Array, seed: int = 0) -> np.ndarray:
         terms = (data.astype(np.uint64) + np.uint64(1)) * _coefficients(longest, seed)[position]
         ends = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(terms, dtype=np.uint64)])
         sums = ends[starts + lengths] - ends[starts]
-        return mix(sums + lengths.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        return mix(sums + (lengths.astype(np.uint64) + np.uint64(2 * seed + 1)) * np.uint64(0x9E3779B97F4A7C15))
 
 
 def hash_keys(values: pa.Array, name: str = "", seed: int = 0) -> np.ndarray:

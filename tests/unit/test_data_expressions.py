@@ -134,7 +134,8 @@ def test_integers_agree_with_python(text: str, rows: list[tuple[int, int]]) -> N
     try:
         found = Expression(text).evaluate(table).to_pylist()
     except DataError as error:
-        assert "overflow" in str(error)
+        if "overflow" not in str(error):
+            raise
         return
     code = compile(ast.parse(text, mode="eval"), "<test>", "eval")
     for value, (a, b) in zip(found, rows, strict=True):

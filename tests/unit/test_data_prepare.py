@@ -1,0 +1,369 @@
+"""Preparation: what is checked, what is cached, what cannot leak, with several processes and with any table."""
+
+import json
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.features import build_features
+from mtl_lightning.data.frames import Frame
+from mtl_lightning.data.prepare import prepare
+from mtl_lightning.data.prepared import Prepared, Transforms
+from mtl_lightning.data.sources.table import Table
+from mtl_lightning.data.split import SplitSpec, assign
+from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema
+
+FEATURES = {"user": "categorical", "price": "numeric", "seen": {"kind": "sequence", "of": "user", "length": 3}}
+TASKS = {"click": "binary", "buy": {"kind": "binary", "parents": ["click"], "observed_when": "click == 1"}}
+
+
+def log(rows: int = 200, seed: int = 0) -> dict[str, list[Any]]:
+    random = np.random.default_rng(seed)
+    click = random.integers(0, 2, rows)
+    users = [f"u{number}" for number in random.integers(0, 20, rows)]
+    return {
+        "user": users,
+        "price": random.normal(5, 2, rows).tolist(),
+        "seen": [users[max(0, i - i % 5) : i] for i in range(rows)],
+        "click": click.tolist(),
+        "buy": (click * random.integers(0, 2, rows)).tolist(),
+        "day": np.sort(random.integers(0, 30, rows)).tolist(),
+        "oracle": random.random(rows).tolist(),
+    }
+
+
+def run(rows: Any, cache: Path, **options: Any) -> Prepared:
+    source = rows if hasattr(rows, "fingerprint") else Frame(rows=rows)
+    return prepare(
+        source,
+        features=build_features(options.pop("features", FEATURES)),
+        tasks=build_tasks(options.pop("tasks", TASKS)),
+        split=SplitSpec(**options.pop("split", {"by": "time", "column": "day"})),
+        cache_dir=cache,
+        **options,
+    )
+
+
+def everything(prepared: Prepared) -> dict[str, list[Any]]:
+    return {
+        f"{split}/{name}": part.tolist()
+        for split, store in prepared.stores.items()
+        for name, part in store.parts.items()
+    }
+
+
+def test_what_is_stored(tmp_path: Path) -> None:
+    rows = log()
+    done = run(rows, tmp_path, group="user", raw=["price"])
+    assert sum(done.summary["rows"].values()) == 200
+    batch = done.stores["test"].batch(slice(0, 4))
+    start = 200 - done.summary["rows"]["test"]
+    assert batch.raw["price"].tolist() == rows["price"][start : start + 4]
+    assert batch.label("click").flatten().tolist() == rows["click"][start : start + 4]
+    assert batch.known("buy").tolist() == [bool(click) for click in rows["click"][start : start + 4]]
+    assert batch.group is not None
+    served = done.encode(
+        {name: values[start : start + 4] for name, values in rows.items() if name in ("user", "price", "seen")}
+    )
+    assert served.ids.equal(batch.ids)
+    assert served.dense.equal(batch.dense)
+    assert served.sequences["seen"].equal(batch.sequences["seen"])
+    assert not served.mask.any()
+    click = done.schema.task("click")
+    train = rows["click"][: done.summary["rows"]["train"]]
+    assert click.mean == pytest.approx(np.mean(train))
+    assert click.scale == pytest.approx(np.std(train))
+    assert done.summary["label"]["train"]["click"] == pytest.approx(np.mean(train))
+    assert done.summary["known"]["train"]["buy"] == sum(train)
+
+
+def test_forms_of_a_frame_are_equal(tmp_path: Path) -> None:
+    rows = log()
+    first = everything(run(rows, tmp_path / "a"))
+    for number, form in enumerate([pa.table(rows), pd.DataFrame(rows), datasets.Dataset.from_dict(rows)]):
+        assert everything(run(form, tmp_path / str(number))) == first
+
+
+def test_streams_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stream(Frame):
+        def rows(self, split: str | None = None) -> Any:
+            return super().rows(split).to_iterable_dataset(num_shards=3)
+
+    monkeypatch.setattr("mtl_lightning.data.blocks.ROWS", 37)
+    expected = everything(run(log(), tmp_path / "a"))
+    assert everything(run(Stream(rows=log()), tmp_path / "b")) == expected
+    split = {"by": "random", "seed": 3}
+    assert everything(run(Stream(rows=log()), tmp_path / "c", split=split)) == everything(
+        run(log(), tmp_path / "d", split=split)
+    )
+
+
+@pytest.mark.parametrize("by", ["random", "time", "user"])
+def test_test_rows_change_nothing_that_is_fitted(tmp_path: Path, by: str) -> None:
+    rows = log()
+    column = {"random": None, "time": "day", "user": "user"}[by]
+    split = {"by": by, "column": column, "test": 0.3}
+    first = run(rows, tmp_path / "a", split=split)
+    spec = SplitSpec(**split)
+    assigned = assign(spec, [pa.table({name: rows[name] for name in spec.columns})] if spec.columns else [], 200)
+    changed = {name: list(values) for name, values in rows.items()}
+    for row in np.flatnonzero(assigned > 0):
+        changed["price"][row] = 1e6 + row
+        changed["seen"][row] = ["never seen"]
+        changed["click"][row] = 1 - changed["click"][row]
+        if by != "user":
+            changed["user"][row] = "new"
+    second = run(changed, tmp_path / "b", split=split)
+    assert second.transforms.to_dict() == first.transforms.to_dict()
+    # The order in which they stand among the others does not matter either.
+    if by == "time":
+        order = np.argsort(assigned != 2, kind="stable")
+        moved = {name: [values[i] for i in order] for name, values in rows.items()}
+        assert run(moved, tmp_path / "c", split=split).transforms.to_dict() == first.transforms.to_dict()
+
+
+def test_cached_until_something_changes(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    pd.DataFrame(log()).drop(columns="seen").to_csv(path, index=False)
+    features = {"user": "categorical", "price": "numeric"}
+    source = Table(path=str(path))
+    first = run(source, tmp_path / "cache", features=features)
+    assert not first.summary["cached"]
+    again = run(Table(path=str(path)), tmp_path / "cache", features=features)
+    assert again.summary["cached"]
+    assert everything(again) == everything(first)
+    assert not run(source, tmp_path / "cache", features={"user": "categorical"}).summary["cached"]
+    pd.DataFrame(log(seed=1)).drop(columns="seen").to_csv(path, index=False)
+    changed = run(Table(path=str(path)), tmp_path / "cache", features=features)
+    assert not changed.summary["cached"]
+    assert everything(changed) != everything(first)
+
+
+def test_damaged_caches_are_made_again(tmp_path: Path) -> None:
+    first = run(log(), tmp_path)
+    expected = everything(first)
+    assert first.path is not None
+    (first.path / "train" / "ids.bin").write_bytes(b"cut")
+    assert everything(run(log(), tmp_path)) == expected
+    (first.path / "transforms.json").write_text("{")
+    assert everything(run(log(), tmp_path)) == expected
+    shutil.rmtree(first.path / "test")
+    assert everything(run(log(), tmp_path)) == expected
+    left = first.path.with_name(first.path.name + ".partial")
+    left.mkdir()
+    shutil.rmtree(first.path)
+    assert everything(run(log(), tmp_path)) == expected
+    assert not left.exists()
+
+
+def _work(cache: str, queue: Any) -> None:
+    done = run(log(5_000), Path(cache))
+    queue.put((done.summary["cached"], everything(done)["train/ids"][:50]))
+
+
+def test_processes_prepare_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    workers = [context.Process(target=_work, args=(str(tmp_path), queue)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    answers = [queue.get(timeout=120) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    assert sorted(cached for cached, _ in answers) == [False, True]
+    assert answers[0][1] == answers[1][1]
+
+
+def test_failed_preparations_leave_nothing(tmp_path: Path) -> None:
+    rows = log()
+    rows["price"][150] = float("inf")
+    with pytest.raises(DataError):
+        run(rows, tmp_path)
+    assert [path.name for path in (tmp_path / "prepared").iterdir() if not path.name.endswith(".lock")] == []
+
+
+def change(name: str, value: Any, rows: slice = slice(None)) -> dict[str, list[Any]]:
+    changed = log()
+    changed[name][rows] = [value] * len(changed[name][rows])
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "part"),
+    [
+        (change("click", None), {}, "tasks.click: the label 'click' is unknown in every row of the training split"),
+        (
+            change("click", 0),
+            {"tasks": {"click": "binary"}},
+            "tasks.click: the label 'click' is 0 in every row of the tr",
+        ),
+        (change("click", 2, slice(7, 8)), {}, "the label 'click' is 2, not 0 or 1 in row 7 (split train)"),
+        (change("price", float("inf"), slice(3, 4)), {}, "column 'price' is infinite in row 3 (split train)"),
+        (change("price", float("-inf"), slice(199, 200)), {}, "column 'price' is infinite in row 199 (split test)"),
+        (log(), {"features": {"usr": "categorical"}}, "features.usr: no column 'usr' (did you mean 'user'?)"),
+        (log(), {"tasks": {"x": {"kind": "binary", "label": "clik"}}}, "did you mean 'click'?"),
+        (log(), {"features": {}, "tasks": {"x": {"kind": "binary", "label": "user"}}}, "is text, not a number"),
+        (
+            log(),
+            {"features": {"click": "numeric"}},
+            "features.click: reads 'click', of which the label of task 'click'",
+        ),
+        (log(), {"group": "usr"}, "group: no column 'usr'"),
+        (log(), {"raw": ["seen"]}, "column 'seen' holds list"),
+        (log(), {"features": {"seen": "categorical"}}, "use kind: sequence"),
+        (log(), {"split": {"by": "given"}}, "the source has no splits of its own"),
+        (log(), {"split": {"by": "time", "column": "dya"}}, "split: no column 'dya'"),
+        (log(), {"split": {"by": "given", "column": "user"}}, "split: column 'user' holds 'u"),
+        (log(), {"tasks": {}}, "nothing to predict"),
+        (
+            log(),
+            {"tasks": {"buy": {"kind": "binary", "sample_weight": "price - 100"}}},
+            "'price - 100' is negative in row 0",
+        ),
+        (log(0), {}, "the training split has no rows"),
+        (change("seen", [["a"]], slice(0, 200)), {}, "lists of single values"),
+    ],
+)
+def test_refused_with_the_place(tmp_path: Path, rows: dict[str, list[Any]], options: dict[str, Any], part: str) -> None:
+    with pytest.raises(DataError) as caught:
+        run(rows, tmp_path, **options)
+    assert part in str(caught.value)
+
+
+def test_sources_own_splits(tmp_path: Path) -> None:
+    tables = {"train": log(100), "dev": log(30, 1), "test": log(20, 2)}
+    done = run(Frame(rows=tables), tmp_path, split={"by": "given"})
+    assert done.summary["rows"] == {"train": 100, "validation": 30, "test": 20}
+    del tables["dev"]
+    done = run(Frame(rows=tables), tmp_path, split={"by": "given", "validation": 0.2})
+    assert done.summary["rows"] == {"train": 80, "validation": 20, "test": 20}
+    assert done.stores["test"].batch(slice(0, 20)).label("click").flatten().tolist() == tables["test"]["click"]
+
+
+def test_oracles_are_never_features(tmp_path: Path) -> None:
+    class Simulated(Frame):
+        def schema(self) -> RawSchema:
+            return RawSchema(columns=super().schema().columns, oracle=("oracle",), after_event=("price",))
+
+    for name in ("oracle", "price"):
+        with pytest.raises(DataError, match="known only after the event"):
+            run(Simulated(rows=log()), tmp_path, features={name: "numeric"})
+    done = run(log(), tmp_path, tasks={"click": {"kind": "binary", "oracle": "oracle"}})
+    assert done.schema.raw == ("oracle",)
+
+
+def test_sample_weights_are_per_task(tmp_path: Path) -> None:
+    tasks = {"click": {"kind": "binary", "sample_weight": "day + 1"}, "buy": "binary"}
+    done = run(log(), tmp_path, tasks=tasks)
+    batch = done.stores["train"].batch(slice(0, 5))
+    assert batch.task_weight("click").tolist() == [day + 1 for day in log()["day"][:5]]
+    assert batch.task_weight("buy").tolist() == [1] * 5
+
+
+def test_labels_of_other_kinds(tmp_path: Path) -> None:
+    rows = log(400)
+    rows |= {
+        "brand": [["x", "y", None, "z"][i % 4] for i in range(400)],
+        "stars": [[10, 2, None, 9.5][i % 4] for i in range(400)],
+        "tags": [["a|b", "", None, "c"][i % 4] for i in range(400)],
+        "level": [i % 3 for i in range(400)],
+    }
+    tasks = {
+        "brand": "multiclass",
+        "stars": "ordinal",
+        "tags": "multilabel",
+        "level": {"kind": "multiclass", "classes": 5},
+        "visits": {"kind": "count", "label": "day"},
+        "spend": {"kind": "value", "label": "day * oracle"},
+    }
+    done = run(rows, tmp_path, tasks=tasks)
+    batch = done.stores["train"].batch(slice(0, 4))
+    assert {task.name: task.classes for task in done.schema.tasks} == {
+        "brand": 3, "stars": 3, "tags": 3, "level": 5, "visits": 1, "spend": 1,
+    }  # fmt: skip
+    assert batch.label("brand").flatten().tolist() == [0, 1, 0, 2]
+    assert batch.known("brand").tolist() == [True, True, False, True]
+    assert batch.label("stars").flatten().tolist() == [2, 0, 0, 1]
+    assert batch.label("tags").tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert batch.known("tags").tolist() == [True, True, False, True]
+    assert batch.label("level").flatten().tolist() == [0, 1, 2, 0]
+    again = Transforms.from_dict(json.loads(json.dumps(done.transforms.to_dict())))
+    assert again.labels["brand"].encode(pa.table({"brand": ["z", "new"]}))[1].tolist() == [True, False]
+
+
+VALUES = st.one_of(st.none(), st.text(max_size=4), st.integers(-(2**70), 2**70), st.booleans(), st.floats())
+LABELS = st.sampled_from([0, 1, None])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(
+        st.tuples(VALUES, st.one_of(st.none(), st.floats(width=32)), LABELS, st.text(max_size=5)), max_size=25
+    ),
+    by=st.sampled_from(["random", "user"]),
+)
+def test_any_table_is_prepared_or_refused(rows: list[tuple[Any, ...]], by: str, tmp_path_factory: Any) -> None:
+    names = ("id", "x", "click", "words")
+    frame = pd.DataFrame({name: pd.Series([row[i] for row in rows], dtype=object) for i, name in enumerate(names)})
+    frame["key"] = range(len(frame))
+    features = {"id": "categorical", "x": "numeric", "words": {"kind": "sequence", "separator": " "}}
+    cache = tmp_path_factory.mktemp("cache")
+    try:
+        split = {"by": by, "column": "key" if by == "user" else None}
+        data = DataModule.from_frame(
+            frame, features=features, tasks={"click": "binary"}, split=split, batch_size=4, cache_dir=cache
+        )
+        done = data.prepared
+    except DataError as error:
+        if not any(part in str(error) for part in ("click", "'x'", "no rows")):
+            raise
+        return
+    assert sum(done.summary["rows"].values()) == len(rows)
+    for loader in (data.train_dataloader(), *(one for one in [data.val_dataloader(), data.test_dataloader()] if one)):
+        for batch in loader:
+            assert torch.isfinite(batch.dense).all()
+            assert torch.isfinite(batch.labels).all()
+            assert (batch.ids < done.schema.field("id").size).all()
+    shutil.rmtree(cache)
+
+
+def test_datamodule_takes_what_the_source_suggests(tmp_path: Path) -> None:
+    class Suggesting(Frame):
+        def schema(self) -> RawSchema:
+            columns = super().schema().columns
+            return RawSchema(columns=columns, features={"user": "categorical"}, tasks={"click": "binary"}, time="day")
+
+    data = DataModule(Suggesting(rows=log()), cache_dir=tmp_path)
+    assert data.split == SplitSpec(by="time", column="day")
+    assert [field.name for field in data.schema.fields] == ["user"]
+    assert len(data.predict_dataloader()) == 1
+    empty = DataModule(Suggesting(rows=log()), split={"validation": 0.0}, cache_dir=tmp_path)
+    assert empty.val_dataloader() == []
+
+
+def test_parquet_columns_of_arrow_types(tmp_path: Path) -> None:
+    rows = log()
+    table = pa.table(rows)
+    table = table.set_column(0, "user", table["user"].cast(pa.large_string()).dictionary_encode())
+    table = table.set_column(4, "buy", table["buy"].cast(pa.bool_()))
+    table = table.set_column(1, "price", table["price"].cast(pa.decimal128(20, 10), safe=False))
+    pq.write_table(table, tmp_path / "log.parquet")
+    done = run(Table(path=str(tmp_path / "*.parquet")), tmp_path / "a")
+    expected = run(rows, tmp_path / "b")
+    assert done.stores["train"].parts["ids"].equal(expected.stores["train"].parts["ids"])
+    assert done.stores["train"].parts["labels"].equal(expected.stores["train"].parts["labels"])
+    assert torch.allclose(done.stores["train"].parts["dense"], expected.stores["train"].parts["dense"], atol=1e-4)

@@ -1,0 +1,182 @@
+"""Files of rows: types over whole files, every kind of damage named with its place."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mtl_lightning.data.sources.table import Table
+from mtl_lightning.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def read(source: Table, split: str | None = None) -> dict[str, list[Any]]:
+    tables = list(source.rows(split).with_format("arrow").iter(batch_size=1000))
+    return pa.concat_tables(tables).to_pydict()
+
+
+def test_types_hold_for_all_rows_of_all_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,zip,x,flag,country,note\n1,007,1,true,NA,\n")
+    (tmp_path / "b.csv").write_text('id,zip,x,flag,country,note\n9007199254740993,12,1.5,false,FR,"a,\nb"\n')
+    source = Table(path=str(tmp_path / "*.csv"))
+    assert source.schema().columns == {
+        "id": "int64",
+        "zip": "string",
+        "x": "double",
+        "flag": "bool",
+        "country": "string",
+        "note": "string",
+    }
+    assert read(source) == {
+        "id": [1, 9007199254740993],
+        "zip": ["007", "12"],
+        "x": [1.0, 1.5],
+        "flag": [True, False],
+        "country": ["NA", "FR"],
+        "note": [None, "a,\nb"],
+    }
+
+
+def test_late_text_turns_a_column_of_numbers_into_text(tmp_path: Path) -> None:
+    lines = ["id,n", *(f"{i},{i}" for i in range(300_000)), "x7,NaN"]
+    (tmp_path / "log.csv").write_text("\n".join(lines))
+    source = Table(path=str(tmp_path / "log.csv"))
+    assert source.schema().columns == {"id": "string", "n": "int64"}
+    rows = read(source)
+    assert rows["id"][-1] == "x7"
+    assert rows["n"][-2:] == [299_999, None]
+
+
+def test_splits_separators_names_and_compression(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("1\ta\n2\tb\n")
+    with gzip.open(tmp_path / "test.tsv.gz", "wt") as file:
+        file.write("3\tc\n")
+    paths = {"train": str(tmp_path / "train.tsv"), "test": [str(tmp_path / "test.tsv.gz")]}
+    source = Table(path=paths, names=["id", "x"])
+    assert source.schema().splits == ("train", "test")
+    assert read(source, "train") == {"id": [1, 2], "x": ["a", "b"]}
+    assert read(source, "test") == {"id": [3], "x": ["c"]}
+    assert read(source)["id"] == [1, 2, 3]
+    (tmp_path / "old.dat").write_bytes("a;né\n1;é\n".encode("latin-1"))
+    old = Table(path=str(tmp_path / "old.dat"), format="csv", separator=";", encoding="latin-1")
+    assert read(old) == {"a": [1], "né": ["é"]}
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "seen": [1, 2]}\n\n{"id": 2, "x": 0.5}\n')
+    (tmp_path / "b.jsonl").write_text(json.dumps({"id": 2.5, "more": "ä"}))
+    source = Table(path=str(tmp_path / "*.jsonl"))
+    assert read(source) == {
+        "id": [1.0, 2.0, 2.5],
+        "seen": [[1, 2], None, None],
+        "x": [None, 0.5, None],
+        "more": [None, None, "ä"],
+    }
+
+
+def test_parquet_with_grown_columns_and_a_directory(tmp_path: Path, cache: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    for number in range(3):
+        pq.write_table(pa.table({"id": [number]}), folder / f"{number}.parquet")
+    (folder / "_SUCCESS").write_text("")
+    assert read(Table(path=str(folder))) == {"id": [0, 1, 2]}
+    assert not (cache / "tables").exists()
+
+
+def test_fsspec_urls(tmp_path: Path) -> None:
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/log/a.csv", b"id\n1\n")
+    assert read(Table(path="memory://log/*.csv")) == {"id": [1]}
+    pd.DataFrame({"id": [5]}).to_parquet(tmp_path / "a.parquet")
+    assert read(Table(path=f"file://{tmp_path}/a.parquet")) == {"id": [5]}
+
+
+def test_fingerprint_follows_files_and_options(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id\n1\n")
+    first = Table(path=str(path)).fingerprint()
+    assert Table(path=str(path)).fingerprint() == first
+    assert Table(path=str(path), encoding="latin-1").fingerprint() != first
+    path.write_text("id\n12\n")
+    assert Table(path=str(path)).fingerprint() != first
+
+
+def truncated(path: Path) -> None:
+    pq.write_table(pa.table({"id": list(range(1000))}), path)
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+DAMAGE: dict[str, tuple[str, bytes, str]] = {
+    "short line": ("log.csv", b"a,b,c\n1,2,3\n4,5\n", "log.csv: line 3 has 2 values where 3 are expected"),
+    "long line": ("log.csv", b"a,b\n1,2\n4,5\n6,7,8\n", "log.csv: line 4 has 3 values where 2 are expected"),
+    "encoding": ("log.csv", b"a,b\n1,x\n2,caf\xe9\n", "log.csv: line 3, column 'b': the text is not UTF-8"),
+    "header's encoding": ("log.csv", b"a,caf\xe9\n1,x\n", "log.csv"),
+    "empty csv": ("log.csv", b"", "log.csv is empty"),
+    "repeated column": ("log.csv", b"a,a\n1,2\n", "log.csv has several columns called 'a'"),
+    "utf-16": ("log.csv", "a,b\n1,ä\n".encode("utf-16"), "log.csv"),
+    "cut gzip": ("log.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-30], "log.csv.gz can't be read"),
+    "empty parquet": ("log.parquet", b"", "log.parquet can't be read"),
+    "no parquet": ("log.parquet", b"a,b\n1,2\n" * 10, "log.parquet can't be read"),
+    "no json": ("log.jsonl", b'{"a": 1}\n{"a": 2\n', "log.jsonl: line 2 is no JSON"),
+    "json list": ("log.jsonl", b'{"a": 1}\n[1]\n', "log.jsonl: line 2 is no JSON object"),
+    "json types": (
+        "log.jsonl",
+        b'{"a": 1}\n{"a": "x"}\n',
+        "log.jsonl: line 2: 'a' is a string, before it was a number",
+    ),
+    "empty json": ("log.jsonl", b"\n", "log.jsonl is empty"),
+    "unknown ending": ("log.xyz", b"a\n1\n", "log.xyz has no known ending"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_named(tmp_path: Path, cache: Path, name: str) -> None:
+    file, content, part = DAMAGE[name]
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read(Table(path=str(tmp_path / file)))
+    assert part in str(caught.value)
+    assert not list(cache.glob("tables/*.partial"))
+
+
+def test_truncated_parquet_is_named(tmp_path: Path) -> None:
+    truncated(tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet can't be read"):
+        Table(path=str(tmp_path / "*.parquet")).schema()
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"path": "nothing/*.csv"}, "no file 'nothing/*.csv'"),
+        ({"path": "x.csv", "format": "xls"}, "source.format: 'xls' is not known"),
+        ({"path": "x.csv", "separator": "::"}, "'::' is not one character"),
+        ({"path": "nowhere://x.csv"}, "can't be reached"),
+    ],
+)
+def test_options_refused(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(DataError) as caught:
+        Table(**options).schema()
+    assert part in str(caught.value)
+
+
+def test_files_that_differ(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,x\n1,2\n")
+    (tmp_path / "b.csv").write_text("id,y\n1,2\n")
+    with pytest.raises(DataError, match=r"b\.csv and .*a\.csv have different columns: 'x', 'y'"):
+        Table(path=str(tmp_path / "*.csv")).schema()
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="files of several kinds: csv, parquet"):
+        Table(path=str(tmp_path / "a.*")).schema()
