@@ -124,7 +124,7 @@ class STAR(Architecture):
             assert isinstance(layer, StarLayer)
             weight, bias = layer.parameters_of()
             parts = zip(x.split(counts), weight.unbind(0), bias.unbind(0), strict=True)
-            x = torch.cat([functional.linear(*part) for part in parts if len(part[0])])
+            x = torch.cat([functional.linear(*part) for part in parts])
             x = self.dropout(self.activation(x))
         return x[order.argsort()]
 

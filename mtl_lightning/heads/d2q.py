@@ -35,7 +35,7 @@ class D2QHead(Head):
         quantiles: Entries Q of a table.
 
     Shapes: h [B, H] → logit [B, 1], prediction [B] in the label's unit; ``extra["table"]`` [B, Q], the row's quantiles,
-    ``extra["levels"]`` [Q], and ``extra["quantile"]`` [B, 1], the prediction.
+    ``extra["levels"]`` [Q], ``extra["unit"]``, their unit, and ``extra["quantile"]`` [B, 1], the prediction.
 
     Example:
         >>> import torch
@@ -92,7 +92,8 @@ class D2QHead(Head):
             """The label's quantile in its row's group."""
             return interpolate(label / self.unit, knots, levels)
 
-        extra = {"quantile": logit.sigmoid(), "table": table * self.unit, "levels": self.levels}
+        unit = self.levels.new_tensor(self.unit)
+        extra = {"quantile": logit.sigmoid(), "table": table * self.unit, "levels": self.levels, "unit": unit}
         return Output(logit, hidden, extra=extra, link=link)
 
     def curve(self, table: Tensor) -> tuple[Tensor, Tensor]:

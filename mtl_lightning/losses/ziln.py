@@ -16,8 +16,8 @@ class ZILNLoss(Loss):
     """−log P(y > 0 or not) − [y > 0] log density of a log-normal at y.
 
     With log-odds a, location μ and σ = softplus(s):
-    BCE(a, y > 0) + [y > 0]·(½((log y − μ)/σ)² + log σ + ½ log 2π + log y), in units of the task's mean. A density can exceed one, so this loss can be negative; weighters that take its
-    logarithm want another.
+    BCE(a, y > 0) + [y > 0]·(½((log y − μ)/σ)² + log σ + ½ log 2π + log y), in units of the task's mean. A density can
+    exceed one, so this loss can be negative; weighters that take its logarithm want another.
 
     Source: Wang, Liu & Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction", 2019
     (arXiv 1912.07753).

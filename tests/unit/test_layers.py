@@ -1,0 +1,77 @@
+"""Batched layers against loops over plain ones."""
+
+import pytest
+import torch
+from torch import nn
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.layers import MLP, BatchedLinear, Experts, Gates, mixture
+
+
+def copy_expert(experts, index):
+    """The expert ``index`` as a plain MLP."""
+    sizes = [layer.out_width for layer in experts.layers if isinstance(layer, BatchedLinear)]
+    normed = any(type(layer).__name__ == "BatchedNorm" for layer in experts.layers)
+    mlp = MLP(experts.layers[0].in_width, sizes, norm="layer" if normed else "none").double()
+    with torch.no_grad():
+        for plain, batched in zip(mlp.layers, experts.layers, strict=True):
+            if isinstance(plain, nn.Linear):
+                plain.weight.copy_(batched.weight[index])
+                plain.bias.copy_(batched.bias.view(experts.count, -1)[index])
+            elif isinstance(plain, nn.LayerNorm):
+                plain.weight.copy_(batched.weight.view(experts.count, -1)[index])
+                plain.bias.copy_(batched.bias.view(experts.count, -1)[index])
+    return mlp
+
+
+@pytest.mark.parametrize("norm", ["none", "layer"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_experts_equal_a_loop_with_gradients(norm, shared):
+    torch.manual_seed(0)
+    experts = Experts(3, 5, [7, 4], norm=norm).double()
+    with torch.no_grad():
+        for parameter in experts.parameters():
+            parameter.normal_()
+    x = torch.randn(6, 5, dtype=torch.float64) if shared else torch.randn(3, 6, 5, dtype=torch.float64)
+    batched_x, loop_x = x.clone().requires_grad_(), x.clone().requires_grad_()
+    outputs = experts(batched_x)
+    loop = torch.stack([copy_expert(experts, e)(loop_x if shared else loop_x[e]) for e in range(3)], dim=1)
+    torch.testing.assert_close(outputs, loop, rtol=1e-12, atol=1e-12)
+    outputs.square().sum().backward()
+    loop.square().sum().backward()
+    torch.testing.assert_close(batched_x.grad, loop_x.grad, rtol=1e-11, atol=1e-11)
+
+
+def test_experts_start_as_linear_layers_do():
+    torch.manual_seed(0)
+    weight = Experts(50, 16, [16]).layers[0].weight
+    reference = torch.cat([nn.Linear(16, 16).weight.flatten() for _ in range(50)])
+    assert weight.std().item() == pytest.approx(reference.std().item(), rel=0.05)
+    assert weight.abs().max() <= 0.25
+
+
+def test_only_matrices_have_more_than_one_dimension():
+    """The optimizer decays parameters by their number of dimensions; biases and norms must have one."""
+    for name, parameter in Experts(3, 5, [7, 4], norm="layer").named_parameters():
+        assert (parameter.ndim > 1) == (name.endswith("weight") and parameter.numel() > 40), name
+
+
+def test_gates_and_mixture():
+    torch.manual_seed(0)
+    gates = Gates(4, 3, 5).double()(torch.randn(6, 4, dtype=torch.float64))
+    torch.testing.assert_close(gates.sum(-1), torch.ones(6, 3, dtype=torch.float64))
+    experts = torch.randn(6, 5, 2, dtype=torch.float64)
+    torch.testing.assert_close(mixture(gates[:, 1], experts), torch.einsum("be,beh->bh", gates[:, 1], experts))
+
+
+def test_an_mlp_without_layers_is_the_identity():
+    x = torch.randn(3, 4)
+    assert MLP(4, []).width == 4
+    assert torch.equal(MLP(4, [])(x), x)
+
+
+def test_wrong_sizes_and_names():
+    with pytest.raises(MtlError, match="one expert"):
+        Experts(0, 4, [8])
+    with pytest.raises(MtlError, match="swoosh"):
+        MLP(4, [8], activation="swoosh")

@@ -1,0 +1,185 @@
+"""Losses against numbers worked by hand and against other implementations."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from mtl_lightning.batch import Output, Target
+from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import Task
+
+LOG2 = math.log(2)
+
+
+def make(name, kind="binary", parents=(), **options):
+    task = Task(name="t", kind=kind, label="t", classes=3 if kind in ("multiclass", "ordinal") else 1, parents=parents)
+    return registry().resolve("loss", name)(task, **options)
+
+
+def target(labels, mask=None, **options):
+    label = torch.tensor(labels, dtype=torch.float64).view(len(labels), -1)
+    known = torch.ones(len(labels), dtype=torch.bool) if mask is None else torch.tensor(mask)
+    return Target(label=label, mask=known, **options)
+
+
+def test_bce_is_exact_at_extreme_logits():
+    logit = torch.tensor([[60.0], [-60.0]], dtype=torch.float64)
+    assert make("bce")(Output(logit), target([1, 0]), {}).item() == pytest.approx(math.exp(-60), rel=1e-9)
+    assert make("bce")(Output(logit), target([0, 1]), {}).item() == pytest.approx(60)
+
+
+def test_positive_weight():
+    goal = target([1, 0])
+    assert make("bce", positive_weight=3.0)(Output(torch.zeros(2, 1)), goal, {}).item() == pytest.approx(2 * LOG2)
+
+
+def test_focal_without_focus_is_bce_and_focuses_by_the_paper():
+    logit = torch.tensor([[1.0], [-2.0], [0.3]], dtype=torch.float64)
+    goal = target([1, 0, 1])
+    assert make("focal", gamma=0.0)(Output(logit), goal, {}) == pytest.approx(
+        make("bce")(Output(logit), goal, {}).item()
+    )
+    p = torch.where(goal.label > 0, logit.sigmoid(), 1 - logit.sigmoid())
+    alpha = torch.where(goal.label > 0, 0.25, 0.75)
+    expected = (-alpha * (1 - p) ** 2 * p.log()).mean().item()
+    assert make("focal", gamma=2.0, alpha=0.25)(Output(logit), goal, {}).item() == pytest.approx(expected)
+
+
+def test_numbers_of_regression_losses():
+    output, goal = Output(torch.tensor([[1.0], [0.0]], dtype=torch.float64)), target([3, 0.5])
+    assert make("mse", "regression")(output, goal, {}).item() == pytest.approx((4 + 0.25) / 2)
+    assert make("mae", "regression")(output, goal, {}).item() == pytest.approx((2 + 0.5) / 2)
+    assert make("huber", "regression", delta=1.0)(output, goal, {}).item() == pytest.approx((1.5 + 0.125) / 2)
+    expected = (math.log(math.cosh(2)) + math.log(math.cosh(0.5))) / 2
+    assert make("log_cosh", "regression")(output, goal, {}).item() == pytest.approx(expected)
+    far = Output(torch.tensor([[1e4], [0.0]], dtype=torch.float64))
+    assert math.isfinite(make("log_cosh", "regression")(far, goal, {}).item())
+
+
+def test_losses_work_in_the_heads_space():
+    output = Output(torch.tensor([[0.5]], dtype=torch.float64), link=lambda label: (label - 10) / 4)
+    assert make("mse", "regression")(output, target([14.0]), {}).item() == pytest.approx(0.25)
+
+
+def test_likelihoods_agree_with_torch_distributions():
+    logit = torch.tensor([[0.3], [-1.0]], dtype=torch.float64)
+    expected = -torch.distributions.Poisson(logit.exp()).log_prob(torch.tensor([[4.0], [0.0]])).mean()
+    torch.testing.assert_close(make("poisson", "count")(Output(logit), target([4, 0]), {}), expected)
+    logit = torch.tensor([[0.4, 1.0, 0.2], [0.4, 1.0, 0.2]], dtype=torch.float64)
+    sigma = functional.softplus(logit[0, 2]) + 1e-3
+    density = torch.distributions.LogNormal(logit[0, 1], sigma).log_prob(torch.tensor(2.5))
+    expected = (-(functional.logsigmoid(logit[0, 0]) + density) - functional.logsigmoid(-logit[1, 0])) / 2
+    torch.testing.assert_close(make("ziln", "value")(Output(logit), target([2.5, 0]), {}), expected)
+
+
+def test_weighted_logistic_has_its_optimum_at_the_mean():
+    logit = torch.tensor([math.log(3.0)], dtype=torch.float64, requires_grad=True)
+    make("weighted_logistic", "regression")(Output(logit.expand(3, 1)), target([1, 3, 5]), {}).backward()
+    assert logit.grad.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_coral_counts_exceeded_classes():
+    logit = torch.tensor([[2.0, -1.0]], dtype=torch.float64)
+    expected = (functional.softplus(torch.tensor(-2.0)) + functional.softplus(torch.tensor(-1.0))) / 2
+    assert make("coral", "ordinal")(Output(logit), target([1]), {}).item() == pytest.approx(expected.item())
+
+
+def test_cread_restores_and_orders():
+    extra = {"edges": torch.tensor([0.0, 1.0, 3.0]), "restored": torch.tensor([[2.0]], dtype=torch.float64)}
+    output = Output(torch.logit(torch.tensor([[0.5, 0.75]], dtype=torch.float64)), extra=extra)
+    plain = make("cread", "regression", restoration=0.0, ordering=0.0)(output, target([2.0]), {}).item()
+    assert plain == pytest.approx((LOG2 - math.log(0.75)) / 2)
+    ordered = make("cread", "regression", restoration=0.0, ordering=1.0)(output, target([2.0]), {}).item()
+    assert ordered - plain == pytest.approx(0.25)
+    restored = make("cread", "regression", restoration=1.0, ordering=0.0)(output, target([9.0]), {}).item()
+    assert restored - plain == pytest.approx(0.5 / 9)  # the label counts as 3: ½ (1/3)²
+
+
+def test_pairwise_compares_within_groups_only():
+    logit = torch.tensor([[2.0], [0.0], [1.0], [5.0]], dtype=torch.float64)
+    goal = target([1, 0, 0, 1], group=torch.tensor([1, 1, 1, 2]))
+    value = make("pairwise", bce=0.0)(Output(logit), goal, {}).item()
+    two, one = math.log1p(math.exp(-2)), math.log1p(math.exp(-1))
+    assert value == pytest.approx(((two + one) / 2 + two + one + 0) / 4)
+
+
+def test_listwise_is_a_softmax_within_the_group():
+    logit = torch.tensor([[2.0], [0.0], [1.0], [5.0]], dtype=torch.float64)
+    goal = target([1, 0, 0, 1], group=torch.tensor([1, 1, 1, 2]))
+    value = make("listwise", bce=0.0)(Output(logit), goal, {}).item()
+    assert value == pytest.approx((math.log(math.exp(2) + 1 + math.e) - 2) / 4)
+
+
+@pytest.mark.parametrize("name", ["pairwise", "listwise"])
+def test_ranking_asks_for_a_group(name):
+    with pytest.raises(MtlError, match="group"):
+        make(name)(Output(torch.zeros(1, 1)), target([1]), {})
+
+
+def entire(method, clicks, labels, mask=None, **extra):
+    p = 0.25
+    parent = (Output(torch.full((len(clicks), 1), math.log(p / (1 - p)), dtype=torch.float64)), target(clicks))
+    zero = torch.zeros(len(clicks), 1, dtype=torch.float64)
+    output = Output(zero, extra={"conditional": zero, "imputation": zero, "counterfactual": zero, **extra})
+    return output, target(labels, mask), {"click": parent}
+
+
+def test_escm2_by_hand():
+    output, goal, parents = entire("ipw", [1, 0], [1, 0])
+    ipw = make("escm2", parents=("click",), method="ipw", weight=1.0)(output, goal, parents)
+    assert ipw.item() == pytest.approx(LOG2 + (4 * LOG2 + 0) / 2)
+    # dr: ê = log 2 everywhere, so the correction and the imputation's error vanish
+    doubly = make("escm2", parents=("click",), method="dr", weight=1.0)(output, goal, parents)
+    assert doubly.item() == pytest.approx(2 * LOG2)
+
+
+def test_dcmt_by_hand():
+    output, goal, parents = entire("dcmt", [1, 0], [1, 0])
+    value = make("dcmt", parents=("click",), weight=1.0, constraint=0.5)(output, goal, parents)
+    assert value.item() == pytest.approx(LOG2 + (4 * LOG2 + LOG2 / 0.75) / 2)  # r + r* = 1 already
+
+
+@pytest.mark.parametrize("name", ["escm2", "dcmt"])
+def test_conditional_labels_give_the_same_loss_as_joint_ones(name):
+    draw = {"conditional": torch.tensor([[1.0], [-2.0], [0.5]], dtype=torch.float64)}
+    joint = entire(name, [1, 0, 1], [1, 0, 0], **draw)
+    conditional = entire(name, [1, 0, 1], [1, 0, 0], mask=[True, False, True], **draw)
+    loss = make(name, parents=("click",))
+    torch.testing.assert_close(loss(*joint), loss(*conditional))
+
+
+def test_the_propensity_is_clipped_and_has_no_gradient():
+    logit = torch.tensor([[-20.0]], dtype=torch.float64, requires_grad=True)
+    zero = torch.zeros(1, 1, dtype=torch.float64, requires_grad=True)
+    output = Output(zero, extra={"conditional": zero, "imputation": zero})
+    loss = make("escm2", parents=("click",), method="ipw", weight=1.0, clip=0.1)
+    value = loss(output, target([1]), {"click": (Output(logit), target([1]))})
+    assert value.item() == pytest.approx(LOG2 + 10 * LOG2)
+    value.backward()
+    assert logit.grad is None
+
+
+def test_ipw_is_unbiased_over_all_impressions():
+    """With true propensities the weighted click-space loss has the mean of the loss over every impression."""
+    generator = torch.Generator().manual_seed(0)
+    rows = 200_000
+    x = torch.randn(rows, generator=generator, dtype=torch.float64)
+    propensity = (x - 1).sigmoid()
+    clicks = (torch.rand(rows, generator=generator) < propensity).double()
+    sale = (torch.rand(rows, generator=generator) < (x / 2).sigmoid()).double()  # would it sell, clicked or not
+    conditional = (1 - 1.5 * x).unsqueeze(1)
+    known = torch.ones(rows, dtype=torch.bool)
+    parent = (Output(torch.logit(propensity).unsqueeze(1)), Target(label=clicks.unsqueeze(1), mask=known))
+    goal = Target(label=(clicks * sale).unsqueeze(1), mask=known)
+    output = Output(
+        torch.zeros(rows, 1, dtype=torch.float64), extra={"conditional": conditional, "imputation": conditional}
+    )
+    loss = make("escm2", parents=("click",), method="ipw", weight=1.0)
+    value = loss(output, goal, {"click": parent}).item() - LOG2
+    everywhere = functional.binary_cross_entropy_with_logits(conditional[:, 0], sale).item()
+    clicked = clicks.bool()
+    naive = functional.binary_cross_entropy_with_logits(conditional[clicked, 0], sale[clicked]).item()
+    assert abs(value - everywhere) < 0.2 * abs(naive - everywhere)
