@@ -140,6 +140,9 @@ class Table(Source):
 
     def rows(self, split: str | None = None) -> datasets.IterableDataset:
         """The rows, read from disk block by block."""
+        if split is not None and split not in self.files:
+            known = ", ".join(name for name in self.files if name != ALL)
+            raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
         parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
         paths = [path for part in parts for path in part]
         for path in paths:
