@@ -1,0 +1,176 @@
+"""Weightings near the mean, and those that choose."""
+
+from typing import Literal
+
+from torchjd import aggregation
+
+from mtl_lightning.interfaces import MtlError
+from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
+
+
+class CAGrad(TorchJDWeighter):
+    """The direction within a ball around the mean gradient that helps the worst task most.
+
+    Args:
+        tasks: Names of the tasks.
+        c: Radius of the ball in terms of the mean gradient.
+        norm_eps: Norms below this count as zero.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Liu et al., NeurIPS 2021; ``torchjd.aggregation.CAGradWeighting``, which needs cvxpy and clarabel.
+
+    Example:
+        >>> import torch
+        >>> weights = CAGrad(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [0.783, 0.5]
+    """
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        c: float = 0.4,
+        norm_eps: float = 1e-4,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(
+            tasks,
+            construct(aggregation.CAGradWeighting, c=c, norm_eps=norm_eps),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+
+
+class Krum(TorchJDWeighter):
+    """The mean of the gradients that lie closest to their neighbours.
+
+    Args:
+        tasks: Names of the tasks.
+        n_byzantine: Gradients that may be arbitrary; there must be three more tasks than this.
+        n_selected: Gradients that are averaged.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Blanchard et al., NeurIPS 2017; ``torchjd.aggregation.KrumWeighting``.
+
+    Example:
+        >>> import torch
+        >>> weights = Krum(("a", "b", "c")).weights(torch.eye(3).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [1.0, 0.0, 0.0]
+    """
+
+    skips_absent = False  # it can't do with fewer tasks than it was built for
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        n_byzantine: int = 0,
+        n_selected: int = 1,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        if len(tasks) < max(n_byzantine + 3, n_selected):
+            raise MtlError(f"weighter.n_byzantine: krum needs more than {len(tasks)} tasks for this")
+        super().__init__(
+            tasks,
+            construct(aggregation.KrumWeighting, n_byzantine=n_byzantine, n_selected=n_selected),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+
+
+class Mean(TorchJDWeighter):
+    """The mean of the gradients.
+
+    Args:
+        tasks: Names of the tasks.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        ``torchjd.aggregation.MeanWeighting``.
+
+    Example:
+        >>> import torch
+        >>> weights = Mean(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [0.5, 0.5]
+    """
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(
+            tasks,
+            construct(aggregation.MeanWeighting),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+
+
+class Random(TorchJDWeighter):
+    """Random weights that sum to one.
+
+    Args:
+        tasks: Names of the tasks.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Lin et al., TMLR 2022; ``torchjd.aggregation.RandomWeighting``.
+
+    Example:
+        >>> import torch
+        >>> weights = Random(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [0.862, 0.138]
+    """
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(
+            tasks,
+            construct(aggregation.RandomWeighting),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )

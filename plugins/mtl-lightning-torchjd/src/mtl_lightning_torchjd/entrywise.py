@@ -1,0 +1,79 @@
+"""Aggregators that treat each entry of the gradients on its own."""
+
+import torch
+from torch import Tensor
+from torchjd import aggregation
+
+from mtl_lightning.interfaces import MtlError, Step
+from mtl_lightning.weighters.jacobian import JacobianWeighter
+from mtl_lightning_torchjd.adapter import construct
+
+
+class TrimmedMean(JacobianWeighter):
+    """The mean over tasks at each entry of z, without the largest and the smallest.
+
+    Args:
+        tasks: Names of the tasks.
+        trim_number: How many of the largest, and of the smallest, are left out.
+
+    Raises:
+        MtlError: If nothing would be left.
+
+    Source:
+        Yin et al., "Byzantine-Robust Distributed Learning", ICML 2018; ``torchjd.aggregation.TrimmedMean``.
+
+    Example:
+        >>> import torch
+        >>> TrimmedMean(("a", "b", "c")).combine(torch.tensor([[[9.0]], [[2.0]], [[1.0]]])).tolist()
+        [[2.0]]
+    """
+
+    def __init__(self, tasks: tuple[str, ...], *, trim_number: int = 1) -> None:
+        super().__init__(tasks)
+        if len(self.tasks) < 1 + 2 * trim_number:
+            raise MtlError(f"weighter.trim_number: nothing is left of {len(self.tasks)} tasks")
+        self._inner = (construct(aggregation.TrimmedMean, trim_number),)
+
+    def combine(self, jacobian: Tensor) -> Tensor:
+        """What TorchJD makes of the gradients, [B, D]."""
+        combined: Tensor = self._inner[0](jacobian.flatten(1))
+        return combined.view_as(jacobian[0])
+
+
+class GradDrop(JacobianWeighter):
+    """At each entry of z only the gradients of one sign pass, drawn by how far that sign prevails.
+
+    TorchJD draws a number per entry of a matrix; here the matrix is a row of z at a time with the same numbers for each
+    row, so that the draw doesn't depend on how rows lie on processes.
+
+    Args:
+        tasks: Names of the tasks.
+        leak: Part of each gradient that is never dropped.
+
+    Source:
+        Chen et al., "Just Pick a Sign", NeurIPS 2020; ``torchjd.aggregation.GradDrop``.
+
+    Example:
+        >>> import torch
+        >>> GradDrop(("a", "b")).combine(torch.tensor([[[3.0, 1.0]], [[2.0, 0.0]]])).tolist()
+        [[5.0, 1.0]]
+    """
+
+    def __init__(self, tasks: tuple[str, ...], *, leak: float = 0.0) -> None:
+        super().__init__(tasks)
+        self.leak = leak
+        self.seed = 0
+        self._inner = (aggregation.GradDrop(leak=torch.full((len(self.tasks),), leak)),)
+
+    def begin(self, step: Step) -> None:
+        """Draw the seed of this step's random choices."""
+        self.seed = int(torch.randint(2**62, (1,), generator=step.generator))
+
+    def combine(self, jacobian: Tensor) -> Tensor:
+        """What TorchJD makes of the gradients, [B, D]."""
+        rows = []
+        with torch.random.fork_rng(devices=[]):
+            for row in jacobian.unbind(1):
+                torch.default_generator.manual_seed(self.seed)
+                rows.append(self._inner[0](row))
+        return torch.stack(rows).nan_to_num(0.0)  # 0/0 where no task has a gradient

@@ -1,0 +1,192 @@
+"""Weightings with state. TorchJD keeps it where a checkpoint can't restore it, so it lives in buffers here."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchjd import aggregation
+
+from mtl_lightning.interfaces import MtlError
+from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct, factor
+
+
+class GradVac(TorchJDWeighter):
+    """Each gradient is turned until its cosine with every other reaches that pair's running mean.
+
+    Args:
+        tasks: Names of the tasks.
+        beta: Weight of the new cosine in the running mean.
+        eps: Added to denominators.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Wang et al., ICLR 2021; ``torchjd.aggregation.GradVacWeighting``.
+
+    Example:
+        >>> import torch
+        >>> weights = GradVac(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [1.5, 1.25]
+    """
+
+    skips_absent = False
+    cosines: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        beta: float = 0.5,
+        eps: float = 1e-8,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(
+            tasks,
+            construct(aggregation.GradVacWeighting, beta=beta, eps=eps),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+        self.register_buffer("cosines", torch.zeros(len(self.tasks), len(self.tasks), dtype=torch.float64))
+
+    def call(self, gramian: Tensor) -> Tensor:
+        """TorchJD's weights, from the running means in the buffer."""
+        self.weighting._phi_t = self.cosines.to(gramian).clone()
+        self.weighting._state_key = (len(gramian), gramian.dtype)
+        weights = super().call(gramian)
+        self.cosines.copy_(self.weighting._phi_t)
+        return weights
+
+
+class NashMTL(TorchJDWeighter):
+    """The Nash bargaining solution, by a sequence of convex programmes.
+
+    Args:
+        tasks: Names of the tasks.
+        max_norm: Bound on the norm of the update relative to the root mean square of the gradients; 0 for none.
+        optim_niter: Most convex programmes per step.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Navon et al., ICML 2022; ``torchjd.aggregation.NashMTL``, which needs cvxpy and ecos.
+
+    Example:
+        >>> import torch
+        >>> weights = NashMTL(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [1.523, 1.077]
+    """
+
+    skips_absent = False
+    previous: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        max_norm: float = 0.0,
+        optim_niter: int = 20,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(
+            tasks,
+            construct(aggregation.NashMTL, len(tasks), max_norm=max_norm, optim_niter=optim_niter).weighting,
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+        self.register_buffer("previous", torch.ones(len(self.tasks), dtype=torch.float64))
+
+    def call(self, gramian: Tensor) -> Tensor:
+        """TorchJD's weights, from those of the step before."""
+        if len(gramian) == 1:  # cvxpy takes a matrix of one entry for a number
+            return torch.ones_like(gramian[0])
+        self.weighting.prvs_alpha = self.previous.cpu().numpy().astype(np.float32)
+        weights = super().call(factor(gramian))
+        self.previous.copy_(torch.as_tensor(np.asarray(self.weighting.prvs_alpha)))
+        return weights
+
+
+class PCD(TorchJDWeighter):
+    """One primary task, which the others may only help.
+
+    Args:
+        tasks: Names of the tasks.
+        primary: The primary task; the first by default.
+        tau: How much of each secondary task must be served, in [0, 1].
+        beta: Decay of the running means of the squared norms.
+        eps: Added to denominators.
+        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        ``torchjd.aggregation.PCDWeighting``. Its running means are of norms relative to the step's mean norm.
+
+    Example:
+        >>> import torch
+        >>> weights = PCD(("a", "b")).weights(torch.tensor([[1.0, -0.5], [-0.5, 2.0]]).double())
+        >>> [round(x, 3) for x in weights.tolist()]
+        [1.069, 0.282]
+    """
+
+    skips_absent = False
+    squares: Tensor
+    steps: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        primary: str | None = None,
+        tau: float = 0.02,
+        beta: float = 0.999,
+        eps: float = 1e-8,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        if primary is not None and primary not in tasks:
+            raise MtlError(f"weighter.primary: no task {primary!r}", f"tasks are {', '.join(tasks)}")
+        super().__init__(
+            tasks,
+            construct(aggregation.PCDWeighting, tau=tau, beta=beta, eps=eps),
+            every=every,
+            scope=scope,
+            rescale=rescale,
+            gradients_at=gradients_at,
+        )
+        first = 0 if primary is None else self.tasks.index(primary)
+        self.places = torch.tensor([first, *(i for i in range(len(self.tasks)) if i != first)])
+        self.register_buffer("squares", torch.zeros(len(self.tasks), dtype=torch.float64))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def call(self, gramian: Tensor) -> Tensor:
+        """TorchJD's weights, from the running means in the buffers; its first task is the primary one."""
+        seen = int(self.steps) > 0
+        self.weighting._sq_norm_ema = self.squares.cpu().clone() if seen else None
+        self.weighting._n_steps = self.steps.cpu().clone() if seen else None
+        self.weighting._state_key = len(gramian) if seen else None
+        found = super().call(gramian[self.places][:, self.places])
+        self.squares.copy_(self.weighting._sq_norm_ema)
+        self.steps.copy_(self.weighting._n_steps)
+        weights = torch.empty_like(found)
+        weights[self.places] = found
+        return weights
