@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mtl_lightning.cli.app import main
+
 PLUGIN = Path(__file__).parent / "plugin"
 SMALL = (
     "recipe=ads",
@@ -52,5 +54,24 @@ def cli(tmp_path: Path, cache: Path) -> Run:
             timeout=240,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def inside(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """The same in this process: ten times faster, for what goes wrong before training."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MTL_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = 0
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        shown = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, shown.out, shown.err)
 
     return run

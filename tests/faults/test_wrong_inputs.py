@@ -65,11 +65,11 @@ def assert_refused(tmp_path: Path, result: Any, *words: str) -> None:
         ("run.dir=taken", ("taken", "not empty")),
     ],
 )
-def test_wrong_settings(tmp_path: Path, cli: Any, log: Any, pair: str, words: tuple[str, ...]) -> None:
+def test_wrong_settings(tmp_path: Path, inside: Any, log: Any, pair: str, words: tuple[str, ...]) -> None:
     log()
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("precious")
-    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml", pair), *words)
+    assert_refused(tmp_path, inside("fit", "recipe=./mine.yaml", pair), *words)
     assert (tmp_path / "taken" / "thesis.txt").read_text() == "precious"
     assert len(list((tmp_path / "taken").iterdir())) == 1
 
@@ -85,14 +85,14 @@ def test_wrong_settings(tmp_path: Path, cli: Any, log: Any, pair: str, words: tu
     ],
     ids=["all-null label", "constant label", "infinite number", "text as number", "text as label"],
 )
-def test_wrong_data(tmp_path: Path, cli: Any, log: Any, changed: dict[str, Any], words: tuple[str, ...]) -> None:
+def test_wrong_data(tmp_path: Path, inside: Any, log: Any, changed: dict[str, Any], words: tuple[str, ...]) -> None:
     log(**changed)
-    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml"), *words)
+    assert_refused(tmp_path, inside("fit", "recipe=./mine.yaml"), *words)
 
 
-def test_everything_wrong_is_told_at_once(tmp_path: Path, cli: Any, log: Any) -> None:
+def test_everything_wrong_is_told_at_once(tmp_path: Path, inside: Any, log: Any) -> None:
     log()
-    result = cli("fit", "recipe=./mine.yaml", "weighter=pcgrd", "data.batch_size=0", "trainer.max_epoch=1")
+    result = inside("fit", "recipe=./mine.yaml", "weighter=pcgrd", "data.batch_size=0", "trainer.max_epoch=1")
     assert_refused(tmp_path, result, "3 problems", "weighter", "batch_size", "max_epoch")
 
 
@@ -101,19 +101,19 @@ def test_everything_wrong_is_told_at_once(tmp_path: Path, cli: Any, log: Any) ->
     [(b"not parquet", ("log.parquet",)), (b"PAR1", ("log.parquet",)), (b"", ("log.parquet",))],
     ids=["text", "cut off", "empty"],
 )
-def test_unreadable_files(tmp_path: Path, cli: Any, log: Any, content: bytes, words: tuple[str, ...]) -> None:
+def test_unreadable_files(tmp_path: Path, inside: Any, log: Any, content: bytes, words: tuple[str, ...]) -> None:
     log()
     (tmp_path / "log.parquet").write_bytes(content)
-    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml"), *words)
+    assert_refused(tmp_path, inside("fit", "recipe=./mine.yaml"), *words)
 
 
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [("tasks: [", ("mine.yaml", "line")), ("- a", ("mine.yaml",)), ("extends: bse", ("bse", "base"))],
 )
-def test_unreadable_recipes(tmp_path: Path, cli: Any, log: Any, recipe: str, words: tuple[str, ...]) -> None:
+def test_unreadable_recipes(tmp_path: Path, inside: Any, log: Any, recipe: str, words: tuple[str, ...]) -> None:
     log(recipe=recipe)
-    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml"), *words)
+    assert_refused(tmp_path, inside("fit", "recipe=./mine.yaml"), *words)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,12 @@ def test_unreadable_recipes(tmp_path: Path, cli: Any, log: Any, recipe: str, wor
         (("fit", "recipe"), ("key=value",)),
     ],
 )
-def test_wrong_arguments(tmp_path: Path, cli: Any, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+def test_wrong_arguments(tmp_path: Path, inside: Any, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
     (tmp_path / "empty").mkdir()
-    assert_refused(tmp_path, cli(*arguments), *words)
+    assert_refused(tmp_path, inside(*arguments), *words)
+
+
+def test_a_process_of_its_own_ends_the_same_way(tmp_path: Path, cli: Any, log: Any) -> None:
+    log(click=pa.nulls(400, pa.int64()))
+    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml"), "click")
+    assert_refused(tmp_path, cli("fit", "recipe=./mine.yaml", "weighter=pcgrd"), "pcgrad")
