@@ -37,7 +37,7 @@ class ValueHead(Head):
         torch.Size([2, 3])
     """
 
-    kinds = frozenset({"value", "regression"})
+    kinds = frozenset({"value"})
     loss: ClassVar[str] = "ziln"
 
     def __init__(

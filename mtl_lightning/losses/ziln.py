@@ -35,7 +35,7 @@ class ZILNLoss(Loss):
         0.6931
     """
 
-    kinds = frozenset({"value", "regression"})
+    kinds = frozenset({"value"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()
