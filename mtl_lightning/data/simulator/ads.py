@@ -6,8 +6,8 @@ import pyarrow as pa
 from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import START, Exposures
 from mtl_lightning.data.simulator.population import Ints
-from mtl_lightning.data.simulator.preference import Scales, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario
+from mtl_lightning.data.simulator.preference import CHOICE, MILD, sigmoid
+from mtl_lightning.data.simulator.scenario import Scenario, flags, happened, seconds
 
 CLICK_RATE, CONVERSION_RATE = 0.2, 0.15
 DWELL_SHAPE, DWELL_SECONDS = 3.0, 25.0
@@ -53,31 +53,23 @@ class Ads(Scenario):
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
         """Conversions and dwell share a part of their tastes with clicks."""
-        self.click = self.preference(self.tastes, Scales())
-        self.click.calibrate(sample, CLICK_RATE)
-        buys = self.new_tastes(rng, self.tastes, 0.5)
-        self.convert = self.preference(buys, Scales(position=0.0))
-        self.convert.calibrate(sample, CONVERSION_RATE, sigmoid(self.click.logit(sample)))
-        stays = self.new_tastes(rng, self.tastes, 0.4)
-        self.stay = self.preference(
-            stays,
-            Scales(affinity=0.3, factors=0.25, user=0.2, item=0.2, price=0.1, rhythm=0.05, device=0.1, position=0.0),
-        )
+        self.click = self.first_preference(sample, CLICK_RATE)
+        clicks = sigmoid(self.click.logit(sample))
+        self.convert = self.preference(rng, sample, CONVERSION_RATE, CHOICE, among=clicks)
+        self.stay = self.preference(rng, sample, None, MILD, correlation=0.4)
         hours = DELAY_HOURS[0] * (DELAY_HOURS[1] / DELAY_HOURS[0]) ** rng.random(len(self.categories))
         self.delay_hours = hours[self.items.category]
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
         """Outcomes in their order: a click, a stay, a purchase, its delay."""
-        count = len(exposures)
         p_click = sigmoid(self.click.logit(exposures))
         p_convert = sigmoid(self.convert.logit(exposures))
         mean_stay = np.float32(DWELL_SECONDS) * np.exp(self.stay.logit(exposures))
-        click = rng.random(count, dtype=np.float32) < p_click
-        convert = click & (rng.random(count, dtype=np.float32) < p_convert)
-        clicked, bought = np.flatnonzero(click), np.flatnonzero(convert)
-        dwell = np.full(count, np.nan, dtype=np.float32)
-        dwell[clicked] = mean_stay[clicked] / DWELL_SHAPE * rng.standard_gamma(DWELL_SHAPE, len(clicked))
-        delay = np.full(count, np.nan, dtype=np.float32)
+        click = happened(rng, p_click)
+        convert = click & happened(rng, p_convert)
+        dwell = seconds(rng, mean_stay, click, DWELL_SHAPE)
+        bought = np.flatnonzero(convert)
+        delay = np.full(len(exposures), np.nan, dtype=np.float32)
         delay[bought] = rng.exponential(3_600 * self.delay_hours[exposures.item[bought]])
         elapsed = START + self.size.days * 86_400 - exposures.timestamp
         if self.size.delayed:
@@ -86,13 +78,13 @@ class Ads(Scenario):
             delay[late] = np.nan
         return {
             **self.side.columns(exposures),
-            "click": pa.array(click.astype(np.int8)),
-            "dwell": pa.array(dwell, from_pandas=True),
-            "conversion": pa.array(convert.astype(np.int8)),
+            "click": flags(click),
+            "dwell": dwell,
+            "conversion": flags(convert),
             "conversion_delay": pa.array(delay, from_pandas=True),
             "elapsed": pa.array(elapsed.astype(np.float32)),
             "oracle_click": pa.array(p_click),
             "oracle_conversion": pa.array(p_click * p_convert),
             "oracle_cvr": pa.array(p_convert),
             "oracle_dwell": pa.array(mean_stay),
-        }, clicked
+        }, np.flatnonzero(click)

@@ -29,6 +29,7 @@ class Names:
         amount: Column of its price or length.
         appeal: Column of a noisy measure of its quality.
         formats: Names of the ways in which it is shown.
+        unit: Size of the amount: 1 for money, more for what is counted.
     """
 
     item: str = "item_id"
@@ -37,6 +38,7 @@ class Names:
     amount: str = "price"
     appeal: str
     formats: tuple[str, ...]
+    unit: float = 1.0
 
     def types(self) -> dict[str, pa.DataType]:
         """Types of the shared columns, in the log's order."""
@@ -122,7 +124,7 @@ class SideInformation:
             names.group: pa.array(items.group),
             "category": pa.array(categories).take(pa.array(items.category)),
             "format": pa.array(names.formats).take(pa.array(items.format)),
-            names.amount: pa.array(items.price),
+            names.amount: pa.array(np.round(items.price * np.float32(names.unit), 2)),
             names.appeal: pa.array(_measured(rng, items.quality)),
         }
         self._devices = pa.array(DEVICES)

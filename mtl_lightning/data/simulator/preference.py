@@ -43,6 +43,16 @@ class Scales:
     position: float = 0.25
 
 
+SHARP = Scales()
+"""Of clicks and views: what is seen first is clicked more."""
+
+CHOICE = Scales(position=0.0)
+"""Of what follows a click, where positions no longer count."""
+
+MILD = Scales(affinity=0.3, factors=0.25, user=0.2, item=0.2, price=0.1, rhythm=0.05, device=0.1, position=0.0)
+"""Of the logarithm of durations."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tastes:
     """Standardised tables from which a preference is built; two outcomes may share a part of them."""

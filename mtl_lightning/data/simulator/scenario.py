@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from mtl_lightning.data.simulator.columns import Columns, Names, SideInformation
 from mtl_lightning.data.simulator.exposure import Exposures, Traffic
 from mtl_lightning.data.simulator.history import EMPTY, History
-from mtl_lightning.data.simulator.population import Ints, Items, Users, draw_items, draw_users
-from mtl_lightning.data.simulator.preference import Preference, Scales, Tastes
+from mtl_lightning.data.simulator.population import Floats, Ints, Items, Users, draw_items, draw_users
+from mtl_lightning.data.simulator.preference import SHARP, Preference, Scales, Tastes
 from mtl_lightning.interfaces import RawSchema
 
 CHUNK = 16_384
@@ -69,7 +70,7 @@ class Scenario(ABC):
         self.users: Users = draw_users(world, size.users)
         self.items: Items = draw_items(world, size.items, len(self.categories))
         self.side = SideInformation(world, self.users, self.items, self.names, self.categories)
-        self.tastes = self.new_tastes(world)
+        self.tastes = Tastes.draw(world, self.users, self.items, len(self.categories))
         self.requests = -(-size.rows // self.slots)
         shown = self.policy * self.tastes.affinity
         self.traffic = Traffic(self.users, self.items, shown, max(self.requests, 1), self.slots, size.days)
@@ -77,14 +78,45 @@ class Scenario(ABC):
         sample = Traffic(self.users, self.items, shown, 20_000, self.slots, size.days).draw(trial, 0, 20_000)
         self.prepare(world, sample)
 
-    def new_tastes(self, rng: np.random.Generator, like: Tastes | None = None, correlation: float = 0.0) -> Tastes:
-        """Tables of one more outcome, drawn towards another's."""
-        tastes = Tastes.draw(rng, self.users, self.items, len(self.categories))
-        return tastes if like is None else tastes.like(like, correlation)
+    def preference(
+        self,
+        rng: np.random.Generator,
+        sample: Exposures,
+        rate: float | None,
+        scales: Scales = SHARP,
+        *,
+        correlation: float = 0.5,
+        among: npt.NDArray[np.floating] | None = None,
+    ) -> Preference:
+        """One more outcome of this world.
 
-    def preference(self, tastes: Tastes, scales: Scales) -> Preference:
-        """A preference of this world, not yet calibrated."""
-        return Preference(tastes, scales, self.users, self.items)
+        Args:
+            rng: Draws its tables.
+            sample: Exposures over which it is calibrated.
+            rate: Mean of its probability; None leaves the mean logit near 0, for outcomes that are no events.
+            scales: The size of its parts.
+            correlation: Of its tables with those of the first outcome (clicks, views).
+            among: Weight of each exposure of the sample: the chance that the outcome can happen at all.
+        """
+        tastes = Tastes.draw(rng, self.users, self.items, len(self.categories)).like(self.tastes, correlation)
+        return self._calibrated(tastes, scales, sample, rate, among)
+
+    def first_preference(self, sample: Exposures, rate: float, scales: Scales = SHARP) -> Preference:
+        """The outcome that the logging policy looks at."""
+        return self._calibrated(self.tastes, scales, sample, rate, None)
+
+    def _calibrated(
+        self,
+        tastes: Tastes,
+        scales: Scales,
+        sample: Exposures,
+        rate: float | None,
+        among: npt.NDArray[np.floating] | None,
+    ) -> Preference:
+        preference = Preference(tastes, scales, self.users, self.items)
+        if rate is not None:
+            preference.calibrate(sample, rate, among)
+        return preference
 
     @abstractmethod
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
@@ -110,7 +142,31 @@ class Scenario(ABC):
             yield batch.slice(0, min(batch.num_rows, self.size.rows - first * self.slots))
 
 
-def as_lists(values: Ints, present: np.ndarray, repeats: int) -> pa.Array:
+def happened(rng: np.random.Generator, chance: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each of several independent events takes place, [N]."""
+    return rng.random(len(chance), dtype=np.float32) < chance
+
+
+def flags(events: npt.NDArray[np.bool_]) -> pa.Array:
+    """Events as a label column of 0 and 1."""
+    return pa.array(events.astype(np.int8))
+
+
+def seconds(rng: np.random.Generator, mean: Floats, known: npt.NDArray[np.bool_], shape: float) -> pa.Array:
+    """Gamma-distributed durations with these means, null where not known.
+
+    Example:
+        >>> rng, mean = np.random.default_rng(0), np.full(2, 9, np.float32)
+        >>> seconds(rng, mean, np.array([False, True]), 3.0).is_valid().to_pylist()
+        [False, True]
+    """
+    row = np.flatnonzero(known)
+    drawn = np.full(len(mean), np.nan, dtype=np.float32)
+    drawn[row] = mean[row] / shape * rng.standard_gamma(shape, len(row))
+    return pa.array(drawn, from_pandas=True)
+
+
+def as_lists(values: Ints, present: npt.NDArray[np.bool_], repeats: int) -> pa.Array:
     """A list column from padded rows [N, L]; ``present`` [N / repeats, L] tells what is no padding."""
     mask = np.repeat(present, repeats, axis=0)
     offsets = np.zeros(len(values) + 1, dtype=np.int32)

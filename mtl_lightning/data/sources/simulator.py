@@ -22,6 +22,9 @@ from mtl_lightning.interfaces import RawSchema, Source
 
 SCENARIOS = {
     "ads": "mtl_lightning.data.simulator.ads:Ads",
+    "ecommerce": "mtl_lightning.data.simulator.ecommerce:Ecommerce",
+    "news": "mtl_lightning.data.simulator.news:News",
+    "social": "mtl_lightning.data.simulator.social:Social",
 }
 """Scenarios by name, imported on use."""
 
@@ -37,7 +40,8 @@ class Simulator(Source):
     is no fair sample of what is shown.
 
     Args:
-        scenario: ``ads`` (click, conversion, dwell).
+        scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
+            ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow).
         rows: Exposures.
         users: Users.
         items: Items.

@@ -1,0 +1,103 @@
+"""Articles with tags, and a title and a summary from which the tags can be told, though not with certainty."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.simulator.population import Floats, Ints
+from mtl_lightning.data.simulator.scenario import as_lists
+
+VOCABULARY = {
+    "election": "vote ballot poll candidate campaign turnout seat coalition",
+    "economy": "inflation growth jobs prices rates budget trade debt",
+    "crime": "court police trial verdict suspect judge prison charge",
+    "climate": "warming emissions flood drought heat storm carbon sea",
+    "health": "hospital virus vaccine doctor patients care drug study",
+    "football": "goal league striker coach penalty transfer derby final",
+    "tennis": "serve baseline set match open racket seed volley",
+    "film": "director premiere cast sequel festival screen actor script",
+    "music": "album tour singer chart concert band stage song",
+    "science": "telescope particle lab discovery genome orbit theory species",
+    "gadgets": "phone chip battery camera update launch keyboard app",
+    "travel": "airport beach hotel rail island border tourists flight",
+}
+"""Words by tag; none belongs to two, so that the words tell how often each tag spoke."""
+
+FILLERS = (
+    "the",
+    "a",
+    "of",
+    "in",
+    "on",
+    "and",
+    "for",
+    "with",
+    "after",
+    "over",
+    "new",
+    "more",
+    "last",
+    "first",
+    "week",
+    "may",
+)
+"""Words that tell nothing."""
+
+WORDS_WITH, WORDS_WITHOUT = 2.2, 0.15
+"""Mean number of a tag's words in an article that has the tag, and in one that has it not."""
+
+TITLE_WORDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Articles:
+    """Texts and tags of all articles, one row per item.
+
+    Args:
+        title: The first few words of the text.
+        summary: The rest of it.
+        tags: Names of the tags.
+        chance: P(tag | category, words), one list per article in the order of :data:`VOCABULARY`.
+    """
+
+    title: pa.Array
+    summary: pa.Array
+    tags: pa.Array
+    chance: pa.Array
+
+
+def draw_articles(rng: np.random.Generator, category: Ints, categories: int) -> Articles:
+    """Draw tags by category and words by tag, and turn around what the words say of the tags.
+
+    A tag's words come a Poisson number of times, more often where the article has the tag. Given category and words
+    its odds are prior odds · (with / without)^count · exp(without − with).
+
+    Args:
+        rng: Draws everything.
+        category: Category of each article, [I].
+        categories: Number of categories.
+    """
+    names = list(VOCABULARY)
+    prior = np.full((categories, len(names)), 0.08)
+    for tag in range(len(names)):
+        prior[rng.choice(categories, 2, replace=False), tag] = (0.6, 0.3)
+    prior = prior[category]
+    tagged = rng.random(prior.shape) < prior
+    counts = rng.poisson(np.where(tagged, WORDS_WITH, WORDS_WITHOUT))
+    odds = prior / (1 - prior) * (WORDS_WITH / WORDS_WITHOUT) ** counts * np.exp(WORDS_WITHOUT - WORDS_WITH)
+    chance: Floats = (odds / (1 + odds)).astype(np.float32)
+    titles, summaries = [], []
+    words = [text.split() for text in VOCABULARY.values()]
+    for count in counts:
+        text = [word for tag, times in enumerate(count) for word in rng.choice(words[tag], times)]
+        text = list(rng.permutation([*text, *rng.choice(FILLERS, 6)]))
+        titles.append(" ".join(text[:TITLE_WORDS]))
+        summaries.append(" ".join(text[TITLE_WORDS:]))
+    indices = as_lists(np.tile(np.arange(len(names)), (len(category), 1)), tagged, 1)
+    return Articles(
+        title=pa.array(titles),
+        summary=pa.array(summaries),
+        tags=pa.ListArray.from_arrays(indices.offsets, pa.array(names).take(indices.values)),
+        chance=pa.array(list(chance), pa.list_(pa.float32())),
+    )
