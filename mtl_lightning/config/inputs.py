@@ -60,8 +60,8 @@ def check_features(draft: Draft, raw: RawSchema | None) -> None:
             found = draft.features.get(other)
             if other not in entries:
                 draft.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, entries))
-            elif found is not None and found.kind != "categorical":
-                draft.problem(f"features.{name}.of", f"{other!r} is {found.kind}", "it must be categorical")
+            elif found is not None and (reason := feature.refuses(found)):
+                draft.problem(f"features.{name}.of", f"{other!r} {reason}")
 
 
 def check_tasks(draft: Draft, raw: RawSchema | None) -> tuple[Task, ...]:

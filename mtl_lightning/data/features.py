@@ -1,160 +1,27 @@
-"""Features as a recipe names them: one frozen record per kind, whose constructor is the schema of its options."""
+"""Features as a recipe names them: the kinds, and how they are built."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from dataclasses import fields
+from typing import Any
 
+from mtl_lightning.data.buckets import Buckets
+from mtl_lightning.data.categorical import Categorical
 from mtl_lightning.data.columns import did_you_mean
+from mtl_lightning.data.cross import Cross
+from mtl_lightning.data.dates import Date
+from mtl_lightning.data.hashed import Hashed
+from mtl_lightning.data.numeric import Numeric
+from mtl_lightning.data.sequence import Sequence
+from mtl_lightning.data.text import Text
+from mtl_lightning.data.transform import Feature, Transform
+from mtl_lightning.data.vector import Vector
 from mtl_lightning.errors import DataError
 
-NUMERIC_TRANSFORMS = ("standard", "log", "none")
-MISSING_WORDS = ("mean", "zero")
+__all__ = ["FEATURES", "KINDS", "Feature", "Spec", "build_features", "build_transforms", "feature"]
 
+KINDS: tuple[Any, ...] = (Buckets, Categorical, Cross, Date, Hashed, Numeric, Sequence, Text, Vector)
 
-@runtime_checkable
-class Feature(Protocol):
-    """What all kinds of features have in common."""
-
-    kind: ClassVar[str]
-
-    def columns(self, name: str) -> tuple[str, ...]:
-        """Raw columns that the feature called ``name`` reads."""
-
-    def needs(self) -> tuple[str, ...]:
-        """Other features that it refers to."""
-
-
-def _check(condition: bool, message: str, hint: str = "") -> None:
-    if not condition:
-        raise DataError(message, hint)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Categorical:
-    """Values that are looked up: ids, names, codes of any type.
-
-    Args:
-        column: Raw column; the feature's name if None.
-        min_count: A value must occur this often in the training split to be in the vocabulary.
-        max_size: At most this many values are kept, the most frequent ones; None for all.
-
-    Raises:
-        DataError: If an option is out of range.
-
-    Example:
-        >>> feature("user", {"kind": "categorical", "column": "user_id", "min_count": 5}).columns("user")
-        ('user_id',)
-    """
-
-    kind: ClassVar[str] = "categorical"
-    column: str | None = None
-    min_count: int = 1
-    max_size: int | None = None
-
-    def __post_init__(self) -> None:
-        _check(self.min_count >= 1, f"min_count is {self.min_count}", "at least 1")
-        _check(self.max_size is None or self.max_size >= 1, f"max_size is {self.max_size}", "at least 1")
-
-    def columns(self, name: str) -> tuple[str, ...]:
-        """Its column."""
-        return (self.column or name,)
-
-    def needs(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Numeric:
-    """A number that enters the model as it is.
-
-    Args:
-        column: Raw column; the feature's name if None.
-        missing: What stands for a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
-        transform: ``standard`` (mean 0, standard deviation 1 over the training split), ``log`` (sign(x)·log(1+|x|),
-            then standard) or ``none``.
-        minimum: Smaller values are clipped to it before anything else.
-        maximum: Larger values likewise.
-
-    Raises:
-        DataError: If an option is unknown or out of range.
-
-    Example:
-        >>> feature("price", {"kind": "numeric", "transform": "log", "missing": 0.0}).transform
-        'log'
-    """
-
-    kind: ClassVar[str] = "numeric"
-    column: str | None = None
-    missing: str | float = "mean"
-    transform: str = "standard"
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def __post_init__(self) -> None:
-        known = isinstance(self.missing, int | float) or self.missing in MISSING_WORDS
-        _check(known, f"missing is {self.missing!r}", "mean, zero or a number")
-        _check(
-            self.transform in NUMERIC_TRANSFORMS,
-            f"transform is {self.transform!r}",
-            did_you_mean(self.transform, NUMERIC_TRANSFORMS) or f"one of {', '.join(NUMERIC_TRANSFORMS)}",
-        )
-        ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
-        _check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
-
-    def columns(self, name: str) -> tuple[str, ...]:
-        """Its column."""
-        return (self.column or name,)
-
-    def needs(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
-    """Several values per row in the order of time, such as the items a user saw: a list column or delimited text.
-
-    Args:
-        column: Raw column; the feature's name if None.
-        of: Categorical feature whose vocabulary and embedding table the values share; None for an own one.
-        length: Number of values kept; of longer sequences the latest, which stand at the end.
-        separator: Delimiter where the column holds text.
-        min_count: As for :class:`Categorical`; only with an own vocabulary.
-        max_size: Likewise.
-
-    Raises:
-        DataError: If an option is out of range.
-
-    Example:
-        >>> feature("history", {"kind": "sequence", "of": "item", "length": 20}).needs()
-        ('item',)
-    """
-
-    kind: ClassVar[str] = "sequence"
-    column: str | None = None
-    of: str | None = None
-    length: int = 50
-    separator: str = ","
-    min_count: int = 1
-    max_size: int | None = None
-
-    def __post_init__(self) -> None:
-        _check(self.length >= 1, f"length is {self.length}", "at least 1")
-        _check(bool(self.separator), "separator is empty")
-        _check(self.min_count >= 1, f"min_count is {self.min_count}", "at least 1")
-        _check(self.max_size is None or self.max_size >= 1, f"max_size is {self.max_size}", "at least 1")
-
-    def columns(self, name: str) -> tuple[str, ...]:
-        """Its column."""
-        return (self.column or name,)
-
-    def needs(self) -> tuple[str, ...]:
-        """The feature whose vocabulary it shares."""
-        return (self.of,) if self.of else ()
-
-
-FEATURES: dict[str, type] = {kind.kind: kind for kind in (Categorical, Numeric, Sequence)}
+FEATURES: dict[str, type] = {kind.kind: kind for kind in KINDS}
 """Kinds of features by the name that a recipe gives them."""
 
 Spec = str | Mapping[str, Any] | Feature
@@ -210,5 +77,28 @@ def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
         for other in one.needs():
             if other not in built:
                 hint = did_you_mean(other, built)
-                raise DataError(f"features.{name}: refers to {other!r}, which is no feature", hint)
+                raise DataError(f"features.{name}.of: no feature {other!r}", hint)
+            if reason := one.refuses(built[other]):
+                raise DataError(f"features.{name}.of: {other!r} {reason}")
     return built
+
+
+def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
+    """A transform per feature, in the features' order; what others refer to is built first.
+
+    Raises:
+        DataError: If features refer to each other in a circle.
+    """
+    built: dict[str, Transform] = {}
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise DataError(f"features.{name}.of: features refer to each other: {' → '.join((*path, name))}")
+        if name not in built:
+            for other in features[name].needs():
+                visit(other, (*path, name))
+            built[name] = features[name].build(name, built)
+
+    for name in features:
+        visit(name, ())
+    return {name: built[name] for name in features}

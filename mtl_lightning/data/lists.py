@@ -62,8 +62,8 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
     return Flat(values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64), count)
 
 
-def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int) -> np.ndarray:
-    """Matrix [count, length] of each row's last ``length`` ids in their order, padded with 0 on the right.
+def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int, *, latest: bool = True) -> np.ndarray:
+    """Matrix [count, length] of each row's last (or first) ``length`` ids in their order, padded with 0 on the right.
 
     Example:
         >>> padded(np.array([5, 6, 7, 8]), np.array([0, 0, 0, 2]), 3, 2).tolist()
@@ -71,9 +71,9 @@ def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int) -> np.nda
     """
     sizes = np.bincount(rows, minlength=count)
     starts = np.cumsum(sizes) - sizes
-    dropped = np.maximum(sizes - length, 0)
+    dropped = np.maximum(sizes - length, 0) if latest else 0
     place = np.arange(len(rows)) - np.repeat(starts + dropped, sizes)
     result = np.zeros((count, length), dtype=np.int32)
-    kept = place >= 0
+    kept = (place >= 0) & (place < length)
     result[rows[kept], place[kept]] = ids[kept]
     return result

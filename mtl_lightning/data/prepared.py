@@ -13,13 +13,13 @@ import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.columns import Block, column, require
-from mtl_lightning.data.features import Feature, build_features
+from mtl_lightning.data.features import build_features, build_transforms
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.store import Store
-from mtl_lightning.data.transforms import Transform, build_transforms
+from mtl_lightning.data.transform import Feature, Transform
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema, Task
 
@@ -44,6 +44,7 @@ class Transforms:
         columns: Names of the source's columns, if they are known.
 
     Example:
+        >>> import pyarrow as pa
         >>> fitted = Transforms(build_features({"user": "categorical"}), ())
         >>> fitted.fit([pa.table({"user": ["a", "b", "a"]})])
         >>> again = Transforms.from_dict(json.loads(json.dumps(fitted.to_dict())))

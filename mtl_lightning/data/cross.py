@@ -1,0 +1,87 @@
+"""Crosses: one id for a combination of values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mtl_lightning.data.columns import Block
+from mtl_lightning.data.hashed import bucket_ids, check_size
+from mtl_lightning.data.hashing import mix
+from mtl_lightning.data.transform import Feature, Stateless, Transform, check
+from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.schema import PADDING, Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cross:
+    """A combination of categorical features (vocabularies, buckets, dates, hashes), hashed to a fixed number of ids.
+
+    Args:
+        of: The features, two or more.
+        size: Number of ids.
+
+    Raises:
+        DataError: If there are fewer than two features, or the size is out of range.
+
+    Example:
+        >>> Cross(of=("city", "hour")).needs()
+        ('city', 'hour')
+    """
+
+    kind: ClassVar[str] = "cross"
+    makes: ClassVar[str] = "categorical"
+    of: tuple[str, ...]
+    size: int = 100_000
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, tuple):
+            object.__setattr__(self, "of", tuple(self.of))
+        check(len(self.of) >= 2, f"of is {list(self.of)}", "two features or more")
+        check_size(self.size)
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """None of its own: its features read theirs."""
+        return ()
+
+    def needs(self) -> tuple[str, ...]:
+        """The features that it combines."""
+        return self.of
+
+    def refuses(self, other: Feature) -> str:
+        """It combines ids."""
+        return "" if other.makes == "categorical" else f"is {other.kind}, and has no single id"
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> "CrossTransform":
+        """Its transform."""
+        return CrossTransform(name, self, [others[one] for one in self.of])
+
+
+class CrossTransform(Stateless):
+    """Hashes tuples of ids; missing where any of them is.
+
+    Args:
+        name: The feature's name.
+        feature: Its options.
+        parts: Transforms of the features.
+    """
+
+    def __init__(self, name: str, feature: Cross, parts: list[Transform]) -> None:
+        self.name = name
+        self.size = feature.size
+        self.parts = parts
+
+    def field(self) -> Field:
+        """A categorical field."""
+        return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Ids, [B] int32."""
+        hashes = np.zeros(block.num_rows, dtype=np.uint64)
+        known = np.ones(block.num_rows, dtype=bool)
+        for part in self.parts:
+            ids = part.encode(block)
+            known &= ids != PADDING
+            hashes = mix(hashes + ids.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
+        return np.where(known, bucket_ids(hashes, self.size), PADDING).astype(np.int32)

@@ -1,0 +1,135 @@
+"""Dates: hour, weekday and other parts of a time as ids."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.columns import Block, column, did_you_mean
+from mtl_lightning.data.numbers import RowError
+from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.transform import Alone, Stateless, Transform, check
+from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import PADDING, Field
+
+UNITS = ("s", "ms", "us", "ns")
+
+ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
+ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})$"
+
+PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
+    "hour": (24, pc.hour),
+    "weekday": (7, pc.day_of_week),
+    "hour_of_week": (168, lambda times: pc.add(pc.multiply(pc.day_of_week(times), 24), pc.hour(times))),
+    "day": (31, lambda times: pc.subtract(pc.day(times), 1)),
+    "day_of_year": (366, lambda times: pc.subtract(pc.day_of_year(times), 1)),
+    "week": (53, lambda times: pc.subtract(pc.iso_week(times), 1)),
+    "month": (12, lambda times: pc.subtract(pc.month(times), 1)),
+}
+"""Parts of a time: how many values it has, and how it is computed, from 0."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Date(Alone):
+    """A part of a time as a category: nothing is fitted.
+
+    Args:
+        column: Raw column; the feature's name if None. Times, numbers since 1970, or text.
+        part: ``hour``, ``weekday`` (Monday first), ``hour_of_week``, ``day``, ``day_of_year``, ``week`` or ``month``.
+        unit: Of numbers: ``s``, ``ms``, ``us`` or ``ns``.
+        format: Of text, as in ``strptime`` (``%m/%d/%Y %I:%M:%S %p``); None for ISO 8601.
+        offset: Hours to add, for local time where the log has another.
+
+    Raises:
+        DataError: If an option is unknown; while encoding, at text that is no time.
+
+    Example:
+        >>> hour = Date(part="hour").build("time", {})
+        >>> hour.encode(pa.table({"time": ["2024-05-01 13:30:00", None]})).tolist()
+        [15, 0]
+    """
+
+    kind: ClassVar[str] = "date"
+    makes: ClassVar[str] = "categorical"
+    column: str | None = None
+    part: str = "hour"
+    unit: str = "s"
+    format: str | None = None
+    offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
+            hint = did_you_mean(str(value), known) or f"one of {', '.join(known)}"
+            check(value in known, f"{name} is {value!r}", hint)
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
+        """Its transform."""
+        return DateTransform(name, self)
+
+
+class DateTransform(Stateless):
+    """Takes a part of a time.
+
+    Args:
+        name: The feature's name.
+        feature: Its options.
+    """
+
+    def __init__(self, name: str, feature: Date) -> None:
+        self.name = name
+        self.feature = feature
+        self.column = feature.columns(name)[0]
+        self.size, self.compute = PARTS[feature.part]
+
+    def field(self) -> Field:
+        """A categorical field."""
+        return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Ids, [B] int32."""
+        times = self._times(clean(column(block, self.column)))
+        if self.feature.offset:
+            shift = pa.scalar(round(self.feature.offset * 3600), pa.duration("s"))
+            times = pc.add(times, pc.cast(shift, pa.duration(times.type.unit)))
+        part = pc.cast(self.compute(times), pa.int32()).fill_null(PADDING - FIRST)
+        return np.asarray(part.to_numpy(zero_copy_only=False)) + np.int32(FIRST)
+
+    def _times(self, values: pa.Array) -> pa.Array:
+        if is_time(values.type):
+            return values
+        if is_number(values.type) or pa.types.is_null(values.type):
+            whole = pc.cast(pc.floor(pc.cast(values, pa.float64(), safe=False)), pa.int64(), safe=False)
+            exact = values if pa.types.is_integer(values.type) else whole
+            return pc.cast(pc.cast(exact, pa.int64()), pa.timestamp(self.feature.unit))
+        if not is_text(values.type):
+            raise DataError(f"column {self.column!r} holds {values.type}, not times")
+        if self.feature.format is not None:
+            parsed = pc.strptime(values, format=self.feature.format, unit="us", error_is_null=True)
+        else:
+            parsed = _parse_iso(values)
+        wrong = pc.and_(pc.is_valid(values), pc.is_null(parsed))
+        if pc.any(wrong).as_py():
+            index = pc.index(wrong, True).as_py()
+            message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time"
+            raise RowError(message, index, "set format, as in strptime")
+        return parsed
+
+
+def _parse_iso(values: pa.Array) -> pa.Array:
+    """Times in ISO 8601, in UTC where they have an offset; null where they are none."""
+    right = pc.match_substring_regex(values, ISO)
+    zoned = pc.match_substring_regex(values, ISO_OFFSET)
+    none = pa.scalar(None, values.type)
+    local = pc.if_else(pc.and_(right, pc.invert(zoned)), values, none)
+    shifted = pc.if_else(pc.and_(right, zoned), values, none)
+    try:
+        utc = pc.cast(pc.cast(shifted, pa.timestamp("us", "UTC")), pa.timestamp("us"))
+        return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
+    except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
+        if len(values) == 1:
+            return pa.nulls(1, pa.timestamp("us"))
+        return pa.concat_arrays([_parse_iso(values.slice(index, 1)) for index in range(len(values))])

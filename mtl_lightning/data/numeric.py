@@ -1,0 +1,124 @@
+"""Numeric features: clipped, transformed, standardised."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mtl_lightning.data.columns import Block, column, did_you_mean
+from mtl_lightning.data.numbers import Moments, RowError, numbers
+from mtl_lightning.data.transform import Alone, Transform, check
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import Field
+
+NUMERIC_TRANSFORMS = ("standard", "log", "none")
+MISSING_WORDS = ("mean", "zero")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numeric(Alone):
+    """A number that enters the model as it is.
+
+    Args:
+        column: Raw column; the feature's name if None.
+        missing: What stands for a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
+        transform: ``standard`` (mean 0, standard deviation 1 over the training split), ``log`` (sign(x)·log(1+|x|),
+            then standard) or ``none``.
+        minimum: Smaller values are clipped to it before anything else.
+        maximum: Larger values likewise.
+
+    Raises:
+        DataError: If an option is unknown or out of range.
+
+    Example:
+        >>> Numeric(transform="log", missing=0.0).columns("price")
+        ('price',)
+    """
+
+    kind: ClassVar[str] = "numeric"
+    makes: ClassVar[str] = "numeric"
+    column: str | None = None
+    missing: str | float = "mean"
+    transform: str = "standard"
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        known = isinstance(self.missing, int | float) or self.missing in MISSING_WORDS
+        check(known, f"missing is {self.missing!r}", "mean, zero or a number")
+        check(
+            self.transform in NUMERIC_TRANSFORMS,
+            f"transform is {self.transform!r}",
+            did_you_mean(self.transform, NUMERIC_TRANSFORMS) or f"one of {', '.join(NUMERIC_TRANSFORMS)}",
+        )
+        ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
+        check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> "NumericTransform":
+        """Its transform."""
+        return NumericTransform(name, self)
+
+
+class NumericTransform:
+    """Clipped, transformed, standardised numbers.
+
+    Args:
+        name: The feature's name.
+        feature: Its options.
+    """
+
+    def __init__(self, name: str, feature: Numeric) -> None:
+        self.name = name
+        self.feature = feature
+        self.column = feature.columns(name)[0]
+        self.moments = Moments()
+        self.known_mean = 0.0
+        self.mean = 0.0
+        self.scale = 1.0
+
+    def _shaped(self, values: np.ndarray) -> np.ndarray:
+        if self.feature.minimum is not None or self.feature.maximum is not None:
+            values = np.clip(values, self.feature.minimum, self.feature.maximum)
+        return np.sign(values) * np.log1p(np.abs(values)) if self.feature.transform == "log" else values
+
+    def observe(self, block: Block) -> None:
+        """Add to the moments."""
+        self.moments.add(self._shaped(numbers(column(block, self.column), self.column)))
+
+    def finish(self) -> None:
+        """Fix mean and scale; a constant column becomes zeros."""
+        self.known_mean, scale = self.moments.mean, self.moments.deviation or 1.0
+        if self.feature.transform != "none":
+            self.mean, self.scale = self.known_mean, scale
+        if not np.isfinite([self.known_mean, self.scale]).all():
+            raise DataError(f"features.{self.name}: column {self.column!r} has values that overflow", "transform: log")
+
+    def field(self) -> Field:
+        """A numeric field."""
+        return Field(name=self.name, kind="numeric")
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Numbers, [B] float32."""
+        values = (self._shaped(numbers(column(block, self.column), self.column)) - self.mean) / self.scale
+        with np.errstate(over="ignore"):
+            result = np.where(np.isnan(values), self._missing(), values).astype(np.float32)
+        if np.isinf(result).any():
+            message = f"column {self.column!r} is too large for float32"
+            raise RowError(message, int(np.isinf(result).argmax()), "transform: log, or set minimum and maximum")
+        return result
+
+    def _missing(self) -> float:
+        missing = self.feature.missing
+        if missing == "mean":
+            return (self.known_mean - self.mean) / self.scale
+        raw = np.array([0.0 if missing == "zero" else float(missing)])
+        return float((self._shaped(raw)[0] - self.mean) / self.scale)
+
+    def state(self) -> dict[str, Any]:
+        """Moments."""
+        return {"mean": self.mean, "scale": self.scale, "known_mean": self.known_mean}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Moments."""
+        self.mean, self.scale, self.known_mean = state["mean"], state["scale"], state["known_mean"]

@@ -1,0 +1,96 @@
+"""What a kind of feature is: a record of options, and the fitted transform that it builds."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from mtl_lightning.data.columns import Block
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import Field
+
+
+class Transform(Protocol):
+    """One feature's fitted state. It observes every training block, is finished, then encodes any block."""
+
+    def observe(self, block: Block) -> None:
+        """Take a block of training rows into account."""
+
+    def finish(self) -> None:
+        """Fit to what was observed."""
+
+    def field(self) -> Field:
+        """The model input that it makes."""
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Values of a block: [B] int32 ids, [B] float32 numbers, [B, L] int32 sequences or [B, d] float32 vectors."""
+
+    def state(self) -> dict[str, Any]:
+        """What was fitted, as plain containers."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state`."""
+
+
+@runtime_checkable
+class Feature(Protocol):
+    """A kind of feature: a frozen dataclass whose constructor is the schema of its options."""
+
+    kind: ClassVar[str]
+    """Name of the kind in a recipe."""
+    makes: ClassVar[str]
+    """Kind of field that it makes; see :data:`mtl_lightning.schema.FIELD_KINDS`."""
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that the feature called ``name`` reads."""
+
+    def needs(self) -> tuple[str, ...]:
+        """Other features that it refers to in its option ``of``."""
+
+    def refuses(self, other: "Feature") -> str:
+        """Why it can't refer to another feature; empty if it can."""
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> Transform:
+        """The transform to fit; ``others`` holds those of the features that it refers to."""
+
+
+class Alone:
+    """For features of one column, which refer to no other."""
+
+    __slots__ = ()
+    column: str | None
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """Its column, or the one called like the feature."""
+        return (self.column or name,)
+
+    def needs(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()
+
+    def refuses(self, other: Feature) -> str:
+        """It refers to nothing."""
+        return "can't be referred to"
+
+
+class Stateless:
+    """For transforms that are not fitted."""
+
+    def observe(self, block: Block) -> None:
+        """Nothing is fitted."""
+
+    def finish(self) -> None:
+        """Nothing is fitted."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
+def check(condition: bool, message: str, hint: str = "") -> None:
+    """Raise a DataError unless an option is right."""
+    if not condition:
+        raise DataError(message, hint)

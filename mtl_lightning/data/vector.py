@@ -1,0 +1,82 @@
+"""Vectors: embeddings that the log brings along."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.lists import flatten
+from mtl_lightning.data.numbers import RowError, numbers
+from mtl_lightning.data.transform import Alone, Stateless, Transform, check
+from mtl_lightning.schema import Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vector(Alone):
+    """A fixed number of floats per row, as a list column or delimited text; a missing one is zeros.
+
+    Args:
+        column: Raw column; the feature's name if None.
+        size: Number of floats.
+        separator: Delimiter where the column holds text.
+
+    Raises:
+        DataError: If the size is out of range; while encoding, at a row with another number of values.
+
+    Example:
+        >>> image = Vector(size=2).build("image", {})
+        >>> image.encode(pa.table({"image": ["0.5 1", None]})).tolist()
+        [[0.5, 1.0], [0.0, 0.0]]
+    """
+
+    kind: ClassVar[str] = "vector"
+    makes: ClassVar[str] = "vector"
+    column: str | None = None
+    size: int
+    separator: str = " "
+
+    def __post_init__(self) -> None:
+        check(self.size >= 1, f"size is {self.size}", "at least 1")
+        check(bool(self.separator), "separator is empty")
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> "VectorTransform":
+        """Its transform."""
+        return VectorTransform(name, self)
+
+
+class VectorTransform(Stateless):
+    """Reads vectors.
+
+    Args:
+        name: The feature's name.
+        feature: Its options.
+    """
+
+    def __init__(self, name: str, feature: Vector) -> None:
+        self.name = name
+        self.column = feature.columns(name)[0]
+        self.size = feature.size
+        self.separator = feature.separator
+
+    def field(self) -> Field:
+        """A vector field."""
+        return Field(name=self.name, kind="vector", size=self.size)
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Values, [B, d] float32."""
+        flat = flatten(column(block, self.column), self.column, self.separator)
+        sizes = np.bincount(flat.rows, minlength=flat.total)
+        wrong = (sizes != 0) & (sizes != self.size)
+        if wrong.any():
+            index = int(wrong.argmax())
+            raise RowError(f"column {self.column!r} holds {sizes[index]} values where {self.size} are expected", index)
+        result = np.zeros((flat.total, self.size), dtype=np.float32)
+        if len(flat.values):
+            values = numbers(pa.array(flat.values), self.column, finite=False)
+            result[sizes != 0] = np.nan_to_num(values.reshape(-1, self.size), posinf=np.nan, neginf=np.nan)
+            if np.isnan(result).any():
+                raise RowError(f"column {self.column!r} is infinite", int(np.isnan(result).any(axis=1).argmax()))
+        return result
