@@ -13,6 +13,9 @@ LOG = Path(__file__).with_name("log.csv")
 
 # What a component needs beyond its defaults.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("head", "aitm"): {"parents": ("binary",)},
+    ("head", "dcmt"): {"parents": ("binary",)},
+    ("head", "escm2"): {"parents": ("binary",)},
     ("head", "esmm"): {"parents": ("binary",)},
     ("source", "movielens_100k"): {"fetched": True},
     ("source", "womens_clothing"): {"fetched": True},
@@ -21,7 +24,17 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "other_options": {"path": {"train": str(LOG), "test": str(LOG)}},
     },
     ("source", "simulator"): {"options": {"rows": 3000}, "other_options": {"seed": 1}},
+    ("loss", "cread"): {"head": "cread"},
+    ("loss", "d2q"): {"head": "d2q"},
+    ("loss", "dcmt"): {"head": "dcmt", "parents": ("binary",)},
+    ("loss", "escm2"): {"head": "escm2", "parents": ("binary",)},
+    ("loss", "huber"): {"head": "regression"},
+    ("loss", "listwise"): {"row_wise": False},
+    ("loss", "log_cosh"): {"head": "regression"},
+    ("loss", "mae"): {"head": "regression"},
     ("loss", "mse"): {"head": "regression"},
+    ("loss", "pairwise"): {"row_wise": False},
+    ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},
     ("weighter", "pcgrad"): {"permutable": False},
