@@ -120,6 +120,8 @@ class Loss(nn.Module, ABC):
     """One task's loss. Constructor: ``(task, *, options)``."""
 
     kinds: ClassVar[frozenset[str]]
+    heads: ClassVar[frozenset[str] | None] = None
+    """Names of the heads whose outputs it can read, besides those that name it as their default; None for all."""
 
     @abstractmethod
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:

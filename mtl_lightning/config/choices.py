@@ -1,6 +1,6 @@
 """Checks of what a recipe chooses per task (heads, losses, metrics), and of the fields that components name."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mtl_lightning.config.draft import Draft
@@ -32,6 +32,16 @@ def _fits(draft: Draft, path: str, task: Task) -> bool:
     return True
 
 
+def _reads(draft: Draft, task: Task, head: Component, loss: Component) -> None:
+    """Compare the heads whose outputs a loss can read with the task's."""
+    readable = getattr(draft.classes.get(f"losses.{task.name}"), "heads", None)
+    default = getattr(draft.classes.get(f"heads.{task.name}"), "loss", None)
+    if readable is None or head.name.split("/")[-1] in readable or loss.name.split("/")[-1] == default:
+        return
+    reason = f"{loss.name} reads the head {' or '.join(sorted(readable))}, and {task.name!r} has {head.name}"
+    draft.problem(f"losses.{task.name}", reason, f"the loss of {head.name} is {default}")
+
+
 def check_heads(draft: Draft) -> dict[str, Component]:
     """One head per task; the default is named like the task's kind."""
     entries = _entries(draft, "heads")
@@ -46,7 +56,7 @@ def check_heads(draft: Draft) -> dict[str, Component]:
     return heads
 
 
-def check_losses(draft: Draft, heads: Collection[str]) -> dict[str, Component]:
+def check_losses(draft: Draft, heads: Mapping[str, Component]) -> dict[str, Component]:
     """One loss per task; the default is the head's."""
     entries = _entries(draft, "losses")
     losses = {}
@@ -59,7 +69,8 @@ def check_losses(draft: Draft, heads: Collection[str]) -> dict[str, Component]:
             entry = {"name": getattr(draft.classes[f"heads.{task.name}"], "loss", None), **entry}
         loss = draft.component(path, "loss", entry)
         if loss is not None:
-            _fits(draft, path, task)
+            if _fits(draft, path, task):
+                _reads(draft, task, heads[task.name], loss)
             losses[task.name] = loss
     return losses
 

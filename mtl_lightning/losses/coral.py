@@ -31,6 +31,7 @@ class CoralLoss(Loss):
     """
 
     kinds = frozenset({"ordinal"})
+    heads = frozenset({"ordinal"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ class CREADLoss(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"cread"})
 
     def __init__(self, task: Task, *, restoration: float = 1.0, ordering: float = 0.1) -> None:
         super().__init__()

@@ -38,6 +38,7 @@ class D2QLoss(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"d2q"})
 
     def __init__(self, task: Task, *, table: float = 1.0) -> None:
         super().__init__()

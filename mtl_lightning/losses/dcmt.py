@@ -41,6 +41,7 @@ class DCMTLoss(Loss):
     """
 
     kinds = frozenset({"binary"})
+    heads = frozenset({"dcmt"})
 
     def __init__(self, task: Task, *, weight: float = 0.1, constraint: float = 0.01, clip: float = 0.01) -> None:
         super().__init__()

@@ -45,6 +45,7 @@ class ESCM2Loss(Loss):
     """
 
     kinds = frozenset({"binary"})
+    heads = frozenset({"escm2"})
 
     def __init__(
         self, task: Task, *, method: Literal["ipw", "dr"] = "dr", weight: float = 0.1, clip: float = 0.01

@@ -30,6 +30,7 @@ class Huber(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"regression"})
 
     def __init__(self, task: Task, *, delta: float = 1.0) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ class LogCosh(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"regression"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ class MeanAbsoluteError(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"regression"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

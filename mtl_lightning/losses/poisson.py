@@ -29,6 +29,7 @@ class PoissonLoss(Loss):
     """
 
     kinds = frozenset({"count"})
+    heads = frozenset({"count"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -30,6 +30,7 @@ class WeightedLogistic(Loss):
     """
 
     kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"weighted_logistic"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()

@@ -36,6 +36,7 @@ class ZILNLoss(Loss):
     """
 
     kinds = frozenset({"value"})
+    heads = frozenset({"value"})
 
     def __init__(self, task: Task) -> None:
         super().__init__()
