@@ -1,0 +1,22 @@
+"""A loss that can't read a head's output is refused before anything is built."""
+
+import pytest
+
+from mtl_lightning.builtin import HEADS, LOSSES
+from mtl_lightning.plugins import registry
+
+
+def test_every_head_has_a_loss_that_reads_it():
+    for name in HEADS:
+        loss = registry().resolve("loss", registry().resolve("head", name).loss)
+        assert loss.heads is None or name in loss.heads
+
+
+def test_losses_name_heads_that_exist():
+    named = {head for name in LOSSES for head in registry().resolve("loss", name).heads or ()}
+    assert named <= set(HEADS)
+
+
+@pytest.mark.parametrize(("head", "loss"), [("binary", "escm2"), ("count", "mse"), ("value", "huber"), ("d2q", "mse")])
+def test_a_mismatch_is_declared(head, loss):
+    assert head not in registry().resolve("loss", loss).heads
