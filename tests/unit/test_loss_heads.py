@@ -3,6 +3,8 @@
 import pytest
 
 from mtl_lightning.builtin import HEADS, LOSSES
+from mtl_lightning.config import compose, validate
+from mtl_lightning.errors import ConfigError
 from mtl_lightning.plugins import registry
 
 
@@ -20,3 +22,8 @@ def test_losses_name_heads_that_exist():
 @pytest.mark.parametrize(("head", "loss"), [("binary", "escm2"), ("count", "mse"), ("value", "huber"), ("d2q", "mse")])
 def test_a_mismatch_is_declared(head, loss):
     assert head not in registry().resolve("loss", loss).heads
+
+
+def test_a_recipe_that_pairs_them_wrongly_is_refused():
+    with pytest.raises(ConfigError, match="escm2 reads the head escm2, and 'click' has binary"):
+        validate(compose("ads", ["losses.click=escm2"]).plain)
