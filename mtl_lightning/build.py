@@ -66,7 +66,7 @@ def build_network(
     chosen = component(architecture)
     kind: type[Architecture] = registry().resolve("architecture", chosen.name)
     built_encoder: Encoder = _make("encoder", encoder, schema, kind.table_copies(len(schema.tasks), **chosen.options))
-    built: Architecture = kind(schema, built_encoder, **chosen.options)  # type: ignore[call-arg]
+    built: Architecture = kind(schema, built_encoder, **chosen.options)
     built_heads: dict[str, Head] = {}
     built_losses: dict[str, Loss] = {}
     for task in schema.tasks:
@@ -80,7 +80,7 @@ def build_network(
 def build_metrics(
     schema: Schema, metrics: Mapping[str, Sequence[Spec]] | None = None
 ) -> dict[str, dict[str, TaskMetric]]:
-    """Metrics per task; a task without any takes the defaults of its kind, with the oracle's beside them if it has one."""
+    """Metrics per task; a task without any takes the defaults of its kind, and the oracle's if it has one."""
     chosen = {task.name: (metrics or {}).get(task.name) or default_metrics(task) for task in schema.tasks}
     return {
         name: {component(spec).name: _make("metric", spec, schema.task(name)) for spec in specs}

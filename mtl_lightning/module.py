@@ -14,7 +14,11 @@ from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.network import Network
 from mtl_lightning.optim import (
-    OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm,
+    OptimizerConfig,
+    build_optimizer,
+    build_scheduler,
+    clip_gradients,
+    gradient_norm,
 )
 from mtl_lightning.parameter_step import gradient_parameters, make_step
 from mtl_lightning.step import global_counts, reduce_sum, world_size
@@ -158,8 +162,12 @@ class MultiTaskModule(LightningModule):
         """Log now and then."""
         stepped, self._stepped = self._stepped, False
         # Logging each step costs more than a small step itself: only at the Trainer's interval.
-        if stepped and self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        if stepped and self.trainer.global_step % self._log_every == 0:
             self._log_training()
+
+    @property
+    def _log_every(self) -> int:
+        return int(getattr(self.trainer, "log_every_n_steps", 50)) or 1
 
     def _log_training(self) -> None:
         assert self._values is not None
@@ -186,7 +194,7 @@ class MultiTaskModule(LightningModule):
 
     def predict_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
         """Predictions per task."""
-        return self(batch)
+        return self.forward(batch)
 
     def _evaluate(self, split: str, batch: Batch) -> None:
         outputs, _ = self.network.outputs(batch)
@@ -241,5 +249,3 @@ class MultiTaskModule(LightningModule):
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
         self.batches = state["batches"]
         self.skipped = state["skipped"]
-
-

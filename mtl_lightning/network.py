@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Batch, Output, Target

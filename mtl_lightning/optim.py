@@ -105,7 +105,10 @@ class CompositeOptimizer(Optimizer):
 
 
 def build_optimizer(
-    config: OptimizerConfig, dense: Iterable[nn.Parameter], undecayed: Iterable[nn.Parameter], tables: Iterable[nn.Parameter]
+    config: OptimizerConfig,
+    dense: Iterable[nn.Parameter],
+    undecayed: Iterable[nn.Parameter],
+    tables: Iterable[nn.Parameter],
 ) -> CompositeOptimizer:
     """The optimizer of a run.
 

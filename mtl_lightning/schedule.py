@@ -31,7 +31,7 @@ def schedule(decay: Callable[[float], float], warmup_steps: int, total_steps: in
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda share: 1.0,
+    "constant": lambda _: 1.0,
     "linear": lambda share: 1.0 - share,
     "cosine": lambda share: 0.5 * (1.0 + math.cos(math.pi * share)),
 }

@@ -94,10 +94,10 @@ class LazyAdam(_RowOptimizer):
 
 
 TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "rowwise_adagrad": lambda tables, lr, betas, eps: RowwiseAdagrad(tables, lr=lr, eps=eps),
-    "adagrad": lambda tables, lr, betas, eps: torch.optim.Adagrad(tables, lr=lr, eps=eps),
+    "rowwise_adagrad": lambda tables, lr, _, eps: RowwiseAdagrad(tables, lr=lr, eps=eps),
+    "adagrad": lambda tables, lr, _, eps: torch.optim.Adagrad(tables, lr=lr, eps=eps),
     "lazy_adam": lambda tables, lr, betas, eps: LazyAdam(tables, lr=lr, betas=betas, eps=eps),
-    "sgd": lambda tables, lr, betas, eps: torch.optim.SGD(tables, lr=lr),
+    "sgd": lambda tables, lr, *_: torch.optim.SGD(tables, lr=lr),
 }
 
 

@@ -28,7 +28,9 @@ from mtl_lightning.step import global_counts
 def store(rows: int, vocabulary: int, tasks: int) -> Store:
     """The rows as a Store in memory."""
     data = make(rows, vocabulary, tasks)
-    fields = [Field(name=f"c{i}", kind="categorical", size=size + 2, table=f"c{i}") for i, size in enumerate(data.sizes)]
+    fields = [
+        Field(name=f"c{i}", kind="categorical", size=size + 2, table=f"c{i}") for i, size in enumerate(data.sizes)
+    ]
     fields += [Field(name=f"n{i}", kind="numeric") for i in range(NUMERIC)]
     schema = Schema(tuple(fields), tuple(Task(name=f"t{i}", kind="binary", label=f"t{i}") for i in range(tasks)))
     parts = {
@@ -92,8 +94,14 @@ def ours(data: Store, model: MultiTaskModule, batch_size: int) -> float:
     clock, terminal = Clock(), Terminal()
     terminal._console = Console(file=sys.stderr, force_terminal=True)
     trainer = Trainer(
-        accelerator="cpu", devices=1, max_epochs=1, logger=EventLog(folder / "tensorboard"), use_distributed_sampler=False,
-        callbacks=[clock, terminal, Checkpoints(folder)], plugins=[AtomicCheckpointIO()], enable_progress_bar=False,
+        accelerator="cpu",
+        devices=1,
+        max_epochs=1,
+        logger=EventLog(folder / "tensorboard"),
+        use_distributed_sampler=False,
+        callbacks=[clock, terminal, Checkpoints(folder)],
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=False,
         enable_model_summary=False,
     )
     trainer.fit(model, Loader(data, batch_size, shuffle=True))
@@ -113,8 +121,13 @@ if __name__ == "__main__":
     data = store(rows, vocabulary, tasks)
     seconds = {"bare": bare, "ours": ours}[contender](data, module(data.schema, weighter), batch_size)
     record = {
-        "contender": contender, "weighter": weighter["name"], "every": weighter.get("every", 1), "tasks": tasks,
-        "vocabulary": vocabulary, "batch": batch_size, "samples_per_s": rows / seconds,
+        "contender": contender,
+        "weighter": weighter["name"],
+        "every": weighter.get("every", 1),
+        "tasks": tasks,
+        "vocabulary": vocabulary,
+        "batch": batch_size,
+        "samples_per_s": rows / seconds,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(record))

@@ -28,7 +28,10 @@ def rechub(data: Rows, batch: int) -> float:
         x_val=few, y_val=data.labels[:1], x_test=few, y_test=data.labels[:1], batch_size=batch
     )
     model = MMOE(
-        features, ["classification"] * TASKS, EXPERTS, {"dims": EXPERT_HIDDEN},
+        features,
+        ["classification"] * TASKS,
+        EXPERTS,
+        {"dims": EXPERT_HIDDEN},
         [{"dims": TOWER_HIDDEN} for _ in range(TASKS)],
     )
     trainer = MTLTrainer(model, ["classification"] * TASKS, optimizer_params={"lr": LR}, n_epoch=1)
@@ -45,9 +48,15 @@ def deepctr(data: Rows, batch: int) -> float:
     columns = [SparseFeat(f"c{i}", vocabulary_size=size, embedding_dim=WIDTH) for i, size in enumerate(data.sizes)]
     columns += [DenseFeat(f"n{i}", 1) for i in range(NUMERIC)]
     model = MMOE(
-        columns, num_experts=EXPERTS, expert_dnn_hidden_units=EXPERT_HIDDEN, gate_dnn_hidden_units=(),
-        tower_dnn_hidden_units=TOWER_HIDDEN, task_types=["binary"] * TASKS, task_names=[f"t{i}" for i in range(TASKS)],
-        l2_reg_embedding=0, l2_reg_linear=0,
+        columns,
+        num_experts=EXPERTS,
+        expert_dnn_hidden_units=EXPERT_HIDDEN,
+        gate_dnn_hidden_units=(),
+        tower_dnn_hidden_units=TOWER_HIDDEN,
+        task_types=["binary"] * TASKS,
+        task_names=[f"t{i}" for i in range(TASKS)],
+        l2_reg_embedding=0,
+        l2_reg_linear=0,
     )
     model.compile(torch.optim.Adam(model.parameters(), lr=LR), ["binary_crossentropy"] * TASKS)
     values = {f"c{i}": data.ids[:, i] for i in range(len(data.sizes))}
@@ -60,8 +69,9 @@ def deepctr(data: Rows, batch: int) -> float:
 if __name__ == "__main__":
     contender, rows, vocabulary, batch, threads = sys.argv[1], *map(int, sys.argv[2:6])
     torch.set_num_threads(threads)
-    np.random.seed(0)
     torch.manual_seed(0)
     data = make(rows, vocabulary)
     seconds = {"rechub": rechub, "deepctr": deepctr}[contender](data, batch)
-    print(json.dumps({"contender": contender, "vocabulary": vocabulary, "batch": batch, "samples_per_s": rows / seconds}))
+    print(
+        json.dumps({"contender": contender, "vocabulary": vocabulary, "batch": batch, "samples_per_s": rows / seconds})
+    )

@@ -88,7 +88,7 @@ class EmbeddingEncoder(Encoder):
 
     def table_parameters(self) -> list[nn.Parameter]:
         """The fused table."""
-        return [] if self.table is None else [self.table.weight]
+        return [] if self.table is None else list(self.table.parameters())
 
     def lookup(self, batch: Batch, copy: int) -> list[Tensor]:
         """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence."""

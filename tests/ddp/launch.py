@@ -20,12 +20,22 @@ def launch(arguments: list[str], world: int, timeout: float = 300, env: dict[str
     processes = []
     for rank in range(world):
         variables = {
-            **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world), "GROUP_RANK": "0",
-            "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": port,
-            "OMP_NUM_THREADS": "1", **(env or {}),
+            **os.environ,
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "GROUP_RANK": "0",
+            "LOCAL_WORLD_SIZE": str(world),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": port,
+            "OMP_NUM_THREADS": "1",
+            **(env or {}),
         }
         processes.append(
-            subprocess.Popen([sys.executable, *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            subprocess.Popen(
+                [sys.executable, *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
         )
     deadline = time.monotonic() + timeout
     try:

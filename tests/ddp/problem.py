@@ -1,4 +1,4 @@
-"""A small float64 problem with tables, masks, weights and a funnel, cut into global batches for any number of processes."""
+"""A small float64 problem with tables, masks, weights and a funnel, in global batches for any number of processes."""
 
 import torch
 

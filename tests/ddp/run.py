@@ -35,8 +35,16 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
             cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo", broadcast_buffers=False
         )
     trainer = Trainer(
-        accelerator="cpu", devices=world, strategy=strategy, max_epochs=1, logger=False, barebones=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
+        accelerator="cpu",
+        devices=world,
+        strategy=strategy,
+        max_epochs=1,
+        logger=False,
+        barebones=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
         **options,
     )
     with warnings.catch_warnings():

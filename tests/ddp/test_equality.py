@@ -22,7 +22,11 @@ OPTIMIZER = {"lr": 0.01, "table_lr": 0.05, "schedule": "cosine", "warmup_steps":
 
 def case(**changes):
     return {
-        "encoder": {"name": "embedding", "width": 4}, "architecture": MMOE, "heads": HEADS, "optimizer": OPTIMIZER, **changes,
+        "encoder": {"name": "embedding", "width": 4},
+        "architecture": MMOE,
+        "heads": HEADS,
+        "optimizer": OPTIMIZER,
+        **changes,
     }
 
 
@@ -35,14 +39,16 @@ def cases():
     yield "accumulation", case(trainer={"accumulate_grad_batches": 3})
     yield "clipping by norm", case(trainer={"gradient_clip_val": 0.05})
     yield "clipping by value", case(trainer={"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"})
-    yield "pcgrad, accumulation and clipping", case(
-        weighter="pcgrad", trainer={"accumulate_grad_batches": 2, "gradient_clip_val": 0.05}
+    yield (
+        "pcgrad, accumulation and clipping",
+        case(weighter="pcgrad", trainer={"accumulate_grad_batches": 2, "gradient_clip_val": 0.05}),
     )
     for name in ("mgda", "moco", "gradnorm"):
         yield f"gradients at parameters, {name}", case(weighter={"name": name, "gradients_at": "parameters"})
     yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
-    yield "trunk below the seam", case(
-        weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}
+    yield (
+        "trunk below the seam",
+        case(weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}),
     )
     # float32 with SGD: AdamW drifts in float32 by rounding alone.
     yield "float32", case(dtype="float32", optimizer={"name": "sgd", "tables": "sgd", "lr": 0.01, "table_lr": 0.01})

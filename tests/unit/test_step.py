@@ -102,5 +102,7 @@ def test_target_mean_without_known_rows_is_a_connected_zero():
 
 
 def test_weighted_mean():
-    target = Target(label=torch.zeros(3, 1), mask=torch.tensor([True, True, False]), weight=torch.tensor([1.0, 3.0, 7.0]))
+    target = Target(
+        label=torch.zeros(3, 1), mask=torch.tensor([True, True, False]), weight=torch.tensor([1.0, 3.0, 7.0])
+    )
     assert target.mean(torch.tensor([2.0, 6.0, 100.0])).item() == 5.0
