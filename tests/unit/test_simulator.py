@@ -10,6 +10,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
+from mtl_lightning.data import kept as kept_rows
 from mtl_lightning.data.simulator import scenario
 from mtl_lightning.data.sources import simulator
 from mtl_lightning.data.sources.simulator import Simulator
@@ -144,18 +145,19 @@ def test_log_does_not_depend_on_how_it_is_stored(tmp_path, monkeypatch):
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(scenario, "CHUNK", 500)
     source = Simulator(rows=9_001, users=100, items=50)
-    kept = source.rows().data.table.combine_chunks()
+    whole = source.rows().data.table.combine_chunks()
     one = source.write_parquet(tmp_path / "log.parquet")
     many = source.write_parquet(tmp_path / "parts", rows_per_file=3_000)
     assert len(one) == 1
     assert len(many) > 2
-    assert pq.read_table(one[0]).combine_chunks().equals(kept)
-    assert pa.concat_tables([pq.read_table(path) for path in many]).combine_chunks().equals(kept)
+    assert pq.read_table(one[0]).combine_chunks().equals(whole)
+    assert pa.concat_tables([pq.read_table(path) for path in many]).combine_chunks().equals(whole)
     monkeypatch.setattr(simulator, "IN_MEMORY", 4_000)
+    monkeypatch.setattr(kept_rows, "ROWS_PER_FILE", 4_000)
     for _ in range(2):
         mapped = source.rows()
         assert len(mapped.cache_files) > 1
-        assert mapped.data.table.combine_chunks().equals(kept)
+        assert mapped.data.table.combine_chunks().equals(whole)
 
 
 def test_schema_tells_leaks_from_features():

@@ -4,7 +4,6 @@ import hashlib
 import importlib
 import itertools
 import json
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,10 +12,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.locks import locked
-from mtl_lightning.data.simulator.files import write_files
+from mtl_lightning.data.kept import kept_rows
 from mtl_lightning.data.simulator.scenario import Scenario, Size
+from mtl_lightning.data.write_files import write_files
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -91,7 +89,7 @@ class Simulator(Source):
             batches = list(self.batches())
             table = pa.Table.from_batches(batches, schema=self._kind().arrow)
             return datasets.Dataset(table, fingerprint=self.fingerprint())
-        return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in self._shards()])
+        return kept_rows(f"simulator/{self.fingerprint()}", self._kind().arrow, self.batches)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The log block by block, in bounded memory."""
@@ -126,17 +124,3 @@ class Simulator(Source):
         if self.size.delayed and not kind.delays:
             raise DataError(f"source.delayed: in the scenario {self.scenario!r} nothing comes late")
         return kind
-
-    def _shards(self) -> list[Path]:
-        """Arrow files of the log in the cache, written once; they appear all together or not at all."""
-        directory = cache_directory() / "simulator" / self.fingerprint()
-        with locked(directory):
-            if not directory.exists():
-                with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".partial-") as partial:
-                    content = Path(partial, "shards")
-                    content.mkdir()
-                    paths = (content / f"{n:05d}.arrow" for n in itertools.count())
-                    schema = self._kind().arrow
-                    write_files(self.batches(), lambda file: pa.ipc.new_stream(file, schema), paths, IN_MEMORY)
-                    content.replace(directory)
-        return sorted(directory.glob("*.arrow"))
