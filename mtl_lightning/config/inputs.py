@@ -61,7 +61,7 @@ def check_features(draft: Draft, raw: RawSchema | None) -> None:
             if other not in entries:
                 draft.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, entries))
             elif found is not None and (reason := feature.refuses(found)):
-                draft.problem(f"features.{name}.of", f"{other!r} {reason}")
+                draft.problem(f"features.{name}.of", f"{other!r} {reason}", "it must be categorical")
 
 
 def check_tasks(draft: Draft, raw: RawSchema | None) -> tuple[Task, ...]:

@@ -51,7 +51,7 @@ class Cross:
 
     def refuses(self, other: Feature) -> str:
         """It combines ids."""
-        return "" if other.makes == "categorical" else f"is {other.kind}, and has no single id"
+        return "" if other.makes == "categorical" else f"is {other.kind}"
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "CrossTransform":
         """Its transform."""

@@ -79,7 +79,7 @@ def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
                 hint = did_you_mean(other, built)
                 raise DataError(f"features.{name}.of: no feature {other!r}", hint)
             if reason := one.refuses(built[other]):
-                raise DataError(f"features.{name}.of: {other!r} {reason}")
+                raise DataError(f"features.{name}.of: {other!r} {reason}", "it must be categorical")
     return built
 
 

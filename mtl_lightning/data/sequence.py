@@ -59,7 +59,7 @@ class Sequence:
 
     def refuses(self, other: Feature) -> str:
         """It shares vocabularies only."""
-        return "" if other.kind == "categorical" else f"is {other.kind}, and has no vocabulary"
+        return "" if other.kind == "categorical" else f"is {other.kind}"
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "SequenceTransform":
         """Its transform."""
