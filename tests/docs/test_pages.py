@@ -29,3 +29,9 @@ def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
     local = [link for link in links if "://" not in link and not link.startswith("mailto:")]
     assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("kind", ["source", "metric"])
+def test_overviews_list_every_component(kind):
+    overview = (ROOT / "docs" / f"{kind}s" / "README.md").read_text()
+    assert [name for name in registry().names(kind) if f"({name}.md)" not in overview] == []
