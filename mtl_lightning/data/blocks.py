@@ -39,6 +39,7 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
             numbers = pa.array(np.arange(start, start + table.num_rows))
             start += table.num_rows
             yield table.select(list(columns)).append_column(ROW, numbers)
+        pa.default_memory_pool().release_unused()  # else what one pass has freed adds to what the next one takes
     except MtlError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -21,8 +21,10 @@ def as_table(rows: Any) -> pa.Table:
         return rows
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
-    if hasattr(rows, "with_format") and hasattr(rows, "num_rows"):
+    if isinstance(rows, datasets.Dataset):
         return rows.with_format("arrow")[:]
+    if isinstance(rows, datasets.IterableDataset):
+        return pa.concat_tables(rows.with_format("arrow").iter(batch_size=65_536))
     if hasattr(rows, "iloc"):
         return pa.table({str(name): as_array(rows[name], str(name)) for name in rows.columns})
     if isinstance(rows, Mapping):

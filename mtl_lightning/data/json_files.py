@@ -10,6 +10,7 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.parquet_rows import conform
 from mtl_lightning.errors import DataError
 
 LARGEST_BLOCK = 256 << 20
@@ -30,15 +31,7 @@ def convert(files: Sequence[File], directory: Path) -> None:
     for number, schema in enumerate(schemas):
         if schema != common:
             path = directory / f"{number:05d}.parquet"
-            pq.write_table(_conform(pq.read_table(path), common), path)
-
-
-def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.Table.from_arrays(columns, schema=schema)
+            pq.write_table(conform(pq.read_table(path), common), path)
 
 
 def _write(file: File, target: Path) -> pa.Schema:

@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from mtl_lightning.data import csv_files, json_files
 from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.csv_files import CsvOptions
-from mtl_lightning.data.files import File, find, format_of, naming, opened
+from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
+from mtl_lightning.data.parquet_rows import ParquetRows
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -126,42 +123,22 @@ class Table(Source):
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
-        schemas = [_footer(path) for paths in self._parquet.values() for path in paths]
-        try:
-            common = pa.unify_schemas(schemas, promote_options="permissive")
-        except pa.ArrowException as error:
-            raise DataError(f"source.path: files disagree on a column: {error}") from error
+        rows = self.rows()
         return RawSchema(
-            columns={field.name: str(field.type) for field in common},
+            columns={field.name: str(field.type) for field in rows.arrow_schema},
             splits=tuple(name for name in self.files if name != ALL),
             time=self.time,
             group=self.group,
         )
 
-    def rows(self, split: str | None = None) -> datasets.IterableDataset:
+    def rows(self, split: str | None = None) -> ParquetRows:
         """The rows, read from disk block by block."""
         if split is not None and split not in self.files:
             known = ", ".join(name for name in self.files if name != ALL)
             raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
         parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
-        paths = [path for part in parts for path in part]
-        for path in paths:
-            _footer(path)
-        cache = str(cache_directory() / "huggingface")
-        rows: datasets.IterableDataset = datasets.load_dataset(
-            "parquet", data_files={"train": paths}, split="train", streaming=True, cache_dir=cache
-        )
-        return rows
+        return ParquetRows([path for part in parts for path in part])
 
 
 def _listed(path: str | list[str]) -> list[str]:
     return [path] if isinstance(path, str) else list(path)
-
-
-def _footer(path: str) -> pa.Schema:
-    remote = "://" in path
-    if not remote:
-        with naming(path):
-            return pq.read_schema(path)
-    with opened(File(path, "", local=False)) as stream:
-        return pq.read_schema(stream)
