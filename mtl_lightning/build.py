@@ -175,5 +175,6 @@ def build_data(config: Config) -> DataModule:
         batch_size=config.data.batch_size,
         eval_batch_size=config.data.eval_batch_size,
         seed=config.seed,
+        pool=config.data.pool,
         cache_dir=config.data.cache_dir,
     )

@@ -33,16 +33,18 @@ class DataConfig:
         eval_batch_size: The same for validation, test and prediction.
         group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
         cache_dir: Where prepared data is kept; None for the user's cache directory.
+        pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
     """
 
     batch_size: int = 1024
     eval_batch_size: int = 8192
     group: str | None = None
     cache_dir: str | None = None
+    pool: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_batch_size"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "eval_batch_size", "pool"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 1")
 
 

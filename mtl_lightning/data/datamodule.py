@@ -17,6 +17,11 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Schema, Task
 
+IN_MEMORY = 8 << 30
+"""A Store of at most this many bytes is shuffled as a whole; the same on every machine, so that processes agree."""
+POOL = 1 << 20
+"""Rows in memory at a time for larger ones."""
+
 TaskSpecs = Mapping[str, Task | Mapping[str, Any] | str] | Iterable[Task]
 
 
@@ -34,6 +39,8 @@ class DataModule(LightningDataModule):
         batch_size: Rows per step and process in training.
         eval_batch_size: Rows per step and process elsewhere.
         seed: Seed of the order of training rows.
+        pool: Rows in memory at a time where the Store is larger than memory; None for all of a Store up to
+            :data:`IN_MEMORY` bytes, else :data:`POOL` rows.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
 
     Raises:
@@ -60,11 +67,12 @@ class DataModule(LightningDataModule):
         batch_size: int = 1024,
         eval_batch_size: int = 8192,
         seed: int = 0,
+        pool: int | None = None,
         cache_dir: Path | str | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if size < 1:
+        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("pool", pool)):
+            if size is not None and size < 1:
                 raise DataError(f"data.{name} is {size}", "at least 1")
         self.source = source
         suggested = source.schema() if features is None or tasks is None or split is None else None
@@ -76,6 +84,7 @@ class DataModule(LightningDataModule):
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
+        self.pool = pool
         self.cache_dir = cache_dir
         self._prepared: Prepared | None = None
 
@@ -131,13 +140,15 @@ class DataModule(LightningDataModule):
             batch_size: Rows per step and process; None for ``eval_batch_size``.
         """
         trainer = self.trainer
+        store = self.prepared.stores[split]
         return Loader(
-            self.prepared.stores[split],
+            store,
             batch_size or self.eval_batch_size,
             shuffle=shuffle,
             seed=self.seed,
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
+            pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
         )
 
     def train_dataloader(self) -> Loader:

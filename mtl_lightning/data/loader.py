@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
-from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.order import Order, Pools, Whole, generator
 from mtl_lightning.data.store import Store
 from mtl_lightning.errors import DataError
 
@@ -38,6 +38,8 @@ class Loader:
         seed: Seed of the permutations.
         rank: Number of this process.
         world: Number of processes.
+        pool: Rows in memory at a time, for a Store that is larger than memory (see
+            :class:`~mtl_lightning.data.order.Pools`); None for all. All processes need the same.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -48,7 +50,15 @@ class Loader:
     """
 
     def __init__(
-        self, store: Store, batch_size: int, *, shuffle: bool = False, seed: int = 0, rank: int = 0, world: int = 1
+        self,
+        store: Store,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        pool: int | None = None,
     ) -> None:
         self.store = store
         self.batch_size = batch_size
@@ -56,6 +66,7 @@ class Loader:
         self.seed = seed
         self.rank = rank
         self.world = world
+        self.pool = pool
         self.epoch = 0
         self.cursor = 0
         self._resumed = False
@@ -81,12 +92,13 @@ class Loader:
         if epoch != self.epoch:
             self.epoch, self.cursor = epoch, 0
 
-    def order(self) -> Tensor | None:
-        """This epoch's permutation, or None for the rows' own order."""
+    def order(self) -> Order:
+        """The rows in this epoch's order."""
+        if self.pool is not None:
+            return Pools(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
         if not self.shuffle:
-            return None
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
-        return torch.randperm(len(self.store), generator=generator)
+            return Whole(self.store, None)
+        return Whole(self.store, torch.randperm(len(self.store), generator=generator(self.seed, self.epoch)))
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the last epoch was left before its end
@@ -97,27 +109,31 @@ class Loader:
         while step < steps:
             start, stop = bounds(total, steps, step)
             first, last = bounds(stop - start, self.world, self.rank)
-            rows = slice(start + first, start + last)
             # The cursor moves before the batch is handed out: a checkpoint made while it is used counts it as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
-            yield self.store.batch(rows if order is None else order[rows])
+            yield order.batch(start + first, start + last)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader stands: the epoch and the steps of it that were handed out."""
-        plan = {"rows": len(self.store), "steps": len(self)}
+        plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool}
         return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`: the next iteration yields the rows that are left.
 
         Raises:
-            DataError: If the Store has another number of rows or, in mid-epoch, an epoch another number of steps.
+            DataError: If the Store has another number of rows or, in mid-epoch, the order or the steps are others.
         """
         if state["rows"] != len(self.store):
             raise DataError(
                 f"saved with {state['rows']} training rows, resumed with {len(self.store)}",
                 "resume with the same data",
+            )
+        if state["cursor"] and state.get("pool") != self.pool:
+            raise DataError(
+                f"saved in mid-epoch with pools of {state.get('pool')} rows, resumed with {self.pool}",
+                "resume with the same data.pool",
             )
         if state["cursor"] and state["steps"] != len(self):
             raise DataError(

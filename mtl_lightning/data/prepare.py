@@ -23,8 +23,9 @@ from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Prepared, Transforms
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
-from mtl_lightning.data.store import Store, StoreWriter
+from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
+from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Task

@@ -1,11 +1,8 @@
 """Encoded rows as a few packed, memory-mapped matrices: a batch is one gather per matrix."""
 
 import json
-import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -47,6 +44,7 @@ class Store:
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T], and where there
             are any ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d],
             ``raw/<name>`` [N].
+        path: Directory of its files, or None.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -58,9 +56,10 @@ class Store:
         [[3], [1]]
     """
 
-    def __init__(self, schema: Schema, parts: Mapping[str, Tensor]) -> None:
+    def __init__(self, schema: Schema, parts: Mapping[str, Tensor], path: Path | None = None) -> None:
         self.schema = schema
         self.parts = dict(parts)
+        self.path = path
 
     @classmethod
     def open(cls, path: Path, schema: Schema) -> Self:
@@ -74,7 +73,7 @@ class Store:
             parts = {name: _map(path / part["file"], part, meta["rows"]) for name, part in meta["parts"].items()}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: not a complete Store ({error})", "remove it; it is prepared again") from error
-        return cls(schema, parts)
+        return cls(schema, parts, path)
 
     def __len__(self) -> int:
         return int(self.parts["ids"].shape[0])
@@ -84,20 +83,60 @@ class Store:
         """Size of all matrices."""
         return sum(part.numel() * part.element_size() for part in self.parts.values())
 
+    def take(self, index: Tensor | slice) -> Self:
+        """The rows of ``index``, in its order, in memory unless it is a slice."""
+        return type(self)(self.schema, {name: _take(part, index) for name, part in self.parts.items()})
+
+    def read(self, ranges: Sequence[tuple[int, int]]) -> Self:
+        """The rows of some ranges, in their order, in memory: what is on disk is read, not mapped.
+
+        Pages of a mapped file count as memory of the process; read rows are gone when they are dropped.
+
+        Raises:
+            DataError: If the Store's files can't be read.
+        """
+        if self.path is None:
+            return self.joined(self.schema, [self.take(slice(0, 0)), *(self.take(slice(*one)) for one in ranges)])
+        try:
+            return type(self)(self.schema, {name: self._read(name, ranges) for name in self.parts})
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.path} can't be read: {error}", "remove it; it is prepared again") from error
+
+    def _read(self, name: str, ranges: Sequence[tuple[int, int]]) -> Tensor:
+        assert self.path is not None
+        shape = self.parts[name].shape[1:]
+        result = np.empty((sum(stop - start for start, stop in ranges), *shape), dtype=dtype_of(name))
+        if result.size:
+            place, width = 0, result[:1].nbytes
+            with (self.path / file_of(name)).open("rb", buffering=0) as file:
+                for start, stop in ranges:
+                    file.seek(start * width)
+                    view = result[place : place + stop - start].reshape(-1).view(np.uint8).data
+                    while len(view):
+                        count = file.readinto(view)
+                        if not count:
+                            raise ValueError(f"{file_of(name)} is cut off")
+                        view = view[count:]
+                    place += stop - start
+        return torch.from_numpy(result)
+
+    @classmethod
+    def joined(cls, schema: Schema, stores: Sequence["Store"]) -> Self:
+        """The rows of several Stores, one after the other."""
+        if len(stores) == 1:
+            return cls(schema, stores[0].parts)
+        return cls(schema, {name: torch.cat([store.parts[name] for store in stores]) for name in stores[0].parts})
+
     def batch(self, index: Tensor | slice) -> Batch:
         """The rows of ``index`` (int64, or a slice), in its order."""
-
-        def take(part: Tensor) -> Tensor:
-            return part[index] if isinstance(index, slice) else part.index_select(0, index)
-
         named: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in PREFIXES}
         plain: dict[str, Tensor] = {}
         for name, part in self.parts.items():
             prefix, _, rest = name.partition("/")
             if rest:
-                named[prefix][rest] = take(part).long() if prefix == "sequence" else take(part)
+                named[prefix][rest] = _take(part, index).long() if prefix == "sequence" else _take(part, index)
             else:
-                plain[name] = take(part)
+                plain[name] = _take(part, index)
         return Batch(
             schema=self.schema,
             ids=plain["ids"].long(),
@@ -112,6 +151,10 @@ class Store:
         )
 
 
+def _take(part: Tensor, index: Tensor | slice) -> Tensor:
+    return part[index] if isinstance(index, slice) else part.index_select(0, index)
+
+
 def _map(path: Path, part: Mapping[str, Any], rows: int) -> Tensor:
     shape = (rows, *part["shape"])
     if 0 in shape:
@@ -120,62 +163,8 @@ def _map(path: Path, part: Mapping[str, Any], rows: int) -> Tensor:
     return torch.from_numpy(np.memmap(path, dtype=part["dtype"], mode="c", shape=shape))
 
 
-class StoreWriter:
-    """Writes a Store block by block; it appears under its path only when it is whole.
-
-    Args:
-        path: Directory to make; must not exist.
-
-    Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp()) / "train"
-        >>> with StoreWriter(path) as writer:
-        ...     writer.write({"ids": np.array([[1], [2]]), "dense": np.zeros((2, 0)), "labels": np.zeros((2, 0)),
-        ...                   "mask": np.zeros((2, 0))})
-        >>> len(Store.open(path, Schema((), ())))
-        2
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-        self.rows = 0
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.files: dict[str, Any] = {}
-
-    def __enter__(self) -> Self:
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
-        return self
-
-    def write(self, block: Mapping[str, np.ndarray]) -> None:
-        """Append rows; every block has the same parts."""
-        if self.files and set(block) != set(self.files):
-            raise ValueError(f"parts {sorted(block)} after {sorted(self.files)}")
-        for name, values in block.items():
-            if name not in self.files:
-                self.shapes[name] = values.shape[1:]
-                self.files[name] = (self.partial / _file(name)).open("wb")
-            np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
-        self.rows += len(next(iter(block.values())))
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for file in self.files.values():
-            file.close()
-        if kind is not None:
-            shutil.rmtree(self.partial, ignore_errors=True)
-            return
-        parts = {
-            name: {"file": _file(name), "dtype": dtype_of(name), "shape": list(shape)}
-            for name, shape in self.shapes.items()
-        }
-        (self.partial / META).write_text(json.dumps({"rows": self.rows, "parts": parts}))
-        self.partial.replace(self.path)
-
-
-def _file(name: str) -> str:
+def file_of(name: str) -> str:
+    """Name of a matrix's file."""
     # Feature names may hold any character; files are numbered by a hex form of the name.
     prefix, _, rest = name.partition("/")
     return f"{prefix}-{rest.encode().hex()}.bin" if rest else f"{prefix}.bin"

@@ -1,8 +1,11 @@
 """The loader: every row once, equal steps, the same global batches for any number of processes, exact resumption."""
 
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +14,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.order import Pools
 from mtl_lightning.data.store import Store
+from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
@@ -41,6 +46,99 @@ def test_plan(rows: int, size: int, world: int, shuffle: bool) -> None:
         assert max(sizes) - min(sizes) <= 1
         joined = [[row for part in parts for row in part[step]] for step in range(len(loaders[0]))]
         assert joined == [ids(batch) for batch in whole]
+
+
+def on_disk(path: Path, rows: int) -> Store:
+    with StoreWriter(path / "store") as writer:
+        for start in range(0, rows, 7):
+            count = min(7, rows - start)
+            ids = np.arange(start, start + count)[:, None]
+            seen = np.repeat(ids, 3, axis=1)
+            empty = np.zeros((count, 0))
+            writer.write({"ids": ids, "dense": empty, "labels": empty, "mask": empty, "sequence/seen": seen})
+    return Store.open(path / "store", Schema((), ()))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 100),
+    size=st.integers(1, 30),
+    world=st.integers(1, 3),
+    chunk=st.integers(1, 20),
+    pool=st.integers(1, 60),
+    shuffle=st.booleans(),
+)
+def test_pools_from_disk(
+    tmp_path_factory: pytest.TempPathFactory, rows: int, size: int, world: int, chunk: int, pool: int, shuffle: bool
+) -> None:
+    store = on_disk(tmp_path_factory.mktemp("store"), rows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pools.__init__, "__defaults__", (chunk,))
+        loaders = [
+            Loader(store, size, shuffle=shuffle, seed=1, rank=rank, world=world, pool=pool) for rank in range(world)
+        ]
+        for _ in range(2):
+            batches = [list(loader) for loader in loaders]
+            seen = [row for rank in batches for batch in rank for row in ids(batch)]
+            assert sorted(seen) == list(range(rows))
+            assert {len(rank) for rank in batches} == {len(loaders[0])}
+            for batch in (batch for rank in batches for batch in rank):
+                assert (batch.sequences["seen"] == batch.ids).all()
+            if not shuffle and world == 1:
+                assert seen == list(range(rows))
+        if world == 1:
+            running = Loader(store, size, shuffle=shuffle, seed=1, pool=pool)
+            expected = [ids(batch) for batch in Loader(store, size, shuffle=shuffle, seed=1, pool=pool)]
+            stop = len(running) // 2
+            steps = iter(running)
+            first = [ids(next(steps)) for _ in range(stop)]
+            resumed = Loader(store, size, shuffle=shuffle, seed=1, pool=pool)
+            resumed.load_state_dict(running.state_dict())
+            assert first + [ids(batch) for batch in resumed] == expected
+
+
+def test_pools_mix_rows_from_everywhere(tmp_path: Path) -> None:
+    order = Pools(make(10_000), 1000, (0, 0), chunk=50)
+    pool = np.array(ids(order.batch(0, 1000)))
+    assert pool.std() > 2000
+    assert np.abs(np.diff(pool)).mean() > 1000
+    assert ids(Pools(make(10_000), 1000, (0, 1), chunk=50).batch(0, 1000)) != pool.tolist()
+
+
+FLAT = """
+import resource, sys, torch
+from pathlib import Path
+from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.order import Pools
+from mtl_lightning.data.store import Store
+from mtl_lightning.data.writer import StoreWriter
+from mtl_lightning.schema import Schema
+torch.set_num_threads(1)
+store = Store.open(Path(sys.argv[1]), Schema((), ()))
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, rows = peak(), 0
+for batch in Loader(store, 1024, shuffle=True, pool=65_536):
+    rows += len(batch)
+for batch in Loader(store, 4096, pool=65_536):
+    rows += len(batch)
+print(rows, store.bytes, peak() - before)
+"""
+
+
+def test_memory_stays_flat_below_the_size_of_the_store(tmp_path: Path) -> None:
+    count = 20_000
+    ids_block = np.zeros((count, 100), dtype=np.int32)
+    empty = np.zeros((count, 0))
+    with StoreWriter(tmp_path / "store") as writer:
+        for _ in range(40):
+            writer.write({"ids": ids_block, "dense": empty, "labels": empty, "mask": empty})
+    found = subprocess.run(
+        [sys.executable, "-c", FLAT, str(tmp_path / "store")], check=True, capture_output=True, text=True
+    ).stdout.split()
+    rows, size, grown = map(int, found)
+    assert rows == 2 * 40 * count
+    assert size == 320_000_000
+    assert grown < 160_000_000
 
 
 def test_epochs_differ_and_seeds_matter() -> None:

@@ -1,0 +1,70 @@
+"""Writes Stores block by block."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from mtl_lightning.data.store import META, dtype_of, file_of
+
+
+class StoreWriter:
+    """Writes a Store block by block; it appears under its path only when it is whole.
+
+    Args:
+        path: Directory to make; must not exist.
+
+    Example:
+        >>> import tempfile
+        >>> from mtl_lightning.data.store import Store
+        >>> from mtl_lightning.schema import Schema
+        >>> path = Path(tempfile.mkdtemp()) / "train"
+        >>> with StoreWriter(path) as writer:
+        ...     writer.write({"ids": np.array([[1], [2]]), "dense": np.zeros((2, 0)), "labels": np.zeros((2, 0)),
+        ...                   "mask": np.zeros((2, 0))})
+        >>> len(Store.open(path, Schema((), ())))
+        2
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+        self.rows = 0
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.files: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        return self
+
+    def write(self, block: Mapping[str, np.ndarray]) -> None:
+        """Append rows; every block has the same parts."""
+        if self.files and set(block) != set(self.files):
+            raise ValueError(f"parts {sorted(block)} after {sorted(self.files)}")
+        for name, values in block.items():
+            if name not in self.files:
+                self.shapes[name] = values.shape[1:]
+                self.files[name] = (self.partial / file_of(name)).open("wb")
+            np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
+        self.rows += len(next(iter(block.values())))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for file in self.files.values():
+            file.close()
+        if kind is not None:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            return
+        parts = {
+            name: {"file": file_of(name), "dtype": dtype_of(name), "shape": list(shape)}
+            for name, shape in self.shapes.items()
+        }
+        (self.partial / META).write_text(json.dumps({"rows": self.rows, "parts": parts}))
+        self.partial.replace(self.path)
