@@ -6,11 +6,22 @@ MTL_API = 1
 
 SOURCES = {
     "adult": "mtl_lightning.data.sources.adult:Adult",
+    "ali_ccp": "mtl_lightning.data.sources.ali_ccp:AliCCP",
+    "aliexpress": "mtl_lightning.data.sources.aliexpress:AliExpress",
     "cdnow": "mtl_lightning.data.sources.cdnow:CDNOW",
+    "census_income": "mtl_lightning.data.sources.census_income:CensusIncome",
+    "criteo_attribution": "mtl_lightning.data.sources.criteo_attribution:CriteoAttribution",
+    "criteo_search": "mtl_lightning.data.sources.criteo_search:CriteoSearch",
+    "ebnerd": "mtl_lightning.data.sources.ebnerd:EBNeRD",
+    "kuairand": "mtl_lightning.data.sources.kuairand:KuaiRand",
+    "mind": "mtl_lightning.data.sources.mind:MIND",
     "movielens_100k": "mtl_lightning.data.sources.movielens_100k:MovieLens100K",
+    "movielens_1m": "mtl_lightning.data.sources.movielens_1m:MovieLens1M",
     "open_bandit": "mtl_lightning.data.sources.open_bandit:OpenBandit",
     "simulator": "mtl_lightning.data.sources.simulator:Simulator",
     "table": "mtl_lightning.data.sources.table:Table",
+    "tenrec": "mtl_lightning.data.sources.tenrec:Tenrec",
+    "wechat": "mtl_lightning.data.sources.wechat:WeChat",
     "womens_clothing": "mtl_lightning.data.sources.womens_clothing:WomensClothing",
 }
 

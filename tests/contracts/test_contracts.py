@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import raw_logs
 
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins import KINDS, registry
@@ -40,6 +41,12 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("weighter", "pcgrad"): {"permutable": False},
     ("weighter", "rlw"): {"permutable": False},
 }
+
+for raw_log in ("ali_ccp", "aliexpress", "census_income", "criteo_attribution", "criteo_search", "ebnerd", "kuairand",
+                "mind", "movielens_1m", "tenrec", "wechat"):  # fmt: skip
+    SETTINGS["source", raw_log] = {"options": {"path": str(raw_logs.written(raw_log))}}
+for fetched in ("adult", "cdnow", "open_bandit"):
+    SETTINGS["source", fetched] = {"fetched": True}
 
 
 def contract(kind: str, name: str) -> type[ComponentContract]:

@@ -39,3 +39,21 @@ def words(column: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 def _whole(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def rows_as_lists(table: pa.Table, kind: pa.DataType) -> pa.Array:
+    """Equally typed columns as one list per row, without nulls; lists are empty if there are no columns.
+
+    Example:
+        >>> rows_as_lists(pa.table({"a": [1, None], "b": [2, 3]}), pa.int64()).to_pylist()
+        [[1, 2], [3]]
+    """
+    rows, width = table.num_rows, table.num_columns
+    if not width:
+        return pa.array([[]], pa.list_(kind)).take(pa.array(np.zeros(rows, dtype=np.int64)))
+    stacked = pa.concat_arrays([_whole(column).cast(kind) for column in table.columns])
+    flat = stacked.take(pa.array(np.arange(rows * width).reshape(width, rows).T.ravel()))
+    valid = flat.is_valid()
+    offsets = np.zeros(rows + 1, dtype=np.int32)
+    np.cumsum(valid.to_numpy(zero_copy_only=False).reshape(rows, width).sum(axis=1), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), flat.filter(valid))

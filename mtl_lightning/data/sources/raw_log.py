@@ -29,8 +29,8 @@ class RawLog(Source):
     """
 
     name: ClassVar[str]
-    raw: ClassVar[RawSchema]
-    arrow: ClassVar[pa.Schema]
+    raw: RawSchema
+    arrow: pa.Schema
 
     def __init__(self, *, path: str) -> None:
         self.path = Path(path).expanduser()
@@ -42,6 +42,10 @@ class RawLog(Source):
     @abstractmethod
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """The rows of one split, or of a log without splits (None), in blocks; :attr:`arrow` picks their columns."""
+
+    def written(self) -> pa.Schema:
+        """Columns that rows have; :attr:`arrow` unless options add to it."""
+        return self.arrow
 
     def schema(self) -> RawSchema:
         """Columns and suggestions; nothing is read."""
@@ -91,10 +95,10 @@ class RawLog(Source):
 
     def _kept(self, split: str | None) -> datasets.Dataset:
         name = f"logs/{self.name}/{self.fingerprint()[:32]}/{split or 'all'}"
-        return kept_rows(name, self.arrow, lambda: self._batches(split))
+        return kept_rows(name, self.written(), lambda: self._batches(split))
 
     def _batches(self, split: str | None) -> Iterator[pa.RecordBatch]:
-        return batches_of(self.tables(split), self.arrow)
+        return batches_of(self.tables(split), self.written())
 
 
 def batches_of(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

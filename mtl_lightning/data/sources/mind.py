@@ -1,0 +1,141 @@
+"""MIND (small, large), from the raw files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.multivalued import as_list, words
+from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.errors import DataError
+
+DIRECTORIES = {"train": ("*train*",), "validation": ("*dev*", "*valid*"), "test": ("*test*",)}
+BEHAVIORS = Form(
+    columns=dict.fromkeys(("impression_id", "user_id", "time", "history", "impressions"), pa.string()),
+    separator="\t",
+    header=False,
+    quoted=False,
+)
+NEWS = Form(
+    columns=dict.fromkeys(
+        ("news_id", "category", "subcategory", "title", "abstract", "url", "title_entities", "abstract_entities"),
+        pa.string(),
+    ),
+    separator="\t",
+    header=False,
+    quoted=False,
+)
+TEXT = pa.list_(pa.string())
+ARTICLE = {
+    "news_id": pa.string(),
+    "category": pa.string(),
+    "subcategory": pa.string(),
+    "title": pa.string(),
+    "abstract": pa.string(),
+    "title_words": TEXT,
+    "abstract_words": TEXT,
+}
+
+
+class MIND(RawLog):
+    """Impressions of news with clicks, histories and texts (Wu et al., 2020), one row per article shown.
+
+    ``click`` is null in the test split of MIND-large, which has no labels. ``history`` may be empty, ``abstract`` null.
+    ``timestamp`` is in seconds as the file's clock shows them, without a zone. The splits are those directories below
+    ``path`` whose names hold ``train``, ``dev`` (validation) or ``test``.
+
+    Args:
+        path: Directory that holds ``MINDsmall_train`` and so on, each with ``behaviors.tsv`` and ``news.tsv``.
+
+    Raises:
+        DataError: A file is missing, or a line has not its values.
+
+    Example:
+        >>> MIND(path="mind").schema().features["history"]["of"]
+        'news_id'
+    """
+
+    name = "mind"
+    raw, arrow = declare(
+        {
+            "impression_id": (pa.string(), None),
+            "user_id": (pa.string(), "categorical"),
+            "timestamp": (pa.int64(), None),
+            "hour": (pa.int64(), "categorical"),
+            "history": (TEXT, {"kind": "sequence", "of": "news_id", "length": 50}),
+            "news_id": (pa.string(), "categorical"),
+            "position": (pa.int64(), None),
+            "click": (pa.int8(), None),
+            "category": (pa.string(), "categorical"),
+            "subcategory": (pa.string(), "categorical"),
+            "title": (pa.string(), None),
+            "abstract": (pa.string(), None),
+            "title_words": (TEXT, {"kind": "sequence", "length": 20, "min_count": 2}),
+            "abstract_words": (TEXT, {"kind": "sequence", "length": 50, "min_count": 2}),
+        },
+        {"click": {"kind": "binary", "label": "click"}},
+        splits=("train", "validation", "test"),
+        time="timestamp",
+        group="user_id",
+        after_event=("click",),
+    )
+
+    def directories(self) -> dict[str, Path]:
+        """Directory of each split that is there; DataError without one for training."""
+        found = {}
+        for split, patterns in DIRECTORIES.items():
+            matches = [one for pattern in patterns for one in sorted(self.path.glob(pattern)) if one.is_dir()]
+            if matches:
+                found[split] = matches[0]
+        if "train" not in found:
+            raise DataError(f"{self.name}: {self.path} has no directory *train*", "set source.path to where it lies")
+        return found
+
+    def files(self) -> list[Path]:
+        """Behaviors and news of each split."""
+        names = [f"{one.name}/{file}" for one in self.directories().values() for file in ("behaviors.tsv", "news.tsv")]
+        return [self.find(name) for name in names]
+
+    def tables(self, split: str | None) -> Iterator[pa.Table]:
+        """Articles shown, impression after impression; none where the split's directory is missing."""
+        directory = self.directories().get(str(split))
+        if directory is None:
+            return
+        news_path = self.find(f"{directory.name}/news.tsv")
+        news = self.side(f"news-{split}", [news_path], ARTICLE, "news_id", _articles(news_path))
+        for batch in read_blocks(self.find(f"{directory.name}/behaviors.tsv"), BEHAVIORS):
+            # A block of impressions becomes many rows, each with its history: a few thousand at a time.
+            for start in range(0, batch.num_rows, 2_000):
+                table = _shown(batch.slice(start, 2_000))
+                yield beside(table, news.take(table["news_id"]))
+
+
+def _shown(batch: pa.RecordBatch) -> pa.Table:
+    shown = as_list(batch["impressions"], " ")
+    counts = np.diff(shown.offsets.to_numpy())
+    parts = pc.extract_regex(shown.values, r"^(?P<news>.*?)(?:-(?P<click>[01]))?$")
+    label = pc.struct_field(parts, "click")
+    label = pc.if_else(pc.equal(label, ""), pa.scalar(None, pa.string()), label)
+    time = pc.strptime(batch["time"], "%m/%d/%Y %I:%M:%S %p", "s")
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    columns = {
+        "impression_id": batch["impression_id"],
+        "user_id": batch["user_id"],
+        "timestamp": time.cast(pa.int64()),
+        "hour": pc.hour(time),
+        "history": as_list(batch["history"], " "),
+    }
+    table = pa.table(columns).take(pa.array(np.repeat(np.arange(batch.num_rows), counts)))
+    table = table.append_column("news_id", pc.struct_field(parts, "news"))
+    table = table.append_column("position", pa.array(np.arange(len(first)) - first + 1))
+    return table.append_column("click", label.cast(pa.int8()))
+
+
+def _articles(path: Path) -> Iterator[pa.Table]:
+    for batch in read_blocks(path, NEWS):
+        table = pa.Table.from_batches([batch])
+        table = table.append_column("title_words", words(table["title"]))
+        yield table.append_column("abstract_words", words(table["abstract"]))

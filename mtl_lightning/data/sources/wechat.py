@@ -1,0 +1,110 @@
+"""WeChat Big Data Challenge 2021, from the raw files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.multivalued import as_list
+from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+
+LABELS = ("read_comment", "comment", "like", "click_avatar", "forward", "follow", "favorite")
+SECONDS = ("play", "stay")
+ACTIONS = dict.fromkeys(("userid", "feedid", "date_", "device", *LABELS), pa.int64()) | dict.fromkeys(
+    SECONDS, pa.float64()
+)
+IDS = ("authorid", "bgm_song_id", "bgm_singer_id")
+SPLIT_BY = {
+    "description": " ", "ocr": " ", "asr": " ", "description_char": " ", "ocr_char": " ", "asr_char": " ",
+    "manual_keyword_list": ";", "machine_keyword_list": ";", "manual_tag_list": ";", "machine_tag_list": ";",
+}  # fmt: skip
+"""Columns of a feed with several values: texts are words or characters that were replaced by numbers."""
+LENGTHS = {"manual_keyword_list": 10, "machine_keyword_list": 10, "manual_tag_list": 10, "machine_tag_list": 10}
+FEEDS = {"feedid": pa.int64(), "videoplayseconds": pa.float64(), **dict.fromkeys(IDS, pa.int64())} | dict.fromkeys(
+    SPLIT_BY, pa.list_(pa.string())
+)
+RAW_FEEDS = Form(
+    # Songs and singers are written as 5.0, for some videos have none.
+    columns=FEEDS | dict.fromkeys(SPLIT_BY, pa.string()) | dict.fromkeys(("bgm_song_id", "bgm_singer_id"), pa.float64())
+)
+VECTORS = Form(columns={"feedid": pa.int64(), "feed_embedding": pa.string()})
+
+
+class WeChat(RawLog):
+    """14 days of actions on short videos: reading comments, likes, avatar clicks, forwards, follows and more.
+
+    Lists are split at ``;``, of ``machine_tag_list`` the tags are kept without their probabilities. ``play`` and
+    ``stay`` (milliseconds) come after the event. ``feed_embedding`` is a list of floats where the file is there, else
+    empty. ``date_`` (1 to 14) orders the rows.
+
+    Args:
+        path: Directory with ``user_action.csv``, ``feed_info.csv`` and, if wanted, ``feed_embeddings.csv``.
+
+    Raises:
+        DataError: A file is missing or has not its columns, or a feed is described twice.
+
+    Example:
+        >>> sorted(WeChat(path="wechat").schema().tasks)[:3]
+        ['click_avatar', 'comment', 'favorite']
+    """
+
+    name = "wechat"
+    raw, arrow = declare(
+        {
+            "userid": (pa.int64(), "categorical"),
+            "feedid": (pa.int64(), "categorical"),
+            "date_": (pa.int64(), None),
+            "device": (pa.int64(), "categorical"),
+            **dict.fromkeys(LABELS, (pa.int64(), None)),
+            **dict.fromkeys(SECONDS, (pa.float64(), None)),
+            "videoplayseconds": (pa.float64(), "numeric"),
+            **dict.fromkeys(IDS, (pa.int64(), "categorical")),
+            **{
+                name: (
+                    pa.list_(pa.string()),
+                    {"kind": "sequence", "length": LENGTHS[name]} if name in LENGTHS else None,
+                )
+                for name in SPLIT_BY
+            },
+            "feed_embedding": (pa.list_(pa.float32()), None),
+        },
+        {name: {"kind": "binary", "label": name} for name in LABELS},
+        time="date_",
+        group="userid",
+        after_event=(*LABELS, *SECONDS),
+    )
+
+    def files(self) -> list[Path]:
+        """Actions, feeds, and vectors if there are any."""
+        vectors = sorted(self.path.glob("feed_embeddings.csv*"))
+        return [self.find("user_action.csv"), self.find("feed_info.csv"), *vectors[:1]]
+
+    def tables(self, split: str | None) -> Iterator[pa.Table]:
+        """Actions with what is known of the video."""
+        actions, feeds, *vectors = self.files()
+        feed = self.side("feeds", [feeds], FEEDS, "feedid", _feeds(feeds))
+        kind = {"feedid": pa.int64(), "feed_embedding": pa.list_(pa.float32())}
+        vector = self.side("vectors", vectors, kind, "feedid", _vectors(vectors))
+        for batch in read_blocks(actions, Form(columns=ACTIONS)):
+            table = pa.Table.from_batches([batch])
+            yield beside(beside(table, feed.take(table["feedid"])), vector.take(table["feedid"]))
+
+
+def _feeds(path: Path) -> Iterator[pa.Table]:
+    for batch in read_blocks(path, RAW_FEEDS):
+        table = pa.Table.from_batches([batch])
+        for name, separator in SPLIT_BY.items():
+            text = table[name]
+            if name == "machine_tag_list":  # "tag probability;tag probability"
+                text = pc.replace_substring_regex(text, r" [^;]*", "")
+            table = table.set_column(table.column_names.index(name), name, as_list(text, separator))
+        yield table
+
+
+def _vectors(paths: list[Path]) -> Iterator[pa.Table]:
+    for path in paths:
+        for batch in read_blocks(path, VECTORS):
+            numbers = as_list(batch["feed_embedding"], " ", pa.float32())
+            yield pa.table({"feedid": batch["feedid"], "feed_embedding": numbers})

@@ -1,0 +1,9 @@
+"""What writers of raw files share."""
+
+ROWS = 240
+
+
+def lines(path, rows, separator, end="\n", encoding="utf-8"):
+    text = "".join(separator.join(map(str, line)) + end for line in rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode(encoding))

@@ -1,0 +1,61 @@
+"""What loaders of raw logs share: delimited files with located errors, tables that are looked up by key."""
+
+import gzip
+
+import pyarrow as pa
+import pytest
+
+from mtl_lightning.data.sources.delimited import Form, read_table
+from mtl_lightning.data.sources.side_table import SideTable
+from mtl_lightning.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+
+
+FORM = Form(columns={"a": pa.int64(), "b": pa.string()})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,x\n2\n", "line 3 has 1 values where 2"),
+        (b"a,b\n1,x\nmany,y\n", r"line 3, column 1: no int64: .*many"),
+        (b"a,c\n1,x\n", "'b'"),
+        (b"", "is empty"),
+        (b"a,b\n1,\xff\n", "toy.csv"),
+    ],
+)
+def test_damaged_file_is_named_with_the_line(tmp_path, content, message):
+    path = tmp_path / "toy.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as error:
+        read_table(path, FORM)
+    assert "toy.csv" in str(error.value)
+
+
+def test_truncated_archives_are_named(tmp_path):
+    packed = gzip.compress(b"a,b\n" + b"1,x\n" * 9_000)
+    (tmp_path / "toy.csv.gz").write_bytes(packed[: len(packed) // 2])
+    (tmp_path / "toy.csv.zip").write_bytes(b"PK\x03\x04 and no more")
+    for name in ("toy.csv.gz", "toy.csv.zip"):
+        with pytest.raises(DataError, match=name):
+            read_table(tmp_path / name, FORM)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string()])
+def test_side_table_finds_rows_in_any_file_and_order(kind, monkeypatch):
+    monkeypatch.setattr("mtl_lightning.data.kept.ROWS_PER_FILE", 3)
+    schema = pa.schema([("key", kind), ("value", pa.list_(pa.int64()))])
+    keys = pa.array([7, 3, 9, 1, 4, 8, 2]).cast(kind)
+    values = [[n] for n in (70, 30, 90, 10, 40, 80, 20)]
+    batches = [pa.record_batch([keys.slice(n, 2), values[n : n + 2]], schema=schema) for n in range(0, 7, 2)]
+    side = SideTable("toy", schema, "key", lambda: batches, "toy.csv")
+    assert len(side) == 7
+    wanted = pa.array([2, None, 7, 5, 2, 1], pa.int64()).cast(kind)
+    assert side.take(wanted)["value"].to_pylist() == [[20], None, [70], None, [20], [10]]
+    assert side.take(wanted.slice(0, 0)).num_rows == 0
+    empty = SideTable("none", schema, "key", list, "toy.csv")
+    assert empty.take(wanted)["value"].to_pylist() == [None] * 6
