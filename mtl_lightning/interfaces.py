@@ -17,17 +17,7 @@ from torchmetrics import Metric
 
 from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import DataError, MtlError
-from mtl_lightning.schema import (
-    FIELD_KINDS,
-    PADDING,
-    TASK_KINDS,
-    UNKNOWN,
-    ColumnName,
-    Field,
-    FieldName,
-    Schema,
-    Task,
-)
+from mtl_lightning.schema import FIELD_KINDS, PADDING, TASK_KINDS, UNKNOWN, ColumnName, Field, FieldName, Schema, Task
 
 if TYPE_CHECKING:
     import datasets

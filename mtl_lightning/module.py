@@ -13,13 +13,7 @@ from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.network import Network
-from mtl_lightning.optim import (
-    OptimizerConfig,
-    build_optimizer,
-    build_scheduler,
-    clip_gradients,
-    gradient_norm,
-)
+from mtl_lightning.optim import OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm
 from mtl_lightning.parameter_step import gradient_parameters, make_step
 from mtl_lightning.step import global_counts, reduce_sum, world_size
 from mtl_lightning.tables import broadcast_table, exchange_rows
