@@ -20,11 +20,12 @@ from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.numbers import RowError
-from mtl_lightning.data.prepared import Prepared, Transforms
+from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
@@ -73,7 +74,7 @@ def prepare(
         {'train': 16, 'validation': 2, 'test': 2}
     """
     schema = source.schema()
-    transforms = Transforms(features, tasks, raw, group, schema.columns)
+    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
     check_columns(transforms, split, schema)
     path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
     with locked(path):
@@ -114,7 +115,11 @@ def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema) -
     names = list(schema.columns)
     places = {f"features.{name}": columns for name, columns in transforms.feature_columns.items()}
     places |= {f"tasks.{name}": label.columns for name, label in transforms.labels.items()}
-    places |= {"raw": transforms.raw, "group": (transforms.group,) if transforms.group else (), "split": split.columns}
+    places |= {
+        "raw": transforms.raw,
+        "group": (transforms.group,) if transforms.group else (),
+        "split": (*split.columns, *split.cold),
+    }
     for place, columns in places.items():
         require(names, columns, place)
     made = {label.label.columns[0]: name for name, label in transforms.labels.items() if len(label.label.columns) == 1}

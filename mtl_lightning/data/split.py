@@ -49,6 +49,8 @@ class SplitSpec:
         column: The time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
         time: The time for ``last``.
         seed: Seed of what is left to chance.
+        cold: Columns (the user, the item) whose values may be new to the training split: each gets a raw column
+            ``new_<column>`` that is 1 where they are, so that evaluation can look at cold starts.
 
     Raises:
         DataError: If an option is unknown, out of range or missing.
@@ -65,8 +67,10 @@ class SplitSpec:
     column: str | None = None
     time: str | None = None
     seed: int = 0
+    cold: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cold", tuple(self.cold))
         if self.by not in ASSIGN and self.by != "given":
             kinds = (*ASSIGN, "given")
             hint = did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}"

@@ -20,10 +20,11 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.prepare import prepare
-from mtl_lightning.data.prepared import Prepared, Transforms
+from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 
@@ -367,3 +368,18 @@ def test_parquet_columns_of_arrow_types(tmp_path: Path) -> None:
     assert done.stores["train"].parts["ids"].equal(expected.stores["train"].parts["ids"])
     assert done.stores["train"].parts["labels"].equal(expected.stores["train"].parts["labels"])
     assert torch.allclose(done.stores["train"].parts["dense"], expected.stores["train"].parts["dense"], atol=1e-4)
+
+
+def test_cold_starts_are_marked(tmp_path: Path) -> None:
+    rows = log()
+    rows["user"][-3:] = ["new", None, rows["user"][0]]
+    rows["user"][0] = "once"
+    features = {"user": {"kind": "categorical", "min_count": 3}}
+    done = run(rows, tmp_path, features=features, split={"by": "time", "column": "day", "cold": ["user"]})
+    assert done.schema.raw == ("new_user",)
+    assert done.stores["test"].batch(slice(0, len(done.stores["test"]))).raw["new_user"].tolist()[-3:] == [1, 0, 0]
+    assert done.stores["train"].parts["raw/new_user"].sum() == 0
+    again = Transforms.from_dict(json.loads(json.dumps(done.transforms.to_dict())))
+    served = again.encode({"user": ["once", "x"]})
+    assert served.ids.flatten().tolist() == [1, 1]
+    assert served.raw["new_user"].tolist() == [0, 1]

@@ -15,7 +15,7 @@ from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import as_array
 from mtl_lightning.data.hashing import group_numbers, hash_keys, hash_text
 from mtl_lightning.data.keys import keys
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.errors import DataError
 

@@ -1,0 +1,243 @@
+"""Everything that is fitted to the training split; the same object encodes rows to train on and rows to serve."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.data.cold import Cold, slice_name
+from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.features import build_features, build_transforms
+from mtl_lightning.data.frames import as_table
+from mtl_lightning.data.hashing import group_numbers
+from mtl_lightning.data.labels import Label
+from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.store import Store
+from mtl_lightning.data.transform import Feature, Transform
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import Schema, Task
+
+FEW = 4096
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
+    """Apply to all items on a few threads (Arrow and numpy release the lock); the first error is raised.
+
+    Few rows don't pay for threads.
+    """
+    if rows < FEW:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        return list(pool.map(function, items))
+
+
+class Transforms:
+    """Everything that is fitted: features, labels, and which raw columns come along.
+
+    Args:
+        features: Features by name.
+        tasks: Tasks, parents before children.
+        raw: Raw numeric columns to carry along.
+        group: Column with the user, or None.
+        cold: Columns whose new values are marked in a raw column; see :class:`~mtl_lightning.data.cold.Cold`.
+        columns: Names of the source's columns, if they are known.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> fitted = Transforms(build_features({"user": "categorical"}), ())
+        >>> fitted.fit([pa.table({"user": ["a", "b", "a"]})])
+        >>> again = Transforms.from_dict(json.loads(json.dumps(fitted.to_dict())))
+        >>> again.encode(pa.table({"user": ["b", "new", None]})).ids.tolist()
+        [[3], [1], [0]]
+    """
+
+    def __init__(
+        self,
+        features: Mapping[str, Feature],
+        tasks: Iterable[Task],
+        raw: Iterable[str] = (),
+        group: str | None = None,
+        cold: Iterable[str] = (),
+        columns: Iterable[str] = (),
+    ) -> None:
+        self.features = dict(features)
+        self.known = tuple(columns)
+        self.labels = {task.name: Label(task, self.known) for task in tasks}
+        oracles = (label.task.oracle for label in self.labels.values())
+        self.raw = tuple(dict.fromkeys([*raw, *(name for name in oracles if name)]))
+        self.group = group
+        self.cold = {slice_name(one): Cold(one) for one in cold}
+        self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that are read to prepare."""
+        names = [name for columns in self.feature_columns.values() for name in columns]
+        names += [name for label in self.labels.values() for name in label.columns]
+        names += [*self.raw, *([self.group] if self.group else []), *(one.column for one in self.cold.values())]
+        return tuple(dict.fromkeys(names))
+
+    @property
+    def schema(self) -> Schema:
+        """The fitted schema."""
+        return Schema(
+            fields=tuple(transform.field() for transform in self.transforms.values()),
+            tasks=tuple(label.task for label in self.labels.values()),
+            group=self.group,
+            raw=(*self.raw, *self.cold),
+        )
+
+    def fit(self, blocks: Iterable[Block]) -> None:
+        """Fit to blocks of training rows, in one pass."""
+        for block in blocks:
+            self.observe(block)
+        self.finish()
+
+    def observe(self, block: Block) -> None:
+        """Take one block of training rows into account."""
+        in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+
+    def finish(self) -> None:
+        """Fit to what was observed.
+
+        Raises:
+            DataError: If a label is unknown or constant in all training rows.
+        """
+        for part in self._parts():
+            part.finish()
+
+    def _parts(self) -> list[Transform | Label | Cold]:
+        return [*self.transforms.values(), *self.labels.values(), *self.cold.values()]
+
+    def encode_features(self, block: Block) -> dict[str, np.ndarray]:
+        """The Store's parts that features make: ``ids``, ``dense``, ``sequence/…``, ``vector/…``."""
+        encoded = in_threads(lambda one: one.encode(block), self.transforms.values(), block.num_rows)
+        found = dict(zip(self.transforms, encoded, strict=True))
+        fields = self.schema.fields
+        rows = block.num_rows
+        ids = [found[one.name] for one in fields if one.kind == "categorical"]
+        dense = [found[one.name] for one in fields if one.kind == "numeric"]
+        parts = {
+            "ids": np.stack(ids, axis=1) if ids else np.zeros((rows, 0), dtype=np.int32),
+            "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
+        }
+        wide = (one for one in fields if one.kind in ("sequence", "vector"))
+        return parts | {f"{one.kind}/{one.name}": found[one.name] for one in wide}
+
+    def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
+        """The Store's parts that tasks make: ``labels``, ``mask`` and, if any task is weighted, ``weight``."""
+        rows = block.num_rows
+        encoded = in_threads(lambda label: label.encode(block), self.labels.values(), rows)
+        parts = {
+            "labels": np.concatenate([np.zeros((rows, 0), dtype=np.float32), *(one for one, _ in encoded)], axis=1),
+            "mask": np.stack([known for _, known in encoded], axis=1) if encoded else np.zeros((rows, 0), dtype=bool),
+        }
+        if any(label.weighted for label in self.labels.values()):
+            weights = [label.weights(block) for label in self.labels.values()]
+            ones = np.ones(rows, dtype=np.float32)
+            parts["weight"] = np.stack([ones if one is None else one for one in weights], axis=1)
+        return parts
+
+    def encode_raw(self, block: Block, *, absent: bool = False) -> dict[str, np.ndarray]:
+        """The Store's parts that come along: ``group`` and ``raw/…``.
+
+        Args:
+            block: The rows.
+            absent: Columns may be absent; their values are NaN then, and there is no group.
+        """
+        names = set(block.schema.names) if absent else None
+
+        def there(name: str) -> bool:
+            return names is None or name in names
+
+        missing = np.full(block.num_rows, np.nan)
+        parts: dict[str, np.ndarray] = {}
+        for name in self.raw:
+            parts[f"raw/{name}"] = numbers(column(block, name), name, finite=False) if there(name) else missing
+        for name, cold in self.cold.items():
+            parts[f"raw/{name}"] = cold.encode(block) if there(cold.column) else missing
+        if self.group and there(self.group):
+            parts["group"] = group_numbers(column(block, self.group), self.group)
+        return parts
+
+    def encode(self, rows: Any) -> Batch:
+        """Rows without labels, as they come when serving.
+
+        Args:
+            rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of row mappings. Raw columns
+                that are absent are NaN: only losses and metrics need them.
+
+        Raises:
+            DataError: If a feature's column is missing or holds a wrong type.
+        """
+        table = as_table(rows)
+        for name, needed in self.feature_columns.items():
+            require(table.column_names, needed, f"features.{name}")
+        schema, count = self.schema, table.num_rows
+        parts = self.encode_features(table) | self.encode_raw(table, absent=True)
+        parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
+        parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
+        # Arrow hands out read-only arrays, which torch does not take.
+        tensors = {name: torch.from_numpy(np.require(values, requirements="W")) for name, values in parts.items()}
+        return Store(schema, tensors).batch(slice(0, count))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON; :meth:`from_dict` gives an object that encodes the same, bit for bit."""
+        return {
+            "features": {
+                name: {"kind": one.kind, **asdict(one), "fitted": self.transforms[name].state()}  # type: ignore[call-overload]
+                for name, one in self.features.items()
+            },
+            "tasks": [
+                {**asdict(label.task), "parents": list(label.task.parents), "fitted": label.state()}
+                for label in self.labels.values()
+            ],
+            "raw": list(self.raw),
+            "group": self.group,
+            "cold": {one.column: one.state() for one in self.cold.values()},
+            "columns": list(self.known),
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        features = build_features({name: _without_fitted(one) for name, one in state["features"].items()})
+        tasks = [Task(**{**_without_fitted(one), "parents": tuple(one["parents"])}) for one in state["tasks"]]
+        built = cls(features, tasks, state["raw"], state["group"], state["cold"], state["columns"])
+        for name, one in state["features"].items():
+            built.transforms[name].restore(one["fitted"])
+        for one in state["tasks"]:
+            built.labels[one["name"]].restore(one["fitted"])
+        for one in built.cold.values():
+            one.restore(state["cold"][one.column])
+        return built
+
+    def save(self, path: Path) -> None:
+        """Write as JSON."""
+        path.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: If the file is missing or damaged.
+        """
+        try:
+            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path}: no fitted transforms ({error})") from error
+
+
+def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key != "fitted"}
