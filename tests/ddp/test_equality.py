@@ -55,6 +55,8 @@ def cases():
 
 
 CASES = dict(cases())
+# The processes train all cases once: one worker of a parallel test run takes the whole file.
+pytestmark = pytest.mark.xdist_group("ddp equality")
 
 
 @pytest.fixture(scope="module")
