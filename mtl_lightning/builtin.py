@@ -26,7 +26,11 @@ SOURCES = {
 }
 
 ENCODERS = {
+    "autoint": "mtl_lightning.encoders.autoint:AutoIntEncoder",
+    "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
+    "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
 }
 
 ARCHITECTURES = {

@@ -31,6 +31,7 @@ class Field:
         size: Vocabulary size with padding and out-of-vocabulary (categorical, sequence), width (vector), 1 (numeric).
         table: Name of the vocabulary and embedding table; sequences may share the table of a categorical field.
         length: Longest sequence kept (sequence only).
+        edges: Quantiles of the encoded training values, ascending and distinct (numeric only; may be empty).
     """
 
     name: str
@@ -38,6 +39,7 @@ class Field:
     size: int = 1
     table: str = ""
     length: int = 0
+    edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,7 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON and checkpoints."""
         return {
-            "fields": [asdict(field) for field in self.fields],
+            "fields": [{**asdict(field), "edges": list(field.edges)} for field in self.fields],
             "tasks": [{**asdict(task), "parents": list(task.parents)} for task in self.tasks],
             "group": self.group,
             "raw": list(self.raw),
@@ -157,7 +159,7 @@ class Schema:
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
         return cls(
-            fields=tuple(Field(**field) for field in state["fields"]),
+            fields=tuple(Field(**{**field, "edges": tuple(field.get("edges", ()))}) for field in state["fields"]),
             tasks=tuple(Task(**{**task, "parents": tuple(task["parents"])}) for task in state["tasks"]),
             group=state["group"],
             raw=tuple(state["raw"]),

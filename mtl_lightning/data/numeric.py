@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.data.columns import Block, column, did_you_mean
 from mtl_lightning.data.numbers import Moments, RowError, numbers
 from mtl_lightning.data.transform import Alone, Transform, check
@@ -14,6 +15,11 @@ from mtl_lightning.schema import Field
 
 NUMERIC_TRANSFORMS = ("standard", "log", "none")
 MISSING_WORDS = ("mean", "zero")
+EDGES = 33
+"""Quantiles that a field keeps, for encoders with bins: the ends of 32 of them."""
+
+SAMPLED = 1 << 14
+"""Values of a block that its quantiles are taken from."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,8 @@ class NumericTransform:
         self.feature = feature
         self.column = feature.columns(name)[0]
         self.moments = Moments()
+        self.quantiles = Quantiles()
+        self.edges: tuple[float, ...] = ()
         self.known_mean = 0.0
         self.mean = 0.0
         self.scale = 1.0
@@ -83,8 +91,10 @@ class NumericTransform:
         return np.sign(values) * np.log1p(np.abs(values)) if self.feature.transform == "log" else values
 
     def observe(self, block: Block) -> None:
-        """Add to the moments."""
-        self.moments.add(self._shaped(numbers(column(block, self.column), self.column)))
+        """Add to the moments and, evenly spaced rows of the block, to the quantiles."""
+        values = self._shaped(numbers(column(block, self.column), self.column))
+        self.moments.add(values)
+        self.quantiles.add(values[:: max(1, len(values) // SAMPLED)])
 
     def finish(self) -> None:
         """Fix mean and scale; a constant column becomes zeros."""
@@ -93,10 +103,13 @@ class NumericTransform:
             self.mean, self.scale = self.known_mean, scale
         if not np.isfinite([self.known_mean, self.scale]).all():
             raise DataError(f"features.{self.name}: column {self.column!r} has values that overflow", "transform: log")
+        points = (self.quantiles.at(np.linspace(0, 1, EDGES)) - self.mean) / self.scale
+        self.edges = tuple(np.unique(points.astype(np.float32)).tolist())
+        self.quantiles = Quantiles()
 
     def field(self) -> Field:
         """A numeric field."""
-        return Field(name=self.name, kind="numeric")
+        return Field(name=self.name, kind="numeric", edges=self.edges)
 
     def encode(self, block: Block) -> np.ndarray:
         """Numbers, [B] float32."""
@@ -116,9 +129,10 @@ class NumericTransform:
         return float((self._shaped(raw)[0] - self.mean) / self.scale)
 
     def state(self) -> dict[str, Any]:
-        """Moments."""
-        return {"mean": self.mean, "scale": self.scale, "known_mean": self.known_mean}
+        """Moments and quantiles."""
+        return {"mean": self.mean, "scale": self.scale, "known_mean": self.known_mean, "edges": list(self.edges)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Moments."""
+        """Moments and quantiles."""
         self.mean, self.scale, self.known_mean = state["mean"], state["scale"], state["known_mean"]
+        self.edges = tuple(state.get("edges", ()))

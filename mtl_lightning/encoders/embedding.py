@@ -1,15 +1,17 @@
 """One fused table for all ids, numerics beside it."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
-from mtl_lightning.schema import PADDING, Schema
+from mtl_lightning.schema import PADDING, Field, Schema
 
 
 class EmbeddingEncoder(Encoder):
@@ -25,8 +27,11 @@ class EmbeddingEncoder(Encoder):
         hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
         dropout: Dropout in that MLP.
         init_scale: Standard deviation of the initial embeddings.
+        numeric: How numerics enter: ``plain``, as they are; ``piecewise``, as vectors that are piecewise linear over
+            the feature's quantiles; ``periodic``, as vectors of sines and cosines with learned frequencies.
+        numeric_width: Width of such a vector.
 
-    Shapes: z is [B, copies × (fields × width + F + Σd)], or [B, hidden[-1]].
+    Shapes: z is [B, copies × (fields × width + numerics + Σd)], or [B, hidden[-1]]; a plain numeric takes one column.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -47,6 +52,8 @@ class EmbeddingEncoder(Encoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
+        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
+        numeric_width: int = 8,
     ) -> None:
         super().__init__()
         self.schema = schema
@@ -77,9 +84,14 @@ class EmbeddingEncoder(Encoder):
         for field in (*self.categorical, *self.sequences):
             self.slices[field.name] = slice(start, start + width)
             start += width
-        for field in (*schema.of_kind("numeric"), *self.vectors):
-            self.slices[field.name] = slice(start, start + field.size)
-            start += field.size
+        numerics = schema.of_kind("numeric")
+        encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
+        self.numeric = encoding(numerics, numeric_width) if encoding else None
+        for field in (*numerics, *self.vectors):
+            size = numeric_width if self.numeric is not None and field.kind == "numeric" else field.size
+            self.slices[field.name] = slice(start, start + size)
+            start += size
+        self.fields_width, self.field_slices = start, self.slices
         self.width = start * copies
         self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
         if hidden:
@@ -105,23 +117,35 @@ class EmbeddingEncoder(Encoder):
         assert self.table is not None
         return functional.embedding(rows, self.table.weight, padding_idx=padding, sparse=True)
 
-    def pool(self, sequence: Tensor, ids: Tensor) -> Tensor:
-        """Mean of a sequence's known steps, [B, width]; zero for an empty one."""
+    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor) -> Tensor:
+        """A sequence as one vector, [B, width]: here the mean of its known steps, zero for an empty one.
+
+        Args:
+            field: The sequence.
+            steps: Embeddings of its steps, [B, L, width], zero where padded.
+            ids: Its ids, [B, L].
+            others: Embeddings of the categorical fields, [B, C × width].
+        """
         known = (ids != PADDING).sum(1, keepdim=True)
-        return sequence.sum(1) / known.clamp(min=1)
+        return steps.sum(1) / known.clamp(min=1)
+
+    def interact(self, part: Tensor, copy: int) -> Tensor:
+        """What happens to the fields side by side, [B, D / copies]: here nothing."""
+        return part
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        values = [batch.dense, *(batch.vectors[field.name] for field in self.vectors)]
+        numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
+        values = [numbers, *(batch.vectors[field.name] for field in self.vectors)]
         parts = []
         for copy in range(self.copies):
             ids, *sequences = self.lookup(batch, copy) or [batch.dense[:, :0]]
             pooled = [
-                self.pool(steps, batch.sequences[field.name])
+                self.pool(field, steps, batch.sequences[field.name], ids)
                 for field, steps in zip(self.sequences, sequences, strict=True)
             ]
-            parts += [ids, *pooled, *values]
-        z = torch.cat(parts, dim=1)
+            parts.append(self.interact(torch.cat([ids, *pooled, *values], dim=1), copy))
+        z = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)
         return Encoded(z, batch, self.slices, self.copies)

@@ -1,0 +1,54 @@
+"""Self-attention over a few tokens: fields, or the steps of a sequence."""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mtl_lightning.errors import MtlError
+
+
+class AttentionBlock(nn.Module):
+    """x + attention(norm(x)), then x + FFN(norm(x)).
+
+    Source: Vaswani et al., "Attention Is All You Need", NeurIPS 2017; normalisation first as in Xiong et al., "On
+    Layer Normalization in the Transformer Architecture", ICML 2020.
+
+    Args:
+        width: Width of a token.
+        heads: Attention heads; they divide the width.
+        feed_forward: Width of the FFN's hidden layer; 0 for no FFN.
+
+    Shapes: tokens [B, N, width] and known [B, N] bool (or None) → [B, N, width].
+
+    Raises:
+        MtlError: If the heads don't divide the width.
+
+    Example:
+        >>> import torch
+        >>> AttentionBlock(4, 2)(torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool)).shape
+        torch.Size([2, 3, 4])
+    """
+
+    def __init__(self, width: int, heads: int, feed_forward: int | None = None) -> None:
+        super().__init__()
+        if heads < 1 or width % heads:
+            raise MtlError(f"encoder.attention_heads: {heads} doesn't divide the width {width}")
+        self.heads = heads
+        size = 2 * width if feed_forward is None else feed_forward
+        self.norm = nn.LayerNorm(width)
+        self.inner = nn.Linear(width, 3 * width)
+        self.outer = nn.Linear(width, width)
+        self.feed_forward: nn.Sequential | None = None
+        if size:
+            self.feed_forward = nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, size), nn.ReLU(), nn.Linear(size, width)
+            )
+
+    def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
+        """Tokens that have seen the known ones."""
+        parts = self.inner(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mask = None if known is None else known[:, None, None, :]
+        seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
+        x = x + self.outer(seen.transpose(1, 2).flatten(2))
+        return x if self.feed_forward is None else x + cast(Tensor, self.feed_forward(x))

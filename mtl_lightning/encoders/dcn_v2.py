@@ -1,0 +1,87 @@
+"""Deep and cross network, second version."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.schema import Schema
+
+
+class DCNv2Encoder(EmbeddingEncoder):
+    """Explicit crosses of the fields: x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l, and z = x_L.
+
+    W_l is of full rank, or U V with a given rank. L layers hold all products of up to L + 1 columns; what comes after
+    (experts, trunks) is the deep part, stacked on it. A field keeps its slice: each column is its own value times the
+    rest.
+
+    Source: Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
+    Systems", WWW 2021, equations 1 and 2.
+
+    Args:
+        schema: Fitted schema.
+        copies: Number of table sets.
+        width: Width of an embedding.
+        hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
+        dropout: Dropout in that MLP.
+        init_scale: Standard deviation of the initial embeddings.
+        numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
+        numeric_width: Width of a number's vector.
+        crosses: Number L of cross layers.
+        rank: Rank of W_l; 0 for full.
+
+    Shapes: z as of :class:`EmbeddingEncoder`.
+
+    Example:
+        >>> import torch
+        >>> from mtl_lightning.batch import Batch
+        >>> from mtl_lightning.schema import Field
+        >>> fields = (Field(name="user", kind="categorical", size=9, table="user"), Field(name="price", kind="numeric"))
+        >>> batch = Batch(schema=Schema(fields, ()), ids=torch.tensor([[3], [4]]), dense=torch.ones(2, 1),
+        ...               labels=torch.zeros(2, 0), mask=torch.zeros(2, 0, dtype=torch.bool))
+        >>> DCNv2Encoder(batch.schema, 1, width=4)(batch).z.shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        copies: int,
+        *,
+        width: int = 16,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        init_scale: float = 0.05,
+        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
+        numeric_width: int = 8,
+        crosses: int = 2,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(
+            schema,
+            copies,
+            width=width,
+            hidden=hidden,
+            dropout=dropout,
+            init_scale=init_scale,
+            numeric=numeric,
+            numeric_width=numeric_width,
+        )
+        size = self.fields_width
+
+        def cross() -> nn.Module:
+            if rank <= 0:
+                return nn.Linear(size, size)
+            return nn.Sequential(nn.Linear(size, rank, bias=False), nn.Linear(rank, size))
+
+        self.crosses = nn.ModuleList(nn.ModuleList(cross() for _ in range(crosses)) for _ in range(copies))
+
+    def interact(self, part: Tensor, copy: int) -> Tensor:
+        """The crosses, [B, D / copies]."""
+        x = part
+        layers = self.crosses[copy]
+        assert isinstance(layers, nn.ModuleList)
+        for layer in layers:
+            x = part * layer(x) + x
+        return x

@@ -1,0 +1,119 @@
+"""Numbers as vectors: piecewise linear over quantiles, or periodic."""
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.schema import Field
+
+
+def bin_edges(field: Field, bins: int = 32) -> list[float]:
+    """A field's quantiles; those of a standard normal distribution where none were fitted; at least two.
+
+    Example:
+        >>> bin_edges(Field(name="price", kind="numeric", edges=(-1.0, 0.5, 3.0)))
+        [-1.0, 0.5, 3.0]
+    """
+    if field.edges:
+        return [*field.edges] if len(field.edges) > 1 else [field.edges[0] - 0.5, field.edges[0] + 0.5]
+    return [NormalDist().inv_cdf((i + 0.5) / (bins + 1)) for i in range(bins + 1)]
+
+
+class PiecewiseLinear(nn.Module):
+    """A vector per number that is piecewise linear between the feature's quantiles.
+
+    v(x) = w x + b + Σ_j W_j e_j(x), where e_j(x) is the share of bin j that lies below x: 0 before it, 1 after it. W
+    starts at zero, so that training starts from a linear map; bins with many values are narrow, and the function bends
+    there.
+
+    Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS
+    2022, section 3.2.
+
+    Args:
+        fields: Numeric fields.
+        width: Width d of a vector.
+
+    Shapes: [B, F] → [B, F × d].
+
+    Example:
+        >>> encode = PiecewiseLinear([Field(name="price", kind="numeric", edges=(0.0, 1.0, 3.0))], 4)
+        >>> encode.shares(torch.tensor([[2.0]])).tolist()
+        [[[1.0, 0.5]]]
+    """
+
+    lower: Tensor
+    width_inverse: Tensor
+
+    def __init__(self, fields: Sequence[Field], width: int) -> None:
+        super().__init__()
+        edges = [bin_edges(field) for field in fields]
+        bins = max(len(each) for each in edges) - 1
+        lower = torch.zeros(len(fields), bins)
+        inverse = torch.zeros(len(fields), bins)  # bins that a field doesn't have stay at share 0
+        for i, each in enumerate(edges):
+            known = torch.tensor(each)
+            lower[i, : len(each) - 1] = known[:-1]
+            inverse[i, : len(each) - 1] = 1 / known.diff()
+        self.register_buffer("lower", lower, persistent=False)
+        self.register_buffer("width_inverse", inverse, persistent=False)
+        # Flat where the optimizer must not decay.
+        self.linear = nn.Parameter(torch.empty(len(fields) * width).uniform_(-1, 1))
+        self.bias = nn.Parameter(torch.empty(len(fields) * width).uniform_(-1, 1))
+        self.weight = nn.Parameter(torch.zeros(len(fields), bins, width))
+
+    def shares(self, x: Tensor) -> Tensor:
+        """Share of each bin below x, [B, F, bins]."""
+        return ((x.unsqueeze(2) - self.lower) * self.width_inverse).clamp(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors side by side."""
+        size = self.weight.shape[2]
+        bent = torch.einsum("bfj,fjd->bfd", self.shares(x), self.weight).flatten(1)
+        return x.repeat_interleave(size, dim=1) * self.linear + self.bias + bent
+
+
+class Periodic(nn.Module):
+    """A vector per number from sines and cosines with learned frequencies, beside the number itself.
+
+    v(x) = ReLU(W [x, sin(2πc_1 x), cos(2πc_1 x), …] + b) with c ~ N(0, σ²) at the start; W and b per feature.
+
+    Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS
+    2022, section 3.3.
+
+    Args:
+        fields: Numeric fields.
+        width: Width d of a vector.
+        frequencies: Number of frequencies per feature.
+        sigma: Their initial standard deviation σ.
+
+    Shapes: [B, F] → [B, F × d].
+
+    Example:
+        >>> Periodic([Field(name="price", kind="numeric")], 4)(torch.zeros(2, 1)).shape
+        torch.Size([2, 4])
+    """
+
+    def __init__(self, fields: Sequence[Field], width: int, frequencies: int = 16, sigma: float = 0.1) -> None:
+        super().__init__()
+        count, inputs = len(fields), 2 * frequencies + 1
+        # Vectors, not matrices: decay would draw frequencies to zero.
+        self.frequencies = nn.Parameter(torch.randn(count * frequencies) * sigma)
+        self.weight = nn.Parameter(torch.empty(count, inputs, width).uniform_(-(inputs**-0.5), inputs**-0.5))
+        self.bias = nn.Parameter(torch.zeros(count * width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors side by side."""
+        value = x.unsqueeze(2)
+        angle = 2 * math.pi * value * self.frequencies.view(x.shape[1], -1)
+        seen = torch.cat([value, angle.sin(), angle.cos()], dim=2)
+        return (torch.einsum("bfi,fid->bfd", seen, self.weight).flatten(1) + self.bias).relu()
+
+
+NUMERIC_ENCODINGS: dict[str, Callable[[Sequence[Field], int], nn.Module] | None] = {
+    "plain": None,
+    "piecewise": PiecewiseLinear,
+    "periodic": Periodic,
+}

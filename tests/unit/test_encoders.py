@@ -1,0 +1,217 @@
+"""Encoders beyond the plain embedding: shapes, padding, equations, gradients."""
+
+import pytest
+import torch
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.builtin import ENCODERS
+from mtl_lightning.encoders.din import DINEncoder
+from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.encoders.numeric import Periodic, PiecewiseLinear
+from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import Field, Schema
+
+SCHEMA = Schema(
+    (
+        Field(name="a.user", kind="categorical", size=7, table="user"),
+        Field(name="price", kind="numeric", edges=(-1.0, 0.0, 2.0)),
+        Field(name="item", kind="categorical", size=9, table="item"),
+        Field(name="the history", kind="sequence", size=9, table="item", length=4),
+        Field(name="words", kind="sequence", size=20, table="words", length=3),
+        Field(name="text", kind="vector", size=2),
+    ),
+    (),
+)
+NAMES = sorted(ENCODERS)
+
+
+def batch(rows=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda top, *shape: torch.randint(0, top, shape, generator=generator)  # noqa: E731
+    history = draw(9, rows, 4)
+    history[0] = 0  # nothing known
+    history[1, 2:] = 0
+    return Batch(
+        schema=SCHEMA,
+        ids=torch.stack([draw(7, rows), draw(9, rows)], 1),
+        dense=torch.randn(rows, 1, generator=generator, dtype=torch.float64),
+        labels=torch.zeros(rows, 0),
+        mask=torch.zeros(rows, 0, dtype=torch.bool),
+        sequences={"the history": history, "words": draw(20, rows, 3)},
+        vectors={"text": torch.randn(rows, 2, generator=generator, dtype=torch.float64)},
+    )
+
+
+def build(name, copies=1, **options):
+    torch.manual_seed(0)
+    return registry().resolve("encoder", name)(SCHEMA, copies, width=4, **options).double()
+
+
+@pytest.mark.parametrize("numeric", ["plain", "piecewise", "periodic"])
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_have_slices_and_every_parameter_learns(name, numeric):
+    encoder = build(name, numeric=numeric)
+    encoded = encoder(batch())
+    assert encoded.z.shape == (6, encoder.width)
+    assert sorted(encoded.slices) == sorted(field.name for field in SCHEMA.fields)
+    assert sum(encoded.field(field.name).shape[1] for field in SCHEMA.fields) == encoder.width
+    encoded.z.square().sum().backward()
+    assert [part for part, parameter in encoder.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_and_a_shared_trunk(name):
+    encoder = build(name, copies=3)
+    encoded = encoder(batch())
+    assert torch.equal(torch.cat([encoded.copy(i) for i in range(3)], 1), encoded.z)
+    trunk = build(name, hidden=[5])
+    assert trunk.width == 5
+    assert not trunk.slices
+    assert trunk(batch()).z.shape == (6, 5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_on_their_own_and_padding_says_nothing(name):
+    encoder = build(name).eval()
+    whole = encoder(batch()).z
+    torch.testing.assert_close(encoder(batch().map(lambda x: x[2:3])).z, whole[2:3])
+    assert torch.isfinite(whole).all()
+    with torch.no_grad():
+        encoder.table.weight[0] = 0  # is, and stays
+    assert encoder(batch().map(lambda x: x[:0])).z.shape == (0, encoder.width)
+
+
+def test_din_is_the_weighted_sum_of_the_paper():
+    encoder = build("din")
+    rows = batch()
+    encoded = encoder(rows)
+    table = encoder.table.weight.view(-1, 4)
+    offset = encoder.offsets[1]
+    item = encoded.field("item")
+    for i in range(6):
+        expected = torch.zeros(4, dtype=torch.float64)
+        for step in rows.sequences["the history"][i].tolist():
+            if step:
+                e = table[step + offset]
+                seen = torch.cat([e, item[i], e - item[i], e * item[i]])
+                expected = expected + encoder.attention[0](seen) * e
+        torch.testing.assert_close(encoded.field("the history")[i], expected)
+
+
+def test_din_without_a_target_keeps_the_mean():
+    plain, din = build("embedding"), build("din")
+    din.table.load_state_dict(plain.table.state_dict())
+    torch.testing.assert_close(din(batch()).field("words"), plain(batch()).field("words"))
+
+
+def test_din_learns_whether_the_item_was_seen_before():
+    """A mean over the history can't tell it for unseen pairs; attention to the item can."""
+    generator = torch.Generator().manual_seed(0)
+    schema = Schema(
+        (
+            Field(name="item", kind="categorical", size=42, table="item"),
+            Field(name="history", kind="sequence", size=42, table="item", length=4),
+        ),
+        (),
+    )
+    found = {}
+    for kind in (EmbeddingEncoder, DINEncoder):
+        torch.manual_seed(0)
+        encoder = kind(schema, 1, width=8, init_scale=1.0)
+        encoder.table.requires_grad_(False)
+        head = torch.nn.Linear(encoder.width, 1)
+        optimizer = torch.optim.Adam(
+            [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad], lr=0.01
+        )
+        generator.manual_seed(0)
+        for step in range(400):
+            history = torch.randint(2, 42, (256, 4), generator=generator)
+            seen = torch.rand(256, generator=generator) < 0.5
+            item = torch.where(seen, history[:, 1], torch.randint(2, 42, (256,), generator=generator))
+            rows = Batch(
+                schema=schema, ids=item.unsqueeze(1), dense=torch.zeros(256, 0), labels=torch.zeros(256, 0),
+                mask=torch.zeros(256, 0, dtype=torch.bool), sequences={"history": history},
+            )  # fmt: skip
+            z = encoder(rows)
+            # The product of the item and the pooled history is what a tower could learn from either.
+            score = head(torch.cat([z.field("item") * z.field("history"), z.field("item")], 1))[:, 0]
+            label = (history == item.unsqueeze(1)).any(1).float()
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(score, label)
+            if step == 399:
+                found[kind] = loss.item()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    assert found[DINEncoder] < 0.7 * found[EmbeddingEncoder]
+
+
+def test_transformer_ignores_what_is_padded():
+    encoder = build("transformer").eval()
+    rows = batch()
+    before = encoder(rows).z
+    with torch.no_grad():
+        encoder.places[0][3:] += 100.0  # places of steps that row 1 doesn't have
+    torch.testing.assert_close(encoder(rows).z[:2], before[:2])
+
+
+def test_transformer_knows_the_order():
+    encoder = build("transformer", init_scale=1.0).eval()
+    rows = batch()
+    rows.sequences["the history"] = torch.tensor([[3, 4, 5, 6]]).repeat(6, 1)
+    forward = encoder(rows).field("the history")
+    rows.sequences["the history"] = torch.tensor([[6, 5, 4, 3]]).repeat(6, 1)
+    assert not torch.allclose(encoder(rows).field("the history"), forward)
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_crosses_by_the_papers_equation(rank):
+    encoder = build("dcn_v2", crosses=2, rank=rank)
+    plain = build("embedding")
+    plain.table.load_state_dict(encoder.table.state_dict())
+    x0 = plain(batch()).z
+    x = x0
+    for layer in encoder.crosses[0]:
+        parts = list(layer) if rank else [layer]
+        weight = parts[0].weight if not rank else parts[1].weight @ parts[0].weight
+        x = x0 * (x @ weight.T + parts[-1].bias) + x
+    torch.testing.assert_close(encoder(batch()).z, x)
+
+
+def test_autoint_lets_fields_see_each_other():
+    encoder = build("autoint")
+    rows = batch()
+    before = encoder(rows).field("a.user")
+    rows.ids[:, 1] = (rows.ids[:, 1] + 1) % 9
+    assert not torch.allclose(encoder(rows).field("a.user"), before)
+
+
+@pytest.mark.parametrize("name", ["autoint", "transformer"])
+def test_heads_must_divide_the_width(name):
+    with pytest.raises(MtlError, match="attention_heads"):
+        build(name, attention_heads=3)
+
+
+def test_piecewise_linear_shares():
+    encode = PiecewiseLinear([Field(name="price", kind="numeric", edges=(-1.0, 0.0, 2.0)),
+                              Field(name="flag", kind="numeric", edges=(5.0,))], 3).double()  # fmt: skip
+    x = torch.tensor([[-9.0, 5.0], [-0.5, 5.0], [1.0, 9.0], [7.0, 0.0]], dtype=torch.float64)
+    assert encode.shares(x)[:, 0].tolist() == [[0, 0], [0.5, 0], [1, 0.5], [1, 1]]
+    assert encode.shares(x)[:, 1].tolist() == [[0.5, 0], [0.5, 0], [1, 0], [0, 0]]
+    torch.testing.assert_close(encode(x)[:, :3], x[:, :1] * encode.linear[:3] + encode.bias[:3])  # linear at first
+
+
+@pytest.mark.parametrize("kind", [PiecewiseLinear, Periodic])
+def test_numeric_encodings_fit_what_a_line_cannot(kind):
+    torch.manual_seed(0)
+    x = torch.rand(500, 1) * 4 - 2
+    encode = kind([Field(name="x", kind="numeric", edges=tuple(torch.linspace(-2, 2, 17).tolist()))], 8)
+    head = torch.nn.Linear(8, 1)
+    optimizer = torch.optim.Adam([*encode.parameters(), *head.parameters()], lr=0.02)
+    label = (4 * x).sin()
+    for _ in range(400):
+        optimizer.zero_grad()
+        loss = (head(encode(x)) - label).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * label.var().item()
