@@ -34,15 +34,28 @@ class Quantiles:
     def __init__(self) -> None:
         self._values: np.ndarray = np.zeros(0)
         self._weights: np.ndarray = np.zeros(0)
+        self._waiting: list[np.ndarray] = []
+        self._count = 0
 
     def add(self, values: np.ndarray) -> None:
         """Add a block; NaN is left out."""
         values = values[~np.isnan(values)]
-        found, counts = np.unique(values, return_counts=True)
+        self._waiting.append(values)
+        self._count += len(values)
+        if self._count > 4 * POINTS:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Sort what waits into the summary."""
+        found, counts = np.unique(np.concatenate([np.zeros(0), *self._waiting]), return_counts=True)
+        self._waiting, self._count = [], 0
         joined = np.concatenate([self._values, found])
         weights = np.concatenate([self._weights, counts])
-        self._values, places = np.unique(joined, return_inverse=True)
-        self._weights = np.bincount(places, weights=weights, minlength=len(self._values))
+        order = np.argsort(joined, kind="stable")  # merges two sorted runs
+        joined, weights = joined[order], weights[order]
+        first = np.concatenate([np.ones(min(1, len(joined)), dtype=bool), joined[1:] != joined[:-1]])
+        self._values = joined[first]
+        self._weights = np.add.reduceat(weights, np.flatnonzero(first)) if len(joined) else weights
         if len(self._values) > 2 * POINTS:
             self._compress()
 
@@ -56,6 +69,7 @@ class Quantiles:
 
     def at(self, shares: np.ndarray) -> np.ndarray:
         """The smallest values below or at which these shares of the rows lie; empty if there are no rows."""
+        self._merge()
         if not len(self._values):
             return np.zeros(0)
         ranks = np.cumsum(self._weights)

@@ -169,9 +169,9 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
 def fit(reader: Reader, transforms: Transforms) -> None:
     """Fit to the training split, in one pass."""
     seen = 0
-    for block in even(block for _, block in reader.read("train")):
+    for block in even(reader.train()):
         seen += block.num_rows
-        with located("train", block):
+        with located(block):
             transforms.observe(block)
     if not seen:
         raise DataError("the training split has no rows", "look at split")
@@ -179,15 +179,17 @@ def fit(reader: Reader, transforms: Transforms) -> None:
 
 
 @contextmanager
-def located(split: str, block: pa.Table) -> Iterator[None]:
-    """Add split and row to errors."""
+def located(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
+    """Add split and row to errors; without ``assigned`` all rows are training rows."""
+    splits = np.zeros(block.num_rows, dtype=np.int8) if assigned is None else assigned
     try:
         yield
     except RowError as error:
-        row = block[ROW][error.index].as_py()
+        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
         raise DataError(f"{error.message} in row {row} (split {split})", error.hint) from error
     except DataError as error:
-        raise DataError(f"{error.message} (split {split})", error.hint) from error
+        names = ", ".join(SPLITS[number] for number in np.unique(splits))
+        raise DataError(f"{error.message} (split {names})", error.hint) from error
 
 
 def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:
@@ -196,16 +198,20 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         empty = pa.table({})
-        for split, block in reader.read(*SPLITS):
-            with located(split, block):
+        for block, assigned in reader.all():
+            with located(block, assigned):
                 parts = encode_block(transforms, block)
-            writers[split].write(parts)
-            summary.add(split, parts)
+            for number, (split, writer) in enumerate(writers.items()):
+                rows = np.flatnonzero(assigned == number)
+                if len(rows):
+                    whole = len(rows) == block.num_rows
+                    mine = parts if whole else {name: part.take(rows, axis=0) for name, part in parts.items()}
+                    writer.write(mine)
+                    summary.add(split, mine)
             empty = block.slice(0, 0)
-        for split, writer in writers.items():
+        for writer in writers.values():
             if not writer.rows:
                 writer.write(encode_block(transforms, empty))
-                summary.add(split, {})
     return summary.to_dict()
 
 

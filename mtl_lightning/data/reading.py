@@ -70,20 +70,24 @@ class Reader:
         count = count_rows(rows, self.columns, "the source")
         return assign(SplitSpec(by="random", validation=validation, test=test, seed=spec.seed), [], count)
 
-    def read(self, *wanted: str) -> Iterator[tuple[str, pa.Table]]:
-        """Blocks of the wanted splits, each with its split's name; rows keep the source's order."""
+    def all(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
+        """Blocks of all rows, each with the index into SPLITS of every row; rows keep the source's order."""
         if self._by_source:
             for split, name in self.own.items():
-                if split != "train" and split in wanted:
-                    rows = self.source.rows(name)
-                    yield from ((split, block) for block in blocks(rows, self.columns, f"split {name!r}"))
+                if split != "train":
+                    for block in blocks(self.source.rows(name), self.columns, f"split {name!r}"):
+                        yield block, np.full(block.num_rows, SPLITS.index(split), dtype=np.int8)
         rows = self.source.rows(self.own["train"] if self._by_source else None)
         for block in blocks(rows, self.columns, "the source"):
             start = block[ROW][0].as_py() if block.num_rows else 0
             assigned = self.assignment[start : start + block.num_rows]
             if len(assigned) != block.num_rows:
                 raise DataError("the source gave other rows than before", "it changed while it was read")
-            for number, split in enumerate(SPLITS):
-                mask = assigned == number
-                if split in wanted and mask.any():
-                    yield split, block if mask.all() else block.filter(pa.array(mask))
+            yield block, assigned
+
+    def train(self) -> Iterator[pa.Table]:
+        """Blocks of training rows."""
+        for block, assigned in self.all():
+            mask = assigned == SPLITS.index("train")
+            if mask.any():
+                yield block if mask.all() else block.filter(pa.array(mask))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mtl_lightning.data.split import SPLITS
 from mtl_lightning.schema import PADDING, UNKNOWN, Schema
 
 
@@ -17,20 +18,15 @@ class Summary:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        self.rows: dict[str, int] = {}
-        self.known: dict[str, np.ndarray] = {}
-        self.sums: dict[str, np.ndarray] = {}
-        self.unknown: dict[str, dict[str, np.ndarray]] = {}
+        tasks = len(schema.tasks)
+        self.rows = dict.fromkeys(SPLITS, 0)
+        self.known = {split: np.zeros(tasks, dtype=np.int64) for split in SPLITS}
+        self.sums = {split: np.zeros(tasks) for split in SPLITS}
+        self.unknown: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
 
     def add(self, split: str, parts: Mapping[str, np.ndarray]) -> None:
-        """Count one encoded block; an empty mapping only names the split."""
-        tasks = len(self.schema.tasks)
-        self.rows.setdefault(split, 0)
-        known = self.known.setdefault(split, np.zeros(tasks, dtype=np.int64))
-        sums = self.sums.setdefault(split, np.zeros(tasks))
-        unknown = self.unknown.setdefault(split, {})
-        if not parts:
-            return
+        """Count one encoded block."""
+        known, sums, unknown = self.known[split], self.sums[split], self.unknown[split]
         self.rows[split] += len(parts["mask"])
         known += parts["mask"].sum(axis=0)
         for index, columns in enumerate(self.schema.label_slices.values()):

@@ -13,8 +13,10 @@ from mtl_lightning.schema import PADDING, UNKNOWN
 
 FIRST = UNKNOWN + 1
 COMPACT = 1_000_000
+DIRECT = 1 << 21
+"""Integer keys that span no more than this are found by their value in a table."""
 SORTED_FROM = 200_000
-"""From this size on integer keys are found by bisection: Arrow hashes the whole vocabulary at each call."""
+"""From this size on other integer keys are found by bisection: Arrow hashes the whole vocabulary at each call."""
 
 
 class Counter:
@@ -28,16 +30,15 @@ class Counter:
 
     def add(self, values: pa.Array) -> None:
         """Count the keys of one block; nulls don't count."""
-        counted = pc.value_counts(values.drop_null())
-        if len(counted) == 0:
+        found, counts = _counted(values)
+        if len(found) == 0:
             return
-        found = counted.field(0)
         if is_text(found.type) and not self._text:
             self._text = True
             self._parts = [part.set_column(0, "key", _each(part.column(0))) for part in self._parts]
         elif self._text:
             found = text(found)
-        self._parts.append(pa.table({"key": found, "count": counted.field(1)}))
+        self._parts.append(pa.table({"key": found, "count": counts}))
         self._pending += len(found)
         if self._pending > COMPACT + 2 * self._compacted:
             self._parts = [self._merged()]
@@ -52,6 +53,24 @@ class Counter:
         if not self._parts:
             return pa.table({"key": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
         return self._merged().sort_by([("count", "descending"), ("key", "ascending")])
+
+
+def _span(values: pa.Array) -> tuple[int, int]:
+    """Smallest integer and the number of integers from there to the largest; 0 if there is none."""
+    ends = pc.min_max(values).as_py()
+    return (0, 0) if ends["min"] is None else (ends["min"], ends["max"] - ends["min"] + 1)
+
+
+def _counted(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Distinct keys of a block and how often each occurs."""
+    if not is_text(values.type):
+        low, span = _span(values)
+        if span <= DIRECT:
+            counts = np.bincount(values.drop_null().to_numpy() - low, minlength=1)
+            found = np.flatnonzero(counts)
+            return pa.array(found + low), pa.array(counts[found])
+    counted = pc.value_counts(values.drop_null())
+    return counted.field(0), counted.field(1)
 
 
 def _each(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -74,6 +93,11 @@ class Vocabulary:
 
     def __init__(self, keys: pa.Array) -> None:
         self.keys = keys
+        self._low, span = (0, 0) if is_text(keys.type) else _span(keys)
+        self._table: np.ndarray | None = None
+        if 0 < span <= DIRECT:
+            self._table = np.full(span, -1, dtype=np.int32)
+            self._table[keys.to_numpy() - self._low] = np.arange(len(keys), dtype=np.int32)
         self._order: np.ndarray | None = None
         self._sorted: np.ndarray | None = None
 
@@ -109,6 +133,14 @@ class Vocabulary:
         return self._find(text(values) if is_text(self.keys.type) else values)
 
     def _find(self, found: pa.Array) -> np.ndarray:
+        if self._table is not None:
+            numbers = found.fill_null(self._low).to_numpy()
+            last = self._low + len(self._table) - 1
+            index = self._table[np.clip(numbers, self._low, last) - self._low]
+            outside = (numbers < self._low) | (numbers > last)
+            if found.null_count:
+                outside |= found.is_null().to_numpy(zero_copy_only=False)
+            return np.where(outside, -1, index)
         if len(self.keys) < SORTED_FROM or is_text(self.keys.type):
             index = pc.index_in(found, value_set=self.keys, skip_nulls=True)
             return np.asarray(index.fill_null(-1).to_numpy())

@@ -61,11 +61,11 @@ def test_vocabulary_is_exact(values: list[object], cut: int, limit: int) -> None
         assert again.encode(block).ids.tolist() == transforms.encode(block).ids.tolist()
 
 
-@pytest.mark.parametrize("size", [10, 300_000])
-def test_large_vocabularies_are_found_by_bisection(size: int) -> None:
-    numbers = np.random.default_rng(0).permutation(size * 3)[:size] - size
+@pytest.mark.parametrize(("size", "step"), [(10, 1), (300_000, 1), (10, 2**40), (300_000, 2**40)])
+def test_integers_are_found_by_table_hash_and_bisection(size: int, step: int) -> None:
+    numbers = (np.random.default_rng(0).permutation(size * 3)[:size] - size) * step
     vocabulary = Vocabulary(pa.array(numbers))
-    asked = pa.array([int(numbers[0]), int(numbers[-1]), None, 10**12, -(10**12)])
+    asked = pa.array([int(numbers[0]), int(numbers[-1]), None, 2**62 + 1, -(2**62) - 1])
     assert vocabulary.ids(asked).tolist() == [2, size + 1, 0, 1, 1]
     assert vocabulary.ids(pa.array([str(numbers[3]), "x", "0" + str(abs(numbers[3]))])).tolist() == [5, 1, 1]
 
