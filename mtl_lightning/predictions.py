@@ -70,7 +70,7 @@ class Predictor:
             return blocks(source.rows(), [name for name in self.needed if name in present], data)
         source = _source(self.config.source.name, **self.config.source.options)
         columns = tuple(dict.fromkeys([*self.needed, *self.config.split.columns]))
-        return (block for _, block in Reader(source, self.config.split, columns).read("test"))
+        return Reader(source, self.config.split, columns).of("test")
 
     @property
     def needed(self) -> tuple[str, ...]:

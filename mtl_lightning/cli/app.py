@@ -69,7 +69,7 @@ def _test(pairs: Arguments = None) -> None:
 
 
 def _predict(pairs: Arguments = None) -> None:
-    """Write a run's predictions: run=RUN_DIRECTORY."""
+    """Write a run's predictions: run=RUN_DIRECTORY out=FILE.parquet, and data=FILES for rows of your own."""
     from mtl_lightning.cli.predict import predict
 
     predict(pairs or [])

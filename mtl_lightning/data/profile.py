@@ -1,6 +1,5 @@
 """A first look at a log: rows per split, columns, label rates. Read block by block, in bounded memory."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,12 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.blocks import blocks, count_rows
 from mtl_lightning.data.columns import column
 from mtl_lightning.data.expressions import Expression, known_rows
 from mtl_lightning.data.operations import clean
-from mtl_lightning.data.split import SPLITS, SplitSpec, assign, named, split_name
-from mtl_lightning.errors import DataError
+from mtl_lightning.data.reading import Reader
+from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Task
 
@@ -102,7 +100,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
         )
         for task in tasks
     }
-    for block, places in _divided(source, raw, split):
+    for block, places in Reader(source, split, tuple(raw.columns)).all():
         for name, found in columns.items():
             found.add(column(block, name))
         for i, name in enumerate(SPLITS):
@@ -131,26 +129,3 @@ def _numbers(values: pa.Array) -> np.ndarray | None:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return None
     return np.asarray(pc.fill_null(pc.cast(values, pa.float64()), float("nan")).to_numpy(zero_copy_only=False))
-
-
-def _divided(source: Source, raw: RawSchema, split: SplitSpec) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Blocks with the index of each row's split."""
-    every = list(raw.columns)
-    if split.by == "given" and split.column is None:
-        for own in raw.splits:
-            name = split_name(own)
-            if name is None:
-                raise DataError(f"split: the source has a split {own!r}", f"known are {', '.join(SPLITS)}")
-            for block in blocks(source.rows(own), every, f"source, split {own}"):
-                yield block, np.full(block.num_rows, SPLITS.index(name), dtype=np.int8)
-        return
-    rows = source.rows()
-    if split.by == "given":
-        for block in blocks(rows, every, "source"):
-            yield block, named(split, column(block, str(split.column)))
-        return
-    deciding: list[pa.Table | pa.RecordBatch] = list(blocks(rows, split.columns, "split")) if split.columns else []
-    places, start = assign(split, deciding, count_rows(rows, every, "source")), 0
-    for block in blocks(rows, every, "source"):
-        yield block, places[start : start + block.num_rows]
-        start += block.num_rows

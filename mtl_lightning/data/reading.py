@@ -87,7 +87,11 @@ class Reader:
 
     def train(self) -> Iterator[pa.Table]:
         """Blocks of training rows."""
+        return self.of("train")
+
+    def of(self, split: str) -> Iterator[pa.Table]:
+        """Blocks of the rows of one split."""
         for block, assigned in self.all():
-            mask = assigned == SPLITS.index("train")
+            mask = assigned == SPLITS.index(split)
             if mask.any():
                 yield block if mask.all() else block.filter(pa.array(mask))

@@ -1,0 +1,69 @@
+"""Every recipe is right as it ships, and trains, tests and predicts; real sets are fetched with ``-m network``."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mtl_lightning.cli.app import main
+from mtl_lightning.config import compose, recipe_text, validate
+from mtl_lightning.plugins import registry
+
+ABSTRACT = {"base"}
+"""Recipes that only others extend."""
+OWN = [name for name, entry in registry().entries("recipe") if entry.distribution == "mtl-lightning"]
+COMPLETE = [name for name in OWN if name not in ABSTRACT]
+SIMULATED = [name for name in COMPLETE if compose(name).plain["source"]["name"] == "simulator"]
+FETCHED = [name for name in COMPLETE if compose(name).plain["source"]["name"] in ("womens_clothing", "movielens_100k")]
+
+
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_recipe_is_right_and_reads_like_a_page(name: str) -> None:
+    config = validate(compose(name).plain)
+    assert validate(config.plain) == config
+    sections = [line.split(":")[0] for line in recipe_text(name).text.splitlines() if line[:1].isalpha()]
+    page = ["extends", "source", "split", "features", "tasks", "encoder", "architecture", "heads", "weighter"]
+    found = [section for section in sections if section in page]
+    assert found == [section for section in page if section in found]
+    assert {"source", "features", "tasks", "architecture", "weighter"} <= set(found)
+
+
+def fit_test_predict(name: str, folder: Path, *pairs: str) -> None:
+    """Run the three commands in a directory of their own."""
+    run, out = folder / "run", folder / "predictions.parquet"
+    for arguments in (
+        [
+            "fit",
+            f"recipe={name}",
+            f"run.dir={run}",
+            f"data.cache_dir={folder / 'cache'}",
+            "trainer.max_epochs=1",
+            *pairs,
+        ],
+        ["test", f"run={run}"],
+        ["predict", f"run={run}", f"out={out}"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        assert not end.value.code
+    tasks = compose(name).plain["tasks"]
+    metrics = json.loads((run / "metrics.json").read_text())["test"]["metrics"]
+    assert {task for task in tasks if any(task in metric for metric in metrics)} == set(tasks)
+    assert pq.read_table(out).num_rows > 0
+
+
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_simulated_recipe_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fit_test_predict(name, tmp_path, "source.rows=6000", "data.batch_size=512")
+
+
+@pytest.mark.network
+@pytest.mark.parametrize("name", FETCHED)
+def test_a_recipe_of_a_public_set_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["data", "fetch", compose(name).plain["source"]["name"]])
+    assert not end.value.code
+    fit_test_predict(name, tmp_path)
