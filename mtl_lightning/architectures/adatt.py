@@ -92,7 +92,7 @@ class AdaTT(Architecture):
             weights = [gate(x)[:, 0] for gate, x in zip(fusions, inputs, strict=False)]
             kept = weights
             inputs = [
-                mixture(weight, every) + mixture(next(residuals).unsqueeze(0), own)
+                mixture(weight, every) + torch.einsum("e,beh->bh", next(residuals), own)
                 for weight, own in zip(weights, groups, strict=False)
             ]
         if self.keep_gates:
