@@ -69,7 +69,7 @@ class STEM(Architecture):
         self.widths = dict.fromkeys(self.tasks, hidden[-1])
 
     @classmethod
-    def table_copies(cls, tasks: int, **options: Any) -> int:  # noqa: ARG003
+    def table_copies(cls, tasks: int, **options: Any) -> int:
         """A shared set of tables and one per task."""
         return tasks + 1
 
