@@ -1,11 +1,13 @@
 """The data of a run as a LightningDataModule, from a recipe or from rows in memory."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 from lightning.pytorch import LightningDataModule
 
+from mtl_lightning.data.columns import did_you_mean
 from mtl_lightning.data.features import Feature, Spec, build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.loader import Loader
@@ -78,7 +80,7 @@ class DataModule(LightningDataModule):
         suggested = source.schema() if features is None or tasks is None or split is None else None
         self.features: dict[str, Feature] = build_features(suggested.features if features is None else features)  # type: ignore[union-attr]
         self.tasks = _tasks(suggested.tasks if tasks is None else tasks)  # type: ignore[union-attr]
-        self.split = split if isinstance(split, SplitSpec) else SplitSpec(**(split or _usual(suggested)))
+        self.split = split if isinstance(split, SplitSpec) else _split(split or _usual(suggested))
         self.raw = tuple(raw)
         self.group = group
         self.batch_size = batch_size
@@ -176,6 +178,15 @@ def _tasks(specs: TaskSpecs) -> tuple[Task, ...]:
     if isinstance(specs, Mapping):
         return build_tasks(specs)
     return in_order({task.name: task for task in specs})
+
+
+def _split(options: Mapping[str, Any]) -> SplitSpec:
+    known = [option.name for option in fields(SplitSpec)]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known) or f"options: {', '.join(known)}"
+            raise DataError(f"split.{name}: there is no such option", hint)
+    return SplitSpec(**options)
 
 
 def _usual(suggested: Any) -> dict[str, Any]:

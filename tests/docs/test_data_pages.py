@@ -1,0 +1,60 @@
+"""Pages of the data path: their snippets run, and they name every kind, option, function and way to split."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mtl_lightning.data.features import FEATURES, build_features
+from mtl_lightning.data.functions import FUNCTIONS
+from mtl_lightning.data.labels import Label
+from mtl_lightning.data.split import ASSIGN, SplitSpec
+from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.schema import TASK_KINDS
+
+PAGES = Path(__file__).parents[2] / "docs" / "data"
+
+
+def page(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
+
+
+def snippets(name: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page(name), re.DOTALL)
+
+
+def recipe(name: str) -> dict[str, Any]:
+    return yaml.safe_load(snippets(name, "yaml")[0])
+
+
+def test_features() -> None:
+    built = build_features(recipe("features")["features"])
+    assert {one.kind for one in built.values()} == set(FEATURES)
+    for kind, record in FEATURES.items():
+        row = next(line for line in page("features").splitlines() if line.startswith(f"| `{kind}` |"))
+        assert [field.name for field in dataclasses.fields(record) if f"`{field.name}`" not in row] == []
+
+
+def test_labels() -> None:
+    tasks = build_tasks(recipe("labels")["tasks"])
+    assert {task.kind for task in tasks} == set(TASK_KINDS)
+    assert all(Label(task).columns for task in tasks)
+    assert [name for name in FUNCTIONS if f"`{name}`" not in page("labels")] == []
+
+
+def test_splits() -> None:
+    assert SplitSpec(**recipe("splits")["split"]).by == "time"
+    assert [by for by in (*ASSIGN, "given") if f"| `{by}` |" not in page("splits")] == []
+    assert [field.name for field in dataclasses.fields(SplitSpec) if f"`{field.name}" not in page("splits")] == []
+
+
+def test_preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path))
+    (code,) = snippets("preparation", "python")
+    exec(compile(code, "docs/data/preparation.md", "exec"), {})
+    promised = [comment.split(": ")[0] if ":" in comment and comment[0] != "{" else comment
+                for comment in re.findall(r"\)  # (.*)", code) if not comment.startswith("a pandas")]  # fmt: skip
+    assert capsys.readouterr().out.splitlines() == promised
