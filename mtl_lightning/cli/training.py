@@ -45,12 +45,13 @@ class Training:
 
     def __init__(self, config: Config, recipe: str, run: RunDir | None, signals: Signals, console: Console) -> None:
         quiet_lightning()
-        seed_everything(config.seed, verbose=False)
         self.console = console
         self.data = build_data(config)
         self.data.prepare()
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
             raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
+        # After preparing: what it draws (and whether it was cached) must not show in the weights.
+        seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)
         self.checkpoints = Checkpoints(
             "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
