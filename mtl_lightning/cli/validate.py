@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
+from mtl_lightning.errors import MtlError
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
 
@@ -24,6 +25,8 @@ def composed(pairs: list[str] | None) -> Composed:
         MtlError: If the recipe is not given or can't be composed.
     """
     request = read_pairs(pairs or [])
+    if request.resume:
+        raise MtlError("resume= is for fit", "a run's own page is recipe=<run directory>/config.yaml")
     found = compose(request.recipe, request.overrides)
     for note in found.notes:
         Console(stderr=True, highlight=False).print(escape(note), style="yellow", soft_wrap=True)

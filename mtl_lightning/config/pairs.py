@@ -24,7 +24,7 @@ NAMED = {
 NAMED_PER_ENTRY = {"heads": "name", "losses": "name", "features": "kind", "tasks": "kind"}
 """Sections of choices: ``heads.click=x`` is short for ``heads.click.name=x``."""
 
-RESERVED = ("recipe", "resume", "init_from")
+RESERVED = ("recipe", "resume")
 """Keys that say what to run, not how."""
 
 _NUMBER = re.compile(
