@@ -199,8 +199,8 @@ class MultiTaskModule(LightningModule):
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
         record = {f"{split}/{name}": value for name, value in suite.compute().items()}
         suite.reset()
-        # Already reduced over processes: sync_dist would only average equal numbers.
-        self.log_dict(record, sync_dist=False, rank_zero_only=False)
+        # Already reduced over processes: this averages equal numbers, and tells Lightning that they are.
+        self.log_dict(record, sync_dist=True)
 
     def on_validation_epoch_end(self) -> None:
         """Compute the validation metrics over all processes."""
@@ -223,8 +223,8 @@ class MultiTaskModule(LightningModule):
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    @property
     def _total_steps(self) -> int:
+        # Asked for in training: before, it makes Lightning set up the loader, whose saved state is then never restored.
         return int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

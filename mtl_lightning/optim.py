@@ -132,9 +132,9 @@ def build_optimizer(
 
 
 def build_scheduler(
-    config: OptimizerConfig, optimizer: Optimizer, total_steps: int
+    config: OptimizerConfig, optimizer: Optimizer, total_steps: Callable[[], int]
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """The schedule over ``total_steps`` optimizer steps; None where the rate never changes."""
+    """The schedule over ``total_steps()`` optimizer steps; None where the rate never changes."""
     if config.schedule == "constant" and config.warmup_steps == 0:
         return None
     factor = schedule(SCHEDULES[config.schedule], config.warmup_steps, total_steps)

@@ -11,9 +11,7 @@ from mtl_lightning.errors import MtlError
 
 def _ddp(start_method: str) -> Callable[[timedelta], Strategy]:
     def build(timeout: timedelta) -> Strategy:
-        # Buffers are equal by construction, and broadcasting them in forward would hang where processes evaluate
-        # different numbers of batches.
-        return DDPStrategy(start_method=start_method, timeout=timeout, broadcast_buffers=False)  # type: ignore[arg-type]
+        return DDPStrategy(start_method=start_method, timeout=timeout)  # type: ignore[arg-type]
 
     return build
 

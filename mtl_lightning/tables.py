@@ -116,6 +116,7 @@ def exchange_rows(table: nn.Parameter) -> int:
             torch.zeros(1, 0, dtype=torch.int64, device=table.device),
             torch.zeros(0, table.shape[1], dtype=table.dtype, device=table.device),
             size=table.shape,
+            check_invariants=False,
         )
     gradient = gradient.coalesce()
     world = world_size()
@@ -128,7 +129,9 @@ def exchange_rows(table: nn.Parameter) -> int:
     sizes = [int(count) for count in counts]
     all_rows = _gather_padded(rows, sizes)
     all_values = _gather_padded(values, sizes)
-    merged = torch.sparse_coo_tensor(torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape)
+    merged = torch.sparse_coo_tensor(
+        torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape, check_invariants=False
+    )
     table.grad = merged.coalesce()
     return rows.element_size() * max(sizes) + values.element_size() * values.shape[1] * max(sizes)
 

@@ -31,9 +31,7 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     module = build_module(SCHEMA, **case).to(dtype)
     strategy = "auto"
     if world > 1:
-        strategy = DDPStrategy(
-            cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo", broadcast_buffers=False
-        )
+        strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
     trainer = Trainer(
         accelerator="cpu",
         devices=world,

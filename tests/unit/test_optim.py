@@ -49,7 +49,7 @@ def _backward(model, step):
 def make(config):
     model = Model()
     optimizer = build_optimizer(config, model.linear.parameters(), [], [model.table.weight])
-    return model, optimizer, build_scheduler(config, optimizer, 20)
+    return model, optimizer, build_scheduler(config, optimizer, lambda: 20)
 
 
 @pytest.mark.parametrize("tables", sorted(TABLE_OPTIMIZERS))
