@@ -1,6 +1,6 @@
 """Encoding against pandas + scikit-learn, loading against a per-sample DataLoader and a bare permutation: one run.
 
-    python benchmarks/speed/data_path.py [rows]
+Usage: ``python data_path.py [rows]``.
 """
 
 import sys
