@@ -23,7 +23,6 @@ def schedule(
         >>> [round(linear(step), 2) for step in (0, 1, 2, 7, 12)]
         [0.5, 1.0, 1.0, 0.5, 0.0]
     """
-
     total = cache(total_steps)
 
     def factor(step: int) -> float:
