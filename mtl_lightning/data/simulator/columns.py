@@ -146,4 +146,4 @@ class SideInformation:
 
 
 def _measured(rng: np.random.Generator, latent: Floats) -> Floats:
-    return standardised(latent + 0.3 * rng.normal(size=len(latent)))
+    return standardised(latent + 0.15 * rng.normal(size=len(latent)))

@@ -96,8 +96,8 @@ def draw_users(rng: np.random.Generator, count: int, zipf: float = 0.7) -> Users
     taste = (
         0.75 * rng.normal(size=(SEGMENTS, FACTORS))[segment]
         + 0.8 * np.sin(angle)
-        + 0.3 * rng.normal(size=(CITIES, FACTORS))[city]
-        + 0.2 * rng.normal(size=(count, FACTORS))
+        + 0.2 * rng.normal(size=(CITIES, FACTORS))[city]
+        + 0.12 * rng.normal(size=(count, FACTORS))
     )
     return Users(
         segment=segment,
@@ -125,10 +125,10 @@ def draw_items(rng: np.random.Generator, count: int, categories: int, zipf: floa
     angle = 1.5 * level[:, None] + rng.uniform(0, 2 * np.pi, FACTORS)
     trait = (
         0.8 * rng.normal(size=(categories, FACTORS))[category]
-        + 0.3 * rng.normal(size=(owners, FACTORS))[owner]
+        + 0.2 * rng.normal(size=(owners, FACTORS))[owner]
         + 0.6 * rng.normal(size=(FORMATS, FACTORS))[kind]
         + 0.45 * np.sin(angle)
-        + 0.2 * rng.normal(size=(count, FACTORS))
+        + 0.12 * rng.normal(size=(count, FACTORS))
     )
     return Items(
         category=category,

@@ -33,13 +33,13 @@ class Scales:
         position: Drop of the logit per slot.
     """
 
-    affinity: float = 1.3
+    affinity: float = 1.2
     factors: float = 0.45
-    user: float = 0.35
-    item: float = 0.35
-    price: float = 0.3
-    rhythm: float = 0.2
-    device: float = 0.2
+    user: float = 0.5
+    item: float = 0.5
+    price: float = 0.2
+    rhythm: float = 0.15
+    device: float = 0.15
     position: float = 0.25
 
 
@@ -74,8 +74,8 @@ class Tastes:
         return cls(
             affinity=affinity,
             mixing=np.linalg.qr(rng.normal(size=(FACTORS, FACTORS)))[0].astype(np.float32),
-            user=standardised(0.95 * users.activity + 0.31 * rng.normal(size=len(users.activity))),
-            item=standardised(0.95 * items.quality + 0.31 * rng.normal(size=len(items.quality))),
+            user=standardised(0.98 * users.activity + 0.2 * rng.normal(size=len(users.activity))),
+            item=standardised(0.98 * items.quality + 0.2 * rng.normal(size=len(items.quality))),
             price=standardised(rng.normal(size=SEGMENTS)),
             rhythm=rhythm.astype(np.float32),
             device=_interaction(rng.normal(size=(DEVICES, FORMATS))),
