@@ -115,6 +115,10 @@ class DataModule(LightningDataModule):
             )
         return self._prepared
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Spawned processes open what was prepared instead of receiving a copy of all rows.
+        return {**self.__dict__, "_prepared": None}
+
     @property
     def prepared(self) -> Prepared:
         """The prepared data."""
