@@ -4,7 +4,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from mtl_lightning.checkpoint import AtomicCheckpointIO
@@ -35,12 +34,13 @@ def final(directory: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("weighter", ["uncertainty", "famo"])
-def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, small: Any, weighter: str) -> None:
-    settings = [*small, f"weighter={weighter}", "architecture.dropout=0.1"]
+def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, small: Any) -> None:
+    # FAMO has a state and looks at the losses after an update; dropout draws random numbers. The first run prepares
+    # the data, the others find it prepared: that must not show either.
+    settings = [*small, "weighter=famo", "architecture.dropout=0.1", "data.cache_dir=cache"]
     whole = cli("fit", *settings, "run.dir=whole")
     assert whole.returncode == 0, whole.stderr
-    steps = sorted(random.Random(weighter).sample(range(14), 5))
+    steps = sorted(random.Random(5).sample(range(14), 5))
     faults = [f"{'kill-writing' if i == 2 else 'kill'}@{step}" for i, step in enumerate(steps)]
     killed = cli("fit", *settings, "run.dir=killed", MTL_FAULT=faults[0])
     assert killed.returncode == -9, killed.stderr
