@@ -1,8 +1,6 @@
 """What the commands that run a model have in common on the terminal: who prints, and what Lightning may say."""
 
-import logging
 import shlex
-import warnings
 from pathlib import Path
 
 from rich.console import Console
@@ -47,16 +45,3 @@ def warn_of_other_plugins(console: Console, run: RunDir) -> None:
     changes = plugin_changes(run.load_json("plugins.json") or {}, registry().versions())
     if changes:
         say(console, f"plugins differ from those of {run.path}: {'; '.join(changes)}", "yellow")
-
-
-def quiet_lightning() -> None:
-    """Keep Lightning's greetings and its advice about other people's loaders off the terminal; warnings stay."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        r".*isinstance\(treespec, LeafSpec\).*",
-        r".*does not have many workers.*",
-        r".*smaller than the logging interval.*",
-        r".*srun.*command is available.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtl_lightning.cli.console import first_console, quiet_lightning, say
+from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.rundir import process_rank
@@ -24,6 +24,7 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.checkpoint import AtomicCheckpointIO
     from mtl_lightning.report.record import add_test
     from mtl_lightning.report.tables import metrics_table
+    from mtl_lightning.report.terminal import quiet_lightning
     from mtl_lightning.trainer import build_trainer
 
     quiet_lightning()

@@ -10,7 +10,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli import processes
-from mtl_lightning.cli.console import quiet_lightning, resume_command, say
+from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
 from mtl_lightning.config import Config, dump
 from mtl_lightning.errors import MtlError
@@ -19,7 +19,7 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_test
 from mtl_lightning.report.tables import metrics_table
-from mtl_lightning.report.terminal import Terminal
+from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer

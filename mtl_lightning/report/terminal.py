@@ -1,6 +1,8 @@
 """What a run prints while it trains: a progress line, and a table of metrics per validation."""
 
+import logging
 import time
+import warnings
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -41,6 +43,10 @@ class Terminal(Callback):
         if self._console is None:
             self._console = Console()
         return self._console
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep Lightning quiet in this process, too, if it was spawned."""
+        quiet_lightning()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress line."""
@@ -111,3 +117,16 @@ class Terminal(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_console": None, "_progress": None, "_bar": None}
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's greetings and its advice about other people's loaders off the terminal; warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\).*",
+        r".*does not have many workers.*",
+        r".*smaller than the logging interval.*",
+        r".*srun.*command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
