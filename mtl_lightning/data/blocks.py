@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.columns import require
+from mtl_lightning.data.parquet_rows import ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 
 ROWS = 131_072
@@ -33,7 +34,8 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
         rows = rows.select_columns(list(columns))
     start = 0
     try:
-        for block in rows.with_format("arrow").iter(batch_size=size):
+        found = rows.tables() if isinstance(rows, ParquetRows) else rows.with_format("arrow").iter(batch_size=size)
+        for block in found:
             table = block if isinstance(block, pa.Table) else pa.table(block)
             require(table.column_names, columns, place)
             numbers = pa.array(np.arange(start, start + table.num_rows))

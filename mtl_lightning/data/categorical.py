@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.columns import Block, coded, plain
 from mtl_lightning.data.keys import keys
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
-from mtl_lightning.schema import Field
+from mtl_lightning.schema import PADDING, Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,25 @@ class Table:
         self._lock = threading.Lock()  # columns are observed in parallel
         self._vocabulary: Vocabulary | None = None
 
-    def add(self, values: pa.Array) -> None:
-        """Count keys."""
+    def add(self, values: pa.Array, name: str) -> None:
+        """Count a column's values; each value of a dictionary is looked at once."""
         with self._lock:
             assert self._counter is not None
-            self._counter.add(values)
+            if not pa.types.is_dictionary(values.type):
+                self._counter.add(keys(values, name))
+                return
+            found = keys(plain(values.dictionary), name)
+            used = np.bincount(values.indices.drop_null().to_numpy(), minlength=len(found))
+            counted = (used > 0) & found.is_valid().to_numpy(zero_copy_only=False)
+            self._counter.add_counts(found.filter(pa.array(counted)), pa.array(used[counted]))
+
+    def ids(self, values: pa.Array, name: str) -> np.ndarray:
+        """Ids of a column's values, int32."""
+        if not pa.types.is_dictionary(values.type):
+            return self.vocabulary.ids(keys(values, name))
+        by_code = np.append(self.vocabulary.ids(keys(plain(values.dictionary), name)), np.int32(PADDING))
+        found: np.ndarray = by_code[values.indices.fill_null(len(by_code) - 1).to_numpy()]
+        return found
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -105,7 +119,7 @@ class CategoricalTransform:
 
     def observe(self, block: Block) -> None:
         """Count."""
-        self.table.add(keys(column(block, self.column), self.column))
+        self.table.add(coded(block, self.column), self.column)
 
     def finish(self) -> None:
         """The vocabulary is fitted on first use."""
@@ -116,7 +130,7 @@ class CategoricalTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        return self.table.vocabulary.ids(keys(column(block, self.column), self.column))
+        return self.table.ids(coded(block, self.column), self.column)
 
     def state(self) -> dict[str, Any]:
         """The vocabulary."""

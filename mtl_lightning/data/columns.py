@@ -29,12 +29,24 @@ def column(block: Block, name: str) -> pa.Array:
     Raises:
         DataError: If the block has no such column, or several.
     """
+    return plain(_only(block, name))
+
+
+def coded(block: Block, name: str) -> pa.Array:
+    """The same, but a column with a dictionary keeps it."""
+    found = _only(block, name)
+    if not pa.types.is_dictionary(found.type):
+        return plain(found)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
+def _only(block: Block, name: str) -> pa.Array | pa.ChunkedArray:
     matches = block.schema.get_all_field_indices(name)
     if len(matches) != 1:
         if matches:
             raise DataError(f"there are {len(matches)} columns called {name!r}", "rename all but one")
         raise DataError(f"no column {name!r}", did_you_mean(name, block.schema.names))
-    return plain(block.column(matches[0]))
+    return block.column(matches[0])
 
 
 def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:

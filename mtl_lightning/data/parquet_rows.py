@@ -60,12 +60,22 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         """The same rows with these columns only."""
         return type(self)(self.paths, [column_names] if isinstance(column_names, str) else list(column_names))
 
+    def tables(self) -> Iterator[pa.Table]:
+        """The rows in blocks; text keeps the dictionaries that it has in the file."""
+        for _, table in _tables(self.paths, self.arrow_schema, coded=True):
+            yield table
+
 
 @contextmanager
-def _file(path: str) -> Iterator[pq.ParquetFile]:
+def _file(path: str, coded: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
     with ExitStack() as stack:
         stream = stack.enter_context(opened(File(path, "", local=False))) if "://" in path else path
-        yield stack.enter_context(pq.ParquetFile(stream))
+        file = stack.enter_context(pq.ParquetFile(stream))
+        present = [name for name in coded if name in file.schema_arrow.names]
+        if present:
+            again = pq.ParquetFile(stream, metadata=file.metadata, read_dictionary=present)
+            file = stack.enter_context(again)
+        yield file
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -75,25 +85,37 @@ def _plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([value(field) for field in schema])
 
 
-def _tables(paths: list[str], schema: pa.Schema) -> Iterator[tuple[Any, pa.Table]]:
+def _tables(paths: list[str], schema: pa.Schema, *, coded: bool = False) -> Iterator[tuple[Any, pa.Table]]:
+    text = tuple(field.name for field in schema if coded and pa.types.is_string(field.type))
     for number, path in enumerate(paths):
-        with naming(path), _file(path) as file:
+        with naming(path), _file(path, text) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
-                table = conform(file.read_row_group(group, columns=present), schema)
+                table = conform(file.read_row_group(group, columns=present), schema, coded=coded)
                 for start in range(0, max(table.num_rows, 1), ROWS):
                     yield (number, group, start), table.slice(start, ROWS)
 
 
-def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with these columns and types; columns that it lacks are null."""
-    columns = []
+def conform(table: pa.Table, schema: pa.Schema, *, coded: bool = False) -> pa.Table:
+    """The table with these columns and types; columns that it lacks are null.
+
+    Args:
+        table: Any table.
+        schema: Columns without dictionaries.
+        coded: Text has dictionaries, those of the table where it has some.
+    """
+    columns = {}
     for field in schema:
-        if field.name in table.column_names:
-            column = table[field.name]
-            if pa.types.is_dictionary(column.type):
-                column = pa.chunked_array([plain(column)])
-            columns.append(column if column.type == field.type else column.cast(field.type))
+        text = coded and pa.types.is_string(field.type)
+        if field.name not in table.column_names:
+            column = pa.chunked_array([pa.nulls(table.num_rows, field.type)])
         else:
-            columns.append(pa.nulls(table.num_rows, field.type))
-    return pa.Table.from_arrays(columns, schema=schema)
+            column = table[field.name]
+        if pa.types.is_dictionary(column.type) and not (text and column.type.value_type == field.type):
+            column = pa.chunked_array([plain(column)])
+        if column.type != field.type and not pa.types.is_dictionary(column.type):
+            column = column.cast(field.type)
+        if text and not pa.types.is_dictionary(column.type):  # blocks of all files must have one type
+            column = column.dictionary_encode()
+        columns[field.name] = column
+    return pa.table(columns)

@@ -8,7 +8,6 @@ import numpy as np
 
 from mtl_lightning.data.categorical import CategoricalTransform, Table, check_vocabulary
 from mtl_lightning.data.columns import Block, column
-from mtl_lightning.data.keys import keys
 from mtl_lightning.data.lists import flatten, padded
 from mtl_lightning.data.transform import Feature, Transform, check
 from mtl_lightning.data.vocabulary import Vocabulary
@@ -88,7 +87,7 @@ class SequenceTransform:
     def observe(self, block: Block) -> None:
         """Count the values of all steps."""
         flat = flatten(column(block, self.column), self.column, self.separator)
-        self.table.add(keys(flat.values, self.column))
+        self.table.add(flat.values, self.column)
 
     def finish(self) -> None:
         """The vocabulary is fitted on first use."""
@@ -101,7 +100,7 @@ class SequenceTransform:
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B, L] int32."""
         flat = flatten(column(block, self.column), self.column, self.separator)
-        ids = self.table.vocabulary.ids(keys(flat.values, self.column))
+        ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing, and padding stands on the right only
         return padded(ids[known], flat.rows[known], flat.total, self.length)
 

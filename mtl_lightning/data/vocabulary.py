@@ -30,7 +30,10 @@ class Counter:
 
     def add(self, values: pa.Array) -> None:
         """Count the keys of one block; nulls don't count."""
-        found, counts = _counted(values)
+        self.add_counts(*_counted(values))
+
+    def add_counts(self, found: pa.Array, counts: pa.Array) -> None:
+        """Add keys, none of them null, that were counted already."""
         if len(found) == 0:
             return
         if is_text(found.type) and not self._text:

@@ -383,3 +383,18 @@ def test_cold_starts_are_marked(tmp_path: Path) -> None:
     served = again.encode({"user": ["once", "x"]})
     assert served.ids.flatten().tolist() == [1, 1]
     assert served.raw["new_user"].tolist() == [0, 1]
+
+
+def test_files_with_grown_columns_and_other_types_of_text(tmp_path: Path) -> None:
+    rows = {name: values for name, values in log().items() if name != "seen"}
+    rows["city"] = [None] * 100 + [f"c{i % 7}" for i in range(100)]
+    table = pa.table(rows)
+    head = table.slice(0, 100).drop_columns(["city"])
+    folder = tmp_path / "log"
+    folder.mkdir()
+    pq.write_table(head.set_column(0, "user", head["user"].cast(pa.large_string())), folder / "a.parquet")
+    pq.write_table(table.slice(100), folder / "b.parquet", use_dictionary=False, row_group_size=33)
+    features = {"user": "categorical", "city": "categorical", "price": "numeric"}
+    split = {"by": "random"}
+    done = run(Table(path=str(folder)), tmp_path / "a", features=features, split=split)
+    assert everything(done) == everything(run(table, tmp_path / "b", features=features, split=split))
