@@ -72,3 +72,13 @@ def test_resume_before_the_first_checkpoint_starts_again_in_the_same_directory(
     assert finished.returncode == 0, finished.stderr
     assert "from the beginning" in finished.stdout
     assert (tmp_path / "run/metrics.json").exists()
+
+
+def test_spawned_processes_train_stop_and_go_on(tmp_path: Path, cli: Any, small: Any) -> None:
+    spawn = ("trainer.devices=2", "trainer.strategy=ddp_spawn", "run.dir=run")
+    stopped = cli("fit", *small, *spawn, MTL_FAULT="SIGTERM@3")
+    assert stopped.returncode == 143, stopped.stderr
+    assert resume_arguments(stopped.stdout) == ["fit", "resume=run"]
+    finished = cli("fit", "resume=run")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "run/metrics.json").read_text())["test"]["evaluations"] == 1
