@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mtl_lightning.cli import data, plugins, recipes, validate
+from mtl_lightning.cli import compare, data, plugins, recipes, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import process_rank
@@ -34,7 +34,7 @@ def build_app() -> typer.Typer:
     app.command("fit")(_fit)
     app.command("test")(_test)
     app.command("predict")(_predict)
-    for group in (validate, recipes, data, plugins):
+    for group in (compare, validate, recipes, data, plugins):
         group.register(app)
     registry().commands(app)
     return app

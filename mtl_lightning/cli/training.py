@@ -7,6 +7,7 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli import processes
@@ -18,6 +19,8 @@ from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.rows import FILE as ROWS
+from mtl_lightning.report.rows import save_rows
 from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.rundir import RunDir, process_rank
@@ -25,6 +28,7 @@ from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer
 
 SCHEMA = "schema.json"
+RESOURCES = "resources.json"
 
 
 class Training:
@@ -46,6 +50,7 @@ class Training:
     def __init__(self, config: Config, recipe: str, run: RunDir | None, signals: Signals, console: Console) -> None:
         quiet_lightning()
         self.console = console
+        self.keep_rows = config.run.keep_rows
         self.data = build_data(config)
         self.data.prepare()
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
@@ -57,11 +62,13 @@ class Training:
             "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
         )
         self.record = Record()
+        self.resources = ResourcesCallback()
         self.trainer = build_trainer(
             config,
             callbacks=[
                 *registry().callbacks(config.plain),
                 RandomStates(),
+                self.resources,
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
                 self.checkpoints,
@@ -100,6 +107,9 @@ class Training:
         self._guarded(
             lambda: self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.start, weights_only=True)
         )
+        # A resumed run may have had nothing left to train: what it cost before is told already.
+        if self.run_dir is not None and self.resources.steps:
+            self.run_dir.save_json(RESOURCES, self.resources.summary())
 
     def test(self) -> None:
         """Evaluate the best weights on the test split, print and record the result."""
@@ -113,8 +123,15 @@ class Training:
             )
         )
         if self.run_dir is not None and process_rank() == 0:
+            if self.keep_rows:  # before the record, which says that the run is complete
+                self._keep_rows(weights)
             add_test(self.run_dir, results[0], weights.name)
             self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
+
+    def _keep_rows(self, weights: Path) -> None:
+        # Spawned processes trained a copy: the weights are in the checkpoint only.
+        self.module.load_state_dict(AtomicCheckpointIO().load_checkpoint(weights)["state_dict"])
+        save_rows(self.path / ROWS, self.module.network, self.data.prepared.stores["test"], self.data.eval_batch_size)
 
     def _guarded(self, work: Any) -> Any:
         """Do work that may be interrupted or fail on any process."""

@@ -1,0 +1,140 @@
+"""What a training costs: time of a step by its parts, throughput, peak memory, parameters by part."""
+
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mtl_lightning.interfaces import Step
+
+PARTS = ("data", "forward", "weighter", "backward", "optimizer")
+
+
+class ResourcesCallback(Callback):
+    """Times the parts of training steps, from clock readings that cost a microsecond each.
+
+    ``data``: from the end of a step to the next batch on its device (logging included); ``forward``: to the losses
+    at the seam, with samples of the tasks' gradients where they are taken; ``weighter``: to the objective, with the
+    gradients per task that the weighter asks for; ``backward``; ``optimizer``: the exchange of table rows, clipping
+    and the update. On a GPU work is queued, so a part's time is when it was queued; the sum is right on average.
+
+    Args:
+        warm_up: Steps at the start that are not counted.
+
+    Example:
+        ``Trainer(callbacks=[resources := ResourcesCallback()])``; then ``resources.summary()``.
+    """
+
+    def __init__(self, warm_up: int = 3) -> None:
+        self.warm_up = warm_up
+        self.steps = 0
+        self.rows = 0
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self._left = warm_up
+        self._mark: float | None = None
+        self._parameters: dict[str, int] = {}
+        self._cuda = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count parameters, and watch the module's steps."""
+        self._parameters = parameters_by_part(pl_module)
+        self._cuda = pl_module.device.type == "cuda"
+        pl_module.observers.append(self._losses_are_there)  # type: ignore[union-attr, operator]
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop watching."""
+        pl_module.observers.remove(self._losses_are_there)  # type: ignore[union-attr, operator]
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """What lies between epochs belongs to no step."""
+        self._mark = None
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The batch is there."""
+        self._add("data")
+
+    def _losses_are_there(self, step: Step) -> None:
+        self._add("forward")
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """The objective is there."""
+        self._add("weighter")
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The gradients are there."""
+        self._add("backward")
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """The step is done."""
+        self._add("optimizer")
+        if self._left:
+            self._left -= 1
+            return
+        self.steps += 1
+        self.rows += len(batch) * trainer.world_size
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A validation within an epoch belongs to no step."""
+        self._mark = None
+
+    def _add(self, part: str) -> None:
+        now = time.perf_counter()
+        if self._mark is not None and not self._left:
+            self.seconds[part] += now - self._mark
+        self._mark = now
+
+    def summary(self) -> dict[str, Any]:
+        """Milliseconds per step and by part, samples per second, peak memory of the process in MB, parameters.
+
+        Example:
+            >>> ResourcesCallback().summary()["step_ms"] is None
+            True
+        """
+        total = sum(self.seconds.values())
+        timed = self.steps > 0 and total > 0
+        return {
+            "steps": self.steps,
+            "step_ms": 1e3 * total / self.steps if timed else None,
+            "parts_ms": {part: 1e3 * each / self.steps for part, each in self.seconds.items()} if timed else None,
+            "samples_per_second": self.rows / total if timed else None,
+            "peak_memory_mb": peak_memory(),
+            "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if self._cuda else None,
+            "parameters": self._parameters,
+        }
+
+
+def peak_memory() -> float:
+    """The process's largest resident memory so far, in MB (2^20 bytes).
+
+    Example:
+        >>> peak_memory() > 1
+        True
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def parameters_by_part(module: Any) -> dict[str, int]:
+    """Parameters of tables, encoder (without them), architecture, heads, losses and weighter.
+
+    Args:
+        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+    """
+    network = module.network
+    tables = sum(table.numel() for table in network.encoder.table_parameters())
+    parts: Mapping[str, Any] = {
+        "encoder": network.encoder,
+        "architecture": network.architecture,
+        "heads": network.heads,
+        "losses": network.criteria,
+        "weighter": module.weighter,
+    }
+    counted = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    counted["encoder"] -= tables
+    return {"tables": tables, **counted}

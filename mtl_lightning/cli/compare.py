@@ -1,0 +1,108 @@
+"""The command ``compare``: a grid of runs and a verdict."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from filelock import FileLock, Timeout
+
+from mtl_lightning.cli.console import first_console, say
+from mtl_lightning.compare.plan import Cell, Grid, cells, read_grid
+from mtl_lightning.config import compose, validate
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.rundir import write_atomic
+
+Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
+Print = Annotated[bool, typer.Option("--print", help="Print the commands of the runs that are left; run nothing.")]
+SETTINGS = "comparison.json"
+RESULT, PAGE = "result.json", "report.html"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("compare")(_compare)
+
+
+def _compare(pairs: Pairs = None, print_commands: Print = False) -> None:
+    """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
+    grid = read_grid(pairs or [])
+    plain = compose(grid.recipe, grid.overrides).plain
+    config = validate(plain)
+    kinds = {task.name: task.kind for task in config.tasks}
+    every = cells(grid, list(kinds))
+    _check(grid, every)
+    _remember(grid)
+    if print_commands:
+        from mtl_lightning.compare.launch import command, finished
+
+        for cell in every:
+            if not finished(cell.path(grid.out)):
+                typer.echo(command(grid, cell))
+        return
+    _run(grid, every, kinds)
+
+
+def _check(grid: Grid, every: Sequence[Cell]) -> None:
+    """Everything that is wrong with a run is said before the first one starts."""
+    for cell in every:
+        if cell.seed == grid.seeds[0]:
+            try:
+                validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain)
+            except MtlError as error:
+                raise MtlError(f"{cell.configuration}: {error}") from error
+
+
+def _remember(grid: Grid) -> None:
+    """Runs of other settings can't be compared with these; more seeds or methods can be added."""
+    settings = {"recipe": grid.recipe, "overrides": sorted(grid.overrides), "constants": grid.constants}
+    settings["first"] = grid.architectures[0]
+    path = grid.out / SETTINGS
+    if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        raise MtlError(f"{grid.out} compares runs with another {' and '.join(changed)}", "choose another out=")
+    grid.out.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(settings, indent=2) + "\n")
+
+
+def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
+    from mtl_lightning.build import build_data
+    from mtl_lightning.compare.gather import gather
+    from mtl_lightning.compare.launch import finished, launch
+    from mtl_lightning.compare.page import page
+    from mtl_lightning.compare.tables import result_tables
+
+    console = first_console()
+    left = [cell for cell in every if not finished(cell.path(grid.out))]
+    say(console, f"{len(every)} runs, {len(every) - len(left)} finished, {grid.jobs} at a time, in {grid.out}")
+    ended = len(every) - len(left)
+
+    def tell(cell: Cell, code: int, seconds: float) -> None:
+        nonlocal ended
+        ended += 1
+        how = f"{seconds:.0f} s" if not code else f"failed with exit code {code}: {grid.out / 'logs' / cell.name}.log"
+        say(console, f"{ended}/{len(every)} {cell.name}: {how}", "red" if code else "")
+
+    failed: list[Cell] = []
+    signals = Signals()
+    signals.install()
+    try:
+        with FileLock(grid.out / ".lock", timeout=0):
+            if left:
+                build_data(validate(compose(grid.recipe, [*grid.overrides, *left[0].pairs]).plain)).prepare()
+                failed = launch(grid, left, tell)
+            result: dict[str, Any] = gather(grid, every, kinds)
+            write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+            write_atomic(grid.out / PAGE, page(result))
+    except Timeout as error:
+        raise MtlError(f"another compare works in {grid.out}", "wait for it, or choose another out=") from error
+    except Interrupted:
+        say(console, "stopped; the same command goes on where it was")
+        raise
+    finally:
+        signals.restore()
+    console.print(result_tables(result))
+    say(console, f"{grid.out / PAGE}, {grid.out / RESULT}")
+    if failed:
+        raise typer.Exit(1)

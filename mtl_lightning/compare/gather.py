@@ -1,0 +1,168 @@
+"""Finished cells → the result of a comparison, plain containers that JSON, the page and the terminal show."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_lightning.compare.launch import finished
+from mtl_lightning.compare.plan import BASELINE, Cell, Grid
+from mtl_lightning.compare.statistics import Difference, Rows, delta_m, difference, metric_name, metric_of
+from mtl_lightning.compare.verdict import judge
+from mtl_lightning.report.rows import FILE, read_rows
+from mtl_lightning.rundir import RunDir
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished cell.
+
+    Args:
+        cell: The cell.
+        score: Best validation score; NaN if it was never defined.
+        resources: Its ``resources.json``.
+        rows: Its predictions and labels.
+    """
+
+    cell: Cell
+    score: float
+    resources: dict[str, Any]
+    rows: dict[str, NDArray[Any]]
+
+
+def read_run(grid: Grid, cell: Cell) -> Run:
+    """Read what a finished cell left."""
+    directory = RunDir.open(cell.path(grid.out))
+    validations = directory.load_json("metrics.json")["validations"]
+    scores = [entry["metrics"].get("validation/score") for entry in validations]
+    known = [float(score) for score in scores if score is not None]
+    resources = directory.load_json("resources.json") or {}
+    return Run(cell, max(known, default=math.nan), resources, read_rows(directory.path / FILE))
+
+
+def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Compare what has finished.
+
+    A configuration is selected by its mean validation score among those with all seeds done; the verdict then rests
+    on the test rows, which nothing was chosen by. Of the constant settings only the one that is best on validation
+    is kept: that is the tuned sum.
+
+    Args:
+        grid: What is compared.
+        cells: All cells.
+        kinds: Kind of each task.
+    """
+    done: dict[str, list[Run]] = {}
+    for cell in cells:
+        if finished(cell.path(grid.out)):
+            done.setdefault(cell.configuration, []).append(read_run(grid, cell))
+    constants = {name: runs for name, runs in done.items() if "-constant" in name and len(runs) == len(grid.seeds)}
+    tuned = max(constants, key=lambda name: _rank(constants[name]), default=None)
+    shown = {name: runs for name, runs in done.items() if "-constant" not in name or name == tuned}
+    baseline = done.get(BASELINE, [])
+    level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # all tasks at once: Bonferroni
+    configurations = [_configuration(runs, baseline, kinds, level, name == tuned) for name, runs in shown.items()]
+    result: dict[str, Any] = {
+        "recipe": grid.recipe,
+        "overrides": list(grid.overrides),
+        "seeds": list(grid.seeds),
+        "tasks": {task: {"kind": kind, "metric": metric_name(kind)[0]} for task, kind in kinds.items()},
+        "confidence": LEVEL,
+        "configurations": configurations,
+        "tuned": tuned,
+        "missing": [cell.name for cell in cells if not finished(cell.path(grid.out))],
+    }
+    return {**result, **_verdict(configurations, len(grid.seeds), kinds)}
+
+
+def _rank(runs: Sequence[Run]) -> float:
+    score = statistics.fmean(run.score for run in runs)
+    return -math.inf if math.isnan(score) else score
+
+
+def _verdict(configurations: Sequence[dict[str, Any]], seeds: int, kinds: Mapping[str, str]) -> dict[str, Any]:
+    complete = {each["name"]: each for each in configurations if each["seeds"] == seeds}
+    rivals = [
+        name for name, each in complete.items() if name != BASELINE and each["validation_score"]["mean"] is not None
+    ]
+    if BASELINE not in complete or not rivals:
+        return {"selected": None, "verdict": None}
+    selected = max(rivals, key=lambda name: complete[name]["validation_score"]["mean"])
+    differences = {}
+    for task in kinds:
+        found = complete[selected]["tasks"][task]["difference"]
+        values = [found[end] for end in ("mean", "low", "high")]
+        differences[task] = Difference(*(math.nan if value is None else value for value in values))
+    parameters = {name: complete[name]["parameters"] for name in (selected, BASELINE) if complete[name]["parameters"]}
+    return {"selected": selected, "verdict": asdict(judge(selected, BASELINE, differences, parameters))}
+
+
+def _configuration(
+    runs: Sequence[Run], baseline: Sequence[Run], kinds: Mapping[str, str], level: float, tuned: bool
+) -> dict[str, Any]:
+    others = {run.cell.seed: run for run in baseline}
+    paired = [(run, others[run.cell.seed]) for run in runs if run.cell.seed in others]
+    tasks: dict[str, Any] = {}
+    for task, kind in kinds.items():
+        values = [_value(run, task, kind) for run in runs]
+        tasks[task] = {**_spread(values), "difference": _difference(paired, task, kind, level)}
+    up = {task: metric_name(kind)[1] for task, kind in kinds.items()}
+    means = {task: statistics.fmean(_value(run, task, kinds[task]) for run, _ in paired) for task in kinds if paired}
+    bases = {task: statistics.fmean(_value(other, task, kinds[task]) for _, other in paired) for task in means}
+    return {
+        "name": runs[0].cell.configuration,
+        "settings": list(runs[0].cell.pairs),
+        "tuned": tuned,
+        "seeds": len(runs),
+        "validation_score": _spread([run.score for run in runs]),
+        "tasks": tasks,
+        "delta_m": _plain(delta_m(means, bases, up)) if means else None,
+        "parameters": sum(runs[0].resources.get("parameters", {}).values()) or None,
+        "step_ms": _median([run.resources.get("step_ms") for run in runs]),
+        "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
+        "peak_memory_mb": _median([run.resources.get("peak_memory_mb") for run in runs]),
+    }
+
+
+def rows_of(run: Run, task: str) -> tuple[Rows, NDArray[np.float64]]:
+    """A task's known test rows, and the run's predictions for them."""
+    known = run.rows[f"known/{task}"]
+    weight = run.rows.get(f"weight/{task}", np.ones(len(known)))[known].astype(np.float64)
+    group = run.rows["group"][known] if "group" in run.rows else None
+    label = run.rows[f"label/{task}"][known].astype(np.float64)
+    return Rows(label, weight, group), run.rows[f"prediction/{task}"][known].astype(np.float64)
+
+
+def _value(run: Run, task: str, kind: str) -> float:
+    rows, prediction = rows_of(run, task)
+    return metric_of(kind, rows.label, prediction)(rows.weight)
+
+
+def _difference(paired: Sequence[tuple[Run, Run]], task: str, kind: str, level: float) -> dict[str, Any]:
+    if not paired:
+        return dict.fromkeys(("mean", "low", "high"))
+    rows, _ = rows_of(paired[0][0], task)
+    models = [rows_of(run, task)[1] for run, _ in paired]
+    others = [rows_of(other, task)[1] for _, other in paired]
+    found = difference(kind, rows, models, others, level=level)
+    return {name: _plain(value) for name, value in asdict(found).items()}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    spread = statistics.stdev(values) if len(values) > 1 else math.nan
+    return {"mean": _plain(statistics.fmean(values)), "sd": _plain(spread)}
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

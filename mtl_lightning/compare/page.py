@@ -1,0 +1,108 @@
+"""A comparison as one HTML page: no script, no font, no picture from anywhere else."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mtl_lightning.compare.plan import BASELINE
+from mtl_lightning.compare.plots import Interval, bars, forest
+from mtl_lightning.compare.tables import number, sentences, shown_name, spread
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+tr.selected td { font-weight: bold; }
+.verdict { background: #f4f6f8; border-left: 4px solid #36c; padding: .5rem 1rem; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg .title { font-weight: bold; } svg .name { text-anchor: end; } svg .tick { text-anchor: middle; fill: #666; }
+line { stroke-width: 2; } line.zero { stroke: #999; stroke-dasharray: 3 3; stroke-width: 1; }
+line.gain { stroke: #176b3a; } line.loss { stroke: #b3261e; } line.even { stroke: #667; }
+circle.gain { fill: #176b3a; } circle.loss { fill: #b3261e; } circle.even { fill: #667; } rect.bar { fill: #6b93d6; }
+"""
+
+
+def page(result: Mapping[str, Any]) -> str:
+    """The page of a result of :func:`~mtl_lightning.compare.gather.gather`.
+
+    Args:
+        result: The result.
+    """
+    title = f"Does multi-task learning help on {result['recipe']}?"
+    configurations = result["configurations"]
+    verdict = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
+    plots = [_forest(result, task) for task in result["tasks"]]
+    plots += [
+        bars(heading, [(shown_name(each), each[key]) for each in configurations], unit)
+        for heading, key, unit in (
+            ("Time of a training step", "step_ms", "ms"),
+            ("Parameters", "parameters", ""),
+            ("Peak memory", "peak_memory_mb", "MB"),
+        )
+    ]
+    missing = f"<p>Missing runs: {escape(', '.join(result['missing']))}</p>" if result["missing"] else ""
+    settings = " ".join([f"recipe={result['recipe']}", *result["overrides"]])
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<link rel="icon" href="data:,"><style>{STYLE}</style></head><body>
+<h1>{escape(title)}</h1>
+<p><code>{escape(settings)}</code>, seeds {escape(", ".join(map(str, result["seeds"])))}</p>
+<div class="verdict">{verdict}</div>{missing}
+<h2>Quality on the test split</h2>
+<p>Mean ± standard deviation over seeds. Models and the configuration were chosen on validation.</p>
+{_quality(result)}
+<h2>Advantage over single-task models</h2>
+<p>Positive is better. Intervals hold for all tasks at once with {result["confidence"]:.0%} confidence (bootstrap over
+test rows, users drawn whole, and spread over seeds); the verdict rests on the selected configuration only.</p>
+{"".join(plots[: len(result["tasks"])])}
+<h2>Cost</h2>
+{_cost(result)}
+{"".join(plots[len(result["tasks"]) :])}
+</body></html>
+"""
+
+
+def _forest(result: Mapping[str, Any], task: str) -> str:
+    intervals: list[Interval] = []
+    for each in result["configurations"]:
+        if each["name"] != BASELINE:
+            found = each["tasks"][task]["difference"]
+            intervals.append((shown_name(each), found["mean"], found["low"], found["high"]))
+    better = "fall" if result["tasks"][task]["metric"] == "rmse" else "rise"
+    return forest(f"{task}: {better} of {result['tasks'][task]['metric']}", intervals)
+
+
+def _quality(result: Mapping[str, Any]) -> str:
+    headings = ["configuration", "validation score"]
+    headings += [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
+    rows = [
+        [shown_name(each), spread(each["validation_score"])]
+        + [spread(each["tasks"][task]) for task in result["tasks"]]
+        + [number(each["delta_m"], "+.2f")]
+        for each in result["configurations"]
+    ]
+    return _table([*headings, "Δm %"], rows, _selected(result))
+
+
+def _cost(result: Mapping[str, Any]) -> str:
+    patterns = {"parameters": ",.0f", "step_ms": ".2f", "samples_per_second": ",.0f", "peak_memory_mb": ",.0f"}
+    rows = [
+        [shown_name(each), *(number(each[key], pattern) for key, pattern in patterns.items())]
+        for each in result["configurations"]
+    ]
+    return _table(["configuration", "parameters", "ms a step", "samples/s", "peak MB"], rows, _selected(result))
+
+
+def _selected(result: Mapping[str, Any]) -> int | None:
+    names = [each["name"] for each in result["configurations"]]
+    return names.index(result["selected"]) if result["selected"] in names else None
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int | None) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = ""
+    for i, row in enumerate(rows):
+        body += '<tr class="selected">' if i == selected else "<tr>"
+        body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

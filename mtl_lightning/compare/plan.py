@@ -1,0 +1,172 @@
+"""The grid: which runs a comparison consists of, each one command."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtl_lightning.config.pairs import split_pair
+from mtl_lightning.errors import MtlError
+
+BASELINE = "single_task"
+KEYS = ("architecture", "weighter", "seeds", "constants", "jobs", "out")
+"""Arguments that are the comparison's own; everything else goes to every run."""
+WEIGHT_SPAN = 10.0
+"""Constant weights lie between 1 / span and span."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is compared.
+
+    Args:
+        recipe: Name or path of the recipe.
+        overrides: Settings of every run.
+        architectures: Multi-task architectures.
+        weighters: Weighters.
+        seeds: Seeds.
+        constants: Settings of constant weights that are tried with the first architecture.
+        jobs: Runs at a time.
+        out: Directory of the comparison.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    architectures: tuple[str, ...]
+    weighters: tuple[str, ...]
+    seeds: tuple[int, ...]
+    constants: int
+    jobs: int
+    out: Path
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Args:
+        configuration: Name of what is compared; its cells differ in their seed only.
+        seed: The seed.
+        pairs: Settings that make the configuration.
+    """
+
+    configuration: str
+    seed: int
+    pairs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the cell and of its directory."""
+        return f"{self.configuration}-seed{self.seed}"
+
+    def path(self, out: Path) -> Path:
+        """The run directory."""
+        return out / "cells" / self.name
+
+
+def read_grid(pairs: Sequence[str]) -> Grid:
+    """Read the command's arguments.
+
+    Args:
+        pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 constants=5 jobs=1 out=DIRECTORY`` and settings.
+
+    Raises:
+        MtlError: If an argument is missing or wrong.
+
+    Example:
+        >>> grid = read_grid(["recipe=ads", "architecture=mmoe,ple", "seeds=2", "trainer.max_epochs=1"])
+        >>> grid.architectures, grid.weighters, grid.seeds, grid.overrides, str(grid.out)
+        (('mmoe', 'ple'), ('sum', 'uncertainty'), (0, 1), ('trainer.max_epochs=1',), 'runs/compare/ads')
+    """
+    own: dict[str, str] = {}
+    recipe, overrides = "", []
+    for pair in pairs:
+        key, value = split_pair(pair)
+        if key == "recipe":
+            recipe = value
+        elif key in KEYS:
+            own[key] = value
+        elif key in ("seed", "resume", "run.dir", "run.keep_rows"):
+            hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out="}.get(key, "")
+            raise MtlError(f"compare takes no {key}=", hint)
+        else:
+            overrides.append(pair)
+    if not recipe:
+        raise MtlError("compare needs recipe=", "for instance compare recipe=ads")
+    architectures = tuple(name for name in _names(own, "architecture", "shared_bottom,mmoe") if name != BASELINE)
+    weighters = _names(own, "weighter", "sum,uncertainty")
+    if not architectures or not weighters:
+        raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
+    out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
+    return Grid(
+        recipe, tuple(overrides), architectures, weighters, _seeds(own.get("seeds", "3")),
+        _count(own, "constants", 5, least=0), _count(own, "jobs", 1, least=1), out,
+    )  # fmt: skip
+
+
+def _names(own: Mapping[str, str], key: str, default: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in own.get(key, default).strip("[]").split(",") if name.strip()))
+
+
+def _count(own: Mapping[str, str], key: str, default: int, *, least: int) -> int:
+    text = own.get(key, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise MtlError(f"{key}={text}: expects a number of at least {least}")
+    return int(text)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() for part in parts) or (parts == ["0"] and "," not in text):
+        raise MtlError(f"seeds={text}: expects how many (seeds=3) or which (seeds=5,6)")
+    if len(parts) == 1 and "," not in text:
+        return tuple(range(int(parts[0])))
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
+def cells(grid: Grid, tasks: Sequence[str]) -> list[Cell]:
+    """All runs: single-task models, every architecture with every weighter, and constant weights.
+
+    Args:
+        grid: What is compared.
+        tasks: Names of the recipe's tasks.
+
+    Example:
+        >>> grid = read_grid(["recipe=ads", "architecture=mmoe", "weighter=sum", "seeds=1", "constants=2"])
+        >>> [cell.name for cell in cells(grid, ["click", "dwell"])]
+        ['single_task-seed0', 'mmoe-sum-seed0', 'mmoe-constant1-seed0', 'mmoe-constant2-seed0']
+    """
+    # Networks with nothing in common, tables included: one per task, trained side by side.
+    settings: dict[str, tuple[str, ...]] = {}
+    settings[BASELINE] = ("architecture=single_task", "architecture.share_tables=false", "weighter=sum")
+    for architecture in grid.architectures:
+        for weighter in grid.weighters:
+            settings[f"{architecture}-{weighter}"] = (f"architecture={architecture}", f"weighter={weighter}")
+    for number, weights in enumerate(constant_weights(tasks, grid.constants), 1):
+        settings[f"{grid.architectures[0]}-constant{number}"] = (
+            f"architecture={grid.architectures[0]}",
+            "weighter=constant",
+            *(f"weighter.weights.{task}={weight:.4g}" for task, weight in weights.items()),
+        )
+    return [Cell(name.replace("/", "_"), seed, pairs) for seed in grid.seeds for name, pairs in settings.items()]
+
+
+def constant_weights(tasks: Sequence[str], count: int) -> list[dict[str, float]]:
+    """Settings of constant weights, the same in every comparison of these tasks.
+
+    A Latin hypercube in log space: each task takes each of ``count`` equally spaced levels once, in an order of its
+    own. The weights of a setting have a mean of 1, so that the learning rate means the same.
+
+    Example:
+        >>> settings = constant_weights(["click", "dwell"], 3)
+        >>> [round(sum(setting.values()), 6) for setting in settings]
+        [2.0, 2.0, 2.0]
+    """
+    source = random.Random(0)
+    levels = [WEIGHT_SPAN ** (2 * i / (count - 1) - 1) if count > 1 else 1.0 for i in range(count)]
+    columns = {task: source.sample(levels, count) for task in tasks}
+    settings = []
+    for i in range(count):
+        mean = sum(column[i] for column in columns.values()) / len(columns)
+        settings.append({task: column[i] / mean for task, column in columns.items()})
+    return settings

@@ -1,0 +1,203 @@
+"""What a comparison rests on: metrics of rows under weights, the paired bootstrap, Δm. Plain numpy, no files."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Metric = Callable[[Floats], float]
+"""Weights of the rows → value; NaN where it isn't defined."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The test rows of one task whose label is known.
+
+    Args:
+        label: [n], or [n, K] for several labels per row.
+        weight: Sample weights, [n].
+        group: Rows that are drawn together (a user's), an integer per row, [n]; None if each row stands alone.
+    """
+
+    label: Floats
+    weight: Floats
+    group: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A model's advantage over another one in one task; positive is better.
+
+    Args:
+        mean: Mean over seeds.
+        low: Lower end of the confidence interval.
+        high: Upper end.
+    """
+
+    mean: float
+    low: float
+    high: float
+
+
+def metric_name(kind: str) -> tuple[str, bool]:
+    """The metric in which a kind of task is compared, and whether more of it is better.
+
+    Example:
+        >>> metric_name("binary"), metric_name("count")
+        (('auc', True), ('rmse', False))
+    """
+    if kind in ("binary", "multilabel"):
+        return "auc", True
+    return ("accuracy", True) if kind == "multiclass" else ("rmse", False)
+
+
+def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
+    """The task's metric as a function of the rows' weights; what doesn't depend on them is done once.
+
+    Args:
+        kind: The task's kind.
+        label: [n] or [n, K].
+        prediction: [n] or [n, K].
+
+    Example:
+        >>> metric = metric_of("binary", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.9]))
+        >>> metric(np.ones(3)), metric(np.array([1.0, 0.0, 1.0]))
+        (0.5, 1.0)
+    """
+    name, _ = metric_name(kind)
+    if name == "auc":
+        labels, scores = label.reshape(len(label), -1), prediction.reshape(len(label), -1)
+        columns = [_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
+        return lambda weight: _mean_of_defined([column(weight) for column in columns])
+    if name == "accuracy":
+        loss = (prediction.argmax(1) == label.reshape(-1)).astype(np.float64)
+        return lambda weight: _average(loss, weight)
+    square = (prediction.reshape(-1) - label.reshape(-1)) ** 2
+    return lambda weight: math.sqrt(_average(square, weight))
+
+
+def _average(values: Floats, weight: Floats) -> float:
+    total = float(weight.sum())
+    return float(values @ weight) / total if total > 0 else math.nan
+
+
+def _mean_of_defined(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _auc(label: Floats, score: Floats) -> Metric:
+    order = np.argsort(score, kind="stable")
+    label, score = label[order], score[order]
+    starts = np.flatnonzero(np.r_[True, score[1:] != score[:-1]]) if len(score) else np.zeros(0, np.int64)
+
+    def value(weight: Floats) -> float:
+        weight = weight[order]
+        positive = np.add.reduceat(weight * label, starts) if len(starts) else np.zeros(0)
+        negative = np.add.reduceat(weight * (1 - label), starts) if len(starts) else np.zeros(0)
+        pairs = float(positive.sum() * negative.sum())
+        below = np.cumsum(negative) - negative / 2  # ties count one half
+        return float(positive @ below) / pairs if pairs > 0 else math.nan
+
+    return value
+
+
+def draws(rows: Rows, count: int, seed: int = 0) -> list[Floats]:
+    """Bootstrap samples of the rows as weights; whole groups are drawn, since a user's rows are alike.
+
+    Poisson counts stand for drawing with replacement: the same for every model, so that differences are paired.
+    """
+    random = np.random.default_rng(seed)
+    if rows.group is None:
+        return [random.poisson(1.0, len(rows.weight)) * rows.weight for _ in range(count)]
+    _, member = np.unique(rows.group, return_inverse=True)
+    groups = int(member.max()) + 1 if len(member) else 0
+    return [random.poisson(1.0, groups)[member] * rows.weight for _ in range(count)]
+
+
+def difference(
+    kind: str, rows: Rows, models: Sequence[Floats], others: Sequence[Floats], *, level: float = 0.95, count: int = 300
+) -> Difference:
+    """The models' advantage over others, seed by seed, with a confidence interval.
+
+    Two things are left to chance: which rows are in the test split (the variance of the bootstrap's mean difference)
+    and the seed of training (the variance between seeds, over their number). They are added; the quantile is
+    Student's, with Satterthwaite's degrees of freedom, because a few seeds say little about their own spread.
+
+    Args:
+        kind: The task's kind.
+        rows: Its rows.
+        models: Predictions, one per seed.
+        others: Predictions of the model to compare with, by the same seeds.
+        level: Confidence.
+        count: Bootstrap samples.
+
+    Returns:
+        The difference; NaN throughout if the metric isn't defined on the rows.
+
+    Example:
+        >>> label = np.tile([0.0, 1.0], 200)
+        >>> rows = Rows(label, np.ones(400))
+        >>> difference("binary", rows, [label], [1 - label]).mean
+        1.0
+    """
+    sign = 1.0 if metric_name(kind)[1] else -1.0
+    pairs = [
+        (metric_of(kind, rows.label, model), metric_of(kind, rows.label, other))
+        for model, other in zip(models, others, strict=True)
+    ]
+    per_seed = np.array([sign * (model(rows.weight) - other(rows.weight)) for model, other in pairs])
+    samples = np.array(
+        [np.mean([sign * (model(weight) - other(weight)) for model, other in pairs]) for weight in draws(rows, count)]
+    )
+    samples = samples[np.isfinite(samples)]
+    mean = float(per_seed.mean())
+    if math.isnan(mean) or len(samples) < 2:
+        return Difference(math.nan, math.nan, math.nan)
+    of_rows = float(samples.var(ddof=1))
+    seeds = len(per_seed)
+    of_seeds = float(per_seed.var(ddof=1)) / seeds if seeds > 1 else 0.0
+    total = of_rows + of_seeds
+    freedom = total**2 * (seeds - 1) / of_seeds**2 if of_seeds > 0 else math.inf
+    reach = student_quantile(level, freedom) * math.sqrt(total)
+    return Difference(mean, mean - reach, mean + reach)
+
+
+def student_quantile(level: float, freedom: float) -> float:
+    """The t with P(|T| < t) = level, by the substitution t = √ν tan θ, under which the density is cos^(ν-1) θ.
+
+    Example:
+        >>> round(student_quantile(0.95, 2), 2), round(student_quantile(0.95, math.inf), 2)
+        (4.3, 1.96)
+    """
+    freedom = min(freedom, 2000.0)
+    angle = np.linspace(0.0, math.pi / 2, 200_001)
+    density = np.cos(angle) ** (freedom - 1)
+    below = np.r_[0.0, np.cumsum((density[1:] + density[:-1]) / 2)]
+    return math.sqrt(freedom) * math.tan(float(np.interp(level * below[-1], below, angle)))
+
+
+def delta_m(values: dict[str, float], baseline: dict[str, float], better_up: dict[str, bool]) -> float:
+    """Δm: the mean over tasks of the relative change against single-task models, in percent; positive is better.
+
+    Source:
+        Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, equation 4 (with the sign turned).
+
+    Args:
+        values: Metric per task.
+        baseline: The same of the single-task models.
+        better_up: Whether more is better, per task.
+
+    Example:
+        >>> delta_m({"click": 0.66, "dwell": 9.0}, {"click": 0.6, "dwell": 10.0}, {"click": True, "dwell": False})
+        10.0
+    """
+    changes = [
+        (1.0 if better_up[task] else -1.0) * (value - baseline[task]) / abs(baseline[task])
+        for task, value in values.items()
+        if baseline[task] and math.isfinite(value) and math.isfinite(baseline[task])
+    ]
+    return round(100 * sum(changes) / len(changes), 10) if changes else math.nan

@@ -1,0 +1,148 @@
+"""The command ``compare``: its grid, that it goes on, and what it leaves."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+from mtl_lightning.compare.plan import cells, constant_weights, read_grid
+from mtl_lightning.compare.plots import bars, forest
+from mtl_lightning.errors import MtlError
+
+SMALL = ("recipe=ads", "source.rows=2000", "trainer.max_epochs=1", "encoder.width=4", "data.batch_size=512")
+GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "constants=1")
+
+
+def run(folder, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "mtl_lightning", "compare", *arguments],
+        cwd=folder,
+        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+class Tags(HTMLParser):
+    """Tags that are open, and the attributes of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.attributes, self.seen = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.attributes += attrs
+        if tag not in ("meta", "link"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+        self.attributes += attrs
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_a_grid_always_holds_single_task_models_and_constant_weights():
+    grid = read_grid(["recipe=ads", "architecture=mmoe,ple", "weighter=sum,famo", "seeds=2"])
+    names = {cell.configuration for cell in cells(grid, ["click", "dwell"])}
+    expected = {"single_task", "mmoe-sum", "mmoe-famo", "ple-sum", "ple-famo"}
+    assert names == expected | {f"mmoe-constant{i}" for i in range(1, 6)}
+    every = [cell.name for cell in cells(grid, ["click", "dwell"])]
+    assert len(set(every)) == len(every) == 20
+
+
+def test_constant_settings_differ_and_do_not_change_between_calls():
+    tasks = ["a", "b", "c"]
+    settings = constant_weights(tasks, 5)
+    assert settings == constant_weights(tasks, 5)
+    assert len({tuple(each.values()) for each in settings}) == 5
+    assert all(sum(each.values()) == pytest.approx(3) for each in settings)
+    assert constant_weights(["a", "b"], 1) == [{"a": 1.0, "b": 1.0}]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "needs recipe="),
+        (["recipe=ads", "seeds=0"], "seeds=0"),
+        (["recipe=ads", "seeds=many"], "seeds=many"),
+        (["recipe=ads", "jobs=0"], "jobs=0"),
+        (["recipe=ads", "seed=3"], "no seed="),
+        (["recipe=ads", "architecture=single_task"], "multi-task architecture"),
+    ],
+)
+def test_wrong_arguments_are_named(pairs, message):
+    with pytest.raises(MtlError, match=message):
+        read_grid(pairs)
+
+
+def test_seeds_are_how_many_or_which():
+    assert read_grid(["recipe=ads", "seeds=2"]).seeds == (0, 1)
+    assert read_grid(["recipe=ads", "seeds=7,5"]).seeds == (7, 5)
+
+
+def test_plots_leave_out_what_is_not_known_and_escape_names():
+    drawn = forest("a < b", [("x & y", None, None, None), ("z", -0.2, -0.3, -0.1)])
+    assert drawn.count("<circle") == 1
+    assert "a &lt; b" in drawn
+    assert "x &amp; y" in drawn
+    assert bars("t", [("a", None)], "ms").count("<rect") == 0
+
+
+@pytest.mark.timeout(900)
+def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
+    printed = run(tmp_path, *SMALL, *GRID, "out=result", "--print")
+    assert printed.returncode == 0, printed.stderr
+    commands = printed.stdout.splitlines()
+    assert [re.search(r"cells/(\S+)", line)[1] for line in commands] == [
+        "single_task-seed0",
+        "shared_bottom-sum-seed0",
+        "shared_bottom-constant1-seed0",
+    ]
+    environment = {**os.environ, "MTL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    subprocess.run(["sh", "-c", commands[1]], cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+    done = run(tmp_path, *SMALL, *GRID, "out=result")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 runs, 1 finished" in done.stdout
+    result = json.loads((tmp_path / "result" / "result.json").read_text())
+    assert result["missing"] == []
+    assert result["selected"] in ("shared_bottom-sum", "shared_bottom-constant1")
+    assert set(result["verdict"]["tasks"]) == {"click", "conversion", "dwell"}
+    assert "single_task" in {each["name"] for each in result["configurations"]}
+    for each in result["configurations"]:
+        path = tmp_path / "result" / "cells" / f"{each['name']}-seed0" / "metrics.json"
+        test = json.loads(path.read_text())["test"]
+        assert test["evaluations"] == 1
+        # The logged AUC is a histogram's: rows of nearly equal scores share a bin after so little training.
+        assert each["tasks"]["click"]["mean"] == pytest.approx(test["metrics"]["test/click/auc"], abs=5e-3)
+        assert each["tasks"]["dwell"]["mean"] == pytest.approx(test["metrics"]["test/dwell/rmse"], rel=1e-4)
+        assert each["parameters"] > 0
+    page = Tags()
+    page.feed((tmp_path / "result" / "report.html").read_text())
+    assert page.open == []
+    assert page.seen.count("svg") == 6
+    assert "script" not in page.seen
+    assert {value for name, value in page.attributes if name in ("src", "href")} == {"data:,"}
+
+    again = run(tmp_path, *SMALL, *GRID, "out=result")
+    assert "3 runs, 3 finished" in again.stdout
+    assert json.loads((tmp_path / "result" / "result.json").read_text()) == result
+    other = run(tmp_path, *SMALL[:-1], *GRID, "out=result")
+    assert other.returncode == 2
+    assert "another overrides" in other.stderr
+
+
+def test_a_wrong_method_is_said_before_anything_runs(tmp_path):
+    done = run(tmp_path, *SMALL, "architecture=shared_botom", "out=result")
+    assert done.returncode == 2
+    assert "did you mean" in done.stderr
+    assert not (tmp_path / "result").exists()

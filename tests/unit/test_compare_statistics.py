@@ -1,0 +1,129 @@
+"""The statistics of a comparison: against scikit-learn, by coverage, and with planted gains and losses."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from mtl_lightning.compare.statistics import (
+    Difference,
+    Rows,
+    delta_m,
+    difference,
+    draws,
+    metric_of,
+    student_quantile,
+)
+from mtl_lightning.compare.verdict import GAIN, LOSS, NO_EVIDENCE, judge, judge_task
+
+SEEDS = 3
+
+
+def planted(seed, quality, rows=4000, users=400):
+    """Labels, and predictions of one model per seed: higher quality, higher AUC."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=rows)
+    label = (random.random(rows) < 1 / (1 + np.exp(-truth))).astype(float)
+    group = random.integers(0, users, rows)
+    models = {name: [truth * share + random.normal(size=rows) for _ in range(SEEDS)] for name, share in quality.items()}
+    return Rows(label, np.ones(rows), group), models
+
+
+@given(st.integers(0, 1000))
+def test_auc_is_that_of_scikit_learn(seed):
+    random = np.random.default_rng(seed)
+    label = np.r_[0.0, 1.0, random.integers(0, 2, 40)]
+    score = random.integers(0, 8, 42) / 8  # many ties
+    weight = random.integers(1, 4, 42).astype(float)
+    expected = roc_auc_score(label, score, sample_weight=weight)
+    assert metric_of("binary", label, score)(weight) == pytest.approx(expected, abs=1e-12)
+
+
+def test_weights_are_repetitions():
+    random = np.random.default_rng(0)
+    label, prediction = random.normal(size=30), random.normal(size=30)
+    counts = random.poisson(1.0, 30)
+    repeated = metric_of("regression", np.repeat(label, counts), np.repeat(prediction, counts))
+    assert metric_of("regression", label, prediction)(counts.astype(float)) == pytest.approx(
+        repeated(np.ones(counts.sum()))
+    )
+
+
+def test_multilabel_is_the_mean_over_labels_and_multiclass_counts_hits():
+    label = np.array([[0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    assert metric_of("multilabel", label, label)(np.ones(3)) == 1.0
+    hits = metric_of("multiclass", np.array([0.0, 1.0]), np.array([[0.9, 0.1], [0.8, 0.2]]))
+    assert hits(np.ones(2)) == 0.5
+
+
+def test_a_metric_without_both_classes_is_not_defined():
+    rows = Rows(np.ones(10), np.ones(10))
+    found = difference("binary", rows, [np.arange(10.0)], [np.ones(10)])
+    assert all(math.isnan(value) for value in (found.mean, found.low, found.high))
+    assert judge_task(found) == NO_EVIDENCE
+
+
+def test_users_are_drawn_whole():
+    group = np.repeat([7, 3, 9], 5)
+    for weight in draws(Rows(np.zeros(15), np.ones(15), group), 20):
+        assert all(len(set(weight[group == user])) == 1 for user in (3, 7, 9))
+
+
+@pytest.mark.parametrize(("level", "freedom", "value"), [(0.95, 1, 12.706), (0.99, 4, 4.604), (0.95, 30, 2.042)])
+def test_student_quantiles_are_those_of_the_tables(level, freedom, value):
+    assert student_quantile(level, freedom) == pytest.approx(value, abs=2e-3)
+
+
+def test_planted_gain_and_loss_are_named():
+    found = {}
+    for task, (together, alone) in {"agrees": (1.0, 0.7), "opposed": (0.7, 1.0), "same": (1.0, 1.0)}.items():
+        rows, models = planted(11, {"together": together, "alone": alone})
+        found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 3)
+    verdict = judge("mmoe-sum", "single_task", found, {"mmoe-sum": 1, "single_task": 2})
+    assert verdict.tasks == {"agrees": GAIN, "opposed": LOSS, "same": NO_EVIDENCE}
+    assert verdict.use == "mmoe-sum for agrees, same; single_task for opposed"
+    assert any("opposed suffers negative transfer" in sentence for sentence in verdict.sentences)
+
+
+def test_without_a_difference_the_verdict_is_no_evidence_in_19_of_20():
+    right = 0
+    for seed in range(40):
+        found = {}
+        for task in ("a", "b"):
+            rows, models = planted(seed + 100 * (task == "b"), {"together": 1.0, "alone": 1.0}, rows=800)
+            found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 2, count=100)
+        right += all(judge_task(each) == NO_EVIDENCE for each in found.values())
+    assert right >= 38
+
+
+def test_errors_count_the_other_way():
+    random = np.random.default_rng(0)
+    label = random.normal(size=500)
+    near = [label + 0.1 * random.normal(size=500) for _ in range(SEEDS)]
+    far = [label + 0.3 * random.normal(size=500) for _ in range(SEEDS)]
+    found = difference("regression", Rows(label, np.ones(500)), near, far)
+    assert found.low > 0
+    assert found.mean == pytest.approx(0.2, abs=0.03)
+
+
+@given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.1))
+def test_a_judgement_turns_with_its_sign(mean, reach):
+    turned = {GAIN: LOSS, LOSS: GAIN, NO_EVIDENCE: NO_EVIDENCE}
+    there = judge_task(Difference(mean, mean - reach, mean + reach))
+    assert judge_task(Difference(-mean, -mean - reach, -mean + reach)) == turned[there]
+
+
+def test_the_smaller_model_is_used_when_nothing_differs():
+    even = {"click": Difference(0.0, -0.1, 0.1)}
+    assert judge("mmoe", "single_task", even, {"mmoe": 10, "single_task": 20}).use == "mmoe"
+    assert judge("mmoe", "single_task", even, {"mmoe": 20, "single_task": 10}).use == "single_task"
+    assert judge("mmoe", "single_task", {"click": Difference(-0.1, -0.2, -0.01)}, {}).use == "single_task"
+
+
+def test_delta_m_of_equal_models_is_zero_and_undefined_tasks_are_left_out():
+    values = {"click": 0.7, "dwell": math.nan}
+    assert delta_m(values, {"click": 0.7, "dwell": 3.0}, {"click": True, "dwell": False}) == 0
+    assert math.isnan(delta_m({"dwell": math.nan}, {"dwell": 3.0}, {"dwell": False}))
