@@ -16,10 +16,35 @@ from mtl_lightning.schema import Field
 NUMERIC_TRANSFORMS = ("standard", "log", "none")
 MISSING_WORDS = ("mean", "zero")
 EDGES = 33
-"""Quantiles that a field keeps, for encoders with bins: the ends of 32 of them."""
+"""Edges that a field keeps at most, for encoders with bins: the ends of 32 of them."""
+
+GRID = 4097
+"""Quantiles that edges are chosen from."""
 
 SAMPLED = 1 << 14
 """Values of a block that its quantiles are taken from."""
+
+
+def bin_edges(quantiles: Quantiles) -> np.ndarray:
+    """Ascending edges of bins with about as many rows each; values that fill a bin alone are edges themselves.
+
+    Plain quantiles would spend all edges on the zero of a column that is mostly zero, and leave one bin for the rest.
+
+    Example:
+        >>> sketch = Quantiles()
+        >>> sketch.add(np.concatenate([np.zeros(9000), np.arange(1.0, 1001.0)]))
+        >>> edges = bin_edges(sketch)
+        >>> len(edges), edges[[0, 1, -1]].tolist()
+        (33, [0.0, 2.0, 1000.0])
+    """
+    grid = quantiles.at(np.linspace(0, 1, GRID))
+    if not len(grid):
+        return grid
+    values, counts = np.unique(grid, return_counts=True)
+    heavy = counts * (EDGES - 1) > GRID
+    rest = np.repeat(values[~heavy], counts[~heavy])
+    places = np.linspace(0, max(len(rest) - 1, 0), max(EDGES - int(heavy.sum()), 2)).astype(int)
+    return np.unique(np.concatenate([values[heavy], values[[0, -1]], rest[places[: len(rest)]]]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +128,7 @@ class NumericTransform:
             self.mean, self.scale = self.known_mean, scale
         if not np.isfinite([self.known_mean, self.scale]).all():
             raise DataError(f"features.{self.name}: column {self.column!r} has values that overflow", "transform: log")
-        points = (self.quantiles.at(np.linspace(0, 1, EDGES)) - self.mean) / self.scale
+        points = (bin_edges(self.quantiles) - self.mean) / self.scale
         self.edges = tuple(np.unique(points.astype(np.float32)).tolist())
         self.quantiles = Quantiles()
 
