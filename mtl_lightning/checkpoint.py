@@ -79,9 +79,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def __init__(self, plugins: Mapping[str, str] | None = None) -> None:
         self.plugins = dict(plugins or {})
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write a checkpoint; ``storage_options`` are for remote stores, which are not supported."""
         target = Path(path)
         # Spawned strategies send bare weights through here: they are no checkpoint and get no versions.

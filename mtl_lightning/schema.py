@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, NewType, Self
 
 ColumnName = NewType("ColumnName", str)
-"""Type of a component option that names a raw column. Such columns reach the component in ``raw`` and are never features."""
+"""Type of a component option that names a raw column; the component gets it in ``raw``, and it is never a feature."""
 
 FieldName = NewType("FieldName", str)
 """Type of a component option that names a feature of the recipe (a scenario, a prior)."""

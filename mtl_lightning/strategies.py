@@ -17,8 +17,8 @@ def _ddp(start_method: str) -> Callable[[timedelta], Strategy]:
 
 
 STRATEGIES: dict[str, Callable[[timedelta], Strategy | str]] = {
-    "auto": lambda timeout: "auto",
-    "single_device": lambda timeout: "auto",
+    "auto": lambda _: "auto",
+    "single_device": lambda _: "auto",
     "ddp": _ddp("popen"),
     "ddp_spawn": _ddp("spawn"),
     "ddp_fork": _ddp("fork"),

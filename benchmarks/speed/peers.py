@@ -7,7 +7,6 @@ import json
 import sys
 import time
 
-import numpy as np
 import torch
 from rows import EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TASKS, TOWER_HIDDEN, WIDTH, Rows, make
 

@@ -73,4 +73,3 @@ def _finished(run: RunDir, overrides: Sequence[str], console: Console) -> bool:
     console.print(metrics_table(values, "test", "Test"))
     say(console, f"{run.path} is complete; to train it further: {resume_command(run.path)} trainer.max_epochs=…")
     return True
-
