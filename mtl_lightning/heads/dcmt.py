@@ -62,7 +62,7 @@ class DCMTHead(ESMMHead):
         predicts: Literal["joint", "conditional"] = "joint",
     ) -> None:
         super().__init__(task, width, parents, hidden=hidden, activation=activation, dropout=dropout)
-        self.counterfactual = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.counterfactual = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=-self.start)
         self.predicts = predicts
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:

@@ -63,7 +63,7 @@ class ESCM2Head(ESMMHead):
         predicts: Literal["joint", "conditional"] = "joint",
     ) -> None:
         super().__init__(task, width, parents, hidden=hidden, activation=activation, dropout=dropout)
-        self.imputation = Tower(width, hidden, 1, activation=activation, dropout=dropout)
+        self.imputation = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=self.start)
         self.predicts = predicts
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:

@@ -61,9 +61,12 @@ class ESMMHead(Head):
     ) -> None:
         super().__init__()
         self.parent, parent = only_parent("esmm", task, parents)
-        start = rate_logit(task.mean, parent.mean)
-        self.mean = task.mean
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
+        # A label that is known only where something happened has the conditional rate as its mean.
+        conditional = task.observed_when is not None
+        self.start = rate_logit(task.mean) if conditional else rate_logit(task.mean, parent.mean)
+        known = conditional and task.mean is not None and parent.mean is not None
+        self.mean = task.mean * parent.mean if known else task.mean  # type: ignore[operator]
+        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=self.start)
         self.hidden_width = self.tower.width
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:

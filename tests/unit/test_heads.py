@@ -214,3 +214,17 @@ def test_position_bias_is_left_out_when_serving():
     with_bias, without = sale(h, {"click": output}, raw), sale(h, {"click": served}, {})
     torch.testing.assert_close(sale.predict(with_bias, raw), sale.predict(without, {}))
     assert (with_bias.logit[1:] < without.logit[1:]).all()
+
+
+@pytest.mark.parametrize("name", ["dcmt", "escm2"])
+def test_a_conditional_label_starts_at_its_own_rate(name):
+    """Its mean is the rate among clicks already; divided by the click rate it would start far off."""
+    click = BinaryHead(CLICK, 8, {}, hidden=[])
+    task = Task(name="s", kind="binary", label="s", mean=0.2, observed_when="click == 1", parents=("click",))
+    head = registry().resolve("head", name)(task, 8, {"click": click}, predicts="conditional")
+    zero = torch.zeros(1, 8)
+    with torch.no_grad():
+        head.tower.output.weight.zero_()
+    output = head(zero, {"click": click(zero, {}, {})}, {})
+    assert head.predict(output, {}).item() == pytest.approx(0.2, rel=1e-5)
+    assert head.mean == pytest.approx(0.02)
