@@ -68,6 +68,7 @@ HEADS = {
     "ordinal": "mtl_lightning.heads.ordinal:OrdinalHead",
     "position_bias": "mtl_lightning.heads.position_bias:PositionBiasHead",
     "regression": "mtl_lightning.heads.regression:RegressionHead",
+    "tpm": "mtl_lightning.heads.tpm:TPMHead",
     "value": "mtl_lightning.heads.value:ValueHead",
     "weighted_logistic": "mtl_lightning.heads.weighted_logistic:WeightedLogisticHead",
 }
@@ -88,6 +89,7 @@ LOSSES = {
     "mse": "mtl_lightning.losses.mse:MeanSquaredError",
     "pairwise": "mtl_lightning.losses.pairwise:Pairwise",
     "poisson": "mtl_lightning.losses.poisson:PoissonLoss",
+    "tpm": "mtl_lightning.losses.tpm:TPMLoss",
     "weighted_logistic": "mtl_lightning.losses.weighted_logistic:WeightedLogistic",
     "ziln": "mtl_lightning.losses.ziln:ZILNLoss",
 }

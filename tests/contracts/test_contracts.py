@@ -35,6 +35,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "mae"): {"head": "regression"},
     ("loss", "mse"): {"head": "regression"},
     ("loss", "pairwise"): {"row_wise": False},
+    ("loss", "tpm"): {"head": "tpm"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},

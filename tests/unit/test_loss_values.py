@@ -98,6 +98,22 @@ def test_cread_restores_and_orders():
     assert restored - plain == pytest.approx(0.5 / 9)  # the label counts as 3: ½ (1/3)²
 
 
+def test_tpm_is_the_cross_entropy_of_the_way_plus_moments():
+    leaf = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+    values = torch.tensor([1.0, 3.0, 5.0, 10.0], dtype=torch.float64)
+    extra = {"leaf": leaf.log(), "edges": torch.tensor([2.0, 4.0, 8.0], dtype=torch.float64), "values": values}
+    output = Output(torch.zeros(1, 3, dtype=torch.float64), extra=extra)
+    parts = {"regression": 0.0, "variance": 0.0}
+    way = make("tpm", "regression", **parts)(output, target([6.0]), {}).item()
+    assert way == pytest.approx(-math.log(0.3))
+    mean = 0.1 + 0.6 + 1.5 + 4.0
+    error = make("tpm", "regression", **parts | {"regression": 2.0})(output, target([6.0]), {}).item()
+    assert error - way == pytest.approx(2 * ((mean - 6) / 10) ** 2)
+    variance = 0.1 + 0.2 * 9 + 0.3 * 25 + 0.4 * 100 - mean**2
+    spread = make("tpm", "regression", **parts | {"variance": 1.0})(output, target([6.0]), {}).item()
+    assert spread - way == pytest.approx(variance / 100)
+
+
 def test_pairwise_compares_within_groups_only():
     logit = torch.tensor([[2.0], [0.0], [1.0], [5.0]], dtype=torch.float64)
     goal = target([1, 0, 0, 1], group=torch.tensor([1, 1, 1, 2]))

@@ -33,6 +33,9 @@ def output_for(name, rows, generator):
         extra = {key: draw(1) for key in ("conditional", "imputation", "counterfactual")}
     if name == "cread":
         extra = {"edges": torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64), "restored": draw(1)}
+    if name == "tpm":
+        values = torch.tensor([0.4, 1.2, 2.5, 4.0], dtype=torch.float64)
+        extra = {"leaf": draw(4), "edges": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "values": values}
     if name == "d2q":
         extra = {
             "quantile": draw(1),
