@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
 from mtl_lightning.config.pairs import read_overrides
+from mtl_lightning.entries import normalize
 from mtl_lightning.errors import ConfigError, MtlError, Problem
 from mtl_lightning.plugins import registry
 
@@ -49,13 +50,17 @@ class RecipeText:
 def is_path(recipe: str) -> bool:
     """True if the recipe is a file's path, not a name: it ends in ``.yaml`` or ``.yml``, or has a separator.
 
-    ``distribution/name`` is the name that it is in the registry.
+    ``distribution/name`` is a name if a plugin of that distribution is installed, also one that failed: it is looked up
+    in the registry, whose error says why the plugin isn't used. A file that is there is read in any case.
     """
     if recipe.endswith((".yaml", ".yml")):
         return True
     if "/" not in recipe and "\\" not in recipe:
         return False
-    return recipe not in {entry.qualified for _, entry in registry().entries("recipe")}
+    if recipe in {entry.qualified for _, entry in registry().entries("recipe")}:
+        return False
+    distribution = normalize(recipe.rpartition("/")[0])
+    return Path(recipe).is_file() or distribution not in {plugin.distribution for plugin in registry().plugins}
 
 
 def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:

@@ -12,8 +12,9 @@ import typer
 from typer.testing import CliRunner
 
 from mtl_lightning.cli import plugins as plugins_command
+from mtl_lightning.config import compose
 from mtl_lightning.entries import HOOKS
-from mtl_lightning.errors import PluginError
+from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.plugins import KINDS, Registry, registry
 
 HEAD = "from mtl_lightning.hookspecs import hookimpl\nMTL_API = 1\n"
@@ -147,6 +148,20 @@ def test_a_broken_plugin_is_fatal_only_for_a_name_that_nobody_has(install: Insta
         PluginError, match=r"no weighter is called 'mine'.*bad \(broken 0\.3\) failed and may have suppl"
     ):
         registry().entry("weighter", "mine")
+
+
+def test_a_recipe_of_a_broken_plugin_is_no_path(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install("My_Broken", {"broken_one.py": "import not_there_at_all"}, "bad = broken_one", version="0.3")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PluginError, match=r"no recipe is called 'my-broken/mine'.*failed.*not_there_at_all"):
+        compose("my-broken/mine")
+    with pytest.raises(MtlError, match="a recipe is a name or a path"):
+        compose("elsewhere/mine")
+    (tmp_path / "my-broken").mkdir()
+    (tmp_path / "my-broken" / "mine").write_text("extends: base\nseed: 5\n")
+    assert compose("my-broken/mine").plain["seed"] == 5
 
 
 def test_debug_shows_the_traceback(
