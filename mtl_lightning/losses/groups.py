@@ -1,18 +1,31 @@
-"""Rows of a batch by group, for losses that compare rows of one user."""
+"""Rows of the global batch by group, for losses that compare rows of one user."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Target
 from mtl_lightning.errors import MtlError
+from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.metrics.exchange import gather, processes
+
+RowLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Scores [N, K], labels [N] and group numbers [N] → a value per row, [N]."""
 
 
-def known_groups(loss: str, target: Target) -> Tensor:
-    """Group number of each row, [B]; rows without a known label get groups of their own.
+def grouped_mean(loss: str, score: Tensor, target: Target, row_loss: RowLoss) -> Tensor:
+    """Mean over known labels of the global batch of a loss that compares rows of one group.
+
+    A user's rows lie on several processes. In training, each process gathers the others' scores and labels (as
+    constants), computes the global mean, and takes the gradient of its own scores; that of the mean over processes is
+    then the one that a single process would have.
 
     Args:
         loss: Name of the asking loss, for the message.
-        target: The task's target.
+        score: Scores, [B, K].
+        target: The task's target; rows without a known label get groups of their own.
+        row_loss: The value of each row, from scores, labels and group numbers of all rows at hand.
 
     Raises:
         MtlError: If the data have no group column.
@@ -20,11 +33,55 @@ def known_groups(loss: str, target: Target) -> Tensor:
     Example:
         >>> target = Target(label=torch.ones(3, 1), mask=torch.tensor([True, True, False]),
         ...                 group=torch.tensor([7, 7, 7]))
-        >>> known_groups("pairwise", target).tolist()
-        [0, 0, 5]
+        >>> sizes = lambda score, label, group: torch.bincount(group)[group].double()
+        >>> grouped_mean("pairwise", torch.zeros(3, 1), target, sizes).item()
+        2.0
     """
     if target.group is None:
         raise MtlError(f"losses: {loss} compares rows of one group, and the data have none", "set data.group")
-    _, number = torch.unique(target.group, return_inverse=True)
-    rows = torch.arange(len(number), device=number.device)
-    return torch.where(target.mask, number, len(number) + rows)
+    score = known_rows(score, target)
+    if target.count is None or processes() == 1:
+        return target.mean(row_loss(score, target.label[:, 0].to(score.dtype), _numbers(target.group, target.mask)))
+    world = processes()
+    whole, others, own = _whole(score, target)
+    live = torch.cat([others[: own.start], score, others[own.stop :]])
+    group = gather(target.group.unsqueeze(1))[:, 0]
+    value = whole.mean(row_loss(live, whole.label[:, 0], _numbers(group, whole.mask)))
+    # The mean over processes divides this process's part of the gradient by their number.
+    return value + (world - 1) * (value - value.detach())
+
+
+def group_log_softmax(score: Tensor, group: Tensor) -> Tensor:
+    """log(e^v_i / Σ_j e^v_j) with j over the rows of i's group, [N].
+
+    Args:
+        score: Scores v, [N].
+        group: Group numbers from 0, [N].
+
+    Example:
+        >>> group_log_softmax(torch.zeros(3), torch.tensor([0, 0, 1])).exp()
+        tensor([0.5000, 0.5000, 1.0000])
+    """
+    size = int(group.max()) + 1 if len(group) else 0
+    largest = score.new_full((size,), -torch.inf).scatter_reduce(0, group, score.detach(), "amax")
+    total = score.new_zeros(size).index_add(0, group, (score - largest[group]).exp())
+    return score - largest[group] - total[group].log()
+
+
+def _numbers(group: Tensor, mask: Tensor) -> Tensor:
+    """Group number of each row, [N]; rows without a known label get groups of their own."""
+    _, number = torch.unique(group, return_inverse=True)
+    return torch.where(mask, number, len(number) + torch.arange(len(number), device=number.device))
+
+
+def _whole(score: Tensor, target: Target) -> tuple[Target, Tensor, slice]:
+    """The target and the scores [N, K] of the global batch, and where this process's rows lie in it."""
+    rank = torch.distributed.get_rank()
+    known = target.mask.to(score.dtype)
+    weight = torch.ones_like(known) if target.weight is None else target.weight.to(score.dtype)
+    row = torch.stack([torch.full_like(known, rank), known, weight, target.label[:, 0].to(score.dtype)], dim=1)
+    values = gather(torch.cat([row, score.detach()], dim=1))
+    start = int((values[:, 0] < rank).sum())
+    count = None if target.count is None else target.count * processes()
+    whole = Target(label=values[:, 3:4], mask=values[:, 1] > 0, weight=values[:, 2], count=count)
+    return whole, values[:, 4:], slice(start, start + len(score))

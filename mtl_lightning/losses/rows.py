@@ -6,6 +6,7 @@ logit itself is replaced before the loss is computed: zero times an infinite der
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
 
@@ -25,3 +26,17 @@ def linked_label(output: Output, target: Target) -> Tensor:
     """The label [B, K] in the space of the output's logit, zero where unknown."""
     label = target.label if output.link is None else output.link(target.label)
     return known_rows(label.to(output.logit.dtype), target)
+
+
+def cross_entropy(output: Output, target: Target) -> Tensor:
+    """Mean binary cross-entropy over known labels of the global batch, a scalar.
+
+    Example:
+        >>> target = Target(label=torch.ones(1, 1), mask=torch.tensor([True]))
+        >>> round(cross_entropy(Output(torch.zeros(1, 1)), target).item(), 4)
+        0.6931
+    """
+    logit = known_rows(output.logit, target)
+    return target.mean(
+        functional.binary_cross_entropy_with_logits(logit, target.label.to(logit.dtype), reduction="none")[:, 0]
+    )

@@ -30,6 +30,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "dcmt"): {"head": "dcmt", "parents": ("binary",)},
     ("loss", "escm2"): {"head": "escm2", "parents": ("binary",)},
     ("loss", "huber"): {"head": "regression"},
+    ("loss", "jrc"): {"head": "jrc", "row_wise": False},
     ("loss", "listwise"): {"row_wise": False},
     ("loss", "log_cosh"): {"head": "regression"},
     ("loss", "mae"): {"head": "regression"},

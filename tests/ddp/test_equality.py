@@ -45,6 +45,9 @@ def cases():
     )
     for name in ("mgda", "moco", "gradnorm"):
         yield f"gradients at parameters, {name}", case(weighter={"name": name, "gradients_at": "parameters"})
+    for name in ("pairwise", "listwise"):
+        yield f"loss {name}", case(losses={"click": name})
+    yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
     yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
     yield (
         "trunk below the seam",

@@ -129,6 +129,17 @@ def test_listwise_is_a_softmax_within_the_group():
     assert value == pytest.approx((math.log(math.exp(2) + 1 + math.e) - 2) / 4)
 
 
+def test_jrc_ranks_by_the_energy_of_the_own_class_and_calibrates_the_difference():
+    energies = torch.tensor([[0.5, 2.0], [1.0, 0.0], [3.0, 1.0]], dtype=torch.float64)
+    output = Output(energies[:, 1:] - energies[:, :1], extra={"energies": energies})
+    goal = target([1, 0, 0], group=torch.tensor([4, 4, 9]))
+    ranking = make("jrc", calibration=0.0)(output, goal, {}).item()
+    assert ranking == pytest.approx((math.log1p(math.exp(-2.0)) + math.log1p(math.exp(-0.5)) + 0) / 3)
+    both = make("jrc", calibration=0.25)(output, goal, {}).item()
+    plain = make("bce")(output, goal, {}).item()
+    assert both == pytest.approx(0.25 * plain + 0.75 * ranking)
+
+
 @pytest.mark.parametrize("name", ["pairwise", "listwise"])
 def test_ranking_asks_for_a_group(name):
     with pytest.raises(MtlError, match="group"):

@@ -1,0 +1,69 @@
+"""A probability from the energies of two classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.probability import rate_logit
+from mtl_lightning.heads.tower import Tower
+from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.layers import Activation
+
+
+class JRCHead(Head):
+    """Tower with a logit per class, f_0 and f_1: p = σ(f_1 − f_0), and each ranks the rows of a user by itself.
+
+    One logit can't be a calibrated probability and a free ranking score at once; two leave the room: their difference
+    is the log-odds, their level is the ranking's.
+
+    Source: Sheng et al., "Joint Optimization of Ranking and Calibration with Contextualized Hybrid Model", KDD 2023.
+
+    Args:
+        task: A binary task. If its mean is known, the difference starts at the log-odds of it.
+        width: Width H of the representation.
+        parents: Ignored.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+
+    Shapes: h [B, H] → logit [B, 1], the log-odds; ``extra["energies"]`` [B, 2]; prediction [B], a probability.
+
+    Example:
+        >>> import torch
+        >>> head = JRCHead(Task(name="click", kind="binary", label="click", mean=0.2), 8, {}, hidden=[])
+        >>> head(torch.zeros(1, 8), {}, {}).logit.sigmoid().round(decimals=4).item()
+        0.20000000298023224
+    """
+
+    kinds = frozenset({"binary"})
+    loss: ClassVar[str] = "jrc"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        hidden: Sequence[int] = (32,),
+        activation: Activation = "relu",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.mean = task.mean
+        self.tower = Tower(width, hidden, 2, activation=activation, dropout=dropout)
+        self.hidden_width = self.tower.width
+        start = rate_logit(task.mean)
+        with torch.no_grad():
+            self.tower.output.bias.copy_(torch.tensor([-start / 2, start / 2]))
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of the event, and the energies of its absence and presence."""
+        energies, hidden = self.tower(h)
+        return Output(energies[:, 1:] - energies[:, :1], hidden, extra={"energies": energies})
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability of the event, [B]."""
+        return output.logit[:, 0].sigmoid()
