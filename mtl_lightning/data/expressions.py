@@ -17,6 +17,7 @@ from mtl_lightning.errors import DataError
 LONGEST = 2000
 QUOTED = re.compile(r"`([^`]+)`")
 STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
+POWERS = re.compile(r"'[^']*'|\"[^\"]*\"|\^")
 SYNTAX_HINTS = (
     ("&&", "write 'and'"),
     ("||", "write 'or'"),
@@ -52,7 +53,7 @@ class Expression:
     """A parsed expression, evaluated on whole columns.
 
     It knows columns (in backticks where the name is no identifier), numbers, strings, True and False, ``and or not``,
-    comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` and the functions of
+    comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` (or ``^``) and the functions of
     :data:`mtl_lightning.data.functions.FUNCTIONS`. A null (or NaN) is unknown: it makes comparisons and arithmetic
     unknown, ``and`` and ``or`` follow Kleene, a division by zero is unknown, and ``is_null(x)`` asks. Numbers don't
     compare with text.
@@ -130,7 +131,9 @@ class Expression:
         if len(text) > LONGEST:
             raise self._error(f"an expression of {len(text)} characters", f"at most {LONGEST} are allowed")
         try:
-            return ast.parse(QUOTED.sub(stand_in, text), mode="eval").body
+            # A power before it is parsed: Python's own ^ binds less than a product.
+            plain = POWERS.sub(lambda found: "**" if found[0] == "^" else found[0], QUOTED.sub(stand_in, text))
+            return ast.parse(plain, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             bare = STRINGS.sub("", QUOTED.sub("", text)).replace("==", "").replace("!=", "")
             bare = bare.replace("<=", "").replace(">=", "")

@@ -1,0 +1,187 @@
+"""A network as a graph of named tensors, free of Python: ``torch.export``, then ONNX."""
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.errors import MtlError
+from mtl_lightning.export.extras import need
+from mtl_lightning.network import Network
+from mtl_lightning.schema import Schema
+
+PREDICTION = "prediction/"
+"""Outputs are called ``prediction/<task>``, so that no task's name can meet an input's."""
+
+
+def inputs_of(batch: Batch) -> dict[str, Tensor]:
+    """A batch's inputs by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, as in a Store."""
+    named = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
+    found = {f"{prefix}/{name}": value for prefix, values in named.items() for name, value in values.items()}
+    return {"ids": batch.ids, "dense": batch.dense, **found}
+
+
+def blank_batch(schema: Schema, rows: int) -> Batch:
+    """A batch of missing values.
+
+    Example:
+        >>> from mtl_lightning.schema import Field
+        >>> blank_batch(Schema((Field(name="user", kind="categorical", size=9),), ()), 2).ids.tolist()
+        [[0], [0]]
+    """
+    return Batch(
+        schema=schema,
+        ids=torch.zeros(rows, len(schema.of_kind("categorical")), dtype=torch.int64),
+        dense=torch.zeros(rows, len(schema.of_kind("numeric"))),
+        sequences={one.name: torch.zeros(rows, one.length, dtype=torch.int64) for one in schema.of_kind("sequence")},
+        vectors={one.name: torch.zeros(rows, one.size) for one in schema.of_kind("vector")},
+        labels=torch.zeros(rows, schema.label_width),
+        mask=torch.zeros(rows, len(schema.tasks), dtype=torch.bool),
+        raw={name: torch.full((rows,), torch.nan, dtype=torch.float64) for name in schema.raw},
+    )
+
+
+class Scorer(nn.Module):
+    """A network that takes tensors by name.
+
+    Args:
+        network: The network.
+
+    Shapes: {name: [B, …]} → {task: [B] or [B, K]}. Inputs that are left out are missing values.
+
+    Example:
+        See :func:`trace`.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Predictions per task."""
+        schema = self.network.schema
+        rows = next(iter(inputs.values())).shape[0]
+        blank = blank_batch(schema, 1)
+
+        def given(name: str, default: Tensor) -> Tensor:
+            return inputs[name] if name in inputs else default.expand(rows, *default.shape[1:])
+
+        def group(prefix: str, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: given(f"{prefix}/{name}", default) for name, default in defaults.items()}
+
+        batch = Batch(
+            schema=schema,
+            ids=given("ids", blank.ids),
+            dense=given("dense", blank.dense),
+            sequences=group("sequence", blank.sequences),
+            vectors=group("vector", blank.vectors),
+            labels=blank.labels.expand(rows, -1),
+            mask=blank.mask.expand(rows, -1),
+            raw=group("raw", blank.raw),
+        )
+        predictions: dict[str, Tensor] = self.network(batch)
+        return {task.name: predictions[task.name].float() for task in schema.tasks}
+
+
+def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
+    """The network's graph for any number of rows.
+
+    Args:
+        network: The network; it is put into evaluation mode.
+
+    Returns:
+        The program, and an example of its inputs by name: those of which predictions depend.
+
+    Raises:
+        MtlError: If the network can't be traced, with torch's reason.
+
+    Example:
+        >>> from mtl_lightning.build import build_network
+        >>> from mtl_lightning.testing import example_schema
+        >>> program, example = trace(build_network(example_schema()))
+        >>> list(example)
+        ['ids', 'dense', 'sequence/history', 'sequence/basket']
+    """
+    scorer = Scorer(network.eval())
+    # Two rows or more: torch takes sizes of 0 and 1 in an example for constants.
+    everything = inputs_of(blank_batch(network.schema, 3))
+    used = _used(_export(scorer, everything), list(everything))
+    example = {name: everything[name] for name in used}
+    return _export(scorer, example), example
+
+
+def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.ExportedProgram:
+    rows = torch.export.Dim("rows", min=1)
+    shapes = ({name: {0: rows} for name in example},)
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(scorer, (example,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:
+        raise MtlError(f"the network can't be exported: {str(error).strip().splitlines()[0]}") from error
+
+
+def _used(program: torch.export.ExportedProgram, names: Sequence[str]) -> list[str]:
+    """Inputs from which a prediction is computed; one that only lends its number of rows is none."""
+    placeholders = dict(zip(program.graph_signature.user_inputs, names, strict=True))
+    reached: set[str] = set()
+    waiting = [node for node in program.graph.nodes if node.op == "output"]
+    while waiting:
+        node = waiting.pop()
+        for source in node.all_input_nodes:
+            if source.name not in reached and source.target is not torch.ops.aten.sym_size.int:
+                reached.add(source.name)
+                waiting.append(source)
+    return [name for placeholder, name in placeholders.items() if placeholder in reached]
+
+
+def save_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
+    """Write a program; its example inputs stay out, so that the file holds no pickled objects."""
+    program.example_inputs = None
+    with _quiet():
+        torch.export.save(program, path)
+
+
+def save_onnx(
+    program: torch.export.ExportedProgram, example: Mapping[str, Tensor], tasks: Sequence[str], path: Path
+) -> None:
+    """Write a program as ONNX; its weights lie beside it, in ``<path>.data``.
+
+    Raises:
+        MtlError: If a part of the extra ``export`` is missing, or ONNX has no words for the graph.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime"):
+        need(module, "export")
+    try:
+        with _quiet():
+            converted = torch.onnx.export(
+                program,
+                (dict(example),),
+                dynamo=True,
+                verbose=False,
+                input_names=list(example),
+                output_names=[PREDICTION + task for task in tasks],
+            )
+            assert converted is not None
+            converted.save(path, external_data=True)
+    except torch.onnx.OnnxExporterError as error:
+        raise MtlError(f"the network can't be written as ONNX: {str(error).strip().splitlines()[0]}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Torch tells of packages that it would like, on three channels."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

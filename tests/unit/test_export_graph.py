@@ -1,0 +1,113 @@
+"""Every architecture and every head as a graph: the same scores in torch, in torch.export and in onnxruntime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from mtl_lightning.build import build_network
+from mtl_lightning.export.graph import PREDICTION, Scorer, blank_batch, inputs_of, save_onnx, save_pt2, trace
+from mtl_lightning.network import Network
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import Schema, Task
+from mtl_lightning.testing import example_batch, example_schema, example_task
+from mtl_lightning.testing.component import perturb
+
+KINDS = ("categorical", "numeric", "sequence", "vector")
+ARCHITECTURES = registry().names("architecture")
+ENCODERS = registry().names("encoder")
+OPTIONS: dict[str, dict[str, Any]] = {
+    "cread": {"edges": [1.0, 5.0, 20.0]},
+    "d2q": {"duration": "duration"},
+    "position_bias": {"position": "position"},
+}
+
+
+def agrees(network: Network, folder: Path) -> list[str]:
+    """Names of the inputs, after comparing scores for several numbers of rows."""
+    torch.manual_seed(0)
+    perturb(network)
+    program, example = trace(network)
+    save_pt2(program, folder / "model.pt2")
+    tasks = [task.name for task in network.schema.tasks]
+    save_onnx(program, example, tasks, folder / "model.onnx")
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    loaded = torch.export.load(folder / "model.pt2").module()
+    assert [one.name for one in session.get_inputs()] == list(example)
+    assert [one.name for one in session.get_outputs()] == [PREDICTION + task for task in tasks]
+    for rows, seed in ((1, 0), (2, 1), (37, 2)):
+        batch = example_batch(network.schema, rows=rows, seed=seed)
+        inputs = {name: value for name, value in inputs_of(batch).items() if name in example}
+        with torch.no_grad():
+            expected = network(batch)
+            traced = loaded(inputs)
+        onnx = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+        for task, found in zip(tasks, onnx, strict=True):
+            np.testing.assert_allclose(traced[task].numpy(), expected[task].numpy(), atol=1e-6, rtol=1e-5)
+            np.testing.assert_allclose(found, expected[task].numpy(), atol=1e-5, rtol=1e-5)
+            assert found.shape == tuple(expected[task].shape)
+    return list(example)
+
+
+def of_every_head() -> tuple[Schema, dict[str, dict[str, Any]]]:
+    """One schema with a task per head."""
+    tasks: list[Task] = [example_task("binary", "first")]
+    heads = {}
+    for name in registry().names("head"):
+        kinds = registry().resolve("head", name).kinds
+        kind = min(kinds, key=lambda one: (one != "binary", one))
+        parents = ("first",) if name in ("aitm", "dcmt", "escm2", "esmm") else ()
+        tasks.append(example_task(kind, f"{name}_task", parents=parents, mean=0.3, scale=1.5))
+        heads[f"{name}_task"] = {"name": name, **OPTIONS.get(name, {})}
+    return example_schema(tasks, KINDS), heads
+
+
+def test_every_head_on_one_architecture(tmp_path: Path) -> None:
+    schema, heads = of_every_head()
+    inputs = agrees(build_network(schema, architecture="mmoe", heads=heads), tmp_path)
+    # A position only tells in training; a duration is part of the prediction.
+    assert inputs[-1] == "raw/duration"
+    assert "raw/position" not in inputs
+
+
+def architecture(name: str) -> Network:
+    schema = example_schema(kinds=KINDS)
+    fields: dict[str, dict[str, Any]] = {
+        "pepnet": {"scenario": "user", "priors": ["item"]},
+        "poso": {"priors": ["user"]},
+        "star": {"scenario": "user"},
+    }
+    return build_network(schema, architecture={"name": name, **fields.get(name, {})})
+
+
+@pytest.mark.parametrize("name", ["mmoe", "star"])
+def test_an_architecture_with_one_head(name: str, tmp_path: Path) -> None:
+    agrees(architecture(name), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in ("mmoe", "star")])
+def test_every_architecture_with_one_head(name: str, tmp_path: Path) -> None:
+    agrees(architecture(name), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("numeric", ["plain", "piecewise", "periodic"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder(name: str, numeric: str, tmp_path: Path) -> None:
+    schema = example_schema(kinds=KINDS)
+    agrees(build_network(schema, encoder={"name": name, "numeric": numeric, "hidden": [8]}), tmp_path)
+
+
+def test_inputs_that_are_left_out_are_missing_values() -> None:
+    schema = example_schema(kinds=KINDS)
+    network = build_network(schema).eval()
+    everything = inputs_of(blank_batch(schema, 4))
+    with torch.no_grad():
+        whole = Scorer(network)(everything)
+        part = Scorer(network)({"dense": everything["dense"]})
+    for task, expected in whole.items():
+        torch.testing.assert_close(part[task], expected)
