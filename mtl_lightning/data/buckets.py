@@ -147,7 +147,10 @@ class BucketsTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32; infinities lie in the outer buckets."""
-        values = numbers(column(block, self.column), self.column, finite=False)
+        return self.bucketed(numbers(column(block, self.column), self.column, finite=False))
+
+    def bucketed(self, values: np.ndarray) -> np.ndarray:
+        """Ids of a column's numbers (float64, NaN where missing), [B] int32."""
         ids = np.searchsorted(self.edges, values, side="left") + FIRST
         return np.where(np.isnan(values), PADDING, ids).astype(np.int32)
 

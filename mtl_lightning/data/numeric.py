@@ -138,7 +138,11 @@ class NumericTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Numbers, [B] float32."""
-        values = (self._shaped(numbers(column(block, self.column), self.column)) - self.mean) / self.scale
+        return self.scaled(numbers(column(block, self.column), self.column))
+
+    def scaled(self, raw: np.ndarray) -> np.ndarray:
+        """Numbers of a column (float64, NaN where missing) as the model sees them, [B] float32."""
+        values = (self._shaped(raw) - self.mean) / self.scale
         with np.errstate(over="ignore"):
             result = np.where(np.isnan(values), self._missing(), values).astype(np.float32)
         if np.isinf(result).any():

@@ -1,0 +1,186 @@
+"""A few rows from a request → a model's inputs, without a table: the same values as the transforms give, sooner."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.data.buckets import BucketsTransform
+from mtl_lightning.data.categorical import CategoricalTransform, Table
+from mtl_lightning.data.frames import as_array
+from mtl_lightning.data.keys import EXACT
+from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.numeric import NumericTransform
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.sequence import SequenceTransform
+from mtl_lightning.data.transform import Transform
+from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.errors import DataError
+from mtl_lightning.schema import PADDING, UNKNOWN
+
+Columns = Mapping[str, Sequence[Any]]
+Encode = Callable[[Columns], np.ndarray]
+
+NOTHING = type(None)
+NUMBERS = frozenset({float, int, NOTHING})
+KEYS = {False: (frozenset({int, NOTHING}), frozenset({int, float, NOTHING})), True: (frozenset({str, NOTHING}),)}
+"""Types of values that are looked up as they are, for vocabularies of integers and of text."""
+
+
+class RowEncoder:
+    """Encodes columns of Python values, as JSON has them.
+
+    Ids are looked up in dictionaries and numbers go straight to numpy; a column of other types (text where the
+    vocabulary has integers, say) and features of other kinds go through the transform itself.
+
+    Args:
+        transforms: The fitted transforms.
+
+    Raises:
+        DataError: While encoding, if a column is missing or holds values that its feature can't read.
+
+    Example:
+        >>> from mtl_lightning.data.features import build_features
+        >>> fitted = Transforms(build_features({"user": "categorical", "price": "numeric"}), ())
+        >>> fitted.fit([pa.table({"user": ["a", "b", "b"], "price": [1.0, 2.0, 3.0]})])
+        >>> parts = RowEncoder(fitted).encode({"user": ["a", None], "price": [2, None]}, 2)
+        >>> parts["ids"].tolist(), parts["dense"].tolist()
+        ([[3], [0]], [[0.0], [0.0]])
+    """
+
+    def __init__(self, transforms: Transforms) -> None:
+        self.transforms = transforms
+        self.schema = transforms.schema
+        self._tables: dict[str, dict[Any, int]] = {}
+        self._features = {name: self._encode(name, one) for name, one in transforms.transforms.items()}
+        self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
+        self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
+
+    def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
+        """A model's inputs: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` int64, ``vector/…``, ``raw/…``.
+
+        Args:
+            columns: Values by raw column; a column of one value stands for the same value in every row.
+            rows: Number of rows.
+        """
+        found = {name: encode(columns) for name, encode in self._features.items()}
+        parts = {
+            "ids": self._stacked("categorical", found, rows, np.dtype(np.int64)),
+            "dense": self._stacked("numeric", found, rows, np.dtype(np.float32)),
+        }
+        for name, part in self._wide.items():
+            values = found[name].astype(np.int64) if part.startswith("sequence") else found[name]
+            parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
+        for name in self.transforms.raw:
+            values = self._raw(columns, name) if name in columns else np.full(1, np.nan)
+            parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(values, (rows,)))
+        return parts
+
+    def _stacked(self, kind: str, found: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
+        names = self._kinds[kind]
+        matrix = np.empty((rows, len(names)), dtype=dtype)
+        for i, name in enumerate(names):
+            matrix[:, i] = found[name]
+        return matrix
+
+    def _raw(self, columns: Columns, name: str) -> np.ndarray:
+        return numbers(as_array(list(columns[name]), name), name, finite=False)
+
+    def _encode(self, name: str, transform: Transform) -> Encode:
+        if isinstance(transform, CategoricalTransform):
+            return self._categorical(transform)
+        if isinstance(transform, NumericTransform):
+            return lambda columns: transform.scaled(_numbers(columns, transform.column, finite=True))
+        if isinstance(transform, BucketsTransform):
+            return lambda columns: transform.bucketed(_numbers(columns, transform.column, finite=False))
+        if isinstance(transform, SequenceTransform):
+            return self._sequence(transform)
+        needed = self.transforms.feature_columns[name] or self._crossed(name)
+        return lambda columns: transform.encode(_table(columns, needed))
+
+    def _crossed(self, name: str) -> tuple[str, ...]:
+        """Columns of the features that a feature without columns is made of."""
+        others = self.transforms.features[name].needs()
+        return tuple(dict.fromkeys(column for one in others for column in self._columns_of(one)))
+
+    def _columns_of(self, name: str) -> tuple[str, ...]:
+        return self.transforms.feature_columns[name] or self._crossed(name)
+
+    def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[frozenset[type], ...]]:
+        keys = table.vocabulary.keys
+        if table.name not in self._tables:
+            found = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
+            self._tables[table.name] = {**found, None: PADDING}
+        return self._tables[table.name], KEYS[is_text(keys.type)]
+
+    def _categorical(self, transform: CategoricalTransform) -> Encode:
+        ids, plain = self._lookup(transform.table)
+
+        def encode(columns: Columns) -> np.ndarray:
+            values = _column(columns, transform.column)
+            if not _as_they_are(values, plain):
+                return transform.encode(_table(columns, (transform.column,)))
+            return np.fromiter((ids.get(value, UNKNOWN) for value in values), np.int32, len(values))
+
+        return encode
+
+    def _sequence(self, transform: SequenceTransform) -> Encode:
+        ids, plain = self._lookup(transform.table)
+        length = transform.length
+
+        def encode(columns: Columns) -> np.ndarray:
+            rows = _column(columns, transform.column)
+            lists = set(map(type, rows)) <= {list, NOTHING}
+            if not lists or not _as_they_are(list(chain.from_iterable(row or () for row in rows)), plain):
+                return transform.encode(_table(columns, (transform.column,)))
+            matrix = np.zeros((len(rows), length), dtype=np.int32)
+            for i, row in enumerate(rows):
+                if row:
+                    kept = [ids.get(value, UNKNOWN) for value in row if value is not None][-length:]
+                    matrix[i, : len(kept)] = kept
+            return matrix
+
+        return encode
+
+
+def _as_they_are(values: Sequence[Any], plain: tuple[frozenset[type], ...]) -> bool:
+    """True if values are equal exactly where their keys are."""
+    kinds = set(map(type, values))
+    if kinds <= plain[0]:
+        return True
+    # 7.0 equals 7 in a dictionary, as in a vocabulary; larger floats are not exact, and fractions are text.
+    return kinds <= plain[-1] and all(
+        one.is_integer() and abs(one) <= EXACT for one in values if isinstance(one, float)
+    )
+
+
+def _column(columns: Columns, name: str) -> Sequence[Any]:
+    if name not in columns:
+        raise DataError(f"no column {name!r}")
+    return columns[name]
+
+
+def _numbers(columns: Columns, name: str, *, finite: bool) -> np.ndarray:
+    values = _column(columns, name)
+    if set(map(type, values)) <= NUMBERS:
+        try:
+            found = np.array(values, dtype=np.float64)
+        except OverflowError:
+            return numbers(as_array(list(values), name), name, finite=finite)
+        if not finite or not np.isinf(found).any():
+            return found
+    return numbers(as_array(list(values), name), name, finite=finite)
+
+
+def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
+    """The columns as a table; one value is repeated where another column has more."""
+    arrays = {name: as_array(list(_column(columns, name)), name) for name in names}
+    rows = max(map(len, arrays.values()), default=0)
+    return pa.table({name: _repeated(array, rows) for name, array in arrays.items()})
+
+
+def _repeated(array: pa.Array, rows: int) -> pa.Array:
+    return array if len(array) == rows else array.take(pa.array(np.zeros(rows, dtype=np.int64)))

@@ -1,0 +1,156 @@
+"""The manifest of an export: what is in the folder, what goes in and what comes out; and its checks."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import write_atomic
+from mtl_lightning.schema import Schema
+
+NAME = "manifest.json"
+MODEL, TENSORS, PROGRAM, WEIGHTS, TRANSFORMS = (
+    "model.onnx",
+    "model.onnx.data",
+    "model.pt2",
+    "weights.safetensors",
+    "transforms.json",
+)
+FILES = (MODEL, PROGRAM, WEIGHTS, TRANSFORMS)
+"""Files that every export has; ``model.onnx.data`` is there if the model has large tensors."""
+FORMAT = 1
+LONGEST = 64 << 20
+"""Bytes of a manifest at most."""
+PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an export's folder holds.
+
+    Args:
+        format: Version of this layout.
+        recipe: Short name of the run's recipe.
+        checkpoint: The checkpoint that was exported.
+        components: ``encoder``, ``architecture`` and ``heads``, as a recipe has them.
+        plugins: Versions of the plugins.
+        packages: Versions of the packages that wrote the files.
+        schema: The fitted schema; see :meth:`Schema.to_dict`.
+        inputs: The model's inputs in order: ``name``, ``dtype`` and ``shape`` (rows first, as null).
+        columns: Raw columns that a row must have, with the features that read each.
+        outputs: The model's output per task: ``name``, ``kind``, ``width`` (1 for one value per row).
+        calibration: Measured on validation; see :func:`mtl_lightning.export.calibration.measure`. Empty if it wasn't.
+        score: The formula of the combined score, or None.
+        files: Per file its ``bytes`` and ``sha256``.
+
+    Raises:
+        MtlError: From :meth:`open`, if the folder is no export, or isn't what its manifest says.
+
+    Example:
+        ``Manifest.open(Path("exports/ads")).score``
+    """
+
+    format: int
+    recipe: str
+    checkpoint: str
+    components: dict[str, Any]
+    plugins: dict[str, str]
+    packages: dict[str, str]
+    schema: dict[str, Any]
+    inputs: list[dict[str, Any]]
+    columns: dict[str, list[str]]
+    outputs: dict[str, dict[str, Any]]
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
+    score: str | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write the manifest."""
+        write_atomic(folder / NAME, json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str) + "\n")
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read the manifest of a folder and check every file against it: name, size, hash."""
+        path = folder / NAME
+        try:
+            if path.stat().st_size > LONGEST:
+                raise MtlError(f"{path} has {path.stat().st_size:,} bytes", f"at most {LONGEST:,} are read")
+            state = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise MtlError(f"{folder} is no export: it has no {NAME}", "export run=… makes one") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise MtlError(f"{path} can't be read: {error}") from error
+        manifest = cls._checked(state, path)
+        for name, expected in manifest.files.items():
+            check_file(folder, name, expected)
+        return manifest
+
+    @classmethod
+    def _checked(cls, state: Any, path: Path) -> Self:
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            raise MtlError(f"{path} is no manifest of format {FORMAT}", "export the run again with this version")
+        known = {one.name: one.type for one in fields(cls)}
+        if set(state) != set(known):
+            different = sorted(set(state) ^ set(known))
+            raise MtlError(f"{path}: keys are missing or unknown: {', '.join(map(str, different))}")
+        kinds = {"files": dict, "columns": dict, "outputs": dict, "calibration": dict, "inputs": list, "schema": dict}
+        for name, kind in kinds.items():
+            if not isinstance(state[name], kind):
+                raise MtlError(f"{path}: {name} is a {type(state[name]).__name__}, not a {kind.__name__}")
+        missing = [name for name in FILES if name not in state["files"]]
+        if missing:
+            raise MtlError(f"{path} names no {', '.join(missing)}")
+        return cls(**state)
+
+    @property
+    def fitted(self) -> Schema:
+        """The schema as an object."""
+        try:
+            return Schema.from_dict(self.schema)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MtlError(f"the manifest's schema can't be read: {error!r}") from error
+
+
+def check_file(folder: Path, name: str, expected: Any) -> Path:
+    """Check one file of an export.
+
+    Args:
+        folder: The export.
+        name: A plain name: no path leads out of the folder.
+        expected: Its ``bytes`` and ``sha256``.
+
+    Raises:
+        MtlError: If the name is no plain name, or the file is missing, a link, or another than the manifest says.
+    """
+    if not PLAIN.fullmatch(name) or name == NAME:
+        raise MtlError(f"{folder / NAME} names a file {name!r}", "only plain names of files beside it are allowed")
+    path = folder / name
+    if path.is_symlink() or not path.is_file():
+        raise MtlError(f"{path} is no file", "the export is incomplete")
+    if not isinstance(expected, Mapping) or not isinstance(expected.get("sha256"), str):
+        raise MtlError(f"{folder / NAME} gives no hash of {name}")
+    size = path.stat().st_size
+    if size != expected.get("bytes"):
+        raise MtlError(f"{path} has {size:,} bytes, not {expected.get('bytes')} as its manifest says")
+    if digest(path) != expected["sha256"]:
+        raise MtlError(f"{path} is not the file that was exported: its SHA-256 differs from the manifest's")
+    return path
+
+
+def describe(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and hash of every file of a folder, for its manifest."""
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
+        for path in sorted(folder.iterdir())
+        if path.name != NAME
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,136 @@
+"""A run → an export: every file in a new folder, which appears when it is whole."""
+
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mtl_lightning.build import build_data, module_from_config
+from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.config import Component, Config
+from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.errors import MtlError
+from mtl_lightning.export.calibration import measure
+from mtl_lightning.export.extras import need
+from mtl_lightning.export.formula import Formula, default_formula, scalar
+from mtl_lightning.export.graph import PREDICTION, save_onnx, save_pt2, trace
+from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
+from mtl_lightning.network import Network
+from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import TEMPORARY, RunDir
+from mtl_lightning.schema import Schema
+
+PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
+
+
+def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = None, calibrate: bool = True) -> Manifest:
+    """Write an export of a run's best weights.
+
+    Args:
+        run: The run.
+        config: Its configuration.
+        out: The new folder.
+        score: Formula of the combined score; None for :func:`default_formula`, an empty text for none.
+        calibrate: Measure calibration on the validation split; its data must be there.
+
+    Raises:
+        MtlError: If the folder exists, a package is missing, the formula is wrong, or the network can't be exported.
+        DataError: If calibration is wanted and the data can't be read.
+    """
+    for module in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
+        need(module, "export")
+    if out.exists() or out.is_symlink():
+        raise MtlError(f"out: {out} exists already", "choose another name")
+    if not out.parent.is_dir():
+        raise MtlError(f"out: there is no directory {out.parent}")
+    transforms = Transforms.load(run.transforms)
+    schema = transforms.schema
+    network = _network(run, config, schema)
+    formula = (default_formula(schema) if score is None else score) or None
+    if formula is not None:
+        # Checked before anything long is done; what is measured is not known yet.
+        Formula(formula, schema, {task.name: {"a": 1.0, "b": 0.0} for task in schema.tasks} if calibrate else {})
+    calibration = _calibration(network, config) if calibrate else {}
+    if formula is not None:
+        Formula(formula, schema, calibration)
+
+    partial = out.with_name(out.name + TEMPORARY)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        program, example = trace(network)
+        save_onnx(program, example, [task.name for task in schema.tasks], partial / MODEL)
+        save_pt2(program, partial / PROGRAM)
+        weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        need("safetensors.torch", "export").save_file(weights, partial / WEIGHTS)
+        transforms.save(partial / TRANSFORMS)
+        manifest = Manifest(
+            format=FORMAT,
+            recipe=str(run.load_json("recipe.json") or ""),
+            checkpoint=run.weights().name,
+            components=_components(config),
+            plugins=registry().versions(),
+            packages={name: version(name) for name in PACKAGES},
+            schema=schema.to_dict(),
+            inputs=[_input(name, value) for name, value in example.items()],
+            columns=_columns(transforms, example),
+            outputs={task.name: _output(schema, task.name) for task in schema.tasks},
+            calibration=calibration,
+            score=formula,
+            files=describe(partial),
+        )
+        manifest.save(partial)
+        partial.replace(out)
+    except OSError as error:
+        raise MtlError(f"{out} can't be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _network(run: RunDir, config: Config, schema: Schema) -> Network:
+    module = module_from_config(config, schema)
+    module.load_state_dict(AtomicCheckpointIO().load_checkpoint(run.weights())["state_dict"])
+    return module.network.eval()
+
+
+def _calibration(network: Network, config: Config) -> dict[str, dict[str, Any]]:
+    data = build_data(config)
+    store = data.prepare().stores.get("validation")
+    if store is None or not len(store):
+        return {}
+    if data.schema != network.schema:
+        raise MtlError("the run was trained on other data: it can't be calibrated", "calibrate=false exports it so")
+    return measure(network, store, config.data.eval_batch_size)
+
+
+def _components(config: Config) -> dict[str, Any]:
+    def plain(one: Component) -> dict[str, Any]:
+        return {"name": one.name, **one.options}
+
+    heads = {name: plain(one) for name, one in config.heads.items()}
+    return {"encoder": plain(config.encoder), "architecture": plain(config.architecture), "heads": heads}
+
+
+def _input(name: str, value: Tensor) -> dict[str, Any]:
+    return {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": [None, *value.shape[1:]]}
+
+
+def _output(schema: Schema, task: str) -> dict[str, Any]:
+    known = schema.task(task)
+    return {"name": PREDICTION + task, "kind": known.kind, "width": 1 if scalar(known) else known.classes}
+
+
+def _columns(transforms: Transforms, example: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Raw columns that a row must have: those of features, and raw columns that the model itself reads."""
+    columns: dict[str, list[str]] = {}
+    for feature, names in transforms.feature_columns.items():
+        for name in names:
+            columns.setdefault(name, []).append(feature)
+    for name in transforms.raw:
+        if f"raw/{name}" in example:
+            columns.setdefault(name, [])
+    return columns
