@@ -34,6 +34,7 @@ def build_app() -> typer.Typer:
     app.command("fit")(_fit)
     app.command("test")(_test)
     app.command("predict")(_predict)
+    app.command("export")(_export)
     for group in (compare, validate, recipes, data, plugins):
         group.register(app)
     registry().commands(app)
@@ -73,6 +74,13 @@ def _predict(pairs: Arguments = None) -> None:
     from mtl_lightning.cli.predict import predict
 
     predict(pairs or [])
+
+
+def _export(pairs: Arguments = None) -> None:
+    """Write a run as a folder to serve: run=RUN_DIRECTORY out=FOLDER, and score=FORMULA."""
+    from mtl_lightning.cli.export import export
+
+    export(pairs or [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

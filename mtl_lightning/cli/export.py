@@ -1,0 +1,39 @@
+"""The command ``export``: a run as a folder that other programs can use."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mtl_lightning.cli.console import first_console, say
+from mtl_lightning.cli.opened import open_run
+from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import process_rank
+
+SWITCH = {"true": True, "false": False}
+
+
+def export(pairs: Sequence[str]) -> None:
+    """Write a run's best weights as ONNX, ``torch.export`` and safetensors, with transforms and a manifest.
+
+    Args:
+        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>`` and ``calibrate=false``.
+
+    Raises:
+        MtlError: If the run can't be opened, the folder exists already, or something in it can't be made.
+    """
+    console = first_console()
+    opened = open_run("export", pairs, ["run", "out"], ["score", "calibrate"], console)
+    calibrate = opened.named.get("calibrate", "true").lower()
+    if calibrate not in SWITCH:
+        raise MtlError(f"calibrate: {calibrate!r}", "true or false")
+    if process_rank() > 0:
+        return
+
+    from mtl_lightning.export.write import export_run
+    from mtl_lightning.report.terminal import quiet_lightning
+
+    quiet_lightning()
+    out = Path(opened.named["out"])
+    manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=SWITCH[calibrate])
+    size = sum(one["bytes"] for one in manifest.files.values())
+    say(console, f"{out}: {', '.join(manifest.files)}, manifest.json; {size:,} bytes")
+    say(console, f"score = {manifest.score}" if manifest.score else "no combined score")
