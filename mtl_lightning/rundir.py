@@ -12,6 +12,9 @@ from mtl_lightning.errors import MtlError
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Environment variables that launchers set, in the order in which Lightning reads them."""
 
+COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
+"""The same for the number of processes."""
+
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 TEMPORARY = ".partial"
 """Ending of files that are being written; one that is found later was cut off."""
@@ -29,6 +32,14 @@ def process_rank() -> int:
         if os.environ.get(name, "").isdecimal():
             return int(os.environ[name])
     return 0
+
+
+def process_count() -> int:
+    """Number of processes that a launcher started; 1 without one."""
+    if not any(os.environ.get(name, "").isdecimal() for name in RANK_VARIABLES):
+        return 1
+    found = (os.environ[name] for name in COUNT_VARIABLES if os.environ.get(name, "").isdecimal())
+    return max(1, int(next(found, "1")))
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -125,6 +136,11 @@ class RunDir:
     def transforms(self) -> Path:
         """The fitted transforms."""
         return self.path / "transforms" / "transforms.json"
+
+    @property
+    def base_transforms(self) -> Path:
+        """Those of the run from which this one started."""
+        return self.path / "transforms" / "base.json"
 
     @property
     def tensorboard(self) -> Path:

@@ -1,36 +1,86 @@
-"""The command ``predict``: a run's predictions as a parquet file."""
+"""The command ``predict``: predictions of a run or of an export as a parquet file."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
+from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import process_rank
+from mtl_lightning.rundir import process_count, process_rank
+
+if TYPE_CHECKING:
+    from mtl_lightning.predictions import Predictor
+
+MANIFEST = "manifest.json"
 
 
 def predict(pairs: Sequence[str]) -> None:
-    """Write a run's predictions for its test split, or for other rows.
+    """Write predictions for a run's test split, or for other rows.
+
+    Under torchrun, or with ``RANK`` and ``WORLD_SIZE`` set, processes share the work. One that was killed goes on where
+    it was when it is started again.
 
     Args:
-        pairs: ``run=<run directory> out=<file.parquet>``, and ``data=<path or glob>`` for rows that are not the run's.
+        pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows that are not
+            the run's.
 
     Raises:
         MtlError: If the run can't be opened, the file exists already, or rows lack a feature's column.
     """
     console = first_console()
-    opened = open_run("predict", pairs, ["run", "out"], ["data"], console)
-    out = Path(opened.named["out"])
+    rank, processes = process_rank(), process_count()
+    named = dict(split_pair(pair) for pair in pairs)
+    folder = Path(named.get("run", ""))
+    if "run" in named and (folder / MANIFEST).is_file():
+        open_predictor, named = _of_export(folder, named)
+    else:
+        open_predictor, named = _of_run(pairs, console)
+    out = Path(named["out"])
     if out.exists():
+        if rank > 0:
+            return  # the others had finished before this one started
         raise MtlError(f"out: {out} exists already", "choose another name")
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
-    if process_rank() > 0:
-        return  # one process reads in the rows' own order
 
-    from mtl_lightning.predictions import Predictor, write
+    from mtl_lightning.predictions import Parts
 
-    predictor = Predictor.open(opened.run, opened.config)
-    rows = predictor.rows(opened.named.get("data"))
-    count = write(predictor.predict(rows), out)
-    say(console, f"{count:,} rows in {out}")
+    predictor = open_predictor()
+    data, blocks = predictor.rows(named.get("data"))
+    parts = Parts(out, {"model": predictor.identity, "rows": data, "batch": predictor.size})
+    if there := parts.there():
+        say(console, f"going on: {there} parts are there")
+    count = parts.write(blocks, predictor.predict, rank=rank, processes=processes)
+    if count is not None:
+        say(Console(highlight=False), f"{count:,} rows in {out}")
+
+
+def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predictor], dict[str, str]]":
+    opened = open_run("predict", pairs, ["run", "out"], ["data"], console)
+
+    def predictor() -> "Predictor":
+        from mtl_lightning.predictions import Predictor
+
+        return Predictor.of_run(opened.run, opened.config)
+
+    return predictor, opened.named
+
+
+def _of_export(folder: Path, named: dict[str, str]) -> "tuple[Callable[[], Predictor], dict[str, str]]":
+    for key in named:
+        if key not in ("run", "out", "data"):
+            raise MtlError(f"predict: unknown argument {key!r} for an export", "run=, out= and data= are known")
+    for key in ("out", "data"):
+        if not named.get(key):
+            raise MtlError(f"predict needs {key}=", "predict run=EXPORT data=FILES out=FILE.parquet")
+
+    def predictor() -> "Predictor":
+        from mtl_lightning.predictions import Predictor
+
+        return Predictor.of_export(folder)
+
+    return predictor, named

@@ -25,8 +25,11 @@ Columns = Mapping[str, Sequence[Any]]
 Encode = Callable[[Columns], np.ndarray]
 
 NOTHING = type(None)
-NUMBERS = frozenset({float, int, NOTHING})
-KEYS = {False: (frozenset({int, NOTHING}), frozenset({int, float, NOTHING})), True: (frozenset({str, NOTHING}),)}
+Kinds = frozenset[type]
+NUMBERS: Kinds = frozenset({float, int, NOTHING})
+INTEGERS: Kinds = frozenset({int, NOTHING})
+TEXT: Kinds = frozenset({str, NOTHING})
+KEYS: dict[bool, tuple[Kinds, ...]] = {False: (INTEGERS, NUMBERS), True: (TEXT,)}
 """Types of values that are looked up as they are, for vocabularies of integers and of text."""
 
 
@@ -60,7 +63,7 @@ class RowEncoder:
         self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
 
     def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """A model's inputs: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` int64, ``vector/…``, ``raw/…``.
+        """A model's inputs: ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…`` [B, d], ``raw/…`` [B].
 
         Args:
             columns: Values by raw column; a column of one value stands for the same value in every row.
@@ -109,7 +112,7 @@ class RowEncoder:
     def _columns_of(self, name: str) -> tuple[str, ...]:
         return self.transforms.feature_columns[name] or self._crossed(name)
 
-    def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[frozenset[type], ...]]:
+    def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[Kinds, ...]]:
         keys = table.vocabulary.keys
         if table.name not in self._tables:
             found = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
@@ -146,7 +149,7 @@ class RowEncoder:
         return encode
 
 
-def _as_they_are(values: Sequence[Any], plain: tuple[frozenset[type], ...]) -> bool:
+def _as_they_are(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:
     """True if values are equal exactly where their keys are."""
     kinds = set(map(type, values))
     if kinds <= plain[0]:

@@ -110,6 +110,11 @@ def _compare(manifest: Manifest, session: Any, folder: Path) -> None:
     found = [(one.name, kinds.get(one.type), list(one.shape[1:])) for one in session.get_inputs()]
     outputs = {one.get("name") for one in manifest.outputs.values()}
     schema = manifest.fitted
-    known = {"ids", "dense", *(f"{one.kind}/{one.name}" for one in schema.fields), *(f"raw/{one}" for one in schema.raw)}
+    known = {
+        "ids",
+        "dense",
+        *(f"{one.kind}/{one.name}" for one in schema.fields),
+        *(f"raw/{one}" for one in schema.raw),
+    }
     if found != listed or outputs != {one.name for one in session.get_outputs()} or not {n for n, *_ in found} <= known:
         raise MtlError(f"{folder}: the model has other inputs or outputs than the manifest says")

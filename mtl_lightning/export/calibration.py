@@ -55,7 +55,9 @@ def measure(network: Network, store: Store, size: int) -> dict[str, dict[str, An
     found: dict[str, dict[str, Any]] = {}
     for name, total in sums.items():
         rows, predicted, observed = total.tolist()
-        found[name] = {"rows": rows, "predicted": predicted / rows, "observed": observed / rows} if rows else {"rows": 0}
+        found[name] = (
+            {"rows": rows, "predicted": predicted / rows, "observed": observed / rows} if rows else {"rows": 0}
+        )
         if name in bins and rows:
             positive, negative = bins[name][:, :BINS].numpy()
             slope, shift = platt(positive, negative)

@@ -1,0 +1,129 @@
+"""Predictions in parts, a file per block of rows: what is written once is not computed again, by no process."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mtl_lightning.data.columns import Block
+from mtl_lightning.data.locks import locked
+from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.rundir import TEMPORARY, write_atomic
+
+ENDING = ".parts"
+PLAN = "plan.json"
+
+
+class Parts:
+    """The parts of one output file, in the folder ``<out>.parts`` until all are there; then ``out`` appears, whole.
+
+    Any number of processes may work on them, at once or one after the other: each block belongs to the process
+    ``number % processes``, a part that is there is not computed again, and whoever finds all of them joins them. The
+    output depends on none of this.
+
+    Args:
+        out: The output file.
+        identity: What the predictions depend on (model, rows, batches): parts of another one are refused.
+
+    Raises:
+        MtlError: If the folder holds parts of something else, or can't be written.
+        DataError: If there are no rows.
+
+    Example:
+        >>> import tempfile
+        >>> out = Path(tempfile.mkdtemp()) / "p.parquet"
+        >>> blocks = [pa.table({"row": [0, 1]}), pa.table({"row": [2]})]
+        >>> parts = Parts(out, {"model": "m"})
+        >>> parts.write(blocks, lambda block: block, rank=1, processes=2) is None  # the first block isn't its own
+        True
+        >>> parts.write(blocks, lambda block: block), pq.read_table(out)["row"].to_pylist()
+        (3, [0, 1, 2])
+    """
+
+    def __init__(self, out: Path, identity: dict[str, Any]) -> None:
+        self.out = out
+        self.folder = out.with_name(out.name + ENDING)
+        with locked(self.folder), _naming(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            plan = self.folder / PLAN
+            if not plan.is_file():
+                write_atomic(plan, json.dumps(identity))
+            elif _read(plan) != identity:
+                raise MtlError(f"{self.folder} holds predictions of another model or of other rows", "remove it first")
+
+    def there(self) -> int:
+        """Number of parts that are written."""
+        return len(list(self.folder.glob("part-*.parquet")))
+
+    def write(
+        self, blocks: Iterable[Block], predict: Callable[[Block], pa.Table], *, rank: int = 0, processes: int = 1
+    ) -> int | None:
+        """Write this process's parts, and the output if all parts are there.
+
+        Args:
+            blocks: All blocks of rows, the same in every process.
+            predict: A block → its predictions.
+            rank: Number of this process.
+            processes: Number of processes.
+
+        Returns:
+            Rows of the output; None while parts of other processes are missing.
+        """
+        count = 0
+        for number, block in enumerate(blocks):
+            count += 1
+            if number % processes == rank and not self._part(number).is_file():
+                self._write(predict(block), self._part(number))
+        if not count:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise DataError("there are no rows to predict")
+        with locked(self.folder):
+            if not self.folder.is_dir():
+                return None  # another process had the last part, and has joined them
+            missing = sum(not self._part(number).is_file() for number in range(count))
+            return None if missing else self._join(count)
+
+    def _part(self, number: int) -> Path:
+        return self.folder / f"part-{number:06d}.parquet"
+
+    def _write(self, table: pa.Table, path: Path) -> None:
+        partial = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")  # two processes may share a number
+        with _naming(path):
+            pq.write_table(table, partial)
+            partial.replace(path)
+
+    def _join(self, count: int) -> int:
+        partial = self.out.with_name(self.out.name + TEMPORARY)
+        rows = 0
+        with _naming(self.out):
+            with pq.ParquetWriter(partial, pq.read_schema(self._part(0))) as writer:
+                for number in range(count):
+                    table = pq.read_table(self._part(number))
+                    writer.write_table(table)
+                    rows += table.num_rows
+            partial.replace(self.out)
+        shutil.rmtree(self.folder)
+        self.folder.with_name(self.folder.name + ".lock").unlink(missing_ok=True)
+        return rows
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """What the file system says, as an error that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise MtlError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def _read(plan: Path) -> Any:
+    try:
+        return json.loads(plan.read_text(encoding="utf-8"))
+    except ValueError:
+        return None

@@ -1,0 +1,163 @@
+"""What predicts: raw rows → fitted transforms → network → columns per task."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.build import module_from_config
+from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.config import Config
+from mtl_lightning.data.blocks import ROW, blocks
+from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.reading import Reader
+from mtl_lightning.errors import MtlError
+from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.export.graph import inputs_of
+from mtl_lightning.export.manifest import digest
+from mtl_lightning.interfaces import Source
+from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import RunDir
+
+Score = Callable[[Batch], Mapping[str, np.ndarray]]
+BATCH = 8192
+
+
+class Predictor:
+    """A model with the transforms that were fitted when it was trained.
+
+    Args:
+        transforms: The fitted transforms.
+        score: A batch → predictions per task, [B] or [B, K].
+        identity: Names the model: the same text, the same predictions.
+        size: Rows at a time.
+        config: The configuration of its run, or None for an export, which has no data of its own.
+        needed: Raw columns that the model itself reads.
+        combined: The combined score of predictions, if there is one.
+
+    Raises:
+        DataError: If rows lack a column or hold a wrong type.
+
+    Example:
+        ``for block in predictor.blocks("log.csv"): predictor.predict(block)``
+    """
+
+    def __init__(
+        self,
+        transforms: Transforms,
+        score: Score,
+        *,
+        identity: str,
+        size: int = BATCH,
+        config: Config | None = None,
+        needed: tuple[str, ...] = (),
+        combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None,
+    ) -> None:
+        self.transforms = transforms
+        self.score = score
+        self.identity = identity
+        self.size = size
+        self.config = config
+        self.needed = needed
+        self.combined = combined
+
+    @classmethod
+    def of_run(cls, run: RunDir, config: Config) -> Self:
+        """A run's best weights, in torch."""
+        transforms = Transforms.load(run.transforms)
+        module = module_from_config(config, transforms.schema)
+        checkpoint = AtomicCheckpointIO().load_checkpoint(run.weights())
+        module.load_state_dict(checkpoint["state_dict"])
+        network = module.network.eval()
+
+        def score(batch: Batch) -> dict[str, np.ndarray]:
+            with torch.inference_mode():
+                return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
+
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}"
+        return cls(transforms, score, identity=identity, size=config.data.eval_batch_size, config=config)
+
+    @classmethod
+    def of_export(cls, folder: Path, size: int = BATCH) -> Self:
+        """An export, in onnxruntime."""
+        bundle = Bundle.open(folder)
+
+        def score(batch: Batch) -> dict[str, np.ndarray]:
+            return bundle.run({name: value.numpy() for name, value in inputs_of(batch).items()})
+
+        return cls(
+            bundle.transforms,
+            score,
+            identity=f"export {bundle.identity}",
+            size=size,
+            needed=tuple(bundle.manifest.columns),
+            combined=bundle.formula,
+        )
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Raw columns that are written beside the predictions: the user, if the run knows one."""
+        return (self.transforms.group,) if self.transforms.group else ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Raw columns that features, heads and keys read; a table may lack those that only metrics need."""
+        features = [name for columns in self.transforms.feature_columns.values() for name in columns]
+        return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
+
+    def rows(self, data: str | None = None) -> tuple[str, Iterator[Block]]:
+        """What names the rows (it changes when they do), and the rows in blocks, each with its number.
+
+        Args:
+            data: Path or glob of a table with the run's raw columns (labels are not needed); None for the run's own
+                test split.
+
+        Raises:
+            MtlError: If nothing is given and the model is an export.
+            DataError: If a column is missing.
+        """
+        if data is not None:
+            source = _source("table", path=data)
+            present = source.schema().columns
+            require(list(present), self.needed, data)
+            found = blocks(source.rows(), [name for name in self.columns if name in present], data)
+            return source.fingerprint(), found
+        if self.config is None:
+            raise MtlError("predict needs data=", "an export has no rows of its own")
+        source = _source(self.config.source.name, **self.config.source.options)
+        columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
+        name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
+        return name, Reader(source, self.config.split, columns).of("test")
+
+    def predict(self, block: Block) -> pa.Table:
+        """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.
+
+        Tasks with several values per row have a list column.
+        """
+        parts = [self._table(block.slice(start, self.size)) for start in range(0, block.num_rows, self.size)]
+        return pa.concat_tables(parts)
+
+    def _table(self, part: Block) -> pa.Table:
+        predictions = self.score(self.transforms.encode(part))
+        keys = {name: column(part, name) for name in self.keys if name in part.schema.names}
+        tasks = {name: _column(values) for name, values in predictions.items()}
+        if self.combined is not None:
+            tasks.setdefault("score", pa.array(self.combined(predictions)))
+        return pa.table({"row": part[ROW], **keys, **tasks})
+
+
+def _source(name: str, **options: Any) -> Source:
+    source: Source = registry().resolve("source", name)(**options)
+    return source
+
+
+def _column(values: np.ndarray) -> pa.Array:
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
