@@ -1,9 +1,11 @@
 """Which Lightning strategies work with sparse tables and gradients at the seam, and why others don't."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from mtl_lightning.errors import MtlError
@@ -47,13 +49,62 @@ def refusal(name: str) -> str | None:
     return next(reasons, "it is not known to work here")
 
 
-def build_strategy(name: str, devices: Any, timeout_seconds: float) -> Strategy | str:
+def launched(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """The Trainer's options with the number of devices and nodes that torchrun started, unless they are given.
+
+    Without them Lightning would take every process on a machine without GPUs for a training of its own.
+
+    Args:
+        options: The recipe's ``trainer`` section.
+        environment: Environment variables.
+
+    Raises:
+        MtlError: If the recipe wants other numbers.
+
+    Example:
+        >>> launched({}, {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"})
+        {'devices': 2, 'num_nodes': 2}
+    """
+    if "TORCHELASTIC_RUN_ID" not in environment or "LOCAL_WORLD_SIZE" not in environment:
+        return dict(options)
+    here, all_processes = int(environment["LOCAL_WORLD_SIZE"]), int(environment["WORLD_SIZE"])
+    chosen = {**options}
+    for name, started in (("devices", here), ("num_nodes", all_processes // here)):
+        if chosen.get(name) in (None, "auto", -1, "-1"):
+            chosen[name] = started
+        elif count(chosen[name]) != started:
+            raise MtlError(
+                f"torchrun started {name}={started}, and trainer.{name} is {chosen[name]}",
+                f"leave trainer.{name} out: torchrun's numbers count",
+            )
+    return chosen
+
+
+def count(devices: Any, accelerator: str = "auto") -> int:
+    """How many devices a ``trainer.devices`` means; ``auto`` and -1 are all GPUs, or one processor.
+
+    Example:
+        >>> count(2), count("0,1"), count([3])
+        (2, 2, 1)
+    """
+    if isinstance(devices, list | tuple):
+        return len(devices)
+    if str(devices) in ("auto", "-1"):
+        return 1 if accelerator == "cpu" else max(torch.cuda.device_count(), 1)
+    return len(devices.split(",")) if isinstance(devices, str) and "," in devices else int(devices)
+
+
+def build_strategy(
+    name: str, devices: Any, timeout_seconds: float, *, nodes: int = 1, accelerator: str = "auto"
+) -> Strategy | str:
     """The strategy of a run.
 
     Args:
         name: ``trainer.strategy``.
-        devices: ``trainer.devices``; with ``auto`` and a number above 1 it means ``ddp``.
-        timeout_seconds: After which a process that waits for a dead one gives up.
+        devices: ``trainer.devices``; with ``auto`` and more than one it means ``ddp``.
+        timeout_seconds: After which a process that waits for another gives up.
+        nodes: ``trainer.num_nodes``; more than one mean ``ddp``, too.
+        accelerator: ``trainer.accelerator``; it says which devices ``auto`` counts.
 
     Raises:
         MtlError: If the strategy is not known to work, with the reason.
@@ -61,6 +112,6 @@ def build_strategy(name: str, devices: Any, timeout_seconds: float) -> Strategy 
     reason = refusal(name)
     if reason is not None:
         raise MtlError(f"trainer.strategy: {name} is refused: {reason}", f"choose one of {', '.join(STRATEGIES)}")
-    several = str(devices).isdigit() and int(devices) > 1
+    several = nodes > 1 or count(devices, accelerator) > 1
     chosen = "ddp" if name == "auto" and several else name
     return STRATEGIES[chosen](timedelta(seconds=timeout_seconds))

@@ -11,6 +11,29 @@ from torch.optim import Optimizer
 from mtl_lightning.step import world_size
 
 
+def coalesce(gradient: Tensor) -> Tensor:
+    """A sparse gradient with each row once, in ascending order.
+
+    On a CPU, torch's own way takes up to twice as long; elsewhere it is kept, since sums there are in a fixed order.
+
+    Example:
+        >>> indices, values = torch.tensor([[2, 0, 2]]), torch.tensor([[1.0], [5.0], [2.0]])
+        >>> coalesce(torch.sparse_coo_tensor(indices, values, (4, 1), check_invariants=False)).values().tolist()
+        [[5.0], [3.0]]
+    """
+    if gradient.is_coalesced() or gradient.device.type != "cpu":
+        return gradient.coalesce()
+    values = gradient._values()
+    rows, place = torch.unique(gradient._indices()[0], return_inverse=True)
+    summed = add_rows(values.new_zeros(len(rows), values.shape[1]), place, values)
+    return torch.sparse_coo_tensor(rows.unsqueeze(0), summed, gradient.shape, is_coalesced=True, check_invariants=False)
+
+
+def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
+    """``table[rows] += values`` in place, also for repeated rows; several times faster than ``index_add_``."""
+    return table.scatter_add_(0, rows.unsqueeze(1).expand_as(values), values)
+
+
 class _RowOptimizer(Optimizer):
     """Steps on the rows of coalesced sparse gradients.
 
@@ -26,7 +49,7 @@ class _RowOptimizer(Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    gradient = table.grad.coalesce()
+                    gradient = coalesce(table.grad)
                     self.update(table, gradient._indices()[0], gradient._values(), group)
         return loss
 
@@ -54,9 +77,9 @@ class RowwiseAdagrad(_RowOptimizer):
         state = self.state[table]
         if not state:
             state["sum"] = torch.zeros(table.shape[0], dtype=table.dtype, device=table.device)
-        total = state["sum"][rows] + values.square().mean(1)
-        state["sum"][rows] = total
-        table.index_add_(0, rows, values / (total.sqrt() + group["eps"]).unsqueeze(1), alpha=-group["lr"])
+        total = state["sum"].index_select(0, rows) + values.square().mean(1)
+        state["sum"].index_copy_(0, rows, total)
+        add_rows(table, rows, values * (-group["lr"] / (total.sqrt() + group["eps"])).unsqueeze(1))
 
 
 class LazyAdam(_RowOptimizer):
@@ -84,13 +107,14 @@ class LazyAdam(_RowOptimizer):
             state["mean"] = torch.zeros_like(table)
             state["square"] = torch.zeros_like(table)
         first, second = group["betas"]
-        steps = state["steps"][rows] + 1
-        mean = state["mean"][rows] * first + values * (1 - first)
-        square = state["square"][rows] * second + values.square() * (1 - second)
-        state["steps"][rows], state["mean"][rows], state["square"][rows] = steps, mean, square
+        steps = state["steps"].index_select(0, rows) + 1
+        mean = state["mean"].index_select(0, rows) * first + values * (1 - first)
+        square = state["square"].index_select(0, rows) * second + values.square() * (1 - second)
+        for name, moved in (("steps", steps), ("mean", mean), ("square", square)):
+            state[name].index_copy_(0, rows, moved)
         power = steps.to(values.dtype).unsqueeze(1)
         unbiased = (square / (1 - second**power)).sqrt() + group["eps"]
-        table.index_add_(0, rows, mean / (1 - first**power) / unbiased, alpha=-group["lr"])
+        add_rows(table, rows, mean / (1 - first**power) / unbiased * -group["lr"])
 
 
 TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -108,7 +132,7 @@ def exchange_rows(table: nn.Parameter) -> int:
     on the batch, not on the vocabulary, and works on every backend.
 
     Returns:
-        Bytes that this process sent.
+        Bytes that this process contributed; a ring of N processes passes them on N − 1 times.
     """
     gradient = table.grad
     if gradient is None:
@@ -118,7 +142,7 @@ def exchange_rows(table: nn.Parameter) -> int:
             size=table.shape,
             check_invariants=False,
         )
-    gradient = gradient.coalesce()
+    gradient = coalesce(gradient)
     world = world_size()
     if world == 1:
         table.grad = gradient
@@ -132,8 +156,9 @@ def exchange_rows(table: nn.Parameter) -> int:
     merged = torch.sparse_coo_tensor(
         torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape, check_invariants=False
     )
-    table.grad = merged.coalesce()
-    return rows.element_size() * max(sizes) + values.element_size() * values.shape[1] * max(sizes)
+    table.grad = coalesce(merged)
+    of_a_row = rows.element_size() + values.element_size() * values.shape[1]
+    return rows.element_size() + of_a_row * max(sizes)
 
 
 def _gather_padded(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:

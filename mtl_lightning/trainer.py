@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
-from mtl_lightning.strategies import build_strategy
+from mtl_lightning.strategies import build_strategy, launched
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
 """The terminal is the report's: Lightning's own bar and summary would draw over it."""
@@ -40,8 +40,14 @@ def build_trainer(
         >>> build_trainer(config).max_epochs
         2
     """
-    options = dict(config.trainer)
-    strategy = build_strategy(options.pop("strategy", "auto"), options.get("devices", "auto"), config.run.timeout)
+    options = launched(config.trainer)
+    strategy = build_strategy(
+        options.pop("strategy", "auto"),
+        options.get("devices", "auto"),
+        config.run.timeout,
+        nodes=options.get("num_nodes", 1),
+        accelerator=options.get("accelerator", "auto"),
+    )
     # The loader divides rows itself, and a check of the validation before training would count as a validation.
     options = {"num_sanity_val_steps": 0, **options, **QUIET}
     try:

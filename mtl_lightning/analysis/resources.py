@@ -38,16 +38,22 @@ class ResourcesCallback(Callback):
         self._mark: float | None = None
         self._parameters: dict[str, int] = {}
         self._cuda = False
+        self._updates = 0
+        self._bytes = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count parameters, and watch the module's steps."""
         self._parameters = parameters_by_part(pl_module)
         self._cuda = pl_module.device.type == "cuda"
         pl_module.observers.append(self._losses_are_there)  # type: ignore[union-attr, operator]
+        self._updates = -trainer.global_step
+        self._bytes = -_exchanged(pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop watching."""
         pl_module.observers.remove(self._losses_are_there)  # type: ignore[union-attr, operator]
+        self._updates += trainer.global_step
+        self._bytes += _exchanged(pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What lies between epochs belongs to no step."""
@@ -92,6 +98,8 @@ class ResourcesCallback(Callback):
     def summary(self) -> dict[str, Any]:
         """Milliseconds per step and by part, samples per second, peak memory of the process in MB, parameters.
 
+        ``table_bytes_per_update`` is what the process contributed to the exchange of table rows; 0 in one process.
+
         Example:
             >>> ResourcesCallback().summary()["step_ms"] is None
             True
@@ -106,7 +114,12 @@ class ResourcesCallback(Callback):
             "peak_memory_mb": peak_memory(),
             "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if self._cuda else None,
             "parameters": self._parameters,
+            "table_bytes_per_update": self._bytes / self._updates if self._updates > 0 else None,
         }
+
+
+def _exchanged(module: Any) -> int:
+    return int(module.bytes_exchanged)
 
 
 def peak_memory() -> float:

@@ -6,6 +6,7 @@ from multiprocessing.process import BaseProcess
 from subprocess import Popen
 from typing import Any
 
+import torch.distributed as dist
 from lightning.pytorch import Trainer
 
 Child = Popen[bytes] | BaseProcess
@@ -48,14 +49,53 @@ def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
     """Rank on this machine and exit code of a child that failed, or None if none did within ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
-        for i, child in enumerate(children(trainer)):
-            code = exit_code(child)
-            if code:
-                # Lightning's launcher starts ranks from 1 in scripts, from 0 where it spawns.
-                return i + isinstance(child, Popen), code
+        # Lightning's launcher starts ranks from 1 in scripts, from 0 where it spawns.
+        codes = [(exit_code(child), i + isinstance(child, Popen)) for i, child in enumerate(children(trainer))]
+        ended = [(code, rank) for code, rank in codes if code]
+        if ended:  # one that a signal ended comes first: the others fail because they miss it
+            code, rank = min(ended)
+            return rank, code
         if time.monotonic() >= deadline or not children(trainer):
             return None
         time.sleep(0.05)
+
+
+def ending(code: int) -> str:
+    """How a process ended, in words.
+
+    Example:
+        >>> ending(1), ending(-9)
+        ('ended with exit code 1; see above', 'was ended by SIGKILL: out of memory, perhaps')
+    """
+    if code >= 0:
+        return f"ended with exit code {code}; see above"
+    hint = ": out of memory, perhaps" if -code == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
+
+
+BROKEN = ("gloo", "nccl", "processgroup", "tcpstore", "connection closed by peer", "connection reset by peer")
+"""Words of the messages with which a backend reports that another process is gone or silent, in lower case."""
+
+
+def lost(error: BaseException) -> str | None:
+    """What a backend says about a process that is gone or silent; None if the error is about something else.
+
+    Backends raise their own errors or plain RuntimeErrors, and none says which process it was.
+
+    Example:
+        >>> lost(RuntimeError("[gloo/tcp/pair.cc:537] Read error [127.0.0.1]:4: Connection reset by peer. Check logs"))
+        'Read error [127.0.0.1]:4: Connection reset by peer'
+        >>> lost(ValueError("gloo")) is None
+        True
+    """
+    text = str(error).strip().split("\n")[0]
+    if not isinstance(error, RuntimeError):
+        return None
+    if not isinstance(error, dist.DistError) and not any(word in text.lower() for word in BROKEN):
+        return None
+    if text.startswith("["):
+        text = text.partition("] ")[2] or text
+    return text.split(". ")[0]
 
 
 def signal_of(code: int) -> int | None:

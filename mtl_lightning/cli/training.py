@@ -1,5 +1,6 @@
 """One run of ``fit`` from the checked configuration to the last table."""
 
+import os
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,6 +52,7 @@ class Training:
         quiet_lightning()
         self.console = console
         self.keep_rows = config.run.keep_rows
+        self.timeout = config.run.timeout
         self.data = build_data(config)
         self.data.prepare()
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
@@ -108,7 +110,7 @@ class Training:
             lambda: self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.start, weights_only=True)
         )
         # A resumed run may have had nothing left to train: what it cost before is told already.
-        if self.run_dir is not None and self.resources.steps:
+        if self.run_dir is not None and self.resources.steps and process_rank() == 0:
             self.run_dir.save_json(RESOURCES, self.resources.summary())
 
     def test(self) -> None:
@@ -143,20 +145,30 @@ class Training:
             processes.end(self.trainer, patience=0)
             self._failed(str(error))
         except Exception as error:
-            found = processes.failed(self.trainer)
+            found, broken = processes.failed(self.trainer), processes.lost(error)
             processes.end(self.trainer, patience=0)
             if found is None:
+                if broken is not None:
+                    self._lost(broken)
                 say(self.console, self._how_to_go_on())
                 raise
             rank, code = found
             if signum := processes.signal_of(code):
                 self._interrupted(signum)
-            self._failed(_last_line(error) or f"the process of rank {rank} ended with exit code {code}; see above")
+            self._failed(_last_line(error) or f"the process of rank {rank} {processes.ending(code)}")
 
     def _interrupted(self, signum: int) -> NoReturn:
         processes.end(self.trainer, ask=True)
         say(self.console, f"stopped by signal {signum}. {self._how_to_go_on()}")
         raise Interrupted(signum)
+
+    def _lost(self, reason: str) -> NoReturn:
+        """Another process is gone or silent; whoever is left says so, since the first may be the one that is gone."""
+        console = Console(stderr=True, highlight=False) if self.console.quiet else self.console
+        who = f"process {process_rank()}: another process died, or was silent for run.timeout={self.timeout:g} s"
+        say(console, f"training failed: {who} ({reason}). Its own last words, or its launcher's, say why", "red")
+        say(console, self._how_to_go_on())
+        raise SystemExit(1)
 
     def _failed(self, reason: str) -> NoReturn:
         say(self.console, f"training failed: {reason}", "red")
@@ -165,7 +177,9 @@ class Training:
 
     def _how_to_go_on(self) -> str:
         saved = RunDir(self.path).resume_checkpoint()
-        return f"{f'Saved in {saved}. To' if saved else 'Nothing was saved yet; to'} go on: {resume_command(self.path)}"
+        by = "under torchrun as before, with fit" if os.environ.get("TORCHELASTIC_RUN_ID") else ""
+        command = f"{by} resume={self.path}" if by else resume_command(self.path)
+        return f"{f'Saved in {saved}. To' if saved else 'Nothing was saved yet; to'} go on: {command}"
 
 
 def _last_line(error: Exception) -> str:
