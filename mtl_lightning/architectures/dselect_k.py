@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Norm, mixture
+from mtl_lightning.layers import Activation, Experts, Norm, mixtures
 
 
 def smooth_step(t: Tensor, gamma: float) -> Tensor:
@@ -106,5 +106,4 @@ class DSelectK(Architecture):
             # clamp cuts the gradient at exact zeros, where the entropy's slope is infinite
             entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
             self.penalty = self.entropy * entropy.mean((1, 2))
-        outputs = self.experts(encoded.z)
-        return {task: mixture(weights[:, i], outputs) for i, task in enumerate(self.tasks)}
+        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Encoded
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
+from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixtures
 
 
 class MMoE(Architecture):
@@ -59,8 +59,7 @@ class MMoE(Architecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        outputs = self.experts(encoded.z)
-        weights = dict(zip(self.tasks, self.task_gates(encoded.z).unbind(1), strict=True))
+        weights = self.task_gates(encoded.z)
         if self.keep_gates:
-            self.gates = {task: weight.detach() for task, weight in weights.items()}
-        return {task: mixture(weight, outputs) for task, weight in weights.items()}
+            self.gates = dict(zip(self.tasks, weights.detach().unbind(1), strict=True))
+        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))
