@@ -1,4 +1,4 @@
-"""The command ``plugins``: who supplies what, and whether it works."""
+"""The command ``plugins``: who supplies what, and whether it works; ``plugins new`` writes another one."""
 
 import json
 from dataclasses import asdict
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_lightning.cli.new_plugin import new
 from mtl_lightning.entries import KINDS
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
@@ -16,16 +17,22 @@ from mtl_lightning.registry import Registry
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("plugins")(plugins)
+    """Add the command and its subcommand to an app."""
+    group = typer.Typer(invoke_without_command=True)
+    group.callback()(plugins)
+    group.command("new")(new)
+    app.add_typer(group, name="plugins")
 
 
 def plugins(
+    context: typer.Context,
     kind: Annotated[str, typer.Option(help="List the names of one kind only: " + ", ".join(KINDS) + ", recipe.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[bool, typer.Option(help="Import every component; exit code 1 if anything fails.")] = False,
 ) -> None:
-    """List plugins and the names they supply."""
+    """List plugins and the names they supply, or write one of your own."""
+    if context.invoked_subcommand is not None:
+        return
     kinds = (*KINDS, "recipe")
     if kind and kind not in kinds:
         raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(kinds))

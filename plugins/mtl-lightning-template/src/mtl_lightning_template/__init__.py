@@ -1,1 +1,1 @@
-"""A plugin for mtl_lightning to copy. Components are imported by name, so this module imports nothing."""
+"""A plugin for mtl_lightning. Components are imported by name, so this module imports nothing."""

@@ -1,12 +1,11 @@
 """Coefficient-of-variation weighting (Groenendijk et al. 2021)."""
 
 import torch
+from mtl_lightning.interfaces import Step, Weighter
 from torch import Tensor
 
-from mtl_lightning.interfaces import Step, Weighter
 
-
-class CoVWeighting(Weighter):
+class Cov(Weighter):
     """Weights tasks by how much their losses still vary, relative to their mean.
 
     With the loss ratio ``r_t = L_t / μ(L_t)``, where μ is the mean over the steps before, task t weighs
@@ -26,7 +25,7 @@ class CoVWeighting(Weighter):
 
     Example:
         >>> from mtl_lightning.step import Step
-        >>> weighter = CoVWeighting(("click", "buy"), warmup=1)
+        >>> weighter = Cov(("click", "buy"), warmup=1)
         >>> for index, (click, buy) in enumerate([(1.0, 1.0), (1.0, 2.0)]):
         ...     z = torch.ones(1, 1, requires_grad=True)
         ...     objective = weighter(Step(torch.stack([click * z.sum(), buy * z.sum()]), z,

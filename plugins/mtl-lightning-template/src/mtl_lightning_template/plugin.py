@@ -8,7 +8,7 @@ MTL_API = 1
 @hookimpl
 def mtl_weighters() -> dict[str, str]:
     """One weighter."""
-    return {"cov": "mtl_lightning_template.cov:CoVWeighting"}
+    return {"cov": "mtl_lightning_template.cov:Cov"}
 
 
 @hookimpl
