@@ -24,7 +24,7 @@ ROWS = 47
 
 
 def global_batch(index: int, rows: int = ROWS) -> Batch:
-    """Batch ``index``; every third one has no dwell label in its first half, so that one process of two has none."""
+    """Batch ``index``; of every third one the first half, so half of the processes, has no dwell label."""
     generator = torch.Generator().manual_seed(index)
     draw = lambda *shape: torch.rand(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
     user, item = (torch.randint(0, size, (rows,), generator=generator) for size in (30, 20))
