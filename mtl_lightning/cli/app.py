@@ -35,6 +35,7 @@ def build_app() -> typer.Typer:
     app.command("test")(_test)
     app.command("predict")(_predict)
     app.command("export")(_export)
+    app.command("serve")(_serve)
     for group in (compare, validate, recipes, data, plugins):
         group.register(app)
     registry().commands(app)
@@ -81,6 +82,13 @@ def _export(pairs: Arguments = None) -> None:
     from mtl_lightning.cli.export import export
 
     export(pairs or [])
+
+
+def _serve(pairs: Arguments = None) -> None:
+    """Serve an export over HTTP: export=FOLDER, and port=8000."""
+    from mtl_lightning.cli.serve import serve
+
+    serve(pairs or [])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -71,7 +71,7 @@ class Bundle:
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors have no common parent
+        except Exception as error:  # onnxruntime's have no common parent
             raise MtlError(f"{folder / MODEL} can't be loaded: {str(error).splitlines()[0]}") from error
         _compare(manifest, session, folder)
         return cls(manifest, transforms, session, digest(folder / NAME))

@@ -34,8 +34,10 @@ def default_formula(schema: Schema) -> str | None:
 
 
 class Formula:
-    """An expression over predictions: ``p_<task>`` for the probability of a binary task, ``calibrated_<task>`` for its
-    calibrated one, ``<task>`` for the prediction of any task with one value per row.
+    """An expression over predictions.
+
+    ``p_<task>`` is the probability of a binary task, ``calibrated_<task>`` its calibrated one, and ``<task>`` the
+    prediction of any task with one value per row.
 
     Args:
         text: The expression; ``^`` is a power.
@@ -81,10 +83,10 @@ class Formula:
 
     def _values(self, prediction: np.ndarray, task: str, calibrated: bool) -> np.ndarray:
         values = prediction.astype(np.float64)
-        return calibrate(values, **self.calibration[task]) if calibrated else values
+        return calibrate(values, self.calibration[task]["a"], self.calibration[task]["b"]) if calibrated else values
 
 
-def calibrate(probability: np.ndarray, a: float, b: float, **other: Any) -> np.ndarray:
+def calibrate(probability: np.ndarray, a: float, b: float) -> np.ndarray:
     """Probabilities whose log-odds are a · log-odds + b.
 
     Example:

@@ -24,7 +24,7 @@ def check_onnx(folder: Path) -> None:
     path = folder / MODEL
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # noqa: BLE001 - protobuf's own errors have no common parent that it exports
+    except Exception as error:  # protobuf exports no parent of its errors
         raise MtlError(f"{path} is no ONNX file: {error}") from error
     beside = folder / TENSORS
     available = beside.stat().st_size if beside.is_file() else 0

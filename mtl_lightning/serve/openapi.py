@@ -1,0 +1,82 @@
+"""The service in OpenAPI's words: which columns a candidate has, and what comes back."""
+
+from typing import Any
+
+from mtl_lightning.export.bundle import Bundle
+
+LIST = {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}}
+TYPES: dict[str, dict[str, Any]] = {
+    "numeric": {"type": ["number", "null"]},
+    "buckets": {"type": ["number", "null"]},
+    "sequence": {**LIST, "type": ["array", "string", "null"]},
+    "vector": {**LIST, "type": ["array", "string", "null"]},
+    "text": {"type": ["string", "null"]},
+}
+ANY = {"type": ["integer", "string", "number", "boolean", "null"]}
+NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
+
+
+def operation(bundle: Bundle, most: int) -> dict[str, Any]:
+    """The operation ``POST /score`` for an export.
+
+    Args:
+        bundle: The export.
+        most: Candidates at most.
+    """
+    features = bundle.transforms.features
+    columns = {
+        name: {**(TYPES.get(features[used[0]].kind, ANY) if used else TYPES["numeric"]), "description": _reads(used)}
+        for name, used in bundle.manifest.columns.items()
+    }
+    candidates = {
+        "oneOf": [
+            {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "object", "properties": columns}},
+            {"type": "object", "additionalProperties": {"type": "array", "maxItems": most}},
+        ]
+    }
+    request = {
+        "type": "object",
+        "required": ["candidates"],
+        "additionalProperties": False,
+        "properties": {
+            "context": {
+                "type": "object",
+                "description": "Columns that all candidates share, once.",
+                "properties": columns,
+            },
+            "candidates": {"description": "Rows, or columns of values.", **candidates},
+        },
+    }
+    several = {"type": "array", "items": NUMBERS}
+    outputs = {name: NUMBERS if one["width"] == 1 else several for name, one in bundle.manifest.outputs.items()}
+    answer = {
+        "type": "object",
+        "properties": {
+            "model": {"type": "string", "description": "The export: the beginning of its manifest's SHA-256."},
+            "predictions": {"type": "object", "properties": outputs},
+            "score": {**NUMBERS, "description": bundle.manifest.score or "This export has no formula."},
+        },
+    }
+    problem = {"type": "object", "properties": {"error": {"type": "string"}}}
+    reasons = {
+        "400": "The body is not JSON.",
+        "408": "The body took too long.",
+        "413": "The body or the batch is too large.",
+        "422": "A column is missing or holds values that its feature can't read.",
+    }
+    return {
+        "summary": "Score candidates",
+        "operationId": "score",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {
+            "200": {"description": "Predictions.", "content": {"application/json": {"schema": answer}}},
+            **{
+                status: {"description": reason, "content": {"application/json": {"schema": problem}}}
+                for status, reason in reasons.items()
+            },
+        },
+    }
+
+
+def _reads(features: list[str]) -> str:
+    return f"Read by {', '.join(features)}." if features else "Read by a head."
