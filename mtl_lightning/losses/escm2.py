@@ -48,7 +48,7 @@ class ESCM2Loss(Loss):
     heads = frozenset({"escm2"})
 
     def __init__(
-        self, task: Task, *, method: Literal["ipw", "dr"] = "dr", weight: float = 0.1, clip: float = 0.01
+        self, task: Task, *, method: Literal["ipw", "dr"] = "ipw", weight: float = 0.5, clip: float = 0.1
     ) -> None:
         super().__init__()
         self.method, self.weight, self.clip = method, weight, clip
