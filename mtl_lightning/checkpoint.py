@@ -14,7 +14,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import LAST, PREVIOUS, TEMPORARY
+from mtl_lightning.rundir import LAST, PREVIOUS, SHARDS, TEMPORARY
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
@@ -131,11 +131,17 @@ class AtomicCheckpointIO(CheckpointIO):
 def _read(path: Path, map_location: Any) -> dict[str, Any]:
     # torch reads the archive's checksums but does not compare them.
     with zipfile.ZipFile(path) as archive:
+        # Torch stores tensors as they are: what unpacks to more was made by somebody else, to fill the memory.
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise zipfile.BadZipFile("it unpacks to more than its file holds")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"bad checksum of {damaged}")
     checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise pickle.UnpicklingError(f"it holds a {type(checkpoint).__name__}")
+    for state in checkpoint.get("state_dict", {}).values():  # shards lie beside the file, wherever that is by now
+        if isinstance(state, dict) and state.get(SHARDS):
+            state[SHARDS] = str(path.parent / Path(state[SHARDS]).name)
     return checkpoint
 
 

@@ -15,6 +15,7 @@ from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.network import Network
 from mtl_lightning.optim import OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm
 from mtl_lightning.parameter_step import gradient_parameters, make_step
+from mtl_lightning.sharded import distribute, updates
 from mtl_lightning.step import global_counts, reduce_sum, world_size
 from mtl_lightning.tables import broadcast_table, exchange_rows
 
@@ -82,6 +83,10 @@ class MultiTaskModule(LightningModule):
         """Predictions per task."""
         predictions: dict[str, Tensor] = self.network(batch)
         return predictions
+
+    def configure_model(self) -> None:
+        """Let an encoder that shards its tables do so: processes exist, weights aren't loaded yet."""
+        distribute(self.network.encoder, self.trainer.strategy.root_device, self.optimizer_config)
 
     # training
 
@@ -209,10 +214,10 @@ class MultiTaskModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One composite optimizer; a schedule per step if there is one."""
-        tables = self.network.encoder.table_parameters()
+        tables, shards = self.network.encoder.table_parameters(), updates(self.network.encoder)
         ids = {id(table) for table in tables}
         dense = [p for p in self.network.parameters() if id(p) not in ids and p.requires_grad]
-        optimizer = build_optimizer(self.optimizer_config, dense, list(self.weighter.parameters()), tables)
+        optimizer = build_optimizer(self.optimizer_config, dense, list(self.weighter.parameters()), tables, shards)
         scheduler = build_scheduler(self.optimizer_config, optimizer, self._total_steps)
         if scheduler is None:
             return optimizer

@@ -109,6 +109,7 @@ def build_optimizer(
     dense: Iterable[nn.Parameter],
     undecayed: Iterable[nn.Parameter],
     tables: Iterable[nn.Parameter],
+    shards: Optimizer | None = None,
 ) -> CompositeOptimizer:
     """The optimizer of a run.
 
@@ -117,6 +118,7 @@ def build_optimizer(
         dense: Dense weights of the network; matrices decay.
         undecayed: Dense weights that never decay (the weighter's).
         tables: Tables with sparse gradients.
+        shards: Optimizer of tables that their encoder updates itself.
     """
     parameters = list(dense)
     groups = [
@@ -128,6 +130,8 @@ def build_optimizer(
     rows = list(tables)
     if rows:
         optimizers.append(TABLE_OPTIMIZERS[config.tables](rows, config.table_lr, config.betas, config.eps))
+    if shards is not None:
+        optimizers.append(shards)
     return CompositeOptimizer(optimizers)
 
 

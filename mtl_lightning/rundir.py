@@ -16,6 +16,8 @@ COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
 """The same for the number of processes."""
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+SHARDS = "shards"
+"""Beginning of the folders beside checkpoints that hold tables which no process holds whole."""
 TEMPORARY = ".partial"
 """Ending of files that are being written; one that is found later was cut off."""
 

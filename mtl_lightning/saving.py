@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.rundir import BEST, LAST
+from mtl_lightning.sharded import prune, save_beside
 from mtl_lightning.step import world_size
 
 AGREE_EVERY = 10
@@ -62,6 +63,7 @@ class Checkpoints(Checkpoint):
         self.since_best = 0
         self._stepped = 0
         self._saved = -1
+        self._held: list[int] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Agree on the directory."""
@@ -73,6 +75,7 @@ class Checkpoints(Checkpoint):
         self.signals.install()
         self.signals.deferring = True
         self._stepped = trainer.global_step
+        self._held = [trainer.global_step]
         self._lose_patience(trainer)  # the run may have been cut off just before it stopped
 
     def on_train_batch_end(
@@ -105,7 +108,7 @@ class Checkpoints(Checkpoint):
             self.since_best = 0
             self.best_score = float(trainer.callback_metrics[self.monitor])
             self.best_step = trainer.global_step
-            trainer.save_checkpoint(self.directory / BEST, weights_only=True)
+            self._save(trainer, BEST, weights_only=True)
         self._lose_patience(trainer)
         if not trainer.fit_loop._should_accumulate():
             self._save_last(trainer)
@@ -134,7 +137,17 @@ class Checkpoints(Checkpoint):
 
     def _save_last(self, trainer: Trainer) -> None:
         self._saved = trainer.global_step
-        trainer.save_checkpoint(self.directory / LAST, weights_only=False)
+        self._held = [*self._held[-1:], trainer.global_step]
+        self._save(trainer, LAST, weights_only=False)
+
+    def _save(self, trainer: Trainer, name: str, *, weights_only: bool) -> None:
+        network = getattr(trainer.lightning_module, "network", None)
+        if network is not None:
+            save_beside(network.encoder, self.directory, trainer.global_step)
+        trainer.save_checkpoint(self.directory / name, weights_only=weights_only)
+        # Only now: until the file was replaced, it named the folder that goes.
+        if trainer.is_global_zero:
+            prune(self.directory, {*self._held, self.best_step, trainer.global_step})
 
     def _asked_to_stop(self, trainer: Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)
