@@ -1,0 +1,1 @@
+"""TorchRec's sharded tables as an encoder of mtl_lightning. Importing the package imports no torch."""

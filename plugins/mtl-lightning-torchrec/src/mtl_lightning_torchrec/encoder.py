@@ -1,0 +1,224 @@
+"""Embeds ids with tables that TorchRec spreads over processes."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor
+from torch.nn import functional
+from torchrec import KeyedJaggedTensor
+
+from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
+from mtl_lightning.errors import MtlError
+from mtl_lightning.interfaces import PADDING, Schema
+from mtl_lightning.layers import MLP
+from mtl_lightning.sharded import ShardedEncoder
+from mtl_lightning_torchrec.sharding import Sharding, Table, local_parts, shard, state, weights
+from mtl_lightning_torchrec.updates import TableUpdates
+
+BLOCK = 4096
+"""Rows that are drawn with one generator: a process draws only the blocks that it holds."""
+
+
+class TorchRecEncoder(ShardedEncoder):
+    """The encoder ``embedding`` with tables of any size: TorchRec's planner spreads them over the processes.
+
+    In training and validation every process holds its part and updates it in the backward pass (FBGEMM's exact
+    kernels). Without a Trainer (prediction, export) all tables are read into this one process.
+
+    Source: Ivchenko et al., "TorchRec: a PyTorch Domain Library for Recommendation Systems", RecSys 2022.
+
+    Args:
+        schema: Fitted schema.
+        copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
+        width: Width of an embedding; a multiple of 4.
+        hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
+        dropout: Dropout in that MLP.
+        init_scale: Standard deviation of the initial embeddings.
+        numeric: How numerics enter, as for ``embedding``: ``plain``, ``piecewise`` or ``periodic``.
+        numeric_width: Width of such a vector.
+        sharding: ``table_wise``, ``column_wise`` or ``row_wise`` for all tables, or ``auto``: the planner chooses.
+        partition: Smallest width of a part of columns, a multiple of 4; 0 for an equal share.
+        memory: Gigabytes of tables that a process may hold; 0 for the planner's assumption.
+
+    Shapes: z is [B, copies × (fields × width + numerics + Σd)], or [B, hidden[-1]].
+
+    Raises:
+        MtlError: If the width is no multiple of 4, or the table optimizer has no kernel.
+
+    Example:
+        >>> from mtl_lightning.schema import Field
+        >>> schema = Schema((Field(name="user", kind="categorical", size=10, table="user"),), ())
+        >>> batch = Batch(schema=schema, ids=torch.tensor([[3], [0]]), dense=torch.zeros(2, 0),
+        ...               labels=torch.zeros(2, 0), mask=torch.zeros(2, 0, dtype=torch.bool))
+        >>> z = TorchRecEncoder(schema, 1, width=4)(batch).z
+        >>> z.shape, bool((z[1] == 0).all())
+        (torch.Size([2, 4]), True)
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        copies: int,
+        *,
+        width: int = 16,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        init_scale: float = 0.05,
+        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
+        numeric_width: int = 8,
+        sharding: Sharding = "auto",
+        partition: int = 0,
+        memory: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width % 4 or partition % 4:
+            raise MtlError(f"encoder torchrec: width {width} and partition {partition} must be multiples of 4")
+        self.copies, self.embedding_width, self.init_scale = copies, width, init_scale
+        self.plan = {"sharding": sharding, "partition": partition, "memory": memory}
+        self.categorical = schema.of_kind("categorical")
+        self.sequences = schema.of_kind("sequence")
+        self.vectors = schema.of_kind("vector")
+        fields = (*self.categorical, *self.sequences)
+        self.tables = [
+            Table(f"{name}__{copy}", rows, width, tuple(f"{f.name}__{copy}" for f in fields if f.table == name))
+            for copy in range(copies)
+            for name, rows in schema.table_sizes.items()
+        ]
+        self.keys = [[f"{field.name}__{copy}" for field in fields] for copy in range(copies)]
+        self.of_field = {key: table.name for table in self.tables for key in table.keys}
+        self.slices = {field.name: slice(i * width, (i + 1) * width) for i, field in enumerate(fields)}
+        numerics = schema.of_kind("numeric")
+        encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
+        self.numeric = encoding(numerics, numeric_width) if encoding else None
+        start = len(fields) * width
+        for field in (*numerics, *self.vectors):
+            size = numeric_width if self.numeric is not None and field.kind == "numeric" else field.size
+            self.slices[field.name] = slice(start, start + size)
+            start += size
+        self.width = start * copies
+        self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
+        if hidden:
+            self.width, self.slices = hidden[-1], {}
+        self.seed = int(torch.randint(2**31, ()))
+        self.shards_plan: dict[str, str] = {}
+        # Not registered as a module: DDP, state_dict and moves to a device must not touch the tables.
+        self._engine: list[Any] = []
+        self._whole: dict[str, Tensor] = {}
+
+    # tables
+
+    def distribute(self, device: torch.device, *, optimizer: str, lr: float, eps: float) -> TableUpdates:
+        """Plan, and draw this process's part; see :class:`ShardedEncoder`."""
+        sharded, updates, self.shards_plan = shard(
+            self.tables,
+            device,
+            optimizer=optimizer,
+            lr=lr,
+            eps=eps,
+            **self.plan,  # type: ignore[arg-type]
+        )
+        with torch.no_grad():
+            for name, tensor in weights(sharded).items():
+                for rows, columns, values in local_parts(tensor):
+                    self._draw(name, rows, columns, values)
+        self._engine, self._whole = [sharded], {}
+        return updates
+
+    def _draw(self, table: str, rows: slice, columns: slice, into: Tensor) -> None:
+        """Initial values of a part of a table, the same however it is cut."""
+        for block in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
+            generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {table} {block}".encode()))
+            drawn = torch.randn(BLOCK, self.embedding_width, generator=generator) * self.init_scale
+            first, last = max(rows.start, block * BLOCK), min(rows.stop, (block + 1) * BLOCK)
+            into[first - rows.start : last - rows.start] = drawn[first - block * BLOCK : last - block * BLOCK, columns]
+
+    def save_shards(self, folder: Path) -> None:
+        """Write this process's part; see :class:`ShardedEncoder`."""
+        dcp.save(state(self._engine[0]), checkpoint_id=folder)
+
+    def load_shards(self, folder: Path) -> None:
+        """Read this process's part, or all tables where there is no Trainer; see :class:`ShardedEncoder`."""
+        wanted = state(self._engine[0]) if self._engine else {f"{name}.weight": t for name, t in self.whole().items()}
+        try:
+            dcp.load(wanted, checkpoint_id=folder, no_dist=not self._engine)
+        except (dcp.api.CheckpointException, RuntimeError, ValueError) as error:
+            raise MtlError(
+                f"the tables in {folder} can't be loaded: {str(error).strip().splitlines()[-1]}",
+                "they were saved with another optimizer.tables, or by columns with rowwise_adagrad on other processes",
+            ) from error
+
+    def whole(self) -> dict[str, Tensor]:
+        """All tables in this process, [V, width] each, where no Trainer has spread them."""
+        if not self._whole:
+            for table in self.tables:
+                self._whole[table.name] = torch.empty(table.rows, table.width)
+                self._draw(table.name, slice(0, table.rows), slice(0, table.width), self._whole[table.name])
+        return self._whole
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The folder of the tables, and the seed of those that weren't saved."""
+        return {**super().get_extra_state(), "seed": self.seed}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Load the tables."""
+        if state["seed"] != self.seed:
+            self.seed, self._whole = state["seed"], {}
+        super().set_extra_state(state)
+
+    # forward
+
+    def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Known ids field by field, and how many there are per field and row, [fields × B]."""
+        ids = batch.ids.T
+        values, counts = [ids[ids != PADDING]], [(ids != PADDING).flatten().long()]
+        for field in self.sequences:
+            steps = batch.sequences[field.name]
+            values.append(steps[steps != PADDING])
+            counts.append((steps != PADDING).sum(1))
+        return torch.cat(values), torch.cat(counts)
+
+    def _spread(self, batch: Batch) -> list[Tensor]:
+        """Pooled embeddings per copy, [B, fields × width], from all processes' tables."""
+        values, counts = self._known(batch)
+        keys = [key for copy in self.keys for key in copy]
+        lookups = KeyedJaggedTensor(keys, values.repeat(self.copies), lengths=counts.repeat(self.copies))
+        if self.training and self.updates is not None:
+            self.updates.refresh()  # type: ignore[attr-defined]
+        found = self._engine[0](lookups).to_dict()
+        return [torch.cat([found[key] for key in copy], dim=1) for copy in self.keys]
+
+    def _alone(self, batch: Batch) -> list[Tensor]:
+        """The same from tables in this process."""
+        tables = self.whole()
+        parts = []
+        for copy in self.keys:
+            names = [self.of_field[key] for key in copy]
+            columns = [
+                functional.embedding(batch.ids[:, i], tables[name].to(batch.ids.device), padding_idx=PADDING)
+                * (batch.ids[:, i, None] != PADDING)
+                for i, name in enumerate(names[: len(self.categorical)])
+            ]
+            for field, name in zip(self.sequences, names[len(self.categorical) :], strict=True):
+                steps = batch.sequences[field.name]
+                known = (steps != PADDING).unsqueeze(2)
+                found = functional.embedding(steps, tables[name].to(steps.device)) * known
+                columns.append(found.sum(1) / known.sum(1).clamp(min=1))
+            parts.append(torch.cat(columns, dim=1))
+        return parts
+
+    def forward(self, batch: Batch) -> Encoded:
+        """Encode a batch: z [B, D]."""
+        numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
+        values = [numbers, *(batch.vectors[field.name] for field in self.vectors)]
+        embedded = [numbers[:, :0]] * self.copies
+        if self.tables:
+            embedded = self._spread(batch) if self._engine else self._alone(batch)
+        z = torch.cat([part for ids in embedded for part in (ids, *values)], dim=1)
+        if self.hidden is not None:
+            return Encoded(self.hidden(z), batch)
+        return Encoded(z, batch, self.slices, self.copies)

@@ -1,0 +1,133 @@
+"""Tables spread over processes by TorchRec's planner."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
+from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
+from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
+from torchrec.distributed.planner.types import ParameterConstraints
+from torchrec.distributed.types import ShardingEnv
+
+from mtl_lightning_torchrec.updates import TableUpdates, fuse
+
+Sharding = Literal["auto", "table_wise", "column_wise", "row_wise"]
+KINDS = ("table_wise", "column_wise", "row_wise")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of all processes.
+
+    Args:
+        name: Its name; it has no dot.
+        rows: Number of ids.
+        width: Width of an embedding.
+        keys: Names of the lookups that share it.
+    """
+
+    name: str
+    rows: int
+    width: int
+    keys: tuple[str, ...] = field(default=())
+
+
+class _Sharder(EmbeddingBagCollectionSharder):
+    """TorchRec's own leaves rows out on CPU; gloo has had the reduce-scatter that they need for some time."""
+
+    def sharding_types(self, compute_device_type: str) -> list[str]:
+        return list(KINDS)
+
+
+def shard(
+    tables: Sequence[Table],
+    device: torch.device,
+    *,
+    sharding: Sharding,
+    partition: int,
+    memory: float,
+    optimizer: str,
+    lr: float,
+    eps: float,
+) -> tuple[Any, TableUpdates, dict[str, str]]:
+    """Plan and build this process's part of the tables; a collective call.
+
+    Args:
+        tables: All tables.
+        device: Where this process computes.
+        sharding: One kind for all tables, or ``auto`` for the planner's choice per table.
+        partition: Smallest width of a part of columns; 0 for an equal share, in steps of 4.
+        memory: Gigabytes per process for tables; 0 for the planner's assumption.
+        optimizer: Name of the optimizer.
+        lr: Its learning rate.
+        eps: Its denominator term.
+
+    Returns:
+        The sharded collection, the carrier of its learning rate, and the plan: kind and ranks per table.
+    """
+    if not dist.is_initialized():  # one process: the engine wants a group all the same
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    world = dist.get_world_size()
+    configs = [
+        EmbeddingBagConfig(
+            name=table.name,
+            num_embeddings=table.rows,
+            embedding_dim=table.width,
+            feature_names=list(table.keys),
+            pooling=PoolingType.MEAN,
+        )
+        for table in tables
+    ]
+    collection = EmbeddingBagCollection(tables=configs, device=torch.device("meta"))
+    fuse(collection.parameters(), optimizer, lr=lr, eps=eps)
+    allowed = ["table_wise"] if world == 1 else list(KINDS) if sharding == "auto" else [sharding]
+    constraints = {
+        table.name: ParameterConstraints(
+            sharding_types=allowed,
+            compute_kernels=["fused"],
+            min_partition=partition or max(4, table.width // world // 4 * 4),
+        )
+        for table in tables
+    }
+    gigabytes = {"hbm_cap" if device.type == "cuda" else "ddr_cap": int(memory * 2**30)} if memory else {}
+    topology = Topology(
+        world_size=world,
+        compute_device=device.type,
+        local_world_size=int(os.environ.get("LOCAL_WORLD_SIZE", world)),
+        **gigabytes,
+    )
+    planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
+    sharder = _Sharder()
+    group = dist.group.WORLD
+    plan = planner.collective_plan(collection, [sharder], group).plan[""]
+    sharded = sharder.shard(collection, plan, ShardingEnv.from_process_group(group), device)
+    told = {name: f"{part.sharding_type} on {', '.join(map(str, part.ranks))}" for name, part in plan.items()}
+    return sharded, TableUpdates(sharded.fused_optimizer, lr), told
+
+
+def weights(sharded: Any) -> dict[str, Any]:
+    """Sharded tensors per table."""
+    return {key.split(".")[-2]: tensor for key, tensor in sharded.state_dict().items()}
+
+
+def state(sharded: Any) -> dict[str, Any]:
+    """Tables and their optimizer's state, as ``torch.distributed.checkpoint`` takes them."""
+    parts = {f"{name}.weight": tensor for name, tensor in weights(sharded).items()}
+    moments: Mapping[str, Mapping[str, Any]] = sharded.fused_optimizer.state_dict()["state"]
+    parts |= {key: value for table in moments.values() for key, value in table.items()}
+    return parts
+
+
+def local_parts(tensor: Any) -> list[tuple[slice, slice, Tensor]]:
+    """This process's parts of a table: rows, columns and the values themselves."""
+    parts = []
+    for part in tensor.local_shards():
+        (row, column), (rows, columns) = part.metadata.shard_offsets, part.metadata.shard_sizes
+        parts.append((slice(row, row + rows), slice(column, column + columns), part.tensor))
+    return parts
