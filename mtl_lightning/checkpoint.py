@@ -139,10 +139,24 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
     checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise pickle.UnpicklingError(f"it holds a {type(checkpoint).__name__}")
+    _require_stored(checkpoint, "")
     for state in checkpoint.get("state_dict", {}).values():  # shards lie beside the file, wherever that is by now
         if isinstance(state, dict) and state.get(SHARDS):
             state[SHARDS] = str(path.parent / Path(state[SHARDS]).name)
     return checkpoint
+
+
+def _require_stored(value: Any, where: str) -> None:
+    """Refuse tensors whose shape claims more than is stored of them: the first copy of one would fill the memory."""
+    if isinstance(value, Tensor):
+        if value.layout == torch.strided and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise pickle.UnpicklingError(f"{where} {list(value.shape)} is larger than what is stored of it")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _require_stored(item, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _require_stored(item, f"{where}[{index}]")
 
 
 def _first_line(error: BaseException) -> str:
