@@ -65,10 +65,10 @@ def torchrun(tmp_path: Path, cache: Path) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fault", "rank"), [("kill", "0"), ("kill", "1"), ("SIGSTOP", "1")])
-def test_under_torchrun_whoever_is_left_says_so(torchrun: Any, small: Any, fault: str, rank: str) -> None:
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_under_torchrun_whoever_is_left_says_so(torchrun: Any, small: Any, rank: str) -> None:
     settings = [*small, "run.dir=run", "run.timeout=15"]
-    failed = torchrun(*settings, MTL_FAULT=f"{fault}@5", MTL_FAULT_RANK=rank)
+    failed = torchrun(*settings, MTL_FAULT="kill@5", MTL_FAULT_RANK=rank)
     said = failed.stdout + failed.stderr
     assert failed.returncode == 1, said
     assert f"process {1 - int(rank)}: another process died, or was silent for run.timeout=15 s" in said
