@@ -5,12 +5,14 @@ from typing import Any
 
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.network import Network
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import RunDir
 from mtl_lightning.schema import Schema
 
 Spec = str | Mapping[str, Any] | Component
@@ -126,6 +128,7 @@ def build_module(
     network = build_network(schema, encoder=encoder, architecture=architecture, heads=heads, losses=losses)
     built_weighter: Weighter = _make("weighter", weighter, tuple(task.name for task in schema.tasks))
     options = optimizer if isinstance(optimizer, OptimizerConfig) else OptimizerConfig(**(optimizer or {}))
+    network.compiled = options.compile
     return MultiTaskModule(
         network,
         built_weighter,
@@ -159,11 +162,15 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
     )
 
 
-def build_data(config: Config) -> DataModule:
-    """The data of a checked configuration; nothing is read yet.
+def build_data(config: Config, run: RunDir | None = None) -> DataModule:
+    """The data of a checked configuration; none of its rows are read yet.
 
     Args:
         config: The configuration.
+        run: The run's directory, if it has one: it keeps what the run started from.
+
+    Raises:
+        MtlError: If the run starts from another one that isn't there.
     """
     return DataModule(
         _make("source", config.source),
@@ -177,4 +184,12 @@ def build_data(config: Config) -> DataModule:
         seed=config.seed,
         pool=config.data.pool,
         cache_dir=config.data.cache_dir,
+        base=_base(config, run),
     )
+
+
+def _base(config: Config, run: RunDir | None) -> Transforms | None:
+    if config.run.init_from is None:
+        return None
+    kept = run.base_transforms if run is not None and run.base_transforms.is_file() else None
+    return Transforms.load(kept or RunDir.open(config.run.init_from).transforms)

@@ -61,6 +61,14 @@ class Encoder(nn.Module, ABC):
         """Parameters with sparse row gradients; they take the table optimizer and the sparse exchange."""
         return []
 
+    def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
+        """Where ids would lie in each table parameter if these options had been built for a schema.
+
+        Per vocabulary the row of id 0 in each of its copies: id i lies i rows further. An encoder that doesn't say can't
+        go on from a run whose vocabularies were smaller.
+        """
+        return []
+
     @abstractmethod
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch."""

@@ -112,6 +112,14 @@ class Schema:
         return {field.name: i for i, field in enumerate(self.of_kind("categorical"))}
 
     @cached_property
+    def table_sizes(self) -> dict[str, int]:
+        """Ids per vocabulary, those of categorical fields first."""
+        sizes: dict[str, int] = {}
+        for field in (*self.of_kind("categorical"), *self.of_kind("sequence")):
+            sizes[field.table] = max(sizes.get(field.table, 0), field.size)
+        return sizes
+
+    @cached_property
     def dense_columns(self) -> dict[str, int]:
         """Column of ``Batch.dense`` per numeric field."""
         return {field.name: i for i, field in enumerate(self.of_kind("numeric"))}

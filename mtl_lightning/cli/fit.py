@@ -16,7 +16,8 @@ def fit(pairs: Sequence[str]) -> None:
     """Train a recipe, or go on with a run.
 
     Args:
-        pairs: ``recipe=… key=value …``, or ``resume=<run directory>`` with the settings that change.
+        pairs: ``recipe=… key=value …``, or ``resume=<run directory>`` with the settings that change; with
+            ``init_from=<run directory>`` training starts from that run, by its recipe if none is named.
 
     Raises:
         MtlError: If anything is wrong before training starts; nothing is left behind then.
@@ -43,7 +44,14 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     if request.resume and request.recipe:
         raise MtlError("fit takes recipe= or resume=, not both", "a run directory holds its recipe")
     run = RunDir.open(request.resume) if request.resume else None
-    composed = compose(str(run.config_file) if run else request.recipe, request.overrides)
+    init_from = next((pair.partition("=")[2] for pair in request.overrides if pair.startswith("init_from=")), None)
+    if run is not None and init_from:
+        raise MtlError("fit takes init_from= or resume=, not both", "a run that goes on has started already")
+    recipe, overrides = str(run.config_file) if run else request.recipe, request.overrides
+    base = RunDir.open(init_from) if init_from else None
+    if base is not None and recipe is None:  # the same recipe as yesterday, in a directory of its own
+        recipe, overrides = str(base.config_file), ("run.dir=null", *overrides)
+    composed = compose(recipe, overrides)
     for note in composed.notes:
         say(console, note, "yellow")
     config = validate(composed.plain)
@@ -54,8 +62,9 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
 
     from mtl_lightning.cli.training import Training  # torch comes in here, after everything that can be wrong cheaply
 
-    recipe = (run.load_json("recipe.json") if run else None) or composed.recipe
-    training = Training(config, recipe, run, signals, console)
+    named = run or (base if not request.recipe else None)
+    name = (named.load_json("recipe.json") if named else None) or composed.recipe
+    training = Training(config, name, run, signals, console)
     training.run()
     training.test()
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")

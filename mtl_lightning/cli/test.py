@@ -28,7 +28,7 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.trainer import build_trainer
 
     quiet_lightning()
-    data = build_data(opened.config)
+    data = build_data(opened.config, opened.run)
     data.prepare()
     if not len(data.prepared.stores.get("test", ())):
         raise MtlError("there is no test split", "set split.test")

@@ -11,7 +11,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
-from mtl_lightning.cli import processes
+from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
 from mtl_lightning.config import Config, dump
@@ -27,6 +27,7 @@ from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer
+from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
 RESOURCES = "resources.json"
@@ -53,13 +54,16 @@ class Training:
         self.console = console
         self.keep_rows = config.run.keep_rows
         self.timeout = config.run.timeout
-        self.data = build_data(config)
+        self.data = build_data(config, run)
         self.data.prepare()
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
             raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)
+        going_on = run is not None and run.resume_checkpoint() is not None
+        start = WarmStart(config.run.init_from) if config.run.init_from and not going_on else None
+        self.warm = warm.begin(start, self.module, self.data) if start else None
         self.checkpoints = Checkpoints(
             "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
         )
@@ -70,6 +74,7 @@ class Training:
             callbacks=[
                 *registry().callbacks(config.plain),
                 RandomStates(),
+                *([TableState(start)] if start else []),
                 self.resources,
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
@@ -81,6 +86,8 @@ class Training:
         if process_rank() == 0:
             self.run_dir = self._open(config, recipe)
             console.print(header(config, recipe, self.data.prepared, self.module, self.run_dir.path))
+            if self.warm is not None:
+                console.print(warm.warm_table(self.warm))
         self.start = self.run_dir.resume_checkpoint() if run is not None and self.run_dir else None
         if run is not None:
             where = f"from {self.start}" if self.start else "from the beginning: there is no checkpoint yet"
@@ -94,6 +101,10 @@ class Training:
         run.save_json(SCHEMA, self.data.schema.to_dict())
         run.transforms.parent.mkdir(exist_ok=True)
         self.data.prepared.transforms.save(run.transforms)
+        if self.data.base is not None:
+            self.data.base.save(run.base_transforms)
+        if self.warm is not None:
+            run.save_json(warm.FILE, self.warm)
         self.checkpoints.directory = run.checkpoints
         self.record.run = run
         self.trainer.loggers = [EventLog(run.tensorboard)]

@@ -86,7 +86,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
             recipe = value
         elif key in KEYS:
             own[key] = value
-        elif key in ("seed", "resume", "run.dir", "run.keep_rows"):
+        elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows"):
             hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out="}.get(key, "")
             raise MtlError(f"compare takes no {key}=", hint)
         else:

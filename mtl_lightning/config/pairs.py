@@ -24,6 +24,9 @@ NAMED = {
 NAMED_PER_ENTRY = {"heads": "name", "losses": "name", "features": "kind", "tasks": "kind"}
 """Sections of choices: ``heads.click=x`` is short for ``heads.click.name=x``."""
 
+SHORT = {"init_from": "run.init_from"}
+"""Settings that have a key of their own."""
+
 RESERVED = ("recipe", "resume")
 """Keys that say what to run, not how."""
 
@@ -133,6 +136,8 @@ def long_form(key: str, quoted: str) -> str:
         key: Dotted key as written.
         quoted: The value as YAML; a mapping or null replaces the whole section, so its key stays.
     """
+    if key in SHORT:
+        return SHORT[key]
     if quoted.startswith("{") or quoted in _WORDS:
         return key
     section, _, rest = key.partition(".")

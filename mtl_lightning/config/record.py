@@ -58,6 +58,7 @@ class RunConfig:
         checkpoint_every: Optimizer steps between checkpoints within an epoch; 0 for those at its end only.
         skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
         timeout: Seconds after which a process that waits for a dead one gives up.
+        init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
     """
 
@@ -66,6 +67,7 @@ class RunConfig:
     checkpoint_every: int = 500
     skip_nonfinite: int = 10
     timeout: float = 1800.0
+    init_from: str | None = None
     keep_rows: bool = False
 
     def __post_init__(self) -> None:

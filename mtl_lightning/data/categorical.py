@@ -68,6 +68,8 @@ class Table:
         self._counter: Counter | None = Counter()
         self._lock = threading.Lock()  # columns are observed in parallel
         self._vocabulary: Vocabulary | None = None
+        self.known: Vocabulary | None = None
+        """What an earlier fit knew; see :mod:`mtl_lightning.data.growth`."""
 
     def add(self, values: pa.Array, name: str) -> None:
         """Count a column's values; each value of a dictionary is looked at once."""
@@ -95,7 +97,7 @@ class Table:
         with self._lock:
             if self._vocabulary is None:
                 assert self._counter is not None
-                self._vocabulary = Vocabulary.fit(self._counter, self.min_count, self.max_size)
+                self._vocabulary = Vocabulary.fit(self._counter, self.min_count, self.max_size, self.known)
                 self._counter = None
             return self._vocabulary
 
@@ -131,6 +133,10 @@ class CategoricalTransform:
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
         return self.table.ids(coded(block, self.column), self.column)
+
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep the ids of an earlier vocabulary."""
+        self.table.known = Vocabulary.from_dict(state)
 
     def state(self) -> dict[str, Any]:
         """The vocabulary."""

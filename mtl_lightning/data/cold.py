@@ -44,6 +44,10 @@ class Cold:
         """1 where the value is new, else 0, [B] float64; a missing value is not new."""
         return np.where(self.known.encode(block) == UNKNOWN, 1.0, 0.0)
 
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Values of an earlier training are not new."""
+        self.known.grow(state)
+
     def state(self) -> dict[str, Any]:
         """The values."""
         return self.known.state()

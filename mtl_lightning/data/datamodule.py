@@ -12,7 +12,7 @@ from mtl_lightning.data.features import Feature, Spec, build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.prepare import prepare
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.prepared import Prepared, Transforms
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.tasks import build_tasks, in_order
 from mtl_lightning.errors import DataError
@@ -44,6 +44,7 @@ class DataModule(LightningDataModule):
         pool: Rows in memory at a time where the Store is larger than memory; None for all of a Store up to
             :data:`IN_MEMORY` bytes, else :data:`POOL` rows.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
+        base: Fitted transforms of an earlier run, to go on from: known values keep their ids.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -71,6 +72,7 @@ class DataModule(LightningDataModule):
         seed: int = 0,
         pool: int | None = None,
         cache_dir: Path | str | None = None,
+        base: Transforms | None = None,
     ) -> None:
         super().__init__()
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("pool", pool)):
@@ -88,6 +90,7 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self.pool = pool
         self.cache_dir = cache_dir
+        self.base = base
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -112,6 +115,7 @@ class DataModule(LightningDataModule):
                 raw=self.raw,
                 group=self.group,
                 cache_dir=self.cache_dir,
+                base=self.base,
             )
         return self._prepared
 

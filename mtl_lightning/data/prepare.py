@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mtl_lightning import data
 from mtl_lightning.data.blocks import ROW, even
+from mtl_lightning.data import growth
 from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
@@ -46,6 +47,7 @@ def prepare(
     cache_dir: Path | str | None = None,
 ) -> Prepared:
     """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
+    base: Transforms | None = None,
 
     Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows.
     A lock file makes other processes wait; what they see is complete.
@@ -60,6 +62,7 @@ def prepare(
         cache_dir: Where prepared data is kept; see :func:`cache_directory`.
 
     Raises:
+        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.growth`.
         DataError: If rows can't be read or used; the message names column, split and row where there is one.
 
     Example:
@@ -78,6 +81,8 @@ def prepare(
     check_columns(transforms, split, schema)
     path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
     with locked(path):
+    if base is not None:
+        growth.begin(transforms, base)
         found = opened(path)
         return build(path, Reader(source, split, transforms.columns), transforms) if found is None else found
 
@@ -96,6 +101,8 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
     }
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
+    if transforms.base is not None:
+        asked["base"] = transforms.base.to_dict()
 
 def _code() -> str:
     digest = hashlib.sha256()
@@ -194,7 +201,8 @@ def located(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[Non
 
 def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:
     """Write the Store of every split; returns the summary."""
-    summary = Summary(transforms.schema)
+    base = transforms.base
+    summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         empty = pa.table({})

@@ -14,10 +14,13 @@ class Summary:
 
     Args:
         schema: Fitted schema.
+        before: Sizes of fields in an earlier run, from which this one goes on: larger ids are new.
     """
 
-    def __init__(self, schema: Schema) -> None:
+    def __init__(self, schema: Schema, before: Mapping[str, int] | None = None) -> None:
         self.schema = schema
+        self.before = before
+        self.new = {split: dict.fromkeys(before or (), 0) for split in SPLITS}
         tasks = len(schema.tasks)
         self.rows = dict.fromkeys(SPLITS, 0)
         self.known = {split: np.zeros(tasks, dtype=np.int64) for split in SPLITS}
@@ -40,16 +43,22 @@ class Summary:
             else:
                 continue
             found = np.array([(ids == UNKNOWN).sum(), (ids != PADDING).sum(), (ids == PADDING).sum()])
+            if self.before is not None:
+                fresh = ids >= self.before[field.name]
+                self.new[split][field.name] += int((fresh if fresh.ndim == 1 else fresh.any(axis=1)).sum())
             unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers.
 
         ``rows`` per split; per split and task the number ``known`` and the mean ``label`` (the rate of a binary one,
-        None if nothing is known); per split and field the share ``out_of_vocabulary`` of known values.
+        None if nothing is known); per split and field the share ``out_of_vocabulary`` of known values and, if there is
+        an earlier run, the number of rows with ``new`` ids.
         """
         names = [task.name for task in self.schema.tasks]
+        new = {} if self.before is None else {"new": self.new}
         return {
+            **new,
             "rows": dict(self.rows),
             "known": {split: dict(zip(names, map(int, known), strict=True)) for split, known in self.known.items()},
             "label": {

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data import growth
 from mtl_lightning.data.cold import Cold, slice_name
 from mtl_lightning.data.columns import Block, column, require
 from mtl_lightning.data.features import build_features, build_transforms
@@ -77,6 +78,7 @@ class Transforms:
         self.group = group
         self.cold = {slice_name(one): Cold(one) for one in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.base: Self | None = None  # see growth.begin
         self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
 
     @property
@@ -115,6 +117,8 @@ class Transforms:
         """
         for part in self._parts():
             part.finish()
+        if self.base is not None:
+            growth.finish(self, self.base)
 
     def _parts(self) -> list[Transform | Label | Cold]:
         return [*self.transforms.values(), *self.labels.values(), *self.cold.values()]

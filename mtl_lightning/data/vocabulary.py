@@ -105,11 +105,27 @@ class Vocabulary:
         self._sorted: np.ndarray | None = None
 
     @classmethod
-    def fit(cls, counter: Counter, min_count: int = 1, max_size: int | None = None) -> Self:
-        """Keep keys that are frequent enough, the most frequent ones if they are too many."""
+    def fit(
+        cls, counter: Counter, min_count: int = 1, max_size: int | None = None, known: "Vocabulary | None" = None
+    ) -> Self:
+        """Keep keys that are frequent enough, the most frequent ones if they are too many.
+
+        Args:
+            counter: What was counted.
+            min_count: A new key must occur this often.
+            max_size: At most this many keys in all; known ones are never dropped.
+            known: Keys that keep their ids, whether they were counted or not.
+        """
         counts = counter.result()
-        counts = counts.filter(pc.greater_equal(counts["count"], min_count)).slice(0, max_size)
-        return cls(counts["key"].combine_chunks())
+        counts = counts.filter(pc.greater_equal(counts["count"], min_count))
+        if known is None:
+            return cls(counts["key"].slice(0, max_size).combine_chunks())
+        old, found = known.keys, counts["key"].combine_chunks()
+        if is_text(old.type) or is_text(found.type):
+            old, found = text(old), text(found)
+        new = found.filter(pc.invert(pc.is_in(found, value_set=old)))
+        room = None if max_size is None else max(max_size - len(old), 0)
+        return cls(pa.concat_arrays([old, new.slice(0, room)]))
 
     @property
     def size(self) -> int:

@@ -14,6 +14,15 @@ from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
 
 
+def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
+    """Row of id 0 of each vocabulary in the fused table, and the table's rows; id 0 itself is row 0 for all."""
+    offsets, rows = {}, 1
+    for table, size in schema.table_sizes.items():
+        offsets[table] = rows - 1
+        rows += size - 1
+    return offsets, rows
+
+
 class EmbeddingEncoder(Encoder):
     """Embeds ids, averages sequences, and passes numerics and vectors through.
 
@@ -62,19 +71,13 @@ class EmbeddingEncoder(Encoder):
         self.categorical = schema.of_kind("categorical")
         self.sequences = schema.of_kind("sequence")
         self.vectors = schema.of_kind("vector")
-        sizes: dict[str, int] = {}
-        for field in (*self.categorical, *self.sequences):
-            sizes[field.table] = max(sizes.get(field.table, 0), field.size)
-        offsets, rows = {}, 1
-        for table, size in sizes.items():
-            offsets[table] = rows - 1
-            rows += size - 1
+        offsets, rows = _offsets(schema)
         lookups = [offsets[field.table] for field in self.categorical]
         lookups += [offsets[field.table] for field in self.sequences for _ in range(field.length)]
         self.register_buffer("offsets", torch.tensor(lookups, dtype=torch.int64), persistent=False)
         self.offsets: Tensor
         self.rows = rows
-        self.table = nn.Embedding(rows * copies, width, sparse=True) if sizes else None
+        self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
         if self.table is not None:
             with torch.no_grad():
                 nn.init.normal_(self.table.weight, std=init_scale)
@@ -108,6 +111,12 @@ class EmbeddingEncoder(Encoder):
             return []
         ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
         rows = torch.where(ids == PADDING, 0, ids + self.offsets)
+    def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
+        """Vocabularies one after the other, as often as there are copies."""
+        offsets, rows = _offsets(schema)
+        places = {table: [offset + copy * rows for copy in range(self.copies)] for table, offset in offsets.items()}
+        return [places] if places else []
+
         found = self.table_rows(rows + copy * self.rows if copy else rows, padding=copy * self.rows)
         parts = found.split([len(self.categorical), *(field.length for field in self.sequences)], dim=1)
         return [parts[0].flatten(1), *parts[1:]]

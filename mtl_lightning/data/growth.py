@@ -1,0 +1,112 @@
+"""Going on from an earlier fit: vocabularies grow, everything else stays as it was fitted."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from mtl_lightning.data.transform import Feature
+from mtl_lightning.errors import ConfigError, Problem
+from mtl_lightning.schema import Schema
+
+if TYPE_CHECKING:
+    from mtl_lightning.data.transforms import Transforms
+
+FREE = ("column", "min_count", "max_size", "length", "separator")
+"""Options that say where values are or which new ones count, not what an id or a number means."""
+
+
+@runtime_checkable
+class Grows(Protocol):
+    """A transform whose ids of an earlier fit stay while new ones are added."""
+
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep what an earlier fit knew; called before anything is observed."""
+
+
+def begin(transforms: "Transforms", base: "Transforms") -> None:
+    """Let transforms that are still to be fitted go on from fitted ones.
+
+    Known values keep their ids, new ones come after them. Means, scales, edges and classes stay: the weights that were
+    trained with them mean the same tomorrow.
+
+    Args:
+        transforms: Not fitted yet.
+        base: Those of an earlier run.
+
+    Raises:
+        ConfigError: If features or tasks of the two don't fit; all of them are named.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.transforms import Transforms
+        >>> yesterday = Transforms(build_features({"user": "categorical"}), ())
+        >>> yesterday.fit([pa.table({"user": ["b", "b", "a"]})])
+        >>> today = Transforms(build_features({"user": "categorical"}), ())
+        >>> begin(today, yesterday)
+        >>> today.fit([pa.table({"user": ["c", "c", "c", "a"]})])
+        >>> today.encode(pa.table({"user": ["b", "a", "c"]})).ids.flatten().tolist()
+        [2, 3, 4]
+    """
+    problems = [*_features(transforms.features, base.features), *_tasks(transforms, base)]
+    if problems:
+        raise ConfigError(problems)
+    transforms.base = base
+    for name, one in transforms.transforms.items():
+        if isinstance(one, Grows):
+            one.grow(base.transforms[name].state())
+    for name, cold in transforms.cold.items():
+        if name in base.cold:
+            cold.grow(base.cold[name].state())
+
+
+def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Problem]:
+    problems = [Problem(f"features.{name}", "is not a feature of the earlier run") for name in new if name not in old]
+    problems += [Problem(f"features.{name}", "is missing; the earlier run has it") for name in old if name not in new]
+    for name in new.keys() & old.keys():
+        if new[name].kind != old[name].kind:
+            problems.append(Problem(f"features.{name}", f"is {new[name].kind}, was {old[name].kind}"))
+            continue
+        before, now = _options(old[name]), _options(new[name])
+        problems += [
+            Problem(f"features.{name}.{option}", f"is {now[option]!r}, was {before[option]!r}")
+            for option in now
+            if now[option] != before.get(option)
+        ]
+    if [one for one in new if one in old] != [one for one in old if one in new]:
+        problems.append(Problem("features", "stand in another order", f"it was {', '.join(old)}"))
+    return problems
+
+
+def _options(feature: Feature) -> dict[str, Any]:
+    return {name: value for name, value in asdict(feature).items() if name not in FREE}  # type: ignore[call-overload]
+
+
+def _tasks(new: "Transforms", old: "Transforms") -> list[Problem]:
+    shared = [name for name in new.labels if name in old.labels]
+    kinds = {name: (new.labels[name].task.kind, old.labels[name].task.kind) for name in shared}
+    return [Problem(f"tasks.{name}.kind", f"is {now}, was {was}") for name, (now, was) in kinds.items() if now != was]
+
+
+def finish(transforms: "Transforms", base: "Transforms") -> None:
+    """Put back what stays as it was: called when today's rows have been observed and fitted."""
+    for name, one in transforms.transforms.items():
+        if not isinstance(one, Grows):
+            one.restore(base.transforms[name].state())
+    for name, label in transforms.labels.items():
+        if name in base.labels:
+            earlier = base.labels[name]
+            label.restore(earlier.state())
+            was = earlier.task
+            label.task = replace(label.task, mean=was.mean, scale=was.scale, classes=was.classes)
+
+
+def sizes(schema: Schema) -> dict[str, int]:
+    """Number of ids per field that has ids.
+
+    Example:
+        >>> from mtl_lightning.schema import Field
+        >>> sizes(Schema((Field(name="user", kind="categorical", size=4, table="user"),), ()))
+        {'user': 4}
+    """
+    return {field.name: field.size for field in schema.fields if field.table}
