@@ -104,6 +104,11 @@ class SequenceTransform:
         known = ids != PADDING  # NaN in a list is missing, and padding stands on the right only
         return padded(ids[known], flat.rows[known], flat.total, self.length)
 
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep the ids of an earlier vocabulary, if it is its own."""
+        if not self.shares:
+            self.table.known = Vocabulary.from_dict(state)
+
     def state(self) -> dict[str, Any]:
         """The vocabulary, if it is its own."""
         return {} if self.shares else self.table.vocabulary.to_dict()
