@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning import data
-from mtl_lightning.data.blocks import ROW, even
 from mtl_lightning.data import growth
+from mtl_lightning.data.blocks import ROW, even
 from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
@@ -45,9 +45,9 @@ def prepare(
     raw: Sequence[str] = (),
     group: str | None = None,
     cache_dir: Path | str | None = None,
+    base: Transforms | None = None,
 ) -> Prepared:
     """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
-    base: Transforms | None = None,
 
     Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows.
     A lock file makes other processes wait; what they see is complete.
@@ -60,9 +60,9 @@ def prepare(
         raw: Raw numeric columns to carry along; oracles of tasks are added.
         group: Column with the user, or None.
         cache_dir: Where prepared data is kept; see :func:`cache_directory`.
+        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.growth`.
 
     Raises:
-        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.growth`.
         DataError: If rows can't be read or used; the message names column, split and row where there is one.
 
     Example:
@@ -79,10 +79,10 @@ def prepare(
     schema = source.schema()
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
     check_columns(transforms, split, schema)
-    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
-    with locked(path):
     if base is not None:
         growth.begin(transforms, base)
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
+    with locked(path):
         found = opened(path)
         return build(path, Reader(source, split, transforms.columns), transforms) if found is None else found
 
@@ -99,10 +99,10 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "split": split.to_dict(),
         "code": _code(),
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
     if transforms.base is not None:
         asked["base"] = transforms.base.to_dict()
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
 
 def _code() -> str:
     digest = hashlib.sha256()

@@ -105,18 +105,18 @@ class EmbeddingEncoder(Encoder):
         """The fused table."""
         return [] if self.table is None else list(self.table.parameters())
 
-    def lookup(self, batch: Batch, copy: int) -> list[Tensor]:
-        """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence."""
-        if self.table is None:
-            return []
-        ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
-        rows = torch.where(ids == PADDING, 0, ids + self.offsets)
     def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
         """Vocabularies one after the other, as often as there are copies."""
         offsets, rows = _offsets(schema)
         places = {table: [offset + copy * rows for copy in range(self.copies)] for table, offset in offsets.items()}
         return [places] if places else []
 
+    def lookup(self, batch: Batch, copy: int) -> list[Tensor]:
+        """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence."""
+        if self.table is None:
+            return []
+        ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
+        rows = torch.where(ids == PADDING, 0, ids + self.offsets)
         found = self.table_rows(rows + copy * self.rows if copy else rows, padding=copy * self.rows)
         parts = found.split([len(self.categorical), *(field.length for field in self.sequences)], dim=1)
         return [parts[0].flatten(1), *parts[1:]]
