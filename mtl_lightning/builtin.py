@@ -25,6 +25,18 @@ SOURCES = {
     "womens_clothing": "mtl_lightning.data.sources.womens_clothing:WomensClothing",
 }
 
+FEATURES = {
+    "buckets": "mtl_lightning.data.buckets:Buckets",
+    "categorical": "mtl_lightning.data.categorical:Categorical",
+    "cross": "mtl_lightning.data.cross:Cross",
+    "date": "mtl_lightning.data.dates:Date",
+    "hashed": "mtl_lightning.data.hashed:Hashed",
+    "numeric": "mtl_lightning.data.numeric:Numeric",
+    "sequence": "mtl_lightning.data.sequence:Sequence",
+    "text": "mtl_lightning.data.text:Text",
+    "vector": "mtl_lightning.data.vector:Vector",
+}
+
 ENCODERS = {
     "autoint": "mtl_lightning.encoders.autoint:AutoIntEncoder",
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
@@ -154,6 +166,12 @@ METRICS = {
 def mtl_sources() -> dict[str, str]:
     """The table source, the simulator and public sets."""
     return SOURCES
+
+
+@hookimpl
+def mtl_features() -> dict[str, str]:
+    """Kinds of features of :mod:`mtl_lightning.data`."""
+    return FEATURES
 
 
 @hookimpl

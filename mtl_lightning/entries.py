@@ -11,6 +11,7 @@ from mtl_lightning.errors import PluginError
 
 HOOKS = {
     "source": "mtl_sources",
+    "feature": "mtl_features",
     "encoder": "mtl_encoders",
     "architecture": "mtl_architectures",
     "head": "mtl_heads",
@@ -19,7 +20,11 @@ HOOKS = {
     "metric": "mtl_metrics",
 }
 KINDS = tuple(HOOKS)
-INTERFACES = {kind: kind.capitalize() for kind in KINDS} | {"metric": "TaskMetric"}
+INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in KINDS} | {
+    "feature": "mtl_lightning.data.transform:Feature",
+    "metric": "mtl_lightning.interfaces:TaskMetric",
+}
+"""Where the contract of a kind stands."""
 
 
 def normalize(distribution: str) -> str:
@@ -132,7 +137,8 @@ def import_class(entry: Entry) -> type:
         raise PluginError(f"{what} is not a class")
     if foreign_lightning(found):
         raise PluginError(f"{what} {FOREIGN}", FOREIGN_HINT)
-    contract = getattr(importlib.import_module("mtl_lightning.interfaces"), INTERFACES[entry.kind])
+    module, _, path = INTERFACES[entry.kind].partition(":")
+    contract = getattr(importlib.import_module(module), path)
     if not issubclass(found, contract):
         raise PluginError(
             f"{what} is not a {contract.__name__}", f"derive it from {contract.__module__}.{contract.__qualname__}"

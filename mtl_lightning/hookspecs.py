@@ -14,7 +14,12 @@ hookimpl = pluggy.HookimplMarker("mtl_lightning")
 
 @hookspec
 def mtl_sources() -> dict[str, str]:  # type: ignore[empty-body]
-    """Data sources, as name → ``"package.module:Class"``. So are the six hooks below; strings are imported on use."""
+    """Data sources, as name → ``"package.module:Class"``. So are the seven hooks below; strings are imported on use."""
+
+
+@hookspec
+def mtl_features() -> dict[str, str]:  # type: ignore[empty-body]
+    """Kinds of features: raw columns → model inputs."""
 
 
 @hookspec

@@ -7,9 +7,8 @@ from torch import nn
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
 from mtl_lightning.config.suggest import did_you_mean
-from mtl_lightning.data.features import FEATURES
 from mtl_lightning.data.split import SplitSpec
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import TASK_KINDS, Task
 
@@ -38,29 +37,34 @@ def check_source(draft: Draft) -> tuple[Component | None, RawSchema | None]:
 def check_features(draft: Draft, raw: RawSchema | None) -> None:
     """Features by kind and options; the source's own suggestions if the recipe has none."""
     entries = draft.section("features") or dict(raw.features if raw else {})
+    known = draft.registry.names("feature")
     if not entries and not draft.problems:
         draft.problem("features", "there is none", "name at least one column")
     for name, entry in entries.items():
         path = f"features.{name}"
         options = {"kind": entry} if isinstance(entry, str) else entry
         if not isinstance(options, Mapping):
-            draft.problem(path, f"expects a kind, not {entry!r}", "one of " + ", ".join(FEATURES))
+            draft.problem(path, f"expects a kind, not {entry!r}", "one of " + ", ".join(known))
             continue
         options = dict(options)
         kind = options.pop("kind", None)
-        if kind not in FEATURES:
-            reason = "is required" if kind is None else f"no kind {kind!r} of feature"
-            draft.problem(f"{path}.kind", reason, did_you_mean(str(kind), FEATURES))
+        if kind is None:
+            draft.problem(f"{path}.kind", "is required", "one of " + ", ".join(known))
             continue
-        feature = draft.record(path, FEATURES[kind], options, owner=f"{kind} features", also=("kind",))
+        try:
+            found = draft.registry.resolve("feature", str(kind))
+        except PluginError as error:
+            draft.problem(f"{path}.kind", error.message, error.hint)
+            continue
+        feature = draft.record(path, found, options, owner=f"{kind} features", also=("kind",))
         if feature is not None:
             draft.features[str(name)] = feature
     for name, feature in draft.features.items():
         for other in feature.needs():
-            found = draft.features.get(other)
+            referred = draft.features.get(other)
             if other not in entries:
                 draft.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, entries))
-            elif found is not None and (reason := feature.refuses(found)):
+            elif referred is not None and (reason := feature.refuses(referred)):
                 draft.problem(f"features.{name}.of", f"{other!r} {reason}", "it must be categorical")
 
 

@@ -15,7 +15,7 @@ from mtl_lightning.schema import PADDING, Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cross:
+class Cross(Feature):
     """A combination of categorical features (vocabularies, buckets, dates, hashes), hashed to a fixed number of ids.
 
     Args:

@@ -4,25 +4,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from mtl_lightning.data.buckets import Buckets
-from mtl_lightning.data.categorical import Categorical
 from mtl_lightning.data.columns import did_you_mean
-from mtl_lightning.data.cross import Cross
-from mtl_lightning.data.dates import Date
-from mtl_lightning.data.hashed import Hashed
-from mtl_lightning.data.numeric import Numeric
-from mtl_lightning.data.sequence import Sequence
-from mtl_lightning.data.text import Text
 from mtl_lightning.data.transform import Feature, Transform
-from mtl_lightning.data.vector import Vector
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, PluginError
+from mtl_lightning.plugins import registry
 
-__all__ = ["FEATURES", "KINDS", "Feature", "Spec", "build_features", "build_transforms", "feature"]
-
-KINDS: tuple[Any, ...] = (Buckets, Categorical, Cross, Date, Hashed, Numeric, Sequence, Text, Vector)
-
-FEATURES: dict[str, type] = {kind.kind: kind for kind in KINDS}
-"""Kinds of features by the name that a recipe gives them."""
+__all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature"]
 
 Spec = str | Mapping[str, Any] | Feature
 """A feature as a recipe has it: a kind, or a mapping with ``kind`` and options, or the record itself."""
@@ -41,24 +28,26 @@ def feature(name: str, spec: Spec) -> Feature:
     Example:
         >>> feature("age", "numerc")
         Traceback (most recent call last):
-        mtl_lightning.errors.DataError: features.age: no kind 'numerc' (did you mean 'numeric'?)
+        mtl_lightning.errors.DataError: features.age: no feature is called 'numerc' (did you mean 'numeric'?)
     """
     if not isinstance(spec, str | Mapping):
         return spec
     options = {"kind": spec} if isinstance(spec, str) else dict(spec)
     chosen = options.pop("kind", None)
     if chosen is None:
-        raise DataError(f"features.{name}: no kind given", f"one of {', '.join(FEATURES)}")
-    if chosen not in FEATURES:
-        hint = did_you_mean(str(chosen), FEATURES) or f"one of {', '.join(FEATURES)}"
-        raise DataError(f"features.{name}: no kind {chosen!r}", hint)
-    known = [option.name for option in fields(FEATURES[chosen])]
+        raise DataError(f"features.{name}: no kind given", f"one of {', '.join(registry().names('feature'))}")
+    try:
+        kind: Any = registry().resolve("feature", str(chosen))
+    except PluginError as error:
+        hint = error.hint or f"one of {', '.join(registry().names('feature'))}"
+        raise DataError(f"features.{name}: {error.message}", hint) from error
+    known = [option.name for option in fields(kind)]
     for option in options:
         if option not in known:
             hint = did_you_mean(option, known) or f"options of {chosen}: {', '.join(known)}"
             raise DataError(f"features.{name}: {chosen} has no option {option!r}", hint)
     try:
-        built: Feature = FEATURES[chosen](**options)
+        built: Feature = kind(**options)
     except DataError as error:
         raise DataError(f"features.{name}: {error.message}", error.hint) from None
     except TypeError as error:

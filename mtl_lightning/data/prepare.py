@@ -1,6 +1,7 @@
 """Source → splits → fit on train → encode → Stores, once for all processes and all later runs."""
 
 import hashlib
+import inspect
 import json
 import shutil
 import time
@@ -34,6 +35,7 @@ from mtl_lightning.schema import Task
 
 TRANSFORMS, SUMMARY = "transforms.json", "summary.json"
 PARTIAL = ".partial"
+HERE = Path(str(data.__file__)).parent
 
 
 def prepare(
@@ -92,7 +94,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
     kind = type(source)
     asked = {
         "source": [kind.__module__, kind.__qualname__, source.fingerprint()],
-        "features": {name: [one.kind, repr(one)] for name, one in transforms.features.items()},
+        "features": {name: described(one) for name, one in transforms.features.items()},
         "tasks": [asdict(label.task) for label in transforms.labels.values()],
         "raw": transforms.raw,
         "group": transforms.group,
@@ -104,9 +106,20 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
     return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def described(feature: Feature) -> list[str]:
+    """Kind, options, and what else the values depend on; the code of a plugin's kind, whose file is not ours."""
+    return [feature.kind, repr(feature), feature.fingerprint(), source_of(type(feature))]
+
+
+def source_of(kind: type) -> str:
+    """A digest of the module of a plugin's kind of feature; empty for the core's, which :func:`_code` covers."""
+    file = Path(inspect.getfile(kind))
+    return "" if file.parent == HERE else hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _code() -> str:
     digest = hashlib.sha256()
-    for file in sorted(Path(str(data.__file__)).parent.glob("*.py")):
+    for file in sorted(HERE.glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ from mtl_lightning.schema import PADDING, Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence:
+class Sequence(Feature):
     """Several values per row in the order of time, such as the items a user saw: a list column or delimited text.
 
     Args:

@@ -1,7 +1,8 @@
 """What a kind of feature is: a record of options, and the fitted transform that it builds."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -32,29 +33,40 @@ class Transform(Protocol):
         """Inverse of :meth:`state`."""
 
 
-@runtime_checkable
-class Feature(Protocol):
-    """A kind of feature: a frozen dataclass whose constructor is the schema of its options."""
+class Feature(ABC):
+    """A kind of feature: a frozen dataclass whose constructor is the schema of its options.
 
+    Plugins supply further kinds by ``mtl_features``.
+    """
+
+    __slots__ = ()
     kind: ClassVar[str]
     """Name of the kind in a recipe."""
     makes: ClassVar[str]
     """Kind of field that it makes; see :data:`mtl_lightning.schema.FIELD_KINDS`."""
 
+    @abstractmethod
     def columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that the feature called ``name`` reads."""
 
-    def needs(self) -> tuple[str, ...]:
-        """Other features that it refers to in its option ``of``."""
-
-    def refuses(self, other: "Feature") -> str:
-        """Why it can't refer to another feature; empty if it can."""
-
+    @abstractmethod
     def build(self, name: str, others: Mapping[str, Transform]) -> Transform:
         """The transform to fit; ``others`` holds those of the features that it refers to."""
 
+    def needs(self) -> tuple[str, ...]:
+        """Other features that it refers to in its option ``of``: none."""
+        return ()
 
-class Alone:
+    def refuses(self, other: "Feature") -> str:
+        """Why it can't refer to another feature; empty if it can."""
+        return "can't be referred to"
+
+    def fingerprint(self) -> str:
+        """What its values depend on beside rows, options and code, such as the content of a file: nothing."""
+        return ""
+
+
+class Alone(Feature):
     """For features of one column, which refer to no other."""
 
     __slots__ = ()
@@ -63,14 +75,6 @@ class Alone:
     def columns(self, name: str) -> tuple[str, ...]:
         """Its column, or the one called like the feature."""
         return (self.column or name,)
-
-    def needs(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-    def refuses(self, other: Feature) -> str:
-        """It refers to nothing."""
-        return "can't be referred to"
 
 
 class Stateless:

@@ -17,7 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("component", "encoder", "architecture", "head", "loss", "metric", "source")
+        for module in ("component", "feature", "encoder", "architecture", "head", "loss", "metric", "source")
     ),
     f"{__name__}.weighter",
 )
@@ -33,6 +33,7 @@ from mtl_lightning.testing.example import (  # noqa: E402
     example_target,
     example_task,
 )
+from mtl_lightning.testing.feature import FeatureContract  # noqa: E402
 from mtl_lightning.testing.head import HeadContract  # noqa: E402
 from mtl_lightning.testing.loss import LossContract  # noqa: E402
 from mtl_lightning.testing.metric import MetricContract  # noqa: E402
@@ -41,6 +42,7 @@ from mtl_lightning.testing.weighter import WeighterContract  # noqa: E402
 
 CONTRACTS: dict[str, type[ComponentContract]] = {
     "source": SourceContract,
+    "feature": FeatureContract,
     "encoder": EncoderContract,
     "architecture": ArchitectureContract,
     "head": HeadContract,
@@ -55,6 +57,7 @@ __all__ = [
     "ArchitectureContract",
     "ComponentContract",
     "EncoderContract",
+    "FeatureContract",
     "HeadContract",
     "LossContract",
     "MetricContract",

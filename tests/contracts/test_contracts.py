@@ -14,6 +14,16 @@ LOG = Path(__file__).with_name("log.csv")
 
 # What a component needs beyond its defaults.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("feature", "buckets"): {"rows": {"f": [1.0, 2.0, 5.0, None, 3.0]}},
+    ("feature", "cross"): {
+        "options": {"of": ("a", "b")},
+        "others": {"a": "categorical", "b": "categorical"},
+        "rows": {"a": ["x", "y", None, "x"], "b": [1, 2, 3, 1]},
+    },
+    ("feature", "date"): {"rows": {"f": [0, 3600, None, 10**9]}},
+    ("feature", "numeric"): {"rows": {"f": [1.0, 2.0, None, 4.0]}},
+    ("feature", "sequence"): {"rows": {"f": [["a"], None, ["b", "a"], []]}},
+    ("feature", "vector"): {"options": {"size": 2}, "rows": {"f": ["1 2", None, "0 0", "3 4"]}},
     ("head", "aitm"): {"parents": ("binary",)},
     ("head", "dcmt"): {"parents": ("binary",)},
     ("head", "escm2"): {"parents": ("binary",)},

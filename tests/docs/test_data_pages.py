@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl_lightning.data.features import FEATURES, build_features
+from mtl_lightning.builtin import FEATURES
+from mtl_lightning.data.features import build_features
 from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.split import ASSIGN, SplitSpec
 from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.plugins import registry
 from mtl_lightning.schema import TASK_KINDS
 
 PAGES = Path(__file__).parents[2] / "docs" / "data"
@@ -33,7 +35,8 @@ def recipe(name: str) -> dict[str, Any]:
 def test_features() -> None:
     built = build_features(recipe("features")["features"])
     assert {one.kind for one in built.values()} == set(FEATURES)
-    for kind, record in FEATURES.items():
+    for kind in FEATURES:
+        record = registry().resolve("feature", kind)
         row = next(line for line in page("features").splitlines() if line.startswith(f"| `{kind}` |"))
         assert [field.name for field in dataclasses.fields(record) if f"`{field.name}`" not in row] == []
 
