@@ -1,0 +1,1 @@
+"""Frozen language models as features of text columns."""
