@@ -63,7 +63,7 @@ class RowEncoder:
         self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
 
     def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """A model's inputs: ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…`` [B, d], ``raw/…`` [B].
+        """A model's inputs: ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…`` and ``raw/…``.
 
         Args:
             columns: Values by raw column; a column of one value stands for the same value in every row.
@@ -90,7 +90,7 @@ class RowEncoder:
         return matrix
 
     def _raw(self, columns: Columns, name: str) -> np.ndarray:
-        return numbers(as_array(list(columns[name]), name), name, finite=False)
+        return numbers(_array(columns[name], name), name, finite=False)
 
     def _encode(self, name: str, transform: Transform) -> Encode:
         if isinstance(transform, CategoricalTransform):
@@ -172,15 +172,24 @@ def _numbers(columns: Columns, name: str, *, finite: bool) -> np.ndarray:
         try:
             found = np.array(values, dtype=np.float64)
         except OverflowError:
-            return numbers(as_array(list(values), name), name, finite=finite)
+            return numbers(_array(values, name), name, finite=finite)
         if not finite or not np.isinf(found).any():
             return found
-    return numbers(as_array(list(values), name), name, finite=finite)
+    return numbers(_array(values, name), name, finite=finite)
+
+
+def _array(values: Sequence[Any], name: str) -> pa.Array:
+    """A column for a transform. What is nested deeper than a list has no meaning, and can be made to cost memory."""
+    for value in values:
+        inner = value if isinstance(value, list) else (value,)
+        if any(isinstance(one, list | dict) for one in inner):
+            raise DataError(f"column {name!r} holds nested values", "single values and lists of them are known")
+    return as_array(list(values), name)
 
 
 def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
     """The columns as a table; one value is repeated where another column has more."""
-    arrays = {name: as_array(list(_column(columns, name)), name) for name in names}
+    arrays = {name: _array(_column(columns, name), name) for name in names}
     rows = max(map(len, arrays.values()), default=0)
     return pa.table({name: _repeated(array, rows) for name, array in arrays.items()})
 

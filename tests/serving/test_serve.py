@@ -1,12 +1,9 @@
 """The service: what it answers, what it refuses, how it stops, and how it takes a new export."""
 
 import json
-import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,42 +15,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from commands import command
+from server import Server
 
 from mtl_lightning.export.bundle import Bundle
 
 USER = ("user_id", "user_segment", "user_city", "user_age", "user_activity", "hour", "weekday", "device", "history")
-
-
-class Server:
-    """A service in a process of its own."""
-
-    def __init__(self, export: Path, **options: Any) -> None:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
-        pairs = [f"{name}={value}" for name, value in options.items()]
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "mtl_lightning", "serve", f"export={export}", f"port={self.port}", *pairs],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-        )
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60)
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                if self.client.get("/ready").status_code == 200:
-                    return
-            except httpx.TransportError:
-                assert self.process.poll() is None, self.process.stderr
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-
-    def stop(self) -> str:
-        """Ask it to stop; what it said on stderr."""
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.communicate(timeout=60)[1].decode()
 
 
 @pytest.fixture(scope="module")
