@@ -1,11 +1,14 @@
 """Encoder → architecture → heads: a plain module that exports."""
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch
 
-from mtl_lightning.batch import Batch, Output, Target
+from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
 from mtl_lightning.schema import Schema
@@ -27,6 +30,9 @@ class Network(nn.Module):
     Example:
         See :func:`mtl_lightning.build.build_network`, which makes one from names.
     """
+
+    compiled: bool = False
+    """Whether architecture and heads run through ``torch.compile`` in training; sizes in evaluation vary too much."""
 
     def __init__(
         self,
@@ -53,12 +59,26 @@ class Network(nn.Module):
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Every task's output, and the seam z [B, D]."""
         encoded = self.encoder(batch)
+        dense = self._compiled_dense if self.compiled and self.training else self._dense
+        return dense(encoded, batch.raw), encoded.z
+
+    def _dense(self, encoded: Encoded, raw: Mapping[str, Tensor]) -> dict[str, Output]:
         representations = self.architecture(encoded)
         outputs: dict[str, Output] = {}
         for task in self.schema.tasks:
             parents = {name: outputs[name] for name in task.parents}
-            outputs[task.name] = self.heads[task.name](representations[task.name], parents, batch.raw)
-        return outputs, encoded.z
+            outputs[task.name] = self.heads[task.name](representations[task.name], parents, raw)
+        return outputs
+
+    @cached_property
+    def _compiled_dense(self) -> Callable[[Encoded, Mapping[str, Tensor]], dict[str, Output]]:
+        # Weighters take gradients of single tasks before the one backward, so no buffer may be given up on the way.
+        functorch.donated_buffer = False
+        compiled: Callable[[Encoded, Mapping[str, Tensor]], dict[str, Output]] = torch.compile(self._dense)
+        return compiled
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled_dense"}
 
     def targets(self, batch: Batch, counts: Tensor | None = None) -> dict[str, Target]:
         """Every task's target; ``counts`` [T + 1] come from :func:`mtl_lightning.step.global_counts`."""

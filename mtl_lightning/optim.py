@@ -31,6 +31,7 @@ class OptimizerConfig:
         eps: Adam's and Adagrad's denominator term.
         momentum: Momentum of ``sgd``.
         fused: Use torch's fused kernels for Adam and AdamW.
+        compile: Run architecture and heads through ``torch.compile`` in training; it needs a C++ compiler.
         tables: Optimizer of the embedding tables; touches only the batch's rows.
         table_lr: Its learning rate.
         schedule: Course of both learning rates over the run.
@@ -44,6 +45,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     momentum: float = 0.0
     fused: bool = True
+    compile: bool = False
     tables: Literal["rowwise_adagrad", "adagrad", "lazy_adam", "sgd"] = "rowwise_adagrad"
     table_lr: float = 0.02
     schedule: Literal["constant", "linear", "cosine"] = "constant"
