@@ -24,7 +24,7 @@ class DCNv2Encoder(EmbeddingEncoder):
         copies: Number of table sets.
         width: Width of an embedding.
         hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
-        dropout: Dropout in that MLP.
+        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
         numeric_width: Width of a number's vector.

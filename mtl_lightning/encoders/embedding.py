@@ -1,6 +1,7 @@
 """One fused table for all ids, numerics beside it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -34,11 +35,14 @@ class EmbeddingEncoder(Encoder):
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
         width: Width of an embedding.
         hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
-        dropout: Dropout in that MLP.
+        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: How numerics enter: ``plain``, as they are; ``piecewise``, as vectors that are piecewise linear over
             the feature's quantiles; ``periodic``, as vectors of sines and cosines with learned frequencies.
         numeric_width: Width of such a vector.
+        pooling: How a sequence becomes one vector: the ``mean`` of its known steps, or their sum over the root of their
+            number (``sqrt``), which keeps how much there is of something.
+        step_dropout: Probability with which, in training, a step of a sequence is left out.
 
     Shapes: z is [B, copies × (fields × width + numerics + Σd)], or [B, hidden[-1]]; a plain numeric takes one column.
 
@@ -63,8 +67,11 @@ class EmbeddingEncoder(Encoder):
         init_scale: float = 0.05,
         numeric: Literal["plain", "piecewise", "periodic"] = "plain",
         numeric_width: int = 8,
+        pooling: Literal["mean", "sqrt"] = "mean",
+        step_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.dropout, self.pooling, self.step_dropout = dropout, pooling, step_dropout
         self.schema = schema
         self.copies = copies
         self.embedding_width = width
@@ -135,8 +142,22 @@ class EmbeddingEncoder(Encoder):
             ids: Its ids, [B, L].
             others: Embeddings of the categorical fields, [B, C × width].
         """
-        known = (ids != PADDING).sum(1, keepdim=True)
-        return steps.sum(1) / known.clamp(min=1)
+        known = (ids != PADDING).sum(1, keepdim=True).clamp(min=1)
+        return steps.sum(1) / (known if self.pooling == "mean" else known.sqrt())
+
+    def kept(self, batch: Batch) -> Batch:
+        """The batch; in training some steps of its sequences are padding."""
+        if not self.training or not self.step_dropout or not self.sequences:
+            return batch
+        kept = {
+            name: torch.where(torch.rand(ids.shape, device=ids.device) < self.step_dropout, PADDING, ids)
+            for name, ids in batch.sequences.items()
+        }
+        return replace(batch, sequences=kept)
+
+    def dropped(self, values: Tensor) -> Tensor:
+        """Embeddings or a vector, [B, width], after dropout."""
+        return functional.dropout(values, self.dropout, self.training) if self.dropout else values
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
         """What happens to the fields side by side, [B, D / copies]: here nothing."""
@@ -145,15 +166,16 @@ class EmbeddingEncoder(Encoder):
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
         numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
-        values = [numbers, *(batch.vectors[field.name] for field in self.vectors)]
-        parts = []
+        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
+        parts, seen = [], self.kept(batch)
         for copy in range(self.copies):
-            ids, *sequences = self.lookup(batch, copy) or [batch.dense[:, :0]]
+            ids, *sequences = self.lookup(seen, copy) or [batch.dense[:, :0]]
             pooled = [
-                self.pool(field, steps, batch.sequences[field.name], ids)
+                self.pool(field, steps, seen.sequences[field.name], ids)
                 for field, steps in zip(self.sequences, sequences, strict=True)
             ]
-            parts.append(self.interact(torch.cat([ids, *pooled, *values], dim=1), copy))
+            embedded = self.dropped(torch.cat([ids, *pooled], dim=1))
+            parts.append(self.interact(torch.cat([embedded, numbers, *vectors], dim=1), copy))
         z = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)

@@ -106,3 +106,36 @@ def test_hidden_trunk_ends_in_z():
     encoder = EmbeddingEncoder(SCHEMA, 1, width=3, hidden=[6, 4])
     assert encoder.width == 4
     assert encoder(batch([[1, 1]], [[0, 0, 0]])).z.shape == (1, 4)
+
+
+def test_a_sum_over_the_root_of_the_number_tells_much_from_little():
+    torch.manual_seed(0)
+    encoder = EmbeddingEncoder(SCHEMA, 1, width=3, pooling="sqrt")
+    encoded = encoder(batch([[1, 2], [1, 2], [1, 2]], [[2, 0, 0], [2, 2, 0], [0, 0, 0]]))
+    item, history = encoded.field("item"), encoded.field("history")
+    torch.testing.assert_close(history[0], item[0])
+    torch.testing.assert_close(history[1], item[1] * 2**0.5)
+    assert history[2].abs().sum() == 0
+
+
+def test_dropout_thins_embeddings_and_vectors_in_training_alone_and_keeps_numbers():
+    encoder = EmbeddingEncoder(SCHEMA, 1, width=3, dropout=0.5)
+    rows = batch([[1, 1]] * 4000, [[1, 2, 3]] * 4000)
+    whole, thin = encoder.eval()(rows), encoder.train()(rows)
+    assert torch.equal(thin.field("price"), whole.field("price"))
+    for name in ("user", "item", "history", "text"):
+        dropped = thin.field(name) == 0
+        assert 0.45 < dropped.float().mean() < 0.55
+        torch.testing.assert_close(thin.field(name)[~dropped], 2 * whole.field(name)[~dropped])
+
+
+def test_steps_left_out_in_training_are_as_if_they_were_not_there():
+    torch.manual_seed(0)
+    encoder = EmbeddingEncoder(SCHEMA, 1, width=3, step_dropout=0.3)
+    rows = batch([[1, 1]] * 4000, [[1, 2, 0]] * 4000)
+    seen, items = encoder(rows).field("history"), encoder.eval()(batch([[1, 1], [1, 2]], [[1, 2, 0]] * 2)).field("item")
+    possible = torch.stack([torch.zeros(3), items[0], items[1], items.mean(0)])
+    shares = (seen.unsqueeze(1) == possible).all(2).float().mean(0)
+    assert ((seen.unsqueeze(1) - possible).abs().sum(2).min(1).values < 1e-6).all()
+    torch.testing.assert_close(shares[0], torch.tensor(0.09), atol=0.03, rtol=0)
+    assert rows.sequences["history"].tolist()[0] == [1, 2, 0]
