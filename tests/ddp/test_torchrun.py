@@ -1,4 +1,4 @@
-"""Two machines, played by two torchrun agents on this one, train what one process trains."""
+"""Two machines, played by two processes on this one, train what one process trains: under torchrun and SLURM."""
 
 import os
 import subprocess
@@ -28,59 +28,81 @@ SETTINGS = (
 )
 
 
-@pytest.mark.slow
-def test_two_agents_end_with_the_weights_of_one_process(tmp_path: Path) -> None:
-    environment = {**os.environ, "MTL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
+    own = {"MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={**os.environ, **own, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    try:
+        output = process.communicate(timeout=240)[0]
+    finally:
+        process.kill()
+    assert process.returncode == 0, output
+    return output
+
+
+def weights(folder: Path) -> Any:
+    return AtomicCheckpointIO().load_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run of one process, ``one``."""
+    folder = tmp_path_factory.mktemp("runs")
+    sizes = ("data.batch_size=256", "data.eval_batch_size=512")
+    end(start(folder, "mtl_lightning", "fit", *SETTINGS, *sizes, "run.dir=one"))
+    return folder
+
+
+def agents(folder: Path, *command: str) -> list[subprocess.Popen[str]]:
+    """Two agents of torchrun, a process each."""
     port = free_port()
-
-    def start(*command: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", *command],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def end(process: subprocess.Popen[str]) -> str:
-        try:
-            output = process.communicate(timeout=240)[0]
-        finally:
-            process.kill()
-        assert process.returncode == 0, output
-        return output
-
-    end(start("mtl_lightning", "fit", *SETTINGS, "data.batch_size=256", "data.eval_batch_size=512", "run.dir=one"))
-    agents = [
-        start(
-            "torch.distributed.run",
-            "--nnodes=2",
-            f"--node-rank={node}",
-            "--nproc-per-node=1",
-            "--master-addr=127.0.0.1",
-            f"--master-port={port}",
-            "-m",
-            "mtl_lightning",
-            "fit",
-            *SETTINGS,
-            "data.batch_size=128",
-            "data.eval_batch_size=256",
-            "run.dir=two",
-        )
+    place = ("--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
+    return [
+        start(folder, "torch.distributed.run", "--nnodes=2", f"--node-rank={node}", *place, "-m", *command)
         for node in range(2)
     ]
-    said = [end(agent) for agent in agents]
-    assert "run directory two" in said[0]
+
+
+def tasks(folder: Path, *command: str) -> list[subprocess.Popen[str]]:
+    """Two processes with the variables that srun would give them on two machines."""
+    common = {
+        "SLURM_JOB_ID": "7",
+        "SLURM_JOB_NAME": "fit",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "1",
+        "SLURM_NNODES": "2",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_LOCALID": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    devices = ("trainer.devices=1", "trainer.num_nodes=2")
+    return [
+        start(folder, *command, *devices, **common, SLURM_PROCID=str(node), SLURM_NODEID=str(node)) for node in range(2)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", [agents, tasks])
+def test_two_machines_end_with_the_weights_of_one_process(one: Path, launcher: Any) -> None:
+    name = launcher.__name__
+    sizes = ("data.batch_size=128", "data.eval_batch_size=256")
+    said = [end(each) for each in launcher(one, "mtl_lightning", "fit", *SETTINGS, *sizes, f"run.dir={name}")]
+    assert f"run directory {name}" in said[0]
     assert "run directory" not in said[1]
-
-    def weights(run: str) -> Any:
-        return AtomicCheckpointIO().load_checkpoint(tmp_path / run / "checkpoints" / "last.ckpt")["state_dict"]
-
-    one, two = weights("one"), weights("two")
-    assert one.keys() == two.keys()
-    for name, value in one.items():
-        assert torch.allclose(value, two[name], rtol=1e-5, atol=1e-5), name
+    expected, found = weights(one / "one"), weights(one / name)
+    assert expected.keys() == found.keys()
+    for key, value in expected.items():
+        assert torch.allclose(value, found[key], rtol=1e-5, atol=1e-5), key
 
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}
