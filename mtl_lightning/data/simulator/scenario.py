@@ -31,6 +31,7 @@ class Size:
         days: Length in days.
         history: Longest history of clicked items.
         delayed: Leave out what comes after the log's end, as a real log would.
+        shuffled: Deal the outcomes to the rows at random.
         seed: Seed of everything.
     """
 
@@ -40,6 +41,7 @@ class Size:
     days: int
     history: int
     delayed: bool
+    shuffled: bool = False
     seed: int
 
 
@@ -61,6 +63,8 @@ class Scenario(ABC):
     arrow: ClassVar[pa.Schema]
     delays: ClassVar[bool] = False
     """Whether an outcome can come after the log's end."""
+    shuffles: ClassVar[bool] = False
+    """Whether outcomes can be dealt to the rows at random."""
     policy: ClassVar[float] = 0.4
     """How strongly the logging policy prefers what a segment likes."""
 

@@ -20,6 +20,8 @@ from mtl_lightning.interfaces import RawSchema, Source
 
 SCENARIOS = {
     "ads": "mtl_lightning.data.simulator.ads:Ads",
+    "agreement": "mtl_lightning.data.simulator.transfer:Agreement",
+    "conflict": "mtl_lightning.data.simulator.transfer:Conflict",
     "ecommerce": "mtl_lightning.data.simulator.ecommerce:Ecommerce",
     "news": "mtl_lightning.data.simulator.news:News",
     "social": "mtl_lightning.data.simulator.social:Social",
@@ -39,13 +41,15 @@ class Simulator(Source):
 
     Args:
         scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
-            ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow).
+            ``news`` (click, read_time, share, tags), ``social`` (like, comment, share, follow), or a test of methods:
+            ``agreement`` (like, save and the rare share have the same tastes), ``conflict`` (hide has others).
         rows: Exposures.
         users: Users.
         items: Items.
         days: Length of the log in days.
         history: Clicks in the column ``history``, at most.
         delayed: Leave outcomes out that come after the log's end, as real logs do; the oracles stay right.
+        shuffled: Deal the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
         seed: Seed of the world and of the log.
 
     Raises:
@@ -67,12 +71,22 @@ class Simulator(Source):
         days: int = 14,
         history: int = 10,
         delayed: bool = False,
+        shuffled: bool = False,
         seed: int = 0,
     ) -> None:
         if scenario not in SCENARIOS:
             raise DataError(f"source.scenario: no scenario {scenario!r}", "there are " + ", ".join(SCENARIOS))
         self.scenario = scenario
-        self.size = Size(rows=rows, users=users, items=items, days=days, history=history, delayed=delayed, seed=seed)
+        self.size = Size(
+            rows=rows,
+            users=users,
+            items=items,
+            days=days,
+            history=history,
+            delayed=delayed,
+            shuffled=shuffled,
+            seed=seed,
+        )
         for name, value in asdict(self.size).items():
             if value < 0 or (value == 0 and name in ("users", "items", "days", "history")):
                 raise DataError(f"source.{name}: {value} is too small")
@@ -123,4 +137,7 @@ class Simulator(Source):
         kind: type[Scenario] = getattr(importlib.import_module(module), name)
         if self.size.delayed and not kind.delays:
             raise DataError(f"source.delayed: in the scenario {self.scenario!r} nothing comes late")
+        if self.size.shuffled and not kind.shuffles:
+            known = ", ".join(name for name, path in SCENARIOS.items() if ".transfer:" in path)
+            raise DataError(f"source.shuffled: the scenario {self.scenario!r} can't be shuffled", f"these can: {known}")
         return kind
