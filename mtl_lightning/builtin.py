@@ -13,6 +13,7 @@ SOURCES = {
     "criteo_attribution": "mtl_lightning.data.sources.criteo_attribution:CriteoAttribution",
     "criteo_search": "mtl_lightning.data.sources.criteo_search:CriteoSearch",
     "ebnerd": "mtl_lightning.data.sources.ebnerd:EBNeRD",
+    "hub": "mtl_lightning.data.sources.hub:Hub",
     "kuairand": "mtl_lightning.data.sources.kuairand:KuaiRand",
     "mind": "mtl_lightning.data.sources.mind:MIND",
     "movielens_100k": "mtl_lightning.data.sources.movielens_100k:MovieLens100K",

@@ -14,6 +14,8 @@ from mtl_lightning.errors import DataError
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 FORMATS |= {".txt": "csv", ".ndjson": "json", ".data": "csv"}
 """Format by the ending of a file, before that of a compression."""
+CHANGES = ("size", "mtime", "created", "ETag", "etag", "Last-Modified", "LastModified", "CRC")
+"""What file systems tell of a file that changes with it."""
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
@@ -71,11 +73,19 @@ def _remote(pattern: str) -> list[File]:
     try:
         system, path = fsspec.url_to_fs(pattern)
         names = sorted(system.glob(path)) if glob.has_magic(path) else [path]
-        return [File(system.unstrip_protocol(name), str(system.ukey(name)), local=False) for name in names]
+        # Of a file in an archive (zip://logs/*.csv::logs.zip) the name says where the archive is.
+        inside = pattern[pattern.index("::") :] if "::" in pattern else ""
+        return [File(system.unstrip_protocol(name) + inside, _stamp(system, name), local=False) for name in names]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, ImportError) as error:
         raise DataError(f"source.path: {pattern!r} can't be reached: {error}") from error
+
+
+def _stamp(system: Any, name: str) -> str:
+    # Some file systems' own key, that of the web above all, is the address alone.
+    info = system.info(name)
+    return ":".join(str(part) for part in (system.ukey(name), *(info.get(key) for key in CHANGES)))
 
 
 def format_of(path: str) -> str | None:
@@ -85,7 +95,7 @@ def format_of(path: str) -> str | None:
         >>> format_of("log/2024.csv.gz"), format_of("log.dat")
         ('csv', None)
     """
-    name = Path(path.split("?")[0])
+    name = Path(path.split("::")[0].split("?")[0])
     while name.suffix.lower() in COMPRESSIONS:
         name = name.with_suffix("")
     return FORMATS.get(name.suffix.lower())

@@ -34,6 +34,10 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "options": {"path": str(LOG), "time": "time", "group": "user"},
         "other_options": {"path": {"train": str(LOG), "test": str(LOG)}},
     },
+    ("source", "hub"): {
+        "options": {"id": str(LOG.parent), "files": "log.csv"},
+        "other_options": {"files": {"test": "log.csv"}},
+    },
     ("source", "simulator"): {"options": {"rows": 3000}, "other_options": {"seed": 1}},
     ("loss", "cread"): {"head": "cread"},
     ("loss", "d2q"): {"head": "d2q"},

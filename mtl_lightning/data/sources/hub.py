@@ -1,0 +1,147 @@
+"""Data sets of the Hugging Face hub, or directories in its form."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.exceptions import DatasetsError
+
+from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.columns import did_you_mean
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema, Source
+
+FAILURES = (DatasetsError, pa.ArrowException, OSError, ValueError, RuntimeError)
+"""What the library raises where a set isn't there, can't be reached or can't be read."""
+
+
+class Hub(Source):
+    r"""A data set by its id on the Hugging Face hub, or a local directory with data files, read by ``datasets``.
+
+    A set that isn't a directory here is fetched from the hub when its schema or rows are asked for, into the library's
+    own cache (``HF_HOME``); environment variables of the library (``HF_TOKEN``, ``HF_HUB_OFFLINE``) count. Sets that
+    are made by a script of their own are refused by the library: no code of a data set runs.
+
+    Args:
+        id: ``owner/name``, or the path of a directory.
+        config: Name of one of the set's configurations; None for its default.
+        revision: Branch, tag or commit on the hub; None for the newest.
+        files: Data files within the set: a pattern, several, or a mapping from split to these; None for
+            what the set says.
+        splits: Splits to use; None for all.
+        streaming: Read rows from where they lie at every pass, instead of copying the set to disk first.
+        time: Column that orders rows in time, if a split or a report should know.
+        group: Column with the user, likewise.
+
+    Raises:
+        DataError: If the set, a configuration or a split isn't there, or its files can't be reached or read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> _ = (directory / "train.csv").write_text("user,click\nann,1\nbob,0\n")
+        >>> log = Hub(id=str(directory), streaming=True)
+        >>> log.schema().splits, list(log.rows("train"))[1]
+        (('train',), {'user': 'bob', 'click': 0})
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - the option's name in a recipe
+        config: str | None = None,
+        revision: str | None = None,
+        files: str | list[str] | dict[str, str | list[str]] | None = None,
+        splits: list[str] | None = None,
+        streaming: bool = False,
+        time: str | None = None,
+        group: str | None = None,
+    ) -> None:
+        self.id = id
+        self.config = config
+        self.revision = revision
+        self.files = files
+        self.splits = splits
+        self.streaming = streaming
+        self.time = time
+        self.group = group
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Errors of the library as errors of this source."""
+        try:
+            yield
+        except FAILURES as error:
+            cause = error.__cause__ or error
+            lines = str(cause).strip().splitlines() or [type(cause).__name__]
+            hint = "a directory here, or owner/name on the hub; HF_TOKEN for a private one"
+            raise DataError(f"source.id: {self.id!r} can't be read: {lines[0]}", hint) from error
+
+    def _options(self) -> dict[str, Any]:
+        return {"path": self.id, "name": self.config, "revision": self.revision, "data_files": self.files}
+
+    def _load(self, *, streaming: bool) -> dict[str, Any]:
+        with self._named():
+            # Of a directory whose README names configurations the library would go on using what it copied before.
+            own = not streaming and Path(self.id).is_dir()
+            place = str(cache_directory() / "hub" / self._files()) if own else None
+            found = datasets.load_dataset(**self._options(), streaming=streaming, cache_dir=place)
+        wanted = list(found) if self.splits is None else self.splits
+        for name in wanted:
+            if name not in found:
+                hint = did_you_mean(name, found) or f"it has {', '.join(found)}"
+                raise DataError(f"source.splits: {self.id!r} has no split {name!r}", hint)
+        return {name: found[name] for name in wanted}
+
+    @cached_property
+    def _streams(self) -> dict[str, Any]:
+        return self._load(streaming=True)
+
+    @cached_property
+    def _sets(self) -> dict[str, Any]:
+        return self._streams if self.streaming else self._load(streaming=False)
+
+    @cached_property
+    def _raw(self) -> RawSchema:
+        columns: dict[str, str] = {}
+        for rows in self._streams.values():
+            with self._named():
+                known = rows if rows.features is not None else rows._resolve_features()
+            columns |= {field.name: str(field.type) for field in known.features.arrow_schema}
+        return RawSchema(columns=columns, splits=tuple(self._streams), time=self.time, group=self.group)
+
+    def schema(self) -> RawSchema:
+        """Columns and splits as the set or its first rows tell them; rows are not copied."""
+        return self._raw
+
+    def rows(self, split: str | None = None) -> "datasets.Dataset | datasets.IterableDataset":
+        """The rows of a split, or of all, one after the other."""
+        if split is not None and split not in self._streams:
+            raise DataError(f"{self.id!r} has no split {split!r}", f"it has {', '.join(self._streams)}")
+        parts = [self._sets[split]] if split is not None else list(self._sets.values())
+        with self._named():
+            return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
+
+    def fingerprint(self) -> str:
+        """Depends on the options, and on the revision or the files' sizes and times."""
+        return hashlib.sha256(json.dumps([self._files(), self.splits, sorted(self._streams)]).encode()).hexdigest()[:32]
+
+    def _files(self) -> str:
+        """Changes with the set, its configuration and its files."""
+        with self._named():
+            builder = datasets.load_dataset_builder(**self._options())
+        files = builder.config.data_files or {}
+        stamps = {str(split): [list(one), getattr(one, "origin_metadata", None)] for split, one in files.items()}
+        told = [builder.hash, builder.config_id, self.files, stamps]
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was opened is opened again by the process that gets a copy.
+        return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}
