@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.nn import functional
@@ -172,25 +173,31 @@ class TorchRecEncoder(ShardedEncoder):
 
     # forward
 
-    def _known(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Known ids field by field, and how many there are per field and row, [fields × B]."""
+    def _known(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
+        """Known ids field by field, and their number per field and row, [fields, rows]; rows beyond the batch have none."""
         ids = batch.ids.T
-        values, counts = [ids[ids != PADDING]], [(ids != PADDING).flatten().long()]
+        values, counts = [ids[ids != PADDING]], [(ids != PADDING).long()]
         for field in self.sequences:
             steps = batch.sequences[field.name]
             values.append(steps[steps != PADDING])
-            counts.append((steps != PADDING).sum(1))
-        return torch.cat(values), torch.cat(counts)
+            counts.append((steps != PADDING).sum(1).unsqueeze(0))
+        return torch.cat(values), functional.pad(torch.cat(counts), (0, rows - len(batch)))
 
     def _spread(self, batch: Batch) -> list[Tensor]:
         """Pooled embeddings per copy, [B, fields × width], from all processes' tables."""
-        values, counts = self._known(batch)
+        rows = len(batch)
+        if any(kind.startswith("row_wise") for kind in self.shards_plan.values()):
+            # Its reduce-scatter wants as many rows of every process; parts of a global batch differ by one.
+            most = torch.tensor(rows, device=batch.ids.device)
+            dist.all_reduce(most, dist.ReduceOp.MAX)
+            rows = int(most)
+        values, counts = self._known(batch, rows)
         keys = [key for copy in self.keys for key in copy]
-        lookups = KeyedJaggedTensor(keys, values.repeat(self.copies), lengths=counts.repeat(self.copies))
+        lookups = KeyedJaggedTensor(keys, values.repeat(self.copies), lengths=counts.flatten().repeat(self.copies))
         if self.training and self.updates is not None:
             self.updates.refresh()  # type: ignore[attr-defined]
         found = self._engine[0](lookups).to_dict()
-        return [torch.cat([found[key] for key in copy], dim=1) for copy in self.keys]
+        return [torch.cat([found[key][: len(batch)] for key in copy], dim=1) for copy in self.keys]
 
     def _alone(self, batch: Batch) -> list[Tensor]:
         """The same from tables in this process."""
