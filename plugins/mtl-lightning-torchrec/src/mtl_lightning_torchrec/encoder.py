@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.distributed as dist
@@ -174,7 +174,7 @@ class TorchRecEncoder(ShardedEncoder):
     # forward
 
     def _known(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """Known ids field by field, and their number per field and row, [fields, rows]; rows beyond the batch have none."""
+        """Known ids field by field, and their number [fields, rows]; rows beyond the batch have none."""
         ids = batch.ids.T
         values, counts = [ids[ids != PADDING]], [(ids != PADDING).long()]
         for field in self.sequences:
@@ -195,7 +195,7 @@ class TorchRecEncoder(ShardedEncoder):
         keys = [key for copy in self.keys for key in copy]
         lookups = KeyedJaggedTensor(keys, values.repeat(self.copies), lengths=counts.flatten().repeat(self.copies))
         if self.training and self.updates is not None:
-            self.updates.refresh()  # type: ignore[attr-defined]
+            cast(TableUpdates, self.updates).refresh()
         found = self._engine[0](lookups).to_dict()
         return [torch.cat([found[key][: len(batch)] for key in copy], dim=1) for copy in self.keys]
 
