@@ -13,7 +13,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.build import module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Config
-from mtl_lightning.data.blocks import ROW, blocks
+from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
 from mtl_lightning.data.columns import Block, column, require
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
@@ -63,6 +63,7 @@ class Predictor:
         self.score = score
         self.identity = identity
         self.size = size
+        self.block = ROWS
         self.config = config
         self.needed = needed
         self.combined = combined
@@ -127,13 +128,13 @@ class Predictor:
             present = source.schema().columns
             require(list(present), self.needed, data)
             found = blocks(source.rows(), [name for name in self.columns if name in present], data)
-            return source.fingerprint(), found
+            return source.fingerprint(), even(found, self.block)
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
-        return name, Reader(source, self.config.split, columns).of("test")
+        return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
 
     def predict(self, block: Block) -> pa.Table:
         """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.

@@ -1,14 +1,21 @@
-"""Every recipe is right as it ships, and trains, tests and predicts; real sets are fetched with ``-m network``."""
+"""Every recipe is right as it ships, and runs every command; real sets are fetched with ``-m network``."""
 
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from mtl_lightning.cli.app import main
-from mtl_lightning.config import compose, recipe_text, validate
+from mtl_lightning.config import Config, compose, recipe_text, validate
+from mtl_lightning.data.blocks import ROW
+from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.plugins import registry
+from mtl_lightning.predictions import Predictor
+from mtl_lightning.rundir import RunDir
 
 ABSTRACT = {"base"}
 """Recipes that only others extend."""
@@ -27,6 +34,33 @@ def test_a_recipe_is_right_and_reads_like_a_page(name: str) -> None:
     found = [section for section in sections if section in page]
     assert found == [section for section in page if section in found]
     assert {"source", "features", "tasks", "architecture", "weighter"} <= set(found)
+
+
+def export_agrees(run: Path, folder: Path, predictions: Path) -> None:
+    """Export a run and compare scores of raw rows: onnxruntime and torch.export with the run's own."""
+    out, config = folder / "export", load_config(run)
+    with pytest.raises(SystemExit) as end:
+        main(["export", f"run={run}", f"out={out}"])
+    assert not end.value.code
+    bundle = Bundle.open(out)
+    program = torch.export.load(out / "model.pt2").module()
+    predictor = Predictor.of_run(RunDir.open(run), config)
+    rows = next(predictor.rows()[1]).slice(0, 300)
+    inputs = {name: value for name, value in inputs_of(bundle.transforms.encode(rows)).items() if name in bundle.inputs}
+    with torch.no_grad():
+        traced = program(inputs)
+    found, _ = bundle.score(rows.to_pydict(), rows.num_rows)
+    expected = pq.read_table(predictions).slice(0, 300)
+    assert expected["row"].to_pylist() == rows[ROW].to_pylist()
+    for task, values in found.items():
+        wanted = np.array(expected[task].to_pylist())
+        np.testing.assert_allclose(values, wanted, atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(traced[task].numpy(), wanted, atol=1e-5, rtol=1e-5)
+
+
+def load_config(run: Path) -> Config:
+    """The configuration of a run."""
+    return validate(compose(str(run / "config.yaml")).plain)
 
 
 def fit_test_predict(name: str, folder: Path, *pairs: str) -> None:
@@ -51,6 +85,7 @@ def fit_test_predict(name: str, folder: Path, *pairs: str) -> None:
     metrics = json.loads((run / "metrics.json").read_text())["test"]["metrics"]
     assert {task for task in tasks if any(task in metric for metric in metrics)} == set(tasks)
     assert pq.read_table(out).num_rows > 0
+    export_agrees(run, folder, out)
 
 
 @pytest.mark.parametrize("name", SIMULATED)

@@ -117,6 +117,14 @@ def test_one_that_died_goes_on(dies_at: int, export: Path, log: Path, tmp_path: 
     assert out.read_bytes() == whole.read_bytes()
 
 
+def test_blocks_have_one_size_whatever_the_files_row_groups(export: Path, log: Path) -> None:
+    predictor = Predictor.of_export(export)
+    assert pq.ParquetFile(log).num_row_groups == 8
+    assert [block.num_rows for block in predictor.rows(str(log))[1]] == [3000]
+    predictor.block = 1700
+    assert [block.num_rows for block in predictor.rows(str(log))[1]] == [1700, 1300]
+
+
 def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
     Parts(tmp_path / "out.parquet", {"model": "a"})
     with pytest.raises(MtlError, match="another model or of other rows"):
@@ -125,14 +133,29 @@ def test_parts_of_another_model_are_refused(tmp_path: Path) -> None:
         Parts(tmp_path / "none.parquet", {}).write([], lambda block: block)
 
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from mtl_lightning.predictions import Parts, Predictor
+from mtl_lightning.rundir import process_count, process_rank
+
+folder, data, out = sys.argv[1:]
+predictor = Predictor.of_export(Path(folder))
+predictor.block = 500
+name, blocks = predictor.rows(data)
+parts = Parts(Path(out), {"model": predictor.identity, "rows": name})
+parts.write(blocks, predictor.predict, rank=process_rank(), processes=process_count())
+"""
+
+
 @pytest.mark.slow
-def test_a_killed_process_and_two_that_go_on(run: Path, log: Path, tmp_path: Path) -> None:
-    rows = pa.concat_tables([pq.read_table(log)] * 400)
+def test_a_killed_process_and_two_that_go_on(export: Path, log: Path, tmp_path: Path) -> None:
+    rows = pa.concat_tables([pq.read_table(log)] * 20)
     pq.write_table(rows, tmp_path / "log.parquet")
 
     def start(out: Path, **environment: str) -> subprocess.Popen[bytes]:
-        arguments = ["predict", f"run={run}", f"data={tmp_path / 'log.parquet'}", f"out={out}"]
-        return subprocess.Popen([sys.executable, "-m", "mtl_lightning", *arguments], env={**os.environ, **environment})
+        arguments = [str(export), str(tmp_path / "log.parquet"), str(out)]
+        return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env={**os.environ, **environment})
 
     assert start(tmp_path / "whole.parquet").wait(250) == 0
     out = tmp_path / "out.parquet"
@@ -142,7 +165,7 @@ def test_a_killed_process_and_two_that_go_on(run: Path, log: Path, tmp_path: Pat
     while len(list(parts.glob("part-*.parquet"))) < 2:
         assert time.monotonic() < deadline
         assert first.poll() is None
-        time.sleep(0.01)
+        time.sleep(0.005)
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not out.exists()

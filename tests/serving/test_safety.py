@@ -1,5 +1,6 @@
 """Exports and checkpoints from elsewhere are read without running code, and refused when they are not what they say."""
 
+import ast
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 import torch
 from commands import command
 
+import mtl_lightning
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.export.bundle import Bundle
@@ -225,3 +227,21 @@ def test_a_recipe_can_not_name_code(tmp_path: Path, capsys: pytest.CaptureFixtur
     with pytest.raises(MtlError):
         compose(str(recipe))
     assert not witness.exists()
+
+
+def test_the_package_has_no_way_to_run_what_it_reads() -> None:
+    root = Path(mtl_lightning.__file__).parent
+    found = []
+    for path in root.rglob("*.py"):
+        if path.parent.name == "testing":  # the contract kit pickles what it has made itself
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            unsafe = {word.arg for word in node.keywords if word.arg and ast.unparse(word.value) == "False"}
+            if name in ("eval", "exec", "__import__", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"):
+                found.append(f"{path.name}: {name}")
+            if name == "torch.load" and "weights_only" in unsafe:
+                found.append(f"{path.name}: {name}")
+    assert found == []
