@@ -1,0 +1,154 @@
+"""A log that doesn't fit: written in chunks, prepared and trained under limits of resident memory that are enforced.
+
+Usage: ``python larger_than_memory.py [rows=10000000] [prepare=2048] [train=1024] [pool=262144] [directory=…]``
+
+``prepare`` and ``train`` are MiB of resident memory, libraries and mapped pages included. Each stage is a process
+of its own that is killed when it holds more: looked at every 20 ms, so it needs no privileges, unlike a cgroup.
+``rows=50000000`` is the long form. A stage whose result is there is left out: a run that was stopped goes on with
+``directory=``.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+INTERVAL = 0.02
+PARTS = 10
+"""Parts of the training whose peaks are compared."""
+
+WRITE = """
+import sys
+from mtl_lightning.data.sources.simulator import Simulator
+rows, path = int(sys.argv[1]), sys.argv[2]
+source = Simulator(rows=rows, users=max(rows // 50, 100), items=max(rows // 200, 50), days=14)
+source.write_parquet(path, rows_per_file=1_000_000)
+"""
+PREPARE = """
+import json, sys
+from mtl_lightning.build import build_data
+from mtl_lightning.config import compose, validate
+found = build_data(validate(compose(sys.argv[1], sys.argv[2:]).plain)).prepare()
+sizes = {name: [len(store), store.bytes] for name, store in found.stores.items()}
+print(json.dumps({"seconds": found.summary["seconds"], "stores": sizes}))
+"""
+
+
+def resident(process: int) -> tuple[float, float]:
+    """Resident memory of a process in MiB: all of it, and what can't be dropped because it isn't a file's."""
+    found = {"VmRSS": 0.0, "RssFile": 0.0}
+    try:
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name in found:
+                found[name] = int(value.split()[0]) / 1024
+    except (OSError, IndexError):
+        return 0.0, 0.0  # it has just ended
+    return found["VmRSS"], found["VmRSS"] - found["RssFile"]
+
+
+def limited(command: list[str], limit: float, environment: dict[str, str]) -> dict[str, Any]:
+    """Run a command; it is killed when it holds more than ``limit`` MiB."""
+    started, start = time.time(), time.perf_counter()
+    samples: list[tuple[float, float, float]] = []
+    with tempfile.TemporaryFile("w+") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, text=True)
+        while process.poll() is None:
+            samples.append((time.perf_counter() - start, *resident(process.pid)))
+            if samples[-1][1] > limit:
+                process.kill()
+                process.wait()
+                raise SystemExit(f"killed at {samples[-1][1]:.0f} MiB, the limit is {limit:.0f}: {command}")
+            time.sleep(INTERVAL)
+        out.seek(0)
+        text = out.read()
+    if process.returncode:
+        raise SystemExit(f"exit code {process.returncode}\n{text[-3000:]}")
+    return {
+        "started": started,
+        "seconds": round(time.perf_counter() - start, 1),
+        "limit": limit,
+        "peak": round(max(sample[1] for sample in samples)),
+        "peak_without_files": round(max(sample[2] for sample in samples)),
+        "samples": samples,
+        "text": text,
+    }
+
+
+def peaks(samples: list[tuple[float, float, float]], start: float) -> list[int]:
+    """Peak of resident memory in each part of the time after ``start``."""
+    length = (samples[-1][0] - start) / PARTS
+    parts: list[list[float]] = [[] for _ in range(PARTS)]
+    for when, total, _ in samples:
+        if when >= start:
+            parts[min(int((when - start) / length), PARTS - 1)].append(total)
+    return [round(max(part, default=0)) for part in parts]
+
+
+def settings(log: Path, pool: int) -> list[str]:
+    """A recipe whose step is small, so that reading is what is measured."""
+    return [
+        "source=table", f"source.path={log}/*.parquet", "split.column=timestamp", f"data.pool={pool}",
+        "data.batch_size=4096", "data.eval_batch_size=8192", "architecture=shared_bottom", "encoder.width=8",
+        "trainer.max_epochs=1", "trainer.accelerator=cpu", "optimizer.schedule=constant", "run.checkpoint_every=0",
+    ]  # fmt: skip
+
+
+def run(rows: int, prepare: float, train: float, pool: int, directory: Path) -> dict[str, Any]:
+    """All stages that aren't done; returns what was measured."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "MTL_CACHE": str(directory / "cache")}
+    log, record = directory / f"log-{rows}", directory / f"measured-{rows}.json"
+    result: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {"rows": rows}
+
+    def done(stage: str, **values: Any) -> None:
+        result[stage] = values
+        record.write_text(json.dumps(result, indent=1))
+
+    if not log.exists():
+        shutil.rmtree(directory / "writing", ignore_errors=True)
+        stage = limited([sys.executable, "-c", WRITE, str(rows), str(directory / "writing")], prepare, environment)
+        (directory / "writing").rename(log)
+        done("write", **figures(stage))
+    if "prepare" not in result:
+        stage = limited([sys.executable, "-c", PREPARE, "ads", *settings(log, pool)], prepare, environment)
+        told = json.loads(stage["text"].strip().splitlines()[-1])
+        size = sum(store[1] for store in told["stores"].values()) / 2**20
+        done("prepare", **figures(stage), store=round(size), rows={name: n for name, (n, _) in told["stores"].items()})
+    if "train" not in result:
+        path = directory / f"run-{rows}-{time.time_ns()}"
+        command = [sys.executable, "-m", "mtl_lightning", "fit", "recipe=ads", *settings(log, pool), f"run.dir={path}"]
+        stage = limited(command, train, environment)
+        began = (path / "config.yaml").stat().st_mtime - stage["started"]
+        tested = json.loads((path / "metrics.json").read_text())["test"]["metrics"]
+        resources = json.loads((path / "resources.json").read_text())
+        done(
+            "train", **figures(stage), peaks=peaks(stage["samples"], max(began, 0.0)),
+            store_over_limit=round(result["prepare"]["store"] / train, 2),
+            rows_per_second=round(resources["samples_per_second"]),
+            click_expected_auc=round(tested["test/click/expected_auc"], 4),
+        )  # fmt: skip
+    return result
+
+
+def figures(stage: dict[str, Any]) -> dict[str, Any]:
+    """What is told of every stage; memory in MiB."""
+    return {key: stage[key] for key in ("seconds", "limit", "peak", "peak_without_files")}
+
+
+def main() -> None:
+    options = dict(pair.split("=", 1) for pair in sys.argv[1:])
+    rows = int(options.get("rows", "10000000"))
+    limits = float(options.get("prepare", "2048")), float(options.get("train", "1024"))
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(options.get("directory", temporary))
+        directory.mkdir(parents=True, exist_ok=True)
+        print(json.dumps(run(rows, *limits, int(options.get("pool", "262144")), directory), indent=1))
+
+
+if __name__ == "__main__":
+    main()
