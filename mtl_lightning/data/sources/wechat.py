@@ -11,6 +11,8 @@ from mtl_lightning.data.sources.multivalued import as_list
 from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
 
 LABELS = ("read_comment", "comment", "like", "click_avatar", "forward", "follow", "favorite")
+TASKS = {"forward": "share"}
+"""Tasks that can't be called like their label: every module of torch has a `forward`."""
 SECONDS = ("play", "stay")
 ACTIONS = dict.fromkeys(("userid", "feedid", "date_", "device", *LABELS), pa.int64()) | dict.fromkeys(
     SECONDS, pa.float64()
@@ -70,7 +72,7 @@ class WeChat(RawLog):
             },
             "feed_embedding": (pa.list_(pa.float32()), None),
         },
-        {name: {"kind": "binary", "label": name} for name in LABELS},
+        {TASKS.get(name, name): {"kind": "binary", "label": name} for name in LABELS},
         time="date_",
         group="userid",
         after_event=(*LABELS, *SECONDS),
