@@ -1,65 +1,133 @@
-"""JSON lines → parquet, with errors that name file and line."""
+"""JSON lines → parquet in bounded memory, with types that all lines of all files agree on."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.json as pj
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 
 from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.parquet_rows import conform
 from mtl_lightning.errors import DataError
 
-LARGEST_BLOCK = 256 << 20
+BLOCK = 16 << 20
+"""Bytes that are read at a time, and the rest of their last line."""
+MARK = b"\xef\xbb\xbf"
+"""What some programs write before UTF-8."""
+
+
+class Lines(NamedTuple):
+    """Some whole lines of a file.
+
+    Args:
+        file: The file.
+        data: Its lines.
+        first: Number of the first one.
+    """
+
+    file: File
+    data: bytes
+    first: int
 
 
 def convert(files: Sequence[File], directory: Path) -> None:
     """Write one parquet file per file of JSON lines; all get the columns and types of all.
 
+    Files are read twice: for the types, and for the values.
+
     Raises:
         DataError: Naming the file, and the line where it can be told.
     """
-    schemas = [_write(file, directory / f"{number:05d}.parquet") for number, file in enumerate(files)]
-    try:
-        common = pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowException as error:
-        names = ", ".join(file.path for file in files)
-        raise DataError(f"files disagree on the type of a column: {error} ({names})") from error
-    for number, schema in enumerate(schemas):
-        if schema != common:
-            path = directory / f"{number:05d}.parquet"
-            pq.write_table(conform(pq.read_table(path), common), path)
+    schema = pa.schema([])
+    for file in files:
+        for block in _blocks(file):
+            schema = _joined(schema, block)
+    # Columns without any value can't be asked for; they are added as nulls.
+    asked = pa.schema([field for field in schema if not pt.is_null(field.type)])
+    for number, file in enumerate(files):
+        with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
+            for block in _blocks(file):
+                writer.write_table(conform(_parsed(block, asked), schema))
 
 
-def _write(file: File, target: Path) -> pa.Schema:
+def _blocks(file: File) -> Iterator[Lines]:
+    """A file in blocks of whole lines, those of white space left out."""
+    first, found = 1, False
     with opened(file) as stream:
-        data = stream.read()
-        if not data.strip():
-            raise DataError(f"{file.path} is empty")
+        waiting: list[bytes] = []
+        while data := stream.read(BLOCK):
+            end = data.rfind(b"\n") + 1
+            if not end:
+                waiting.append(data)
+                continue
+            lines = b"".join([*waiting, data[:end]])
+            waiting = [data[end:]]
+            if lines.strip():
+                yield Lines(file, lines.removeprefix(MARK) if first == 1 else lines, first)
+                found = True
+            first += lines.count(b"\n")
+        lines = b"".join(waiting)
+        if lines.strip():
+            yield Lines(file, lines.removeprefix(MARK) if first == 1 else lines, first)
+            found = True
+    if not found:
+        raise DataError(f"{file.path} is empty")
+
+
+def _parsed(block: Lines, schema: pa.Schema | None = None) -> pa.Table:
+    read = pj.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
+    unexpected = "infer" if schema is None else "ignore"
+    parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
+    try:
+        return pj.read_json(pa.BufferReader(block.data), read, parse)
+    except pa.ArrowInvalid as error:
+        raise _explain(block, str(error)) from error
+
+
+def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
+    """The types of all lines so far and of a block."""
+    fields = {field.name: field for field in before}
+    for field in _parsed(block).schema:
+        known = fields.get(field.name, field)
+        if {is_text(known.type), is_text(field.type)} == {True, False} and (
+            pt.is_timestamp(known.type) or pt.is_timestamp(field.type)
+        ):
+            fields[field.name] = pa.field(field.name, pa.string())  # text that looks like times in some lines
+            continue
         try:
-            # One block where possible: then types are those of all rows, and errors count rows from the file's start.
-            options = pj.ReadOptions(use_threads=False, block_size=min(len(data) + 1, LARGEST_BLOCK))
-            table = pj.read_json(pa.BufferReader(data), options)
-        except pa.ArrowInvalid as error:
-            raise _explain(file, data, str(error)) from error
-    pq.write_table(table, target, compression="zstd")
-    return table.schema
+            merged = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
+        except pa.ArrowException as error:
+            place = f"{block.file.path}: line {_first_with(block, field.name)}"
+            raise DataError(f"{place}: {field.name!r} is {field.type}, before it was {known.type}") from error
+        fields[field.name] = merged.field(0)
+    return pa.schema(list(fields.values()))
 
 
-def _explain(file: File, data: bytes, message: str) -> DataError:
-    for number, line in enumerate(data.splitlines(), start=1):  # only before giving up
+def _first_with(block: Lines, name: str) -> int:
+    """Number of a block's first line that gives a field a value."""
+    numbered = enumerate(block.data.splitlines(), start=block.first)
+    return next(number for number, line in numbered if line.strip() and json.loads(line).get(name) is not None)
+
+
+def _explain(block: Lines, message: str) -> DataError:
+    path, objects = block.file.path, []
+    for number, line in enumerate(block.data.split(b"\n"), start=block.first):  # only before giving up
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
-                return DataError(f"{file.path}: line {number} is no JSON object", "one object per line is needed")
+                return DataError(f"{path}: line {number} is no JSON object", "one object per line is needed")
         except UnicodeDecodeError:
-            return DataError(f"{file.path}: line {number} is not UTF-8")
-        except ValueError as error:
-            return DataError(f"{file.path}: line {number} is no JSON: {error}", "one object per line is needed")
+            return DataError(f"{path}: line {number} is not UTF-8")
+        except (ValueError, RecursionError) as error:
+            return DataError(f"{path}: line {number} is no JSON: {error}", "one object per line is needed")
+        objects += [number] if line.strip() else []
     found = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+) in row (\d+)", message)
-    if found:
+    if found and int(found.group(4)) < len(objects):
         name, old, new, row = found.groups()
-        return DataError(f"{file.path}: line {int(row) + 1}: {name!r} is a {new}, before it was a {old}")
-    return DataError(f"{file.path} can't be read: {message}")
+        return DataError(f"{path}: line {objects[int(row)]}: {name!r} is a {new}, before it was a {old}")
+    return DataError(f"{path} can't be read: {message}")

@@ -180,3 +180,31 @@ def test_files_that_differ(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="files of several kinds: csv, parquet"):
         Table(path=str(tmp_path / "a.*")).schema()
+
+
+@pytest.fixture
+def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mtl_lightning.data.json_files.BLOCK", 40)
+
+
+def test_json_lines_are_read_in_blocks(tmp_path: Path, tiny_blocks: None) -> None:
+    rows = [{"id": n, "x": n + (0.5 if n == 30 else 0), "when": "2024-05-01T00:00:00", "seen": [n]} for n in range(50)]
+    rows[40] |= {"when": "later", "late": "ä" * 60, "none": None}
+    text = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    (tmp_path / "a.jsonl").write_text("\ufeff" + text, encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"id": 50, "seen": []}\n')
+    source = Table(path=str(tmp_path / "*.jsonl"))
+    columns = source.schema().columns
+    assert (columns["id"], columns["x"], columns["when"]) == ("int64", "double", "string")
+    found = list(source.rows())
+    assert [row["id"] for row in found] == list(range(51))
+    assert (found[30]["x"], found[40]["late"], found[50]["when"]) == (30.5, "ä" * 60, None)
+    assert [row["seen"] for row in found[:3]] == [[0], [1], [2]]
+
+
+def test_json_types_that_change_between_blocks_are_named(tmp_path: Path, tiny_blocks: None) -> None:
+    lines = [json.dumps({"id": n, "note": None}) for n in range(20)]
+    lines[12] = json.dumps({"id": "twelve"})
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"log\.jsonl: line 13: 'id' is"):
+        Table(path=str(tmp_path / "log.jsonl")).schema()
