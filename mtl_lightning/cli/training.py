@@ -15,6 +15,8 @@ from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
 from mtl_lightning.config import Config, dump
+from mtl_lightning.data.quality.findings import refuse
+from mtl_lightning.data.quality.gate import check
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
@@ -55,7 +57,7 @@ class Training:
         self.keep_rows = config.run.keep_rows
         self.timeout = config.run.timeout
         self.data = build_data(config, run)
-        self.data.prepare()
+        refuse(check(self.data.prepare()), config.data.accept)
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
             raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
         # After preparing: what it draws (and whether it was cached) must not show in the weights.

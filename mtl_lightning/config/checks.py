@@ -14,6 +14,7 @@ from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.config.trainer import check_trainer
 from mtl_lightning.config.values import MismatchError, coerce
 from mtl_lightning.config.values import plain as to_plain
+from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry as installed
@@ -54,6 +55,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Conf
     check_features(draft, raw)
     tasks = check_tasks(draft, raw)
     data = draft.record("data", DataConfig, draft.section("data"))
+    _accepted(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
     heads = check_heads(draft)
     losses, metrics = check_losses(draft, heads), check_metrics(draft)
@@ -117,6 +119,14 @@ def _optimizer(draft: Draft) -> OptimizerConfig | None:
         if not all(0 <= beta < 1 for beta in config.betas):
             draft.problem("optimizer.betas", f"are {list(config.betas)}, and must be at least 0 and below 1")
     return config
+
+
+def _accepted(draft: Draft, data: DataConfig | None) -> None:
+    names = acceptable(draft.features, draft.tasks)
+    for name in data.accept if data is not None else ():
+        if name not in names:
+            hint = did_you_mean(name, names) or "leak:<feature>:<task> or funnel:<task>"
+            draft.problem("data.accept", f"no finding can be called {name!r}", hint)
 
 
 def _seed(draft: Draft) -> int:

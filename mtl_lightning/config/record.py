@@ -34,6 +34,7 @@ class DataConfig:
         group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
         cache_dir: Where prepared data is kept; None for the user's cache directory.
         pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
+        accept: Names of serious findings about the data (``leak:<feature>:<task>``, ``funnel:<task>``) that are meant.
     """
 
     batch_size: int = 1024
@@ -41,6 +42,7 @@ class DataConfig:
     group: str | None = None
     cache_dir: str | None = None
     pool: int | None = None
+    accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "eval_batch_size", "pool"):
@@ -60,6 +62,7 @@ class RunConfig:
         timeout: Seconds after which a process that waits for a dead one gives up.
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
+        test: Evaluate the test split at the end; ``tune`` does not look at it.
     """
 
     dir: str | None = None
@@ -69,6 +72,7 @@ class RunConfig:
     timeout: float = 1800.0
     init_from: str | None = None
     keep_rows: bool = False
+    test: bool = True
 
     def __post_init__(self) -> None:
         for name in ("patience", "skip_nonfinite", "timeout"):

@@ -1,0 +1,1 @@
+"""What is wrong with a log: leaks, funnels, drift, duplicates, contradictions."""
