@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class LanguageModel(Feature):
         length: Tokens seen of a text; None for as many as the model's configuration says.
         batch_size: Texts at a time.
         device: Where the model runs; None for the best there is.
+        precision: Of the model's weights; ``bfloat16`` takes about half the time where the processor knows it, and moves
+            values by about 0.001.
         revision: Branch, tag or commit of the hub.
         fetch: Download a model of the hub that isn't here yet; otherwise nothing uses the network.
         cache_rows: Vectors kept on disk at most; 0 for none.
@@ -64,6 +66,7 @@ class LanguageModel(Feature):
     length: int | None = None
     batch_size: int = 64
     device: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     revision: str | None = None
     fetch: bool = False
     cache_rows: int = 1_000_000
@@ -91,7 +94,8 @@ class LanguageModel(Feature):
 
     def local(self) -> LocalModel:
         """The model's files."""
-        return LocalModel(find(self.model, self.revision, fetch=self.fetch), self.length, self.device)
+        path = find(self.model, self.revision, fetch=self.fetch)
+        return LocalModel(path, self.length, self.device, self.precision)
 
 
 class LanguageModelTransform(Stateless):

@@ -30,15 +30,17 @@ class LocalModel:
         path: Their directory.
         length: Tokens that the model sees of a text; None for as many as its configuration says.
         device: Where it runs; None for the best there is.
+        precision: Of its weights.
     """
 
     path: Path
     length: int | None = None
     device: str | None = None
+    precision: str = "float32"
 
     def digest(self) -> str:
         """A hash of the files, and of what changes vectors."""
-        return f"{content(self.path)}-{self.length or 'full'}"
+        return f"{content(self.path)}-{self.length or 'full'}-{self.precision}"
 
     def embed(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
         """Vectors [n, d] float32, pooled and normalised as the model's own configuration says (else the mean)."""
@@ -124,6 +126,7 @@ def loaded(local: LocalModel) -> Any:
     kinds = [each.get("type", "") for each in json.loads(modules.read_text())] if modules.is_file() else []
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise DataError(f"{local.path}: the module {foreign[0]} is code that a model may not bring")
+    import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
@@ -134,7 +137,7 @@ def loaded(local: LocalModel) -> Any:
             device=local.device,
             local_files_only=True,
             trust_remote_code=False,
-            model_kwargs={"use_safetensors": True},
+            model_kwargs={"use_safetensors": True, "dtype": getattr(torch, local.precision)},
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise DataError(f"{local.path} can't be loaded: {' '.join(str(error).split())}") from error
