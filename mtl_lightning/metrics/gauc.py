@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.exchange import total
+from mtl_lightning.metrics.packed import packed, plain_areas
 from mtl_lightning.metrics.ranking import GroupedMetric, rank
 from mtl_lightning.metrics.rows import ratio
 
@@ -47,7 +48,14 @@ class GAUC(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        ranking = rank(*self.owned())
+        rows, group = self.owned()
+        keys = packed(rows, group)
+        if keys is not None:
+            area, pairs, size = plain_areas(keys)
+            share = torch.where(pairs > 0, size if self.users == "rows" else torch.ones_like(pairs), 0.0)
+            sums = total(torch.stack([(torch.where(pairs > 0, area, 0.0) * share).sum(), share.sum()]))
+            return ratio(sums[0], sums[1])
+        ranking = rank(rows, group)
         score, label, weight = ranking.rows.unbind(1)
         positive, negative = ranking.per_level(weight * label), ranking.per_level(weight * (1 - label))
         positives, negatives = ranking.per_group(positive), ranking.per_group(negative)

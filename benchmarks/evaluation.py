@@ -1,0 +1,113 @@
+"""Metrics over predictions in a file: their time beside that of reading it, and beside torchmetrics.
+
+Usage: ``python benchmarks/evaluation.py [ROWS]`` (10 million by default), one thread. Writes a parquet file of a user,
+a label and a probability, reads it batch by batch as an evaluation does, and prints a Markdown table: seconds of each
+metric over the same batches, as a multiple of reading, the memory of its state, and how far it lies from torchmetrics'
+value where that has the metric.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
+from torchmetrics.metric import Metric
+
+from mtl_lightning.interfaces import Target, Task
+from mtl_lightning.plugins import registry
+
+BATCH, USERS, RATE = 65_536, 500_000, 0.05
+TASK = Task(name="click", kind="binary", label="click", mean=RATE)
+METRICS = (
+    ("auc", {}),
+    ("auc", {"exact": True}),
+    ("log_loss", {}),
+    ("calibration", {}),
+    ("ece", {}),
+    ("pr_auc", {}),
+    ("gauc", {}),
+)
+
+
+def write(path: Path, rows: int) -> None:
+    """Rows whose labels are drawn from their probabilities, clicks being rare."""
+    random = np.random.default_rng(0)
+    logit = random.normal(np.log(RATE / (1 - RATE)) - 0.5, 1.0, rows)
+    chance = 1 / (1 + np.exp(-logit))
+    columns = {
+        "user": random.integers(0, USERS, rows),
+        "label": (random.random(rows) < chance).astype(np.float32),
+        "probability": chance.astype(np.float32),
+    }
+    pq.write_table(pa.table(columns), path, row_group_size=1 << 20)
+
+
+def batches(path: Path) -> Iterator[tuple[torch.Tensor, Target]]:
+    """The file as predictions and targets."""
+    for batch in pq.ParquetFile(path).iter_batches(BATCH, use_threads=False):
+        user, label, probability = (torch.from_numpy(batch.column(i).to_numpy().copy()) for i in range(3))
+        known = torch.ones(len(user), dtype=torch.bool)
+        yield probability, Target(label=label.unsqueeze(1), mask=known, group=user)
+
+
+def timed(run: Callable[[], object]) -> tuple[object, float]:
+    """What it gives and the seconds it takes."""
+    start = time.perf_counter()
+    return run(), time.perf_counter() - start
+
+
+def held(metric: Metric) -> int:
+    """Bytes of a metric's state."""
+    states = [getattr(metric, name) for name in metric._defaults]
+    tensors = [part for state in states for part in (state if isinstance(state, list) else [state])]
+    return sum(part.numel() * part.element_size() for part in tensors)
+
+
+def main() -> None:
+    """Measure and print."""
+    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "predictions.parquet"
+        write(path, rows)
+        _, reading = timed(lambda: [None for _ in batches(path)])
+        read = list(batches(path))
+    score = torch.cat([probability for probability, _ in read])
+    label = torch.cat([target.label[:, 0] for _, target in read]).long()
+    theirs = {
+        "auc": timed(lambda: binary_auroc(score, label)),
+        "ece": timed(lambda: binary_calibration_error(score, label, n_bins=15)),
+    }
+    print(f"{rows:,} rows; reading {reading:.2f} s\n")
+    print(
+        "| metric | seconds | of reading | state, MB | torchmetrics, seconds | difference |\n|---|---|---|---|---|---|"
+    )
+    for name, options in METRICS:
+        metric = registry().resolve("metric", name)(TASK, **options)
+
+        def run(metric: Metric = metric) -> torch.Tensor:
+            for probability, target in read:
+                metric.update(probability, target)
+            value: torch.Tensor = metric.compute()
+            return value
+
+        value, seconds = timed(run)
+        shown = f"{name}, exact" if options else name
+        there, difference = "–", "–"
+        if name in theirs:
+            other, taken = theirs[name]
+            there, difference = f"{taken:.2f}", f"{abs(float(value) - float(other)):.1e}"  # type: ignore[arg-type]
+        line = (
+            f"| {shown} | {seconds:.2f} | {seconds / reading:.2f} | {held(metric) / 1e6:.1f} | {there} | {difference} |"
+        )
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

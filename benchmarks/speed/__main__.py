@@ -1,0 +1,99 @@
+"""A training step beside its peers', in one run: one JSON line per contender and turn, then the ratios.
+
+Usage, with an environment that holds torch-rechub 0.9.0 and DeepCTR-Torch 0.3.0 (without ``--peers`` only the bare loop
+is compared)::
+
+    python -m venv PEERS
+    PEERS/bin/pip install -c constraints.txt torch torch-rechub==0.9.0 deepctr-torch==0.3.0 'setuptools<81'
+    python benchmarks/speed --peers PEERS/bin/python
+
+Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
+ratio is the median over turns of the quotient within a turn.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+OURS, PEERS = ("ours", "bare"), ("rechub", "deepctr")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured: contenders with the rows that each trains on, and the aim of ``ours`` against each."""
+
+    ids: int
+    batch: int
+    rows: dict[str, int]
+    aims: dict[str, float]
+
+
+CASES = (
+    Case(10_000, 2048, dict.fromkeys((*OURS, *PEERS), 100_000), {"bare": 0.97, "rechub": 1.4, "deepctr": 1.0}),
+    Case(10_000, 256, dict.fromkeys((*OURS, "rechub"), 60_000), {"bare": 0.92, "rechub": 1.8}),
+    Case(1_000_000, 2048, dict.fromkeys(("ours", *PEERS), 100_000), {"rechub": 2.3, "deepctr": 1.8}),
+    # The peers update every row at every step: few rows are enough to see it.
+    Case(10_000_000, 2048, {"ours": 200_000, "rechub": 20_480, "deepctr": 20_480}, {"rechub": 15, "deepctr": 15}),
+)
+
+
+def measure(contender: str, case: Case, peers: str) -> dict[str, object]:
+    """Run one contender once and print its line."""
+    script, python = ("peers.py", peers) if contender in PEERS else ("ours.py", sys.executable)
+    command = [python, script, contender, str(case.rows[contender]), str(case.ids), str(case.batch), "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, cwd=HERE, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{ended.stderr[-2000:]}")
+    line = ended.stdout.strip().splitlines()[-1]
+    print(line, flush=True)
+    record: dict[str, object] = json.loads(line)
+    return record
+
+
+def ratios(case: Case, speeds: dict[str, list[float]]) -> Iterator[str]:
+    """Rows of the table: ours against each other contender."""
+    ours = statistics.median(speeds["ours"])
+    for other, aim in case.aims.items():
+        if other in speeds:
+            ratio = statistics.median(a / b for a, b in zip(speeds["ours"], speeds[other], strict=True))
+            there = statistics.median(speeds[other])
+            yield f"| {case.batch} | {case.ids:,} | {other} | {ours:,.0f} | {there:,.0f} | {ratio:.2f} | {aim} |"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--peers", default="", help="Python of an environment with the peers")
+    parser.add_argument("--turns", type=int, default=3)
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    rows, medians = [], {}
+    for case in CASES:
+        contenders = [name for name in case.rows if name in OURS or arguments.peers]
+        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        for _ in range(arguments.turns):
+            for name in contenders:
+                speeds[name].append(float(measure(name, case, arguments.peers)["samples_per_s"]))  # type: ignore[arg-type]
+        rows += ratios(case, speeds)
+        medians[case.ids, case.batch] = statistics.median(speeds["ours"])
+    print("\n| batch | ids | against | ours, samples/s | theirs | ratio | aim |\n|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+    growth = medians[10_000, 2048] / medians[10_000_000, 2048]
+    print(f"\nStep at 10 million ids: {growth:.2f} of that at 10 thousand (aim 1.2)")
+    print(
+        f"{time.strftime('%d %B %Y')}, {platform.machine()}, {os.cpu_count()} cores, {time.monotonic() - started:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    main()

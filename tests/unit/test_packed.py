@@ -1,0 +1,60 @@
+"""GAUC from one sort of integers is GAUC from rows."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from mtl_lightning.interfaces import Target, Task
+from mtl_lightning.metrics.gauc import GAUC
+from mtl_lightning.metrics.packed import packed, plain_areas
+
+TASK = Task(name="click", kind="binary", label="click")
+ROW = st.tuples(
+    st.sampled_from([-3.5, -0.0, 0.0, 0.25, 0.75, 1.0]) | st.floats(0, 1, width=32), st.booleans(), st.integers(0, 4)
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ROW, max_size=40))
+def test_areas_are_those_of_scikit_learn(drawn):
+    rows = torch.tensor([[score, label, 1.0] for score, label, _ in drawn], dtype=torch.float64).reshape(-1, 3)
+    group = torch.tensor([user for _, _, user in drawn], dtype=torch.int64)
+    area, pairs, size = plain_areas(packed(rows, group))
+    for index, user in enumerate(group.unique().tolist()):
+        score, label, _ = rows[group == user].unbind(1)
+        assert size[index] == len(score)
+        if label.unique().numel() == 2:
+            assert area[index].item() == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+        else:
+            assert pairs[index] == 0
+
+
+def gauc(score, label, group, **options):
+    metric = GAUC(TASK, **options)
+    known = torch.ones(len(score), dtype=torch.bool)
+    metric.update(score, Target(label=label.unsqueeze(1), mask=known, group=group))
+    return metric.compute().item()
+
+
+@pytest.mark.parametrize("users", ["rows", "equal"])
+def test_both_ways_give_one_value(users):
+    generator = torch.Generator().manual_seed(0)
+    score = torch.rand(5000, generator=generator).mul(50).round().div(50)
+    label = (torch.rand(5000, generator=generator) < 0.3 + 0.4 * score).float()
+    group = torch.randint(0, 300, (5000,), generator=generator)
+    fast = gauc(score, label, group, users=users)
+    # Groups that are too large for the key go the general way.
+    assert gauc(score, label, group + 2**40, users=users) == pytest.approx(fast, abs=1e-12)
+
+
+def test_what_does_not_fit_is_not_packed():
+    row, group = torch.tensor([[0.5, 1.0, 1.0]], dtype=torch.float64), torch.tensor([1])
+    assert packed(row, group) is not None
+    for column, value in ((0, 1 / 3), (0, float("nan")), (1, 0.5), (2, 0.5)):
+        other = row.clone()
+        other[0, column] = value
+        assert packed(other, group) is None
+    assert packed(row, torch.tensor([-1])) is None
+    assert packed(row, torch.tensor([2**30])) is None
