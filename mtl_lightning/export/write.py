@@ -64,7 +64,9 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
         program, example = trace(network)
         save_onnx(program, example, [task.name for task in schema.tasks], partial / MODEL)
         save_pt2(program, partial / PROGRAM)
-        weights = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+        # Copies: two names may share memory, which the format has no words for.
+        weights = {name: value.detach().clone().contiguous() for name, value in state.items()}
         need("safetensors.torch", "export").save_file(weights, partial / WEIGHTS)
         transforms.save(partial / TRANSFORMS)
         manifest = Manifest(

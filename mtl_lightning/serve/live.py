@@ -9,6 +9,8 @@ import numpy as np
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.manifest import NAME
+from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import plugin_changes
 
 Stamp = tuple[str, int, int, int]
 LOG = logging.getLogger("mtl_lightning.serve")
@@ -57,6 +59,8 @@ class Live:
     def _open(self) -> Bundle:
         # The link's target, so that a link that changes meanwhile doesn't mix two exports.
         bundle = Bundle.open(self.folder.resolve(), threads=self.threads)
+        if changes := plugin_changes(bundle.manifest.plugins, registry().versions()):
+            LOG.warning("plugins differ from those of the export: %s", "; ".join(changes))
         for one in (1, 2):  # the first call of a graph is slow: no request should wait for it
             bundle.run({item["name"]: _blank(item, one) for item in bundle.manifest.inputs})
         return bundle

@@ -60,7 +60,7 @@ def read(body: bytes, wanted: Sequence[str], most: int) -> Question:
         raise Refused(422, "the body must be an object with candidates")
     if unknown := set(message) - KEYS:
         raise Refused(422, f"unknown key {sorted(unknown)[0]!r}: context and candidates are known")
-    context = message.get("context") or {}
+    context = message.get("context", {})
     candidates = message.get("candidates")
     if not isinstance(context, dict):
         raise Refused(422, "context must be an object: the columns that all candidates share")

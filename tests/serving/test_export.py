@@ -18,6 +18,8 @@ from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import Manifest
 from mtl_lightning.export.tensors import load_weights
 
+pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
+
 
 def test_scores_are_the_runs(run: Path, export: Path, log: Path, tmp_path: Path) -> None:
     assert command("predict", f"run={run}", f"data={log}", f"out={tmp_path / 'run.parquet'}") == 0

@@ -14,6 +14,8 @@ from server import Server
 
 from mtl_lightning.export.bundle import Bundle
 
+pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
+
 CONTEXT = ("user_id", "user_age", "history", "hour")
 
 

@@ -18,6 +18,8 @@ from commands import command
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.predictions import Parts, Predictor
 
+pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
+
 
 @pytest.fixture(scope="module")
 def expected(export: Path, log: Path, folder: Path) -> pa.Table:

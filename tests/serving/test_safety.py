@@ -23,6 +23,8 @@ from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.tensors import load_weights
 
+pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
+
 
 class Payload:
     """Runs when it is unpickled."""

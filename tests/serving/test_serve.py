@@ -19,6 +19,8 @@ from server import Server
 
 from mtl_lightning.export.bundle import Bundle
 
+pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
+
 USER = ("user_id", "user_segment", "user_city", "user_age", "user_activity", "hour", "weekday", "device", "history")
 
 
@@ -79,6 +81,7 @@ CHANGES: list[tuple[Any, int, str]] = [
     ({"candidates": {"a": [1], "b": [1, 2]}}, 422, "different lengths"),
     ({"candidates": [1]}, 422, "candidates[0] is no object"),
     ({"candidates": [{}], "context": [1]}, 422, "context must be an object"),
+    ({"candidates": [{}], "context": None}, 422, "context must be an object"),
     ({"candidates": [{}], "contxt": {}}, 422, "unknown key 'contxt'"),
     ({"candidates": [{"a": 1}]}, 422, "no column 'user_id'"),
     ({"price": "cheap"}, 422, "no number"),
