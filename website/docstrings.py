@@ -1,4 +1,4 @@
-"""Docstrings as the site shows them: ``Example:`` is the section that mkdocstrings calls ``Examples:``."""
+"""Docstrings as the site shows them."""
 
 import re
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import griffe
 
 
-class Examples(griffe.Extension):
-    """Renames the section, so that examples are shown as code."""
+class Docstrings(griffe.Extension):
+    """Names the section of examples as mkdocstrings does, so that they are shown as code, and shows roles as names."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Change one docstring."""
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)
+            text = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r":(?:attr|class|data|exc|func|meth|mod):`~?([^`]+)`", r"`\1`", text)
