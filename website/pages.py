@@ -52,7 +52,7 @@ def components(exists: set[str]) -> str:
         for name, entry in registry().entries(kind):
             if entry.distribution != "mtl-lightning":
                 continue
-            page = f"{folder_of(kind)}/{entry.name}.md"
+            page = "data/features.md" if kind == "feature" else f"{folder_of(kind)}/{entry.name}.md"
             shown = f"[`{entry.name}`]({page})" if page in exists else f"`{entry.name}`"
             text = first_sentence(registry().resolve(kind, name)).replace("|", "\\|")
             lines.append(f"| {shown} | {text} |")
