@@ -47,7 +47,7 @@ class Problem:
             labels=torch.randint(0, 2, (batch, tasks)).float(),
             mask=torch.ones(batch, tasks, dtype=torch.bool),
         )
-        encoder = {"name": "embedding", "width": 16, **({"hidden": [256, 128]} if trunk else {})}
+        encoder = {"name": "embedding", "width": 16, "numeric": "plain", **({"hidden": [256, 128]} if trunk else {})}
         experts = {"name": "mmoe", "experts": 8, "hidden": [128, 64]}
         self.module = build_module(
             self.schema, encoder=encoder, architecture={"name": "shared_bottom"} if trunk else experts

@@ -37,4 +37,4 @@ def example(tasks: int = 2, *, copies: int = 1, rows: int = 4) -> tuple[Schema, 
         labels=torch.randint(0, 2, (rows, tasks), generator=generator).float(),
         mask=torch.ones(rows, tasks, dtype=torch.bool),
     )
-    return schema, EmbeddingEncoder(schema, copies, width=4), batch
+    return schema, EmbeddingEncoder(schema, copies, width=4, numeric="plain"), batch

@@ -56,8 +56,8 @@ class AutoIntEncoder(EmbeddingEncoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
         attention_layers: int = 2,
         attention_heads: int = 2,
     ) -> None:

@@ -40,7 +40,7 @@ class DCNv2Encoder(EmbeddingEncoder):
         >>> fields = (Field(name="user", kind="categorical", size=9, table="user"), Field(name="price", kind="numeric"))
         >>> batch = Batch(schema=Schema(fields, ()), ids=torch.tensor([[3], [4]]), dense=torch.ones(2, 1),
         ...               labels=torch.zeros(2, 0), mask=torch.zeros(2, 0, dtype=torch.bool))
-        >>> DCNv2Encoder(batch.schema, 1, width=4)(batch).z.shape
+        >>> DCNv2Encoder(batch.schema, 1, width=4, numeric="plain")(batch).z.shape
         torch.Size([2, 5])
     """
 
@@ -53,8 +53,8 @@ class DCNv2Encoder(EmbeddingEncoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
         crosses: int = 2,
         rank: int = 0,
     ) -> None:

@@ -54,8 +54,8 @@ class DINEncoder(EmbeddingEncoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
         attention: Sequence[int] = (32,),
     ) -> None:
         super().__init__(

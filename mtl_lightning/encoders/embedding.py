@@ -1,4 +1,4 @@
-"""One fused table for all ids, numerics beside it."""
+"""One fused table for all ids, numbers beside it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
 
 
 class EmbeddingEncoder(Encoder):
-    """Embeds ids, averages sequences, and passes numerics and vectors through.
+    """Embeds ids and numbers, averages sequences, and passes vectors through.
 
     All tables are rows of one matrix (each by an offset), so that a batch costs one gather and one sparse gradient
     whatever the number of features. Row 0 stands for padding and missing values: it is zero and stays zero.
@@ -44,7 +44,8 @@ class EmbeddingEncoder(Encoder):
             number (``sqrt``), which keeps how much there is of something.
         step_dropout: Probability with which, in training, a step of a sequence is left out.
 
-    Shapes: z is [B, copies × (fields × width + numerics + Σd)], or [B, hidden[-1]]; a plain numeric takes one column.
+    Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], or [B, hidden[-1]]; a plain
+        numeric takes one column.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -65,8 +66,8 @@ class EmbeddingEncoder(Encoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: float = 0.0,
     ) -> None:

@@ -55,8 +55,8 @@ class TransformerEncoder(EmbeddingEncoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
         blocks: int = 1,
         attention_heads: int = 2,
     ) -> None:

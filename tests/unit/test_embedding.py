@@ -35,7 +35,7 @@ def batch(ids, history):
 @pytest.fixture
 def encoder():
     torch.manual_seed(0)
-    return EmbeddingEncoder(SCHEMA, 1, width=3)
+    return EmbeddingEncoder(SCHEMA, 1, width=3, numeric="plain")
 
 
 def test_every_id_has_its_own_row_and_sequences_share_the_items(encoder):
@@ -90,7 +90,7 @@ def test_copies_are_equal_slices_with_their_own_tables():
 
 def test_without_ids_there_is_no_table():
     schema = Schema((Field(name="price", kind="numeric"),), ())
-    encoder = EmbeddingEncoder(schema, 1)
+    encoder = EmbeddingEncoder(schema, 1, numeric="plain")
     one = Batch(
         schema=schema,
         ids=torch.zeros(2, 0, dtype=torch.int64),
@@ -119,7 +119,7 @@ def test_a_sum_over_the_root_of_the_number_tells_much_from_little():
 
 
 def test_dropout_thins_embeddings_and_vectors_in_training_alone_and_keeps_numbers():
-    encoder = EmbeddingEncoder(SCHEMA, 1, width=3, dropout=0.5)
+    encoder = EmbeddingEncoder(SCHEMA, 1, width=3, dropout=0.5, numeric="plain")
     rows = batch([[1, 1]] * 4000, [[1, 2, 3]] * 4000)
     whole, thin = encoder.eval()(rows), encoder.train()(rows)
     assert torch.equal(thin.field("price"), whole.field("price"))
