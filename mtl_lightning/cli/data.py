@@ -1,12 +1,12 @@
 """The commands ``data fetch`` and ``data inspect``."""
 
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
@@ -15,6 +15,7 @@ from mtl_lightning.plugins import registry
 
 if TYPE_CHECKING:
     from mtl_lightning.config import Config
+    from mtl_lightning.interfaces import RawSchema
 
 
 def register(app: typer.Typer) -> None:
@@ -47,46 +48,45 @@ def _fetch(
 def _inspect(
     pairs: Pairs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write one HTML page with plots.")] = None,
 ) -> None:
-    """Show what a recipe's log holds: rows per split, columns, label rates."""
-    config = validate(composed(pairs).plain)
-    found = _profile(config)
+    """Show what a recipe's log holds and what may be wrong: columns, labels, leaks, drift, funnels, repeated rows."""
+    recipe = composed(pairs)
+    config = validate(recipe.plain)
+
+    from mtl_lightning.build import build_data
+    from mtl_lightning.data.quality.drift import LARGE, MODERATE
+    from mtl_lightning.data.quality.look import look
+    from mtl_lightning.report.quality_page import quality_page
+    from mtl_lightning.report.quality_tables import quality_tables
+
+    data = build_data(config)
+    found = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}
+    if html is not None:
+        try:
+            html.write_text(quality_page(found, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")
+        except OSError as error:
+            raise MtlError(f"{html} can't be written: {error.strerror}") from error
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
     console = Console(highlight=False)
-    rows = Table("split", "rows")
-    for split, count in found["rows"].items():
-        rows.add_row(split, f"{count:,}")
-    console.print(rows)
-    console.print(_columns(found, config))
-    console.print(_labels(found))
+    for part in quality_tables(found):
+        console.print(part)
+    if html is not None:
+        console.print(escape(f"page {html}"), soft_wrap=True)
 
 
-def _profile(config: "Config") -> dict[str, Any]:
-    from mtl_lightning.data.profile import profile
-
-    source = registry().resolve("source", config.source.name)(**config.source.options)
-    return profile(source, source.schema(), config.tasks, config.split)
-
-
-def _columns(found: dict[str, Any], config: "Config") -> Table:
-    used: dict[str, list[str]] = {}
+def _roles(config: "Config", raw: "RawSchema") -> dict[str, str]:
+    """What each column is for."""
+    roles: dict[str, list[str]] = {}
     for name, feature in config.features.items():
         for column in feature.columns(name):
-            used.setdefault(column, []).append(f"{feature.kind} {name}" if name != column else feature.kind)
-    table = Table("column", "type", "nulls", "distinct", "feature")
-    for name, column in found["columns"].items():
-        share = f"{column['nulls'] / column['rows']:.2%}" if column["nulls"] else ""
-        distinct = f"{column['distinct']:,}" if column["distinct"] is not None else "not counted"
-        table.add_row(escape(name), escape(column["type"]), share, distinct, escape(", ".join(used.get(name, ()))))
-    return table
-
-
-def _labels(found: dict[str, Any]) -> Table:
-    table = Table("task", "split", "known labels", "mean")
-    for task, splits in found["labels"].items():
-        for split, label in splits.items():
-            mean = f"{label['mean']:.4f}" if label["mean"] is not None else ""
-            table.add_row(escape(task), split, f"{label['known']:,}", mean)
-    return table
+            roles.setdefault(column, []).append(f"{feature.kind} {name}" if name != column else feature.kind)
+    for task in config.tasks:
+        roles.setdefault(task.label, []).append(f"label of {task.name}")
+    for column in raw.after_event:
+        roles.setdefault(column, []).append("known after the event")
+    for column in raw.oracle:
+        roles.setdefault(column, []).append("true expectation")
+    return {column: ", ".join(parts) for column, parts in roles.items() if column in raw.columns}

@@ -1,25 +1,22 @@
 """A comparison as one HTML page: no script, no font, no picture from anywhere else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from mtl_lightning.compare.plan import BASELINE
-from mtl_lightning.compare.plots import Interval, bars, forest
+from mtl_lightning.compare.plots import Interval, forest
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
+from mtl_lightning.report.html import document
+from mtl_lightning.report.html import table as _table
+from mtl_lightning.report.svg import bars
 
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
 tr.selected td { font-weight: bold; }
 .verdict { background: #f4f6f8; border-left: 4px solid #36c; padding: .5rem 1rem; }
-svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
-svg .title { font-weight: bold; } svg .name { text-anchor: end; } svg .tick { text-anchor: middle; fill: #666; }
-line { stroke-width: 2; } line.zero { stroke: #999; stroke-dasharray: 3 3; stroke-width: 1; }
+line.zero { stroke: #999; stroke-dasharray: 3 3; stroke-width: 1; }
 line.gain { stroke: #176b3a; } line.loss { stroke: #b3261e; } line.even { stroke: #667; }
-circle.gain { fill: #176b3a; } circle.loss { fill: #b3261e; } circle.even { fill: #667; } rect.bar { fill: #6b93d6; }
+circle.gain { fill: #176b3a; } circle.loss { fill: #b3261e; } circle.even { fill: #667; }
 """
 
 
@@ -43,11 +40,7 @@ def page(result: Mapping[str, Any]) -> str:
     ]
     missing = f"<p>Missing runs: {escape(', '.join(result['missing']))}</p>" if result["missing"] else ""
     settings = " ".join([f"recipe={result['recipe']}", *result["overrides"]])
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
-<link rel="icon" href="data:,"><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1>
-<p><code>{escape(settings)}</code>, seeds {escape(", ".join(map(str, result["seeds"])))}</p>
+    body = f"""<p><code>{escape(settings)}</code>, seeds {escape(", ".join(map(str, result["seeds"])))}</p>
 <div class="verdict">{verdict}</div>{missing}
 <h2>Quality on the test split</h2>
 <p>Mean ± standard deviation over seeds. Models and the configuration were chosen on validation.</p>
@@ -59,8 +52,8 @@ test rows, users drawn whole, and spread over seeds); the verdict rests on the s
 <h2>Cost</h2>
 {_cost(result)}
 {"".join(plots[len(result["tasks"]) :])}
-</body></html>
 """
+    return document(title, body, STYLE)
 
 
 def _forest(result: Mapping[str, Any], task: str) -> str:
@@ -97,12 +90,3 @@ def _cost(result: Mapping[str, Any]) -> str:
 def _selected(result: Mapping[str, Any]) -> int | None:
     names = [each["name"] for each in result["configurations"]]
     return names.index(result["selected"]) if result["selected"] in names else None
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int | None) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = ""
-    for i, row in enumerate(rows):
-        body += '<tr class="selected">' if i == selected else "<tr>"
-        body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from mtl_lightning.data.columns import column
 from mtl_lightning.data.expressions import Expression, known_rows
 from mtl_lightning.data.operations import clean
+from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.interfaces import RawSchema, Source
@@ -77,7 +78,8 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
         split: How the recipe divides the rows.
 
     Returns:
-        ``{"rows": {split: N}, "columns": {name: {...}}, "labels": {task: {split: {...}}}}``, plain containers.
+        ``{"rows": {split: N}, "columns": {name: {...}}, "labels": {task: {split: {...}}}, "days": {task: [...]}}``,
+        plain containers; ``days`` is empty where the rows have no time.
 
     Raises:
         DataError: If the log can't be read, or a label can't be computed.
@@ -93,6 +95,8 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
     labels = {task.name: {name: LabelProfile() for name in SPLITS} for task in tasks}
     rows = dict.fromkeys(SPLITS, 0)
     known = list(raw.columns)
+    clock = split.time or (split.column if split.by == "time" else None) or raw.time
+    rates = DayRates()
     readers = {
         task.name: (
             Expression(task.label, known, f"tasks.{task.name}.label"),
@@ -105,6 +109,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
             found.add(column(block, name))
         for i, name in enumerate(SPLITS):
             rows[name] += int((places == i).sum())
+        days = rates.days(column(block, clock)) if clock in columns else None
         for task, (label, condition) in readers.items():
             values = _numbers(label.evaluate(block))
             if values is None:
@@ -112,6 +117,8 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
             seen = ~np.isnan(values)
             if condition is not None:
                 seen &= known_rows(condition.evaluate(block)).to_numpy(zero_copy_only=False)
+            if days is not None:
+                rates.add(task, days, values, seen)
             for i, name in enumerate(SPLITS):
                 chosen = values[seen & (places == i)]
                 labels[task][name].known += len(chosen)
@@ -120,6 +127,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
         "rows": rows,
         "columns": {name: found.to_dict() for name, found in columns.items()},
         "labels": {task: {name: part.to_dict() for name, part in parts.items()} for task, parts in labels.items()},
+        "days": rates.to_dict(),
     }
 
 

@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 import pytest
 
 from mtl_lightning.compare.plan import cells, constant_weights, read_grid
-from mtl_lightning.compare.plots import bars, forest
+from mtl_lightning.compare.plots import forest
+from mtl_lightning.report.svg import bars
 from mtl_lightning.errors import MtlError
 
 SMALL = ("recipe=ads", "source.rows=2000", "trainer.max_epochs=1", "encoder.width=4", "data.batch_size=512")

@@ -1,0 +1,49 @@
+"""Plots as SVG text that stands in a page without any script."""
+
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, LEFT, RIGHT, ROW = 760, 220, 30, 24
+
+
+def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> str:
+    """Values from zero as bars, one line each.
+
+    Args:
+        title: Above the plot.
+        values: Names and values ≥ 0; one that is missing has no bar.
+        unit: After each value.
+
+    Example:
+        >>> bars("step time", [("mmoe", 3.0), ("ple", None)], "ms").count("<rect")
+        1
+    """
+    largest = max((value for _, value in values if value is not None), default=0.0) or 1.0
+    parts = [text(LEFT, ROW * 0.8, title, "title")]
+    for i, (name, value) in enumerate(values):
+        y = ROW * (i + 1.4)
+        parts.append(text(LEFT - 10, y + 13, name, "name"))
+        if value is None:
+            continue
+        width = value / largest * (WIDTH - RIGHT - LEFT - 90)
+        parts.append(f'<rect class="bar" x="{LEFT}" y="{y:.1f}" width="{width:.1f}" height="{ROW - 8}"/>')
+        parts.append(text(LEFT + width + 6, y + 13, f"{value:,.4g} {unit}", "value"))
+    return svg(title, ROW * (len(values) + 2), parts)
+
+
+def svg(title: str, height: float, parts: Sequence[str]) -> str:
+    """A plot of its parts."""
+    return (
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+    )
+
+
+def text(x: float, y: float, words: str, kind: str) -> str:
+    """Words at a place; the kind is their class in the style sheet."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """A line between two points."""
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
