@@ -46,7 +46,7 @@ def module(schema: Schema, weighter: dict) -> MultiTaskModule:
     """The model of the benchmark."""
     return build_module(
         schema,
-        encoder={"name": "embedding", "width": WIDTH},
+        encoder={"name": "embedding", "width": WIDTH, "numeric": "plain"},
         architecture={"name": "mmoe", "experts": EXPERTS, "hidden": EXPERT_HIDDEN},
         heads={task.name: {"name": "binary", "hidden": TOWER_HIDDEN} for task in schema.tasks},
         weighter=weighter,
