@@ -25,6 +25,8 @@ class ShardedEncoder(Encoder, ABC):
 
     saved: str | None = None
     """Name or path of the folder with the tables as they were last saved or loaded."""
+    table_size: int = 0
+    """Numbers in all tables, those of other processes included."""
     updates: Optimizer | None = None
     """What :meth:`distribute` returned."""
 
@@ -74,6 +76,13 @@ def distribute(encoder: Encoder, device: torch.device, options: OptimizerConfig)
 def updates(encoder: Encoder) -> Optimizer | None:
     """The optimizer of a sharded encoder's tables; None for any other encoder."""
     return encoder.updates if isinstance(encoder, ShardedEncoder) else None
+
+
+def table_size(encoder: Encoder) -> int:
+    """Numbers in an encoder's tables, on whichever process they lie."""
+    if isinstance(encoder, ShardedEncoder):
+        return encoder.table_size
+    return sum(table.numel() for table in encoder.table_parameters())
 
 
 def save_beside(encoder: Encoder, directory: Path, step: int) -> None:

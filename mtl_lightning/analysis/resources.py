@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.interfaces import Step
+from mtl_lightning.sharded import table_size
 
 PARTS = ("data", "forward", "weighter", "backward", "optimizer")
 
@@ -140,7 +141,7 @@ def parameters_by_part(module: Any) -> dict[str, int]:
         module: A :class:`~mtl_lightning.module.MultiTaskModule`.
     """
     network = module.network
-    tables = sum(table.numel() for table in network.encoder.table_parameters())
+    tables = sum(table.numel() for table in network.encoder.table_parameters())  # 0 of one that shards them
     parts: Mapping[str, Any] = {
         "encoder": network.encoder,
         "architecture": network.architecture,
@@ -150,4 +151,4 @@ def parameters_by_part(module: Any) -> dict[str, int]:
     }
     counted = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
     counted["encoder"] -= tables
-    return {"tables": tables, **counted}
+    return {"tables": table_size(network.encoder), **counted}

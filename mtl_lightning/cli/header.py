@@ -10,6 +10,7 @@ from mtl_lightning.config import Config
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.tables import header_table, number
+from mtl_lightning.sharded import table_size
 
 
 def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, path: Path) -> Table:
@@ -49,5 +50,7 @@ def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:
 
 def parameters(module: MultiTaskModule) -> Mapping[str, int]:
     """Number of parameters in embedding tables and elsewhere."""
-    tables = sum(table.numel() for table in module.network.encoder.table_parameters())
-    return {"tables": tables, "dense": sum(p.numel() for p in module.parameters()) - tables}
+    encoder = module.network.encoder
+    tables = {id(table) for table in encoder.table_parameters()}
+    dense = sum(p.numel() for p in module.parameters() if id(p) not in tables)
+    return {"tables": table_size(encoder), "dense": dense}
