@@ -1,0 +1,258 @@
+"""How the shipped defaults were chosen: trials of settings, judged on validation; the test split is read at the end.
+
+Usage::
+
+    python benchmarks/defaults.py try adult                  # what is left of the trials in defaults.yaml
+    python benchmarks/defaults.py try adult --minutes 4      # stop after a while; the same command goes on
+    python benchmarks/defaults.py show adult                 # validation figures, best first
+    python benchmarks/defaults.py baseline adult             # boosted trees or TF-IDF with logistic regression
+    python benchmarks/defaults.py test adult plain shipped   # three seeds, the test split, a paired bootstrap
+
+``defaults.yaml`` names the trials: a set's recipe, ``start`` (what the recipe said before) and a trial's own settings,
+laid over each other; trials called ``shipped…`` start from the recipe as it is. A trial is done when its result is in
+``runs/defaults/<set>/<trial>-<seed>.json`` and the composed configuration is the one that it was made with; ``show``
+marks the others as older.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+import yaml
+from rich.console import Console
+
+from mtl_lightning.build import build_data
+from mtl_lightning.cli.training import Training
+from mtl_lightning.compare.statistics import Rows, difference, metric_of
+from mtl_lightning.config import compose, validate
+from mtl_lightning.interrupts import Signals
+from mtl_lightning.report.record import read
+from mtl_lightning.report.rows import read_rows
+from mtl_lightning.rundir import RunDir
+
+TRIALS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
+OUT = Path("runs") / "defaults"
+
+
+def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
+    """The composed configuration of a trial."""
+    chosen = TRIALS[group]
+    start = () if trial.startswith("shipped") else chosen.get("start", ())
+    return compose(chosen["recipe"], [*start, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
+
+
+def digest(plain: Mapping[str, Any]) -> str:
+    """What a trial's result belongs to."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def result_file(group: str, trial: str, seed: int) -> Path:
+    """Where a trial's result is kept."""
+    return OUT / group / f"{trial}-{seed}.json"
+
+
+def result(group: str, trial: str, seed: int, *, older: bool = False) -> dict[str, Any] | None:
+    """A trial's result; None if there is none, or one of other settings and ``older`` ones don't do."""
+    path = result_file(group, trial, seed)
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text())
+    found["older"] = found["settings"] != digest(composed(group, trial, seed))
+    return found if older or not found["older"] else None
+
+
+def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, Any]:
+    """Train a trial and keep its best validation; with ``test`` the test split's rows as well."""
+    plain = composed(group, trial, seed)
+    directory = OUT / group / "cells" / f"{trial}-{seed}-{time.time_ns()}"
+    quiet = {"enable_progress_bar": False}
+    shown = {**plain, "trainer": {**plain["trainer"], **quiet}}
+    shown["run"] = {**plain.get("run", {}), "dir": str(directory), "keep_rows": test, "checkpoint_every": 0}
+    training = Training(validate(shown), group, None, Signals(), Console(quiet=True))
+    prepared = time.monotonic()
+    with contextlib.redirect_stdout(io.StringIO()):
+        training.run()
+    seconds = time.monotonic() - prepared
+    validations = read(RunDir(directory))["validations"]
+    best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
+    found = {
+        "settings": digest(plain),
+        "epoch": best["epoch"],
+        "epochs": len(validations),
+        "seconds": round(seconds, 1),
+        "validation": {name.removeprefix("validation/"): value for name, value in best["metrics"].items()},
+    }
+    if test:
+        with contextlib.redirect_stdout(io.StringIO()):
+            training.test()
+        found["rows"] = str(directory / "test.npz")
+    path = result_file(group, trial, seed)
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def main_values(group: str, values: Mapping[str, float]) -> dict[str, float]:
+    """The score and every task's figures of the set's ``figures``."""
+    return {name: values[name] for name in ("score", *TRIALS[group]["figures"]) if values.get(name) is not None}
+
+
+def show(group: str) -> None:
+    """Print validation figures, best first."""
+    rows = []
+    for trial in TRIALS[group]["trials"]:
+        found = [each for seed in range(10) if (each := result(group, trial, seed, older=True))]
+        if found:
+            values = [main_values(group, each["validation"]) for each in found]
+            mean = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+            rows.append((mean["score"], trial, len(found), mean, found))
+    for _, trial, seeds, mean, found in sorted(rows, reverse=True):
+        shown = " ".join(f"{name} {value:.4f}" for name, value in mean.items())
+        epochs = "/".join(str(each["epoch"]) for each in found)
+        seconds = np.mean([each["seconds"] for each in found])
+        mark = "  older" if any(each["older"] for each in found) else ""
+        print(f"{trial:28} {seeds} seed(s) {shown}  epoch {epochs}  {seconds:.0f} s{mark}")
+
+
+def tables(group: str) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
+    """Raw rows of each split, with the labels of the set's tasks, exactly as a run divides them."""
+    from mtl_lightning.data.reading import Reader
+    from mtl_lightning.data.split import SPLITS
+
+    config = validate(composed(group, next(iter(TRIALS[group]["trials"])), 0))
+    data = build_data(config)
+    data.prepare()
+    transforms = data.prepared.transforms
+    text = [name for name in TRIALS[group].get("text", ()) if name not in transforms.columns]
+    reader = Reader(data.source, config.split, (*transforms.columns, *text))
+    blocks = [(block, assigned) for block, assigned in reader.all()]
+    for number, split in enumerate(SPLITS):
+        parts = [block.take(np.flatnonzero(assigned == number)) for block, assigned in blocks]
+        table = pa.concat_tables(parts)
+        labels = transforms.encode_labels(table)["labels"]
+        yield split, table, {task.name: labels[:, i] for i, task in enumerate(config.tasks)}
+
+
+def baseline(group: str, *, test: bool) -> None:
+    """Print what a strong model of another kind reaches on the same rows."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.pipeline import make_pipeline
+
+    splits = {split: (table, labels) for split, table, labels in tables(group)}
+    text = TRIALS[group].get("text", ())
+    labels = splits["train"][1]
+
+    def inputs(table: Any) -> Any:
+        if text:
+            columns = [[value or "" for value in table[name].to_pylist()] for name in text]
+            return [" ".join(parts) for parts in zip(*columns, strict=True)]
+        frame = table.select(list(TRIALS[group]["columns"])).to_pandas()
+        return frame.astype(dict.fromkeys(frame.select_dtypes(exclude="number"), "category"))
+
+    shown: dict[str, dict[str, float]] = {}
+    if text:
+        models = {
+            f"tfidf, C={c}": lambda c=c: make_pipeline(
+                TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True), LogisticRegression(C=c, max_iter=400)
+            )
+            for c in (0.3, 1.0, 3.0)
+        }
+    else:
+        models = {
+            f"trees, rate={rate}": lambda rate=rate: HistGradientBoostingClassifier(
+                learning_rate=rate, max_iter=300, early_stopping=True, random_state=0, categorical_features="from_dtype"
+            )
+            for rate in (0.05, 0.1)
+        }
+    everything = [inputs(table) for table, _ in splits.values()]
+    if not text:  # the same categories in every split
+        for name in everything[0].select_dtypes("category"):
+            known = everything[0][name].cat.categories
+            for frame in everything:
+                frame[name] = frame[name].cat.set_categories(known)
+    fitted = dict(zip(splits, everything, strict=True))
+    for name, make in models.items():
+        for task, label in labels.items():
+            model = make().fit(fitted["train"], label)
+            for split in ("validation", "test") if test else ("validation",):
+                value = roc_auc_score(splits[split][1][task], model.predict_proba(fitted[split])[:, 1])
+                shown.setdefault(f"{name} {split}", {})[task] = value
+    for name, values in shown.items():
+        print(f"{name:28}", " ".join(f"{task} {value:.4f}" for task, value in values.items()), flush=True)
+
+
+def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> None:
+    """Test figures of trials, and the last one's advantage over each of the others, task by task."""
+    end = time.monotonic() + 60 * minutes
+    runs: dict[str, list[dict[str, np.ndarray]]] = {}
+    for trial in trials:
+        for seed in range(seeds):
+            found = result(group, trial, seed)
+            if found is None or "rows" not in found:
+                if time.monotonic() > end:
+                    raise SystemExit("time is over; the same command goes on")
+                found = run(group, trial, seed, test=True)
+            runs.setdefault(trial, []).append(read_rows(Path(found["rows"])))
+    tasks = validate(composed(group, trials[-1], 0)).tasks
+    for task in tasks:
+        known = runs[trials[0]][0][f"known/{task.name}"]
+        label = runs[trials[0]][0][f"label/{task.name}"][known].astype(np.float64)
+        weight = np.ones(len(label))
+        group_of = runs[trials[0]][0].get("group")
+        rows = Rows(label, weight, None if group_of is None else group_of[known])
+        predicted = {
+            trial: [each[f"prediction/{task.name}"][known].astype(np.float64) for each in found]
+            for trial, found in runs.items()
+        }
+        for trial, found in predicted.items():
+            values = [metric_of(task.kind, label, each)(weight) for each in found]
+            line = f"{task.name:16} {trial:28} {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
+            if trial != trials[-1]:
+                # All tasks at once, as in `compare`.
+                gain = difference(task.kind, rows, predicted[trials[-1]], found, level=1 - 0.05 / len(tasks))
+                line += f"   {trials[-1]} {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+            print(line, flush=True)
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("try", "show", "baseline", "test"))
+    parser.add_argument("group", choices=tuple(TRIALS))
+    parser.add_argument("trials", nargs="*")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e6)
+    parser.add_argument("--read-test", action="store_true", help="baseline: print the test split, too")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    (OUT / arguments.group).mkdir(parents=True, exist_ok=True)
+    if arguments.what == "show":
+        show(arguments.group)
+    elif arguments.what == "baseline":
+        baseline(arguments.group, test=arguments.read_test)
+    elif arguments.what == "test":
+        compare(arguments.group, arguments.trials, max(arguments.seeds, 2), arguments.minutes)
+    else:
+        end = time.monotonic() + 60 * arguments.minutes
+        for seed in range(arguments.seeds):
+            for trial in arguments.trials or TRIALS[arguments.group]["trials"]:
+                if time.monotonic() < end and result(arguments.group, trial, seed) is None:
+                    found = run(arguments.group, trial, seed)
+                    values = main_values(arguments.group, found["validation"])
+                    shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
+                    print(f"{trial:28} {seed} {shown} epoch {found['epoch']} {found['seconds']} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
