@@ -16,7 +16,10 @@ from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, Field
 
-UNITS = ("s", "ms", "us", "ns")
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of numbers, and how many there are in a second."""
+LAST = 253_402_300_799.0
+"""The last second of the year 9999."""
 
 ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})$"
@@ -98,10 +101,19 @@ class DateTransform(Stateless):
         part = pc.cast(self.compute(times), pa.int32()).fill_null(PADDING - FIRST)
         return np.asarray(part.to_numpy(zero_copy_only=False)) + np.int32(FIRST)
 
+    def _check(self, values: pa.Array) -> None:
+        """Numbers beyond the year 9999 are in another unit than the recipe says."""
+        far = pc.greater(pc.abs(pc.cast(values, pa.float64(), safe=False)), LAST * UNITS[self.feature.unit])
+        if pc.any(far).as_py():
+            index = pc.index(far, True).as_py()
+            message = f"column {self.column!r} holds {values[index].as_py()}, which is no time in {self.feature.unit}"
+            raise RowError(message, index, f"set unit: {', '.join(UNITS)}")
+
     def _times(self, values: pa.Array) -> pa.Array:
         if is_time(values.type):
             return values
         if is_number(values.type) or pa.types.is_null(values.type):
+            self._check(values)
             whole = pc.cast(pc.floor(pc.cast(values, pa.float64(), safe=False)), pa.int64(), safe=False)
             exact = values if pa.types.is_integer(values.type) else whole
             return pc.cast(pc.cast(exact, pa.int64()), pa.timestamp(self.feature.unit))

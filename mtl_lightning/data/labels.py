@@ -126,7 +126,12 @@ class Label:
     def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Labels [B, K] float32, 0 where unknown, and whether they are known [B]."""
         encoded, known = self.kind(self, self._values(block))
-        return np.where(known[:, None], encoded, 0).astype(np.float32), known
+        with np.errstate(over="ignore"):
+            labels = np.where(known[:, None], encoded, 0).astype(np.float32)
+        if np.isinf(labels).any():
+            message = f"tasks.{self.task.name}: the label {self.task.label!r} is too large for float32"
+            raise RowError(message, int(np.isinf(labels).any(axis=1).argmax()), "divide it, or take its log")
+        return labels, known
 
     def weights(self, block: Block) -> np.ndarray | None:
         """Sample weights [B] float32, or None for ones."""
