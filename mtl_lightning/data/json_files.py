@@ -92,6 +92,11 @@ def _parsed(block: Lines, schema: pa.Schema | None = None) -> pa.Table:
 
 def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
     """The types of all lines so far and of a block."""
+    try:
+        block.data.decode("utf-8")  # Arrow doesn't look
+    except UnicodeDecodeError as error:
+        line = block.first + block.data.count(b"\n", 0, error.start)
+        raise DataError(f"{block.file.path}: line {line} is not UTF-8", "JSON is UTF-8: convert the file") from error
     fields = {field.name: field for field in before}
     for field in _parsed(block).schema:
         known = fields.get(field.name, field)
@@ -121,8 +126,6 @@ def _explain(block: Lines, message: str) -> DataError:
         try:
             if line.strip() and not isinstance(json.loads(line), dict):
                 return DataError(f"{path}: line {number} is no JSON object", "one object per line is needed")
-        except UnicodeDecodeError:
-            return DataError(f"{path}: line {number} is not UTF-8")
         except (ValueError, RecursionError) as error:
             return DataError(f"{path}: line {number} is no JSON: {error}", "one object per line is needed")
         objects += [number] if line.strip() else []
