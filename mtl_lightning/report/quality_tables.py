@@ -61,7 +61,7 @@ def _features(found: Mapping[str, Any]) -> Table:
     table = Table("feature", *headings, "tells most of", "AUC")
     for name, facts in found["features"].items():
         unknown, psi = facts["out_of_vocabulary"], facts["psi"]
-        cells = [f"{unknown[split]:.2%}" if unknown.get(split) else "" for split in splits]
+        cells = [f"{unknown[split]:.2%}" if split in unknown else "" for split in splits]
         cells += [f"{psi[split]:.3f}" if split in psi else "" for split in splits]
         task, value = max(facts["alone"].items(), key=lambda one: one[1], default=("", None))
         table.add_row(escape(name), *cells, escape(task), "" if value is None else f"{value:.3f}")
