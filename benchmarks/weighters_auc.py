@@ -1,0 +1,88 @@
+"""The AUC that each weighter reaches, exact at every step and with ``every: 4``, on the same rows.
+
+Usage: ``python benchmarks/weighters_auc.py OUT.jsonl [ROWS [SEEDS]]``; what OUT holds already is not run again. Trains
+the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads for one epoch and prints a Markdown
+table: the mean over seeds of the expected AUC of click and conversion and the RMSE of dwell, on the test split.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from lightning.pytorch import Trainer, seed_everything
+
+from mtl_lightning.build import build_module
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.plugins import registry
+from mtl_lightning.weighters.gramian import GramianWeighter
+
+FIGURES = ("click/expected_auc", "conversion/expected_auc", "dwell/rmse")
+METRICS = {
+    "click": ["expected_auc"],
+    "conversion": ["expected_auc"],
+    "dwell": ["rmse"],
+}
+
+
+def run(data: DataModule, weighter: str, every: int, seed: int) -> list[float]:
+    """The figures of one training."""
+    seed_everything(seed, verbose=False)
+    module = build_module(
+        data.schema,
+        architecture={"name": "mmoe", "experts": 8, "hidden": [128, 64]},
+        heads={"conversion": "esmm"},
+        metrics=METRICS,
+        weighter={"name": weighter, **({"every": every} if every > 1 else {})},
+        optimizer={"lr": 2e-3, "table_lr": 0.1, "schedule": "linear"},
+        seed=seed,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=folder, limit_val_batches=0, use_distributed_sampler=False,
+        )  # fmt: skip
+        trainer.fit(module, datamodule=data)
+        found = trainer.test(module, datamodule=data, verbose=False)[0]
+    return [float(found[f"test/{name}"]) for name in FIGURES]
+
+
+def cases() -> list[tuple[str, int]]:
+    """Every weighter, those on gradients twice."""
+    names = [("sum", 1)]
+    for name in registry().names("weighter"):
+        if name != "sum":
+            names.append((name, 1))
+        if issubclass(registry().resolve("weighter", name), GramianWeighter):
+            names.append((name, 4))
+    return names
+
+
+def main(out: Path, rows: int, seeds: int) -> None:
+    """Run what is missing and print the table."""
+    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    found = {(line["weighter"], line["every"], line["seed"]): line["figures"] for line in lines if line["rows"] == rows}
+    for seed in range(seeds):
+        data = DataModule(Simulator(rows=rows, seed=seed), batch_size=1024, seed=seed)
+        data.prepare()
+        for weighter, every in cases():
+            if (weighter, every, seed) not in found:
+                figures = found[weighter, every, seed] = run(data, weighter, every, seed)
+                line = {"weighter": weighter, "every": every, "seed": seed, "rows": rows, "figures": figures}
+                with out.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+    print(f"| weighter | {' | '.join(FIGURES)} | with `every: 4` | | |\n|---|---|---|---|---|---|---|")
+    for weighter, every in cases():
+        if every == 1:
+            cells = []
+            for each in (1, 4):
+                values = [found[weighter, each, seed] for seed in range(seeds) if (weighter, each, seed) in found]
+                means = np.mean(values, axis=0) if values else []
+                cells += [f"{value:.4f}" if value < 1 else f"{value:.2f}" for value in means] or ["–"] * len(FIGURES)
+            print(f"| `{weighter}` | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:] or ["100000", "2"]))
