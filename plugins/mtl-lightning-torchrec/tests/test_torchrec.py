@@ -75,7 +75,7 @@ def tables(folder):
 
 
 def encoder(sharding="auto", **options):
-    return {"name": "torchrec", "width": 8, "sharding": sharding, **options}
+    return {"name": "torchrec", "width": 8, "numeric": "plain", "sharding": sharding, **options}
 
 
 def test_the_contract_of_encoders(python):
@@ -97,7 +97,7 @@ def test_two_processes_give_the_weights_of_cores_encoder_on_one(python, tmp_path
     train(python, tmp_path, "start", encoder=encoder(), optimizer=optimizer, steps=0, save=str(tmp_path / "begin"))
     begin = {key.removesuffix(".weight"): value for key, value in tables(tmp_path / "begin").items()}
     torch.save(begin, tmp_path / "begin.pt")
-    core = {"name": "embedding", "width": 8}
+    core = {"name": "embedding", "width": 8, "numeric": "plain"}
     case = {"optimizer": optimizer, "steps": 20, "dense": str(tmp_path / "start.0")}
     (one,) = train(python, tmp_path, "one", encoder=core, tables=str(tmp_path / "begin.pt"), **case)
     folder = tmp_path / "end"

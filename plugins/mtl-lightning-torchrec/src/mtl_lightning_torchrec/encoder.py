@@ -1,7 +1,7 @@
 """Embeds ids with tables that TorchRec spreads over processes."""
 
-import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -18,11 +18,8 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import PADDING, Schema
 from mtl_lightning.layers import MLP
 from mtl_lightning.sharded import ShardedEncoder
-from mtl_lightning_torchrec.sharding import Sharding, Table, local_parts, shard, state, weights
+from mtl_lightning_torchrec.sharding import Sharding, Table, draw, local_parts, shard, state, weights
 from mtl_lightning_torchrec.updates import TableUpdates
-
-BLOCK = 4096
-"""Rows that are drawn with one generator: a process draws only the blocks that it holds."""
 
 
 class TorchRecEncoder(ShardedEncoder):
@@ -38,10 +35,12 @@ class TorchRecEncoder(ShardedEncoder):
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
         width: Width of an embedding; a multiple of 4.
         hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
-        dropout: Dropout in that MLP.
+        dropout: Dropout of embeddings and vectors, and in that MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: How numerics enter, as for ``embedding``: ``plain``, ``piecewise`` or ``periodic``.
         numeric_width: Width of such a vector.
+        pooling: How the steps of a sequence become one vector: ``mean``, or ``sqrt`` for the sum over √steps.
+        step_dropout: Probability with which, in training, a step of a sequence is left out.
         sharding: ``table_wise``, ``column_wise`` or ``row_wise`` for all tables, or ``auto``: the planner chooses.
         partition: Smallest width of a part of columns, a multiple of 4; 0 for an equal share.
         memory: Gigabytes of tables that a process may hold; 0 for the planner's assumption.
@@ -70,8 +69,10 @@ class TorchRecEncoder(ShardedEncoder):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "plain",
-        numeric_width: int = 8,
+        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric_width: int = 16,
+        pooling: Literal["mean", "sqrt"] = "mean",
+        step_dropout: float = 0.0,
         sharding: Sharding = "auto",
         partition: int = 0,
         memory: float = 0.0,
@@ -80,6 +81,7 @@ class TorchRecEncoder(ShardedEncoder):
         if width % 4 or partition % 4:
             raise MtlError(f"encoder torchrec: width {width} and partition {partition} must be multiples of 4")
         self.copies, self.embedding_width, self.init_scale = copies, width, init_scale
+        self.dropout, self.pooling, self.step_dropout = dropout, pooling, step_dropout
         self.plan = {"sharding": sharding, "partition": partition, "memory": memory}
         self.categorical = schema.of_kind("categorical")
         self.sequences = schema.of_kind("sequence")
@@ -90,6 +92,7 @@ class TorchRecEncoder(ShardedEncoder):
             for copy in range(copies)
             for name, rows in schema.table_sizes.items()
         ]
+        self.table_size = sum(table.rows * table.width for table in self.tables)
         self.keys = [[f"{field.name}__{copy}" for field in fields] for copy in range(copies)]
         self.of_field = {key: table.name for table in self.tables for key in table.keys}
         self.slices = {field.name: slice(i * width, (i + 1) * width) for i, field in enumerate(fields)}
@@ -126,17 +129,9 @@ class TorchRecEncoder(ShardedEncoder):
         with torch.no_grad():
             for name, tensor in weights(sharded).items():
                 for rows, columns, values in local_parts(tensor):
-                    self._draw(name, rows, columns, values)
+                    draw(values, f"{self.seed} {name}", self.init_scale, rows, columns, self.embedding_width)
         self._engine, self._whole = [sharded], {}
         return updates
-
-    def _draw(self, table: str, rows: slice, columns: slice, into: Tensor) -> None:
-        """Initial values of a part of a table, the same however it is cut."""
-        for block in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
-            generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {table} {block}".encode()))
-            drawn = torch.randn(BLOCK, self.embedding_width, generator=generator) * self.init_scale
-            first, last = max(rows.start, block * BLOCK), min(rows.stop, (block + 1) * BLOCK)
-            into[first - rows.start : last - rows.start] = drawn[first - block * BLOCK : last - block * BLOCK, columns]
 
     def save_shards(self, folder: Path) -> None:
         """Write this process's part; see :class:`ShardedEncoder`."""
@@ -157,8 +152,9 @@ class TorchRecEncoder(ShardedEncoder):
         """All tables in this process, [V, width] each, where no Trainer has spread them."""
         if not self._whole:
             for table in self.tables:
-                self._whole[table.name] = torch.empty(table.rows, table.width)
-                self._draw(table.name, slice(0, table.rows), slice(0, table.width), self._whole[table.name])
+                whole = self._whole[table.name] = torch.empty(table.rows, table.width)
+                rows, columns = slice(0, table.rows), slice(0, table.width)
+                draw(whole, f"{self.seed} {table.name}", self.init_scale, rows, columns, table.width)
         return self._whole
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -218,13 +214,36 @@ class TorchRecEncoder(ShardedEncoder):
             parts.append(torch.cat(columns, dim=1))
         return parts
 
+    def _kept(self, batch: Batch) -> Batch:
+        """The batch; in training some steps of its sequences are padding."""
+        if not self.training or not self.step_dropout or not self.sequences:
+            return batch
+        kept = {
+            name: torch.where(torch.rand(ids.shape, device=ids.device) < self.step_dropout, PADDING, ids)
+            for name, ids in batch.sequences.items()
+        }
+        return replace(batch, sequences=kept)
+
+    def _weighted(self, part: Tensor, batch: Batch) -> Tensor:
+        """Means of sequences as sums over √steps, if ``pooling`` says so; [B, fields × width]."""
+        if self.pooling == "mean" or not self.sequences:
+            return part
+        ids = part.new_ones(len(batch), len(self.categorical))
+        steps = [(batch.sequences[field.name] != PADDING).sum(1, keepdim=True).sqrt() for field in self.sequences]
+        return part * torch.cat([ids, *steps], dim=1).repeat_interleave(self.embedding_width, dim=1)
+
+    def _dropped(self, values: Tensor) -> Tensor:
+        return functional.dropout(values, self.dropout, self.training) if self.dropout else values
+
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
         numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
-        values = [numbers, *(batch.vectors[field.name] for field in self.vectors)]
+        values = [numbers, *(self._dropped(batch.vectors[field.name]) for field in self.vectors)]
         embedded = [numbers[:, :0]] * self.copies
         if self.tables:
-            embedded = self._spread(batch) if self._engine else self._alone(batch)
+            seen = self._kept(batch)
+            found = self._spread(seen) if self._engine else self._alone(seen)
+            embedded = [self._dropped(self._weighted(part, seen)) for part in found]
         z = torch.cat([part for ids in embedded for part in (ids, *values)], dim=1)
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)

@@ -1,6 +1,7 @@
 """Tables spread over processes by TorchRec's planner."""
 
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from torchrec.distributed.types import ShardingEnv
 from mtl_lightning_torchrec.updates import TableUpdates, fuse
 
 Sharding = Literal["auto", "table_wise", "column_wise", "row_wise"]
+BLOCK = 4096
+"""Rows that are drawn with one generator: a process draws only the blocks that it holds."""
 KINDS = ("table_wise", "column_wise", "row_wise")
 
 
@@ -109,6 +112,24 @@ def shard(
     sharded = sharder.shard(collection, plan, ShardingEnv.from_process_group(group), device)
     told = {name: f"{part.sharding_type} on {', '.join(map(str, part.ranks))}" for name, part in plan.items()}
     return sharded, TableUpdates(sharded.fused_optimizer, lr), told
+
+
+def draw(into: Tensor, seed: str, scale: float, rows: slice, columns: slice, width: int) -> None:
+    """Fill a part of a table with normal numbers, the same however the table is cut.
+
+    Args:
+        into: The part.
+        seed: What the numbers depend on: the run's seed and the table's name.
+        scale: Standard deviation.
+        rows: The part's rows.
+        columns: Its columns.
+        width: Width of the whole table.
+    """
+    for block in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {block}".encode()))
+        drawn = torch.randn(BLOCK, width, generator=generator) * scale
+        first, last = max(rows.start, block * BLOCK), min(rows.stop, (block + 1) * BLOCK)
+        into[first - rows.start : last - rows.start] = drawn[first - block * BLOCK : last - block * BLOCK, columns]
 
 
 def weights(sharded: Any) -> dict[str, Any]:
