@@ -1,0 +1,109 @@
+"""What ``optimizer.compile``, bf16-mixed, fused optimizers and a thread that gathers the next batch change of a step.
+
+The model of docs/performance.md in a plain loop, so that nothing else is timed. Variants take turns, round by round;
+each prints one JSON line: the median milliseconds of a step, and the share of gathering its batch.
+
+Usage: ``python benchmarks/trunk.py [BATCH [ROUNDS [STEPS [VOCABULARY]]]]``, one thread.
+"""
+
+import json
+import queue
+import statistics
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "speed"))
+from ours import LR, TOWER_HIDDEN, WIDTH, store
+from rows import EXPERT_HIDDEN, EXPERTS
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.build import build_module
+from mtl_lightning.data.loader import Loader
+from mtl_lightning.step import global_counts
+
+VARIANTS = {
+    "plain": {},
+    "compiled": {"compiled": True},
+    "bf16": {"bf16": True},
+    "compiled and bf16": {"compiled": True, "bf16": True},
+    "not fused": {"fused": False},
+    "prefetched": {"prefetch": True},
+}
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, gathered one step ahead by a thread."""
+    ready: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
+
+    def gather() -> None:
+        for batch in batches:
+            ready.put(batch)
+        ready.put(None)
+
+    threading.Thread(target=gather, daemon=True).start()
+    while (batch := ready.get()) is not None:
+        yield batch
+
+
+class Variant:
+    """One variant's model and optimizer, which go on from round to round."""
+
+    def __init__(self, data, batch_size, *, compiled=False, bf16=False, fused=True, prefetch=False):
+        self.loader = Loader(data, batch_size, shuffle=True)
+        self.module = build_module(
+            data.schema,
+            encoder={"name": "embedding", "width": WIDTH, "numeric": "plain"},
+            architecture={"name": "mmoe", "experts": EXPERTS, "hidden": EXPERT_HIDDEN},
+            heads={task.name: {"name": "binary", "hidden": TOWER_HIDDEN} for task in data.schema.tasks},
+            optimizer={"lr": LR, "compile": compiled, "fused": fused},
+        ).train()
+        self.optimizer = self.module.configure_optimizers()
+        self.bf16, self.prefetch = bf16, prefetch
+
+    def epoch(self) -> tuple[float, float]:
+        """Milliseconds per step, and of them waiting for batches."""
+        network, waited, steps = self.module.network, 0.0, 0
+        batches = iter(self.loader)
+        batches = ahead(batches) if self.prefetch else batches
+        begin = mark = time.perf_counter()
+        for batch in batches:
+            waited += time.perf_counter() - mark
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                losses, _ = network.losses(batch, global_counts(batch))
+                objective = torch.stack(losses).sum()
+            self.optimizer.zero_grad()
+            objective.backward()
+            self.optimizer.step()
+            steps += 1
+            mark = time.perf_counter()
+        return 1e3 * (time.perf_counter() - begin) / steps, 1e3 * waited / steps
+
+
+def main() -> None:
+    """Measure."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    given = [int(argument) for argument in sys.argv[1:]]
+    batch_size, rounds, steps, vocabulary = (*given, *(2048, 5, 20, 10_000)[len(given) :])
+    data = store(batch_size * steps, vocabulary, 3)
+    variants = {name: Variant(data, batch_size, **options) for name, options in VARIANTS.items()}
+    for variant in variants.values():
+        variant.epoch()
+    measured = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, variant in variants.items():
+            measured[name].append(variant.epoch())
+    for name, results in measured.items():
+        step, waited = (statistics.median(column) for column in zip(*results, strict=True))
+        record = {"variant": name, "batch": batch_size, "step_ms": round(step, 2), "waiting_ms": round(waited, 3)}
+        print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()
