@@ -12,6 +12,11 @@ from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.data.labels import Label
+from mtl_lightning.data.quality.drift import LARGE, MODERATE
+from mtl_lightning.data.quality.findings import acceptable
+from mtl_lightning.data.quality.gate import SAMPLE as FIT_SAMPLE
+from mtl_lightning.data.quality.leaks import BINS, FEWEST, SERIOUS, WARNING
+from mtl_lightning.data.quality.look import SAMPLE
 from mtl_lightning.data.split import ASSIGN, SplitSpec
 from mtl_lightning.data.tasks import build_tasks
 from mtl_lightning.plugins import registry
@@ -52,6 +57,19 @@ def test_splits() -> None:
     assert SplitSpec(**recipe("splits")["split"]).by == "time"
     assert [by for by in (*ASSIGN, "given") if f"| `{by}` |" not in page("splits")] == []
     assert [field.name for field in dataclasses.fields(SplitSpec) if f"`{field.name}" not in page("splits")] == []
+
+
+def test_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path))
+    (code,) = snippets("quality", "python")
+    exec(compile(code, "docs/data/quality.md", "exec"), {})
+    assert capsys.readouterr().out.strip() in code
+    accepted = recipe("quality")["data"]["accept"]
+    assert set(accepted) <= set(acceptable(["article_id"], ["tags"]))
+    kinds = {name.partition(":")[0] for name in acceptable(["x"], ["y"])}
+    assert [kind for kind in kinds if f"| `{kind}:" not in page("quality")] == []
+    numbers = (WARNING, SERIOUS, MODERATE, LARGE, f"{SAMPLE:,}", f"{FIT_SAMPLE:,}", FEWEST, BINS)
+    assert [number for number in numbers if str(number) not in page("quality")] == []
 
 
 def test_preparation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,11 @@ SERIOUS, WARNING = 0.98, 0.95
 FEWEST = 30
 """Rows with and without a label below which nothing is said."""
 CLASSES = 8
-"""Most frequent classes that are looked at."""
+"""Most frequent classes that are looked at, unless told otherwise."""
 BINS = 256
 
 
-def leak_scores(schema: Schema, parts: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLASSES) -> dict[str, dict[str, float]]:
     """How well each feature alone tells each task's label, as an AUC of at least 0.5.
 
     Categorical values and the entries of sequences are target-encoded out of fold, with missing and unknown as values;
@@ -28,6 +28,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray]) -> dict[str, dict[
     Args:
         schema: Fitted schema.
         parts: Encoded training rows.
+        classes: Most frequent classes that are asked.
 
     Returns:
         ``{feature: {task: AUC}}``; tasks with too few rows of a kind are left out.
@@ -36,7 +37,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray]) -> dict[str, dict[
     if len(first) * 4 >= len(parts["mask"]):  # copies of a row in several folds would tell each other's labels
         parts = {name: part[first] for name, part in parts.items()}
     fold = np.random.default_rng(0).integers(0, FOLDS, len(parts["mask"]))
-    asked = [(task.name, *each) for task in schema.tasks for each in _questions(schema, task, parts)]
+    asked = [(task.name, *each) for task in schema.tasks for each in _questions(schema, task, parts, classes)]
     found: dict[str, dict[str, float]] = {}
     for field in schema.fields:
         if field.kind == "categorical":
@@ -80,7 +81,7 @@ def leaks(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
 
 
 def _questions(
-    schema: Schema, task: Task, parts: dict[str, np.ndarray]
+    schema: Schema, task: Task, parts: dict[str, np.ndarray], most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Known rows, a label 0 or 1 and its weight, for each question that a task's labels answer."""
     known = parts["mask"][:, schema.task_index[task.name]]
@@ -89,10 +90,10 @@ def _questions(
         return
     if task.kind == "multilabel":
         counts = labels[known].sum(axis=0)
-        answers = [labels[:, k] > 0 for k in np.argsort(-counts, kind="stable")[:CLASSES]]
+        answers = [labels[:, k] > 0 for k in np.argsort(-counts, kind="stable")[:most]]
     elif task.kind == "multiclass":
         classes, counts = np.unique(labels[known, 0], return_counts=True)
-        answers = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:CLASSES]]]
+        answers = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
     elif task.kind == "binary":
         answers = [labels[:, 0] > 0]
     else:
