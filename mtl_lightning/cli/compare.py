@@ -68,6 +68,7 @@ def _remember(grid: Grid) -> None:
 
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     from mtl_lightning.build import build_data
+    from mtl_lightning.cli.app import main
     from mtl_lightning.compare.gather import gather
     from mtl_lightning.compare.launch import finished, launch
     from mtl_lightning.compare.page import page
@@ -91,7 +92,7 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
         with FileLock(grid.out / ".lock", timeout=0):
             if left:
                 build_data(validate(compose(grid.recipe, [*grid.overrides, *left[0].pairs]).plain)).prepare()
-                failed = launch(grid, left, tell)
+                failed = launch(grid, left, tell, main)
             result: dict[str, Any] = gather(grid, every, kinds)
             write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             write_atomic(grid.out / PAGE, page(result))

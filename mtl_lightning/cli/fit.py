@@ -66,7 +66,8 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     name = (named.load_json("recipe.json") if named else None) or composed.recipe
     training = Training(config, name, run, signals, console)
     training.run()
-    training.test()
+    if config.run.test:
+        training.test()
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")
 
 

@@ -1,5 +1,6 @@
 """The grid: which runs a comparison consists of, each one command."""
 
+import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     """Read the command's arguments.
 
     Args:
-        pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 constants=5 jobs=1 out=DIRECTORY`` and settings.
+        pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 constants=5 jobs=2 out=DIRECTORY`` and settings.
 
     Raises:
         MtlError: If an argument is missing or wrong.
@@ -100,7 +101,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
     return Grid(
         recipe, tuple(overrides), architectures, weighters, _seeds(own.get("seeds", "3")),
-        _count(own, "constants", 5, least=0), _count(own, "jobs", 1, least=1), out,
+        _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
     )  # fmt: skip
 
 
