@@ -20,15 +20,18 @@ class Reader:
         source: Where rows come from.
         spec: How they are divided.
         columns: Raw columns to read.
+        keep: Bytes up to which the blocks of a whole pass are kept for the next one.
 
     Raises:
         DataError: If the source has no such splits, a column is missing, or rows can't be read.
     """
 
-    def __init__(self, source: Source, spec: SplitSpec, columns: tuple[str, ...]) -> None:
+    def __init__(self, source: Source, spec: SplitSpec, columns: tuple[str, ...], keep: int = 0) -> None:
         self.source = source
         self.spec = spec
         self.columns = columns
+        self.keep = keep
+        self._kept: list[tuple[pa.Table, np.ndarray]] | None = None
 
     @cached_property
     def own(self) -> dict[str, str]:
@@ -72,6 +75,19 @@ class Reader:
 
     def all(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """Blocks of all rows, each with the index into SPLITS of every row; rows keep the source's order."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[tuple[pa.Table, np.ndarray]] = []
+        size = 0
+        for block, assigned in self._read():
+            size += block.nbytes
+            kept = [] if size > self.keep else [*kept, (block, assigned)]
+            yield block, assigned
+        if size <= self.keep:
+            self._kept = kept
+
+    def _read(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         if self._by_source:
             for split, name in self.own.items():
                 if split != "train":
