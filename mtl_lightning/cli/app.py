@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from mtl_lightning.cli import compare, data, plugins, recipes, validate
+from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import process_rank
@@ -36,7 +36,7 @@ def build_app() -> typer.Typer:
     app.command("predict")(_predict)
     app.command("export")(_export)
     app.command("serve")(_serve)
-    for group in (compare, validate, recipes, data, plugins):
+    for group in (compare, tune, validate, recipes, data, plugins):
         group.register(app)
     registry().commands(app)
     return app

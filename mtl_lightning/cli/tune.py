@@ -1,0 +1,110 @@
+"""The command ``tune``: search a recipe's settings."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from mtl_lightning.cli.console import command, first_console, say
+from mtl_lightning.config import Config, compose, validate
+from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.plugins import registry
+from mtl_lightning.rundir import write_atomic
+from mtl_lightning.tune.plan import Plan, read_plan
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+Pairs = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads space=FILE trials=30 jobs=2 …")
+]
+RESULT, PAGE, BEST = "result.json", "report.html", "best.yaml"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an app."""
+    app.command("tune")(_tune)
+
+
+def _tune(pairs: Pairs = None) -> None:
+    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
+    plan = read_plan(pairs or [])
+    plan.check()
+    config = validate(compose(plan.recipe, plan.overrides).plain)
+    metrics, higher = _metrics(config)
+
+    from mtl_lightning.build import build_data
+    from mtl_lightning.cli.app import main
+    from mtl_lightning.tune.outcome import gather
+    from mtl_lightning.tune.study import Trials, open_study
+
+    console = first_console()
+    signals = Signals()
+    signals.install()
+    try:
+        study = open_study(plan, higher)
+        say(
+            console,
+            f"study {plan.study}: {len(study.get_trials(deepcopy=False))} of {plan.trials} trials begun, {plan.out}",
+        )
+        build_data(config).prepare()
+
+        def tell(trial: "FrozenTrial", seconds: float) -> None:
+            value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""
+            log = f": {plan.out}/logs/{trial.number:04d}.log" if trial.state.name == "FAIL" else ""
+            settings = " ".join(plan.pairs(trial.params))
+            say(console, f"trial {trial.number} {trial.state.name.lower()}{value}, {seconds:.0f} s: {settings}{log}")
+
+        Trials(plan, study, metrics, main, tell).run()
+    except Interrupted:
+        say(console, "stopped; the same command goes on where it was")
+        raise
+    finally:
+        signals.restore()
+    result = gather(plan, study, metrics, higher)
+    _write(plan, result)
+    _print(console, plan, result)
+    if result["best"] is None:
+        raise typer.Exit(1)
+
+
+def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
+    """Each task's first metric as it is logged, and whether more of it is better."""
+    first = {task.name: config.metrics[task.name][0].name for task in config.tasks}
+    higher = {task: bool(registry().resolve("metric", name).higher_is_better) for task, name in first.items()}
+    return {task: f"validation/{task}/{name}" for task, name in first.items()}, higher
+
+
+def _write(plan: Plan, result: Mapping[str, Any]) -> None:
+    """Leave the result, the page, and recipes of the best trial and of the front."""
+    from mtl_lightning.tune.page import page
+
+    write_atomic(plan.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(plan.out / PAGE, page(result))
+    trials = {each["number"]: each for each in result["trials"]}
+    for number in result["front"]:
+        comment = f"Trial {number} of {plan.study}: no other was as good for every task."
+        write_atomic(plan.out / f"front{number:04d}.yaml", plan.recipe_text(trials[number]["params"], comment))
+    if result["best"] is not None:
+        comment = f"Trial {result['best']}, the best of {len(trials)} of {plan.study}."
+        write_atomic(plan.out / BEST, plan.recipe_text(trials[result["best"]]["params"], comment))
+
+
+def _print(console: Console, plan: Plan, result: Mapping[str, Any]) -> None:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="Front over tasks", title_justify="left")
+    table.add_column("trial", justify="right")
+    for task, facts in result["tasks"].items():
+        table.add_column(f"{task}\n{facts['metric']}", justify="right")
+    table.add_column("settings")
+    front: Sequence[Mapping[str, Any]] = [each for each in result["trials"] if each["number"] in result["front"]]
+    for each in front:
+        name = f"{each['number']} (best)" if each["number"] == result["best"] else str(each["number"])
+        table.add_row(name, *(f"{value:.4f}" for value in each["tasks"].values()), " ".join(each["settings"]))
+    console.print(table)
+    say(console, f"{plan.out / PAGE}, {plan.out / RESULT}")
+    if result["best"] is not None:
+        say(console, f"train the best, and look at the test split: {command('fit', f'recipe={plan.out / BEST}')}")

@@ -1,0 +1,155 @@
+"""What a study is: its arguments, its trials' commands, and a recipe of what one of them chose."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mtl_lightning.config import compose, validate
+from mtl_lightning.config.pairs import read_overrides, split_pair
+from mtl_lightning.config.recipe import is_path
+from mtl_lightning.errors import MtlError
+from mtl_lightning.tune.space import Dimension, read_space
+
+KEYS = ("trials", "jobs", "storage", "study", "objective", "prune", "out", "space")
+"""Arguments that are the study's own, with ``space.<setting>``; everything else goes to every trial."""
+SCORE, TASKS = "score", "tasks"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study.
+
+    Args:
+        recipe: Name or path of the recipe.
+        overrides: Settings of every trial.
+        space: Settings that are searched.
+        trials: How many trials the study shall have in all.
+        jobs: Trials of this process at a time.
+        objective: ``score`` (the weighted validation score, with pruning), or ``tasks`` (each task's own metric).
+        prune: Whether trials that fall behind are stopped.
+        storage: Optuna storage URL, or None for a journal file in ``out``.
+        study: Name of the study in the storage.
+        seed: Seed of the sampler.
+        out: Directory of runs and results.
+        tasks: The tasks' names.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...]
+    space: tuple[Dimension, ...]
+    trials: int
+    jobs: int
+    objective: str
+    prune: bool
+    storage: str | None
+    study: str
+    seed: int
+    out: Path
+    tasks: tuple[str, ...]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all trials of a study must have in common."""
+        return {
+            "recipe": self.recipe,
+            "overrides": sorted(self.overrides),
+            "space": {dimension.key: str(dimension) for dimension in self.space},
+            "objective": self.objective,
+        }
+
+    def pairs(self, values: Mapping[str, Any]) -> list[str]:
+        """A trial's choices as settings; names come before the options that belong to them."""
+        chosen = [f"{each.key}={each.text(values[each.key])}" for each in self.space if each.key in values]
+        return sorted(chosen, key=lambda pair: pair.partition("=")[0].count("."))
+
+    def path(self, number: int) -> Path:
+        """The run directory of a trial."""
+        return self.out / "trials" / f"{number:04d}"
+
+    def arguments(self, number: int, values: Mapping[str, Any]) -> list[str]:
+        """A trial's command: one that begins it, or one that goes on with it. It does not look at the test split."""
+        path = self.path(number)
+        if (path / "config.yaml").is_file():
+            return ["fit", f"resume={path}"]
+        own = ["run.test=false", f"run.dir={path}"]
+        return ["fit", f"recipe={self.recipe}", *self.overrides, *self.pairs(values), *own]
+
+    def recipe_text(self, values: Mapping[str, Any], comment: str) -> str:
+        """A recipe that extends the study's by what a trial chose."""
+        base = os.path.relpath(self.recipe, self.out) if is_path(self.recipe) else self.recipe
+        layer = {"extends": base, **read_overrides([*self.overrides, *self.pairs(values)])}
+        return f"# {comment}\n\n{yaml.safe_dump(layer, sort_keys=False, allow_unicode=True)}"
+
+    def check(self) -> None:
+        """Every end of every range must make a right recipe.
+
+        Raises:
+            MtlError: What is wrong, with the setting.
+        """
+        first = {each.key: each.probes[0] for each in self.space}
+        for each in self.space:
+            for probe in each.probes:
+                chosen = [f"{key}={value}" for key, value in (first | {each.key: probe}).items()]
+                chosen.sort(key=lambda pair: pair.partition("=")[0].count("."))
+                try:
+                    validate(compose(self.recipe, [*self.overrides, *chosen]).plain)
+                except MtlError as error:
+                    raise MtlError(f"with {each.key}={probe}: {error}", "change the space") from error
+
+
+def read_plan(pairs: Sequence[str]) -> Plan:
+    """Read the command's arguments.
+
+    Args:
+        pairs: ``recipe=… space=FILE space.<setting>=… trials=30 jobs=1 objective=score prune=true storage=URL
+            study=NAME out=DIRECTORY`` and settings of every trial.
+
+    Raises:
+        MtlError: If an argument is missing or wrong.
+
+    Example:
+        >>> plan = read_plan(["recipe=ads", "space.optimizer.lr=log(1e-4,1e-2)", "trials=5", "trainer.max_epochs=1"])
+        >>> plan.trials, plan.overrides, plan.pairs({"optimizer.lr": 0.002}), str(plan.out)
+        (5, ('trainer.max_epochs=1',), ['optimizer.lr=0.002'], 'runs/tune/ads')
+    """
+    own: dict[str, str] = {}
+    searched: dict[str, str] = {}
+    recipe, overrides = "", []
+    for pair in pairs:
+        key, value = split_pair(pair)
+        if key == "recipe":
+            recipe = value
+        elif key in KEYS:
+            own[key] = value
+        elif key.startswith("space."):
+            searched[key.removeprefix("space.")] = value
+        elif key in ("resume", "run.dir", "run.test"):
+            raise MtlError(f"tune takes no {key}=", "write out=" if key == "run.dir" else "")
+        else:
+            overrides.append(pair)
+    if not recipe:
+        raise MtlError("tune needs recipe=", "for instance tune recipe=ads trials=20")
+    config = validate(compose(recipe, overrides).plain)
+    tasks = tuple(task.name for task in config.tasks)
+    objective, prune = own.get("objective", SCORE), own.get("prune", "true")
+    if objective not in (SCORE, TASKS):
+        raise MtlError(f"objective={objective}: expects {SCORE} or {TASKS}")
+    if prune not in ("true", "false"):
+        raise MtlError(f"prune={prune}: expects true or false")
+    out = Path(own.get("out") or Path("runs") / "tune" / Path(recipe).stem)
+    return Plan(
+        recipe, tuple(overrides), read_space(own.get("space"), searched, tasks), _count(own, "trials", 30),
+        _count(own, "jobs", 1), objective, prune == "true" and objective == SCORE, own.get("storage") or None,
+        own.get("study") or out.name, config.seed, out, tasks,
+    )  # fmt: skip
+
+
+def _count(own: Mapping[str, str], key: str, default: int) -> int:
+    text = own.get(key, str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise MtlError(f"{key}={text}: expects a number of at least 1")
+    return int(text)

@@ -1,0 +1,136 @@
+"""The command ``tune``: spaces, the front, and real studies that are shared, killed and gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mtl_lightning.errors import MtlError
+from mtl_lightning.tune.outcome import pareto_front
+from mtl_lightning.tune.page import page
+from mtl_lightning.tune.plan import read_plan
+from mtl_lightning.tune.space import read_dimension, read_space
+
+SMALL = ("recipe=agreement", "source.rows=3000", "trainer.max_epochs=2", "data.batch_size=512", "out=study")
+SPACE = ("space.optimizer.lr=log(1e-3,1e-2)", "space.encoder.width=[2,4]")
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtl_lightning", *arguments],
+        cwd=folder,
+        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def tune(folder, *arguments):
+    process = start(folder, "tune", *arguments)
+    printed, _ = process.communicate(timeout=250)
+    return process.returncode, printed
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("log(0, 1)", "reaches 0"),
+        ("log(2, 1)", "is empty"),
+        ("int(1.5, 2)", "invalid literal"),
+        ("normal(0, 1)", "no range"),
+        ("[]", "an empty list"),
+        (3, "no range"),
+    ],
+)
+def test_wrong_ranges_are_named(spec, message):
+    with pytest.raises(MtlError, match=message):
+        read_dimension("optimizer.lr", spec)
+
+
+def test_a_file_may_be_nested_and_the_command_line_is_laid_over_it(tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_text("optimizer:\n  lr: log(1e-4, 1e-2)\nencoder.width: [8, 16]\nweighter.weights.*: uniform(0, 1)\n")
+    space = read_space(str(file), {"encoder.width": "null", "optimizer.lr": "uniform(0.1, 0.2)"}, ["a", "b"])
+    assert {each.key: str(each) for each in space} == {
+        "optimizer.lr": "uniform(0.1, 0.2)",
+        "weighter.weights.a": "uniform(0, 1)",
+        "weighter.weights.b": "uniform(0, 1)",
+    }
+
+
+def test_the_shipped_space_fits_a_recipe_and_weighs_its_tasks():
+    plan = read_plan(["recipe=ads"])
+    plan.check()
+    assert {f"weighter.weights.{task}" for task in ("click", "conversion", "dwell")} < {d.key for d in plan.space}
+    assert plan.pairs({"weighter.weights.click": 2.0, "weighter": "constant"})[0] == "weighter=constant"
+
+
+def test_a_setting_that_the_recipe_has_not_is_said_before_anything_runs():
+    with pytest.raises(MtlError, match=r"encoder\.widht=8"):
+        read_plan(["recipe=ads", "space.encoder.widht=[8]"]).check()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12))
+def test_the_front_is_what_nothing_beats(points):
+    front = pareto_front(dict(enumerate(points)), (True, False))
+    for number, (x, y) in enumerate(points):
+        beaten = any(a >= x and b <= y and (a, b) != (x, y) for a, b in points)
+        assert (number in front) != beaten
+
+
+@pytest.mark.timeout(600)
+def test_two_processes_share_a_study_and_its_best_recipe_runs(tmp_path):
+    both = [start(tmp_path, "tune", *SMALL, *SPACE, "trials=4") for _ in range(2)]
+    printed = [process.communicate(timeout=280)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
+    assert all("trial " in text for text in printed)  # both worked
+    result = json.loads((tmp_path / "study" / "result.json").read_text())
+    assert [each["number"] for each in result["trials"]] == [0, 1, 2, 3]
+    assert {each["state"] for each in result["trials"]} <= {"complete", "pruned"}
+    assert len({each["settings"][0] for each in result["trials"]}) == 4
+    assert result["best"] is not None
+    for each in result["trials"]:
+        record = json.loads((tmp_path / each["directory"] / "metrics.json").read_text())
+        assert record["test"] is None
+        assert len(record["validations"]) == each["epochs"]
+    drawn = page(result)
+    assert drawn.count("<svg") == 3
+    assert drawn.count("<circle") == 3 * sum(each["state"] == "complete" for each in result["trials"])
+
+    fit = start(tmp_path, "fit", "recipe=study/best.yaml", "run.dir=best")
+    printed, _ = fit.communicate(timeout=250)
+    assert fit.returncode == 0, printed
+    record = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    best = result["trials"][result["best"]]
+    score = max(entry["metrics"]["validation/score"] for entry in record["validations"])
+    assert score == pytest.approx(best["score"], abs=1e-6)
+    assert record["test"]["evaluations"] == 1
+
+    code, printed = tune(tmp_path, *SMALL, *SPACE[:1], "trials=5")
+    assert code == 2
+    assert "another space" in printed
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_study_goes_on_with_the_trial_that_was_running(tmp_path):
+    arguments = (*SMALL[:2], "trainer.max_epochs=6", *SMALL[3:], *SPACE, "trials=2", "prune=false")
+    first = start(tmp_path, "tune", *arguments)
+    record = tmp_path / "study" / "trials" / "0000" / "metrics.json"
+    deadline = time.monotonic() + 200
+    while not record.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    code, printed = tune(tmp_path, *arguments)
+    assert code == 0, printed
+    result = json.loads((tmp_path / "study" / "result.json").read_text())
+    assert [each["state"] for each in result["trials"]] == ["complete", "complete"]
+    assert [each["epochs"] for each in result["trials"]] == [6, 6]
