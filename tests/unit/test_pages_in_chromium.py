@@ -1,0 +1,87 @@
+"""The pages of ``compare`` and ``tune`` in a browser: nothing on the console, and every plot has a size."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from mtl_lightning.compare.page import page as comparison
+from mtl_lightning.tune.page import page as study
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+OPTIONS = [
+    f"--{name}"
+    for name in (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+        "disable-component-update disable-sync enable-logging=stderr dump-dom"
+    ).split()
+]
+# Not part of the page: writes into the document what the browser made of it.
+PROBE = """<script>
+addEventListener("load", () => {
+  const sizes = [...document.querySelectorAll("svg")].map(svg => svg.getBoundingClientRect());
+  const shown = sizes.filter(size => size.width > 100 && size.height > 20).length;
+  const marks = [...document.querySelectorAll("circle")].filter(mark => mark.getBoundingClientRect().width > 0).length;
+  document.body.dataset.seen = [document.querySelectorAll("table").length, shown, marks].join(" ");
+});
+</script>"""
+
+
+def configuration(name, difference):
+    spread = {"mean": 0.7, "sd": 0.01}
+    tasks = {task: {**spread, "difference": difference} for task in ("click", "<dwell> & more")}
+    cost = {"parameters": 1000, "step_ms": 3.2, "samples_per_second": 1e5, "peak_memory_mb": 500.0}
+    return {
+        "name": name, "settings": [], "tuned": False, "seeds": 3, "validation_score": spread, "tasks": tasks,
+        "delta_m": 0.5, **cost,
+    }  # fmt: skip
+
+
+COMPARISON = {
+    "recipe": "ads",
+    "overrides": [],
+    "seeds": [0, 1, 2],
+    "tasks": {
+        "click": {"kind": "binary", "metric": "auc"},
+        "<dwell> & more": {"kind": "regression", "metric": "rmse"},
+    },
+    "confidence": 0.95,
+    "configurations": [
+        configuration("single_task", {"mean": 0.0, "low": 0.0, "high": 0.0}),
+        configuration("mmoe-sum", {"mean": 0.02, "low": 0.01, "high": 0.03}),
+        configuration("mmoe-famo", {"mean": -0.02, "low": -0.03, "high": 0.01}),
+    ],
+    "tuned": None,
+    "missing": [],
+    "selected": "mmoe-sum",
+    "verdict": {"tasks": {"click": "gain"}, "use": "mmoe-sum", "sentences": ["click gains.", "Use mmoe-sum."]},
+}
+STUDY = {
+    "recipe": "ads",
+    "tasks": {"click": {"metric": "auc", "higher": True}, "dwell": {"metric": "r2", "higher": True}},
+    "trials": [
+        {
+            "number": i, "state": "complete", "score": 0.6 + i / 100, "settings": ["optimizer.lr=0.1"],
+            "params": {"optimizer.lr": 0.1}, "tasks": {"click": 0.7 + i / 100, "dwell": 0.4 - i / 50},
+        }
+        for i in range(3)
+    ],
+    "front": [0, 1, 2],
+    "best": 2,
+}  # fmt: skip
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+@pytest.mark.parametrize(("html", "seen"), [(comparison(COMPARISON), "2 5 4"), (study(STUDY), "1 1 3")])
+def test_a_page_opens_without_errors_and_shows_its_plots(html, seen, tmp_path):
+    file = tmp_path / "page.html"
+    file.write_text(html.replace("</head>", f"{PROBE}</head>"), encoding="utf-8")
+    done = subprocess.run(
+        [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert f'data-seen="{seen}"' in done.stdout
+    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
