@@ -9,13 +9,10 @@ from mtl_lightning.compare.page import page as comparison
 from mtl_lightning.tune.page import page as study
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = [
-    f"--{name}"
-    for name in (
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-        "disable-component-update disable-sync enable-logging=stderr dump-dom"
-    ).split()
-]
+OPTIONS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--dump-dom",
+)  # fmt: skip
 # Not part of the page: writes into the document what the browser made of it.
 PROBE = """<script>
 addEventListener("load", () => {
