@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import yaml
 from rich.console import Console
@@ -35,6 +36,7 @@ from mtl_lightning.cli.training import Training
 from mtl_lightning.compare.statistics import Rows, difference, metric_of
 from mtl_lightning.config import compose, validate
 from mtl_lightning.interrupts import Signals
+from mtl_lightning.plugins import registry
 from mtl_lightning.report.record import read
 from mtl_lightning.report.rows import read_rows
 from mtl_lightning.rundir import RunDir
@@ -48,6 +50,17 @@ def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
     chosen = TRIALS[group]
     start = () if trial.startswith("shipped") else chosen.get("start", ())
     return compose(chosen["recipe"], [*start, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
+
+
+def written(group: str) -> None:
+    """Write the part of a set that its trials are about, if they are about a part: rows with a short text."""
+    part = TRIALS[group].get("part")
+    path = OUT / f"{group}.parquet"
+    if part and not path.is_file():
+        table = registry().resolve("source", part["source"])().table()
+        columns = [table[name].to_pylist() for name in TRIALS[group]["text"]]
+        texts = [" ".join(value.strip() for value in row if value) for row in zip(*columns, strict=True)]
+        pq.write_table(table.take([i for i, text in enumerate(texts) if 0 < len(text) <= part["longest"]]), path)
 
 
 def digest(plain: Mapping[str, Any]) -> str:
@@ -237,6 +250,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     (OUT / arguments.group).mkdir(parents=True, exist_ok=True)
+    written(arguments.group)
     if arguments.what == "show":
         show(arguments.group)
     elif arguments.what == "baseline":
