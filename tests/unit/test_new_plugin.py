@@ -43,7 +43,6 @@ def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
     return done.stdout
@@ -94,16 +93,14 @@ def test_ruff_finds_nothing(made: dict[str, Path]) -> None:
 
 
 @pytest.mark.slow
-def test_mypy_strict_finds_nothing(made: dict[str, Path], tmp_path: Path) -> None:
-    settings = tmp_path / "mypy.ini"
-    settings.write_text(
-        "[mypy]\nstrict = true\nuntyped_calls_exclude = torch,torchmetrics\n"
-        "[mypy-datasets.*]\nignore_missing_imports = true\n[mypy-pyarrow.*]\nignore_missing_imports = true\n"
-    )
+@pytest.mark.timeout(900)
+def test_mypy_strict_finds_nothing(made: dict[str, Path]) -> None:
+    # The settings of the repository; of mtl_lightning itself nothing is reported, as of an installed package.
     sources = [folder / part for folder in made.values() for part in ("src", "tests")]
     path = os.pathsep.join([*(str(folder / "src") for folder in made.values()), str(ROOT)])
     files = [file for source in sources for file in source.rglob("*.py")]
-    run(sys.executable, "-m", "mypy", "--config-file", settings, "--explicit-package-bases", *files, MYPYPATH=path)
+    settings = ["--strict", "--follow-imports=silent", "--explicit-package-bases"]
+    run(sys.executable, "-m", "mypy", *settings, *files, MYPYPATH=path)
 
 
 def test_the_template_in_the_repository_is_what_the_command_writes(tmp_path: Path) -> None:
