@@ -86,6 +86,7 @@ def test_the_front_is_what_nothing_beats(points):
         assert (number in front) != beaten
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_share_a_study_and_its_best_recipe_runs(tmp_path):
     both = [start(tmp_path, "tune", *SMALL, *SPACE, "trials=4") for _ in range(2)]
@@ -119,6 +120,7 @@ def test_two_processes_share_a_study_and_its_best_recipe_runs(tmp_path):
     assert "another space" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_study_goes_on_with_the_trial_that_was_running(tmp_path):
     arguments = (*SMALL[:2], "trainer.max_epochs=6", *SMALL[3:], *SPACE, "trials=2", "prune=false")
