@@ -22,7 +22,9 @@ ABSTRACT = {"base"}
 OWN = [name for name, entry in registry().entries("recipe") if entry.distribution == "mtl-lightning"]
 COMPLETE = [name for name in OWN if name not in ABSTRACT]
 SIMULATED = [name for name in COMPLETE if compose(name).plain["source"]["name"] == "simulator"]
-FETCHED = [name for name in COMPLETE if compose(name).plain["source"]["name"] in ("adult", "movielens_100k", "womens_clothing")]
+FETCHED = [
+    name for name in COMPLETE if compose(name).plain["source"]["name"] in ("adult", "movielens_100k", "womens_clothing")
+]
 
 
 @pytest.mark.parametrize("name", COMPLETE)

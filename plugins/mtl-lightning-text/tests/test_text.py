@@ -85,9 +85,7 @@ def test_a_text_is_embedded_once(embedded: list[str]) -> None:
     assert len(embedded) == 6
 
 
-def test_what_was_embedded_before_an_interruption_is_kept(
-    embedded: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_embedded_before_an_interruption_is_kept(embedded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_module, "PIECE", 2)
     transform, embed = build(), LocalModel.embed
     table = pa.table({"title": list("abcdef"), "body": list("abcdef")})

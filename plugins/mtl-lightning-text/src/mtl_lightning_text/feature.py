@@ -41,8 +41,8 @@ class LanguageModel(Feature):
         length: Tokens seen of a text; None for as many as the model's configuration says.
         batch_size: Texts at a time.
         device: Where the model runs; None for the best there is.
-        precision: Of the model's weights; ``bfloat16`` takes about half the time where the processor knows it, and moves
-            values by about 0.001.
+        precision: Of the model's weights; ``bfloat16`` takes about half the time where the processor knows it, and
+            moves values by about 0.001.
         revision: Branch, tag or commit of the hub.
         fetch: Download a model of the hub that isn't here yet; otherwise nothing uses the network.
         cache_rows: Vectors kept on disk at most; 0 for none.
