@@ -58,13 +58,12 @@ def warm_table(record: dict[str, Any]) -> Group:
         >>> features = {"user": {"kept": 90, "new": 10, "rows_with_new": 0.125}}
         >>> record = {"run": "runs/ads/1", "weights": "best.ckpt", "features": features, "table_state": True,
         ...           "weighter": True, "fresh": [], "left": []}
-        >>> Console(width=60).print(warm_table(record))
+        >>> Console(width=80).print(warm_table(record))
         Started from runs/ads/1 (best.ckpt)
         feature  kept  new  rows with a new id
         ──────────────────────────────────────
         user       90   10              12.50%
-        known rows keep their optimizer state; the weighter's 
-        parameters are kept
+        known rows keep their optimizer state; the weighter's parameters are kept
     """
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("feature", no_wrap=True)

@@ -53,8 +53,8 @@ def prepare(
 ) -> Prepared:
     """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
 
-    Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows. A log
-    of up to :data:`KEEP` bytes is read once.
+    Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows.
+    A log of up to :data:`KEEP` bytes is read once.
     A lock file makes other processes wait; what they see is complete.
 
     Args:
