@@ -40,20 +40,25 @@ def generated() -> dict[str, str]:
 
 
 def expand(nav: Any, known: list[str]) -> Any:
-    """The navigation with ``folder/`` replaced by the pages of that folder that no other entry names."""
+    """The navigation with ``folder/`` replaced by the pages of that folder that no other entry names.
+
+    An entry without a page is left out: the page it meant, if there is one, then has no place, and a test says so.
+    """
     named = set(leaves(nav))
 
     def inner(item: Any) -> list[Any]:
         if isinstance(item, dict):
-            return [{title: inner_value(value)} for title, value in item.items()]
+            found = {title: inner_value(value) for title, value in item.items()}
+            return [{title: value} for title, value in found.items() if value]
         if isinstance(item, str) and item.endswith("/"):
             return [uri for uri in known if posixpath.dirname(uri) == item[:-1] and uri not in named]
-        return [item]
+        return [item] if item in known else []
 
     def inner_value(value: Any) -> Any:
         if isinstance(value, list):
             return [each for item in value for each in inner(item)]
-        return inner(value) if isinstance(value, str) and value.endswith("/") else value
+        found = inner(value)
+        return found if value.endswith("/") else "".join(found)
 
     return inner_value(nav)
 
