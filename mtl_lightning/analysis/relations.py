@@ -74,7 +74,7 @@ class RelationsCallback(Callback):
     """Samples the Gramian at the seam while a module trains, and logs cosines by the tasks' names.
 
     Args:
-        every: Steps between samples. A sample costs one backward per task down to z, so about a step: 50 is 2%.
+        every: Steps between samples. A sample costs one backward per task down to z, which is about a step.
 
     Example:
         ``Trainer(callbacks=[RelationsCallback(every=50)])``; the result is in ``callback.relations.summary()``.
@@ -91,6 +91,18 @@ class RelationsCallback(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop watching."""
         pl_module.observers.remove(self.observe)  # type: ignore[union-attr, operator]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, so that a resumed run tells of all its steps."""
+        if self.relations is None:
+            return {}
+        return {**vars(self.relations), "tasks": list(self.relations.tasks)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        if state_dict:
+            self.relations = GradientRelations(tuple(state_dict["tasks"]))
+            vars(self.relations).update({**state_dict, "tasks": self.relations.tasks})
 
     def observe(self, step: Step) -> None:
         """Add a step if it is due; the Gramian is global, so all processes take part in the same steps."""

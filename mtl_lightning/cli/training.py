@@ -8,6 +8,8 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from mtl_lightning.analysis.divergence import DivergenceCallback
+from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
@@ -21,10 +23,10 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.record import Record, add_relations, add_test
 from mtl_lightning.report.rows import FILE as ROWS
 from mtl_lightning.report.rows import save_rows
-from mtl_lightning.report.tables import metrics_table
+from mtl_lightning.report.tables import metrics_table, relations_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
@@ -71,6 +73,7 @@ class Training:
         )
         self.record = Record()
         self.resources = ResourcesCallback()
+        self.relations = RelationsCallback(config.run.relations) if config.run.relations else None
         self.trainer = build_trainer(
             config,
             callbacks=[
@@ -78,8 +81,10 @@ class Training:
                 RandomStates(),
                 *([TableState(start)] if start else []),
                 self.resources,
+                *([self.relations] if self.relations else []),
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
+                *([DivergenceCallback(config.run.divergence)] if config.run.divergence else []),
                 self.checkpoints,
             ],
             checkpoint_io=AtomicCheckpointIO(registry().versions()),
@@ -125,6 +130,10 @@ class Training:
         # A resumed run may have had nothing left to train: what it cost before is told already.
         if self.run_dir is not None and self.resources.steps and process_rank() == 0:
             self.run_dir.save_json(RESOURCES, self.resources.summary())
+        found = self.relations.relations if self.relations else None
+        if self.run_dir is not None and found is not None and process_rank() == 0:
+            add_relations(self.run_dir, found.summary())
+            self.console.print(relations_table(found.summary()))
 
     def test(self) -> None:
         """Evaluate the best weights on the test split, print and record the result."""

@@ -95,6 +95,11 @@ def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
             if metric.name in [other.name for other in chosen]:
                 draft.problem(f"{path}.{i}", f"{metric.name!r} stands there twice")
             chosen.append(metric)
+            found = draft.classes.get(f"{path}.{i}")
+            # None says that neither direction is better; a class without the attribute leaves it open.
+            if len(chosen) == 1 and getattr(found, "higher_is_better", True) is None:
+                reason = f"{metric.name!r} can't count in the score: neither higher nor lower is better"
+                draft.problem(f"{path}.{i}", reason, "put a metric that has a direction first")
         metrics[task.name] = tuple(chosen)
     return metrics
 

@@ -63,6 +63,9 @@ class RunConfig:
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
         test: Evaluate the test split at the end; ``tune`` does not look at it.
+        relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
+        divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
+            after which a warning names the task; 0 for never.
     """
 
     dir: str | None = None
@@ -73,14 +76,17 @@ class RunConfig:
     init_from: str | None = None
     keep_rows: bool = False
     test: bool = True
+    relations: int = 200
+    divergence: int = 2
 
     def __post_init__(self) -> None:
         for name in ("patience", "skip_nonfinite", "timeout"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, and must be above 0")
-        if self.checkpoint_every < 0:
-            raise ValueError(f"checkpoint_every is {self.checkpoint_every}, and must be at least 0")
+        for name in ("checkpoint_every", "relations", "divergence"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,16 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str) -> int:
     return int(before + 1)
 
 
+def add_relations(run: RunDir, summary: Mapping[str, Any]) -> None:
+    """Record how the tasks' gradients related in training.
+
+    Args:
+        run: The run directory.
+        summary: :meth:`mtl_lightning.analysis.relations.GradientRelations.summary`.
+    """
+    run.save_json(FILE, {**read(run), "relations": dict(summary)})
+
+
 def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:
     """Numbers for JSON, which has no NaN."""
     return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
