@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mtl_lightning.cli.console import command, first_console, say
 from mtl_lightning.config import Config, compose, validate
+from mtl_lightning.interfaces import TaskMetric
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import write_atomic
@@ -75,7 +76,8 @@ def _tune(pairs: Pairs = None) -> None:
 def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
     """Each task's first metric as it is logged, and whether more of it is better."""
     first = {task.name: config.metrics[task.name][0].name for task in config.tasks}
-    higher = {task: bool(registry().resolve("metric", name).higher_is_better) for task, name in first.items()}
+    kinds: dict[str, type[TaskMetric]] = {task: registry().resolve("metric", name) for task, name in first.items()}
+    higher = {task: bool(kind.higher_is_better) for task, kind in kinds.items()}
     return {task: f"validation/{task}/{name}" for task, name in first.items()}, higher
 
 

@@ -47,7 +47,7 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
         metrics: Each task's metric, as it is logged.
         higher: Whether more of it is better.
     """
-    trials = []
+    trials: list[dict[str, Any]] = []
     for frozen in study.get_trials(deepcopy=False):
         score = frozen.value if plan.objective == SCORE and frozen.state.name == "COMPLETE" else None
         trials.append({
