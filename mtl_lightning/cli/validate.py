@@ -9,6 +9,7 @@ from rich.table import Table
 
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
+from mtl_lightning.rundir import RunDir
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
 
@@ -37,6 +38,8 @@ def _validate(pairs: Pairs = None) -> None:
     """Check a recipe with everything that the command line changes in it; nothing is trained or written."""
     recipe = composed(pairs)
     config = validate(recipe.plain)
+    if config.run.init_from:
+        RunDir.open(config.run.init_from)  # an error if it is none
     console = Console(highlight=False)
     console.print(_summary(config))
     console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)

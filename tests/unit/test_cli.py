@@ -46,7 +46,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         (("validate",), "no recipe is given"),
         (("fit",), "no recipe is given"),
         (("validate", "recipe=ads", "resume=runs/x"), "resume= is for fit"),
-        (("validate", "recipe=ads", "init_from=runs/x"), "init_from: unknown section"),
+        (("validate", "recipe=ads", "init_from=runs/x"), "no run directory runs/x"),
         (("validate", "recipe=./none.yaml"), "none.yaml: No such file or directory"),
         (("data", "inspect", "recipe=ads", "split.column=tim"), "split.column: no column 'tim'"),
         (("data", "fetch", "simulator"), "the source 'simulator' has nothing to fetch"),
