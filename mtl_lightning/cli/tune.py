@@ -11,7 +11,6 @@ from rich.table import Table
 
 from mtl_lightning.cli.console import command, first_console, say
 from mtl_lightning.config import Config, compose, validate
-from mtl_lightning.interfaces import TaskMetric
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import write_atomic
@@ -19,6 +18,8 @@ from mtl_lightning.tune.plan import Plan, read_plan
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
+
+    from mtl_lightning.interfaces import TaskMetric
 
 Pairs = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads space=FILE trials=30 jobs=2 …")
@@ -76,7 +77,7 @@ def _tune(pairs: Pairs = None) -> None:
 def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
     """Each task's first metric as it is logged, and whether more of it is better."""
     first = {task.name: config.metrics[task.name][0].name for task in config.tasks}
-    kinds: dict[str, type[TaskMetric]] = {task: registry().resolve("metric", name) for task, name in first.items()}
+    kinds: "dict[str, type[TaskMetric]]" = {task: registry().resolve("metric", name) for task, name in first.items()}
     higher = {task: bool(kind.higher_is_better) for task, kind in kinds.items()}
     return {task: f"validation/{task}/{name}" for task, name in first.items()}, higher
 
