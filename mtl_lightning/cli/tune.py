@@ -77,7 +77,7 @@ def _tune(pairs: Pairs = None) -> None:
 def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
     """Each task's first metric as it is logged, and whether more of it is better."""
     first = {task.name: config.metrics[task.name][0].name for task in config.tasks}
-    kinds: "dict[str, type[TaskMetric]]" = {task: registry().resolve("metric", name) for task, name in first.items()}
+    kinds: dict[str, type[TaskMetric]] = {task: registry().resolve("metric", name) for task, name in first.items()}
     higher = {task: bool(kind.higher_is_better) for task, kind in kinds.items()}
     return {task: f"validation/{task}/{name}" for task, name in first.items()}, higher
 
