@@ -64,7 +64,7 @@ class Encoder(nn.Module, ABC):
     def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
         """Where ids would lie in each table parameter if these options had been built for a schema.
 
-        Per vocabulary the row of id 0 in each of its copies: id i lies i rows further. An encoder that doesn't say can't
+        Per vocabulary the row of id 0 in each of its copies: id i lies i rows further. An encoder that is silent can't
         go on from a run whose vocabularies were smaller.
         """
         return []

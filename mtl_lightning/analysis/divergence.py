@@ -84,7 +84,7 @@ class DivergenceCallback(Callback):
             return
         means = (reduce_sum(self._sum) / (self._steps * trainer.world_size)).tolist()
         self._sum, self._steps = None, 0
-        suite: Any = pl_module.suites["validation"]  # type: ignore[index, union-attr]
+        suite: Any = pl_module.suites["validation"]  # type: ignore[index]
         losses = dict(zip(pl_module.schema.task_index, means, strict=True))  # type: ignore[union-attr, arg-type]
         for task, metrics in suite.by_task().items():
             if not metrics:

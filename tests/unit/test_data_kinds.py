@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.builtin import FEATURES
+from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
