@@ -60,7 +60,7 @@ def test_the_default_loss_fits_and_every_parameter_takes_part(name, kind):
     assert kind in loss.kinds
     h = torch.randn(16, 8, dtype=torch.float64, requires_grad=True)
     output, outputs = run(head, parents, h, {})
-    target = Target(label=label_of(task, 16), mask=torch.ones(16, dtype=torch.bool))
+    target = Target(label=label_of(task, 16), mask=torch.ones(16, dtype=torch.bool), group=torch.arange(16) // 4)
     known = {"click": (outputs["click"], Target(label=torch.ones(16, 1), mask=target.mask))} if parents else {}
     value = loss(task)(output, target, known)
     assert value.shape == ()
@@ -79,7 +79,7 @@ def test_no_known_label_gives_a_connected_zero_even_at_infinite_logits(name, kin
     h = torch.full((4, 8), 1e300, dtype=torch.float64, requires_grad=True)
     output, outputs = run(head, parents, h, {})
     mask = torch.zeros(4, dtype=torch.bool)
-    target = Target(label=torch.zeros(4, task.width, dtype=torch.float64), mask=mask)
+    target = Target(label=torch.zeros(4, task.width, dtype=torch.float64), mask=mask, group=torch.zeros(4).long())
     known = {"click": (outputs["click"], Target(label=torch.zeros(4, 1), mask=mask))} if parents else {}
     loss = registry().resolve("loss", head.loss)(task)(output, target, known)
     assert loss.item() == 0

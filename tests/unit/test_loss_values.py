@@ -204,7 +204,7 @@ def test_ipw_is_unbiased_over_all_impressions():
     output = Output(
         torch.zeros(rows, 1, dtype=torch.float64), extra={"conditional": conditional, "imputation": conditional}
     )
-    loss = make("escm2", parents=("click",), method="ipw", weight=1.0)
+    loss = make("escm2", parents=("click",), method="ipw", weight=1.0, clip=0.01)
     value = loss(output, goal, {"click": parent}).item() - LOG2
     everywhere = functional.binary_cross_entropy_with_logits(conditional[:, 0], sale).item()
     clicked = clicks.bool()
