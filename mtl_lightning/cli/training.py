@@ -22,6 +22,7 @@ from mtl_lightning.data.quality.gate import check
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
+from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_relations, add_test
 from mtl_lightning.report.rows import FILE as ROWS
@@ -74,6 +75,7 @@ class Training:
         self.record = Record()
         self.resources = ResourcesCallback()
         self.relations = RelationsCallback(config.run.relations) if config.run.relations else None
+        self.evaluation = EvaluationReport(config, self.data) if wanted(config) else None
         self.trainer = build_trainer(
             config,
             callbacks=[
@@ -84,6 +86,7 @@ class Training:
                 *([self.relations] if self.relations else []),
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
+                *([self.evaluation] if self.evaluation else []),
                 *([DivergenceCallback(config.run.divergence)] if config.run.divergence else []),
                 self.checkpoints,
             ],
@@ -114,6 +117,8 @@ class Training:
             run.save_json(warm.FILE, self.warm)
         self.checkpoints.directory = run.checkpoints
         self.record.run = run
+        if self.evaluation is not None:
+            self.evaluation.run = run
         self.trainer.loggers = [EventLog(run.tensorboard)]
         return run
 
