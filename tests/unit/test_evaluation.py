@@ -45,7 +45,7 @@ def test_splits_stand_side_by_side(record):
     assert list(splits) == ["train", "validation", "test"]
     assert (splits["train"]["rows"], splits["train"]["of"]) == (700, 2400)
     for name, value in record["test"]["metrics"].items():
-        assert splits["test"]["metrics"][name.removeprefix("test/")] == pytest.approx(value, abs=1e-6)
+        assert splits["test"]["metrics"][name.removeprefix("test/")] == pytest.approx(value, rel=1e-5)
     assert record["evaluation"]["spaces"] == {"click": "entire", "conversion": "entire", "dwell": "own: click == 1"}
 
 
