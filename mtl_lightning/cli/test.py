@@ -20,6 +20,7 @@ def test(pairs: Sequence[str]) -> None:
     console = first_console()
     opened = open_run("test", pairs, ["run"], [], console)
 
+    from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
     from mtl_lightning.checkpoint import AtomicCheckpointIO
     from mtl_lightning.report.evaluation import EvaluationReport, wanted
@@ -40,7 +41,8 @@ def test(pairs: Sequence[str]) -> None:
     results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
     if process_rank() > 0:
         return
-    console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
-    count = add_test(opened.run, results[0], weights.name)
+    spaces = {task.name: space(task) for task in data.schema.tasks}
+    console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
+    count = add_test(opened.run, results[0], weights.name, spaces)
     if count > 1:
         say(console, f"evaluated {count} times by now: choose between runs on validation, not on this", "yellow")

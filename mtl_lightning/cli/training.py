@@ -9,6 +9,7 @@ from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mtl_lightning.analysis.divergence import DivergenceCallback
+from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
@@ -154,8 +155,9 @@ class Training:
         if self.run_dir is not None and process_rank() == 0:
             if self.keep_rows:  # before the record, which says that the run is complete
                 self._keep_rows(weights)
-            add_test(self.run_dir, results[0], weights.name)
-            self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
+            spaces = {task.name: space(task) for task in self.data.schema.tasks}
+            add_test(self.run_dir, results[0], weights.name, spaces)
+            self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
 
     def _keep_rows(self, weights: Path) -> None:
         # Spawned processes trained a copy: the weights are in the checkpoint only.

@@ -46,6 +46,7 @@ def test_splits_stand_side_by_side(record):
     assert (splits["train"]["rows"], splits["train"]["of"]) == (700, 2400)
     for name, value in record["test"]["metrics"].items():
         assert splits["test"]["metrics"][name.removeprefix("test/")] == pytest.approx(value, rel=1e-5)
+    assert record["test"]["spaces"] == record["evaluation"]["spaces"]
     assert record["evaluation"]["spaces"] == {"click": "entire", "conversion": "entire", "dwell": "own: click == 1"}
 
 
