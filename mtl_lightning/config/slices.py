@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.leaks import NESTED, TEXT
 from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.data.cold import slice_name
 from mtl_lightning.data.split import SplitSpec
@@ -65,8 +66,8 @@ def check_slices(
             draft.problem(path, why, did_you_mean(name, known))
         elif kind == "new":
             cold += [source] if source not in cold else []
-        elif kind == "column" and columns.get(column, "").startswith("string"):
-            draft.problem(path, f"{column!r} holds text", "make it a categorical feature to slice by it")
+        elif kind == "column" and columns.get(column, "").startswith((*TEXT, *NESTED)):
+            draft.problem(path, f"{column!r} holds {columns[column]}", "make it a categorical feature to slice by it")
         elif kind != "feature":
             draft.columns[path] = column
     return replace(split, cold=tuple(cold))
