@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
+from mtl_lightning.analysis.cost import batch_flops, kept_bytes
 from mtl_lightning.interfaces import Step
-from mtl_lightning.sharded import table_size
+from mtl_lightning.sharded import table_size, updates
 
 PARTS = ("data", "forward", "weighter", "backward", "optimizer")
 
@@ -41,6 +43,9 @@ class ResourcesCallback(Callback):
         self._cuda = False
         self._updates = 0
         self._bytes = 0
+        self._flops: int | None = None
+        self._flops_rows = 0
+        self._kept: dict[str, int] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count parameters, and watch the module's steps."""
@@ -55,6 +60,7 @@ class ResourcesCallback(Callback):
         pl_module.observers.remove(self._losses_are_there)  # type: ignore[union-attr, operator]
         self._updates += trainer.global_step
         self._bytes += _exchanged(pl_module)
+        self._kept = kept_bytes(pl_module, trainer.optimizers, trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """What lies between epochs belongs to no step."""
@@ -62,6 +68,9 @@ class ResourcesCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """The batch is there."""
+        if self._flops is None and self._left and _whole(trainer, pl_module):  # in a step whose time isn't counted
+            with trainer.precision_plugin.forward_context():
+                self._flops, self._flops_rows = batch_flops(pl_module, batch), len(batch)
         self._add("data")
 
     def _losses_are_there(self, step: Step) -> None:
@@ -99,6 +108,8 @@ class ResourcesCallback(Callback):
     def summary(self) -> dict[str, Any]:
         """Milliseconds per step and by part, samples per second, peak memory of the process in MB, parameters.
 
+        ``flops`` are those of one forward and backward pass of the process's first batch, of ``flops_rows`` rows; None
+        where weights are sharded. ``bytes``: see :func:`mtl_lightning.analysis.cost.kept_bytes`.
         ``table_bytes_per_update`` is what the process contributed to the exchange of table rows; 0 in one process.
 
         Example:
@@ -115,8 +126,17 @@ class ResourcesCallback(Callback):
             "peak_memory_mb": peak_memory(),
             "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() / 2**20 if self._cuda else None,
             "parameters": self._parameters,
+            "flops": self._flops,
+            "flops_rows": self._flops_rows,
+            "bytes": self._kept,
             "table_bytes_per_update": self._bytes / self._updates if self._updates > 0 else None,
         }
+
+
+def _whole(trainer: Trainer, module: Any) -> bool:
+    """True if every process holds all weights, so that the network can be run outside of a step."""
+    kept = isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy)
+    return kept and updates(module.network.encoder) is None
 
 
 def _exchanged(module: Any) -> int:

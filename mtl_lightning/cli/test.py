@@ -20,8 +20,10 @@ def test(pairs: Sequence[str]) -> None:
     console = first_console()
     opened = open_run("test", pairs, ["run"], [], console)
 
+    from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
     from mtl_lightning.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.report.evaluation import EvaluationReport, wanted
     from mtl_lightning.report.record import add_test
     from mtl_lightning.report.tables import metrics_table
     from mtl_lightning.report.terminal import quiet_lightning
@@ -33,12 +35,14 @@ def test(pairs: Sequence[str]) -> None:
     if not len(data.prepared.stores.get("test", ())):
         raise MtlError("there is no test split", "set split.test")
     module = module_from_config(opened.config, data.schema)
-    trainer = build_trainer(opened.config, checkpoint_io=AtomicCheckpointIO())
+    looks = [EvaluationReport(opened.config, data, opened.run)] if wanted(opened.config) else []
+    trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=AtomicCheckpointIO())
     weights = opened.run.weights()
     results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
     if process_rank() > 0:
         return
-    console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
-    count = add_test(opened.run, results[0], weights.name)
+    spaces = {task.name: space(task) for task in data.schema.tasks}
+    console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
+    count = add_test(opened.run, results[0], weights.name, spaces)
     if count > 1:
         say(console, f"evaluated {count} times by now: choose between runs on validation, not on this", "yellow")

@@ -9,6 +9,7 @@ from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mtl_lightning.analysis.divergence import DivergenceCallback
+from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
@@ -22,6 +23,7 @@ from mtl_lightning.data.quality.gate import check
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
+from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_relations, add_test
 from mtl_lightning.report.rows import FILE as ROWS
@@ -74,6 +76,7 @@ class Training:
         self.record = Record()
         self.resources = ResourcesCallback()
         self.relations = RelationsCallback(config.run.relations) if config.run.relations else None
+        self.evaluation = EvaluationReport(config, self.data) if wanted(config) else None
         self.trainer = build_trainer(
             config,
             callbacks=[
@@ -84,6 +87,7 @@ class Training:
                 *([self.relations] if self.relations else []),
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
+                *([self.evaluation] if self.evaluation else []),
                 *([DivergenceCallback(config.run.divergence)] if config.run.divergence else []),
                 self.checkpoints,
             ],
@@ -114,6 +118,8 @@ class Training:
             run.save_json(warm.FILE, self.warm)
         self.checkpoints.directory = run.checkpoints
         self.record.run = run
+        if self.evaluation is not None:
+            self.evaluation.run = run
         self.trainer.loggers = [EventLog(run.tensorboard)]
         return run
 
@@ -149,8 +155,9 @@ class Training:
         if self.run_dir is not None and process_rank() == 0:
             if self.keep_rows:  # before the record, which says that the run is complete
                 self._keep_rows(weights)
-            add_test(self.run_dir, results[0], weights.name)
-            self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}"))
+            spaces = {task.name: space(task) for task in self.data.schema.tasks}
+            add_test(self.run_dir, results[0], weights.name, spaces)
+            self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
 
     def _keep_rows(self, weights: Path) -> None:
         # Spawned processes trained a copy: the weights are in the checkpoint only.

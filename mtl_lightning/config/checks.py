@@ -10,6 +10,7 @@ from mtl_lightning.config.inputs import FITTED, check_features, check_source, ch
 from mtl_lightning.config.layers import expand
 from mtl_lightning.config.leaks import check_columns
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
+from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.config.trainer import check_trainer
 from mtl_lightning.config.values import MismatchError, coerce
@@ -65,6 +66,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Conf
     seed = _seed(draft)
     run = draft.record("run", RunConfig, draft.section("run"))
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
+    split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
     check_columns(draft, raw, split, group)
     if draft.problems:
         raise ConfigError(draft.problems)

@@ -66,6 +66,9 @@ class RunConfig:
         relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
         divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
             after which a warning names the task; 0 for never.
+        evaluation: After the test, look at train, validation and test side by side, and at the best threshold.
+        slices: Parts of validation and test to look at as well: ``day``, ``new_users``, ``new_<column>``, a column.
+        train_rows: Training rows that are evaluated for the gap to validation, at most.
     """
 
     dir: str | None = None
@@ -78,9 +81,12 @@ class RunConfig:
     test: bool = True
     relations: int = 200
     divergence: int = 2
+    evaluation: bool = False
+    slices: tuple[str, ...] = ()
+    train_rows: int = 100_000
 
     def __post_init__(self) -> None:
-        for name in ("patience", "skip_nonfinite", "timeout"):
+        for name in ("patience", "skip_nonfinite", "timeout", "train_rows"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, and must be above 0")

@@ -44,7 +44,7 @@ def read(run: RunDir) -> dict[str, Any]:
     return {"validations": [], "test": None, **(run.load_json(FILE) or {})}
 
 
-def add_test(run: RunDir, results: Mapping[str, float], weights: str) -> int:
+def add_test(run: RunDir, results: Mapping[str, float], weights: str, spaces: Mapping[str, str] | None = None) -> int:
     """Record an evaluation of the test split.
 
     The split says something about unseen data the first time only; whoever reads the record should know how often it
@@ -54,6 +54,7 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str) -> int:
         run: The run directory.
         results: Logged values.
         weights: Name of the checkpoint that was evaluated.
+        spaces: Per task, the rows its metrics are taken on.
 
     Returns:
         How often the test split has been evaluated with this run, this time included.
@@ -68,6 +69,7 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str) -> int:
     content = read(run)
     before = content["test"]["evaluations"] if content["test"] else 0
     content["test"] = {"evaluations": before + 1, "weights": weights, "metrics": _plain(results)}
+    content["test"] |= {"spaces": dict(spaces)} if spaces else {}
     run.save_json(FILE, content)
     return int(before + 1)
 

@@ -41,13 +41,16 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if size >= 10_000 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
 
 
-def metrics_table(results: Mapping[str, float], split: str, title: str) -> Group:
+def metrics_table(
+    results: Mapping[str, float], split: str, title: str, spaces: Mapping[str, str] | None = None
+) -> Group:
     """Tasks × metrics of one split, the score beneath; tasks with other metrics have a table of their own.
 
     Args:
         results: Logged values by full name.
         split: ``validation`` or ``test``.
         title: Heading.
+        spaces: Per task, the rows its metrics are taken on; told beneath.
 
     Example:
         >>> from rich.console import Console
@@ -69,6 +72,7 @@ def metrics_table(results: Mapping[str, float], split: str, title: str) -> Group
     parts += [_table(names, tasks) for names, tasks in alike.items()]
     if (score := results.get(f"{split}/score")) is not None:
         parts.append(Text(f"score {number(float(score))}"))
+    parts += [Text(f"space of {task}: {space}", style="dim") for task, space in (spaces or {}).items()]
     return Group(*parts)
 
 

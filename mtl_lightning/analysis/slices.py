@@ -1,0 +1,95 @@
+"""Which part of an evaluated split a row belongs to; parts are known from prepared data, equal on all processes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from mtl_lightning.batch import Batch
+from mtl_lightning.data.categorical import CategoricalTransform
+from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.quality.days import DayRates
+from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.errors import MtlError
+
+MOST = 40
+"""Most parts of one slice: each has metrics of its own."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One way to divide a split.
+
+    Args:
+        values: Names of the parts.
+        part: Batch of B rows → number of each row's part, [B] int64; -1 for none.
+    """
+
+    values: tuple[str, ...]
+    part: Callable[[Batch], Tensor]
+
+
+def make_slices(columns: Sequence[tuple[str, str, str]], prepared: Prepared) -> dict[str, Slice]:
+    """The slices of a run.
+
+    Args:
+        columns: Name, kind (``feature``, ``new``, ``day``, ``column``) and the feature or raw column of each; see
+            :func:`mtl_lightning.config.slices.slice_columns`.
+        prepared: Prepared data.
+
+    Raises:
+        MtlError: If one has more parts than :data:`MOST`.
+    """
+    made: dict[str, Slice] = {}
+    for name, kind, column in columns:
+        if kind == "feature":
+            made[name] = _by_id(name, prepared)
+        elif kind == "new":
+            made[name] = Slice(("known", "new"), lambda batch, column=column: batch.raw[column].long())  # type: ignore[misc]
+        else:
+            made[name] = _by_number(name, column, prepared, days=kind == "day")
+    return made
+
+
+def _by_id(name: str, prepared: Prepared) -> Slice:
+    size = prepared.schema.field(name).size
+    _few(name, size - FIRST)
+    transform = prepared.transforms.transforms[name]
+    known = (
+        transform.table.vocabulary.keys.to_pylist()
+        if isinstance(transform, CategoricalTransform)
+        else range(FIRST, size)
+    )
+    return Slice(("missing", "unknown", *(str(value) for value in known)), lambda batch: batch.id(name))
+
+
+def _by_number(name: str, column: str, prepared: Prepared, *, days: bool) -> Slice:
+    stores = [store for split, store in prepared.stores.items() if split != "train"]
+    values = np.concatenate([np.zeros(0), *(store.parts[f"raw/{column}"].numpy() for store in stores)])
+    unit, dated = 1, False
+    if days:
+        rates = DayRates()
+        rates.days(pa.array(values, from_pandas=True))
+        unit, dated = rates.unit or 1, rates.dated
+        values = np.floor(values / unit)
+    found = np.unique(values[~np.isnan(values)])
+    _few(name, len(found))
+    names = [str(np.datetime64(int(value), "D")) if dated else f"{value:g}" for value in found]
+    borders = torch.from_numpy(found)
+
+    def part(batch: Batch) -> Tensor:
+        numbers = batch.raw[column]
+        numbers = torch.floor(numbers / unit) if days else numbers
+        known = borders.to(numbers.device)
+        place = torch.searchsorted(known, numbers.contiguous()).clamp(max=max(len(known) - 1, 0))
+        return torch.where(known[place] == numbers, place, -1) if len(known) else torch.full_like(place, -1)
+
+    return Slice(tuple(names), part)
+
+
+def _few(name: str, count: int) -> None:
+    if count > MOST:
+        raise MtlError(f"run.slices: {name} has {count} values", f"slices have at most {MOST}")

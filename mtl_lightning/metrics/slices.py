@@ -1,0 +1,68 @@
+"""Metrics on parts of a split: every part has metrics of its own, fed with targets that know its rows only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Target
+from mtl_lightning.interfaces import TaskMetric
+from mtl_lightning.metrics.exchange import total
+from mtl_lightning.metrics.suite import MetricSuite
+from mtl_lightning.schema import Schema
+
+
+class SlicedSuite(nn.Module):
+    """The metrics of every task on each of several parts of a split, exact across processes.
+
+    All processes know all parts beforehand and compute each of them, also one of which they saw no row: computing is
+    a collective.
+
+    Args:
+        schema: Fitted schema.
+        metrics: ``{task: {name: metric}}``; copied for each part.
+        values: Names of the parts.
+
+    Example:
+        >>> from mtl_lightning.schema import Task
+        >>> suite = SlicedSuite(Schema((), (Task(name="click", kind="binary", label="click"),)), {}, ["old", "new"])
+        >>> target = Target(label=torch.zeros(3, 1), mask=torch.tensor([True, True, False]))
+        >>> suite.update({"click": torch.zeros(3)}, {"click": target}, torch.tensor([1, 1, 0]))
+        >>> suite.compute()["new"]
+        {'rows': {'click': 2}, 'metrics': {}}
+    """
+
+    rows: Tensor
+
+    def __init__(self, schema: Schema, metrics: Mapping[str, Mapping[str, TaskMetric]], values: Sequence[str]) -> None:
+        super().__init__()
+        self.values = tuple(values)
+        self.tasks = tuple(task.name for task in schema.tasks)
+        self.suites = nn.ModuleList(MetricSuite(schema, metrics) for _ in self.values)
+        self.register_buffer("rows", torch.zeros(len(self.values), len(self.tasks), dtype=torch.int64))
+
+    def update(self, predictions: Mapping[str, Tensor], targets: Mapping[str, Target], part: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            predictions: Per task.
+            targets: Per task.
+            part: Number of each row's part, [B]; a number that is no part's counts nowhere.
+        """
+        for i, suite in enumerate(self.suites):
+            inside = part == i
+            masked = {task: replace(target, mask=target.mask & inside) for task, target in targets.items()}
+            self.rows[i] += torch.stack([masked[task].mask.sum() for task in self.tasks])
+            suite.update(predictions, masked)  # type: ignore[operator]
+
+    def compute(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Per part, over all processes: known labels per task (``rows``), and ``metrics`` as a suite gives them."""
+        rows = total(self.rows).tolist()
+        return {
+            value: {
+                "rows": dict(zip(self.tasks, rows[i], strict=True)),
+                "metrics": suite.compute(),  # type: ignore[operator]
+            }
+            for i, (value, suite) in enumerate(zip(self.values, self.suites, strict=True))
+        }

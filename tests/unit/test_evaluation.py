@@ -1,0 +1,153 @@
+"""After a test a run tells gaps, decisions at a threshold and slices; resources tell arithmetic and bytes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightning.pytorch import seed_everything
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+from mtl_lightning.analysis.cost import batch_flops
+from mtl_lightning.analysis.evaluation import training_sample
+from mtl_lightning.batch import Target
+from mtl_lightning.build import build_data, module_from_config
+from mtl_lightning.cli.app import main
+from mtl_lightning.config import compose, validate
+from mtl_lightning.errors import ConfigError
+from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions, threshold
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy on tensors
+SMALL = ["source.rows=3000", "trainer.max_epochs=1", "data.batch_size=500"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("run")
+    slices = "run.slices=[new_users,new_item_id,day,format,position]"
+    with pytest.raises(SystemExit) as done:
+        main(
+            ["fit", "recipe=ads", *SMALL, f"run.dir={path / 'ads'}", "run.train_rows=700", "run.keep_rows=true", slices]
+        )
+    assert done.value.code == 0
+    return path / "ads"
+
+
+@pytest.fixture
+def record(run):
+    return json.loads((run / "metrics.json").read_text())
+
+
+def test_splits_stand_side_by_side(record):
+    splits = record["evaluation"]["splits"]
+    assert list(splits) == ["train", "validation", "test"]
+    assert (splits["train"]["rows"], splits["train"]["of"]) == (700, 2400)
+    for name, value in record["test"]["metrics"].items():
+        assert splits["test"]["metrics"][name.removeprefix("test/")] == pytest.approx(value, rel=1e-5)
+    assert record["test"]["spaces"] == record["evaluation"]["spaces"]
+    assert record["evaluation"]["spaces"] == {"click": "entire", "conversion": "entire", "dwell": "own: click == 1"}
+
+
+def test_parts_of_a_slice_make_up_the_split(record):
+    evaluation = record["evaluation"]
+    for split in ("validation", "test"):
+        for name in ("new_users", "new_item_id", "day", "format"):
+            parts = evaluation["slices"][split][name].values()
+            assert sum(part["rows"]["click"] for part in parts) == evaluation["splits"][split]["rows"]
+    days = list(evaluation["slices"]["test"]["day"])
+    assert days == sorted(days)
+    assert all(len(day) == len("2024-01-01") for day in days)
+    assert {"missing", "unknown", "video", "text"} <= set(evaluation["slices"]["test"]["format"])
+
+
+def test_the_threshold_is_chosen_on_validation_and_applied_to_test(run, record):
+    rows, found = np.load(run / "test.npz"), record["evaluation"]["thresholds"]["click"]
+    called, label = rows["prediction/click"] >= found["threshold"], rows["label/click"][:, 0]
+    assert found["test"]["f1"] == pytest.approx(f1_score(label, called), abs=0.01)
+    assert found["test"]["accuracy"] == pytest.approx(accuracy_score(label, called), abs=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 99), st.booleans()), min_size=1, max_size=40))
+def test_no_threshold_has_a_better_f1(rows):
+    p = torch.tensor([percent / 100 for percent, _ in rows])
+    label = torch.tensor([[float(one)] for _, one in rows])
+    seen = Thresholds()
+    seen.update(p, Target(label=label, mask=torch.ones(len(rows), dtype=torch.bool)))
+    edge = best_edge(seen.counts())
+    if not label.any():
+        assert edge is None
+        return
+    y, called = label[:, 0].numpy(), (p >= threshold(edge) - 1e-6).numpy()
+    got = decisions(seen.counts(), edge)
+    assert got["f1"] == pytest.approx(f1_score(y, called))
+    assert got["precision"] == pytest.approx(precision_score(y, called))
+    assert got["recall"] == pytest.approx(recall_score(y, called))
+    assert got["accuracy"] == pytest.approx(accuracy_score(y, called))
+    assert got["f1"] >= max(f1_score(y, (p >= each).numpy()) for each in p.unique()) - 1e-12
+
+
+def test_a_broken_prediction_has_no_threshold():
+    seen = Thresholds()
+    seen.update(torch.tensor([float("nan"), 0.5]), Target(label=torch.ones(2, 1), mask=torch.ones(2, dtype=torch.bool)))
+    assert best_edge(seen.counts()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("new_user", "did you mean 'new_users'"), ("formats", "did you mean 'format'"), ("new_items", "new_item_id")],
+)
+def test_a_wrong_slice_is_refused(name, words):
+    with pytest.raises(ConfigError, match=r"run\.slices\.0") as raised:
+        validate(compose("ads", [f"run.slices=[{name}]"]).plain)
+    assert words in str(raised.value)
+
+
+def test_a_slice_with_too_many_parts_is_refused_before_training(tmp_path):
+    with pytest.raises(SystemExit) as refused:
+        main(["fit", "recipe=ads", *SMALL, f"run.dir={tmp_path / 'ads'}", "run.slices=[user_id]"])
+    assert refused.value.code == 2
+    assert not (tmp_path / "ads").exists()
+
+
+def test_a_checked_recipe_with_slices_is_a_recipe():
+    config = validate(compose("ads", ["run.slices=[new_item_id,day]"]).plain)
+    assert config.split.cold == ("item_id",)
+    assert validate(config.plain) == config
+
+
+def test_counting_arithmetic_changes_nothing():
+    config = validate(compose("ads", SMALL).plain)
+    data = build_data(config)
+    module = module_from_config(config, data.schema)
+    batch = next(iter(data.train_dataloader()))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    seed_everything(3, verbose=False)
+    expected = torch.rand(2)
+    seed_everything(3, verbose=False)
+    flops = batch_flops(module, batch)
+    assert torch.equal(torch.rand(2), expected)
+    assert module.network.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert all(each.grad is None for each in module.parameters())
+    weights = sum(each.numel() for each in module.network.architecture.parameters() if each.ndim == 2)
+    assert flops >= 3 * 2 * len(batch) * weights * 0.9
+
+
+def test_a_run_tells_arithmetic_and_bytes(run):
+    resources = json.loads((run / "resources.json").read_text())
+    assert resources["flops"] > 0
+    assert resources["flops_rows"] > 0
+    assert resources["bytes"]["model"] > resources["bytes"]["tables"] == 4 * resources["parameters"]["tables"]
+    assert resources["bytes"]["optimizer_state"] > 0
+    assert resources["bytes"]["store"] > 0
+
+
+def test_a_sample_of_training_rows_is_of_the_asked_size():
+    data = build_data(validate(compose("ads", SMALL).plain))
+    store = data.prepared.stores["train"]
+    assert len(training_sample(store, 10, 0)) == 10
+    assert training_sample(store, 10**6, 0) is store
+    assert torch.equal(training_sample(store, 10, 0).parts["ids"], training_sample(store, 10, 0).parts["ids"])
