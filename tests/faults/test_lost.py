@@ -13,7 +13,9 @@ import pytest
 
 from mtl_lightning.cli.processes import lost
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "mtl_lightning")
+# torchrun ends whoever is left when it sees a dead process: it looks seldom here, so that they can say so before.
+AGENT = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--monitor-interval=5")
+TORCHRUN = (*AGENT, "-m", "mtl_lightning")
 
 
 def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any, small: Any) -> None:
