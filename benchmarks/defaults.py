@@ -15,107 +15,20 @@ marks the others as older.
 """
 
 import argparse
-import contextlib
-import hashlib
-import io
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-import yaml
-from rich.console import Console
+from defaults_trials import OUT, TRIALS, composed, main_values, result, run, written
 
 from mtl_lightning.build import build_data
-from mtl_lightning.cli.training import Training
 from mtl_lightning.compare.statistics import Rows, difference, metric_of
-from mtl_lightning.config import compose, validate
-from mtl_lightning.interrupts import Signals
-from mtl_lightning.plugins import registry
-from mtl_lightning.report.record import read
+from mtl_lightning.config import validate
 from mtl_lightning.report.rows import read_rows
-from mtl_lightning.rundir import RunDir
-
-TRIALS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
-OUT = Path("runs") / "defaults"
-
-
-def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
-    """The composed configuration of a trial."""
-    chosen = TRIALS[group]
-    start = () if trial.startswith("shipped") else chosen.get("start", ())
-    return compose(chosen["recipe"], [*start, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
-
-
-def written(group: str) -> None:
-    """Write the part of a set that its trials are about, if they are about a part: rows with a short text."""
-    part = TRIALS[group].get("part")
-    path = OUT / f"{group}.parquet"
-    if part and not path.is_file():
-        table = registry().resolve("source", part["source"])().table()
-        columns = [table[name].to_pylist() for name in TRIALS[group]["text"]]
-        texts = [" ".join(value.strip() for value in row if value) for row in zip(*columns, strict=True)]
-        pq.write_table(table.take([i for i, text in enumerate(texts) if 0 < len(text) <= part["longest"]]), path)
-
-
-def digest(plain: Mapping[str, Any]) -> str:
-    """What a trial's result belongs to."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def result_file(group: str, trial: str, seed: int) -> Path:
-    """Where a trial's result is kept."""
-    return OUT / group / f"{trial}-{seed}.json"
-
-
-def result(group: str, trial: str, seed: int, *, older: bool = False) -> dict[str, Any] | None:
-    """A trial's result; None if there is none, or one of other settings and ``older`` ones don't do."""
-    path = result_file(group, trial, seed)
-    if not path.is_file():
-        return None
-    found: dict[str, Any] = json.loads(path.read_text())
-    found["older"] = found["settings"] != digest(composed(group, trial, seed))
-    return found if older or not found["older"] else None
-
-
-def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, Any]:
-    """Train a trial and keep its best validation; with ``test`` the test split's rows as well."""
-    plain = composed(group, trial, seed)
-    directory = OUT / group / "cells" / f"{trial}-{seed}-{time.time_ns()}"
-    quiet = {"enable_progress_bar": False}
-    shown = {**plain, "trainer": {**plain["trainer"], **quiet}}
-    shown["run"] = {**plain.get("run", {}), "dir": str(directory), "keep_rows": test, "checkpoint_every": 0}
-    training = Training(validate(shown), group, None, Signals(), Console(quiet=True))
-    prepared = time.monotonic()
-    with contextlib.redirect_stdout(io.StringIO()):
-        training.run()
-    seconds = time.monotonic() - prepared
-    validations = read(RunDir(directory))["validations"]
-    best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
-    found = {
-        "settings": digest(plain),
-        "epoch": best["epoch"],
-        "epochs": len(validations),
-        "seconds": round(seconds, 1),
-        "validation": {name.removeprefix("validation/"): value for name, value in best["metrics"].items()},
-    }
-    if test:
-        with contextlib.redirect_stdout(io.StringIO()):
-            training.test()
-        found["rows"] = str(directory / "test.npz")
-    path = result_file(group, trial, seed)
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    return found
-
-
-def main_values(group: str, values: Mapping[str, float]) -> dict[str, float]:
-    """The score and every task's figures of the set's ``figures``."""
-    return {name: values[name] for name in ("score", *TRIALS[group]["figures"]) if values.get(name) is not None}
 
 
 def show(group: str) -> None:
