@@ -20,11 +20,15 @@ def test(pairs: Sequence[str]) -> None:
     console = first_console()
     opened = open_run("test", pairs, ["run"], [], console)
 
+    from lightning.pytorch import Callback
+
+    from mtl_lightning.analysis.evaluated import EvaluatedRelations
     from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
     from mtl_lightning.checkpoint import AtomicCheckpointIO
     from mtl_lightning.report.evaluation import EvaluationReport, wanted
     from mtl_lightning.report.record import add_test
+    from mtl_lightning.report.relations import RelationsReport
     from mtl_lightning.report.tables import metrics_table
     from mtl_lightning.report.terminal import quiet_lightning
     from mtl_lightning.trainer import build_trainer
@@ -35,7 +39,10 @@ def test(pairs: Sequence[str]) -> None:
     if not len(data.prepared.stores.get("test", ())):
         raise MtlError("there is no test split", "set split.test")
     module = module_from_config(opened.config, data.schema)
-    looks = [EvaluationReport(opened.config, data, opened.run)] if wanted(opened.config) else []
+    relations = EvaluatedRelations()
+    looks: list[Callback] = [relations, RelationsReport(relations, run=opened.run)]
+    if wanted(opened.config):
+        looks.append(EvaluationReport(opened.config, data, opened.run))
     trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=AtomicCheckpointIO())
     weights = opened.run.weights()
     results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)

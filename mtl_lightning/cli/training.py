@@ -8,10 +8,11 @@ from lightning.pytorch import seed_everything
 from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
+from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.divergence import DivergenceCallback
+from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
-from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli import processes, warm
@@ -25,10 +26,12 @@ from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import Record, add_relations, add_test
+from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.relations import RelationsReport
+from mtl_lightning.report.resources import ResourcesReport
 from mtl_lightning.report.rows import FILE as ROWS
 from mtl_lightning.report.rows import save_rows
-from mtl_lightning.report.tables import metrics_table, relations_table
+from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
@@ -36,7 +39,6 @@ from mtl_lightning.trainer import build_trainer
 from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
-RESOURCES = "resources.json"
 
 
 class Training:
@@ -74,8 +76,11 @@ class Training:
             "", every_n_steps=config.run.checkpoint_every or 0, patience=config.run.patience, signals=signals
         )
         self.record = Record()
-        self.resources = ResourcesCallback()
-        self.relations = RelationsCallback(config.run.relations) if config.run.relations else None
+        self.resources = ResourcesReport()
+        look = EvaluatedRelations()
+        cosines = RelationsCallback(config.run.relations) if config.run.relations else None
+        affinity = AffinityCallback(config.run.affinity) if config.run.affinity != 0 else None
+        self.relations = RelationsReport(look, cosines, affinity)
         self.evaluation = EvaluationReport(config, self.data) if wanted(config) else None
         self.trainer = build_trainer(
             config,
@@ -84,7 +89,10 @@ class Training:
                 RandomStates(),
                 *([TableState(start)] if start else []),
                 self.resources,
-                *([self.relations] if self.relations else []),
+                *([cosines] if cosines else []),
+                *([affinity] if affinity else []),
+                look,
+                self.relations,
                 Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
                 self.record,
                 *([self.evaluation] if self.evaluation else []),
@@ -117,7 +125,7 @@ class Training:
         if self.warm is not None:
             run.save_json(warm.FILE, self.warm)
         self.checkpoints.directory = run.checkpoints
-        self.record.run = run
+        self.record.run = self.resources.run = self.relations.run = run
         if self.evaluation is not None:
             self.evaluation.run = run
         self.trainer.loggers = [EventLog(run.tensorboard)]
@@ -133,13 +141,6 @@ class Training:
         self._guarded(
             lambda: self.trainer.fit(self.module, datamodule=self.data, ckpt_path=self.start, weights_only=True)
         )
-        # A resumed run may have had nothing left to train: what it cost before is told already.
-        if self.run_dir is not None and self.resources.steps and process_rank() == 0:
-            self.run_dir.save_json(RESOURCES, self.resources.summary())
-        found = self.relations.relations if self.relations else None
-        if self.run_dir is not None and found is not None and process_rank() == 0:
-            add_relations(self.run_dir, found.summary())
-            self.console.print(relations_table(found.summary()))
 
     def test(self) -> None:
         """Evaluate the best weights on the test split, print and record the result."""

@@ -64,6 +64,8 @@ class RunConfig:
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
         test: Evaluate the test split at the end; ``tune`` does not look at it.
         relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
+        affinity: Batches between two samples of what a step on one task does to the others' losses; 0 for none, None
+            for every 1000 where they are possible.
         divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
             after which a warning names the task; 0 for never.
         evaluation: After the test, look at train, validation and test side by side, and at the best threshold.
@@ -80,6 +82,7 @@ class RunConfig:
     keep_rows: bool = False
     test: bool = True
     relations: int = 200
+    affinity: int | None = None
     divergence: int = 2
     evaluation: bool = False
     slices: tuple[str, ...] = ()
@@ -90,8 +93,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, and must be above 0")
-        for name in ("checkpoint_every", "relations", "divergence"):
-            if getattr(self, name) < 0:
+        for name in ("checkpoint_every", "relations", "affinity", "divergence"):
+            if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 0")
 
 

@@ -1,9 +1,14 @@
 """TensorBoard logs of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+from mtl_lightning.report.heatmap import Matrix, legend, pixels, png
 
 
 class EventLog(TensorBoardLogger):
@@ -29,6 +34,27 @@ class EventLog(TensorBoardLogger):
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: ``config.yaml`` has them."""
+
+    @rank_zero_only
+    def log_matrix(
+        self, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, *, step: int, least: float = -1.0
+    ) -> None:
+        """A matrix as an image (red −1, white 0, blue 1), and under ``<name>/legend`` as a table with names.
+
+        Args:
+            name: Tag.
+            rows: Names of the rows.
+            columns: Names of the columns.
+            values: What is drawn.
+            step: The step.
+            least: −1, or 0 where no value is negative.
+        """
+        image = pixels(values, least)
+        height, width, _ = image.shape
+        # Not add_image, which needs Pillow to make a PNG.
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(image))
+        self.experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
+        self.experiment.add_text(f"{name}/legend", legend(rows, columns, values), step)
 
     def save(self) -> None:
         """Write what is pending."""

@@ -10,6 +10,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from mtl_lightning.rundir import RunDir
 
 FILE = "metrics.json"
+BY_SPLIT = ("labels", "predictions", "gates")
+"""Relations that are told per split."""
 
 
 class Record(Callback):
@@ -74,14 +76,28 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str, spaces: Ma
     return int(before + 1)
 
 
-def add_relations(run: RunDir, summary: Mapping[str, Any]) -> None:
-    """Record how the tasks' gradients related in training.
+def add_relations(run: RunDir, found: Mapping[str, Any]) -> None:
+    """Record what a training or a test found out about its tasks' relations, beside what was known before.
 
     Args:
         run: The run directory.
-        summary: :meth:`mtl_lightning.analysis.relations.GradientRelations.summary`.
+        found: :meth:`mtl_lightning.report.relations.RelationsReport.found`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> run = RunDir(Path(tempfile.mkdtemp()))
+        >>> add_relations(run, {"labels": {"validation": 1}})
+        >>> add_relations(run, {"labels": {"test": 2}})
+        >>> read(run)["relations"]
+        {'labels': {'validation': 1, 'test': 2}}
     """
-    run.save_json(FILE, {**read(run), "relations": dict(summary)})
+    if not found:
+        return
+    content = read(run)
+    known = content.get("relations", {})
+    merged = {name: {**known.get(name, {}), **value} if name in BY_SPLIT else value for name, value in found.items()}
+    run.save_json(FILE, {**content, "relations": {**known, **merged}})
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -127,29 +126,3 @@ def header_table(
         table.add_row("tasks" if i == 0 else "", f"{name} ({kind}): known {known}, mean label {mean}")
     table.add_row("parameters", ", ".join(f"{part} {count:,}" for part, count in parameters.items()))
     return table
-
-
-def relations_table(summary: Mapping[str, Any]) -> Group:
-    """Agreement of the tasks' gradients, a row per pair.
-
-    Args:
-        summary: :meth:`mtl_lightning.analysis.relations.GradientRelations.summary`.
-
-    Example:
-        >>> from rich.console import Console
-        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 4}
-        >>> Console(width=50).print(relations_table({"pairs": [pair]}))
-        Gradients at the seam
-        tasks        cosine  conflicting  samples
-        ─────────────────────────────────────────
-        click, hide   -0.50         100%        4
-    """
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("tasks")
-    for heading in ("cosine", "conflicting", "samples"):
-        table.add_column(heading, justify="right")
-    for pair in summary["pairs"]:
-        known = pair["steps"] > 0
-        values = (f"{pair['cosine']:+.2f}", f"{pair['conflicting']:.0%}") if known else ("undefined", "undefined")
-        table.add_row(", ".join(pair["tasks"]), *values, str(pair["steps"]))
-    return Group(Text("Gradients at the seam", style="bold"), table)

@@ -1,0 +1,216 @@
+"""What a step on one task does to the others' losses, measured beside training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+
+from mtl_lightning.analysis.moments import matrix
+from mtl_lightning.batch import Batch
+from mtl_lightning.errors import MtlError
+from mtl_lightning.sharded import updates
+from mtl_lightning.step import global_counts, reduce_sum, world_size
+from mtl_lightning.tables import exchange_rows
+
+OWN_FALL = 1e-3
+"""Share by which a look-ahead step lowers its own task's loss, to first order."""
+EVERY = 1000
+"""Batches between two samples where nobody chose a number."""
+
+
+def affinity(module: Any, batch: Batch, own_fall: float = OWN_FALL) -> Tensor:
+    """Z[i, j] = 1 − L_j(θ − η_i ∇L_i) / L_j(θ): the share by which a step on task i lowers the loss of task j.
+
+    θ are the parameters of encoder (tables among them) and architecture that at least two tasks reach. The step's
+    length is such that task i's own loss falls by ``own_fall`` to first order: η_i = own_fall · L_i / ‖∇L_i‖². So
+    units and weights of losses don't matter, as they would with one rate for all, and the step is small enough to be
+    that of any optimizer that follows gradients.
+
+    Losses are those of the global batch, without dropout; all processes take part. Parameters, gradients and random
+    states are afterwards what they were, bit for bit.
+
+    Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS 2021, equation 1;
+    there η is the optimizer's rate.
+
+    Args:
+        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        batch: This process's rows, on the module's device.
+        own_fall: See above.
+
+    Returns:
+        [T, T] float64, equal on all processes; NaN where task i has no gradient or a loss isn't positive.
+    """
+    network = module.network
+    modes = [(each, each.training) for each in network.modules()]
+    network.eval()
+    devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices):
+            return _affinity(network, batch, own_fall)
+    finally:
+        for each, training in modes:
+            each.training = training
+
+
+def _affinity(network: Any, batch: Batch, own_fall: float) -> Tensor:
+    counts = global_counts(batch)
+    tables = {id(table) for table in network.encoder.table_parameters()}
+    with torch.enable_grad():
+        losses, _ = network.losses(batch, counts)
+        shared, gradients = _shared_gradients(losses, _candidates(network))
+    before = _global(losses)
+    steps = [
+        [_mean_gradient(parameter, each, id(parameter) in tables) for parameter, each in zip(shared, row, strict=True)]
+        for row in gradients
+    ]
+    found = torch.full((len(losses), len(losses)), torch.nan, dtype=torch.float64)
+    for i, step in enumerate(steps):
+        squares = sum((float(values.double().square().sum()) for _, values in step), start=0.0)
+        rate = own_fall * float(before[i]) / squares if squares > 0 else 0.0
+        if 0 < rate < float("inf"):  # equal on all processes, so they agree
+            with torch.no_grad():
+                after = _after(network, batch, counts, shared, step, rate)
+            found[i] = torch.where(before > 0, 1 - after / before, torch.nan)
+    return found
+
+
+def _candidates(network: Any) -> list[nn.Parameter]:
+    parts = [*network.encoder.parameters(), *network.architecture.parameters()]
+    return list({id(each): each for each in parts if each.requires_grad}.values())
+
+
+def _shared_gradients(
+    losses: Sequence[Tensor], candidates: Sequence[nn.Parameter]
+) -> tuple[list[nn.Parameter], list[list[Tensor | None]]]:
+    """Parameters that at least two losses reach, and the gradient of each loss at them."""
+    rows = [torch.autograd.grad(loss, candidates, retain_graph=True, allow_unused=True) for loss in losses]
+    kept = [i for i, parts in enumerate(zip(*rows, strict=True)) if sum(part is not None for part in parts) > 1]
+    return [candidates[i] for i in kept], [[row[i] for i in kept] for row in rows]
+
+
+def _mean_gradient(parameter: nn.Parameter, gradient: Tensor | None, table: bool) -> tuple[Tensor | None, Tensor]:
+    """Rows (of a table, else None) and values of the gradient's mean over processes; a collective."""
+    if not table:
+        return None, reduce_sum(torch.zeros_like(parameter) if gradient is None else gradient) / world_size()
+    kept, parameter.grad = parameter.grad, gradient
+    try:
+        exchange_rows(parameter)
+        exchanged = parameter.grad
+    finally:
+        parameter.grad = kept
+    assert exchanged is not None
+    return exchanged._indices()[0], exchanged._values()
+
+
+def _after(
+    network: Any,
+    batch: Batch,
+    counts: Tensor,
+    shared: Sequence[nn.Parameter],
+    step: Sequence[tuple[Tensor | None, Tensor]],
+    rate: float,
+) -> Tensor:
+    """Global losses after a step, which is taken back."""
+    kept = [
+        parameter.clone() if rows is None else parameter.index_select(0, rows)
+        for parameter, (rows, _) in zip(shared, step, strict=True)
+    ]
+    try:
+        for parameter, old, (rows, values) in zip(shared, kept, step, strict=True):
+            _put(parameter, rows, old - rate * values)
+        losses, _ = network.losses(batch, counts)
+        return _global(losses)
+    finally:
+        for parameter, old, (rows, _) in zip(shared, kept, step, strict=True):
+            _put(parameter, rows, old)
+
+
+def _put(parameter: nn.Parameter, rows: Tensor | None, values: Tensor) -> None:
+    if rows is None:
+        parameter.copy_(values)
+    else:
+        parameter.index_copy_(0, rows, values)
+
+
+def _global(losses: Sequence[Tensor]) -> Tensor:
+    return (reduce_sum(torch.stack(list(losses)).detach()) / world_size()).double().cpu()
+
+
+class AffinityCallback(Callback):
+    """Samples :func:`affinity` while a module trains, on the batch that is about to be trained on.
+
+    A sample costs a backward per task and a forward per task and one more: about T steps for T tasks.
+
+    Args:
+        every: Batches between samples, the first one in the middle of them; None for :data:`EVERY`, and none where
+            a look-ahead isn't possible.
+
+    Raises:
+        MtlError: When training starts, if ``every`` is given and the encoder shards its tables, or if weights are of
+            a precision in which such small steps are lost.
+
+    Example:
+        ``Trainer(callbacks=[AffinityCallback(every=500)])``; the result is in ``callback.summary()``.
+    """
+
+    def __init__(self, every: int | None = None) -> None:
+        self.every = every
+        self.tasks: tuple[str, ...] = ()
+        self.sums = torch.zeros(0, 0, dtype=torch.float64)
+        self.samples = torch.zeros(0, 0, dtype=torch.float64)
+        self._off = False
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See whether it can be done."""
+        module: Any = pl_module
+        reason = _impossible(module.network)
+        if reason is not None and self.every is not None:
+            raise MtlError(f"run.affinity: {reason}", "run.affinity=0 takes no samples")
+        names = tuple(module.schema.task_index)
+        self._off = reason is not None or len(names) < 2
+        if self.tasks != names:
+            self.tasks = names
+            self.sums = torch.zeros(len(names), len(names), dtype=torch.float64)
+            self.samples = torch.zeros_like(self.sums)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Sample if it is due: all processes count alike."""
+        every = EVERY if self.every is None else self.every
+        if self._off or pl_module.batches % every != every // 2:  # type: ignore[operator]
+            return
+        found = affinity(pl_module, batch)
+        known = torch.isfinite(found)
+        self.sums += torch.where(known, found, 0.0)
+        self.samples += known.double()
+
+    def summary(self) -> dict[str, Any] | None:
+        """Mean Z, row i for steps on task i, and the same per unit of the own task's fall; None without a sample."""
+        if not float(self.samples.sum()):
+            return None
+        mean = self.sums / self.samples  # without a sample 0 / 0, which is what it is
+        return {
+            "tasks": list(self.tasks),
+            "mean": matrix(mean),
+            "relative": matrix(torch.where(mean.diagonal() > 0, mean.T / mean.diagonal(), torch.nan).T),
+            "samples": int(self.samples.max()),
+            "own_fall": OWN_FALL,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, so that a resumed run tells of all its samples."""
+        return {"tasks": list(self.tasks), "sums": self.sums, "samples": self.samples}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore :meth:`state_dict`."""
+        self.tasks = tuple(state_dict["tasks"])
+        self.sums, self.samples = state_dict["sums"], state_dict["samples"]
+
+
+def _impossible(network: Any) -> str | None:
+    if updates(network.encoder) is not None:
+        return "no process holds the tables of this encoder, so steps on them can't be tried and taken back"
+    if any(each.dtype in (torch.float16, torch.bfloat16) for each in _candidates(network)):
+        return "weights of 16 bits are too coarse for the small steps it looks at"
+    return None

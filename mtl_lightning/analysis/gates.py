@@ -1,0 +1,84 @@
+"""How much each task uses each expert, read from the gates that architectures keep when asked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mtl_lightning.step import world_size
+
+WIDEST = 64
+"""Gates that are no mixtures are told element by element up to this width, else by their mean alone."""
+
+
+class GateUse:
+    """Mean weights of gates over rows.
+
+    A gate whose weights are never negative and sum to one is a mixture of experts: besides the mean weight of each
+    expert, it is told for which share of rows an expert weighs most, and how even the mixture is, as the mean entropy
+    divided by its largest value (1: all experts alike; 0: one expert per row). Other gates scale features or layers
+    and have means only.
+
+    Example:
+        >>> use = GateUse()
+        >>> use.update({"click": torch.tensor([[1.0, 0.0], [0.5, 0.5]])})
+        >>> use.summary()["click"]
+        {'rows': 2, 'mean': [0.75, 0.25], 'largest': [1.0, 0.0], 'evenness': 0.5}
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, int] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.largest: dict[str, Tensor] = {}
+        self.entropy: dict[str, float] = {}
+        self.mixture: dict[str, bool] = {}
+
+    def update(self, gates: Mapping[str, Tensor]) -> None:
+        """Add the gates of a batch, each [B, E] by name."""
+        for name, gate in gates.items():
+            weights = gate.detach().float().cpu()
+            if not len(weights):
+                continue
+            mixes = bool((weights >= 0).all()) and bool(((weights.sum(1) - 1).abs() < 1e-2).all())
+            counts = torch.bincount(weights.argmax(1), minlength=weights.shape[1])
+            entropy = float(-torch.special.xlogy(weights, weights).sum()) if mixes else 0.0
+            self._add(name, len(weights), weights.double().sum(0), counts, entropy, mixes)
+
+    def _add(self, name: str, rows: int, sums: Tensor, largest: Tensor, entropy: float, mixes: bool) -> None:
+        if name not in self.rows:
+            self.rows[name], self.sums[name], self.largest[name] = rows, sums, largest
+            self.entropy[name], self.mixture[name] = entropy, mixes
+            return
+        self.rows[name] += rows
+        self.sums[name] = self.sums[name] + sums
+        self.largest[name] = self.largest[name] + largest
+        self.entropy[name] += entropy
+        self.mixture[name] = self.mixture[name] and mixes
+
+    def reduced(self) -> "GateUse":
+        """The use over all processes' rows; a collective. A process without rows knows no gate, so they agree first."""
+        if world_size() == 1:
+            return self
+        found: list[Any] = [None] * world_size()
+        dist.all_gather_object(found, vars(self))
+        merged = GateUse()
+        for part in found:
+            for name, rows in part["rows"].items():
+                columns = (part[each][name] for each in ("sums", "largest", "entropy", "mixture"))
+                merged._add(name, rows, *columns)
+        return merged
+
+    def summary(self) -> dict[str, Any]:
+        """Per gate: rows, mean weight per expert, and for mixtures the share of rows led and the evenness."""
+        told: dict[str, Any] = {}
+        for name, rows in self.rows.items():
+            mean = (self.sums[name] / rows).tolist()
+            if self.mixture[name] and len(mean) > 1:
+                evenness = self.entropy[name] / rows / float(torch.tensor(float(len(mean))).log())
+                led = (self.largest[name].double() / rows).tolist()
+                told[name] = {"rows": rows, "mean": mean, "largest": led, "evenness": evenness}
+            else:
+                told[name] = {"rows": rows, "mean": mean if len(mean) <= WIDEST else [sum(mean) / len(mean)]}
+        return told

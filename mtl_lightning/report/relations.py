@@ -1,0 +1,192 @@
+"""What a run finds out about its tasks' relations: in ``metrics.json``, in TensorBoard and on the terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mtl_lightning.analysis.affinity import AffinityCallback
+from mtl_lightning.analysis.evaluated import EvaluatedRelations
+from mtl_lightning.analysis.moments import matrix
+from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.report.events import EventLog
+from mtl_lightning.report.heatmap import Matrix
+from mtl_lightning.report.record import add_relations
+from mtl_lightning.rundir import RunDir
+
+SHOWN = 10
+"""Pairs on the terminal; the others are in ``metrics.json``."""
+
+
+class RelationsReport(Callback):
+    """Writes what other callbacks found, on the first process; in a spawned one, too, which keeps no state.
+
+    Args:
+        evaluated: Labels, predictions and gates.
+        gradients: Cosines, or None if they aren't sampled.
+        affinity: Look-ahead steps, or None if they aren't sampled.
+        run: The run directory; set before training starts.
+
+    Example:
+        ``Trainer(callbacks=[look, cosines, RelationsReport(look, cosines)])``
+    """
+
+    def __init__(
+        self,
+        evaluated: EvaluatedRelations,
+        gradients: RelationsCallback | None = None,
+        affinity: AffinityCallback | None = None,
+        run: RunDir | None = None,
+    ) -> None:
+        self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
+        self._drawn = -1.0
+
+    def found(self) -> dict[str, Any]:
+        """All that is known by now, as in ``metrics.json``."""
+        told: dict[str, Any] = {}
+        if self.gradients is not None and self.gradients.relations is not None:
+            told |= self.gradients.relations.summary()
+        if self.affinity is not None and (affinity := self.affinity.summary()) is not None:
+            told["affinity"] = affinity
+        for kind in ("labels", "predictions", "gates"):
+            parts = {split: part[kind] for split, part in self.evaluated.summary.items() if part[kind]}
+            told |= {kind: parts} if parts else {}
+        return told
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Draw the cosines of a new sample, with the Trainer's interval."""
+        relations = self.gradients.relations if self.gradients is not None else None
+        if relations is None or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        samples = float(relations.steps.sum())
+        if samples != self._drawn:
+            self._drawn = samples
+            _draw(trainer, "relations/cosine", relations.tasks, relations.tasks, matrix(relations.last))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw what the validation showed."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        found = self.found()
+        for kind in ("labels", "predictions"):
+            if (part := found.get(kind, {}).get("validation")) and len(part["tasks"]) > 1:
+                _draw(trainer, f"relations/{kind}", part["tasks"], part["tasks"], part["correlation"])
+        if affinity := found.get("affinity"):
+            _draw(trainer, "relations/affinity", affinity["tasks"], affinity["tasks"], affinity["relative"])
+        for width, gates in by_width(found.get("gates", {}).get("validation", {})).items():
+            means = [gate["mean"] for gate in gates.values()]
+            _draw(trainer, f"relations/gates{width}", list(gates), experts(width), means, least=0.0)
+            record = {
+                f"relations/gate/{name}/{i}": weight
+                for name, gate in gates.items()
+                for i, weight in enumerate(gate["mean"])
+            }
+            for logger in trainer.loggers:
+                logger.log_metrics(record, step=trainer.global_step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and print."""
+        self._record(trainer)
+        found = self.found()
+        if trainer.is_global_zero and self.run is not None and (table := relations_table(found)) is not None:
+            Console(highlight=False).print(table)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record what the test showed."""
+        self._record(trainer)
+
+    def _record(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero and self.run is not None:
+            add_relations(self.run, self.found())
+
+
+def by_width(gates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Gates that mix experts, by the number of experts: those of a number stand in one matrix.
+
+    Example:
+        >>> by_width({"click": {"mean": [0.5, 0.5], "evenness": 1.0}, "layer": {"mean": [0.2]}})
+        {2: {'click': {'mean': [0.5, 0.5], 'evenness': 1.0}}}
+    """
+    found: dict[int, dict[str, Any]] = {}
+    for name, gate in gates.items():
+        if "evenness" in gate:
+            found.setdefault(len(gate["mean"]), {})[name] = gate
+    return found
+
+
+def experts(count: int) -> list[str]:
+    """Names of a gate's experts, in its own order."""
+    return [f"e{i}" for i in range(count)]
+
+
+def _draw(
+    trainer: Trainer, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, least: float = -1.0
+) -> None:
+    for logger in trainer.loggers:
+        if isinstance(logger, EventLog):
+            logger.log_matrix(name, rows, columns, values, step=trainer.global_step, least=least)
+
+
+def relations_table(found: Mapping[str, Any]) -> Group | None:
+    """A row per pair of tasks, those first whose gradients oppose each other most; None if nothing was looked at.
+
+    Args:
+        found: :meth:`RelationsReport.found`.
+
+    Example:
+        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 4}
+        >>> affinity = {"tasks": ["click", "hide"], "relative": [[1.0, -0.25], [-0.5, 1.0]]}
+        >>> Console(width=80).print(relations_table({"pairs": [pair], "affinity": affinity}))
+        Task relations, samples of gradients: 4
+                                          first  second
+                                          helps   helps
+        first  second  cosine  conflict  second   first
+        ───────────────────────────────────────────────
+        click  hide     -0.50      100%   -0.25   -0.50
+    """
+    columns: dict[str, dict[tuple[str, str], str]] = {}
+    for kind, heading in (("labels", "labels"), ("predictions", "predicted")):
+        part = found.get(kind, {}).get("validation")
+        if part is not None:
+            columns[heading] = _pairs(part["tasks"], part["correlation"])
+    pairs = {(each["tasks"][0], each["tasks"][1]): each for each in found.get("pairs", ())}
+    if pairs:
+        known = {pair: each for pair, each in pairs.items() if each["steps"]}
+        columns["cosine"] = {pair: f"{each['cosine']:+.2f}" for pair, each in known.items()}
+        columns["conflict"] = {pair: f"{each['conflicting']:.0%}" for pair, each in known.items()}
+    if affinity := found.get("affinity"):
+        columns["first\nhelps\nsecond"] = _pairs(affinity["tasks"], affinity["relative"])
+        turned = [list(row) for row in zip(*affinity["relative"], strict=True)]
+        columns["second\nhelps\nfirst"] = _pairs(affinity["tasks"], turned)
+    names = list(dict.fromkeys(pair for column in columns.values() for pair in column))
+    if not names:
+        return None
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("first", "second"):
+        table.add_column(heading, vertical="bottom")
+    for heading in columns:
+        table.add_column(heading, justify="right", vertical="bottom")
+    order = sorted(names, key=lambda pair: pairs[pair]["cosine"] if pair in columns.get("cosine", {}) else 2.0)
+    for pair in order[:SHOWN]:
+        table.add_row(*pair, *(column.get(pair, "–") for column in columns.values()))
+    samples = max((each["steps"] for each in pairs.values()), default=0)
+    title = f"Task relations{f', samples of gradients: {samples}' if samples else ''}"
+    parts: list[RenderableType] = [Text(title, style="bold"), table]
+    if len(names) > SHOWN:
+        parts.append(Text(f"and {len(names) - SHOWN} further pairs in metrics.json", style="dim"))
+    return Group(*parts)
+
+
+def _pairs(tasks: Sequence[str], values: Matrix) -> dict[tuple[str, str], str]:
+    return {
+        (tasks[i], tasks[j]): "–" if (value := values[i][j]) is None else f"{value:+.2f}"
+        for i in range(len(tasks))
+        for j in range(i + 1, len(tasks))
+    }
