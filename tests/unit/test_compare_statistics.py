@@ -14,6 +14,7 @@ from mtl_lightning.compare.statistics import (
     delta_m,
     difference,
     draws,
+    interval,
     metric_of,
     student_quantile,
 )
@@ -97,6 +98,39 @@ def test_without_a_difference_the_verdict_is_no_evidence_in_19_of_20():
             found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 2, count=100)
         right += all(judge_task(each) == NO_EVIDENCE for each in found.values())
     assert right >= 38
+
+
+# Standard deviations of what rows do to all seeds, of what they do to each, and of the seeds themselves.
+WORLDS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (1, 0, 2), (1, 1, 1), (0, 1, 1), (1, 2, 2), (3, 1, 2)]
+
+
+def simulated(random, sizes, seeds, effect=0.0, count=200):
+    """Values per seed with a known mean, and what a bootstrap of their rows would draw."""
+    rows, own, seed = sizes
+    per_seed = effect + rows * random.normal() + np.hypot(own, seed) * random.normal(size=seeds)
+    return per_seed, per_seed + rows * random.normal(size=(count, 1)) + own * random.normal(size=(count, seeds))
+
+
+@pytest.mark.parametrize("sizes", WORLDS)
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_miss_the_truth_as_often_as_they_say(sizes, seeds):
+    random = np.random.default_rng([*sizes, seeds])
+    missed = 0
+    for _ in range(600):
+        found = interval(*simulated(random, sizes, seeds, effect=0.7), level=0.95)
+        missed += not found.low <= 0.7 <= found.high
+    assert missed <= 48  # 30 is nominal, with a standard deviation of 5
+
+
+def test_what_the_bootstrap_knows_of_single_seeds_is_not_counted_twice():
+    random = np.random.default_rng(0)
+    sizes, seeds = (1.0, 1.5, 0.0), 200
+    per_seed, samples = simulated(random, sizes, seeds, count=2000)
+    once = 2 * 1.96 * math.sqrt(1 + 1.5**2 / seeds)
+    found = interval(per_seed, samples, level=0.95)
+    assert found.high - found.low == pytest.approx(once, rel=0.05)
+    few = [interval(*simulated(random, (0.2, 1.5, 0.0), 3), level=0.95) for _ in range(200)]
+    assert all(each.high - each.low > 1.8 * 1.96 * math.sqrt(0.2**2 + 1.5**2 / 3) for each in few)
 
 
 def test_errors_count_the_other_way():
