@@ -6,6 +6,7 @@ from typing import Any
 
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.plots import Interval, forest
+from mtl_lightning.compare.relations import section
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
 from mtl_lightning.report.html import document
 from mtl_lightning.report.html import table as _table
@@ -49,7 +50,7 @@ def page(result: Mapping[str, Any]) -> str:
 <p>Positive is better. Intervals hold for all tasks at once with {result["confidence"]:.0%} confidence (bootstrap over
 test rows, users drawn whole, and spread over seeds); the verdict rests on the selected configuration only.</p>
 {"".join(plots[: len(result["tasks"])])}
-<h2>Cost</h2>
+{section(result)}<h2>Cost</h2>
 {_cost(result)}
 {"".join(plots[len(result["tasks"]) :])}
 """

@@ -58,7 +58,7 @@ def heatmap(title: str, rows: Sequence[str], columns: Sequence[str], values: Mat
         parts.append(text(LEFT - 8, y + CELL / 2 + 4, _cut(name, 24), "name"))
         for j, value in enumerate(row):
             red, green, blue = colour(value, least)
-            ink = "#fff" if red + 1.5 * green + blue < 400 else "#222"
+            ink = "#fff" if red + 1.5 * green + blue < 480 else "#222"
             x = LEFT + j * width
             shown = _shown(value, places)
             # Colours stand at the cells: a page that is saved or printed keeps them without its style sheet.

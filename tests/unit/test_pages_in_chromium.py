@@ -53,6 +53,18 @@ COMPARISON = {
     "selected": "mmoe-sum",
     "verdict": {"tasks": {"click": "gain"}, "use": "mmoe-sum", "sentences": ["click gains.", "Use mmoe-sum."]},
 }
+PAIR = {"tasks": ["click", "<dwell> & more"], "correlation": [[1.0, 0.2], [0.2, None]]}
+RELATIONS = {
+    "labels": PAIR,
+    "predictions": PAIR,
+    "gradients": {"tasks": PAIR["tasks"], "cosine": [[1.0, -0.3], [-0.3, 1.0]], "conflicting": [[None, 0.9]] * 2},
+    "affinity": {"tasks": PAIR["tasks"], "relative": [[1.0, -0.2], [3.4, 1.0]]},
+    "gates": {name: {"mean": [0.5, 0.2, 0.3], "evenness": 0.9} for name in PAIR["tasks"]},
+}
+RELATED = {
+    **COMPARISON,
+    "configurations": [{**each, "relations": RELATIONS} for each in COMPARISON["configurations"]],
+}
 STUDY = {
     "recipe": "ads",
     "tasks": {"click": {"metric": "auc", "higher": True}, "dwell": {"metric": "r2", "higher": True}},
@@ -69,7 +81,12 @@ STUDY = {
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-@pytest.mark.parametrize(("html", "seen"), [(comparison(COMPARISON), "2 5 4"), (study(STUDY), "1 1 3")])
+@pytest.mark.parametrize(
+    ("html", "seen"),
+    # Relations: the labels, and five matrices for each of three configurations, also where they are folded away.
+    [(comparison(COMPARISON), "2 5 4"), (comparison(RELATED), "2 21 4"), (study(STUDY), "1 1 3")],
+    ids=["comparison", "relations", "study"],
+)
 def test_a_page_opens_without_errors_and_shows_its_plots(html, seen, tmp_path):
     file = tmp_path / "page.html"
     file.write_text(html.replace("</head>", f"{PROBE}</head>"), encoding="utf-8")

@@ -1,0 +1,120 @@
+"""How the tasks relate in the models of a comparison: the section of its page, and the numbers in it."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mtl_lightning.compare.tables import shown_name
+from mtl_lightning.report.heatmap import Matrix, heatmap
+from mtl_lightning.report.relations import by_width, experts
+
+SPLITS = ("test", "validation")
+"""Where evaluated relations are read: the first split that a run has."""
+
+
+def average(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The relations of a configuration: those of its runs, averaged over seeds; None where no seed has a number.
+
+    Args:
+        runs: ``relations`` of each run's ``metrics.json``; empty ones are left out.
+
+    Example:
+        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 4}
+        >>> other = {**pair, "cosine": -0.3}
+        >>> average([{"pairs": [pair]}, {"pairs": [other]}, {}])["gradients"]["cosine"]
+        [[1.0, -0.4], [-0.4, 1.0]]
+    """
+    found: dict[str, Any] = {}
+    for kind in ("labels", "predictions"):
+        parts = [part for run in runs if (part := _evaluated(run, kind)) and len(part["tasks"]) > 1]
+        if parts:
+            found[kind] = {"tasks": parts[0]["tasks"], "correlation": _mean([part["correlation"] for part in parts])}
+    pairs = [run["pairs"] for run in runs if run.get("pairs")]
+    if pairs:
+        found["gradients"] = _gradients(pairs)
+    affinities = [run["affinity"] for run in runs if run.get("affinity")]
+    if affinities:
+        relative = _mean([each["relative"] for each in affinities])
+        found["affinity"] = {"tasks": affinities[0]["tasks"], "relative": relative}
+    gates = [part for run in runs if (part := _evaluated(run, "gates"))]
+    if gates:
+        common = [name for name in gates[0] if all(name in each for each in gates)]
+        found["gates"] = {
+            name: {**gates[0][name], "mean": _mean([[each[name]["mean"]] for each in gates])[0]} for name in common
+        }
+    return found
+
+
+def _evaluated(run: Mapping[str, Any], kind: str) -> Any:
+    parts = run.get(kind, {})
+    return next((parts[split] for split in SPLITS if split in parts), None)
+
+
+def _mean(matrices: Sequence[Matrix]) -> list[list[float | None]]:
+    """Element by element, over what is known."""
+    mean: list[list[float | None]] = []
+    for rows in zip(*matrices, strict=True):
+        known = [[each for each in cell if each is not None] for cell in zip(*rows, strict=True)]
+        mean.append([sum(cell) / len(cell) if cell else None for cell in known])
+    return mean
+
+
+def _gradients(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    tasks = list(dict.fromkeys(task for pair in runs[0] for task in pair["tasks"]))
+
+    def filled(pairs: Sequence[Mapping[str, Any]], key: str, own: float | None) -> Matrix:
+        values = {frozenset(pair["tasks"]): pair[key] for pair in pairs if pair["steps"]}
+        return [[own if a == b else values.get(frozenset((a, b))) for b in tasks] for a in tasks]
+
+    return {
+        "tasks": tasks,
+        "cosine": _mean([filled(pairs, "cosine", 1.0) for pairs in runs]),
+        "conflicting": _mean([filled(pairs, "conflicting", None) for pairs in runs]),
+    }
+
+
+def section(result: Mapping[str, Any]) -> str:
+    """HTML of the relations of a result; empty if its runs know none.
+
+    The selected configuration is open, the others are behind their names.
+
+    Args:
+        result: A result of :func:`~mtl_lightning.compare.gather.gather`.
+    """
+    known = [each for each in result["configurations"] if each.get("relations")]
+    if not known:
+        return ""
+    parts = []
+    labels = next((each["relations"]["labels"] for each in known if "labels" in each["relations"]), None)
+    if labels is not None:
+        parts.append(heatmap("Correlation of labels", labels["tasks"], labels["tasks"], labels["correlation"]))
+    known.sort(key=lambda each: each["name"] != result["selected"])  # stable: the others stay in their order
+    for each in known:
+        plots = "".join(_plots(each["relations"]))
+        if plots:
+            opened = " open" if each is known[0] else ""
+            parts.append(f"<details{opened}><summary>{escape(shown_name(each))}</summary>{plots}</details>")
+    return f"""<h2>Relations between tasks</h2>
+<p>Means over seeds. Predictions and gates are those of the test split, gradients and look-ahead steps were sampled in
+training. Affinity: by how much a step on the row's task lowers the column's loss, per unit by which it lowers its
+own.</p>
+{"".join(parts)}
+"""
+
+
+def _plots(relations: Mapping[str, Any]) -> list[str]:
+    titles: Sequence[tuple[str, str, str, float]] = (
+        ("predictions", "correlation", "Correlation of predictions", -1.0),
+        ("gradients", "cosine", "Cosine of gradients", -1.0),
+        ("gradients", "conflicting", "Share of steps in which gradients conflict", 0.0),
+        ("affinity", "relative", "Affinity: step on the row's task, loss of the column's", -1.0),
+    )
+    plots = []
+    for kind, key, title, least in titles:
+        if kind in relations:
+            tasks = relations[kind]["tasks"]
+            plots.append(heatmap(title, tasks, tasks, relations[kind][key], least))
+    for width, gates in by_width(relations.get("gates", {})).items():
+        means = [gate["mean"] for gate in gates.values()]
+        plots.append(heatmap("Mean weight of experts per gate", list(gates), experts(width), means, 0.0))
+    return plots

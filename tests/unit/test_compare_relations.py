@@ -1,0 +1,56 @@
+"""Relations in a comparison: means over seeds, and a section that shows the selected model first."""
+
+import re
+
+from mtl_lightning.compare.relations import average, section
+from mtl_lightning.report.heatmap import colour, heatmap
+
+
+def run(correlation, cosine, steps=4):
+    evaluated = {"tasks": ["a", "b"], "rows": [[9, 9], [9, 9]], "correlation": correlation}
+    return {
+        "pairs": [{"tasks": ["a", "b"], "cosine": cosine, "conflicting": 0.5, "steps": steps}],
+        "labels": {"validation": evaluated},
+        "predictions": {"validation": {}, "test": evaluated},
+        "affinity": {"tasks": ["a", "b"], "relative": [[1.0, cosine], [None, 1.0]]},
+        "gates": {"test": {"a": {"mean": [0.2, 0.8], "evenness": 0.7}, "scale": {"mean": [3.0]}}},
+    }
+
+
+def test_numbers_are_averaged_over_the_seeds_that_have_them():
+    first, second = run([[1.0, 0.2], [0.2, None]], -0.4), run([[1.0, 0.4], [0.4, 1.0]], 0.0, steps=0)
+    second["gates"]["test"]["a"]["mean"] = [0.4, 0.6]
+    found = average([first, {}, second])
+    assert found["labels"]["correlation"] == [[1.0, 0.30000000000000004], [0.30000000000000004, 1.0]]
+    assert found["predictions"]["correlation"] == found["labels"]["correlation"]
+    assert found["gradients"]["cosine"] == [[1.0, -0.4], [-0.4, 1.0]]
+    assert found["gradients"]["conflicting"] == [[None, 0.5], [0.5, None]]
+    assert found["affinity"]["relative"] == [[1.0, -0.2], [None, 1.0]]
+    assert [round(weight, 9) for weight in found["gates"]["a"]["mean"]] == [0.3, 0.7]
+    assert average([]) == average([{}]) == {}
+
+
+def test_the_section_opens_the_selected_configuration_and_escapes_names():
+    relations = average([run([[1.0, 0.2], [0.2, 1.0]], -0.4)])
+    names = ["mmoe-sum", "ple-<b>"]
+    result = {
+        "configurations": [{"name": name, "tuned": False, "relations": relations} for name in names],
+        "selected": "ple-<b>",
+    }
+    html = section(result)
+    assert re.findall("<details( open)?><summary>(.*?)</summary>", html) == [
+        (" open", "ple-&lt;b&gt;"),
+        ("", "mmoe-sum"),
+    ]
+    assert html.count("<svg") == 1 + 2 * 5
+    assert "<script" not in html
+    assert section({"configurations": [{"name": "mmoe-sum"}], "selected": None}) == ""
+
+
+def test_a_heatmap_shows_every_value_and_marks_what_is_unknown():
+    picture = heatmap("<title>", ["a&b", "c"], ["x" * 200, "y"], [[1.0, -0.25], [None, 7.5]])
+    assert picture.count("<rect") == 4
+    assert all(shown in picture for shown in (">1.00<", ">−0.25<", ">–<", ">7.50<", "a&amp;b", "&lt;title&gt;"))
+    assert "x" * 200 not in re.sub("<title>.*?</title>", "", picture)
+    assert colour(7.5) == colour(1.0)
+    assert colour(-1.0, least=0.0) == colour(0.0)
