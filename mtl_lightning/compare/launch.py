@@ -33,6 +33,11 @@ def finished(path: Path) -> bool:
     return bool((RunDir(path).load_json("metrics.json") or {}).get("test"))
 
 
+def unfinished(grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
+    """Cells whose run isn't complete."""
+    return [cell for cell in cells if not finished(cell.path(grid.out))]
+
+
 def arguments(grid: Grid, cell: Cell) -> list[str]:
     """The cell's command after ``python -m mtl_lightning``: one that begins it, or one that goes on with it."""
     path = cell.path(grid.out)

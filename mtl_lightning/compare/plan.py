@@ -10,7 +10,7 @@ from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 
 BASELINE = "single_task"
-KEYS = ("architecture", "weighter", "seeds", "constants", "jobs", "out")
+KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
 """Arguments that are the comparison's own; everything else goes to every run."""
 WEIGHT_SPAN = 10.0
 """Constant weights lie between 1 / span and span."""
@@ -26,6 +26,7 @@ class Grid:
         architectures: Multi-task architectures.
         weighters: Weighters.
         seeds: Seeds.
+        confirm: Further seeds of single-task models and of what validation selects.
         constants: Settings of constant weights that are tried with the first architecture.
         jobs: Runs at a time.
         out: Directory of the comparison.
@@ -36,6 +37,7 @@ class Grid:
     architectures: tuple[str, ...]
     weighters: tuple[str, ...]
     seeds: tuple[int, ...]
+    confirm: int
     constants: int
     jobs: int
     out: Path
@@ -69,7 +71,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     """Read the command's arguments.
 
     Args:
-        pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 constants=5 jobs=2 out=DIRECTORY`` and settings.
+        pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 confirm=2 constants=5 jobs=2 out=…`` and settings.
 
     Raises:
         MtlError: If an argument is missing or wrong.
@@ -101,6 +103,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
     return Grid(
         recipe, tuple(overrides), architectures, weighters, _seeds(own.get("seeds", "3")),
+        _count(own, "confirm", 2, least=0),
         _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
     )  # fmt: skip
 
@@ -150,6 +153,30 @@ def cells(grid: Grid, tasks: Sequence[str]) -> list[Cell]:
             *(f"weighter.weights.{task}={weight:.4g}" for task, weight in weights.items()),
         )
     return [Cell(name.replace("/", "_"), seed, pairs) for seed in grid.seeds for name, pairs in settings.items()]
+
+
+def confirming(grid: Grid, cells: Sequence[Cell], selected: str | None) -> list[Cell]:
+    """Runs with further seeds of what validation selected and of single-task models.
+
+    Whoever wins on validation has had lucky seeds too, and three say little about their own spread; these runs are for
+    the verdict alone.
+
+    Args:
+        grid: What is compared.
+        cells: The grid's cells.
+        selected: Name of the selected configuration; None if nothing is yet.
+
+    Example:
+        >>> grid = read_grid(["recipe=ads", "architecture=mmoe", "weighter=sum", "seeds=3", "constants=0", "confirm=1"])
+        >>> [cell.name for cell in confirming(grid, cells(grid, ["click", "dwell"]), "mmoe-sum")]
+        ['single_task-seed3', 'mmoe-sum-seed3']
+    """
+    if selected is None:
+        return []
+    pairs = {cell.configuration: cell.pairs for cell in cells}
+    first = max(grid.seeds) + 1
+    seeds = range(first, first + grid.confirm)
+    return [Cell(name, seed, pairs[name]) for seed in seeds for name in (BASELINE, selected)]
 
 
 def constant_weights(tasks: Sequence[str], count: int) -> list[dict[str, float]]:

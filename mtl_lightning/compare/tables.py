@@ -75,8 +75,9 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     """The verdict, or why there is none yet."""
     if result["verdict"] is None:
         return ["No verdict yet: the single-task models and one other configuration must have finished all seeds."]
-    confidence = f"{result['confidence']:.0%} confidence over all tasks"
-    found = [f"Selected on validation: {result['selected']} ({confidence}).", *result["verdict"]["sentences"]]
-    if len(result["seeds"]) == 1:
+    seeds = next(each["seeds"] for each in result["configurations"] if each["name"] == result["selected"])
+    facts = f"{result['confidence']:.0%} confidence over all tasks, {seeds} seed{'s' * (seeds > 1)}"
+    found = [f"Selected on validation: {result['selected']} ({facts}).", *result["verdict"]["sentences"]]
+    if seeds == 1:
         found.append("With one seed, the spread between seeds isn't counted: intervals are too narrow.")
     return found

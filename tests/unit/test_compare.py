@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from statistics import fmean
 
 import pytest
 
@@ -15,7 +16,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.report.svg import bars
 
 SMALL = ("recipe=ads", "source.rows=2000", "trainer.max_epochs=1", "encoder.width=4", "data.batch_size=512")
-GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "constants=1")
+GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "constants=1", "confirm=1")
 
 
 def run(folder, *arguments):
@@ -116,16 +117,20 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     assert "3 runs, 1 finished" in done.stdout
     result = json.loads((tmp_path / "result" / "result.json").read_text())
     assert result["missing"] == []
+    assert f"{result['selected']} is best on validation: 2 more runs" in done.stdout
+    seeds = {each["name"]: each["seeds"] for each in result["configurations"]}
+    assert [name for name, count in seeds.items() if count == 2] == ["single_task", result["selected"]]
     assert result["selected"] in ("shared_bottom-sum", "shared_bottom-constant1")
     assert set(result["verdict"]["tasks"]) == {"click", "conversion", "dwell"}
     assert "single_task" in {each["name"] for each in result["configurations"]}
     for each in result["configurations"]:
-        path = tmp_path / "result" / "cells" / f"{each['name']}-seed0" / "metrics.json"
-        test = json.loads(path.read_text())["test"]
-        assert test["evaluations"] == 1
+        paths = [tmp_path / "result" / "cells" / f"{each['name']}-seed{seed}" for seed in range(each["seeds"])]
+        tests = [json.loads((path / "metrics.json").read_text())["test"] for path in paths]
+        assert all(test["evaluations"] == 1 for test in tests)
+        logged = {name: fmean(test["metrics"][f"test/{name}"] for test in tests) for name in ("click/auc", "dwell/rmse")}
         # The logged AUC is a histogram's: rows of nearly equal scores share a bin after so little training.
-        assert each["tasks"]["click"]["mean"] == pytest.approx(test["metrics"]["test/click/auc"], abs=5e-3)
-        assert each["tasks"]["dwell"]["mean"] == pytest.approx(test["metrics"]["test/dwell/rmse"], rel=1e-4)
+        assert each["tasks"]["click"]["mean"] == pytest.approx(logged["click/auc"], abs=5e-3)
+        assert each["tasks"]["dwell"]["mean"] == pytest.approx(logged["dwell/rmse"], rel=1e-4)
         assert each["parameters"] > 0
     page = Tags()
     page.feed((tmp_path / "result" / "report.html").read_text())
@@ -137,6 +142,7 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
 
     again = run(tmp_path, *SMALL, *GRID, "out=result")
     assert "3 runs, 3 finished" in again.stdout
+    assert "more runs" not in again.stdout
     assert json.loads((tmp_path / "result" / "result.json").read_text()) == result
     other = run(tmp_path, *SMALL[:-1], *GRID, "out=result")
     assert other.returncode == 2
