@@ -44,6 +44,9 @@ class Bound:
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:
     """The options of a constructor: keyword-only parameters, or every parameter of a dataclass.
 
+    A constructor that ends with ``**options`` hands them to the next one of the class's bases, as ``super().__init__``
+    does, and so has that one's options too. One that it lists itself is its own: its type and default count.
+
     Args:
         target: A class or function.
 
@@ -54,26 +57,45 @@ def options_of(target: Callable[..., Any]) -> dict[str, Option]:
         >>> def component(context, *, eps: float = 1e-8): ...
         >>> options_of(component)["eps"].default
         1e-08
+        >>> class Base:
+        ...     def __init__(self, context, *, width: int = 16): ...
+        >>> class Derived(Base):
+        ...     def __init__(self, context, *, depth: int = 2, **options: Any):
+        ...         super().__init__(context, **options)
+        >>> [option.name for option in options_of(Derived).values()]
+        ['width', 'depth']
     """
-    function = target.__init__ if inspect.isclass(target) else target
-    named = getattr(target, "__qualname__", str(target))
-    if inspect.isclass(target) and function is object.__init__:
-        return {}
+    if not inspect.isclass(target):
+        return _listed(target, target, {inspect.Parameter.KEYWORD_ONLY})
+    kinds: set[Any] = {inspect.Parameter.KEYWORD_ONLY}
+    if is_dataclass(target):
+        kinds.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    found: dict[str, Option] = {}
+    for owner in target.__mro__:
+        if owner is object or "__init__" not in vars(owner):
+            continue
+        constructor = vars(owner)["__init__"]
+        found = _listed(owner, constructor, kinds) | found
+        parameters = inspect.signature(constructor).parameters.values()
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _listed(owner: Callable[..., Any], constructor: Callable[..., Any], kinds: Collection[Any]) -> dict[str, Option]:
+    """What a constructor lists itself."""
     try:
-        hints = get_type_hints(function)
+        hints = get_type_hints(constructor)
     except (NameError, TypeError, AttributeError) as error:
+        named = getattr(owner, "__qualname__", str(owner))
         raise PluginError(
-            f"the options of {getattr(target, '__module__', '')}.{named} can't be read: {error}",
+            f"the options of {getattr(owner, '__module__', '')}.{named} can't be read: {error}",
             "type hints of a constructor must be importable at run time",
         ) from error
-    taken = [
-        inspect.Parameter.KEYWORD_ONLY,
-        *([inspect.Parameter.POSITIONAL_OR_KEYWORD] if is_dataclass(target) else []),
-    ]
     return {
         name: Option(name, hints.get(name, Any), parameter.default)
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind in taken and name != "self"
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind in kinds and name != "self"
     }
 
 

@@ -1,11 +1,24 @@
 """Self-attention over a few tokens: fields, or the steps of a sequence."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.schema import Field
+
+
+def targets(categorical: Sequence[Field], sequences: Sequence[Field]) -> dict[str, str]:
+    """The field at hand of each sequence that has one: the first categorical field whose table it shares.
+
+    Args:
+        categorical: Categorical fields.
+        sequences: Sequences.
+    """
+    tables = {field.table: field.name for field in reversed(categorical)}
+    return {field.name: tables[field.table] for field in sequences if field.table in tables}
 
 
 class AttentionBlock(nn.Module):

@@ -1,7 +1,7 @@
 """Self-attention over fields."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +26,9 @@ class AutoIntEncoder(EmbeddingEncoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets.
-        width: Width of an embedding.
-        hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
-        init_scale: Standard deviation of the initial embeddings.
-        numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
-        numeric_width: Width of a number's vector.
         attention_layers: Number of attention layers.
         attention_heads: Attention heads; they divide ``width``.
+        options: Options of :class:`EmbeddingEncoder`.
 
     Shapes: z [B, copies × fields × width], or [B, hidden[-1]].
 
@@ -52,23 +47,13 @@ class AutoIntEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
         hidden: Sequence[int] = (),
-        dropout: float = 0.0,
-        init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
         attention_layers: int = 2,
         attention_heads: int = 2,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            schema,
-            copies,
-            width=width,
-            init_scale=init_scale,
-            numeric=numeric,
-            numeric_width=numeric_width,
-        )
+        super().__init__(schema, copies, **options)
+        width = self.embedding_width
         tokens = {name: each.stop - each.start for name, each in self.field_slices.items()}
         if not tokens:
             raise MtlError("encoder: autoint needs features")
@@ -80,7 +65,7 @@ class AutoIntEncoder(EmbeddingEncoder):
         # Tokens are as wide as embeddings, so z has another width than the fields side by side.
         self.width = len(tokens) * width * copies
         if hidden:
-            self.hidden = MLP(self.width, hidden, dropout=dropout)
+            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
             self.width = hidden[-1]
             self.slices = {}
         else:

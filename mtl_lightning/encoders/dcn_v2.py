@@ -1,7 +1,6 @@
 """Deep and cross network, second version."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -22,14 +21,9 @@ class DCNv2Encoder(EmbeddingEncoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets.
-        width: Width of an embedding.
-        hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
-        init_scale: Standard deviation of the initial embeddings.
-        numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
-        numeric_width: Width of a number's vector.
         crosses: Number L of cross layers.
         rank: Rank of W_l; 0 for full.
+        options: Options of :class:`EmbeddingEncoder`.
 
     Shapes: z as of :class:`EmbeddingEncoder`.
 
@@ -49,25 +43,11 @@ class DCNv2Encoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
-        init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
         crosses: int = 2,
         rank: int = 0,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            schema,
-            copies,
-            width=width,
-            hidden=hidden,
-            dropout=dropout,
-            init_scale=init_scale,
-            numeric=numeric,
-            numeric_width=numeric_width,
-        )
+        super().__init__(schema, copies, **options)
         size = self.fields_width
 
         def cross() -> nn.Module:

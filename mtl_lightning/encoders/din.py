@@ -1,11 +1,12 @@
 """Deep interest network: behaviours weighed by the item at hand."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.encoders.attention import targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
@@ -23,13 +24,8 @@ class DINEncoder(EmbeddingEncoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets.
-        width: Width of an embedding.
-        hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
-        init_scale: Standard deviation of the initial embeddings.
-        numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
-        numeric_width: Width of a number's vector.
         attention: Layer sizes of the attention's MLP.
+        options: Options of :class:`EmbeddingEncoder`.
 
     Shapes: z as of :class:`EmbeddingEncoder`.
 
@@ -50,39 +46,23 @@ class DINEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
-        init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
         attention: Sequence[int] = (32,),
+        **options: Any,
     ) -> None:
-        super().__init__(
-            schema,
-            copies,
-            width=width,
-            hidden=hidden,
-            dropout=dropout,
-            init_scale=init_scale,
-            numeric=numeric,
-            numeric_width=numeric_width,
-        )
-        tables = {field.table: i for i, field in reversed(list(enumerate(self.categorical)))}
-        self.targets = {field.name: tables[field.table] for field in self.sequences if field.table in tables}
+        super().__init__(schema, copies, **options)
+        self.targets = targets(self.categorical, self.sequences)
         # By number: a feature's name may be no name of a module.
         self.numbers = {name: i for i, name in enumerate(self.targets)}
         self.attention = nn.ModuleList()
         for _ in self.targets:
-            mlp = MLP(4 * width, attention)
+            mlp = MLP(4 * self.embedding_width, attention)
             self.attention.append(nn.Sequential(mlp, nn.Linear(mlp.width, 1)))
 
     def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor) -> Tensor:
         """Steps summed by their attention to the target, [B, width]."""
         if field.name not in self.targets:
             return super().pool(field, steps, ids, others)
-        start = self.targets[field.name] * self.embedding_width
-        target = others[:, start : start + self.embedding_width].unsqueeze(1).expand_as(steps)
+        target = others[:, self.field_slices[self.targets[field.name]]].unsqueeze(1).expand_as(steps)
         seen = torch.cat([steps, target, steps - target, steps * target], dim=2)
         weight = self.attention[self.numbers[field.name]](seen).squeeze(2)
         weight = torch.where(ids == PADDING, 0.0, weight)

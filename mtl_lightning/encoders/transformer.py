@@ -1,12 +1,11 @@
 """A transformer over behaviour sequences."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.encoders.attention import AttentionBlock
+from mtl_lightning.encoders.attention import AttentionBlock, targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.schema import PADDING, Field, Schema
 
@@ -23,14 +22,9 @@ class TransformerEncoder(EmbeddingEncoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets.
-        width: Width of an embedding.
-        hidden: Sizes of a shared MLP at the end; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
-        init_scale: Standard deviation of the initial embeddings.
-        numeric: ``plain``, ``piecewise`` or ``periodic``; see :class:`EmbeddingEncoder`.
-        numeric_width: Width of a number's vector.
         blocks: Number of blocks.
         attention_heads: Attention heads; they divide ``width``.
+        options: Options of :class:`EmbeddingEncoder`.
 
     Shapes: z as of :class:`EmbeddingEncoder`.
 
@@ -51,27 +45,14 @@ class TransformerEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
         blocks: int = 1,
         attention_heads: int = 2,
+        **options: Any,
     ) -> None:
-        super().__init__(
-            schema,
-            copies,
-            width=width,
-            hidden=hidden,
-            dropout=dropout,
-            init_scale=init_scale,
-            numeric=numeric,
-            numeric_width=numeric_width,
-        )
-        tables = {field.table: i for i, field in reversed(list(enumerate(self.categorical)))}
-        self.targets = {field.name: tables[field.table] for field in self.sequences if field.table in tables}
+        super().__init__(schema, copies, init_scale=init_scale, **options)
+        width = self.embedding_width
+        self.targets = targets(self.categorical, self.sequences)
         # By number: a feature's name may be no name of a module.
         self.numbers = {field.name: i for i, field in enumerate(self.sequences)}
         self.places = nn.ParameterList(
@@ -88,8 +69,7 @@ class TransformerEncoder(EmbeddingEncoder):
         """The first token after the blocks, [B, width]."""
         number = self.numbers[field.name]
         if field.name in self.targets:
-            start = self.targets[field.name] * self.embedding_width
-            first = others[:, start : start + self.embedding_width]
+            first = others[:, self.field_slices[self.targets[field.name]]]
         else:
             first = self.readers[self.reader_numbers[field.name]].expand(len(ids), -1)
         x: Tensor = torch.cat([first.unsqueeze(1), steps], dim=1) + self.places[number]

@@ -4,13 +4,13 @@ import doctest
 import importlib
 import inspect
 import pickle
-import typing
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
+from mtl_lightning.config.binding import options_of
 from mtl_lightning.entries import foreign_lightning
 
 
@@ -27,16 +27,17 @@ class ComponentContract:
     """Number of positional arguments of the constructor."""
 
     def construct(self, *context: Any, **more: Any) -> Any:
-        """The component with its options, initialised the same each time."""
+        """The component as a recipe builds it, with every option given; initialised the same each time."""
+        defaults = {name: option.default for name, option in options_of(self.component).items() if not option.required}
         torch.manual_seed(0)
-        return self.component(*context, **{**self.options, **more})
+        return self.component(*context, **{**defaults, **self.options, **more})
 
     def test_docstring_opens_with_a_sentence_and_documents_every_option(self) -> None:
         text = inspect.cleandoc(self.component.__doc__ or "")
         opening = " ".join(text.split("\n\n")[0].split())
         assert opening.endswith("."), f"the docstring opens with {opening!r}"
         inherited = "\n".join(base.__doc__ or "" for base in self.component.__mro__)
-        missing = [name for name in self._options() if f"{name}:" not in inherited]
+        missing = [name for name in options_of(self.component) if f"{name}:" not in inherited]
         assert not missing, f"options without a line in the docstring: {missing}"
 
     def test_docstring_has_an_example_that_runs(self) -> None:
@@ -54,18 +55,16 @@ class ComponentContract:
         parameters = list(inspect.signature(self.component).parameters.values())
         positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         assert len(positional) == self.context, f"positional arguments: {[p.name for p in positional]}"
-        assert all(p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters), "options must be listed"
-        hints = typing.get_type_hints(self.component.__init__)
-        for name, parameter in self._options().items():
-            assert name in hints, f"option {name} has no type"
-            assert parameter.default is not parameter.empty or name in self.options, f"option {name} has no default"
+        assert all(p.kind is not p.VAR_POSITIONAL for p in parameters), "options must be listed"
+        listed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
+        handed_on = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        assert not handed_on or set(options_of(self.component)) > listed, "no base lists what ** hands on"
+        for name, option in options_of(self.component).items():
+            assert option.hint is not Any, f"option {name} has no type"
+            assert not option.required or name in self.options, f"option {name} has no default"
 
     def test_is_not_built_on_pytorch_lightning(self) -> None:
         assert not foreign_lightning(self.component)
-
-    def _options(self) -> dict[str, inspect.Parameter]:
-        parameters = inspect.signature(self.component).parameters
-        return {name: p for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def copy_by_pickle(thing: Any) -> Any:

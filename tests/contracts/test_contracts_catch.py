@@ -144,6 +144,19 @@ class NegativeIdsForMissing(EmbeddingEncoder):
         return Encoded(encoded.z / known, batch, encoded.slices, encoded.copies)
 
 
+class FixesWhatItHandsOn(EmbeddingEncoder):
+    def __init__(self, schema, copies, **options):
+        super().__init__(schema, copies, width=4, **options)
+
+
+class HandsOnToNobody(Weighter):
+    def __init__(self, tasks, **options):
+        super().__init__(tasks, **options)
+
+    def forward(self, step):
+        return step.losses.sum()
+
+
 class Normed(SharedBottom):
     def __init__(self, schema, encoder):
         super().__init__(schema, encoder)
@@ -200,6 +213,8 @@ CASES: list[tuple[str, type, str, tuple[Any, ...]]] = [
     ("head", UnusedLayer, "test_the_default_loss_reaches_h_and_every_parameter", ()),
     ("encoder", LabelLeak, "test_labels_do_not_reach_z", ()),
     ("encoder", NegativeIdsForMissing, "test_missing_values_only_are_finite", ()),
+    ("encoder", FixesWhatItHandsOn, "test_missing_values_only_are_finite", ()),
+    ("weighter", HandsOnToNobody, "test_options_are_keyword_only_with_types_and_defaults", ()),
     ("architecture", Normed, "test_one_row_is_enough_in_training", ()),
     ("architecture", GatesAlways, "test_gates_are_kept_only_when_asked", ()),
     ("source", LeakySource, "test_suggested_features_are_columns_known_before_the_event", ()),
@@ -212,7 +227,7 @@ CASES: list[tuple[str, type, str, tuple[Any, ...]]] = [
 @pytest.mark.parametrize(("kind", "component", "test", "arguments"), CASES)
 def test_the_contract_catches(kind: str, component: type, test: str, arguments: tuple[Any, ...]) -> None:
     contract = type("Contract", (CONTRACTS[kind],), {"component": component})()
-    with pytest.raises((AssertionError, RuntimeError, ValueError)):
+    with pytest.raises((AssertionError, RuntimeError, TypeError, ValueError)):
         getattr(contract, test)(*arguments)
 
 

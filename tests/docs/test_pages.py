@@ -1,11 +1,11 @@
 """Every registered component has a page that names its options, and links between pages lead somewhere."""
 
-import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from mtl_lightning.config.binding import options_of
 from mtl_lightning.plugins import registry
 from mtl_lightning.registry import KINDS
 
@@ -20,8 +20,7 @@ def test_a_component_has_a_page_that_names_its_options(kind, name):
     page = ROOT / "docs" / {"loss": "losses"}.get(kind, f"{kind}s") / f"{name}.md"
     assert page.is_file(), f"write {page.relative_to(ROOT)}"
     text = page.read_text()
-    parameters = inspect.signature(registry().resolve(kind, name)).parameters.values()
-    options = [each.name for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    options = options_of(registry().resolve(kind, name))
     assert [option for option in options if f"`{option}`" not in text and f"`{option}:" not in text] == []
 
 

@@ -48,6 +48,20 @@ def test_defaults_of_constructors_are_filled_in() -> None:
     assert "every" in check("weighter=pcgrad").weighter.options
 
 
+@pytest.mark.parametrize(("encoder", "own"), [("din", {"attention": [8]}), ("transformer", {"init_scale": 0.05})])
+def test_options_handed_on_to_a_base_are_options(encoder: str, own: dict[str, Any]) -> None:
+    config = check(
+        f"encoder={encoder}",
+        "encoder.width=8",
+        "encoder.step_dropout=0.2",
+        *(f"encoder.{k}={v}" for k, v in own.items()),
+    )
+    base = check("encoder.width=8", "encoder.step_dropout=0.2").encoder.options
+    assert config.encoder.options == {**base, **config.encoder.options}
+    assert list(config.encoder.options)[: len(base)] == list(base)
+    assert own.items() <= config.encoder.options.items()
+
+
 def test_everything_is_told_at_once() -> None:
     found = problems(
         "wieghter=famo",
@@ -127,6 +141,8 @@ def test_everything_is_told_at_once() -> None:
         (["source.scenario=adz"], "no scenario 'adz'"),
         (["weighter=pcgrad", "weighter.epz=1"], "weighter.epz: unknown option of weighter 'pcgrad'"),
         (["metrics.click=[auc, auc]"], "metrics.click.1: 'auc' stands there twice"),
+        (["encoder=din", "encoder.widht=8"], "encoder.widht: unknown option of encoder 'din' (did you mean 'width'?)"),
+        (["encoder=din", "encoder.pooling=sum"], "encoder.pooling: expects 'mean' or 'sqrt', not 'sum'"),
         (["optimizer.lr=-1"], "optimizer.lr: is -1.0, and must be at least 0"),
         (["optimizer.betas=[0.9]"], "optimizer.betas: expects a list of 2"),
         (["optimizer.betas=[0.9, 2]"], "optimizer.betas: are [0.9, 2.0]"),

@@ -82,6 +82,14 @@ def test_rows_are_on_their_own_and_padding_says_nothing(name):
     assert encoder(batch().map(lambda x: x[:0])).z.shape == (0, encoder.width)
 
 
+@pytest.mark.parametrize("option", ["dropout", "step_dropout"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_encoder_drops_in_training_only(name, option):
+    encoder, plain = build(name, **{option: 0.5}), build(name)
+    torch.testing.assert_close(encoder.eval()(batch()).z, plain(batch()).z)
+    assert not torch.allclose(encoder.train()(batch()).z, plain(batch()).z)
+
+
 def test_din_is_the_weighted_sum_of_the_paper():
     encoder = build("din")
     rows = batch()
