@@ -8,7 +8,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from mtl_lightning.cli.console import first_console, say
-from mtl_lightning.compare.plan import Cell, Grid, cells, read_grid
+from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
@@ -35,11 +35,12 @@ def _compare(pairs: Pairs = None, print_commands: Print = False) -> None:
     _check(grid, every)
     _remember(grid)
     if print_commands:
-        from mtl_lightning.compare.launch import command, finished
+        from mtl_lightning.compare.gather import select
+        from mtl_lightning.compare.launch import command, unfinished
 
-        for cell in every:
-            if not finished(cell.path(grid.out)):
-                typer.echo(command(grid, cell))
+        # What is confirmed is known when the grid has finished.
+        for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
+            typer.echo(command(grid, cell))
         return
     _run(grid, every, kinds)
 
@@ -69,21 +70,21 @@ def _remember(grid: Grid) -> None:
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     from mtl_lightning.build import build_data
     from mtl_lightning.cli.app import main
-    from mtl_lightning.compare.gather import gather
-    from mtl_lightning.compare.launch import finished, launch
+    from mtl_lightning.compare.gather import gather, select
+    from mtl_lightning.compare.launch import launch, unfinished
     from mtl_lightning.compare.page import page
     from mtl_lightning.compare.tables import result_tables
 
     console = first_console()
-    left = [cell for cell in every if not finished(cell.path(grid.out))]
+    left = unfinished(grid, every)
     say(console, f"{len(every)} runs, {len(every) - len(left)} finished, {grid.jobs} at a time, in {grid.out}")
-    ended = len(every) - len(left)
+    ended, total = len(every) - len(left), len(every)
 
     def tell(cell: Cell, code: int, seconds: float) -> None:
         nonlocal ended
         ended += 1
         how = f"{seconds:.0f} s" if not code else f"failed with exit code {code}: {grid.out / 'logs' / cell.name}.log"
-        say(console, f"{ended}/{len(every)} {cell.name}: {how}", "red" if code else "")
+        say(console, f"{ended}/{total} {cell.name}: {how}", "red" if code else "")
 
     failed: list[Cell] = []
     signals = Signals()
@@ -93,6 +94,11 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
             if left:
                 build_data(validate(compose(grid.recipe, [*grid.overrides, *left[0].pairs]).plain)).prepare()
                 failed = launch(grid, left, tell, main)
+            selected = select(grid, every)
+            if more := unfinished(grid, confirming(grid, every, selected)):
+                say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
+                total += len(more)
+                failed += launch(grid, more, tell, main)
             result: dict[str, Any] = gather(grid, every, kinds)
             write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
             write_atomic(grid.out / PAGE, page(result))

@@ -127,7 +127,9 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
         paths = [tmp_path / "result" / "cells" / f"{each['name']}-seed{seed}" for seed in range(each["seeds"])]
         tests = [json.loads((path / "metrics.json").read_text())["test"] for path in paths]
         assert all(test["evaluations"] == 1 for test in tests)
-        logged = {name: fmean(test["metrics"][f"test/{name}"] for test in tests) for name in ("click/auc", "dwell/rmse")}
+        logged = {
+            name: fmean(test["metrics"][f"test/{name}"] for test in tests) for name in ("click/auc", "dwell/rmse")
+        }
         # The logged AUC is a histogram's: rows of nearly equal scores share a bin after so little training.
         assert each["tasks"]["click"]["mean"] == pytest.approx(logged["click/auc"], abs=5e-3)
         assert each["tasks"]["dwell"]["mean"] == pytest.approx(logged["dwell/rmse"], rel=1e-4)
