@@ -64,6 +64,7 @@ class AUC(TaskMetric):
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B] or [B, K]."""
         score, chance, weight = self.compared(prediction, target)
+        chance = torch.where(weight > 0, chance, 0.0)
         if self.exact:
             self.rows.append(torch.cat([score.to(torch.float64), chance, weight], 1)[weight[:, 0] > 0])
             return
@@ -80,11 +81,21 @@ class AUC(TaskMetric):
     def compute(self) -> Tensor:
         """The area, a scalar."""
         if not self.exact:
-            return self.curve(self.positive, self.negative, self.own).nanmean()
+            return defined_mean(self.curve(self.positive, self.negative, self.own), self.positive, self.negative)
         empty = torch.zeros(0, 3 * self.task.width, dtype=torch.float64, device=self.device)
         score, chance, weight = gather(torch.cat([empty, *self.rows])).chunk(3, 1)
-        columns = zip(score.T, chance.T, weight.T, strict=True)
-        return torch.stack([self.curve(*by_score(*column)) for column in columns]).nanmean()
+        areas, broken = [], []
+        for column in zip(score.T, chance.T, weight.T, strict=True):
+            positive, negative, own = by_score(*column)
+            areas.append(self.curve(positive, negative, own))
+            broken.append(torch.stack([positive[-1], negative[-1]]))
+        return defined_mean(torch.stack(areas), *torch.stack(broken, 1)[..., None])
+
+
+def defined_mean(areas: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Mean over labels [K] of the areas that are defined; NaN if any label has a row in the last of its bins [K, n]."""
+    broken = ((positive[:, -1] + negative[:, -1]) != 0).any()
+    return torch.where(broken, torch.nan, areas.nanmean())
 
 
 def by_score(score: Tensor, chance: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.histogram import BINS, bin_index
-from mtl_lightning.metrics.rows import ratio, row_weight
+from mtl_lightning.metrics.rows import chance, ratio, row_weight
 
 
 class ECE(TaskMetric):
@@ -20,7 +20,8 @@ class ECE(TaskMetric):
             :mod:`mtl_lightning.metrics.histogram`), which rare events need, as nearly all their predictions lie in
             the first of the equally wide ones; ``width`` for equally wide groups, as in the paper.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without known rows or with a NaN prediction.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without known rows, or with a prediction
+    that is NaN or outside [0, 1].
 
     Source:
         Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, equation 3; groups of equal mass as in
@@ -48,9 +49,9 @@ class ECE(TaskMetric):
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B]."""
-        weight, p = row_weight(target), prediction.detach()
+        weight, p = row_weight(target), chance(prediction)
         known = weight > 0
-        p, weight, label = p[known].to(torch.float64), weight[known], target.label[known, 0]
+        p, weight, label = p[known], weight[known], target.label[known, 0]
         if self.groups == "width":
             index = (p * self.bins).ceil().sub(1).nan_to_num(nan=0).to(torch.int64).clamp(0, self.bins - 1)
         else:

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
-from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.packed import packed, plain_areas
-from mtl_lightning.metrics.ranking import GroupedMetric, rank
+from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
 
 
@@ -22,8 +21,8 @@ class GAUC(GroupedMetric):
         users: How users are weighted in the mean: ``rows`` by their number of rows (their impressions, as in the
             paper; by the rows' weights if they have some), ``equal`` all the same.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has both classes, or with a NaN prediction
-    for such a user.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has both classes, or with a NaN
+    prediction.
 
     Source:
         Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, equation 7.
@@ -53,19 +52,13 @@ class GAUC(GroupedMetric):
         if keys is not None:
             area, pairs, size = plain_areas(keys)
             share = torch.where(pairs > 0, size if self.users == "rows" else torch.ones_like(pairs), 0.0)
-            sums = total(torch.stack([(torch.where(pairs > 0, area, 0.0) * share).sum(), share.sum()]))
-            return ratio(sums[0], sums[1])
+            return group_mean(area, share, torch.zeros_like(group, dtype=torch.bool))
         ranking = rank(rows, group)
-        score, label, weight = ranking.rows.unbind(1)
+        _, label, weight = ranking.rows.unbind(1)
         positive, negative = ranking.per_level(weight * label), ranking.per_level(weight * (1 - label))
         positives, negatives = ranking.per_group(positive), ranking.per_group(negative)
         below = negative.cumsum(0) - negative - (negatives.cumsum(0) - negatives)[ranking.level_group]
         pairs = positives * negatives
         area = ratio(ranking.per_group(positive * (below + negative / 2)), pairs)
-        broken = ranking.per_group(ranking.per_level(score.isnan().to(torch.float64))) > 0
-        area = torch.where(broken, torch.nan, area)
         share = positives + negatives if self.users == "rows" else torch.ones_like(pairs)
-        share = torch.where(pairs > 0, share, 0.0)
-        area = torch.where(pairs > 0, area, 0.0)
-        sums = total(torch.stack([(area * share).sum(), share.sum()]))
-        return ratio(sums[0], sums[1])
+        return group_mean(area, torch.where(pairs > 0, share, 0.0), rows[:, 0].isnan())

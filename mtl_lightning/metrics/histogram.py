@@ -49,7 +49,9 @@ def area(positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
     below = negative.cumsum(-1) - negative
     won = (positive * (below + negative / 2)).sum(-1) - own / 2
     pairs = positive.sum(-1) * negative.sum(-1) - own
-    return torch.where((pairs > 0) & ~broken, won / pairs, torch.nan)
+    # A row's pairs with itself are taken off again: what rounding leaves of a single row are no pairs.
+    rounding = 1e-12 * positive.sum(-1) * negative.sum(-1) * (own > 0)
+    return torch.where((pairs > rounding) & ~broken, won / pairs, torch.nan)
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> Tensor:

@@ -6,18 +6,19 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.rows import ratio, row_weight, weighted_sum
+from mtl_lightning.metrics.rows import chance, ratio, row_weight, weighted_sum
 
 
 def binary_log_loss(probability: Tensor, label: Tensor) -> Tensor:
     """Negative log-likelihood of each row in nats, float64.
 
     Args:
-        probability: [B]; clipped to [ε, 1 - ε] with the ε of its dtype (of float32 if that is coarser).
+        probability: [B]; clipped to [ε, 1 - ε] with the ε of its dtype (of float32 if that is coarser), NaN outside
+            [0, 1].
         label: 0, 1 or between, [B].
     """
     eps = torch.finfo(torch.promote_types(probability.dtype, torch.float32)).eps
-    p = probability.detach().to(torch.float64).clamp(eps, 1 - eps)
+    p = chance(probability).clamp(eps, 1 - eps)
     y = label.to(torch.float64)
     return -(y * p.log() + (1 - y) * (1 - p).log())
 
@@ -30,7 +31,8 @@ class LogLoss(TaskMetric):
     Args:
         task: The task; binary, or multilabel with predictions [B, K].
 
-    Returns from ``compute``: a scalar ≥ 0; NaN without known rows or with a NaN prediction.
+    Returns from ``compute``: a scalar ≥ 0; NaN without known rows, or with a prediction that is
+    NaN or outside [0, 1].
 
     Example:
         >>> metric = LogLoss(Task(name="click", kind="binary", label="click"))

@@ -17,7 +17,7 @@ class MacroF1(TaskMetric):
     Args:
         task: A multiclass task with predictions [B, classes] and the class index as label.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without known rows.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without known rows or with a NaN prediction.
 
     Example:
         >>> metric = MacroF1(Task(name="topic", kind="multiclass", label="topic", classes=3))
@@ -38,10 +38,13 @@ class MacroF1(TaskMetric):
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B, classes]."""
-        cell = target.label[:, 0].to(torch.int64) * self.task.classes + prediction.detach().argmax(1)
-        self.confusion.view(-1).scatter_add_(0, cell, row_weight(target))
+        prediction, weight = prediction.detach(), row_weight(target)
+        cell = target.label[:, 0].to(torch.int64) * self.task.classes + prediction.argmax(1)
+        broken = prediction.isnan().any(1) & (weight > 0)
+        self.confusion.view(-1).scatter_add_(0, cell, torch.where(broken, torch.nan, weight))
 
     def compute(self) -> Tensor:
         """The mean, a scalar."""
         sides = self.confusion.sum(0) + self.confusion.sum(1)
-        return ratio(2 * self.confusion.diagonal(), sides).nanmean()
+        mean = ratio(2 * self.confusion.diagonal(), sides).nanmean()
+        return torch.where(self.confusion.isnan().any(), torch.nan, mean)

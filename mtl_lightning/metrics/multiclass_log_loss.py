@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.rows import ratio, row_weight, weighted_sum
+from mtl_lightning.metrics.rows import chance, ratio, row_weight, weighted_sum
 
 
 class MulticlassLogLoss(TaskMetric):
@@ -15,7 +15,8 @@ class MulticlassLogLoss(TaskMetric):
     Args:
         task: A multiclass task with predictions [B, classes] and the class index as label.
 
-    Returns from ``compute``: a scalar ≥ 0; NaN without known rows or with a NaN prediction.
+    Returns from ``compute``: a scalar ≥ 0; NaN without known rows, or with a prediction that is
+    NaN or outside [0, 1].
 
     Example:
         >>> metric = MulticlassLogLoss(Task(name="topic", kind="multiclass", label="topic", classes=3))
@@ -38,7 +39,9 @@ class MulticlassLogLoss(TaskMetric):
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B, classes]; clipped as in the binary log-loss."""
         eps = torch.finfo(torch.promote_types(prediction.dtype, torch.float32)).eps
+        broken = chance(prediction).isnan().any(1)
         given = prediction.detach().gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
+        given = torch.where(broken, torch.nan, given)
         weight = row_weight(target)
         self.loss -= weighted_sum(given.clamp(eps, 1 - eps).log(), weight)
         self.weight += weight.sum()

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
-from mtl_lightning.metrics.exchange import total
-from mtl_lightning.metrics.ranking import GroupedMetric, Ranking, rank
+from mtl_lightning.metrics.ranking import GroupedMetric, Ranking, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
 
 
@@ -21,7 +20,8 @@ class NDCG(GroupedMetric):
         task: A task with labels ≥ 0, of data with a group column (``data.group``).
         k: Places that count, or None for all.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label, with a
+    negative label, or with a NaN prediction.
 
     Source:
         Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002; ties as in McSherry and
@@ -58,6 +58,5 @@ class NDCG(GroupedMetric):
         rows, group = self.owned()
         gain = self.gain(rank(rows, group, descending=True))
         ideal = self.gain(rank(rows, group, by=1, descending=True))
-        counted = ideal > 0
-        sums = total(torch.stack([(gain[counted] / ideal[counted]).sum(), counted.sum().to(torch.float64)]))
-        return ratio(sums[0], sums[1])
+        broken = rows[:, 0].isnan() | (rows[:, 1] < 0)
+        return group_mean(ratio(gain, ideal), (ideal > 0).to(torch.float64), broken)

@@ -16,7 +16,8 @@ class NormalizedEntropy(TaskMetric):
     Args:
         task: A binary task.
 
-    Returns from ``compute``: a scalar ≥ 0; NaN with one class only, without known rows or with a NaN prediction.
+    Returns from ``compute``: a scalar ≥ 0; NaN with one class only, without known rows, or with
+    a prediction that is NaN or outside [0, 1].
 
     Source:
         He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, equation 1.

@@ -8,6 +8,9 @@ from torch import Tensor
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.rows import ratio, row_weight, weighted_sum
 
+ROUNDING = 1e-12
+"""Labels whose standard deviation is a smaller part of their mean are equal."""
+
 
 def merge_moments(parts: Tensor) -> Tensor:
     """Weight, mean and sum of squared deviations of a union, from those of its parts.
@@ -36,7 +39,8 @@ class R2(TaskMetric):
     Args:
         task: A regression, count or value task.
 
-    Returns from ``compute``: a scalar ≤ 1; NaN without known rows or when all labels are equal.
+    Returns from ``compute``: a scalar ≤ 1; NaN without known rows, when all labels are equal, or
+    with a NaN prediction.
 
     Example:
         >>> metric = R2(Task(name="dwell", kind="regression", label="dwell"))
@@ -65,4 +69,7 @@ class R2(TaskMetric):
 
     def compute(self) -> Tensor:
         """The coefficient, a scalar."""
-        return 1 - ratio(self.error, self.moments[2])
+        weight, mean, squares = self.moments
+        # The mean of equal labels is rounded: what is left of their deviations is no variation.
+        varied = squares > weight * (ROUNDING * mean).square()
+        return torch.where(varied, 1 - ratio(self.error, squares), torch.nan)

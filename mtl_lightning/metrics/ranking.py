@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import no_sync, route
-from mtl_lightning.metrics.rows import row_weight
+from mtl_lightning.metrics.exchange import no_sync, route, total
+from mtl_lightning.metrics.rows import ratio, row_weight
 
 
 @dataclass(slots=True)
@@ -72,6 +72,19 @@ def rank(rows: Tensor, group: Tensor, *, by: int = 0, descending: bool = False) 
     starts = new_group.nonzero()[:, 0]
     position = torch.arange(len(rows), device=rows.device) - starts[index]
     return Ranking(rows, new_level.cumsum(0) - 1, position, index[new_level], len(starts))
+
+
+def group_mean(value: Tensor, share: Tensor, broken: Tensor) -> Tensor:
+    """Mean over the groups of all processes; a collective.
+
+    Args:
+        value: One per group of this process, [G]; ignored where its share is 0.
+        share: Of each group in the mean, [G].
+        broken: Rows of this process that can't be ranked, [n]; one is enough to make the mean NaN.
+    """
+    counted = torch.where(share > 0, value, 0.0) * share
+    sums = total(torch.stack([counted.sum(), share.sum(), broken.sum().to(share.dtype)]))
+    return torch.where(sums[2] > 0, torch.nan, ratio(sums[0], sums[1]))
 
 
 class GroupedMetric(TaskMetric):

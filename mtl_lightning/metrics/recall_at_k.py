@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
-from mtl_lightning.metrics.exchange import total
-from mtl_lightning.metrics.ranking import GroupedMetric, rank
+from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
 
 
@@ -21,7 +20,8 @@ class RecallAtK(GroupedMetric):
         task: A binary task, of data with a group column (``data.group``).
         k: Places that count.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive row.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive row, or with a
+    NaN prediction.
 
     Source:
         Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4.
@@ -46,11 +46,10 @@ class RecallAtK(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        ranking = rank(*self.owned(), descending=True)
+        rows, group = self.owned()
+        ranking = rank(rows, group, descending=True)
         label = ranking.rows[:, 1]
-        rows, positive = ranking.per_level(torch.ones_like(label)), ranking.per_level(label)
+        size, positive = ranking.per_level(torch.ones_like(label)), ranking.per_level(label)
         inside = ranking.per_level((ranking.position < self.k).to(torch.float64))
-        found, positives = ranking.per_group(positive * inside / rows), ranking.per_group(positive)
-        counted = positives > 0
-        sums = total(torch.stack([(found[counted] / positives[counted]).sum(), counted.sum().to(torch.float64)]))
-        return ratio(sums[0], sums[1])
+        found, positives = ranking.per_group(positive * inside / size), ranking.per_group(positive)
+        return group_mean(ratio(found, positives), (positives > 0).to(torch.float64), rows[:, 0].isnan())

@@ -17,7 +17,9 @@ def row_weight(target: Target) -> Tensor:
         [1.0, 0.0]
     """
     mask = target.mask.to(torch.float64)
-    return mask if target.weight is None else mask * target.weight
+    if target.weight is None:
+        return mask
+    return torch.where(target.mask, target.weight, 0.0).to(torch.float64)  # an unknown row's weight may be anything
 
 
 def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
@@ -32,6 +34,17 @@ def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
         6.0
     """
     return torch.where(weight > 0, values.to(torch.float64) * weight, 0.0).sum()
+
+
+def chance(prediction: Tensor) -> Tensor:
+    """Predictions as probabilities in float64: NaN where they are outside [0, 1], so that no sum hides them.
+
+    Example:
+        >>> chance(torch.tensor([0.5, 1.5])).tolist()
+        [0.5, nan]
+    """
+    p = prediction.detach().to(torch.float64)
+    return torch.where((p >= 0) & (p <= 1), p, torch.nan)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:

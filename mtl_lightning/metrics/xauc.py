@@ -52,9 +52,8 @@ class XAUC(TaskMetric):
         """The share, a scalar. All processes must call it."""
         rows = gather(torch.cat([torch.zeros(0, 3, dtype=torch.float64, device=self.device), *self.rows]))
         prediction, label, weight = rows.unbind(1)
-        both = torch.unique(rows[:, :2], dim=0, return_inverse=True)[1] if len(rows) else rows[:, 0].to(torch.int64)
-        pairs = pair_weight(weight) - tied_weight(label, weight)
-        tied = tied_weight(prediction, weight) - tied_weight(both, weight)
+        pairs = unequal_weight(label, torch.zeros_like(label), weight)
+        tied = unequal_weight(label, prediction, weight)
         if prediction.isnan().any():
             return torch.full_like(pairs, torch.nan)
         # Sorted by prediction, then label: a tied pair counts as ordered here, and loses one half below.
@@ -63,17 +62,28 @@ class XAUC(TaskMetric):
         return ratio(ordered_weight(label[order], weight[order]) - tied / 2, pairs)
 
 
-def pair_weight(weight: Tensor) -> Tensor:
-    """Sum of products of weights over all unordered pairs of rows, a scalar."""
-    return (weight.sum().square() - weight.square().sum()) / 2
+def unequal_weight(values: Tensor, within: Tensor, weight: Tensor) -> Tensor:
+    """Sum of products of weights over the unordered pairs that agree in ``within`` and differ in ``values``, a scalar.
 
+    Only what is there is added, nothing taken off: without such a pair it is 0, not what rounding leaves.
 
-def tied_weight(values: Tensor, weight: Tensor) -> Tensor:
-    """Sum of products of weights over the unordered pairs with equal values, a scalar."""
-    level = torch.unique(values, return_inverse=True)[1]
-    size = int(level.max()) + 1 if len(level) else 0
-    sums = torch.zeros(size, dtype=weight.dtype, device=weight.device).scatter_add_(0, level, weight)
-    return (sums.square().sum() - weight.square().sum()) / 2
+    Example:
+        >>> values, within = torch.tensor([1.0, 1.0, 2.0, 3.0]), torch.tensor([0.0, 0.0, 0.0, 9.0])
+        >>> unequal_weight(values, within, torch.ones(4)).item()
+        2.0
+    """
+    order = torch.argsort(values, stable=True)
+    order = order[torch.argsort(within[order], stable=True)]
+    values, within, weight = values[order], within[order], weight[order]
+    outer = torch.ones_like(values, dtype=torch.bool)
+    outer[1:] = within[1:] != within[:-1]
+    inner = outer.clone()
+    inner[1:] |= values[1:] != values[:-1]
+    levels = weight.new_zeros(int(inner.sum())).scatter_add_(0, inner.cumsum(0) - 1, weight)
+    before = levels.cumsum(0) - levels
+    first = outer[inner]
+    before = before - before[first][first.cumsum(0) - 1]
+    return (levels * before).sum()
 
 
 def ordered_weight(values: Tensor, weight: Tensor) -> Tensor:
