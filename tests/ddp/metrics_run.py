@@ -18,9 +18,14 @@ TASKS = (
     Task(name="click", kind="binary", label="click", oracle="p"),
     Task(name="dwell", kind="regression", label="dwell"),
     Task(name="topic", kind="multiclass", label="topic", classes=3),
-    Task(name="actions", kind="multilabel", label="actions", classes=3),
+    Task(name="actions", kind="multilabel", label="actions", oracle="p", classes=3),
 )
 ROWS = 1201
+
+
+def chances(p: torch.Tensor) -> dict[str, torch.Tensor]:
+    """True probabilities of the binary task, and of each label of the multilabel one."""
+    return {"p": p, **{f"p.actions.{label}": p ** (label + 1) for label in range(3)}}
 
 
 def log(task: Task) -> tuple[torch.Tensor, Target]:
@@ -36,7 +41,7 @@ def log(task: Task) -> tuple[torch.Tensor, Target]:
         "multiclass": (user[:, None] % 3, classes.softmax(1)),
         "multilabel": (classes > 0.7, torch.rand(ROWS, 3, generator=random)),
     }[task.kind]
-    return prediction, Target(label=label.float(), mask=mask, weight=weight, group=user, raw={"p": p})
+    return prediction, Target(label=label.float(), mask=mask, weight=weight, group=user, raw=chances(p))
 
 
 def results(rank: int, world: int) -> dict[str, float]:
@@ -60,7 +65,7 @@ def results(rank: int, world: int) -> dict[str, float]:
                         mask=target.mask[rows],
                         weight=target.weight[rows],
                         group=target.group[rows],
-                        raw={"p": target.raw["p"][rows]},
+                        raw={column: values[rows] for column, values in target.raw.items()},
                     )
                     metric.update(prediction[rows], part)
                 values[f"{name} {task.kind} {options}"] = metric.compute().item()
