@@ -1,4 +1,4 @@
-"""What sampling the tasks' gradients costs: steps with and without a sample take turns in one training.
+"""What looking at the tasks' relations costs: steps with and without a sample take turns in one training.
 
 Usage: ``python benchmarks/relations.py [recipe=ads] [key=value …]``.
 """
@@ -10,15 +10,18 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
+from mtl_lightning.analysis.affinity import EVERY, AffinityCallback
+from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import compose, read_pairs, validate
+from mtl_lightning.report.terminal import quiet_lightning
 
-STEPS, WARM_UP = 200, 20
+STEPS, WARM_UP, CYCLE, VALIDATIONS = 240, 20, 4, 8
 
 
 class Clock(Callback):
-    """Seconds of every step, the batch being there."""
+    """Seconds of every step, the batch being there, and of what other callbacks do before it."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -34,23 +37,49 @@ class Clock(Callback):
         self.seconds.append(time.perf_counter() - self._start)
 
 
+def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:
+    """A Trainer that writes nothing."""
+    return Trainer(
+        callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", **options,
+    )  # fmt: skip
+
+
 def main() -> None:
-    """Print the time of a step, of one with a sample, and the share that the recipe's interval costs."""
-    request = read_pairs(sys.argv[1:] or ["recipe=ads", "source.rows=250000"])
+    """Print the time of a step, of one with each kind of sample, and what the recipe's intervals cost."""
+    quiet_lightning()
+    request = read_pairs(sys.argv[1:] or ["recipe=ads", "source.rows=300000"])
     config = validate(compose(request.recipe, request.overrides).plain)
     data = build_data(config)
     data.prepare()
     seed_everything(config.seed, verbose=False)
     clock = Clock()
-    trainer = Trainer(
-        max_steps=STEPS, limit_val_batches=0, callbacks=[clock, RelationsCallback(every=2)], logger=False,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-    )  # fmt: skip
-    trainer.fit(module_from_config(config, data.schema), datamodule=data)
-    with_sample, plain = (statistics.median(clock.seconds[WARM_UP + i :: 2]) for i in (0, 1))
-    share = (with_sample / plain - 1) / config.run.relations
-    print(f"step {1e3 * plain:.2f} ms, with a sample {1e3 * with_sample:.2f} ms ({with_sample / plain:.2f} times)")
-    print(f"a sample every {config.run.relations} steps costs {share:.2%} of step time")
+    module = module_from_config(config, data.schema)
+    # In every cycle of four steps the first samples gradients and the third looks ahead.
+    samples = RelationsCallback(every=CYCLE), AffinityCallback(every=CYCLE)
+    quiet_trainer(clock, *samples, max_steps=STEPS, limit_val_batches=0).fit(module, datamodule=data)
+    gradients, plain, ahead, _ = (statistics.median(clock.seconds[WARM_UP + i :: CYCLE]) for i in range(CYCLE))
+    every = EVERY if config.run.affinity is None else config.run.affinity
+    shares = {
+        "gradients": (gradients, config.run.relations),
+        "look-ahead steps": (ahead, every),
+    }
+    print(f"{len(data.schema.tasks)} tasks, step {1e3 * plain:.2f} ms")
+    total = 0.0
+    for name, (seconds, interval) in shares.items():
+        share = (seconds / plain - 1) / interval if interval else 0.0
+        total += share
+        print(f"with {name} {1e3 * seconds:.2f} ms ({seconds / plain:.2f} times); every {interval} steps: {share:.2%}")
+    print(f"together {total:.2%} of step time")
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for i in range(2 * VALIDATIONS):
+        look = i % 2 == 1
+        trainer = quiet_trainer(*([EvaluatedRelations()] if look else []))
+        start = time.process_time()  # validations are few: what other programs take would show
+        trainer.validate(module, datamodule=data, verbose=False)
+        times[look].append(time.process_time() - start)
+    without, within = (min(times[look]) for look in (False, True))
+    print(f"validation {without:.2f} s of processor time, with labels, predictions and gates {within:.2f} s")
 
 
 if __name__ == "__main__":
