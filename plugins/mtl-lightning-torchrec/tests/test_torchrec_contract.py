@@ -1,6 +1,5 @@
 """The encoder keeps the contract of encoders, and says what it can't do. Runs where TorchRec is installed."""
 
-import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +7,7 @@ import torch
 
 pytest.importorskip("torchrec")
 
+from mtl_lightning.config.binding import options_of
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.testing import EncoderContract
@@ -49,8 +49,8 @@ def test_z_is_that_of_cores_encoder_with_the_same_rows(copies, pooling):
 
 
 def test_options_that_core_has_have_cores_defaults():
-    own, core = (inspect.signature(kind).parameters for kind in (TorchRecEncoder, EmbeddingEncoder))
-    assert {name: own[name].default for name in core} == {name: core[name].default for name in core}
+    own, core = options_of(TorchRecEncoder), options_of(EmbeddingEncoder)
+    assert {name: own[name] for name in core} == core
 
 
 def test_initial_values_do_not_depend_on_the_cut():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -13,7 +13,7 @@ from torch.nn import functional
 from torchrec import KeyedJaggedTensor
 
 from mtl_lightning.batch import Batch, Encoded
-from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
+from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import PADDING, Schema
 from mtl_lightning.layers import MLP
@@ -22,7 +22,7 @@ from mtl_lightning_torchrec.sharding import Sharding, Table, draw, local_parts, 
 from mtl_lightning_torchrec.updates import TableUpdates
 
 
-class TorchRecEncoder(ShardedEncoder):
+class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
     """The encoder ``embedding`` with tables of any size: TorchRec's planner spreads them over the processes.
 
     In training and validation every process holds its part and updates it in the backward pass (FBGEMM's exact
@@ -33,19 +33,12 @@ class TorchRecEncoder(ShardedEncoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
-        width: Width of an embedding; a multiple of 4.
-        hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings and vectors, and in that MLP.
-        init_scale: Standard deviation of the initial embeddings.
-        numeric: How numerics enter, as for ``embedding``: ``plain``, ``piecewise`` or ``periodic``.
-        numeric_width: Width of such a vector.
-        pooling: How the steps of a sequence become one vector: ``mean``, or ``sqrt`` for the sum over √steps.
-        step_dropout: Probability with which, in training, a step of a sequence is left out.
         sharding: ``table_wise``, ``column_wise`` or ``row_wise`` for all tables, or ``auto``: the planner chooses.
         partition: Smallest width of a part of columns, a multiple of 4; 0 for an equal share.
         memory: Gigabytes of tables that a process may hold; 0 for the planner's assumption.
+        options: Options of :class:`EmbeddingEncoder`; ``width`` is a multiple of 4.
 
-    Shapes: z is [B, copies × (fields × width + numerics + Σd)], or [B, hidden[-1]].
+    Shapes: z as of :class:`EmbeddingEncoder`.
 
     Raises:
         MtlError: If the width is no multiple of 4, or the table optimizer has no kernel.
@@ -65,27 +58,22 @@ class TorchRecEncoder(ShardedEncoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
         hidden: Sequence[int] = (),
-        dropout: float = 0.0,
         init_scale: float = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
-        pooling: Literal["mean", "sqrt"] = "mean",
-        step_dropout: float = 0.0,
         sharding: Sharding = "auto",
         partition: int = 0,
         memory: float = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
+        looked_up = schema.of_kind("categorical"), schema.of_kind("sequence")
+        others = tuple(field for field in schema.fields if field.kind not in ("categorical", "sequence"))
+        super().__init__(replace(schema, fields=others), copies, **options)  # so that it makes no tables
+        self.schema, (self.categorical, self.sequences) = schema, looked_up
+        width = self.embedding_width
         if width % 4 or partition % 4:
             raise MtlError(f"encoder torchrec: width {width} and partition {partition} must be multiples of 4")
-        self.copies, self.embedding_width, self.init_scale = copies, width, init_scale
-        self.dropout, self.pooling, self.step_dropout = dropout, pooling, step_dropout
+        self.init_scale = init_scale
         self.plan = {"sharding": sharding, "partition": partition, "memory": memory}
-        self.categorical = schema.of_kind("categorical")
-        self.sequences = schema.of_kind("sequence")
-        self.vectors = schema.of_kind("vector")
         fields = (*self.categorical, *self.sequences)
         self.tables = [
             Table(f"{name}__{copy}", rows, width, tuple(f"{f.name}__{copy}" for f in fields if f.table == name))
@@ -95,18 +83,12 @@ class TorchRecEncoder(ShardedEncoder):
         self.table_size = sum(table.rows * table.width for table in self.tables)
         self.keys = [[f"{field.name}__{copy}" for field in fields] for copy in range(copies)]
         self.of_field = {key: table.name for table in self.tables for key in table.keys}
-        self.slices = {field.name: slice(i * width, (i + 1) * width) for i, field in enumerate(fields)}
-        numerics = schema.of_kind("numeric")
-        encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
-        self.numeric = encoding(numerics, numeric_width) if encoding else None
         start = len(fields) * width
-        for field in (*numerics, *self.vectors):
-            size = numeric_width if self.numeric is not None and field.kind == "numeric" else field.size
-            self.slices[field.name] = slice(start, start + size)
-            start += size
-        self.width = start * copies
-        self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
+        self.slices = {field.name: slice(i * width, (i + 1) * width) for i, field in enumerate(fields)}
+        self.slices |= {name: slice(start + at.start, start + at.stop) for name, at in self.field_slices.items()}
+        self.width = (start + self.fields_width) * copies
         if hidden:
+            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
             self.width, self.slices = hidden[-1], {}
         self.seed = int(torch.randint(2**31, ()))
         self.shards_plan: dict[str, str] = {}
@@ -167,6 +149,10 @@ class TorchRecEncoder(ShardedEncoder):
             self.seed, self._whole = state["seed"], {}
         super().set_extra_state(state)
 
+    def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
+        """None: the tables are no parameters, and what lies where is the planner's."""
+        return []
+
     # forward
 
     def _known(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
@@ -214,16 +200,6 @@ class TorchRecEncoder(ShardedEncoder):
             parts.append(torch.cat(columns, dim=1))
         return parts
 
-    def _kept(self, batch: Batch) -> Batch:
-        """The batch; in training some steps of its sequences are padding."""
-        if not self.training or not self.step_dropout or not self.sequences:
-            return batch
-        kept = {
-            name: torch.where(torch.rand(ids.shape, device=ids.device) < self.step_dropout, PADDING, ids)
-            for name, ids in batch.sequences.items()
-        }
-        return replace(batch, sequences=kept)
-
     def _weighted(self, part: Tensor, batch: Batch) -> Tensor:
         """Means of sequences as sums over √steps, if ``pooling`` says so; [B, fields × width]."""
         if self.pooling == "mean" or not self.sequences:
@@ -232,18 +208,15 @@ class TorchRecEncoder(ShardedEncoder):
         steps = [(batch.sequences[field.name] != PADDING).sum(1, keepdim=True).sqrt() for field in self.sequences]
         return part * torch.cat([ids, *steps], dim=1).repeat_interleave(self.embedding_width, dim=1)
 
-    def _dropped(self, values: Tensor) -> Tensor:
-        return functional.dropout(values, self.dropout, self.training) if self.dropout else values
-
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
         numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
-        values = [numbers, *(self._dropped(batch.vectors[field.name]) for field in self.vectors)]
+        values = [numbers, *(self.dropped(batch.vectors[field.name]) for field in self.vectors)]
         embedded = [numbers[:, :0]] * self.copies
         if self.tables:
-            seen = self._kept(batch)
+            seen = self.kept(batch)
             found = self._spread(seen) if self._engine else self._alone(seen)
-            embedded = [self._dropped(self._weighted(part, seen)) for part in found]
+            embedded = [self.dropped(self._weighted(part, seen)) for part in found]
         z = torch.cat([part for ids in embedded for part in (ids, *values)], dim=1)
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)
