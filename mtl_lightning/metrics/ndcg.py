@@ -13,15 +13,15 @@ from mtl_lightning.metrics.rows import ratio
 class NDCG(GroupedMetric):
     """Mean over groups (users) of DCG@k / ideal DCG@k, with the label as gain and 1 / log2(place + 1) as discount.
 
-    Rows of equal score share the mean of their gains, so the order of rows in the log changes nothing. Users without
-    a positive label are left out; users count alike, and sample weights play no part.
+    A label below 0 is no gain. Rows of equal score share the mean of their gains, so the order of rows in the log
+    changes nothing. Users without a positive label are left out; users count alike, and sample weights play no part.
 
     Args:
-        task: A task with labels ≥ 0, of data with a group column (``data.group``).
+        task: A task of data with a group column (``data.group``).
         k: Places that count, or None for all.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label, with a
-    negative label, or with a NaN prediction.
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label, or with a
+    NaN prediction.
 
     Source:
         Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002; ties as in McSherry and
@@ -50,7 +50,7 @@ class NDCG(GroupedMetric):
         discount = 1 / torch.log2(ranking.position.to(torch.float64) + 2)
         if self.k is not None:
             discount = torch.where(ranking.position < self.k, discount, 0.0)
-        mean = ranking.per_level(ranking.rows[:, 1]) / ranking.per_level(torch.ones_like(discount))
+        mean = ranking.per_level(ranking.rows[:, 1].clamp_min(0)) / ranking.per_level(torch.ones_like(discount))
         return ranking.per_group(mean * ranking.per_level(discount))
 
     def compute(self) -> Tensor:
@@ -58,5 +58,4 @@ class NDCG(GroupedMetric):
         rows, group = self.owned()
         gain = self.gain(rank(rows, group, descending=True))
         ideal = self.gain(rank(rows, group, by=1, descending=True))
-        broken = rows[:, 0].isnan() | (rows[:, 1] < 0)
-        return group_mean(ratio(gain, ideal), (ideal > 0).to(torch.float64), broken)
+        return group_mean(ratio(gain, ideal), (ideal > 0).to(torch.float64), rows[:, 0].isnan())

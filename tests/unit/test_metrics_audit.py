@@ -401,10 +401,12 @@ def test_one_label_with_broken_predictions_is_not_left_out():
             assert exact.compute().isnan()
 
 
-def test_negative_gains_are_told():
+def test_what_is_below_zero_is_no_gain():
     prediction, target = example("regression")
-    target.label[target.mask.nonzero()[0]] = -1.0
-    assert math.isnan(merged("ndcg", "regression", prediction, target, 1))
+    target.label -= 3
+    cut_off = replace(target, label=target.label.clamp_min(0))
+    found = merged("ndcg", "regression", prediction, target, 2)
+    assert found == merged("ndcg", "regression", prediction, cut_off, 2) <= 1
 
 
 def test_equal_labels_vary_by_no_rounding():
