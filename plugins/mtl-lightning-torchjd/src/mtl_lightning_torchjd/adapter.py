@@ -1,6 +1,6 @@
 """From TorchJD's weightings of a Gramian to weighters."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,25 +33,13 @@ class TorchJDWeighter(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         weighting: The TorchJD object.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
     """
 
     skips_absent = True
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        weighting: Any,
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+    def __init__(self, tasks: tuple[str, ...], weighting: Any, **options: Any) -> None:
+        super().__init__(tasks, **options)
         # Not a submodule: its buffers appear with the first step, and a checkpoint could not be loaded before that.
         self._inner = (weighting,)
         self.seed = 0

@@ -1,6 +1,6 @@
 """Weightings near the mean, and those that choose."""
 
-from typing import Literal
+from typing import Any
 
 from torchjd import aggregation
 
@@ -15,10 +15,7 @@ class CAGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         c: Radius of the ball in terms of the mean gradient.
         norm_eps: Norms below this count as zero.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Liu et al., NeurIPS 2021; ``torchjd.aggregation.CAGradWeighting``, which needs cvxpy and clarabel.
@@ -30,25 +27,8 @@ class CAGrad(TorchJDWeighter):
         [0.783, 0.5]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        c: float = 0.4,
-        norm_eps: float = 1e-4,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.CAGradWeighting, c=c, norm_eps=norm_eps),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], *, c: float = 0.4, norm_eps: float = 1e-4, **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.CAGradWeighting, c=c, norm_eps=norm_eps), **options)
 
 
 class Krum(TorchJDWeighter):
@@ -58,10 +38,7 @@ class Krum(TorchJDWeighter):
         tasks: Names of the tasks.
         n_byzantine: Gradients that may be arbitrary; there must be three more tasks than this.
         n_selected: Gradients that are averaged.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Blanchard et al., NeurIPS 2017; ``torchjd.aggregation.KrumWeighting``.
@@ -75,26 +52,11 @@ class Krum(TorchJDWeighter):
 
     skips_absent = False  # it can't do with fewer tasks than it was built for
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        n_byzantine: int = 0,
-        n_selected: int = 1,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, n_byzantine: int = 0, n_selected: int = 1, **options: Any) -> None:
         if len(tasks) < max(n_byzantine + 3, n_selected):
             raise MtlError(f"weighter.n_byzantine: krum needs more than {len(tasks)} tasks for this")
         super().__init__(
-            tasks,
-            construct(aggregation.KrumWeighting, n_byzantine=n_byzantine, n_selected=n_selected),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
+            tasks, construct(aggregation.KrumWeighting, n_byzantine=n_byzantine, n_selected=n_selected), **options
         )
 
 
@@ -103,10 +65,7 @@ class Mean(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         ``torchjd.aggregation.MeanWeighting``.
@@ -118,23 +77,8 @@ class Mean(TorchJDWeighter):
         [0.5, 0.5]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.MeanWeighting),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.MeanWeighting), **options)
 
 
 class Random(TorchJDWeighter):
@@ -142,10 +86,7 @@ class Random(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Lin et al., TMLR 2022; ``torchjd.aggregation.RandomWeighting``.
@@ -157,20 +98,5 @@ class Random(TorchJDWeighter):
         [0.862, 0.138]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.RandomWeighting),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.RandomWeighting), **options)

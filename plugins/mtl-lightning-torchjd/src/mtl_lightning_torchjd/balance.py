@@ -1,6 +1,6 @@
 """Weightings that balance the gradients' sizes and directions."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,10 +15,7 @@ class AlignedMTL(TorchJDWeighter):
     Args:
         tasks: Names of the tasks.
         scale_mode: The eigenvalue that sets the common length.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Senushkin et al., CVPR 2023; ``torchjd.aggregation.AlignedMTLWeighting``.
@@ -31,23 +28,9 @@ class AlignedMTL(TorchJDWeighter):
     """
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        scale_mode: Literal["min", "median", "rmse"] = "min",
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, scale_mode: Literal["min", "median", "rmse"] = "min", **options: Any
     ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.AlignedMTLWeighting, scale_mode=scale_mode),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+        super().__init__(tasks, construct(aggregation.AlignedMTLWeighting, scale_mode=scale_mode), **options)
 
 
 class ConFIG(TorchJDWeighter):
@@ -55,10 +38,7 @@ class ConFIG(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Liu, Chu, Thuerey, ICLR 2025; ``torchjd.aggregation.ConFIG``.
@@ -70,18 +50,8 @@ class ConFIG(TorchJDWeighter):
         [1.207, 0.854]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks, construct(aggregation.ConFIG), every=every, scope=scope, rescale=rescale, gradients_at=gradients_at
-        )
+    def __init__(self, tasks: tuple[str, ...], **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.ConFIG), **options)
 
     def call(self, gramian: Tensor) -> Tensor:
         """Weights of the direction that TorchJD finds in the span of the gradients."""
@@ -97,10 +67,7 @@ class FairGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         alpha: The kind of fairness.
         max_iters: Most evaluations of the solver; None for its own bound.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Ban, Ji, ICML 2024; ``torchjd.aggregation.FairGradWeighting``.
@@ -113,24 +80,9 @@ class FairGrad(TorchJDWeighter):
     """
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        alpha: float = 1.0,
-        max_iters: int | None = None,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, alpha: float = 1.0, max_iters: int | None = None, **options: Any
     ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.FairGradWeighting, alpha=alpha, max_iters=max_iters),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+        super().__init__(tasks, construct(aggregation.FairGradWeighting, alpha=alpha, max_iters=max_iters), **options)
 
 
 class IMTLG(TorchJDWeighter):
@@ -138,10 +90,7 @@ class IMTLG(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Liu et al., ICLR 2021; ``torchjd.aggregation.IMTLGWeighting``.
@@ -153,20 +102,5 @@ class IMTLG(TorchJDWeighter):
         [0.586, 0.414]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.IMTLGWeighting),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.IMTLGWeighting), **options)

@@ -1,6 +1,6 @@
 """Weightings that project gradients away from conflict."""
 
-from typing import Literal
+from typing import Any
 
 from torchjd import aggregation
 from torchjd.linalg import QuadprogProjector
@@ -15,10 +15,7 @@ class DualProj(TorchJDWeighter):
         tasks: Names of the tasks.
         norm_eps: A trace below this counts as zero.
         reg_eps: Ridge on the Gramian of trace 1.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Lopez-Paz, Ranzato, NeurIPS 2017; ``torchjd.aggregation.DualProjWeighting``.
@@ -31,15 +28,7 @@ class DualProj(TorchJDWeighter):
     """
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        norm_eps: float = 1e-4,
-        reg_eps: float = 1e-4,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, norm_eps: float = 1e-4, reg_eps: float = 1e-4, **options: Any
     ) -> None:
         super().__init__(
             tasks,
@@ -47,10 +36,7 @@ class DualProj(TorchJDWeighter):
                 aggregation.DualProjWeighting,
                 projector=construct(QuadprogProjector, norm_eps=norm_eps, reg_eps=reg_eps),
             ),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
+            **options,
         )
 
 
@@ -61,10 +47,7 @@ class MGDA(TorchJDWeighter):
         tasks: Names of the tasks.
         epsilon: Step length at which the solver stops.
         max_iters: Most steps of the solver.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Sener, Koltun, NeurIPS 2018, algorithm 2; ``torchjd.aggregation.MGDAWeighting``.
@@ -76,25 +59,8 @@ class MGDA(TorchJDWeighter):
         [0.625, 0.375]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        epsilon: float = 1e-3,
-        max_iters: int = 100,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.MGDAWeighting, epsilon=epsilon, max_iters=max_iters),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], *, epsilon: float = 1e-3, max_iters: int = 100, **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.MGDAWeighting, epsilon=epsilon, max_iters=max_iters), **options)
 
 
 class PCGrad(TorchJDWeighter):
@@ -102,10 +68,7 @@ class PCGrad(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Yu et al., NeurIPS 2020; ``torchjd.aggregation.PCGradWeighting``.
@@ -117,23 +80,8 @@ class PCGrad(TorchJDWeighter):
         [1.5, 1.25]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.PCGradWeighting),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.PCGradWeighting), **options)
 
 
 class UPGrad(TorchJDWeighter):
@@ -143,10 +91,7 @@ class UPGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         norm_eps: A trace below this counts as zero.
         reg_eps: Ridge on the Gramian of trace 1.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Quinton, Rey, 2024; ``torchjd.aggregation.UPGradWeighting``.
@@ -159,23 +104,12 @@ class UPGrad(TorchJDWeighter):
     """
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        norm_eps: float = 1e-4,
-        reg_eps: float = 1e-4,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, norm_eps: float = 1e-4, reg_eps: float = 1e-4, **options: Any
     ) -> None:
         super().__init__(
             tasks,
             construct(
                 aggregation.UPGradWeighting, projector=construct(QuadprogProjector, norm_eps=norm_eps, reg_eps=reg_eps)
             ),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
+            **options,
         )

@@ -1,6 +1,6 @@
 """Weights averaged over steps."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +18,7 @@ class CRMOGM(TorchJDWeighter):
         tasks: Names of the tasks.
         weighting: Name of a weighter of this plugin that has no state, with its defaults.
         alpha: Decay of the average.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Zhou et al., NeurIPS 2022; ``torchjd.aggregation.CRMOGMWeighting``.
@@ -38,23 +35,10 @@ class CRMOGM(TorchJDWeighter):
     started: Tensor
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        weighting: str = "torchjd_upgrad",
-        alpha: float = 0.9,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, weighting: str = "torchjd_upgrad", alpha: float = 0.9, **options: Any
     ) -> None:
         super().__init__(
-            tasks,
-            construct(aggregation.CRMOGMWeighting, _stateless(weighting, tasks), alpha=alpha),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
+            tasks, construct(aggregation.CRMOGMWeighting, _stateless(weighting, tasks), alpha=alpha), **options
         )
         self.register_buffer("average", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))

@@ -1,6 +1,6 @@
 """Weightings with state. TorchJD keeps it where a checkpoint can't restore it, so it lives in buffers here."""
 
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,10 +18,7 @@ class GradVac(TorchJDWeighter):
         tasks: Names of the tasks.
         beta: Weight of the new cosine in the running mean.
         eps: Added to denominators.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Wang et al., ICLR 2021; ``torchjd.aggregation.GradVacWeighting``.
@@ -36,25 +33,8 @@ class GradVac(TorchJDWeighter):
     skips_absent = False
     cosines: Tensor
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        beta: float = 0.5,
-        eps: float = 1e-8,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(
-            tasks,
-            construct(aggregation.GradVacWeighting, beta=beta, eps=eps),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+    def __init__(self, tasks: tuple[str, ...], *, beta: float = 0.5, eps: float = 1e-8, **options: Any) -> None:
+        super().__init__(tasks, construct(aggregation.GradVacWeighting, beta=beta, eps=eps), **options)
         self.register_buffer("cosines", torch.zeros(len(self.tasks), len(self.tasks), dtype=torch.float64))
 
     def call(self, gramian: Tensor) -> Tensor:
@@ -73,10 +53,7 @@ class NashMTL(TorchJDWeighter):
         tasks: Names of the tasks.
         max_norm: Bound on the norm of the update relative to the root mean square of the gradients; 0 for none.
         optim_niter: Most convex programmes per step.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         Navon et al., ICML 2022; ``torchjd.aggregation.NashMTL``, which needs cvxpy and ecos.
@@ -91,24 +68,11 @@ class NashMTL(TorchJDWeighter):
     skips_absent = False
     previous: Tensor
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        max_norm: float = 0.0,
-        optim_niter: int = 20,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, max_norm: float = 0.0, optim_niter: int = 20, **options: Any) -> None:
         super().__init__(
             tasks,
             construct(aggregation.NashMTL, len(tasks), max_norm=max_norm, optim_niter=optim_niter).weighting,
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
+            **options,
         )
         self.register_buffer("previous", torch.ones(len(self.tasks), dtype=torch.float64))
 
@@ -131,10 +95,7 @@ class PCD(TorchJDWeighter):
         tau: How much of each secondary task must be served, in [0, 1].
         beta: Decay of the running means of the squared norms.
         eps: Added to denominators.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
         ``torchjd.aggregation.PCDWeighting``. Its running means are of norms relative to the step's mean norm.
@@ -158,21 +119,11 @@ class PCD(TorchJDWeighter):
         tau: float = 0.02,
         beta: float = 0.999,
         eps: float = 1e-8,
-        every: int = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Any,
     ) -> None:
         if primary is not None and primary not in tasks:
             raise MtlError(f"weighter.primary: no task {primary!r}", f"tasks are {', '.join(tasks)}")
-        super().__init__(
-            tasks,
-            construct(aggregation.PCDWeighting, tau=tau, beta=beta, eps=eps),
-            every=every,
-            scope=scope,
-            rescale=rescale,
-            gradients_at=gradients_at,
-        )
+        super().__init__(tasks, construct(aggregation.PCDWeighting, tau=tau, beta=beta, eps=eps), **options)
         first = 0 if primary is None else self.tasks.index(primary)
         self.places = torch.tensor([first, *(i for i in range(len(self.tasks)) if i != first)])
         self.register_buffer("squares", torch.zeros(len(self.tasks), dtype=torch.float64))
