@@ -18,6 +18,7 @@ from mtl_lightning.report.rows import FILE, read_rows
 from mtl_lightning.rundir import RunDir
 
 LEVEL = 0.95
+ENDS = ("mean", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _verdict(configurations: Sequence[dict[str, Any]], selected: str, kinds: Map
     found = {each["name"]: each for each in configurations}
     differences = {}
     for task in kinds:
-        values = [found[selected]["tasks"][task]["difference"][end] for end in ("mean", "low", "high")]
+        values = [found[selected]["tasks"][task]["difference"][end] for end in ENDS]
         differences[task] = Difference(*(math.nan if value is None else value for value in values))
     parameters = {name: found[name]["parameters"] for name in (selected, BASELINE) if found[name]["parameters"]}
     return asdict(judge(selected, BASELINE, differences, parameters))
@@ -178,7 +179,10 @@ def _value(run: Run, task: str, kind: str) -> float:
 
 def _difference(paired: Sequence[tuple[Run, Run]], task: str, kind: str, level: float) -> dict[str, Any]:
     if not paired:
-        return dict.fromkeys(("mean", "low", "high"))
+        return dict.fromkeys(ENDS)
+    if all(run is other for run, other in paired):  # the single-task models themselves
+        same = 0.0 if all(math.isfinite(_value(run, task, kind)) for run, _ in paired) else None
+        return dict.fromkeys(ENDS, same)
     rows, _ = rows_of(paired[0][0], task)
     models = [rows_of(run, task)[1] for run, _ in paired]
     others = [rows_of(other, task)[1] for _, other in paired]
