@@ -56,6 +56,7 @@ class Task:
         weight: Weight of the task in the overall score that selects the model.
         sample_weight: Raw column (or expression) with a weight per row, or None.
         oracle: Raw column with the true expectation of the label (simulators have it), or None; never a feature.
+            Of a multilabel task it holds records with a number per label.
         mean: Mean of the known training labels, once fitted; heads may start from it.
         scale: Their standard deviation.
     """
@@ -76,6 +77,22 @@ class Task:
     def width(self) -> int:
         """Width K of the task's slice of ``Batch.labels``."""
         return self.classes if self.kind == "multilabel" else 1
+
+    @property
+    def oracles(self) -> tuple[str, ...]:
+        """Names in ``Batch.raw`` of the true expectations, one per entry of the label slice; empty without ``oracle``.
+
+        Example:
+            >>> Task(name="click", kind="binary", label="click", oracle="p").oracles
+            ('p',)
+            >>> Task(name="tags", kind="multilabel", label="tags", oracle="p", classes=2).oracles
+            ('p.tags.0', 'p.tags.1')
+        """
+        if self.oracle is None:
+            return ()
+        if self.kind != "multilabel":
+            return (self.oracle,)
+        return tuple(f"{self.oracle}.{self.name}.{label}" for label in range(self.classes))
 
 
 @dataclass(frozen=True)

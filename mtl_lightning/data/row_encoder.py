@@ -14,6 +14,7 @@ from mtl_lightning.data.keys import EXACT
 from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.numeric import NumericTransform
 from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.oracles import raw_values, records
 from mtl_lightning.data.sequence import SequenceTransform
 from mtl_lightning.data.transform import Transform
 from mtl_lightning.data.transforms import Transforms
@@ -60,6 +61,8 @@ class RowEncoder:
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encode(name, one) for name, one in transforms.transforms.items()}
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
+        # No model reads a true probability, and records of them are no values that a request may hold.
+        self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
         self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
 
     def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
@@ -77,9 +80,10 @@ class RowEncoder:
         for name, part in self._wide.items():
             values = found[name].astype(np.int64) if part.startswith("sequence") else found[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
-        for name in self.transforms.raw:
-            values = self._raw(columns, name) if name in columns else np.full(1, np.nan)
-            parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(values, (rows,)))
+        given = self._raw & columns.keys()
+        raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
+        for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
+            parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(numbered, (rows,)))
         return parts
 
     def _stacked(self, kind: str, found: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
@@ -88,9 +92,6 @@ class RowEncoder:
         for i, name in enumerate(names):
             matrix[:, i] = found[name]
         return matrix
-
-    def _raw(self, columns: Columns, name: str) -> np.ndarray:
-        return numbers(_array(columns[name], name), name, finite=False)
 
     def _encode(self, name: str, transform: Transform) -> Encode:
         if isinstance(transform, CategoricalTransform):

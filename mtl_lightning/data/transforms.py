@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from mtl_lightning.batch import Batch
@@ -19,7 +20,7 @@ from mtl_lightning.data.features import build_features, build_transforms
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
-from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.oracles import raw_names, raw_values
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.transform import Feature, Transform
 from mtl_lightning.errors import DataError
@@ -73,8 +74,8 @@ class Transforms:
         self.features = dict(features)
         self.known = tuple(columns)
         self.labels = {task.name: Label(task, self.known) for task in tasks}
-        oracles = (label.task.oracle for label in self.labels.values())
-        self.raw = tuple(dict.fromkeys([*raw, *(name for name in oracles if name)]))
+        known = (label.task.oracle for label in self.labels.values())
+        self.raw = tuple(dict.fromkeys([*raw, *(name for name in known if name)]))
         self.group = group
         self.cold = {slice_name(one): Cold(one) for one in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
@@ -96,7 +97,7 @@ class Transforms:
             fields=tuple(transform.field() for transform in self.transforms.values()),
             tasks=tuple(label.task for label in self.labels.values()),
             group=self.group,
-            raw=(*self.raw, *self.cold),
+            raw=(*raw_names(self.raw, self.labels.values()), *self.cold),
         )
 
     def fit(self, blocks: Iterable[Block]) -> None:
@@ -164,12 +165,11 @@ class Transforms:
         def there(name: str) -> bool:
             return names is None or name in names
 
-        missing = np.full(block.num_rows, np.nan)
-        parts: dict[str, np.ndarray] = {}
-        for name in self.raw:
-            parts[f"raw/{name}"] = numbers(column(block, name), name, finite=False) if there(name) else missing
+        rows = block.num_rows
+        columns = {name: column(block, name) if there(name) else pa.nulls(rows) for name in self.raw}
+        parts = {f"raw/{name}": values for name, values in raw_values(columns, self.labels.values()).items()}
         for name, cold in self.cold.items():
-            parts[f"raw/{name}"] = cold.encode(block) if there(cold.column) else missing
+            parts[f"raw/{name}"] = cold.encode(block) if there(cold.column) else np.full(rows, np.nan)
         if self.group and there(self.group):
             parts["group"] = group_numbers(column(block, self.group), self.group)
         return parts

@@ -16,7 +16,7 @@ DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
 }
 """Task kind → names of its metrics. The first one counts in the overall score, and a higher value of it is better."""
 
-ORACLE_METRICS: dict[str, tuple[str, ...]] = {"binary": ("expected_auc", "oracle_auc")}
+ORACLE_METRICS: dict[str, tuple[str, ...]] = dict.fromkeys(("binary", "multilabel"), ("expected_auc", "oracle_auc"))
 """Task kind → names of the metrics added when the task's true expectation is known (``oracle``)."""
 
 

@@ -17,10 +17,11 @@ class ExpectedAUC(AUC):
     The expected number of rightly ordered pairs over the expected number of pairs,
     Σ_{i≠j} p_i (1 - p_j) [s_i > s_j] / Σ_{i≠j} p_i (1 - p_j), ties counting one half. Labels are not looked at, so
     the figure has no label noise: two models, or a model and :class:`~mtl_lightning.metrics.oracle_auc.OracleAUC`,
-    can be told apart on far fewer rows. Only simulators know p (``oracle`` of the task).
+    can be told apart on far fewer rows. Only simulators know p (``oracle`` of the task). For multilabel tasks the
+    unweighted mean over the labels.
 
     Args:
-        task: A binary task with an ``oracle`` column.
+        task: A binary or multilabel task with an ``oracle`` column.
         exact: As in :class:`~mtl_lightning.metrics.auc.AUC`.
         everywhere: Count all rows instead of those whose label is known (the entire space: conversion of impressions
             that were not clicked).
@@ -37,17 +38,17 @@ class ExpectedAUC(AUC):
         0.9
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel"})
 
     def __init__(self, task: Task, *, exact: bool = False, everywhere: bool = False) -> None:
         super().__init__(task, exact=exact)
         if task.oracle is None:
             raise MtlError(f"tasks.{task.name}: no oracle column", "the true probability is known to simulators only")
-        self.oracle = task.oracle
+        self.oracles = task.oracles
         self.everywhere = everywhere
 
     def compared(self, prediction: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores, true probabilities and weights of the rows, each [B, 1]."""
-        chance = target.raw[self.oracle].to(torch.float64)
-        weight = torch.ones_like(chance) if self.everywhere else row_weight(target)
-        return prediction.detach()[:, None], chance[:, None], weight[:, None]
+        """Scores, true probabilities and weights of the rows, each [B, K]."""
+        chance = torch.stack([target.raw[name] for name in self.oracles], dim=1).to(torch.float64)
+        weight = torch.ones_like(chance) if self.everywhere else row_weight(target)[:, None].expand(chance.shape)
+        return prediction.detach().reshape(chance.shape), chance, weight

@@ -23,6 +23,6 @@ class OracleAUC(ExpectedAUC):
     """
 
     def compared(self, prediction: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-        """True probabilities as scores and as chances, and weights of the rows, each [B, 1]."""
+        """True probabilities as scores and as chances, and weights of the rows, each [B, K]."""
         _, chance, weight = super().compared(prediction, target)
         return chance, chance, weight

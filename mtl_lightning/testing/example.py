@@ -17,13 +17,13 @@ RAW = ("position", "duration", "oracle")
 
 
 def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
-    """A task of a kind; binary ones have true probabilities in the raw column ``oracle``.
+    """A task of a kind; binary and multilabel ones have true probabilities, in raw columns called ``oracle…``.
 
     Example:
         >>> example_task("multiclass").classes
         4
     """
-    oracle = "oracle" if kind == "binary" else None
+    oracle = "oracle" if kind in ("binary", "multilabel") else None
     return Task(name=name, kind=kind, label=name, **({"classes": CLASSES.get(kind, 1), "oracle": oracle} | options))
 
 
@@ -50,7 +50,8 @@ def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categori
         for name, size, table in fields[kind]
     ]
     chosen = tuple(tasks) or tuple(example_task(name=name) for name in ("click", "cart", "buy"))
-    return Schema(tuple(made), chosen, group="user", raw=RAW)
+    raw = dict.fromkeys([*RAW, *(name for task in chosen for name in task.oracles)])
+    return Schema(tuple(made), chosen, group="user", raw=tuple(raw))
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -77,13 +78,12 @@ def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool =
     generator = torch.Generator().manual_seed(seed)
     mask = torch.arange(rows) % 3 != 2
     label = torch.where(mask[:, None], example_label(task, rows, generator), 0.0)
-    return Target(
-        label=label,
-        mask=mask,
-        weight=torch.rand(rows, generator=generator) + 0.5 if weights else None,
-        group=torch.arange(rows) % 4,
-        raw=example_raw(rows, generator),
-    )
+    weight = torch.rand(rows, generator=generator) + 0.5 if weights else None
+    raw = example_raw(rows, generator)
+    for name in task.oracles:
+        if name not in raw:
+            raw[name] = torch.rand(rows, generator=generator, dtype=torch.float64)
+    return Target(label=label, mask=mask, weight=weight, group=torch.arange(rows) % 4, raw=raw)
 
 
 def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
@@ -130,5 +130,5 @@ def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:
         labels=torch.cat([target.label for target in targets], 1),
         mask=torch.stack([target.mask for target in targets], 1),
         group=torch.arange(rows) % 4,
-        raw=example_raw(rows, generator),
+        raw={name: column for target in targets for name, column in target.raw.items()} | example_raw(rows, generator),
     )

@@ -113,7 +113,7 @@ class MetricContract(ComponentContract):
             )
             truth = truth.float() if truth.shape[1] > 1 else truth[:, 0]
             if task.oracle:
-                target.raw[task.oracle] = 0.1 + 0.8 * label[:, 0].double()
+                target.raw |= dict(zip(task.oracles, 0.1 + 0.8 * label.double().T, strict=True))
             best, chance = (self.value(task, p, target) for p in (truth, example_prediction(task, ROWS, seed=7)))
             assert best >= chance if self.component.higher_is_better else best <= chance, (task.kind, best, chance)
 

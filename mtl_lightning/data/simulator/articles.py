@@ -1,4 +1,4 @@
-"""Articles with tags, and a title and a summary from which the tags can be told, though not with certainty."""
+"""Articles with a title and a summary from which their tags can be told, though not with certainty."""
 
 from dataclasses import dataclass
 
@@ -52,23 +52,37 @@ TITLE_WORDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Articles:
-    """Texts and tags of all articles, one row per item.
+    """Texts of all articles, one row per item, and what they tell of tags.
 
     Args:
         title: The first few words of the text.
         summary: The rest of it.
-        tags: Names of the tags.
-        chance: P(tag | category, words), one list per article in the order of :data:`VOCABULARY`.
+        chance: P(tag | category, words) in the order of :data:`VOCABULARY`, [I, K].
     """
 
     title: pa.Array
     summary: pa.Array
-    tags: pa.Array
-    chance: pa.Array
+    chance: Floats
+
+    def tags(self, rng: np.random.Generator, article: Ints) -> tuple[pa.Array, pa.Array]:
+        """Tags of each row, a list of names drawn anew, and the chance of every tag, a record by its name.
+
+        Example:
+            >>> articles = draw_articles(np.random.default_rng(0), np.zeros(2, dtype=int), 3)
+            >>> drawn, chances = articles.tags(np.random.default_rng(0), np.array([1, 0]))
+            >>> drawn.type, sorted(chances[0].as_py()) == sorted(VOCABULARY)
+            (ListType(list<item: string>), True)
+        """
+        names = list(VOCABULARY)
+        chance = self.chance[article]
+        tagged = rng.random(chance.shape, dtype=np.float32) < chance
+        indices = as_lists(np.tile(np.arange(len(names)), (len(article), 1)), tagged, 1)
+        drawn = pa.ListArray.from_arrays(indices.offsets, pa.array(names).take(indices.values))
+        return drawn, pa.StructArray.from_arrays([pa.array(one) for one in chance.T], names)
 
 
 def draw_articles(rng: np.random.Generator, category: Ints, categories: int) -> Articles:
-    """Draw tags by category and words by tag, and turn around what the words say of the tags.
+    """Draw what articles are about by category, words by that, and turn around what the words say of it.
 
     A tag's words come a Poisson number of times, more often where the article has the tag. Given category and words
     its odds are prior odds · (with / without)^count · exp(without − with).
@@ -94,10 +108,4 @@ def draw_articles(rng: np.random.Generator, category: Ints, categories: int) -> 
         text = list(rng.permutation([*text, *rng.choice(FILLERS, 6)]))
         titles.append(" ".join(text[:TITLE_WORDS]))
         summaries.append(" ".join(text[TITLE_WORDS:]))
-    indices = as_lists(np.tile(np.arange(len(names)), (len(category), 1)), tagged, 1)
-    return Articles(
-        title=pa.array(titles),
-        summary=pa.array(summaries),
-        tags=pa.ListArray.from_arrays(indices.offsets, pa.array(names).take(indices.values)),
-        chance=pa.array(list(chance), pa.list_(pa.float32())),
-    )
+    return Articles(title=pa.array(titles), summary=pa.array(summaries), chance=chance)

@@ -1,9 +1,9 @@
-"""A news site: clicks, reading time, shares, and the tags of the article from its text."""
+"""A news site: clicks, reading time, shares, and the tags that an article gets for its text."""
 
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.simulator.articles import draw_articles
+from mtl_lightning.data.simulator.articles import VOCABULARY, draw_articles
 from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import Ints
@@ -33,7 +33,7 @@ OUTCOMES = {
     "oracle_read_time": pa.float32(),
     "oracle_share": pa.float32(),
     "oracle_share_rate": pa.float32(),
-    "oracle_tags": pa.list_(pa.float32()),
+    "oracle_tags": pa.struct([(name, pa.float32()) for name in VOCABULARY]),
 }
 FEATURES = {
     "title": {"kind": "sequence", "separator": " ", "length": 8},
@@ -48,19 +48,18 @@ TASKS = {
         "oracle": "oracle_read_time",
     },
     "share": {"kind": "binary", "label": "share", "parents": ["click"], "oracle": "oracle_share"},
-    "tags": {"kind": "multilabel", "label": "tags"},
+    "tags": {"kind": "multilabel", "label": "tags", "oracle": "oracle_tags"},
 }
 
 
 class News(Scenario):
-    """Clicks on articles, seconds of reading, shares, and tags that an editor gave the article.
+    """Clicks on articles, seconds of reading, shares, and the tags that one of many editors would give.
 
     ``share`` is click ∧ share over all exposures, ``read_time`` (seconds) is null without a click. ``title`` and
-    ``summary`` are text, ``tags`` a list of names.
+    ``summary`` are text, ``tags`` a list of names, of another editor at each exposure.
 
     ``oracle_click`` = P(click | x), ``oracle_share_rate`` = P(share | click, x), ``oracle_share`` their product,
-    ``oracle_read_time`` = E[seconds | click, x], ``oracle_tags`` = P(tag | category, text) for a new article, in the
-    order of :data:`~mtl_lightning.data.simulator.articles.VOCABULARY`; who has seen the article's id knows more.
+    ``oracle_read_time`` = E[seconds | click, x], ``oracle_tags`` = P(tag | category, text), a record by the tag's name.
     """
 
     slots = 5
@@ -95,6 +94,7 @@ class News(Scenario):
         click = happened(rng, p_click)
         share = click & happened(rng, p_share)
         article = pa.array(exposures.item)
+        tags, chance = self.articles.tags(rng, exposures.item)
         return {
             **self.side.columns(exposures),
             "title": self.articles.title.take(article),
@@ -102,10 +102,10 @@ class News(Scenario):
             "click": flags(click),
             "read_time": seconds(rng, mean_read, click, READ_SHAPE),
             "share": flags(share),
-            "tags": self.articles.tags.take(article),
+            "tags": tags,
             "oracle_click": pa.array(p_click),
             "oracle_read_time": pa.array(mean_read),
             "oracle_share": pa.array(p_click * p_share),
             "oracle_share_rate": pa.array(p_share),
-            "oracle_tags": self.articles.chance.take(article),
+            "oracle_tags": chance,
         }, np.flatnonzero(click)

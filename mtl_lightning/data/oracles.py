@@ -1,0 +1,107 @@
+"""Raw columns that come along as numbers; true probabilities of several labels become one per label."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.columns import did_you_mean
+from mtl_lightning.data.labels import Label
+from mtl_lightning.data.numbers import RowError, numbers
+from mtl_lightning.errors import DataError
+
+
+def raw_names(raw: Iterable[str], labels: Iterable[Label]) -> tuple[str, ...]:
+    """Names of the numbers that raw columns make: their own, but one per label where a column is a record of these."""
+    several = records(labels)
+    taken = {label.task.oracle for label in several}
+    return (*(name for name in raw if name not in taken), *(name for label in several for name in label.task.oracles))
+
+
+def raw_values(columns: Mapping[str, pa.Array], labels: Iterable[Label]) -> dict[str, np.ndarray]:
+    """The numbers of raw columns by name, each [B] float64 and NaN where missing; see :func:`raw_names`.
+
+    Args:
+        columns: Raw columns by name.
+        labels: The fitted labels.
+
+    Raises:
+        DataError: If a column holds no numbers.
+
+    Example:
+        >>> raw_values({"position": pa.array([1, None])}, [])["position"].tolist()
+        [1.0, nan]
+    """
+    several = records(labels)
+    taken = {label.task.oracle for label in several}
+    found = {name: numbers(one, name, finite=False) for name, one in columns.items() if name not in taken}
+    for label in several:
+        found |= oracles(label, columns[str(label.task.oracle)])
+    return found
+
+
+def records(labels: Iterable[Label]) -> list[Label]:
+    """Labels whose oracle holds several numbers per row."""
+    return [label for label in labels if label.task.kind == "multilabel" and label.task.oracle is not None]
+
+
+def oracles(label: Label, values: pa.Array) -> dict[str, np.ndarray]:
+    """A task's true expectations by raw name, each [B] float64 and NaN where missing.
+
+    Args:
+        label: The fitted label of a task with an ``oracle``.
+        values: The oracle's column: numbers; for a multilabel task records with one number per label, by its name, or,
+            where labels are numbers from 0, lists in their order.
+
+    Raises:
+        RowError: If a list is too short.
+        DataError: If the column holds something else, or lacks a label.
+
+    Example:
+        >>> from mtl_lightning.schema import Task
+        >>> label = Label(Task(name="tags", kind="multilabel", label="tags", oracle="p"))
+        >>> label.observe(pa.table({"tags": ["b|a", "a"]}))
+        >>> label.finish()
+        >>> {name: p.tolist() for name, p in oracles(label, pa.array([{"b": 0.25, "a": 0.5}, None])).items()}
+        {'p.tags.0': [0.5, nan], 'p.tags.1': [0.25, nan]}
+    """
+    task = label.task
+    assert task.oracle is not None
+    if task.kind != "multilabel" or pt.is_null(values.type):
+        parts = [values] * len(task.oracles)
+    else:
+        read = _fields if pt.is_struct(values.type) else _elements
+        parts = read(values, label, f"tasks.{task.name}.oracle: column {task.oracle!r}")
+    named = zip(task.oracles, parts, strict=True)
+    return {name: numbers(part, task.oracle, finite=False) for name, part in named}
+
+
+def _fields(values: pa.Array, label: Label, place: str) -> list[pa.Array]:
+    """Of each label the field that is called like it."""
+    known = [field.name for field in values.type]
+    names = list(map(str, _labels(label)))
+    for name in names:
+        if name not in known:
+            raise DataError(f"{place} has nothing for the label {name!r}", did_you_mean(name, known))
+    return [pc.struct_field(values, name) for name in names]
+
+
+def _elements(values: pa.Array, label: Label, place: str) -> list[pa.Array]:
+    """Of each label, which is a number, the element at this place."""
+    places = _labels(label)
+    listed = pt.is_list(values.type) or pt.is_large_list(values.type) or pt.is_fixed_size_list(values.type)
+    if not listed or not all(isinstance(one, int) and one >= 0 for one in places):
+        raise DataError(f"{place} holds {values.type}", "records with a number per label, by its name")
+    short = pc.less_equal(pc.list_value_length(values), max(places)).fill_null(False).to_numpy(zero_copy_only=False)
+    if short.any():
+        index = int(short.argmax())
+        raise RowError(f"{place} has {len(values[index])} numbers, none for the label {max(places)}", index)
+    return [pc.list_element(values, one) for one in places]
+
+
+def _labels(label: Label) -> list[Any]:
+    assert label.vocabulary is not None  # those of multilabel tasks are looked up, whatever they are
+    return list(label.vocabulary.keys.to_pylist())
