@@ -1,11 +1,12 @@
 """A log that doesn't fit: written in chunks, prepared and trained under limits of resident memory that are enforced.
 
-Usage: ``python larger_than_memory.py [rows=10000000] [prepare=2048] [train=1024] [pool=262144] [directory=…]``
+Usage: ``python larger_than_memory.py [rows=10000000] [prepare=2048] [train=1024] [pool=262144] [batch=4096] [minutes=0]
+[directory=…]``
 
 ``prepare`` and ``train`` are MiB of resident memory, libraries and mapped pages included. Each stage is a process
 of its own that is killed when it holds more: looked at every 20 ms, so it needs no privileges, unlike a cgroup.
-``rows=50000000`` is the long form. A stage whose result is there is left out: a run that was stopped goes on with
-``directory=``.
+``rows=50000000`` is the long form; ``minutes`` ends its training after so many (0: a whole epoch). A stage whose
+result is there is left out: a run that was stopped goes on with ``directory=``.
 """
 
 import json
@@ -90,16 +91,20 @@ def peaks(samples: list[tuple[float, float, float]], start: float) -> list[int]:
     return [round(max(part, default=0)) for part in parts]
 
 
-def settings(log: Path, pool: int) -> list[str]:
+def settings(log: Path, pool: int, batch: int, minutes: int) -> list[str]:
     """A recipe whose step is small, so that reading is what is measured."""
+    ends = [f"trainer.max_time=00:{minutes // 60:02d}:{minutes % 60:02d}:00"] if minutes else []
     return [
+        *ends,
         "source=table", f"source.path={log}/*.parquet", "split.column=timestamp", f"data.pool={pool}",
-        "data.batch_size=4096", "data.eval_batch_size=8192", "architecture=shared_bottom", "encoder.width=8",
+        f"data.batch_size={batch}", "data.eval_batch_size=8192", "architecture=shared_bottom", "encoder.width=8",
         "trainer.max_epochs=1", "trainer.accelerator=cpu", "optimizer.schedule=constant", "run.checkpoint_every=0",
     ]  # fmt: skip
 
 
-def run(rows: int, prepare: float, train: float, pool: int, directory: Path) -> dict[str, Any]:
+def run(
+    rows: int, prepare: float, train: float, directory: Path, *, pool: int, batch: int, minutes: int
+) -> dict[str, Any]:
     """All stages that aren't done; returns what was measured."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "MTL_CACHE": str(directory / "cache")}
     log, record = directory / f"log-{rows}", directory / f"measured-{rows}.json"
@@ -115,13 +120,14 @@ def run(rows: int, prepare: float, train: float, pool: int, directory: Path) -> 
         (directory / "writing").rename(log)
         done("write", **figures(stage))
     if "prepare" not in result:
-        stage = limited([sys.executable, "-c", PREPARE, "ads", *settings(log, pool)], prepare, environment)
+        stage = limited([sys.executable, "-c", PREPARE, "ads", *settings(log, pool, batch, 0)], prepare, environment)
         told = json.loads(stage["text"].strip().splitlines()[-1])
         size = sum(store[1] for store in told["stores"].values()) / 2**20
         done("prepare", **figures(stage), store=round(size), rows={name: n for name, (n, _) in told["stores"].items()})
     if "train" not in result:
         path = directory / f"run-{rows}-{time.time_ns()}"
-        command = [sys.executable, "-m", "mtl_lightning", "fit", "recipe=ads", *settings(log, pool), f"run.dir={path}"]
+        asked = settings(log, pool, batch, minutes)
+        command = [sys.executable, "-m", "mtl_lightning", "fit", "recipe=ads", *asked, f"run.dir={path}"]
         stage = limited(command, train, environment)
         began = (path / "config.yaml").stat().st_mtime - stage["started"]
         tested = json.loads((path / "metrics.json").read_text())["test"]["metrics"]
@@ -129,7 +135,7 @@ def run(rows: int, prepare: float, train: float, pool: int, directory: Path) -> 
         done(
             "train", **figures(stage), peaks=peaks(stage["samples"], max(began, 0.0)),
             store_over_limit=round(result["prepare"]["store"] / train, 2),
-            rows_per_second=round(resources["samples_per_second"]),
+            rows_per_second=round(resources["samples_per_second"]), batch=batch, minutes=minutes,
             click_expected_auc=round(tested["test/click/expected_auc"], 4),
         )  # fmt: skip
     return result
@@ -147,7 +153,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(options.get("directory", temporary))
         directory.mkdir(parents=True, exist_ok=True)
-        print(json.dumps(run(rows, *limits, int(options.get("pool", "262144")), directory), indent=1))
+        defaults = {"pool": 262_144, "batch": 4096, "minutes": 0}
+        numbers = {name: int(options.get(name, value)) for name, value in defaults.items()}
+        print(json.dumps(run(rows, *limits, directory, **numbers), indent=1))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Reader:
             parts = [named(spec, column(block, spec.column)) for block in blocks(rows, deciding, "split")]
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
         if deciding:
-            return assign(spec, list(blocks(rows, deciding, "split")))
+            return assign(spec, [block.select(deciding) for block in blocks(rows, deciding, "split")])
         given = self.own if self._by_source else {}
         validation = 0.0 if "validation" in given else spec.validation
         test = 0.0 if "test" in given else spec.test

@@ -142,10 +142,10 @@ def _random(spec: SplitSpec, _: pa.Table, rows: int) -> np.ndarray:
     return _shares(spec, rows, _permutation(spec, rows))
 
 
-def _times(table: pa.Table, name: str) -> np.ndarray:
+def _times(table: Block, name: str, start: int = 0) -> np.ndarray:
     values = clean(column(table, name))
     if values.null_count:
-        raise DataError(f"split: the time column {name!r} has no value in row {first_row(pc.is_null(values))}")
+        raise DataError(f"split: the time column {name!r} has no value in row {first_row(pc.is_null(values), start)}")
     if is_time(values.type):
         values = pc.cast(values, pa.int64())
     elif is_text(values.type):
@@ -156,15 +156,25 @@ def _times(table: pa.Table, name: str) -> np.ndarray:
 
 
 def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
-    times = _times(table, str(spec.column))
-    ordered = np.sort(times)
+    name = str(spec.column)
     test = round(spec.test * rows)
     validation = min(round(spec.validation * rows), rows - test)
+    bounds = [(split, rows - part) for split, part in ((1, test + validation), (2, test)) if part]
     result = np.zeros(rows, dtype=np.int8)
+    # Numbers are looked at as they lie: of a long log only the copy that is ordered takes memory.
+    lie = name in table.column_names and is_number(table.schema.field(name).type)
+    pieces, start = [], 0
+    for piece in table.to_batches() if lie else [table]:
+        pieces.append((start, _times(piece, name, start)))
+        start += piece.num_rows
+    if not bounds:
+        return result
+    ordered = np.concatenate([times for _, times in pieces])
+    ordered.partition([place for _, place in bounds])
     # Rows at the boundary's own time all go to the later part, so that no time is on both sides.
-    for split, part in ((1, test + validation), (2, test)):
-        if part:
-            result[times >= ordered[rows - part]] = split
+    for split, place in bounds:
+        for start, times in pieces:
+            result[start : start + len(times)][times >= ordered[place]] = split
     return result
 
 

@@ -1,5 +1,7 @@
 """Every way to divide rows: shares, what stays together, what may not leak."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -92,3 +94,19 @@ def test_refused(options: dict[str, object], part: str) -> None:
 def test_missing_times_name_the_row() -> None:
     with pytest.raises(DataError, match="'t' has no value in row 1"):
         assign(SplitSpec(by="time", column="t"), [pa.table({"t": [1, None]})])
+
+
+@pytest.mark.parametrize("values", [np.float64, np.int32, "datetime64[ms]", str])
+def test_a_long_log_is_divided_by_time_as_if_it_were_one_piece(values: Any) -> None:
+    times = np.random.default_rng(0).integers(1_000, 1_200, 1_000).astype(values)
+    spec = SplitSpec(by="time", column="t", validation=0.15, test=0.1)
+    whole = assign(spec, [pa.table({"t": times})])
+    pieces = [pa.table({"t": times[start : start + 300]}) for start in range(0, 1_000, 300)]
+    np.testing.assert_array_equal(assign(spec, pieces), whole)
+    assert [len(set(times[whole == one]) & set(times[whole != one])) for one in range(3)] == [0, 0, 0]
+    assert (whole == 2).sum() >= 100
+
+
+def test_a_missing_time_is_told_by_its_row_in_the_whole_log() -> None:
+    with pytest.raises(DataError, match="'t' has no value in row 21"):
+        assign(SplitSpec(by="time", column="t"), [pa.table({"t": range(16)}), pa.table({"t": [*range(5), None]})])
