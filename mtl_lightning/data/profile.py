@@ -28,6 +28,9 @@ class ColumnProfile:
         name: Its name.
         type: Its Arrow type.
         nulls: Rows without a value (NaN counts).
+        missing: The same per split.
+        entries: Of lists of floats, the floats; None for other columns.
+        gaps: How many of these are missing or NaN.
         values: Distinct values seen; None for nested columns, and once there are more than :data:`MOST_VALUES`.
         rows: Rows read.
     """
@@ -36,13 +39,26 @@ class ColumnProfile:
     type: str
     nulls: int = 0
     rows: int = 0
+    missing: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    entries: int | None = None
+    gaps: int = 0
     values: set[Any] | None = field(default_factory=set)
 
-    def add(self, values: pa.Array) -> None:
-        """Add a block."""
+    def add(self, values: pa.Array, places: np.ndarray) -> None:
+        """Add a block, with the number of each row's split."""
         values = clean(values)
         self.rows += len(values)
         self.nulls += values.null_count
+        if values.null_count:
+            empty = values.is_null().to_numpy(zero_copy_only=False)
+            for i, name in enumerate(SPLITS):
+                self.missing[name] += int((empty & (places == i)).sum())
+        kind = values.type
+        listed = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        if listed and pa.types.is_floating(kind.value_type):
+            flat = pc.list_flatten(values)
+            self.entries = (self.entries or 0) + len(flat)
+            self.gaps += pc.sum(pc.is_null(flat, nan_is_null=True)).as_py() or 0
         if pa.types.is_nested(values.type):
             self.values = None
         if self.values is not None:
@@ -51,9 +67,15 @@ class ColumnProfile:
                 self.values = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; ``distinct`` is None where it was not counted."""
-        distinct = None if self.values is None else len(self.values)
-        return {"type": self.type, "rows": self.rows, "nulls": self.nulls, "distinct": distinct}
+        """Plain numbers; ``distinct`` is None where it was not counted, ``gaps`` without lists of floats."""
+        return {
+            "type": self.type,
+            "rows": self.rows,
+            "nulls": self.nulls,
+            "missing": self.missing,
+            "gaps": self.gaps / self.entries if self.entries else None,
+            "distinct": None if self.values is None else len(self.values),
+        }
 
 
 @dataclass
@@ -61,11 +83,12 @@ class LabelProfile:
     """Known labels of one task in one split: how many there are, and their mean (the rate, for a binary task)."""
 
     known: int = 0
-    total: float = 0.0
+    total: float | None = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; the mean is None where no label is known."""
-        return {"known": self.known, "mean": self.total / self.known if self.known else None}
+        """Plain numbers; the mean is None where no label is known, and of labels that are no numbers."""
+        mean = None if self.total is None or not self.known else self.total / self.known
+        return {"known": self.known, "mean": mean}
 
 
 def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: SplitSpec) -> dict[str, Any]:
@@ -106,23 +129,22 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
     }
     for block, places in Reader(source, split, tuple(raw.columns)).all():
         for name, found in columns.items():
-            found.add(column(block, name))
+            found.add(column(block, name), places)
         for i, name in enumerate(SPLITS):
             rows[name] += int((places == i).sum())
         days = rates.days(column(block, clock)) if clock in columns else None
         for task, (label, condition) in readers.items():
-            values = _numbers(label.evaluate(block))
-            if values is None:
-                continue
-            seen = ~np.isnan(values)
+            labelled = label.evaluate(block)
+            values = _numbers(labelled)
+            seen = ~np.isnan(values) if values is not None else labelled.is_valid().to_numpy(zero_copy_only=False)
             if condition is not None:
                 seen &= known_rows(condition.evaluate(block)).to_numpy(zero_copy_only=False)
-            if days is not None:
+            if days is not None and values is not None:
                 rates.add(task, days, values, seen)
             for i, name in enumerate(SPLITS):
-                chosen = values[seen & (places == i)]
-                labels[task][name].known += len(chosen)
-                labels[task][name].total += float(chosen.sum())
+                chosen, part = seen & (places == i), labels[task][name]
+                part.known += int(chosen.sum())
+                part.total = None if values is None or part.total is None else part.total + float(values[chosen].sum())
     return {
         "rows": rows,
         "columns": {name: found.to_dict() for name, found in columns.items()},

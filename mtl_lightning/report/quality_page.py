@@ -19,6 +19,8 @@ line.axis { stroke: #ccc; stroke-width: 1; } line.threshold { stroke: #888; stro
 rect.count { fill: #e4eaf3; } polyline.rate { fill: none; stroke: #27559b; stroke-width: 2; }
 circle.rate { fill: #27559b; } rect.bar.level1 { fill: #e2a93b; } rect.bar.level2 { fill: #c8463c; }
 """
+FORMS = (".2%", ".4g", ".4g")
+"""Of the facts of a vector."""
 SHOWN = 15
 """Features in a plot of drift."""
 
@@ -42,6 +44,8 @@ def quality_page(found: Mapping[str, Any], title: str, thresholds: Sequence[floa
         parts += ["<h2>Features</h2>", f"<p>{escape(sampled(found))}</p>"]
         parts += ["<h3>What a feature alone tells of a label</h3>", _alone(found["features"])]
         parts += ["<h3>Drift</h3>", *_drift(found["features"], thresholds)]
+        if vectors := vector_rows(found["features"]):
+            parts += ["<h3>Vectors</h3>", table(["vector", "split", "missing", "mean norm", "deviation"], vectors)]
         parts += ["<h3>Out of vocabulary</h3>", _unknown(found["features"])]
     return document(title, "\n".join(parts), STYLE)
 
@@ -61,6 +65,51 @@ def sampled(found: Mapping[str, Any]) -> str:
         if part["taken"] < part["rows"]
     ]
     return "Leaks, drift and repeated rows are of " + (f"a sample: {', '.join(parts)}." if parts else "all rows.")
+
+
+def missing(column: Mapping[str, Any], rows: Mapping[str, int]) -> str:
+    """Share of a column that is missing, by split where splits differ by a hundredth or more, and of floats in lists.
+
+    Example:
+        >>> column = {"rows": 200, "nulls": 10, "missing": {"train": 0, "test": 10}, "gaps": None}
+        >>> missing(column, {"train": 100, "test": 100}), missing({**column, "nulls": 0, "gaps": 0.5}, {})
+        ('5.00% (train 0.00%, test 10.00%)', 'of its floats 50.00%')
+    """
+    parts = []
+    if column["nulls"]:
+        shares = {name: column["missing"][name] / count for name, count in rows.items() if count}
+        apart = max(shares.values(), default=0.0) - min(shares.values(), default=0.0) >= 0.01
+        each = ", ".join(f"{name} {share:.2%}" for name, share in shares.items())
+        parts.append(f"{column['nulls'] / column['rows']:.2%}" + (f" ({each})" if apart else ""))
+    if column["gaps"]:
+        parts.append(f"of its floats {column['gaps']:.2%}")
+    return ", ".join(parts)
+
+
+def related(pair: Mapping[str, Any]) -> str:
+    """How two labels go together: a correlation, or Cramér's V with the labels that it is of.
+
+    Example:
+        >>> related({"correlation": 0.5}), related({"association": 0.25, "label": [None, "sport"], "correlation": None})
+        ('+0.500', 'V 0.250 (sport)')
+    """
+    if pair.get("association") is not None:
+        of = " · ".join(str(label) for label in pair["label"] if label is not None)
+        return f"V {pair['association']:.3f}" + (f" ({of})" if of else "")
+    return "" if pair["correlation"] is None else f"{pair['correlation']:+.3f}"
+
+
+def vector_rows(features: Mapping[str, Any]) -> list[list[str]]:
+    """Vector features by split: share that is missing, mean norm and its deviation."""
+    return [
+        [
+            name,
+            split,
+            *("" if value is None else f"{value:{how}}" for value, how in zip(facts.values(), FORMS, strict=True)),
+        ]
+        for name, of in features.items()
+        for split, facts in of.get("vector", {}).items()
+    ]
 
 
 def _tiles(found: Mapping[str, Any]) -> str:
@@ -85,9 +134,8 @@ def _finding(one: Mapping[str, Any]) -> str:
 def _columns(found: Mapping[str, Any]) -> str:
     rows = []
     for name, column in found["columns"].items():
-        share = f"{column['nulls'] / column['rows']:.2%}" if column["nulls"] else ""
         distinct = "not counted" if column["distinct"] is None else f"{column['distinct']:,}"
-        rows.append([name, column["type"], share, distinct, found["roles"].get(name, "")])
+        rows.append([name, column["type"], missing(column, found["rows"]), distinct, found["roles"].get(name, "")])
     return table(["column", "type", "nulls", "distinct", "role"], rows)
 
 
@@ -106,8 +154,7 @@ def _pairs(pairs: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for pair in pairs:
         counts = ["" if pair[key] is None else f"{pair[key]:,}" for key in ("both", "first", "second", "neither")]
-        value = "" if pair["correlation"] is None else f"{pair['correlation']:+.3f}"
-        rows.append([" · ".join(pair["tasks"]), f"{pair['rows']:,}", *counts, value])
+        rows.append([" · ".join(pair["tasks"]), f"{pair['rows']:,}", *counts, related(pair)])
     return table(["tasks", "rows", "both", "only the first", "only the second", "neither", "correlation"], rows)
 
 

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.report.quality_page import sampled
+from mtl_lightning.report.quality_page import missing, related, sampled, vector_rows
 
 COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
 
@@ -24,6 +24,11 @@ def quality_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _pairs(found)
     if found["features"]:
         yield _features(found)
+        if any("vector" in facts for facts in found["features"].values()):
+            table = Table("vector", "split", "missing", "mean norm", "deviation")
+            for row in vector_rows(found["features"]):
+                table.add_row(*map(escape, row))
+            yield table
         yield escape(sampled(found))
     yield _findings(found)
 
@@ -31,9 +36,14 @@ def quality_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
 def _columns(found: Mapping[str, Any]) -> Table:
     table = Table("column", "type", "nulls", "distinct", "role")
     for name, column in found["columns"].items():
-        share = f"{column['nulls'] / column['rows']:.2%}" if column["nulls"] else ""
         distinct = f"{column['distinct']:,}" if column["distinct"] is not None else "not counted"
-        table.add_row(escape(name), escape(column["type"]), share, distinct, escape(found["roles"].get(name, "")))
+        table.add_row(
+            escape(name),
+            escape(column["type"]),
+            missing(column, found["rows"]),
+            distinct,
+            escape(found["roles"].get(name, "")),
+        )
     return table
 
 
@@ -50,8 +60,7 @@ def _pairs(found: Mapping[str, Any]) -> Table:
     table = Table("tasks", "rows with both known", "both", "only the first", "only the second", "correlation")
     for pair in found["pairs"]:
         counts = ["" if pair[key] is None else f"{pair[key]:,}" for key in ("both", "first", "second")]
-        value = "" if pair["correlation"] is None else f"{pair['correlation']:+.3f}"
-        table.add_row(escape(", ".join(pair["tasks"])), f"{pair['rows']:,}", *counts, value)
+        table.add_row(escape(", ".join(pair["tasks"])), f"{pair['rows']:,}", *counts, escape(related(pair)))
     return table
 
 

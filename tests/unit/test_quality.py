@@ -5,17 +5,20 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from scipy.stats import chi2_contingency
 from sklearn.metrics import matthews_corrcoef, roc_auc_score
 
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.quality.association import cramers_v
 from mtl_lightning.data.quality.days import DayRates
-from mtl_lightning.data.quality.drift import bins
+from mtl_lightning.data.quality.drift import LARGE, MODERATE, bins
 from mtl_lightning.data.quality.findings import QualityError, refuse
 from mtl_lightning.data.quality.gate import FILE, check, measure
 from mtl_lightning.data.quality.leaks import leak_scores
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import FOLDS, correlation, encoded_auc, psi, row_auc
+from mtl_lightning.report.quality_page import missing, quality_page, related, vector_rows
 from mtl_lightning.schema import Field
 
 FEATURES = {"user": "categorical", "price": "numeric", "seen": "sequence"}
@@ -250,6 +253,86 @@ def test_refusal_lists_all_that_is_not_accepted(tmp_path):
     assert {one.name for one in error.value.findings} == {"leak:leak:buy", "funnel:buy"}
     assert "data.accept=[leak:leak:buy,funnel:buy]" in str(error.value)
     refuse(found, ["leak:leak:click", "leak:leak:buy", "funnel:buy"])
+
+
+def test_cramers_v_is_that_of_scipy_without_what_chance_gives():
+    draw = np.random.default_rng(0)
+    counts = draw.integers(1, 40, (4, 3))
+    total, (rows, columns) = counts.sum(), counts.shape
+    phi = chi2_contingency(counts, correction=False).statistic / total
+    left = max(0, phi - (rows - 1) * (columns - 1) / (total - 1))
+    small = min(rows - (rows - 1) ** 2 / (total - 1), columns - (columns - 1) ** 2 / (total - 1)) - 1
+    assert cramers_v(counts) == pytest.approx(np.sqrt(left / small))
+    padded = np.zeros((6, 5), dtype=int)
+    padded[:4, 1:4] = counts
+    assert cramers_v(padded) == pytest.approx(cramers_v(counts))
+    assert cramers_v(np.array([[5, 3]])) is None
+    chance = [np.bincount(draw.integers(0, 36, 300), minlength=36).reshape(6, 6) for _ in range(30)]
+    assert np.mean([cramers_v(one) for one in chance]) < 0.05
+
+
+def test_classes_and_several_labels_are_set_beside_others(tmp_path):
+    rows = log(0)
+    draw = np.random.default_rng(1)
+    click = np.asarray(rows["click"])
+    rows["kind"] = np.where(click == 1, draw.choice(["a", "b"], 4000), draw.choice(["b", "c"], 4000))
+    rows["tags"] = [
+        ["x"] * int(one) + ["y"] * int(two) for one, two in zip(rows["buy"], draw.random(4000) < 0.3, strict=True)
+    ]
+    tasks = {**TASKS, "kind": "multiclass", "tags": "multilabel"}
+    options = {"tasks": tasks, "split": {"by": "random", "validation": 0.0, "test": 0.0}}
+    found = look(prepared(rows, tmp_path, **options))
+    pairs = {tuple(pair["tasks"]): pair for pair in found["pairs"]}
+    counts = np.array([[((click == c) & (rows["kind"] == k)).sum() for k in "abc"] for c in (0, 1)])
+    assert pairs["click", "kind"]["association"] == pytest.approx(cramers_v(counts))
+    assert pairs["click", "kind"]["correlation"] is None
+    assert pairs["buy", "tags"]["label"] == [None, "x"]
+    assert pairs["buy", "tags"]["association"] == pytest.approx(1, abs=1e-3)
+    assert pairs["seconds", "kind"]["rows"] == click.sum()
+    assert pairs["seconds", "kind"]["association"] < 0.1
+    assert len(pairs) == 10
+    assert found["labels"]["kind"]["train"] == {"known": 4000, "mean": None}
+    told = {related(pair) for pair in found["pairs"]}
+    assert "V 1.000 (x)" in told
+    page = quality_page({**found, "roles": {}}, "log", (MODERATE, LARGE))
+    assert all(one in page for one in told)
+
+
+def test_nulls_that_come_with_a_split_are_found(tmp_path):
+    rows = log(0)
+    rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
+    rows["price"] = np.where((np.arange(4000) >= 3500) & (np.arange(4000) % 2 == 0), np.nan, rows["price"])
+    rows["user"] = pa.array(np.where(np.arange(4000) % 9 == 0, -1, rows["user"]), mask=np.arange(4000) % 9 == 0)
+    found = look(prepared(pa.table(rows), tmp_path, split={"by": "given", "column": "part"}))
+    assert found["columns"]["price"]["missing"] == {"train": 0, "validation": 0, "test": 250}
+    drifted = {one["name"]: one["level"] for one in found["findings"] if one["name"].startswith("null_drift")}
+    assert drifted == {"null_drift:price:test": "warning"}
+    text = missing(found["columns"]["price"], found["rows"])
+    assert text == "6.25% (train 0.00%, validation 0.00%, test 50.00%)"
+
+
+def test_vectors_are_told_by_what_is_missing_and_by_their_norm(tmp_path):
+    rows = log(0)
+    draw = np.random.default_rng(3)
+    vectors = draw.normal(size=(4000, 4))
+    vectors[3500:] *= 3
+    values = [None if i % 10 == 0 else [*map(float, row)] for i, row in enumerate(vectors)]
+    values[1][2] = float("nan")
+    rows["image"] = pa.array(values)
+    rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
+    data = prepared(
+        pa.table(rows), tmp_path, {"image": {"kind": "vector", "size": 4}}, split={"by": "given", "column": "part"}
+    )
+    found = look(data)
+    facts = found["features"]["image"]
+    assert found["columns"]["image"]["gaps"] == pytest.approx(1 / (4 * 3600))
+    assert {split: one["missing"] for split, one in facts["vector"].items()} == dict.fromkeys(found["rows"], 0.1)
+    length = np.linalg.norm(vectors[3500:][np.arange(500) % 10 != 0], axis=1)
+    assert facts["vector"]["test"]["norm"] == pytest.approx(length.mean(), rel=1e-5)
+    assert facts["vector"]["test"]["deviation"] == pytest.approx(length.std(), rel=1e-4)
+    assert facts["psi"]["validation"] < 0.1 < 0.25 < facts["psi"]["test"]
+    assert "drift:image:test" in {one["name"] for one in found["findings"]}
+    assert ["image", "test", "10.00%", f"{length.mean():.4g}", f"{length.std():.4g}"] in vector_rows(found["features"])
 
 
 def test_drift_is_found_and_chance_is_not(tmp_path):

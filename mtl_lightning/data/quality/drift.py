@@ -1,6 +1,7 @@
 """Features whose values are others in validation or test than in training."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,26 +16,58 @@ DECILES = 10
 ID_BINS = 2
 
 
-def feature_values(schema: Schema, field: Field, parts: Mapping[str, np.ndarray]) -> np.ndarray | None:
-    """Encoded values of a feature, [N] or [N, L]; None for vectors."""
+def feature_values(schema: Schema, field: Field, parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Encoded values of a feature, [N] or [N, L]; of a vector its norm."""
     if field.kind == "categorical":
         return parts["ids"][:, schema.id_columns[field.name]]
     if field.kind == "numeric":
         return parts["dense"][:, schema.dense_columns[field.name]]
-    return parts[f"sequence/{field.name}"] if field.kind == "sequence" else None
+    return parts[f"sequence/{field.name}"] if field.kind == "sequence" else norms(parts[f"vector/{field.name}"])
+
+
+def norms(vectors: np.ndarray) -> np.ndarray:
+    """Euclidean length of each vector, [N] float64.
+
+    Example:
+        >>> norms(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [5.0, 0.0]
+    """
+    squares = np.square(vectors, dtype=np.float64)
+    found: np.ndarray = np.sqrt(squares.sum(axis=1))
+    return found
+
+
+def vector_facts(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, Any]]:
+    """Per vector feature and split: the share of vectors that are missing (or zero), mean and deviation of the norm.
+
+    The norm is that of the vectors that are there; None where there is none.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for field in schema.of_kind("vector"):
+        found[field.name] = {}
+        for name, parts in samples.items():
+            length = norms(parts[f"vector/{field.name}"])
+            there = length[length > 0]
+            found[field.name][name] = {
+                "missing": float((length == 0).mean()) if len(length) else None,
+                "norm": float(there.mean()) if len(there) else None,
+                "deviation": float(there.std()) if len(there) else None,
+            }
+    return found
 
 
 def bins(field: Field, train: np.ndarray, others: list[np.ndarray]) -> list[np.ndarray]:
     """Counts of training values and of others over the same bins, which training values decide.
 
-    Numbers fall into the deciles of training; ids are the 20 most frequent, missing, unknown, and all others.
+    Numbers and norms of vectors fall into the deciles of training; ids are the 20 most frequent, missing, unknown, and
+    all others.
 
     Example:
         >>> field = Field(name="x", kind="numeric")
         >>> [counts.tolist() for counts in bins(field, np.arange(10.0), [np.array([0.0, 100.0])])]
         [[1, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]]
     """
-    if field.kind == "numeric":
+    if field.kind in ("numeric", "vector"):
         edges = np.unique(np.quantile(train, np.arange(1, DECILES) / DECILES)) if len(train) else np.zeros(0)
         places = [np.searchsorted(edges, values, side="left") for values in (train, *others)]
         return [np.bincount(place, minlength=len(edges) + 1) for place in places]
@@ -60,9 +93,7 @@ def drift(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> di
     names = [name for name, parts in samples.items() if name != "train" and len(parts["mask"])]
     for field in schema.fields:
         values = {name: feature_values(schema, field, samples[name]) for name in ("train", *names)}
-        if values["train"] is None:
-            continue
-        before, *after = bins(field, values["train"], [one for name in names if (one := values[name]) is not None])
+        before, *after = bins(field, values["train"], [values[name] for name in names])
         rows = len(values["train"])
         filled = int((before > 0).sum())
         found[field.name] = {

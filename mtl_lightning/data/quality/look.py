@@ -9,7 +9,8 @@ import numpy as np
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.profile import profile
-from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drifted
+from mtl_lightning.data.quality.association import associations
+from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drifted, vector_facts
 from mtl_lightning.data.quality.findings import Finding, ordered
 from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks
@@ -68,7 +69,9 @@ def _measured(prepared: Prepared) -> tuple[dict[str, Any], list[Finding]]:
     samples = {name: sample(store, SAMPLE) for name, store in stores.items()}
     unknown = prepared.summary["out_of_vocabulary"]
     scores, moved = leak_scores(schema, samples["train"]), drift(schema, samples)
-    pairs = label_pairs(schema, stores["train"])
+    classes = [_named(one, prepared) for one in associations(schema, samples["train"])]
+    pairs = [*label_pairs(schema, stores["train"]), *classes]
+    vectors = vector_facts(schema, samples)
     places = [(task.name, schema.label_slices[task.name], schema.task_index[task.name]) for task in schema.tasks]
     again = repeated(samples["train"], places)
     features = {
@@ -79,6 +82,7 @@ def _measured(prepared: Prepared) -> tuple[dict[str, Any], list[Finding]]:
             },
             "psi": {name: value for name, (value, _) in moved.get(field.name, {}).items()},
             "alone": scores.get(field.name, {}),
+            **({"vector": vectors[field.name]} if field.name in vectors else {}),
         }
         for field in schema.fields
     }
@@ -86,6 +90,17 @@ def _measured(prepared: Prepared) -> tuple[dict[str, Any], list[Finding]]:
     quality = {"sample": taken, "features": features, "repeated": again, "pairs": pairs}
     findings = [*leaks(scores), *funnels(schema, pairs), *drifted(moved), *_unknown(features), *_repeated(again)]
     return quality, findings
+
+
+def _named(pair: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """A pair of :func:`associations` beside those of :func:`label_pairs`, with the names of labels."""
+    names = []
+    for task, number in zip(pair["tasks"], pair["label"], strict=True):
+        vocabulary = prepared.transforms.labels[task].vocabulary
+        known = number is not None and vocabulary is not None
+        names.append(str(vocabulary.keys[number].as_py()) if known and vocabulary is not None else number)
+    nothing = dict.fromkeys(("both", "first", "second", "neither", "correlation"))
+    return {**nothing, **pair, "label": names}
 
 
 def _nulls(data: DataModule, found: Mapping[str, Any]) -> Iterator[Finding]:
@@ -98,6 +113,23 @@ def _nulls(data: DataModule, found: Mapping[str, Any]) -> Iterator[Finding]:
             elif facts["distinct"] == 1 and not facts["nulls"]:
                 reason = f"the column {column!r} has the same value in all rows"
                 yield Finding(level="warning", name=f"constant:{column}", reason=reason, hint="a feature needs more")
+            yield from _null_drift(column, facts["missing"], found["rows"])
+
+
+def _null_drift(column: str, missing: Mapping[str, int], rows: Mapping[str, int]) -> Iterator[Finding]:
+    """A column that is missing more, or less, often than in training."""
+    train = rows["train"]
+    for split in (name for name in rows if name != "train" and rows[name] and train):
+        shares = missing["train"] / train, missing[split] / rows[split]
+        value = psi(*(np.array([1 - share, share]) for share in shares))
+        if value - 1 / train - 1 / rows[split] > MODERATE:
+            large = value - 1 / train - 1 / rows[split] > LARGE
+            yield Finding(
+                level="warning" if large else "info",
+                name=f"null_drift:{column}:{split}",
+                reason=f"{shares[0]:.2%} of {column!r} is missing in train, {shares[1]:.2%} in {split}",
+                hint="was it logged from another day on, or is a join late?" if large else "",
+            )
 
 
 def _labels(data: DataModule, found: Mapping[str, Any]) -> Iterator[Finding]:
