@@ -14,12 +14,13 @@ from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.optim import CompositeOptimizer
 from mtl_lightning.rundir import RunDir
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import UNKNOWN, Schema
 
 NETWORK, WEIGHTER = "network.", "weighter."
 COMPARED = ("encoder", "architecture", "heads")
 """Sections of a recipe that decide which weights there are."""
 SHOWN = 8
+FIRST = UNKNOWN + 1
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class WarmStart:
                 else:
                     pairs += [(value[new], old[name][was]) for new, was in rows]
             elif value.shape != old[name].shape:
-                problems.append(Problem(name, f"is {_size(value)}, was {_size(old[name])}"))
+                hint = _kept_out(schema, module.schema, old[name], value)
+                problems.append(Problem(name, f"is {_size(value)}, was {_size(old[name])}", hint))
             else:
                 pairs.append((value, old[name]))
         left = [name for name in old if name.startswith(NETWORK) and name not in state]
@@ -201,6 +203,19 @@ def _belongs(name: str, tasks: set[str]) -> bool:
 
 def _size(value: Tensor) -> str:
     return " × ".join(map(str, value.shape)) or "a number"
+
+
+def _kept_out(before: Schema, now: Schema, old: Tensor, new: Tensor) -> str:
+    """How to keep weights as they were that a component has per value of a feature (a scenario's, say)."""
+    for field in before.of_kind("categorical") if new.dim() and old.dim() else ():
+        was, size = field.size, now.field(field.name).size
+        # Beside those of each value there may be shared ones.
+        if was < size and any(new.shape[0] * (was + more) == old.shape[0] * (size + more) for more in (0, 1)):
+            return (
+                f"if it has a part per value of {field.name!r}, keep today's new ones out of the vocabulary: "
+                f"features.{field.name}.max_size={was - FIRST}"
+            )
+    return ""
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -132,6 +133,31 @@ def test_a_run_that_does_not_fit_is_refused_before_anything_is_left(inside, tmp_
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_new_scenario_is_refused_with_a_way_out(inside, tmp_path, log):
+    table = pq.read_table(log / "monday.parquet")
+    pq.write_table(table.filter(pc.not_equal(table["device"], "tablet")), tmp_path / "two.parquet")
+    star = ["architecture=star", "architecture.scenario=device", "architecture.hidden=[16]"]
+    first = inside("fit", *SETTINGS, *star, "source.path=two.parquet", "run.dir=two")
+    assert first.returncode == 0, first.stderr
+    rates = ["optimizer.lr=0", "optimizer.table_lr=0"]
+    refused = inside(*tuesday(log, *star, *rates, "init_from=two", "run.dir=three"))
+    assert refused.returncode == 2
+    told = " ".join(refused.stderr.split())
+    assert "network.architecture.layers.0.scales: is 5 × 16 ×" in told
+    assert "was 4 × 16 ×" in told
+    assert "features.device.max_size=2" in told
+    assert not (tmp_path / "three").exists()
+    kept = inside(*tuesday(log, *star, *rates, "features.device.max_size=2", "init_from=two", "run.dir=three"))
+    assert kept.returncode == 0, kept.stderr
+    before, after = (
+        AtomicCheckpointIO().load_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt")["state_dict"]
+        for run in ("two", "three")
+    )
+    names = [name for name in before if name.startswith("network.architecture.")]
+    assert any(before[name].abs().sum() > 0 for name in names if name.endswith("scales"))
+    assert all(torch.equal(before[name], after[name]) for name in names)
 
 
 def test_tasks_come_and_go(inside, tmp_path, log, monday):
