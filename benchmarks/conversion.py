@@ -2,15 +2,25 @@
 
 Clicks depend on what makes conversions, so a rate that is learned on clicks alone is judged here where it is used: on
 every impression of the test split, against the simulator's true P(conversion | click). Each seed is another world, in
-which all methods see the same rows; what is compared is therefore the difference to click space within a world.
+which all methods see the same rows; what is compared is therefore the difference to click space within a world, with
+its 95% interval and the p-value of Wilcoxon's test.
 
-Usage: ``python benchmarks/conversion.py WORLDS ROWS OUT.jsonl``; what OUT holds already is not run again. Prints a
-Markdown table. The losses' defaults were chosen on worlds 100 to 102; worlds from 0 on are for the table.
+Usage::
+
+    python benchmarks/conversion.py OUT.jsonl [--worlds 20] [--rows 50000] [--selection 1] [--model linear]
+
+What OUT holds already is not run again; with ``--seconds`` no run is begun after so long. ``--selection 0`` is the
+plain world. ``linear`` predicts conversions by a linear function of embeddings and numbers (clicks by a small network),
+``network`` by a trunk and a tower of the default sizes. Prints a Markdown table. The losses' options were chosen on
+worlds from 100 on (``--first 100``), per kind of world; worlds from 0 on are for the table.
 """
 
+import argparse
 import json
-import sys
+import logging
 import tempfile
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -25,17 +35,29 @@ from mtl_lightning.data.sources.simulator import Simulator
 
 CLICKED = {"kind": "binary", "label": "conversion", "observed_when": "click == 1", "parents": ["click"]}
 JOINT = {"kind": "binary", "label": "conversion", "parents": ["click"]}
-CONTENDERS = {
-    "click space": (CLICKED, "binary", "bce"),
-    "esmm": (JOINT, "esmm", "bce"),
-    "escm2, ipw": (CLICKED, {"name": "escm2", "predicts": "conditional"}, {"name": "escm2", "method": "ipw"}),
-    "escm2, dr": (
-        CLICKED,
-        {"name": "escm2", "predicts": "conditional"},
-        {"name": "escm2", "method": "dr", "weight": 0.1, "clip": 0.01},
-    ),
-    "dcmt": (CLICKED, {"name": "dcmt", "predicts": "conditional"}, "dcmt"),
+ESCM2, DCMT = ({"name": name, "predicts": "conditional"} for name in ("escm2", "dcmt"))
+LABELS = {"click space": CLICKED, "esmm": JOINT, "escm2, ipw": CLICKED, "escm2, dr": CLICKED, "dcmt": CLICKED}
+HEADS = {
+    "click space": {"name": "binary"},
+    "esmm": {"name": "esmm"},
+    "escm2, ipw": ESCM2,
+    "escm2, dr": ESCM2,
+    "dcmt": DCMT,
 }
+IPW, DR = ({"name": "escm2", "method": method} for method in ("ipw", "dr"))
+PLAIN_WORLD = {
+    "escm2, ipw": {**IPW, "weight": 0.5, "clip": 0.1},
+    "escm2, dr": {**DR, "weight": 0.1, "clip": 0.01},
+    "dcmt": {"name": "dcmt", "weight": 0.1, "clip": 0.01},
+}
+SELECTED_WORLD = {
+    "escm2, ipw": {**IPW, "weight": 0.5, "clip": 0.02},
+    "escm2, dr": {**DR, "weight": 0.3, "clip": 0.05},
+    "dcmt": {"name": "dcmt", "weight": 0.3, "clip": 0.02},
+}
+SIZES = {"linear": [], "network": [32]}
+"""Hidden layers of the conversion's tower."""
+TRUNKS = {"linear": [], "network": [128, 64]}
 OPTIMIZER = {"lr": 2e-3, "table_lr": 0.1, "schedule": "linear"}
 
 
@@ -45,22 +67,26 @@ def expected_auc(chance: np.ndarray, score: np.ndarray) -> float:
     return float(roc_auc_score(label, np.tile(score, 2), sample_weight=np.concatenate([chance, 1 - chance])))
 
 
-def run(name: str, seed: int, rows: int) -> tuple[float, float, float]:
+def run(name: str, world: int, options: argparse.Namespace) -> tuple[float, float, float]:
     """Expected AUC, expected log-loss and mean over the true mean, of the predicted rate on the test impressions."""
-    task, head, loss = CONTENDERS[name]
-    seed_everything(seed, verbose=False)
+    task, head = LABELS[name], {**HEADS[name], "hidden": SIZES[options.model]}
+    loss = (SELECTED_WORLD if options.selection else PLAIN_WORLD).get(name, "bce")
     data = DataModule(
-        Simulator(rows=rows, seed=seed), tasks={"click": {"kind": "binary", "label": "click"}, "conversion": task},
-        raw=["oracle_cvr"], batch_size=1024, seed=seed,
+        Simulator(rows=options.rows, seed=world, selection=options.selection),
+        tasks={"click": {"kind": "binary", "label": "click"}, "conversion": task}, raw=["oracle_cvr"], batch_size=1024,
+        seed=world,
     )  # fmt: skip
     data.prepare()
+    seed_everything(world, verbose=False)
     module = build_module(
-        data.schema, heads={"conversion": head}, losses={"conversion": loss}, optimizer=OPTIMIZER, seed=seed
-    )
+        data.schema, encoder={"name": "embedding", "numeric": "plain"},
+        architecture={"name": "shared_bottom", "hidden": TRUNKS[options.model]},
+        heads={"conversion": head}, losses={"conversion": loss}, optimizer=OPTIMIZER, seed=world,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(
-            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=folder, limit_val_batches=0,
+            max_epochs=options.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
+            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, limit_val_batches=0,
         )  # fmt: skip
         trainer.fit(module, datamodule=data)
     data.setup("test")
@@ -76,33 +102,64 @@ def run(name: str, seed: int, rows: int) -> tuple[float, float, float]:
     return expected_auc(chance, rate), float(entropy), float(rate.mean() / chance.mean())
 
 
-def main(worlds: int, rows: int, out: Path) -> None:
-    """Run what is missing, world by world, and print the table."""
-    found: dict[tuple[str, int], tuple[float, ...]] = {}
-    if out.exists():
-        for line in out.read_text().splitlines():
-            record = json.loads(line)
-            if record["rows"] == rows:
-                found[record["method"], record["world"]] = tuple(record["figures"])
-    for world in range(worlds):
-        for name in CONTENDERS:
-            if (name, world) not in found:
-                found[name, world] = run(name, world, rows)
-                record = {"method": name, "world": world, "rows": rows, "figures": found[name, world]}
-                with out.open("a") as file:
-                    file.write(json.dumps(record) + "\n")
-    print("| method | expected AUC | against click space | worlds better | expected log-loss | mean / true mean |")
-    print("|---|---|---|---|---|---|")
-    base = np.array([found["click space", world] for world in range(worlds)])
-    for name in CONTENDERS:
-        values = np.array([found[name, world] for world in range(worlds)])
-        gain = values[:, 0] - base[:, 0]
-        half = stats.t.ppf(0.975, worlds - 1) * gain.std(ddof=1) / np.sqrt(worlds)
+def gain(values: np.ndarray, base: np.ndarray, places: int) -> str:
+    """Mean difference with its 95% interval and Wilcoxon's p."""
+    difference = values - base
+    half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
+    p = stats.wilcoxon(difference).pvalue
+    shown = f"{p:.2g}" if p >= 1e-4 else "< 1e-4"
+    return f"{difference.mean():+.{places}f} ± {half:.{places}f} (p {shown})"
+
+
+def table(figures: dict[tuple[str, int], list[float]], worlds: range) -> None:
+    """Print what is there for all worlds that click space has."""
+    done = [world for world in worlds if all((name, world) in figures for name in LABELS)]
+    if len(done) < 2:
+        return
+    print(
+        f"{len(done)} worlds\n\n| method | expected AUC | against click space | worlds better | expected log-loss |",
+        end="",
+    )
+    print(" against click space | mean / true mean |\n|---|---|---|---|---|---|---|")
+    base = np.array([figures["click space", world] for world in done])
+    for name in LABELS:
+        values = np.array([figures[name, world] for world in done])
         auc, entropy, level = values.mean(0)
-        against = "–" if name == "click space" else f"{gain.mean():+.4f} ± {half:.4f}"
-        better = "–" if name == "click space" else f"{(gain > 0).sum()} of {worlds}"
-        print(f"| {name} | {auc:.4f} | {against} | {better} | {entropy:.4f} | {level:.3f} |")
+        first, better, second = "–", "–", "–"
+        if name != "click space":
+            first, second = (gain(values[:, i], base[:, i], 4) for i in (0, 1))
+            better = f"{(values[:, 0] > base[:, 0]).sum()} of {len(done)}"
+        print(f"| {name} | {auc:.4f} | {first} | {better} | {entropy:.4f} | {second} | {level:.3f} |")
+
+
+def main() -> None:
+    """Run what is missing, world by world, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--worlds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--selection", type=float, default=1.0)
+    parser.add_argument("--model", choices=list(SIZES), default="linear")
+    parser.add_argument("--seconds", type=float, default=float("inf"))
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    end = time.monotonic() + options.seconds
+    case = {name: getattr(options, name) for name in ("rows", "epochs", "selection", "model")}
+    lines = [json.loads(line) for line in options.out.read_text().splitlines()] if options.out.exists() else []
+    figures = {(line["method"], line["world"]): line["figures"] for line in lines if line["case"] == case}
+    worlds = range(options.first, options.first + options.worlds)
+    for world in worlds:
+        for name in LABELS:
+            if (name, world) not in figures and time.monotonic() < end:
+                figures[name, world] = list(run(name, world, options))
+                record = {"case": case, "method": name, "world": world, "figures": figures[name, world]}
+                with options.out.open("a") as file:
+                    print(json.dumps(record), file=file)
+    table(figures, worlds)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main()

@@ -129,6 +129,30 @@ def test_late_conversions_are_missed_while_the_oracle_stays():
     assert cut.conversion_delay[late].isna().all()
 
 
+def test_selection_turns_conversions_against_what_attracts_clicks(frame):
+    plain, strong = frame, log(selection=1.0).to_pandas()
+    clicked = strong.click == 1
+    assert strong.click.mean() == pytest.approx(plain.click.mean(), abs=0.01)
+    assert strong.conversion[clicked].mean() == pytest.approx(plain.conversion[plain.click == 1].mean(), abs=0.02)
+    assert strong.oracle_click.std() > 1.2 * plain.oracle_click.std()
+    first = strong[strong.position == strong.position.min()]
+    click = np.log(first.oracle_click / (1 - first.oracle_click))
+    convert = np.log(first.oracle_cvr / (1 - first.oracle_cvr))
+    below, above = click < -1.0, click > -1.0
+    assert np.polyfit(click[below], convert[below], 1)[0] > 0.5
+    assert np.polyfit(click[above], convert[above], 1)[0] < 0.0
+    # Most impressions lie where conversions rise with interest, most clicks where they fall.
+    assert below.mean() > 0.5
+    assert first.click[above].sum() > 0.75 * first.click.sum()
+
+
+def test_selection_belongs_to_ads():
+    with pytest.raises(DataError, match="selection"):
+        Simulator(scenario="news", selection=1.0).schema()
+    with pytest.raises(DataError, match="selection"):
+        Simulator(selection=-1.0)
+
+
 def test_same_seed_same_log_another_seed_another():
     first, again = (Simulator(rows=5_000, seed=3).rows() for _ in range(2))
     assert first.data.table.equals(again.data.table)

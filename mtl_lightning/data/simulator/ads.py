@@ -6,8 +6,9 @@ import pyarrow as pa
 from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import START, Exposures
 from mtl_lightning.data.simulator.population import Ints
-from mtl_lightning.data.simulator.preference import CHOICE, MILD, sigmoid
+from mtl_lightning.data.simulator.preference import CHOICE, MILD, SHARP, Preference, sigmoid
 from mtl_lightning.data.simulator.scenario import Scenario, flags, happened, seconds
+from mtl_lightning.data.simulator.selection import Turned, sharpened
 
 CLICK_RATE, CONVERSION_RATE = 0.2, 0.15
 DWELL_SHAPE, DWELL_SECONDS = 3.0, 25.0
@@ -39,6 +40,9 @@ class Ads(Scenario):
     (seconds after the impression) without a conversion. ``elapsed`` are the seconds from the impression to the log's
     end: with ``delayed``, a conversion later than that is 0, as in a real log, and the oracles stay what they are.
 
+    With ``selection`` clicks depend more on who sees what, and conversions fall with what attracts clicks
+    (:class:`~mtl_lightning.data.simulator.selection.Turned`).
+
     ``oracle_click`` = P(click | x), ``oracle_cvr`` = P(conversion | click, x) also where there is no click,
     ``oracle_conversion`` = their product, ``oracle_dwell`` = E[seconds | click, x].
     """
@@ -50,12 +54,23 @@ class Ads(Scenario):
     names = NAMES
     raw, arrow = raw_schema(NAMES, OUTCOMES, TASKS)
     delays = True
+    selects = True
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
         """Conversions and dwell share a part of their tastes with clicks."""
-        self.click = self.first_preference(sample, CLICK_RATE)
+        scales, strength = SHARP, self.size.selection
+        if strength:
+            scales = sharpened(SHARP, strength)
+        self.click = self.first_preference(sample, CLICK_RATE, scales)
         clicks = sigmoid(self.click.logit(sample))
-        self.convert = self.preference(rng, sample, CONVERSION_RATE, CHOICE, among=clicks)
+        tastes = self.related_tastes(rng)
+        self.convert = Preference(tastes, CHOICE, self.users, self.items)
+        if strength:
+            self.convert = Turned(
+                tastes, CHOICE, self.users, self.items,
+                click=self.tastes, click_scales=scales, bias=self.click.bias, strength=strength,
+            )  # fmt: skip
+        self.convert.calibrate(sample, CONVERSION_RATE, clicks)
         self.stay = self.preference(rng, sample, None, MILD, correlation=0.4)
         hours = DELAY_HOURS[0] * (DELAY_HOURS[1] / DELAY_HOURS[0]) ** rng.random(len(self.categories))
         self.delay_hours = hours[self.items.category]

@@ -32,6 +32,7 @@ class Size:
         history: Longest history of clicked items.
         delayed: Leave out what comes after the log's end, as a real log would.
         shuffled: Deal the outcomes to the rows at random.
+        selection: How strongly clicks select, and what attracts them goes against conversions.
         seed: Seed of everything.
     """
 
@@ -42,6 +43,7 @@ class Size:
     history: int
     delayed: bool
     shuffled: bool = False
+    selection: float = 0.0
     seed: int
 
 
@@ -65,6 +67,8 @@ class Scenario(ABC):
     """Whether an outcome can come after the log's end."""
     shuffles: ClassVar[bool] = False
     """Whether outcomes can be dealt to the rows at random."""
+    selects: ClassVar[bool] = False
+    """Whether selection by clicks can be made stronger."""
     policy: ClassVar[float] = 0.4
     """How strongly the logging policy prefers what a segment likes."""
 
@@ -102,8 +106,11 @@ class Scenario(ABC):
             correlation: Of its tables with those of the first outcome (clicks, views).
             among: Weight of each exposure of the sample: the chance that the outcome can happen at all.
         """
-        tastes = Tastes.draw(rng, self.users, self.items, len(self.categories)).like(self.tastes, correlation)
-        return self._calibrated(tastes, scales, sample, rate, among)
+        return self._calibrated(self.related_tastes(rng, correlation), scales, sample, rate, among)
+
+    def related_tastes(self, rng: np.random.Generator, correlation: float = 0.5) -> Tastes:
+        """Tables of one more outcome, correlated with those of the first."""
+        return Tastes.draw(rng, self.users, self.items, len(self.categories)).like(self.tastes, correlation)
 
     def first_preference(self, sample: Exposures, rate: float, scales: Scales = SHARP) -> Preference:
         """The outcome that the logging policy looks at."""

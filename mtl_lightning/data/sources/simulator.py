@@ -50,6 +50,8 @@ class Simulator(Source):
         history: Clicks in the column ``history``, at most.
         delayed: Leave outcomes out that come after the log's end, as real logs do; the oracles stay right.
         shuffled: Deal the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
+        selection: How strongly clicks select (``ads``): they depend more on who sees what, and what attracts them goes
+            against conversions. 0 is the plain world, 1 a strong bias of what is learned on clicks alone.
         seed: Seed of the world and of the log.
 
     Raises:
@@ -72,6 +74,7 @@ class Simulator(Source):
         history: int = 10,
         delayed: bool = False,
         shuffled: bool = False,
+        selection: float = 0.0,
         seed: int = 0,
     ) -> None:
         if scenario not in SCENARIOS:
@@ -85,6 +88,7 @@ class Simulator(Source):
             history=history,
             delayed=delayed,
             shuffled=shuffled,
+            selection=selection,
             seed=seed,
         )
         for name, value in asdict(self.size).items():
@@ -140,4 +144,6 @@ class Simulator(Source):
         if self.size.shuffled and not kind.shuffles:
             known = ", ".join(name for name, path in SCENARIOS.items() if ".transfer:" in path)
             raise DataError(f"source.shuffled: the scenario {self.scenario!r} can't be shuffled", f"these can: {known}")
+        if self.size.selection and not kind.selects:
+            raise DataError(f"source.selection: the scenario {self.scenario!r} has none", "ads has")
         return kind
