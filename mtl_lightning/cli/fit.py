@@ -60,6 +60,7 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     if run is not None:
         warn_of_other_plugins(console, run)
 
+    from mtl_lightning.cli.processes import leave
     from mtl_lightning.cli.training import Training  # torch comes in here, after everything that can be wrong cheaply
 
     named = run or (base if not request.recipe else None)
@@ -68,6 +69,7 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     training.run()
     if config.run.test:
         training.test()
+    leave()
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")
 
 

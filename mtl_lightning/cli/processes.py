@@ -45,6 +45,16 @@ def end(trainer: Trainer, *, ask: bool = False, patience: float = 10.0) -> None:
         child.kill()
 
 
+def leave() -> None:
+    """Part from the other processes after the last exchange, while the interpreter still runs.
+
+    Lightning does so for NCCL. A thread of gloo may else be the last to hold a tensor of Python's after the interpreter
+    has ended, and then a process whose work is done aborts. Not for failures: it waits for what is under way.
+    """
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
     """Rank on this machine and exit code of a child that failed, or None if none did within ``patience`` seconds."""
     deadline = time.monotonic() + patience

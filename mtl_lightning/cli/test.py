@@ -26,6 +26,7 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
     from mtl_lightning.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.cli.processes import leave
     from mtl_lightning.report.evaluation import EvaluationReport, wanted
     from mtl_lightning.report.record import add_test
     from mtl_lightning.report.relations import RelationsReport
@@ -46,6 +47,7 @@ def test(pairs: Sequence[str]) -> None:
     trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=AtomicCheckpointIO())
     weights = opened.run.weights()
     results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
+    leave()
     if process_rank() > 0:
         return
     spaces = {task.name: space(task) for task in data.schema.tasks}

@@ -19,6 +19,7 @@ from problem import SCHEMA, GlobalBatches
 
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_module
+from mtl_lightning.cli.processes import leave
 
 STEPS = 4
 
@@ -48,3 +49,4 @@ def exchanged(size: int, rank: int, world: int) -> tuple[int, float]:
 if __name__ == "__main__":
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     Path(f"{sys.argv[1]}.{rank}").write_text(json.dumps([exchanged(int(size), rank, world) for size in sys.argv[2:]]))
+    leave()

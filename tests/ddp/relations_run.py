@@ -20,6 +20,7 @@ from problem import SCHEMA, GlobalBatches, global_batch
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.build import build_module
+from mtl_lightning.cli.processes import leave
 
 
 class Uneven(GlobalBatches):
@@ -54,3 +55,4 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     Path(f"{sys.argv[1]}.{rank}").write_text(json.dumps(results(rank, world)))
+    leave()

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from problem import SCHEMA, GlobalBatches
 
 from mtl_lightning.build import build_module
+from mtl_lightning.cli.processes import leave
 
 
 def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
@@ -57,3 +58,4 @@ if __name__ == "__main__":
     cases = json.loads(Path(sys.argv[1]).read_text())
     states = {name: train(case, rank, world) for name, case in cases.items()}
     torch.save(states, f"{sys.argv[2]}.{rank}")
+    leave()

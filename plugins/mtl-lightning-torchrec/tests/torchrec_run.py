@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
+from mtl_lightning.cli.processes import leave
 from mtl_lightning.schema import Field, Schema, Task
 
 ROWS = 47
@@ -114,6 +115,7 @@ def main() -> None:
     state = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
     plan = getattr(encoder, "shards_plan", {})
     torch.save({"state": state, "peak_mb": peak, "plan": plan}, f"{sys.argv[2]}.{rank}")
+    leave()
 
 
 def start(encoder, tables) -> None:
