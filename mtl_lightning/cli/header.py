@@ -38,14 +38,18 @@ def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, 
 
 def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:
     """Name, kind, share of known labels and mean known label of each task in the training split."""
-    store = prepared.stores["train"]
-    lines = []
-    for i, task in enumerate(prepared.schema.tasks):
-        known = store.parts["mask"][:, i]
-        labels = store.parts["labels"][:, prepared.schema.label_slices[task.name]][known]
-        mean = number(labels.double().mean().item()) if len(labels) else "undefined"
-        lines.append((task.name, task.kind, f"{known.double().mean().item():.2%}", mean))
-    return lines
+    # Counted while preparing: a look at all labels would map the whole Store.
+    known, labels = prepared.summary["known"]["train"], prepared.summary["label"]["train"]
+    rows = max(len(prepared.stores["train"]), 1)
+    return [
+        (
+            task.name,
+            task.kind,
+            f"{known[task.name] / rows:.2%}",
+            "undefined" if labels[task.name] is None else number(labels[task.name]),
+        )
+        for task in prepared.schema.tasks
+    ]
 
 
 def parameters(module: MultiTaskModule) -> Mapping[str, int]:
