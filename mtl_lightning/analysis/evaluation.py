@@ -12,10 +12,14 @@ from mtl_lightning.config.slices import slice_columns
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.store import Store
+from mtl_lightning.interfaces import TaskMetric
+from mtl_lightning.metrics.closer import closer_metrics
+from mtl_lightning.metrics.ece import ECE
 from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.slices import SlicedSuite
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions, threshold
+from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Schema, Task
 
 
@@ -60,7 +64,12 @@ class Evaluation(Callback):
         self.summary = {
             "spaces": {task.name: space(task) for task in schema.tasks},
             "splits": {
-                split: {"rows": found["rows"], "of": len(prepared.stores[split]), "metrics": found["metrics"]}
+                split: {
+                    "rows": found["rows"],
+                    "of": len(prepared.stores[split]),
+                    "metrics": found["metrics"],
+                    "reliability": found["reliability"],
+                }
                 for split, found in looks.items()
             },
             "thresholds": {
@@ -93,9 +102,13 @@ def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, 
     """
     network, schema = module.network, module.schema
     metrics = module.suites["test"].by_task()
-    whole = MetricSuite(schema, metrics).to(module.device)
+    grouped = "group" in loader.store.parts
+    whole = MetricSuite(schema, {task.name: closer(task, metrics[task.name], grouped) for task in schema.tasks})
+    whole.to(module.device)
     parts = {name: SlicedSuite(schema, metrics, each.values).to(module.device) for name, each in slices.items()}
-    seen = {task.name: Thresholds().to(module.device) for task in schema.tasks if task.kind == "binary"}
+    binary = [task for task in schema.tasks if task.kind == "binary"]
+    seen = {task.name: Thresholds().to(module.device) for task in binary}
+    levels = {task.name: ECE(task).to(module.device) for task in binary}
     rows = torch.zeros((), dtype=torch.int64, device=module.device)
     training = module.training
     module.eval()
@@ -110,13 +123,27 @@ def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, 
                 parts[name].update(predictions, targets, one.part(batch))
             for task, counts in seen.items():
                 counts.update(predictions[task], targets[task])
+                levels[task].update(predictions[task], targets[task])
     module.train(training)
     return {
         "rows": int(total(rows)),
         "metrics": whole.compute(),
         "slices": {name: parts[name].compute() for name in slices},
         "thresholds": {task: counts.counts().cpu() for task, counts in seen.items()},
+        "reliability": {task: each.points() for task, each in levels.items()},
     }
+
+
+def closer(task: Task, own: Mapping[str, TaskMetric], grouped: bool) -> dict[str, TaskMetric]:
+    """A task's own metrics, which come first, and what else there is to know of its kind.
+
+    Args:
+        task: The task.
+        own: Its metrics by name.
+        grouped: Whether rows have a group.
+    """
+    more = [name for name in closer_metrics(task, grouped=grouped) if name not in own]
+    return {**own, **{name: registry().resolve("metric", name)(task) for name in more}}
 
 
 def space(task: Task) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.histogram import BINS, bin_index
 from mtl_lightning.metrics.rows import chance, ratio, row_weight
 
@@ -63,6 +64,14 @@ class ECE(TaskMetric):
         """Weight, mean prediction and observed rate of each group, [3, bins]: the points of a reliability plot."""
         weight, predicted, observed = self.grouped().unbind(0)
         return torch.stack([weight, ratio(predicted, weight), ratio(observed, weight)])
+
+    def points(self) -> dict[str, list[float]]:
+        """The reliability plot as lists of at most ``bins`` numbers, over all processes; a collective."""
+        alone, self.cells = self.cells, total(self.cells)
+        found = self.reliability()
+        self.cells = alone
+        names = ("weight", "predicted", "observed")
+        return dict(zip(names, found[:, found[0] != 0].tolist(), strict=True))
 
     def grouped(self) -> Tensor:
         """Weight, predicted and observed sums of each group, [3, bins]."""

@@ -13,9 +13,10 @@ from rich.text import Text
 from mtl_lightning.analysis.evaluation import Evaluation
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.report.evaluation_page import PAGE, evaluation_page
 from mtl_lightning.report.record import FILE, read
 from mtl_lightning.report.tables import number
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.rundir import RunDir, write_atomic
 
 DECISIONS = ("precision", "recall", "f1", "accuracy")
 
@@ -41,6 +42,7 @@ class EvaluationReport(Evaluation):
         super().on_test_end(trainer, pl_module)
         if trainer.is_global_zero and self.run is not None and self.summary is not None:
             self.run.save_json(FILE, {**read(self.run), "evaluation": plain(self.summary)})
+            write_atomic(self.run.path / PAGE, evaluation_page(plain(self.summary), self.run.path.name))
             Console(highlight=False).print(evaluation_tables(self.summary))
 
 
@@ -58,6 +60,8 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

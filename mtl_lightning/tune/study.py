@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -53,6 +54,8 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
         MtlError: If the storage can't be opened, or the study of this name is another one.
     """
     optuna = import_optuna()
+    import sqlalchemy.exc  # with Optuna
+
     plan.out.mkdir(parents=True, exist_ok=True)
     each = ["maximize" if up else "minimize" for up in higher.values()]
     directions = ["maximize"] if plan.objective == SCORE else each
@@ -72,8 +75,9 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
             before = study.user_attrs.get(SETTINGS)
             if before is None:
                 study.set_user_attr(SETTINGS, plan.settings)
-    except (ValueError, ImportError, optuna.exceptions.OptunaError) as error:
-        raise MtlError(f"storage={plan.storage}: {' '.join(str(error).split())}", "see Optuna's storages") from error
+    except (ValueError, ImportError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        shown = re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:…@", f"storage={plan.storage}: {' '.join(str(error).split())}")
+        raise MtlError(shown, "for instance storage=sqlite:///study.db; see Optuna's storages") from error
     if before not in (None, plan.settings):
         changed = [key for key in plan.settings if before.get(key) != plan.settings[key]]
         raise MtlError(f"study {plan.study} has another {' and '.join(changed)}", "choose another out= or study=")

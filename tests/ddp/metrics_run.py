@@ -69,6 +69,9 @@ def results(rank: int, world: int) -> dict[str, float]:
                     )
                     metric.update(prediction[rows], part)
                 values[f"{name} {task.kind} {options}"] = metric.compute().item()
+                if name == "ece":
+                    for column, points in metric.points().items():
+                        values |= {f"reliability {column} {i}": point for i, point in enumerate(points)}
                 metric.reset()
     return values
 

@@ -17,7 +17,10 @@ from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.cli.app import main
 from mtl_lightning.config import compose, validate
 from mtl_lightning.errors import ConfigError
+from mtl_lightning.metrics.closer import closer_metrics
 from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions, threshold
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import TASK_KINDS, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy on tensors
 SMALL = ["source.rows=3000", "trainer.max_epochs=1", "data.batch_size=500"]
@@ -48,6 +51,36 @@ def test_splits_stand_side_by_side(record):
         assert splits["test"]["metrics"][name.removeprefix("test/")] == pytest.approx(value, rel=1e-5)
     assert record["test"]["spaces"] == record["evaluation"]["spaces"]
     assert record["evaluation"]["spaces"] == {"click": "entire", "conversion": "entire", "dwell": "own: click == 1"}
+
+
+def test_all_that_is_known_of_a_kind_is_measured(record):
+    named = [name.split("/") for name in record["evaluation"]["splits"]["test"]["metrics"] if "/" in name]
+    of_click = {metric for task, metric in named if task == "click"}
+    assert {"auc", "pr_auc", "log_loss", "normalized_entropy", "calibration", "ece"} <= of_click
+    assert {"gauc", "ndcg", "recall_at_k"} <= of_click  # ads have users
+    assert {"mae", "rmse", "xauc", "r2"} <= {metric for task, metric in named if task == "dwell"}
+    assert {"precision", "recall", "f1", "accuracy"} == set(record["evaluation"]["thresholds"]["click"]["test"])
+    for kind in TASK_KINDS:
+        task = Task(name="t", kind=kind, label="t", classes=3)
+        for name in closer_metrics(task, grouped=True):
+            assert kind in registry().resolve("metric", name).kinds, (kind, name)
+
+
+def test_reliability_is_that_of_the_rows_and_drawn(run, record):
+    rows, found = np.load(run / "test.npz"), record["evaluation"]["splits"]["test"]
+    p, label, known = (rows[f"{name}/click"] for name in ("prediction", "label", "known"))
+    points = {name: np.array(values) for name, values in found["reliability"]["click"].items()}
+    assert len(points["weight"]) <= 15
+    assert points["weight"].sum() == known.sum()
+    assert points["weight"] @ points["predicted"] == pytest.approx(p[known].sum(), rel=1e-6)
+    assert points["weight"] @ points["observed"] == pytest.approx(label[known].sum(), rel=1e-9)
+    gap = points["weight"] @ abs(points["predicted"] - points["observed"]) / known.sum()
+    assert gap == pytest.approx(found["metrics"]["click/ece"])
+    page = (run / "evaluation.html").read_text()
+    assert page.count("<svg") == 2  # click and conversion
+    assert "<script" not in page
+    for words in ("click", "conversion", "recall_at_k", "own: click == 1"):
+        assert words in page
 
 
 def test_parts_of_a_slice_make_up_the_split(record):
