@@ -1,17 +1,18 @@
 """Metrics over predictions in a file: their time beside that of reading it, and beside torchmetrics.
 
-Usage: ``python benchmarks/evaluation.py [ROWS]`` (10 million by default), one thread. Writes a parquet file of a user,
-a label and a probability, reads it batch by batch as an evaluation does, and prints a Markdown table: seconds of each
-metric over the same batches, as a multiple of reading, the memory of its state, and how far it lies from torchmetrics'
-value where that has the metric.
+Usage: ``python benchmarks/evaluation.py [ROWS] [--into docs/performance.md]`` (10 million by default), one thread.
+Writes a parquet file of a user, a label and a probability, reads it batch by batch as an evaluation does, and prints a
+Markdown table: seconds of each metric over the same batches, as a multiple of reading, the memory of its state, and how
+far it lies from torchmetrics' value where that has the metric.
 """
 
-import sys
+import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import into
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,7 +72,11 @@ def held(metric: Metric) -> int:
 
 def main() -> None:
     """Measure and print."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rows", type=int, nargs="?", default=10_000_000)
+    into.add_option(parser, "docs/performance.md")
+    arguments = parser.parse_args()
+    rows, started = arguments.rows, time.monotonic()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "predictions.parquet"
@@ -84,10 +89,7 @@ def main() -> None:
         "auc": timed(lambda: binary_auroc(score, label)),
         "ece": timed(lambda: binary_calibration_error(score, label, n_bins=15)),
     }
-    print(f"{rows:,} rows; reading {reading:.2f} s\n")
-    print(
-        "| metric | seconds | of reading | state, MB | torchmetrics, seconds | difference |\n|---|---|---|---|---|---|"
-    )
+    table = ["| metric | seconds | of reading | state, MB | torchmetrics, seconds | difference |", "|---" * 6 + "|"]
     for name, options in METRICS:
         metric = registry().resolve("metric", name)(TASK, **options)
 
@@ -103,10 +105,10 @@ def main() -> None:
         if name in theirs:
             other, taken = theirs[name]
             there, difference = f"{taken:.2f}", f"{abs(float(value) - float(other)):.1e}"  # type: ignore[arg-type]
-        line = (
-            f"| {shown} | {seconds:.2f} | {seconds / reading:.2f} | {held(metric) / 1e6:.1f} | {there} | {difference} |"
-        )
-        print(line, flush=True)
+        cells = shown, f"{seconds:.2f}", f"{seconds / reading:.2f}", f"{held(metric) / 1e6:.1f}", there, difference
+        table.append(f"| {' | '.join(cells)} |")
+    said = f"{into.stamp(started)} Reading {rows / 1e6:g} million rows takes {reading:.2f} s."
+    into.show("\n".join([said, "", *table]), "evaluation", arguments.into)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
 The model of docs/performance.md in a plain loop, so that nothing else is timed. Variants take turns, round by round;
 each prints one JSON line: the median milliseconds of a step, and the share of gathering its batch.
 
-Usage: ``python benchmarks/trunk.py [BATCH [ROUNDS [STEPS [VOCABULARY]]]]``, one thread.
+Usage: ``python benchmarks/trunk.py [--into docs/performance.md]``, one thread; then the table of all.
 """
 
+import argparse
 import json
 import queue
 import statistics
@@ -16,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import into
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "speed"))
@@ -27,13 +29,17 @@ from mtl_lightning.build import build_module
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.step import global_counts
 
+VOCABULARY = 10_000
+SIZES = {2048: (5, 15), 256: (7, 40)}
+"""Batch size: rounds, and steps of a round."""
+PLAIN = "plain (float32, fused AdamW)"
 VARIANTS = {
-    "plain": {},
-    "compiled": {"compiled": True},
-    "bf16": {"bf16": True},
-    "compiled and bf16": {"compiled": True, "bf16": True},
-    "not fused": {"fused": False},
-    "prefetched": {"prefetch": True},
+    PLAIN: {},
+    "`optimizer.compile=true`": {"compiled": True},
+    "`trainer.precision=bf16-mixed`": {"bf16": True},
+    "both": {"compiled": True, "bf16": True},
+    "`optimizer.fused=false`": {"fused": False},
+    "next batch gathered by a thread": {"prefetch": True},
 }
 
 
@@ -85,13 +91,9 @@ class Variant:
         return 1e3 * (time.perf_counter() - begin) / steps, 1e3 * waited / steps
 
 
-def main() -> None:
-    """Measure."""
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    given = [int(argument) for argument in sys.argv[1:]]
-    batch_size, rounds, steps, vocabulary = (*given, *(2048, 5, 20, 10_000)[len(given) :])
-    data = store(batch_size * steps, vocabulary, 3)
+def measure(batch_size: int, rounds: int, steps: int) -> dict[str, float]:
+    """Milliseconds of a step of each variant."""
+    data = store(batch_size * steps, VOCABULARY, 3)
     variants = {name: Variant(data, batch_size, **options) for name, options in VARIANTS.items()}
     for variant in variants.values():
         variant.epoch()
@@ -99,10 +101,33 @@ def main() -> None:
     for _ in range(rounds):
         for name, variant in variants.items():
             measured[name].append(variant.epoch())
+    found = {}
     for name, results in measured.items():
-        step, waited = (statistics.median(column) for column in zip(*results, strict=True))
-        record = {"variant": name, "batch": batch_size, "step_ms": round(step, 2), "waiting_ms": round(waited, 3)}
+        found[name], waited = (statistics.median(column) for column in zip(*results, strict=True))
+        record = {
+            "variant": name,
+            "batch": batch_size,
+            "step_ms": round(found[name], 2),
+            "waiting_ms": round(waited, 3),
+        }
         print(json.dumps(record), flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    into.add_option(parser, "docs/performance.md")
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    found = {batch_size: measure(batch_size, *size) for batch_size, size in SIZES.items()}
+    lines = [f"| variant | {' | '.join(f'batch {size}, ms | of plain' for size in SIZES)} |", "|---" * 5 + "|"]
+    for name in VARIANTS:
+        cells = [f"{found[size][name]:.1f} | {found[size][name] / found[size][PLAIN]:.2f}" for size in SIZES]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    into.show("\n".join([into.stamp(started), "", *lines]), "trunk", arguments.into)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""What each weighter costs: step time relative to ``sum``, and peak memory.
+"""What each weighter costs: samples per second, step time relative to ``sum``, and peak memory; a table of all.
 
-Usage: ``python benchmarks/weighters.py [--batch 2048] [--tasks 3] [--trunk] [--turns 8] [--memory] [names …]``. Prints
-one JSON line per weighter and interval. Weighters take turns, a few steps each, so that whatever else the machine does
-falls on all of them; the ratio is the median over turns. Memory is measured in a process per weighter.
+Usage: ``python benchmarks/weighters.py [--into docs/weighters/README.md] [--turns 5] [names …]``, about nine minutes
+for all on one core. Prints one JSON line per weighter, case and interval, then the table. Weighters take turns, a few
+steps each, so that whatever else the machine does falls on all of them; a ratio is the median over turns. Memory is
+measured in a process per weighter.
 
-The model is an MMoE of 8 experts [128, 64], towers [32], 16 categorical features of width 16 and 4 numeric; with
-``--trunk`` a shared bottom whose trunk [256, 128] lies below the seam.
+The model is an MMoE of 8 experts [128, 64], towers [32], 16 categorical features of width 16 and 4 numeric, with 3 and
+with 8 tasks; and a shared bottom whose trunk [256, 128] lies below the seam.
 """
 
 import argparse
@@ -16,18 +17,25 @@ import sys
 import time
 from pathlib import Path
 
+import into
 import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
+from mtl_lightning.builtin import WEIGHTERS
 from mtl_lightning.interfaces import Weighter
 from mtl_lightning.optim import OptimizerConfig, build_optimizer
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.step import Step, global_counts
 from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.jacobian import JacobianWeighter
 
-VOCABULARY, STEPS = 10_000, 8  # FAMO looks at each 8th step
+VOCABULARY, BATCH = 10_000, 2048
+CASES = {"3 tasks": (3, False, 8), "8 tasks": (8, False, 4), "trunk below z": (3, True, 8)}
+"""Tasks, whether the trunk lies below z, and steps of a turn: FAMO, measured with 3 tasks, looks at each 8th step."""
+Times = dict[tuple[str, int], tuple[float, float]]
+"""Samples per second and times the step of ``sum``, by weighter and interval."""
 
 
 class Problem:
@@ -78,65 +86,90 @@ def build(name: str, every: int, tasks: tuple[str, ...]) -> Weighter:
     return made
 
 
-def memory(arguments: argparse.Namespace, name: str, every: int) -> float:
+def memory(name: str) -> float:
     """Peak memory of a process that trains with one weighter, in MB."""
-    command = [sys.executable, __file__, "--alone", f"{name}:{every}", "--batch", str(arguments.batch)]
-    command += ["--tasks", str(arguments.tasks), *(["--trunk"] if arguments.trunk else [])]
+    command = [sys.executable, __file__, "--alone", name]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def alone(name: str) -> float:
+    """Peak memory of this process after a few steps with one weighter, in MB."""
+    problem = Problem(BATCH, 3, trunk=False)
+    weighter = build(name, 1, tuple(problem.schema.task_index))
+    for _ in range(6):
+        problem.step(weighter)
+    # Not ru_maxrss: a child starts with its parent's.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def of_gradients(name: str) -> bool:
+    """True for a weighter that takes gradients per task."""
+    return issubclass(registry().resolve("weighter", name), JacobianWeighter | GramianWeighter)
+
+
+def times(names: list[str], case: str, turns: int) -> Times:
+    """Measure weighters in turns; loss-based ones in the first case only."""
+    tasks, trunk, steps = CASES[case]
+    problem = Problem(BATCH, tasks, trunk)
+    chosen = [name for name in names if name != "sum" and (of_gradients(name) or case == next(iter(CASES)))]
+    cases = [("sum", 1), *((name, 1) for name in chosen)]
+    cases += [(name, 4) for name in chosen if issubclass(registry().resolve("weighter", name), GramianWeighter)]
+    weighters = {key: build(*key, tuple(problem.schema.task_index)) for key in cases}
+    taken: dict[tuple[str, int], list[float]] = {key: [] for key in cases}
+    for turn in range(turns + 1):
+        for key, weighter in weighters.items():
+            problem.index = turn * steps
+            start = time.perf_counter()
+            for _ in range(steps):
+                problem.step(weighter)
+            taken[key].append((time.perf_counter() - start) / steps)
+    found: Times = {}
+    for (name, every), seconds in taken.items():  # the first turn warms up
+        ratio = statistics.median(a / b for a, b in zip(seconds[1:], taken["sum", 1][1:], strict=True))
+        found[name, every] = BATCH / statistics.median(seconds[1:]), ratio
+        record = {"weighter": name, "case": case, "every": every, "samples_per_s": round(found[name, every][0])}
+        print(json.dumps(record | {"times_sum": round(ratio, 3)}), flush=True)
+    return found
+
+
+def table(names: list[str], measured: dict[str, Times], peaks: dict[str, float]) -> str:
+    """The table of the page."""
+    pairs = [(case, every) for case in CASES for every in (1, 4)]
+    heads = [f"{case}{', `every: 4`' if every == 4 else ''}" for case, every in pairs]
+    first = next(iter(CASES))
+    lines = [
+        "| weighter | samples/s | " + " | ".join(heads) + " | peak MB | of `sum` |",
+        "|---" * (len(heads) + 4) + "|",
+    ]
+    for name in names:
+        cells = [f"{measured[first][name, 1][0]:,.0f}"]
+        for case, every in pairs:
+            cells.append(f"×{measured[case][name, every][1]:.2f}" if (name, every) in measured[case] else "–")
+        cells += [f"{peaks[name]:,.0f}", f"{peaks[name] / peaks['sum']:.2f}"]
+        lines.append(f"| `{name}` | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--batch", type=int, default=2048)
-    parser.add_argument("--tasks", type=int, default=3)
-    parser.add_argument("--trunk", action="store_true")
-    parser.add_argument("--turns", type=int, default=8)
-    parser.add_argument("--memory", action="store_true")
-    parser.add_argument("--alone", default="")
+    parser.add_argument("names", nargs="*", help="weighters, all by default")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--alone", default="", help=argparse.SUPPRESS)
+    into.add_option(parser, "docs/weighters/README.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    problem = Problem(arguments.batch, arguments.tasks, arguments.trunk)
-    tasks = tuple(problem.schema.task_index)
     if arguments.alone:
-        name, every = arguments.alone.split(":")
-        weighter = build(name, int(every), tasks)
-        for _ in range(6):
-            problem.step(weighter)
-        # Not ru_maxrss: a child starts with its parent's.
-        status = Path("/proc/self/status").read_text()
-        print(int(status.split("VmHWM:")[1].split()[0]) / 1024)
+        print(alone(arguments.alone))
         return
-    cases = [("sum", 1)]
-    for name in arguments.names or [each for each in registry().names("weighter") if each != "sum"]:
-        cases.append((name, 1))
-        if issubclass(registry().resolve("weighter", name), GramianWeighter):
-            cases.append((name, 4))
-    weighters = {case: build(*case, tasks) for case in cases}
-    times: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
-    for turn in range(arguments.turns):
-        for case, weighter in weighters.items():
-            problem.index = turn * STEPS
-            start = time.perf_counter()
-            for _ in range(STEPS):
-                problem.step(weighter)
-            times[case].append((time.perf_counter() - start) / STEPS)
-    base, least = times["sum", 1][1:], memory(arguments, "sum", 1) if arguments.memory else 0.0
-    for (name, every), seconds in times.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds[1:], base, strict=True))
-        record = {
-            "weighter": name,
-            "every": every,
-            "batch": arguments.batch,
-            "tasks": arguments.tasks,
-            "trunk": arguments.trunk,
-            "rows_per_second": round(arguments.batch / statistics.median(seconds[1:])),
-            "times_sum": round(ratio, 2),
-        }
-        if arguments.memory:
-            record["memory_times_sum"] = round(memory(arguments, name, every) / least, 2)
-        print(json.dumps(record), flush=True)
+    if arguments.into and arguments.names:
+        parser.error("--into wants all weighters")
+    started = time.monotonic()
+    names = sorted({"sum", *(arguments.names or WEIGHTERS)})
+    measured = {case: times(names, case, arguments.turns) for case in CASES}
+    peaks = {name: memory(name) for name in names}
+    into.show(f"{into.stamp(started)}\n\n{table(names, measured, peaks)}", "weighters", arguments.into)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """The AUC that each weighter reaches, exact at every step and with ``every: 4``, on the same rows.
 
-Usage: ``python benchmarks/weighters_auc.py OUT.jsonl [ROWS [SEEDS]]``; what OUT holds already is not run again. Trains
-the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads for one epoch and prints a Markdown
-table: the mean over seeds of the expected AUC of click and conversion and the RMSE of dwell, on the test split.
+Usage: ``python benchmarks/weighters_auc.py OUT.jsonl [ROWS [SEEDS]] [--into docs/weighters/README.md]``; what OUT holds
+already is not run again. Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads
+for one epoch and prints a Markdown table: the mean over seeds of the expected AUC of click and conversion and the RMSE
+of dwell, on the test split.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 
+import into
 import numpy as np
 from lightning.pytorch import Trainer, seed_everything
 
@@ -60,8 +62,15 @@ def cases() -> list[tuple[str, int]]:
     return names
 
 
-def main(out: Path, rows: int, seeds: int) -> None:
+def main() -> None:
     """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("rows", type=int, nargs="?", default=100_000)
+    parser.add_argument("seeds", type=int, nargs="?", default=2)
+    into.add_option(parser, "docs/weighters/README.md")
+    arguments = parser.parse_args()
+    out, rows, seeds = arguments.out, arguments.rows, arguments.seeds
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     found = {(line["weighter"], line["every"], line["seed"]): line["figures"] for line in lines if line["rows"] == rows}
     for seed in range(seeds):
@@ -73,7 +82,8 @@ def main(out: Path, rows: int, seeds: int) -> None:
                 line = {"weighter": weighter, "every": every, "seed": seed, "rows": rows, "figures": figures}
                 with out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
-    print(f"| weighter | {' | '.join(FIGURES)} | with `every: 4` | | |\n|---|---|---|---|---|---|---|")
+    names = [f"{figure.partition('/')[0]}{every}" for every in ("", ", `every: 4`") for figure in FIGURES]
+    table = [f"| weighter | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for weighter, every in cases():
         if every == 1:
             cells = []
@@ -81,8 +91,9 @@ def main(out: Path, rows: int, seeds: int) -> None:
                 values = [found[weighter, each, seed] for seed in range(seeds) if (weighter, each, seed) in found]
                 means = np.mean(values, axis=0) if values else []
                 cells += [f"{value:.4f}" if value < 1 else f"{value:.2f}" for value in means] or ["–"] * len(FIGURES)
-            print(f"| `{weighter}` | {' | '.join(cells)} |")
+            table.append(f"| `{weighter}` | {' | '.join(cells)} |")
+    into.show("\n".join(table), "weighters_auc", arguments.into)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:] or ["100000", "2"]))
+    main()

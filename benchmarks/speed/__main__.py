@@ -5,7 +5,7 @@ is compared)::
 
     python -m venv PEERS
     PEERS/bin/pip install -c constraints.txt torch torch-rechub==0.9.0 deepctr-torch==0.3.0 'setuptools<81'
-    python benchmarks/speed --peers PEERS/bin/python
+    python benchmarks/speed --peers PEERS/bin/python --into docs/performance.md
 
 Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
 ratio is the median over turns of the quotient within a turn.
@@ -14,7 +14,6 @@ ratio is the median over turns of the quotient within a turn.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,7 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent))
+import into  # noqa: E402 - beside this folder
+
 OURS, PEERS = ("ours", "bare"), ("rechub", "deepctr")
+NAMES = {"bare": "the bare loop", "rechub": "torch-rechub 0.9.0", "deepctr": "DeepCTR-Torch 0.3.0"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def ratios(case: Case, speeds: dict[str, list[float]]) -> Iterator[str]:
         if other in speeds:
             ratio = statistics.median(a / b for a, b in zip(speeds["ours"], speeds[other], strict=True))
             there = statistics.median(speeds[other])
-            yield f"| {case.batch} | {case.ids:,} | {other} | {ours:,.0f} | {there:,.0f} | {ratio:.2f} | {aim} |"
+            yield f"| {case.batch} | {case.ids:,} | {NAMES[other]} | {ours:,.0f} | {there:,.0f} | {ratio:.2f} | {aim} |"
 
 
 def main() -> None:
@@ -75,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", default="", help="Python of an environment with the peers")
     parser.add_argument("--turns", type=int, default=3)
+    into.add_option(parser, "docs/performance.md")
     arguments = parser.parse_args()
     started = time.monotonic()
     rows, medians = [], {}
@@ -86,13 +90,11 @@ def main() -> None:
                 speeds[name].append(float(measure(name, case, arguments.peers)["samples_per_s"]))  # type: ignore[arg-type]
         rows += ratios(case, speeds)
         medians[case.ids, case.batch] = statistics.median(speeds["ours"])
-    print("\n| batch | ids | against | ours, samples/s | theirs | ratio | aim |\n|---|---|---|---|---|---|---|")
-    print("\n".join(rows))
     growth = medians[10_000, 2048] / medians[10_000_000, 2048]
-    print(f"\nStep at 10 million ids: {growth:.2f} of that at 10 thousand (aim 1.2)")
-    print(
-        f"{time.strftime('%d %B %Y')}, {platform.machine()}, {os.cpu_count()} cores, {time.monotonic() - started:.0f} s"
-    )
+    heads = ["| batch | ids in all tables | against | `fit` | theirs | ratio | aim |", "|---" * 7 + "|"]
+    said = f"A step at 10 million ids takes {growth:.2f} times one at 10 thousand (aim 1.2)."
+    stamp = f"{into.stamp(started)} Samples per second; {arguments.turns} turns."
+    into.show("\n".join([stamp, "", *heads, *rows, "", said]), "speed", arguments.into)
 
 
 if __name__ == "__main__":
