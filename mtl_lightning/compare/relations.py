@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from mtl_lightning.compare.tables import shown_name
-from mtl_lightning.report.heatmap import Matrix, heatmap
+from mtl_lightning.report.heatmap import Matrix, heatmap, largest
 from mtl_lightning.report.relations import by_width, experts
 
 SPLITS = ("test", "validation")
@@ -116,5 +116,7 @@ def _plots(relations: Mapping[str, Any]) -> list[str]:
             plots.append(heatmap(title, tasks, tasks, relations[kind][key], least))
     for width, gates in by_width(relations.get("gates", {})).items():
         means = [gate["mean"] for gate in gates.values()]
-        plots.append(heatmap("Mean weight of experts per gate", list(gates), experts(width), means, 0.0))
+        plots.append(
+            heatmap("Mean weight of experts per gate", list(gates), experts(width), means, 0.0, largest(means))
+        )
     return plots

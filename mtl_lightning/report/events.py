@@ -37,7 +37,15 @@ class EventLog(TensorBoardLogger):
 
     @rank_zero_only
     def log_matrix(
-        self, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, *, step: int, least: float = -1.0
+        self,
+        name: str,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        values: Matrix,
+        *,
+        step: int,
+        least: float = -1.0,
+        most: float = 1.0,
     ) -> None:
         """A matrix as an image (red −1, white 0, blue 1), and under ``<name>/legend`` as a table with names.
 
@@ -48,8 +56,9 @@ class EventLog(TensorBoardLogger):
             values: What is drawn.
             step: The step.
             least: −1, or 0 where no value is negative.
+            most: The value of the fullest colour.
         """
-        image = pixels(values, least)
+        image = pixels(values, least, most)
         height, width, _ = image.shape
         # Not add_image, which needs Pillow to make a PNG.
         picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(image))

@@ -19,8 +19,8 @@ PIXELS = 24
 """Height and width of a cell of a PNG."""
 
 
-def colour(value: float | None, least: float = -1.0) -> Colour:
-    """From red (−1) over white (0) to blue (1); from white (0) to blue with ``least=0``; grey for None.
+def colour(value: float | None, least: float = -1.0, most: float = 1.0) -> Colour:
+    """From red (−``most``) over white (0) to blue (``most``); from white to blue with ``least=0``; grey for None.
 
     Example:
         >>> colour(0.0), colour(1.0), colour(-5.0), colour(None)
@@ -28,21 +28,24 @@ def colour(value: float | None, least: float = -1.0) -> Colour:
     """
     if value is None:
         return UNKNOWN
-    bounded = min(max(value, least), 1.0)
+    bounded = min(max(value / most, least), 1.0)
     end, share = (HIGH, bounded) if bounded >= 0 else (LOW, -bounded)
     red, green, blue = (round(a + (b - a) * share) for a, b in zip(MIDDLE, end, strict=True))
     return red, green, blue
 
 
-def heatmap(title: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, least: float = -1.0) -> str:
+def heatmap(
+    title: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, least: float = -1.0, most: float = 1.0
+) -> str:
     """A matrix as SVG, the value in each cell.
 
     Args:
         title: Above the plot.
         rows: Names of the rows.
         columns: Names of the columns; long ones are cut.
-        values: Between ``least`` and 1 for the colours; the text tells values beyond, and a dash what is unknown.
+        values: The text tells all of them, also those beyond the colours, and a dash what is unknown.
         least: −1 or 0.
+        most: The value of the fullest colour.
 
     Example:
         >>> picture = heatmap("cosine", ["click", "hide"], ["click", "hide"], [[1.0, -0.5], [-0.5, None]])
@@ -57,7 +60,7 @@ def heatmap(title: str, rows: Sequence[str], columns: Sequence[str], values: Mat
         y = TOP + i * CELL
         parts.append(text(LEFT - 8, y + CELL / 2 + 4, _cut(name, 24), "name"))
         for j, value in enumerate(row):
-            red, green, blue = colour(value, least)
+            red, green, blue = colour(value, least, most)
             ink = "#fff" if red + 1.5 * green + blue < 480 else "#222"
             x = LEFT + j * width
             shown = _shown(value, places)
@@ -81,7 +84,7 @@ def _shown(value: float | None, places: int) -> str:
     return f"{value:.{2 if places > 4 else 1}f}".replace("-", "−")
 
 
-def pixels(values: Matrix, least: float = -1.0) -> NDArray[np.uint8]:
+def pixels(values: Matrix, least: float = -1.0, most: float = 1.0) -> NDArray[np.uint8]:
     """A matrix as an image, a square of :data:`PIXELS` per cell, [rows · PIXELS, columns · PIXELS, 3].
 
     Example:
@@ -89,7 +92,7 @@ def pixels(values: Matrix, least: float = -1.0) -> NDArray[np.uint8]:
         >>> image.shape, image[3, 3].tolist(), image[3, 30].tolist()
         ((24, 48, 3), [33, 102, 172], [190, 190, 190])
     """
-    cells = np.array([[colour(value, least) for value in row] for row in values], dtype=np.uint8)
+    cells = np.array([[colour(value, least, most) for value in row] for row in values], dtype=np.uint8)
     image = cells.repeat(PIXELS, axis=0).repeat(PIXELS, axis=1)
     image[PIXELS - 1 :: PIXELS] = 255  # a line between cells
     image[:, PIXELS - 1 :: PIXELS] = 255
@@ -129,3 +132,13 @@ def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix) -> str:
         for name, row in zip(rows, values, strict=True)
     ]
     return "\n".join(lines)
+
+
+def largest(values: Matrix) -> float:
+    """The largest value, for the fullest colour of a matrix of shares; 1 where there is none above 0.
+
+    Example:
+        >>> largest([[0.2, None], [0.4, 0.1]])
+        0.4
+    """
+    return max((each for row in values for each in row if each), default=0.0) or 1.0

@@ -15,7 +15,7 @@ from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.heatmap import Matrix
+from mtl_lightning.report.heatmap import Matrix, largest
 from mtl_lightning.report.record import add_relations
 from mtl_lightning.rundir import RunDir
 
@@ -82,7 +82,9 @@ class RelationsReport(Callback):
             _draw(trainer, "relations/affinity", affinity["tasks"], affinity["tasks"], affinity["relative"])
         for width, gates in by_width(found.get("gates", {}).get("validation", {})).items():
             means = [gate["mean"] for gate in gates.values()]
-            _draw(trainer, f"relations/gates{width}", list(gates), experts(width), means, least=0.0)
+            _draw(
+                trainer, f"relations/gates{width}", list(gates), experts(width), means, least=0.0, most=largest(means)
+            )
             record = {
                 f"relations/gate/{name}/{i}": weight
                 for name, gate in gates.items()
@@ -127,11 +129,11 @@ def experts(count: int) -> list[str]:
 
 
 def _draw(
-    trainer: Trainer, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, least: float = -1.0
+    trainer: Trainer, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, **colours: float
 ) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, EventLog):
-            logger.log_matrix(name, rows, columns, values, step=trainer.global_step, least=least)
+            logger.log_matrix(name, rows, columns, values, step=trainer.global_step, **colours)
 
 
 def relations_table(found: Mapping[str, Any]) -> Group | None:
