@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.relations import average
+from mtl_lightning.compare.reliability import reliability_of
+from mtl_lightning.compare.resources import parts_of
 from mtl_lightning.compare.statistics import Difference, Rows, delta_m, difference, metric_name, metric_of
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.report.rows import FILE, read_rows
@@ -143,7 +145,10 @@ def _configuration(
     tasks: dict[str, Any] = {}
     for task, kind in kinds.items():
         values = [_value(run, task, kind) for run in runs]
-        tasks[task] = {**_spread(values), "difference": _difference(paired, task, kind, level)}
+        trust = reliability_of(kind, [rows_of(run, task) for run in runs])
+        tasks[task] = {
+            **_spread(values), "difference": _difference(paired, task, kind, level), "reliability": trust
+        }  # fmt: skip
     up = {task: metric_name(kind)[1] for task, kind in kinds.items()}
     means = {task: statistics.fmean(_value(run, task, kinds[task]) for run, _ in paired) for task in kinds if paired}
     bases = {task: statistics.fmean(_value(other, task, kinds[task]) for _, other in paired) for task in means}
@@ -159,6 +164,7 @@ def _configuration(
         "step_ms": _median([run.resources.get("step_ms") for run in runs]),
         "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
         "peak_memory_mb": _median([run.resources.get("peak_memory_mb") for run in runs]),
+        "parts": parts_of([run.resources for run in runs]),
         "relations": average([run.relations for run in runs]),
     }
 

@@ -7,9 +7,12 @@ from typing import Any
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.plots import Interval, forest
 from mtl_lightning.compare.relations import section
+from mtl_lightning.compare.reliability import reliability_section
+from mtl_lightning.compare.resources import resources_section
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
 from mtl_lightning.report.html import document
 from mtl_lightning.report.html import table as _table
+from mtl_lightning.report.reliability import STYLE as RELIABILITY_STYLE
 from mtl_lightning.report.svg import bars
 
 STYLE = """
@@ -50,11 +53,11 @@ def page(result: Mapping[str, Any]) -> str:
 <p>Positive is better. Intervals hold for all tasks at once with {result["confidence"]:.0%} confidence (bootstrap over
 test rows, users drawn whole, and spread over seeds); the verdict rests on the selected configuration only.</p>
 {"".join(plots[: len(result["tasks"])])}
-{section(result)}<h2>Cost</h2>
+{reliability_section(result)}{section(result)}<h2>Cost</h2>
 {_cost(result)}
 {"".join(plots[len(result["tasks"]) :])}
-"""
-    return document(title, body, STYLE)
+{resources_section(result)}"""
+    return document(title, body, STYLE + RELIABILITY_STYLE)
 
 
 def _forest(result: Mapping[str, Any], task: str) -> str:

@@ -137,8 +137,8 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     page = Tags()
     page.feed((tmp_path / "result" / "report.html").read_text())
     assert page.open == []
-    # Three tasks, three costs; labels, and for each of three models predictions, cosines and conflicts.
-    assert page.seen.count("svg") == 6 + 1 + 3 * 3
+    # Three tasks, three costs, the reliability of two; labels, and of three models predictions, cosines and conflicts.
+    assert page.seen.count("svg") == 6 + 2 + 1 + 3 * 3
     assert "script" not in page.seen
     assert {value for name, value in page.attributes if name in ("src", "href")} == {"data:,"}
 

@@ -1,0 +1,73 @@
+"""A comparison's page tells how far probabilities can be trusted, and what each part costs."""
+
+import json
+
+import numpy as np
+
+from mtl_lightning.compare.gather import Run, _configuration
+from mtl_lightning.compare.page import page
+from mtl_lightning.compare.plan import Cell
+
+RESOURCES = {
+    "parameters": {"tables": 100, "encoder": 5, "architecture": 20, "heads": 7, "losses": 0, "weighter": 0},
+    "step_ms": 9.0,
+    "parts_ms": {"data": 1.25, "forward": 2.0, "weighter": 0.5, "backward": 3.0, "optimizer": 2.25},
+    "samples_per_second": 1000.0,
+    "peak_memory_mb": 300.0,
+    "flops": 8_000_000,
+    "flops_rows": 4,
+    "bytes": {"model": 3 * 2**20, "tables": 2**20, "optimizer_state": 2**20, "store": 5 * 2**20},
+}
+
+
+def result(bend):
+    """A result of two configurations whose probabilities are the true ones to a power."""
+    configurations = []
+    for name in ("single_task", "mmoe-sum"):
+        runs = []
+        for seed in range(2):
+            random = np.random.default_rng(seed)
+            p, dwell = random.random(3000), random.random(3000)
+            rows = {
+                "prediction/click": (p**bend).astype(np.float32), "label/click": (random.random(3000) < p)[:, None],
+                "known/click": random.random(3000) < 0.9,
+                "prediction/dwell": dwell, "label/dwell": dwell[:, None], "known/dwell": np.ones(3000, dtype=bool),
+            }  # fmt: skip
+            runs.append(Run(Cell(name, seed, ()), 0.7, RESOURCES if seed else {}, rows))
+        kinds = {"click": "binary", "dwell": "regression"}
+        configurations.append(_configuration(runs, (), kinds, 0.95, tuned=False, seeds=[0, 1]))
+    tasks = {"click": {"kind": "binary", "metric": "auc"}, "dwell": {"kind": "regression", "metric": "rmse"}}
+    return {
+        "recipe": "<ads>", "overrides": [], "seeds": [0, 1], "tasks": tasks, "confidence": 0.95, "verdict": None,
+        "configurations": configurations, "tuned": None, "missing": [], "selected": "mmoe-sum",
+    }  # fmt: skip
+
+
+def test_reliability_shows_who_promises_too_much():
+    straight, bent = (result(bend)["configurations"][1]["tasks"]["click"]["reliability"] for bend in (1, 0.5))
+    assert straight["ece"] < 0.02 < 0.1 < bent["ece"]
+    assert all(observed < predicted for observed, predicted in zip(bent["observed"], bent["predicted"], strict=True))
+    assert 14 <= len(bent["weight"]) <= 15
+
+
+def test_the_page_has_both_sections_and_no_script():
+    found = result(1)
+    json.dumps(found, allow_nan=False)
+    drawn = page(found)
+    assert found["configurations"][1]["tasks"]["dwell"]["reliability"] is None
+    assert drawn.count("<polyline") == 2  # the selected configuration and the single-task models
+    for words in ("Reliability", "mmoe-sum, ECE 0.0", "MFLOP a row", "optimizer state", "1.25", "&lt;ads&gt;"):
+        assert words in drawn
+    assert "<script" not in drawn
+    assert found["configurations"][0]["parts"]["mflops"] == 2.0
+    assert found["configurations"][0]["parts"]["bytes"]["model"] == 3.0
+
+
+def test_a_model_that_broke_has_no_curve():
+    found = result(1)
+    for each in found["configurations"]:
+        each["tasks"]["click"]["reliability"] = None
+        each["parts"] = None
+    drawn = page(found)
+    assert "Reliability" not in drawn
+    assert "MFLOP" not in drawn
