@@ -59,7 +59,7 @@ def main() -> None:
     samples = RelationsCallback(every=CYCLE), AffinityCallback(every=CYCLE)
     quiet_trainer(clock, *samples, max_steps=STEPS, limit_val_batches=0).fit(module, datamodule=data)
     gradients, plain, ahead, _ = (statistics.median(clock.seconds[WARM_UP + i :: CYCLE]) for i in range(CYCLE))
-    every = EVERY if config.run.affinity is None else config.run.affinity
+    every = EVERY * len(data.schema.tasks) if config.run.affinity is None else config.run.affinity
     shares = {
         "gradients": (gradients, config.run.relations),
         "look-ahead steps": (ahead, every),

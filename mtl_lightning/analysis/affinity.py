@@ -16,8 +16,8 @@ from mtl_lightning.tables import exchange_rows
 
 OWN_FALL = 1e-3
 """Share by which a look-ahead step lowers its own task's loss, to first order."""
-EVERY = 1000
-"""Batches between two samples where nobody chose a number."""
+EVERY = 300
+"""Batches between two samples, for each task, where nobody chose: many tasks then cost no larger share than few."""
 
 
 def affinity(module: Any, batch: Batch, own_fall: float = OWN_FALL) -> Tensor:
@@ -144,8 +144,8 @@ class AffinityCallback(Callback):
     A sample costs a backward per task and a forward per task and one more: about T steps for T tasks.
 
     Args:
-        every: Batches between samples, the first one in the middle of them; None for :data:`EVERY`, and none where
-            a look-ahead isn't possible.
+        every: Batches between samples, the first one in the middle of them; None for :data:`EVERY` times the number
+            of tasks, and none where a look-ahead isn't possible.
 
     Raises:
         MtlError: When training starts, if ``every`` is given and the encoder shards its tables, or if weights are of
@@ -177,7 +177,7 @@ class AffinityCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Sample if it is due: all processes count alike."""
-        every = EVERY if self.every is None else self.every
+        every = EVERY * len(self.tasks) if self.every is None else self.every
         if self._off or pl_module.batches % every != every // 2:  # type: ignore[operator]
             return
         found = affinity(pl_module, batch)

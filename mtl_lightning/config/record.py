@@ -65,7 +65,7 @@ class RunConfig:
         test: Evaluate the test split at the end; ``tune`` does not look at it.
         relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
         affinity: Batches between two samples of what a step on one task does to the others' losses; 0 for none, None
-            for every 1000 where they are possible.
+            for every 300 per task where they are possible.
         divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
             after which a warning names the task; 0 for never.
         evaluation: After the test, look at train, validation and test side by side, and at the best threshold.

@@ -267,6 +267,17 @@ def test_where_steps_cannot_be_tried_they_are_refused_if_asked_for_and_left_out_
         AffinityCallback(5).on_fit_start(None, build_module(SCHEMA).to(torch.bfloat16))
 
 
+def test_more_tasks_are_sampled_more_rarely_where_nobody_chose_a_number(monkeypatch):
+    taken = []
+    monkeypatch.setattr("mtl_lightning.analysis.affinity.affinity", lambda *_: taken.append(1) or torch.ones(3, 3))
+    module, steps = build_module(SCHEMA), AffinityCallback()
+    steps.on_fit_start(None, module)
+    for module.batches in range(1400):
+        before = len(taken)
+        steps.on_train_batch_start(None, module, None, 0)
+        assert len(taken) - before == (module.batches in (450, 1350))
+
+
 def test_affinity_goes_on_where_it_was_saved():
     module, batch = build_module(SCHEMA), global_batch(1)
     batch = batch.map(lambda each: each.float() if each.is_floating_point() else each)
