@@ -1,6 +1,7 @@
 """Entire-space cascade: the probability of an event as its parent's times a conditional one."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
@@ -66,8 +67,17 @@ class ESMMHead(Head):
         self.start = rate_logit(task.mean) if conditional else rate_logit(task.mean, parent.mean)
         known = conditional and task.mean is not None and parent.mean is not None
         self.mean = task.mean * parent.mean if known else task.mean  # type: ignore[operator]
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=self.start)
+        self._tower = partial(Tower, width, hidden, 1, activation=activation, dropout=dropout)
+        self.tower = self.another(self.start)
         self.hidden_width = self.tower.width
+
+    def another(self, start: float) -> Tower:
+        """A tower like this head's own.
+
+        Args:
+            start: Log-odds that it starts from.
+        """
+        return self._tower(start=start)
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds of the joint event."""

@@ -1,0 +1,56 @@
+"""ESMM's product, corrected with the help of a further tower."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from mtl_lightning.batch import Output
+from mtl_lightning.heads.esmm import ESMMHead
+from mtl_lightning.interfaces import Head, Task
+
+
+class CorrectedHead(ESMMHead):
+    """ESMM's product and a further tower, which only the loss reads; the base of ``escm2`` and ``dcmt``.
+
+    Args:
+        task: A binary task with one parent; its label is the joint event, known for every impression, or the
+            event given the parent's, known where that happened. The loss is the same for both.
+        width: Width H of the representation.
+        parents: The parent's head, a binary one.
+        predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
+        options: Options of :class:`ESMMHead`.
+
+    Raises:
+        MtlError: If there isn't exactly one parent, or it isn't binary.
+    """
+
+    further: ClassVar[str]
+    """Name of the further tower, and of its log-odds in ``extra``."""
+    opposite: ClassVar[bool] = False
+    """True if that tower predicts that the event does not happen."""
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        predicts: Literal["joint", "conditional"] = "joint",
+        **options: Any,
+    ) -> None:
+        super().__init__(task, width, parents, **options)
+        self.predicts = predicts
+        self.add_module(self.further, self.another(-self.start if self.opposite else self.start))
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of the joint event, of the conditional one, and of what the further tower predicts."""
+        output = super().forward(h, parents, raw)
+        output.extra[self.further], _ = getattr(self, self.further)(h)
+        return output
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability of the joint or the conditional event, [B]."""
+        if self.predicts == "conditional":
+            return output.extra["conditional"][:, 0].sigmoid()
+        return super().predict(output, raw)
