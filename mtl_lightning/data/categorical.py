@@ -87,8 +87,8 @@ class Table:
         """Ids of a column's values, int32."""
         if not pa.types.is_dictionary(values.type):
             return self.vocabulary.ids(keys(values, name))
-        by_code = np.append(self.vocabulary.ids(keys(plain(values.dictionary), name)), np.int32(PADDING))
-        found: np.ndarray = by_code[values.indices.fill_null(len(by_code) - 1).to_numpy()]
+        by_code = np.append(self.vocabulary.ids(keys(plain(values.dictionary), name), distinct=True), np.int32(PADDING))
+        found: np.ndarray = by_code.take(values.indices.fill_null(len(by_code) - 1).to_numpy(), mode="clip")
         return found
 
     @property

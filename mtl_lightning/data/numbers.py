@@ -55,7 +55,8 @@ def numbers(values: pa.Array, name: str, *, finite: bool = True) -> np.ndarray:
         values = _parse(values, name)
     elif not (is_number(kind) or pt.is_decimal(kind) or pt.is_null(kind)):
         raise DataError(f"column {name!r} holds {kind}, not numbers")
-    result = pc.cast(values, pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
+    floats = pc.cast(values, pa.float64(), safe=False)
+    result = (floats.fill_null(np.nan) if floats.null_count else floats).to_numpy(zero_copy_only=False)
     if finite and np.isinf(result).any():
         raise RowError(f"column {name!r} is infinite", int(np.isinf(result).argmax()), "clean the column")
     return np.asarray(result)

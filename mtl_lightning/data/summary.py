@@ -42,7 +42,8 @@ class Summary:
                 ids = parts[f"sequence/{field.name}"]
             else:
                 continue
-            found = np.array([(ids == UNKNOWN).sum(), (ids != PADDING).sum(), (ids == PADDING).sum()])
+            missing = np.count_nonzero(ids == PADDING)
+            found = np.array([np.count_nonzero(ids == UNKNOWN), ids.size - missing, missing])
             if self.before is not None:
                 fresh = ids >= self.before[field.name]
                 self.new[split][field.name] += int((fresh if fresh.ndim == 1 else fresh.any(axis=1)).sum())

@@ -99,8 +99,8 @@ class Vocabulary:
         self._low, span = (0, 0) if is_text(keys.type) else _span(keys)
         self._table: np.ndarray | None = None
         if 0 < span <= DIRECT:
-            self._table = np.full(span, -1, dtype=np.int32)
-            self._table[keys.to_numpy() - self._low] = np.arange(len(keys), dtype=np.int32)
+            self._table = np.full(span, UNKNOWN, dtype=np.int32)
+            self._table[keys.to_numpy() - self._low] = np.arange(FIRST, len(keys) + FIRST, dtype=np.int32)
         self._order: np.ndarray | None = None
         self._sorted: np.ndarray | None = None
 
@@ -132,17 +132,35 @@ class Vocabulary:
         """Number of ids, with those of missing and unknown values."""
         return len(self.keys) + FIRST
 
-    def ids(self, values: pa.Array) -> np.ndarray:
-        """Ids of keys, int32."""
-        index = self._index(values)
+    def ids(self, values: pa.Array, *, distinct: bool = False) -> np.ndarray:
+        """Ids of keys, int32; ``distinct`` says that no key comes twice, so that there is nothing to gain by a code."""
+        if self._table is not None and not is_text(values.type):
+            return self._direct(values)
+        index = self._index(values, distinct)
         result = np.where(index < 0, UNKNOWN, index + FIRST).astype(np.int32)
         if values.null_count:
             result[values.is_null().to_numpy(zero_copy_only=False)] = PADDING
         return result
 
-    def _index(self, values: pa.Array) -> np.ndarray:
+    def _direct(self, values: pa.Array) -> np.ndarray:
+        """Ids of integer keys by their place in the table, int32."""
+        assert self._table is not None
+        numbers = values.fill_null(self._low).to_numpy() if values.null_count else values.to_numpy()
+        # What is below wraps around and is far outside, too.
+        place = numbers - self._low
+        result: np.ndarray = self._table.take(place, mode="clip")
+        outside = place.view(np.uint64) >= len(self._table)
+        if outside.any():
+            result[outside] = UNKNOWN
+        if values.null_count:
+            result[values.is_null().to_numpy(zero_copy_only=False)] = PADDING
+        return result
+
+    def _index(self, values: pa.Array, distinct: bool) -> np.ndarray:
         if len(self.keys) == 0:
             return np.full(len(values), -1, dtype=np.int64)
+        if distinct and is_text(values.type):
+            return self._find(values if is_text(self.keys.type) else integers(values))
         if is_text(values.type):
             coded = pc.dictionary_encode(values)
             found = coded.dictionary if is_text(self.keys.type) else integers(coded.dictionary)
@@ -153,13 +171,7 @@ class Vocabulary:
 
     def _find(self, found: pa.Array) -> np.ndarray:
         if self._table is not None:
-            numbers = found.fill_null(self._low).to_numpy()
-            last = self._low + len(self._table) - 1
-            index = self._table[np.clip(numbers, self._low, last) - self._low]
-            outside = (numbers < self._low) | (numbers > last)
-            if found.null_count:
-                outside |= found.is_null().to_numpy(zero_copy_only=False)
-            return np.where(outside, -1, index)
+            return self._direct(found) - FIRST
         if len(self.keys) < SORTED_FROM or is_text(self.keys.type):
             index = pc.index_in(found, value_set=self.keys, skip_nulls=True)
             return np.asarray(index.fill_null(-1).to_numpy())

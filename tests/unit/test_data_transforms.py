@@ -229,3 +229,26 @@ def test_groups() -> None:
 )
 def test_keys(values: pa.Array, expected: list[object]) -> None:
     assert keys(values).to_pylist() == expected
+
+
+@settings(deadline=None)
+@given(
+    known=st.lists(st.integers(-40, 40), min_size=1, unique=True),
+    start=st.sampled_from([0, 2**63 - 41, -(2**63) + 40, 2**53]),
+    asked=st.lists(st.none() | st.integers(-60, 60) | st.sampled_from([2**63 - 1, -(2**63)])),
+)
+def test_integers_are_found_by_their_place_wherever_they_lie(
+    known: list[int], start: int, asked: list[int | None]
+) -> None:
+    vocabulary = Vocabulary(pa.array([start + key for key in known], pa.int64()))
+    near = [one if one is None or abs(one) > 60 else start + one for one in asked]
+    near = [None if one is None else min(max(one, -(2**63)), 2**63 - 1) for one in near]
+    ids = {start + key: place + 2 for place, key in enumerate(known)}
+    expected = [0 if one is None else ids.get(one, 1) for one in near]
+    assert vocabulary.ids(pa.array(near, pa.int64())).tolist() == expected
+    assert (
+        vocabulary.ids(pa.array([None if one is None else str(one) for one in near], pa.string())).tolist() == expected
+    )
+    assert vocabulary.ids(pa.array([str(one) for one in near], pa.string()), distinct=True).tolist() == [
+        1 if one is None else place for one, place in zip(near, expected, strict=True)
+    ]
