@@ -26,7 +26,7 @@ import torch
 from defaults_trials import OUT, TRIALS, composed, main_values, result, run, written
 
 from mtl_lightning.build import build_data
-from mtl_lightning.compare.statistics import Rows, difference, metric_of
+from mtl_lightning.compare.statistics import Difference, Rows, difference, draws, interval, metric_of
 from mtl_lightning.config import validate
 from mtl_lightning.report.rows import read_rows
 
@@ -118,6 +118,23 @@ def baseline(group: str, *, test: bool) -> None:
         print(f"{name:28}", " ".join(f"{task} {value:.4f}" for task, value in values.items()), flush=True)
 
 
+def within(rows: Rows, predicted: Sequence[np.ndarray], others: Sequence[np.ndarray], level: float) -> Difference:
+    """The advantage in AUC within users (averaged by their rows), seed by seed; users are drawn whole."""
+    values, counts = [], []
+    users, member = np.unique(rows.group, return_inverse=True)
+    for user in range(len(users)):
+        mine = np.flatnonzero(member == user)
+        label, weight = rows.label[mine], rows.weight[mine]
+        if 0 < label.sum() < len(label):  # the others have no AUC
+            area = [[metric_of("binary", label, each[mine])(weight) for each in side] for side in (predicted, others)]
+            values.append(np.subtract(*area))
+            counts.append(len(mine))
+    one_each = Rows(np.zeros(len(counts)), np.array(counts, dtype=np.float64))
+    samples = np.array([weight @ np.array(values) / weight.sum() for weight in draws(one_each, 1000)])
+    per_seed = np.array(counts) @ np.array(values) / np.sum(counts)
+    return interval(per_seed, samples, level)
+
+
 def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> None:
     """Test figures of trials, and the last one's advantage over each of the others, task by task."""
     end = time.monotonic() + 60 * minutes
@@ -148,6 +165,9 @@ def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> No
                 # All tasks at once, as in `compare`.
                 gain = difference(task.kind, rows, predicted[trials[-1]], found, level=1 - 0.05 / len(tasks))
                 line += f"   {trials[-1]} {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
+                if rows.group is not None and task.kind == "binary":
+                    gain = within(rows, predicted[trials[-1]], found, level=1 - 0.05 / len(tasks))
+                    line += f"   within users {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
             print(line, flush=True)
 
 
