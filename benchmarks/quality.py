@@ -62,7 +62,7 @@ def run(out: Path, sets: list[str], seeds: int, jobs: int) -> None:
         for name, grid in grids.items():
             command = [
                 sys.executable, "-m", "mtl_lightning", "compare", f"recipe={recipe}", *grid, *SETTINGS[recipe],
-                f"seeds={seeds}", f"jobs={jobs}", f"out={out / recipe}",
+                f"seeds={seeds}", "confirm=0", f"jobs={jobs}", f"out={out / recipe}",
             ]  # fmt: skip
             if subprocess.run(command).returncode:
                 raise SystemExit(f"{' '.join(command)} failed; the same command goes on")
