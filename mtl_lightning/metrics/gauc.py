@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
+from mtl_lightning.metrics.few import summed_areas
 from mtl_lightning.metrics.packed import packed, plain_areas
 from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
@@ -47,7 +48,11 @@ class GAUC(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        rows, group = self.owned()
+        columns, group = self.columns()
+        sums = summed_areas(columns, group, equal=self.users == "equal")
+        if sums is not None:
+            return group_mean(sums[:1] / sums[1:], sums[1:], torch.zeros_like(group, dtype=torch.bool))
+        rows = torch.stack([column.to(torch.float64) for column in columns], 1)
         keys = packed(rows, group)
         if keys is not None:
             area, pairs, size = plain_areas(keys)

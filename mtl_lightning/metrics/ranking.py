@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import no_sync, route, total
+from mtl_lightning.metrics.exchange import no_sync, processes, route, total
 from mtl_lightning.metrics.rows import ratio, row_weight
 
 
@@ -90,18 +90,20 @@ def group_mean(value: Tensor, share: Tensor, broken: Tensor) -> Tensor:
 class GroupedMetric(TaskMetric):
     """Metrics that need all rows of a group (a user) together.
 
-    Each process keeps its rows (32 bytes each); when the value is asked for, every row is sent once to the process
-    that owns its group, so that no process holds all rows and the value is exact.
+    Each process keeps its rows (16 bytes each, 24 with sample weights); when the value is asked for, every row is sent
+    once to the process that owns its group, so that no process holds all rows and the value is exact.
     """
 
     name: ClassVar[str]
-    rows: list[Tensor]
+    scores: list[Tensor]
+    labels: list[Tensor]
+    weights: list[Tensor]
     groups: list[Tensor]
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.add_state("rows", [], dist_reduce_fx=None)
-        self.add_state("groups", [], dist_reduce_fx=None)
+        for name in ("scores", "labels", "weights", "groups"):
+            self.add_state(name, [], dist_reduce_fx=None)
         self.distributed_available_fn = no_sync
 
     def update(self, prediction: Tensor, target: Target) -> None:
@@ -115,14 +117,30 @@ class GroupedMetric(TaskMetric):
                 f"metrics.{self.task.name}: {self.name} ranks within groups, and the data have none",
                 "name the user column with data.group",
             )
-        weight = row_weight(target)
-        rows = torch.stack([prediction.detach().to(torch.float64), target.label[:, 0].to(torch.float64), weight], 1)
-        kept = weight.nonzero()[:, 0]
-        self.rows.append(rows[kept])
-        self.groups.append(target.group[kept])
+        score = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
+        weight, kept = score.new_ones(1).expand(len(score)), target.mask  # ones that take no memory
+        if target.weight is not None:
+            weight = row_weight(target)
+            kept = weight != 0
+        # Copies, as columns may be views of a whole batch.
+        columns = [score, target.label[:, 0], target.group]
+        columns = [column.clone() if bool(kept.all()) else column[kept] for column in columns]
+        self.scores.append(columns[0])
+        self.labels.append(columns[1])
+        self.groups.append(columns[2])
+        self.weights.append(weight[: len(columns[0])] if target.weight is None else weight[kept])
+
+    def columns(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+        """Score, label and weight [n] and groups [n] of the groups that this process owns; a collective."""
+        empty = torch.zeros(0, device=self.device)
+        found = [torch.cat([empty, *kept]) for kept in (self.scores, self.labels, self.weights)]
+        groups = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self.groups])
+        if processes() > 1:
+            rows, groups = route(torch.stack([column.to(torch.float64) for column in found], 1), groups)
+            found = list(rows.unbind(1))
+        return (found[0], found[1], found[2]), groups
 
     def owned(self) -> tuple[Tensor, Tensor]:
-        """Rows (score, label, weight) [n, 3] and groups [n] of the groups that this process owns; a collective."""
-        rows = torch.cat([torch.zeros(0, 3, dtype=torch.float64, device=self.device), *self.rows])
-        groups = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self.groups])
-        return route(rows, groups)
+        """Rows (score, label, weight) [n, 3] float64 and groups [n] of this process's own groups; a collective."""
+        columns, groups = self.columns()
+        return torch.stack([column.to(torch.float64) for column in columns], 1), groups
