@@ -1,0 +1,11 @@
+"""What both sides share: the sizes of every model, the rates that are tried, when training stops. Needs torch only."""
+
+ARCHITECTURES = ("shared_bottom", "mmoe", "ple", "aitm")
+HIDDEN, TOWER, EXPERTS = [64, 32], [32], 4
+LEVEL_HIDDEN, LEVELS, OWN, SHARED = [32], 2, 2, 2
+WIDTH = {"ads": 16, "movielens": 8}
+BATCH = {"ads": 512, "movielens": 512}
+DEFAULT_RATE = 1e-3
+"""The default of both libraries."""
+RATES = (DEFAULT_RATE, 4e-3)
+EPOCHS, PATIENCE = 20, 2
