@@ -40,7 +40,7 @@ def reliability_plot(title: str, curves: Mapping[str, Points]) -> str:
         line(LEFT, bottom, LEFT + SIDE, bottom, "axis"),
         line(LEFT, bottom, LEFT, TOP, "axis"),
         text(LEFT + SIDE / 2, bottom + 40, "predicted", "tick"),
-        text(LEFT - 45, TOP + SIDE / 2, "observed", "tick"),
+        text(LEFT - 45, TOP + SIDE / 4, "observed", "tick"),
     ]
     for share in (0.0, 0.5, 1.0):
         x, y = place((share * largest, share * largest))
