@@ -24,7 +24,7 @@ class SingleTask(Architecture):
         activation: Activation of the trunks.
         dropout: Dropout in the trunks.
         norm: Normalisation in the trunks.
-        share_tables: Whether the tasks share the embedding tables.
+        share_tables: Whether the tasks share the encoder: embedding tables and the vectors of numbers.
 
     Shapes: z [B, D] → h_t [B, H].
 

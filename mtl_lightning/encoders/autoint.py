@@ -58,10 +58,18 @@ class AutoIntEncoder(EmbeddingEncoder):
         if not tokens:
             raise MtlError("encoder: autoint needs features")
         self.tokens = nn.ModuleDict(
-            {f"token_{i}": nn.Linear(size, width) for i, size in enumerate(tokens.values()) if size != width}
+            {
+                f"token_{copy}_{i}": nn.Linear(size, width)
+                for copy in range(copies)
+                for i, size in enumerate(tokens.values())
+                if size != width
+            }
         )
         self.parts = list(tokens.values())
-        self.layers = nn.ModuleList(AttentionBlock(width, attention_heads, 0) for _ in range(attention_layers))
+        self.layers = nn.ModuleList(
+            nn.ModuleList(AttentionBlock(width, attention_heads, 0) for _ in range(attention_layers))
+            for _ in range(copies)
+        )
         # Tokens are as wide as embeddings, so z has another width than the fields side by side.
         self.width = len(tokens) * width * copies
         if hidden:
@@ -75,9 +83,12 @@ class AutoIntEncoder(EmbeddingEncoder):
         """The tokens after attention, side by side."""
         pieces = part.split(self.parts, dim=1)
         tokens = [
-            self.tokens[f"token_{i}"](piece) if f"token_{i}" in self.tokens else piece for i, piece in enumerate(pieces)
+            self.tokens[name](piece) if (name := f"token_{copy}_{i}") in self.tokens else piece
+            for i, piece in enumerate(pieces)
         ]
         x = torch.stack(tokens, dim=1)
-        for layer in self.layers:
+        layers = self.layers[copy]
+        assert isinstance(layers, nn.ModuleList)
+        for layer in layers:
             x = layer(x)
         return x.flatten(1)

@@ -54,16 +54,17 @@ class DINEncoder(EmbeddingEncoder):
         # By number: a feature's name may be no name of a module.
         self.numbers = {name: i for i, name in enumerate(self.targets)}
         self.attention = nn.ModuleList()
-        for _ in self.targets:
+        for _ in range(copies * len(self.targets)):
             mlp = MLP(4 * self.embedding_width, attention)
             self.attention.append(nn.Sequential(mlp, nn.Linear(mlp.width, 1)))
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor) -> Tensor:
+    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
         """Steps summed by their attention to the target, [B, width]."""
         if field.name not in self.targets:
-            return super().pool(field, steps, ids, others)
+            return super().pool(field, steps, ids, others, copy)
         target = others[:, self.field_slices[self.targets[field.name]]].unsqueeze(1).expand_as(steps)
         seen = torch.cat([steps, target, steps - target, steps * target], dim=2)
-        weight = self.attention[self.numbers[field.name]](seen).squeeze(2)
+        attention = self.attention[copy * len(self.targets) + self.numbers[field.name]]
+        weight = attention(seen).squeeze(2)
         weight = torch.where(ids == PADDING, 0.0, weight)
         return torch.einsum("bl,blw->bw", weight, steps)

@@ -32,7 +32,8 @@ class EmbeddingEncoder(Encoder):
 
     Args:
         schema: Fitted schema.
-        copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
+        copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors. Copies share
+            no weight: what else the encoder learns below z (vectors of numbers, attention) is there once per copy.
         width: Width of an embedding.
         hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
         dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
@@ -97,7 +98,7 @@ class EmbeddingEncoder(Encoder):
             start += width
         numerics = schema.of_kind("numeric")
         encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
-        self.numeric = encoding(numerics, numeric_width) if encoding else None
+        self.numeric = nn.ModuleList(encoding(numerics, numeric_width) for _ in range(copies)) if encoding else None
         for field in (*numerics, *self.vectors):
             size = numeric_width if self.numeric is not None and field.kind == "numeric" else field.size
             self.slices[field.name] = slice(start, start + size)
@@ -134,7 +135,7 @@ class EmbeddingEncoder(Encoder):
         assert self.table is not None
         return functional.embedding(rows, self.table.weight, padding_idx=padding, sparse=True)
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor) -> Tensor:
+    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
         """A sequence as one vector, [B, width]: here the mean of its known steps, zero for an empty one.
 
         Args:
@@ -142,6 +143,7 @@ class EmbeddingEncoder(Encoder):
             steps: Embeddings of its steps, [B, L, width], zero where padded.
             ids: Its ids, [B, L].
             others: Embeddings of the categorical fields, [B, C × width].
+            copy: Number of the table set.
         """
         known = (ids != PADDING).sum(1, keepdim=True).clamp(min=1)
         return steps.sum(1) / (known if self.pooling == "mean" else known.sqrt())
@@ -166,16 +168,16 @@ class EmbeddingEncoder(Encoder):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
         vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
         parts, seen = [], self.kept(batch)
         for copy in range(self.copies):
             ids, *sequences = self.lookup(seen, copy) or [batch.dense[:, :0]]
             pooled = [
-                self.pool(field, steps, seen.sequences[field.name], ids)
+                self.pool(field, steps, seen.sequences[field.name], ids, copy)
                 for field, steps in zip(self.sequences, sequences, strict=True)
             ]
             embedded = self.dropped(torch.cat([ids, *pooled], dim=1))
+            numbers = batch.dense if self.numeric is None else self.numeric[copy](batch.dense)
             parts.append(self.interact(torch.cat([embedded, numbers, *vectors], dim=1), copy))
         z = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.hidden is not None:

@@ -56,22 +56,26 @@ class TransformerEncoder(EmbeddingEncoder):
         # By number: a feature's name may be no name of a module.
         self.numbers = {field.name: i for i, field in enumerate(self.sequences)}
         self.places = nn.ParameterList(
-            nn.Parameter(torch.randn(field.length + 1, width) * init_scale) for field in self.sequences
+            nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
+            for _ in range(copies)
+            for field in self.sequences
         )
         alone = [field.name for field in self.sequences if field.name not in self.targets]
         self.reader_numbers = {name: i for i, name in enumerate(alone)}
-        self.readers = nn.ParameterList(nn.Parameter(torch.randn(width) * init_scale) for _ in alone)
+        self.readers = nn.ParameterList(nn.Parameter(torch.randn(width) * init_scale) for _ in alone * copies)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(AttentionBlock(width, attention_heads) for _ in range(blocks)) for _ in self.sequences
+            nn.ModuleList(AttentionBlock(width, attention_heads) for _ in range(blocks))
+            for _ in range(copies * len(self.sequences))
         )
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor) -> Tensor:
+    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
         """The first token after the blocks, [B, width]."""
-        number = self.numbers[field.name]
+        number = copy * len(self.sequences) + self.numbers[field.name]
         if field.name in self.targets:
             first = others[:, self.field_slices[self.targets[field.name]]]
         else:
-            first = self.readers[self.reader_numbers[field.name]].expand(len(ids), -1)
+            reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
+            first = self.readers[reader].expand(len(ids), -1)
         x: Tensor = torch.cat([first.unsqueeze(1), steps], dim=1) + self.places[number]
         # The first token is always known: no row is without anything to attend to.
         known = torch.cat([torch.ones_like(ids[:, :1], dtype=torch.bool), ids != PADDING], dim=1)

@@ -53,6 +53,22 @@ class EncoderContract(ComponentContract):
         if encoded.copies == 2:
             assert encoded.copy(0).shape == encoded.copy(1).shape
 
+    def test_copies_share_no_weight(self) -> None:
+        encoder = self.build(copies=2).train()
+        encoded = encoder(self.batch())
+        moved: dict[str, torch.Tensor] = {}
+        for copy in range(encoded.copies):
+            encoder.zero_grad(set_to_none=True)
+            part = encoded.copy(copy)
+            (part * torch.randn(part.shape, generator=torch.Generator().manual_seed(1))).sum().backward(
+                retain_graph=True
+            )
+            for name, parameter in encoder.named_parameters():
+                if parameter.grad is not None:
+                    touched = parameter.grad.to_dense() != 0
+                    assert not (touched & moved.get(name, torch.zeros_like(touched))).any(), f"copies share {name}"
+                    moved[name] = touched | moved.get(name, touched)
+
     def test_slices_lie_within_one_copy_of_z(self) -> None:
         encoded = self.build()(self.batch())
         for name, part in encoded.slices.items():

@@ -210,14 +210,15 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        numbers = batch.dense if self.numeric is None else self.numeric(batch.dense)
-        values = [numbers, *(self.dropped(batch.vectors[field.name]) for field in self.vectors)]
-        embedded = [numbers[:, :0]] * self.copies
+        numbers = [batch.dense] * self.copies if self.numeric is None else [each(batch.dense) for each in self.numeric]
+        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
+        embedded = [batch.dense[:, :0]] * self.copies
         if self.tables:
             seen = self.kept(batch)
             found = self._spread(seen) if self._engine else self._alone(seen)
             embedded = [self.dropped(self._weighted(part, seen)) for part in found]
-        z = torch.cat([part for ids in embedded for part in (ids, *values)], dim=1)
+        copies = zip(embedded, numbers, strict=True)
+        z = torch.cat([part for ids, dense in copies for part in (ids, dense, *vectors)], dim=1)
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)
         return Encoded(z, batch, self.slices, self.copies)
