@@ -39,7 +39,7 @@ def python(tmp_path_factory):
     return str(home / "bin" / "python")
 
 
-def run(python, folder, *arguments, world=1, timeout=300):
+def run(python, folder, *arguments, world=1, timeout=900):
     """Run Python in the environment, under torchrun for several processes."""
     launcher = ["-m", "torch.distributed.run", f"--nproc-per-node={world}"] if world > 1 else []
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MTL_PLUGINS")}
