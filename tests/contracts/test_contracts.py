@@ -1,4 +1,4 @@
-"""The contract of its kind over every name that the registry has."""
+"""The contract of its kind over every name of this package; plugins that happen to be installed test their own."""
 
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,9 @@ def contract(kind: str, name: str) -> type[ComponentContract]:
 
 
 for kind in KINDS:
-    for name in registry().names(kind):
+    for name, entry in registry().entries(kind):
+        if entry.distribution != "mtl-lightning":
+            continue
         case = contract(kind, name)
         globals()[case.__name__] = case
 
