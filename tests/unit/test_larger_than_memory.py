@@ -27,7 +27,7 @@ def test_a_process_above_its_limit_is_killed(benchmark_module):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_training(benchmark_module, tmp_path):
-    measured = benchmark_module.run(400_000, 2048, 1024, 32_768, tmp_path)
+    measured = benchmark_module.run(400_000, 2048, 1024, tmp_path, pool=32_768, batch=4096, minutes=0)
     peaks = measured["train"]["peaks"]
     assert measured["prepare"]["rows"]["train"] == 320_000
     # The last tenth is the evaluation.
