@@ -1,6 +1,7 @@
 """Encoder → architecture → heads: a plain module that exports."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,11 +12,21 @@ from torch._functorch import config as functorch
 from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import Schema, Task
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """A context without mixed precision on the tensor's device; nothing where there is none, as in an export."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 class Network(nn.Module):
     """The model of one run.
+
+    Under mixed precision the encoder and the architecture, where the time goes, run in half precision; heads, losses
+    and predictions in float32. A label of 100,000 is infinite in float16, a bfloat16 has three digits, and products of
+    small probabilities want all of them.
 
     Args:
         schema: Fitted schema; its tasks come parents first.
@@ -60,10 +71,16 @@ class Network(nn.Module):
         """Every task's output, and the seam z [B, D]."""
         encoded = self.encoder(batch)
         dense = self._compiled_dense if self.compiled and self.training else self._dense
-        return dense(encoded, batch.raw), encoded.z
+        return dense(encoded, batch.raw, torch.is_autocast_enabled(encoded.z.device.type)), encoded.z
 
-    def _dense(self, encoded: Encoded, raw: Mapping[str, Tensor]) -> dict[str, Output]:
+    def _dense(self, encoded: Encoded, raw: Mapping[str, Tensor], halved: bool) -> dict[str, Output]:
         representations = self.architecture(encoded)
+        if not halved:
+            return self._heads(representations, raw)
+        with torch.autocast(encoded.z.device.type, enabled=False):
+            return self._heads({task: h.float() for task, h in representations.items()}, raw)
+
+    def _heads(self, representations: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Output]:
         outputs: dict[str, Output] = {}
         for task in self.schema.tasks:
             parents = {name: outputs[name] for name in task.parents}
@@ -71,10 +88,10 @@ class Network(nn.Module):
         return outputs
 
     @cached_property
-    def _compiled_dense(self) -> Callable[[Encoded, Mapping[str, Tensor]], dict[str, Output]]:
+    def _compiled_dense(self) -> Callable[[Encoded, Mapping[str, Tensor], bool], dict[str, Output]]:
         # Weighters take gradients of single tasks before the one backward, so no buffer may be given up on the way.
         functorch.donated_buffer = False
-        compiled: Callable[[Encoded, Mapping[str, Tensor]], dict[str, Output]] = torch.compile(self._dense)
+        compiled: Callable[[Encoded, Mapping[str, Tensor], bool], dict[str, Output]] = torch.compile(self._dense)
         return compiled
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,21 +116,25 @@ class Network(nn.Module):
         """This process's losses with graph, T scalars, and the seam z [B, D]."""
         outputs, z = self.outputs(batch)
         targets = self.targets(batch, counts)
-        values = []
-        for task in self.schema.tasks:
-            output, target = outputs[task.name], targets[task.name]
-            parents = {name: (outputs[name], targets[name]) for name in task.parents}
-            loss = self.criteria[task.name](output, target, parents)
-            values.append(loss if output.penalty is None else loss + target.row_mean(output.penalty))
+        with full_precision(z):
+            values = [self._loss(task, outputs, targets) for task in self.schema.tasks]
         # The architecture's own term belongs to no task: each carries an equal part. It isn't kept, for copies' sake.
         penalty, self.architecture.penalty = self.architecture.penalty, None
         if penalty is not None:
-            values = [value + target.row_mean(penalty) / len(values) for value in values]
+            rows = targets[self.schema.tasks[0].name]
+            values = [value + rows.row_mean(penalty) / len(values) for value in values]
         return values, z
+
+    def _loss(self, task: Task, outputs: Mapping[str, Output], targets: Mapping[str, Target]) -> Tensor:
+        output, target = outputs[task.name], targets[task.name]
+        parents = {name: (outputs[name], targets[name]) for name in task.parents}
+        loss: Tensor = self.criteria[task.name](output, target, parents)
+        return loss if output.penalty is None else loss + target.row_mean(output.penalty)
 
     def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
         """What users see of the outputs: per task [B], or [B, K] for several classes."""
-        return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
+        with full_precision(batch.dense):
+            return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Predictions per task."""

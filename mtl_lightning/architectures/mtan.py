@@ -13,11 +13,12 @@ from mtl_lightning.layers import Activation, BatchedLinear, make_activation
 class MTAN(Architecture):
     """Soft attention masks per task over the features of every shared layer.
 
-    With shared features p^l = layer_l(p^{l−1}): a_t^l = σ(G_t^l ReLU(R_t^l [p^l, F_t^l(â_t^{l−1})])) and
-    â_t^l = a_t^l ⊙ p^l; h_t is â_t of the last layer. Dense layers stand where the paper has convolutions, and a
-    block is one layer.
+    With shared features p^l = layer_l(p^{l−1}): a_t^l = σ(G_t^l ReLU(R_t^l [p^l, F^l(â_t^{l−1})])) and
+    â_t^l = a_t^l ⊙ p^l; h_t is â_t of the last layer. F^l, which carries a task's features to the next layer, is the
+    same for all tasks. Dense layers stand where the paper has convolutions, a block is one layer, and there is no
+    batch normalisation.
 
-    Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+    Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equations 1 and 2.
 
     Args:
         schema: Fitted schema.
@@ -52,7 +53,7 @@ class MTAN(Architecture):
         count = len(self.tasks)
         sizes = [encoder.width, *hidden]
         self.trunk = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
-        self.carry = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(1, len(hidden)))
+        self.carry = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(1, len(hidden)))
         self.reduce = nn.ModuleList(
             BatchedLinear(count, size * (1 if i == 0 else 2), attention) for i, size in enumerate(hidden)
         )

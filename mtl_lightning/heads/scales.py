@@ -38,7 +38,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Log1p:
-    """(log(1 + y) − center) / scale, for labels of at least 0; values below 0 are never given back."""
+    """(log(1 + y) − center) / scale, for labels of at least 0; what is given back lies between 0 and e^30."""
 
     center: float
     scale: float
@@ -49,7 +49,7 @@ class Log1p:
 
     def inverse(self, value: Tensor) -> Tensor:
         """From the tower's unit to the label's."""
-        return (value * self.scale + self.center).expm1().clamp(min=0)
+        return (value * self.scale + self.center).clamp(0, 30).expm1()
 
 
 def linear_scale(task: Task) -> Linear:

@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional
 
 from mtl_lightning.batch import Output
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
 from mtl_lightning.layers import Activation
+from mtl_lightning.losses.ziln import log_deviation
 
 
 class ValueHead(Head):
     """Zero-inflated log-normal: y is 0 with probability 1 − p, else log y ~ N(μ, σ²); E[y] = p exp(μ + σ²/2).
 
-    Three outputs: the log-odds of p, μ, and s with σ = softplus(s). μ is relative to the logarithm of the task's mean.
+    Three outputs: the log-odds of p, μ, and s with σ = softplus(s) + 0.001. μ is relative to the logarithm of the
+    task's mean.
 
     Source: Wang, Liu & Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction", 2019
     (arXiv 1912.07753).
@@ -67,7 +68,7 @@ class ValueHead(Head):
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Expected value, [B]."""
         odds, location, spread = output.logit.unbind(1)
-        sigma = functional.softplus(spread)
+        sigma = log_deviation(spread)
         # Capped far above any sensible value: an untrained tail must not give an infinite expectation.
         expected = (location + sigma.square() / 2).clamp(max=30.0).exp()
         return odds.sigmoid() * expected * self.unit

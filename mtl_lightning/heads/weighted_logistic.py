@@ -65,5 +65,5 @@ class WeightedLogisticHead(Head):
         return Output(logit, hidden, link=self.link)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Expected time, [B]."""
-        return output.logit[:, 0].exp() * self.unit
+        """Expected time, [B]; at most e^30 units, so that an untrained tail isn't infinite."""
+        return output.logit[:, 0].clamp(max=30.0).exp() * self.unit

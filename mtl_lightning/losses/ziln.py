@@ -12,10 +12,20 @@ from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
 
+def log_deviation(spread: Tensor) -> Tensor:
+    """σ = softplus(s) + 0.001 of the logarithm: with a floor, for a single row could be fitted with infinite density.
+
+    Example:
+        >>> round(log_deviation(torch.tensor(-100.0)).item(), 6)
+        0.001
+    """
+    return functional.softplus(spread) + 1e-3
+
+
 class ZILNLoss(Loss):
     """−log P(y > 0 or not) − [y > 0] log density of a log-normal at y.
 
-    With log-odds a, location μ and σ = softplus(s):
+    With log-odds a, location μ and σ = softplus(s) + 0.001:
     BCE(a, y > 0) + [y > 0]·(½((log y − μ)/σ)² + log σ + ½ log 2π + log y), in units of the task's mean. A density can
     exceed one, so this loss can be negative; weighters that take its logarithm want another.
 
@@ -47,8 +57,7 @@ class ZILNLoss(Loss):
         label = linked_label(output, target)[:, 0]
         positive = (label > 0) & target.mask
         occurs = functional.binary_cross_entropy_with_logits(odds, positive.to(odds.dtype), reduction="none")
-        # A floor for σ: one positive row alone could be fitted with an infinite density.
-        sigma = functional.softplus(spread) + 1e-3
+        sigma = log_deviation(spread)
         logarithm = torch.where(positive, label, 1.0).log()
         density = (
             0.5 * ((logarithm - location) / sigma).square() + sigma.log() + 0.5 * math.log(2 * math.pi) + logarithm

@@ -164,6 +164,36 @@ def test_stem_sees_other_tasks_forward_and_not_backward():
     assert not torch.equal(architecture(moved)["a"], h)
 
 
+def test_stem_gates_read_the_own_part_and_the_shared_one():
+    architecture, encoder, batch = build("stem", tasks=2, hidden=[4])
+    architecture.keep_gates = True
+    encoded = encoder(batch)
+    h = architecture(encoded)["b"]
+    shared, first, second = (encoded.copy(i) for i in range(3))
+    gate = architecture.task_gates[1].linear(second + shared).softmax(1)
+    torch.testing.assert_close(architecture.gates["b"], gate.detach())
+    parts = [experts(part)[:, 0] for experts, part in zip(architecture.experts, (shared, first, second), strict=True)]
+    torch.testing.assert_close(h, sum(gate[:, e : e + 1] * part for e, part in enumerate(parts)))
+
+
+def test_mtan_masks_see_the_trunk_and_what_the_task_had_before():
+    architecture, encoder, batch = build("mtan", tasks=2, hidden=[5, 4], attention=3)
+    z = encoder(batch).z
+    features = [architecture.trunk[0](z).relu()]
+    features.append(architecture.trunk[1](features[0]).relu())
+
+    def mask(layer, task, seen):
+        reduced, expanded = architecture.reduce[layer], architecture.expand[layer]
+        inner = functional.linear(seen, reduced.weight[task], reduced.bias.view(2, -1)[task]).relu()
+        return functional.linear(inner, expanded.weight[task], expanded.bias.view(2, -1)[task]).sigmoid()
+
+    for t, (_, value) in enumerate(architecture(encoder(batch)).items()):
+        before = mask(0, t, features[0]) * features[0]
+        carried = architecture.carry[0](before).relu()  # the same map for both tasks
+        expected = mask(1, t, torch.cat([features[1], carried], dim=1)) * features[1]
+        torch.testing.assert_close(value, expected)
+
+
 def test_star_has_weights_per_scenario_and_one_result_traced_or_not(monkeypatch):
     architecture, encoder, batch = build("star", scenario="scenario", rows=40)
     start = architecture(encoder(batch))["a"]

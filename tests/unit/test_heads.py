@@ -197,7 +197,7 @@ def test_ordinal_starts_with_equal_shares():
 
 def test_value_is_the_mean_of_the_zero_inflated_log_normal():
     head = ValueHead(Task(name="spend", kind="value", label="s"), 8, {}, hidden=[])
-    spread = math.log(math.expm1(0.5))  # σ = 0.5
+    spread = math.log(math.expm1(0.499))  # σ = 0.5, of which 0.001 is the floor
     prediction = head.predict(Output(torch.tensor([[0.0, 1.0, spread]])), {})
     assert prediction.item() == pytest.approx(0.5 * math.exp(1.0 + 0.125), rel=1e-5)
 
