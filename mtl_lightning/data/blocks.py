@@ -28,14 +28,12 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
     Raises:
         DataError: If a column is missing or reading fails.
     """
-    names = rows.column_names
+    names = rows.arrow_schema.names if isinstance(rows, ParquetRows) else rows.column_names
     if names is not None:
         require(names, columns, place)
-        rows = rows.select_columns(list(columns))
     start = 0
     try:
-        found = rows.tables() if isinstance(rows, ParquetRows) else rows.with_format("arrow").iter(batch_size=size)
-        for block in found:
+        for block in _read(rows, list(columns), size, selects=names is not None):
             table = block if isinstance(block, pa.Table) else pa.table(block)
             require(table.column_names, columns, place)
             numbers = pa.array(np.arange(start, start + table.num_rows))
@@ -47,6 +45,14 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
     except (pa.ArrowException, OSError, ValueError) as error:
         cause = error.__cause__ or error
         raise DataError(f"{place} can't be read after row {start}: {str(cause).splitlines()[0]}") from error
+
+
+def _read(rows: Any, columns: list[str], size: int, *, selects: bool) -> Iterator[Any]:
+    if isinstance(rows, ParquetRows):
+        return rows.tables(columns)
+    chosen = rows.select_columns(columns) if selects else rows
+    found: Iterator[Any] = chosen.with_format("arrow").iter(batch_size=size)
+    return found
 
 
 def count_rows(rows: Any, columns: Sequence[str], place: str) -> int:

@@ -37,7 +37,7 @@ def coded(block: Block, name: str) -> pa.Array:
     found = _only(block, name)
     if not pa.types.is_dictionary(found.type):
         return plain(found)
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+    return joined(found)
 
 
 def _only(block: Block, name: str) -> pa.Array | pa.ChunkedArray:
@@ -56,7 +56,7 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         >>> plain(pa.chunked_array([["a"], ["b"]]).dictionary_encode()).to_pylist()
         ['a', 'b']
     """
-    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    array = joined(values)
     if isinstance(array, pa.ChunkedArray):  # too large for one array of 32-bit offsets
         array = pa.concat_arrays(array.cast(pa.large_string()).chunks)
     if isinstance(array, pa.ExtensionArray):
@@ -66,6 +66,15 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
     return array
+
+
+def joined(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Chunks as one array; a single one is not copied, if no lists are in it that may start anywhere."""
+    if not isinstance(values, pa.ChunkedArray):
+        return values
+    if values.num_chunks == 1 and not pa.types.is_nested(values.type):
+        return values.chunk(0)
+    return values.combine_chunks()
 
 
 def first_row(condition: pa.Array, start: int = 0) -> int:

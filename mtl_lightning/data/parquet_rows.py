@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import datasets
 import pyarrow as pa
@@ -16,6 +16,35 @@ from mtl_lightning.errors import DataError
 ROWS = 131_072
 
 
+class Footers(NamedTuple):
+    """What files say of themselves at their ends.
+
+    Args:
+        schema: Columns of all files, without dictionaries.
+        rows: Rows of all files.
+    """
+
+    schema: pa.Schema
+    rows: int
+
+
+def footers(paths: Sequence[str]) -> Footers:
+    """Read the footers of parquet files, which also shows whether the files are whole.
+
+    Raises:
+        DataError: If a file can't be read or files disagree on a column's type; the file is named.
+    """
+    schemas, rows = [], 0
+    for path in paths:
+        with naming(path), _file(path) as file:
+            schemas.append(_plain_schema(file.schema_arrow))
+            rows += file.metadata.num_rows
+    try:
+        return Footers(pa.unify_schemas(schemas, promote_options="permissive"), rows)
+    except pa.ArrowException as error:
+        raise DataError(f"files disagree on a column: {error} ({', '.join(paths)})") from error
+
+
 class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
     """Rows of parquet files, one row group in memory at a time, and of it only the columns that were selected.
 
@@ -24,6 +53,7 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
     Args:
         paths: Local paths or URLs.
         columns: Columns to read; None for all.
+        known: The files' footers, if they were read already.
 
     Raises:
         DataError: If a file can't be read or files disagree on a column's type; the file is named.
@@ -37,32 +67,31 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         (2, [{'x': 'a'}, {'x': 'b'}])
     """
 
-    def __init__(self, paths: Sequence[str], columns: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[str], columns: Sequence[str] | None = None, known: Footers | None = None
+    ) -> None:
         self.paths = list(paths)
-        schemas = []
-        self.num_rows = 0
-        for path in self.paths:
-            with naming(path), _file(path) as file:
-                schemas.append(_plain_schema(file.schema_arrow))
-                self.num_rows += file.metadata.num_rows
-        try:
-            whole = pa.unify_schemas(schemas, promote_options="permissive")
-        except pa.ArrowException as error:
-            raise DataError(f"files disagree on a column: {error} ({', '.join(self.paths)})") from error
-        require(whole.names, columns or (), "parquet")
-        self.arrow_schema = pa.schema([whole.field(name) for name in columns]) if columns is not None else whole
+        self.footers = footers(self.paths) if known is None else known
+        self.num_rows = self.footers.rows
+        self.arrow_schema = self._selected(columns)
         super().__init__(
             ArrowExamplesIterable(_tables, {"paths": self.paths, "schema": self.arrow_schema}),
             info=datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(self.arrow_schema)),
         )
 
+    def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
+        whole = self.footers.schema
+        require(whole.names, columns or (), "parquet")
+        return whole if columns is None else pa.schema([whole.field(name) for name in columns])
+
     def select_columns(self, column_names: str | list[str]) -> Self:
         """The same rows with these columns only."""
-        return type(self)(self.paths, [column_names] if isinstance(column_names, str) else list(column_names))
+        names = [column_names] if isinstance(column_names, str) else list(column_names)
+        return type(self)(self.paths, names, self.footers)
 
-    def tables(self) -> Iterator[pa.Table]:
-        """The rows in blocks; text keeps the dictionaries that it has in the file."""
-        for _, table in _tables(self.paths, self.arrow_schema, coded=True):
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """These columns of the rows in blocks; text keeps the dictionaries that it has in the file."""
+        for _, table in _tables(self.paths, self._selected(columns), coded=True):
             yield table
 
 

@@ -183,10 +183,9 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    found = opened(path)
-    if found is None:
-        raise DataError(f"{path} was prepared, but can't be opened", "is the disk full?")
-    return Prepared(found.transforms, found.stores, {**found.summary, "cached": False}, path)
+    transforms.base = None
+    stores = {name: Store.open(path / name, transforms.schema) for name in summary["rows"]}
+    return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
 
 def fit(reader: Reader, transforms: Transforms) -> None:

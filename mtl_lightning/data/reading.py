@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,10 +58,15 @@ class Reader:
         return self.spec.by == "given" and self.spec.column is None
 
     @cached_property
+    def _divided(self) -> Any:
+        """Rows that are divided here: the source's training rows, or all rows."""
+        return self.source.rows(self.own["train"] if self._by_source else None)
+
+    @cached_property
     def assignment(self) -> np.ndarray:
-        """Index into SPLITS of every row that is divided here (the source's training rows, or all rows)."""
+        """Index into SPLITS of every row that is divided here."""
         spec = self.spec
-        rows = self.source.rows(self.own["train"] if self._by_source else None)
+        rows = self._divided
         deciding = [name for name in spec.columns if not self._by_source]
         if spec.by == "given" and spec.column is not None:
             parts = [named(spec, column(block, spec.column)) for block in blocks(rows, deciding, "split")]
@@ -93,8 +99,7 @@ class Reader:
                 if split != "train":
                     for block in blocks(self.source.rows(name), self.columns, f"split {name!r}"):
                         yield block, np.full(block.num_rows, SPLITS.index(split), dtype=np.int8)
-        rows = self.source.rows(self.own["train"] if self._by_source else None)
-        for block in blocks(rows, self.columns, "the source"):
+        for block in blocks(self._divided, self.columns, "the source"):
             start = block[ROW][0].as_py() if block.num_rows else 0
             assigned = self.assignment[start : start + block.num_rows]
             if len(assigned) != block.num_rows:

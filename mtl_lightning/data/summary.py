@@ -35,19 +35,21 @@ class Summary:
         for index, columns in enumerate(self.schema.label_slices.values()):
             labels = parts["labels"][parts["mask"][:, index], columns]
             sums[index] += labels.mean(axis=1, dtype=np.float64).sum() if len(labels) else 0.0
+        missing, strange = (_per_column(parts["ids"], value) for value in (PADDING, UNKNOWN))
         for field in self.schema.fields:
             if field.kind == "categorical":
-                ids = parts["ids"][:, self.schema.id_columns[field.name]]
+                column = self.schema.id_columns[field.name]
+                ids, found = parts["ids"][:, column], (int(missing[column]), int(strange[column]))
             elif field.kind == "sequence":
                 ids = parts[f"sequence/{field.name}"]
+                found = int(np.count_nonzero(ids == PADDING)), int(np.count_nonzero(ids == UNKNOWN))
             else:
                 continue
-            missing = np.count_nonzero(ids == PADDING)
-            found = np.array([np.count_nonzero(ids == UNKNOWN), ids.size - missing, missing])
             if self.before is not None:
                 fresh = ids >= self.before[field.name]
                 self.new[split][field.name] += int((fresh if fresh.ndim == 1 else fresh.any(axis=1)).sum())
-            unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + found
+            counts = np.array([found[1], ids.size - found[0], found[0]])
+            unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + counts
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers.
@@ -74,3 +76,10 @@ class Summary:
                 for split, fields in self.unknown.items()
             },
         }
+
+
+def _per_column(matrix: np.ndarray, value: int) -> np.ndarray:
+    """How often a value occurs in each column of a matrix [B, F], [F]; it is read once, as it lies."""
+    columns = matrix.shape[1]
+    places = np.flatnonzero(matrix.ravel() == value)
+    return np.bincount(places % columns if columns else places, minlength=columns)

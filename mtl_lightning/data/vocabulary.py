@@ -15,6 +15,8 @@ FIRST = UNKNOWN + 1
 COMPACT = 1_000_000
 DIRECT = 1 << 21
 """Integer keys that span no more than this are found by their value in a table."""
+TALLIED = 1 << 18
+"""Integer keys that span no more than this are counted in one array over all blocks."""
 SORTED_FROM = 200_000
 """From this size on other integer keys are found by bisection: Arrow hashes the whole vocabulary at each call."""
 
@@ -27,10 +29,31 @@ class Counter:
         self._pending = 0
         self._compacted = 0
         self._text = False
+        self._low = 0
+        self._tally: np.ndarray = np.zeros(0, dtype=np.int64)
 
     def add(self, values: pa.Array) -> None:
         """Count the keys of one block; nulls don't count."""
-        self.add_counts(*_counted(values))
+        if is_text(values.type) or not self._tallied(values):
+            self.add_counts(*_counted(values))
+
+    def _tallied(self, values: pa.Array) -> bool:
+        """Add integers to the tally, if those of all blocks span little."""
+        low, span = _span(values)
+        if span == 0:
+            return True
+        start, end = low, low + span
+        if len(self._tally):
+            start, end = min(start, self._low), max(end, self._low + len(self._tally))
+        if end - start > TALLIED:
+            return False
+        if end - start > len(self._tally):
+            wider = np.zeros(end - start, dtype=np.int64)
+            wider[self._low - start :][: len(self._tally)] = self._tally
+            self._low, self._tally = start, wider
+        found = np.bincount(values.drop_null().to_numpy() - self._low)
+        self._tally[: len(found)] += found
+        return True
 
     def add_counts(self, found: pa.Array, counts: pa.Array) -> None:
         """Add keys, none of them null, that were counted already."""
@@ -53,8 +76,13 @@ class Counter:
 
     def result(self) -> pa.Table:
         """Keys with their counts, the most frequent first, equal counts by key."""
+        found = np.flatnonzero(self._tally)
+        counts = self._tally[found]
         if not self._parts:
-            return pa.table({"key": pa.array([], pa.int64()), "count": pa.array([], pa.int64())})
+            order = np.argsort(-counts, kind="stable")
+            return pa.table({"key": pa.array(found[order] + self._low), "count": pa.array(counts[order])})
+        self._tally = self._tally[:0]
+        self.add_counts(pa.array(found + self._low), pa.array(counts))
         return self._merged().sort_by([("count", "descending"), ("key", "ascending")])
 
 

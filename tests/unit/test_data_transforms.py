@@ -85,8 +85,10 @@ def test_size_cap_keeps_the_most_frequent() -> None:
     assert transforms.encode({"x": list("abcd")}).ids[:, 0].tolist() == [2, 3, 1, 1]
 
 
-def test_counting_compacts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tallied", [0, 30, 1 << 18])
+def test_counting_compacts(monkeypatch: pytest.MonkeyPatch, tallied: int) -> None:
     monkeypatch.setattr("mtl_lightning.data.vocabulary.COMPACT", 10)
+    monkeypatch.setattr("mtl_lightning.data.vocabulary.TALLIED", tallied)
     counter = Counter()
     for start in range(0, 100, 5):
         counter.add(pa.array(range(start, start + 10)))
@@ -94,6 +96,25 @@ def test_counting_compacts(monkeypatch: pytest.MonkeyPatch) -> None:
     result = counter.result()
     assert result["count"].to_pylist() == [3] + [2] * 94 + [1] * 11
     assert result["key"][0].as_py() == "5"
+
+
+NEAR, FAR = st.integers(-300, 300), st.sampled_from([-(2**63), -(2**40), 2**40, 2**63 - 1])
+COUNTED = st.lists(st.lists(st.one_of(st.none(), NEAR, FAR), max_size=12), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(blocks=COUNTED, words=st.lists(st.sampled_from(["a", "7", "-3", "007"]), max_size=4), at=st.integers(0, 6))
+def test_counts_are_those_of_counting_one_by_one(blocks: list[list[int | None]], words: list[str], at: int) -> None:
+    parts = [pa.array(block, pa.int64()) for block in blocks]
+    parts.insert(at, pa.array(words, pa.string()))
+    counter = Counter()
+    for part in parts:
+        counter.add(part)
+    result = counter.result()
+    name = str if words else int
+    expected = Count(name(key) for part in parts for key in part.to_pylist() if key is not None)
+    ordered = sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+    assert list(zip(result["key"].to_pylist(), result["count"].to_pylist(), strict=True)) == ordered
 
 
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(float("nan")))

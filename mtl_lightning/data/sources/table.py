@@ -12,7 +12,7 @@ from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.csv_files import CsvOptions
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
-from mtl_lightning.data.parquet_rows import ParquetRows
+from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -66,6 +66,7 @@ class Table(Source):
         self.encoding = encoding
         self.time = time
         self.group = group
+        self._read: dict[str | None, Footers] = {}
 
     @cached_property
     def files(self) -> dict[str, list[File]]:
@@ -123,21 +124,28 @@ class Table(Source):
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
-        rows = self.rows()
         return RawSchema(
-            columns={field.name: str(field.type) for field in rows.arrow_schema},
+            columns={field.name: str(field.type) for field in self._footers(None).schema},
             splits=tuple(name for name in self.files if name != ALL),
             time=self.time,
             group=self.group,
         )
+
+    def _paths(self, split: str | None) -> list[str]:
+        parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
+        return [path for part in parts for path in part]
+
+    def _footers(self, split: str | None) -> Footers:
+        if split not in self._read:
+            self._read[split] = footers(self._paths(split))
+        return self._read[split]
 
     def rows(self, split: str | None = None) -> ParquetRows:
         """The rows, read from disk block by block."""
         if split is not None and split not in self.files:
             known = ", ".join(name for name in self.files if name != ALL)
             raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
-        parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
-        return ParquetRows([path for part in parts for path in part])
+        return ParquetRows(self._paths(split), known=self._footers(split))
 
 
 def _listed(path: str | list[str]) -> list[str]:
