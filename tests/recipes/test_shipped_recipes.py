@@ -11,6 +11,7 @@ import torch
 from mtl_lightning.cli.app import main
 from mtl_lightning.config import Config, compose, recipe_text, validate
 from mtl_lightning.data.blocks import ROW
+from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.plugins import registry
@@ -23,7 +24,9 @@ OWN = [name for name, entry in registry().entries("recipe") if entry.distributio
 COMPLETE = [name for name in OWN if name not in ABSTRACT]
 SIMULATED = [name for name in COMPLETE if compose(name).plain["source"]["name"] == "simulator"]
 FETCHED = [
-    name for name in COMPLETE if compose(name).plain["source"]["name"] in ("adult", "movielens_100k", "womens_clothing")
+    name
+    for name in COMPLETE
+    if issubclass(registry().resolve("source", compose(name).plain["source"]["name"]), Fetched)
 ]
 
 

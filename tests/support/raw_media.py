@@ -28,12 +28,12 @@ def kuairand(path):
     def log(name, first, count, is_rand):
         rows = [KUAIRAND_LOG]
         for n in range(first, first + count):
-            click, like, follow, long = (int(draw.random() < p) for p in (0.5, 0.3, 0.2, 0.4))
+            click, like, follow, long, comment, share = (int(draw.random() < p) for p in (0.5, 0.3, 0.2, 0.4, 0.2, 0.2))
             duration = 0 if n == 0 else 10_000
             time = 1_650_000_000_000 + n * 1000
             rows.append(
-                f"{n % 10},{n % 15},20220408,{100 * (n % 24) + 7},{time},{click},{like},{follow},0,0,0,{long},"
-                f"{9000 * click},{duration},0,0,0,{is_rand},{n % 3}"
+                f"{n % 10},{n % 15},20220408,{100 * (n % 24) + 7},{time},{click},{like},{follow},{comment},{share},0,"
+                f"{long},{9000 * click},{duration},0,0,0,{is_rand},{n % 3}"
             )
         (path / name).write_text("\n".join(rows) + "\n")
 
@@ -53,8 +53,9 @@ def kuairand(path):
             f"{video},{video % 4},NORMAL,2022-04-01,LongImport,1.0,{video}500.0,720.0,1280.0,{video},9.0,{tag}"
         )
     (path / "video_features_basic_27k.csv").write_text("\n".join(videos) + "\n")
-    statistics = ["video_id,counts,show_cnt,play_cnt", *(f"{video},3.0,{video}0.5,7.0" for video in range(15))]
-    (path / "video_features_statistic_27k.csv").write_text("\n".join(statistics) + "\n")
+    for part, some in enumerate((range(6), range(6, 15)), 1):
+        statistics = ["video_id,counts,show_cnt,play_cnt", *(f"{video},3.0,{video}0.5,7.0" for video in some)]
+        (path / f"video_features_statistic_27k_part{part}.csv").write_text("\n".join(statistics) + "\n")
 
 
 def tenrec_video(path):
@@ -110,7 +111,7 @@ def tenrec_article(path):
                 n % 3,
                 2.5,
                 read,
-                12,
+                12 + n % 50,
                 share,
                 like,
                 follow,

@@ -120,7 +120,11 @@ def test_inspect_counts_rows_nulls_and_labels(capsys: pytest.CaptureFixture[str]
     assert code == 0
     assert sum(found["rows"].values()) == 4000
     assert found["rows"]["train"] == pytest.approx(2800, abs=40)
-    assert found["columns"]["click"] == {"type": "int8", "rows": 4000, "nulls": 0, "distinct": 2}
+    told = found["columns"]["click"]
+    assert {name: told[name] for name in ("type", "rows", "nulls", "distinct")} == {
+        "type": "int8", "rows": 4000, "nulls": 0, "distinct": 2,
+    }  # fmt: skip
+    assert told["missing"] == {"train": 0, "validation": 0, "test": 0}
     clicks = sum(part["known"] * part["mean"] for part in found["labels"]["click"].values())
     assert sum(part["known"] for part in found["labels"]["dwell"].values()) == pytest.approx(clicks)
     assert found["columns"]["dwell"]["nulls"] == pytest.approx(4000 - clicks)

@@ -154,7 +154,8 @@ def test_kuairand_joins_users_and_videos_and_all_pieces_of_the_log():
 
 def test_kuairand_statistics_come_when_asked_for():
     log = source("kuairand", statistics=True)
-    assert log.rows()[2]["statistic_show_cnt"] == 20.5
+    found = log.rows().to_list()
+    assert [found[row]["statistic_show_cnt"] for row in (2, 14)] == [20.5, 140.5]  # from both of its pieces
     assert "statistic_show_cnt" in log.schema().columns
     assert "statistic_show_cnt" not in log.schema().features
     assert "play_time_ms" in log.schema().after_event
@@ -187,6 +188,15 @@ def test_mind_works_without_a_test_directory(tmp_path):
     shutil.copytree(raw_logs.written("mind"), tmp_path / "raw")
     shutil.rmtree(tmp_path / "raw" / "MINDlarge_test")
     assert len(MIND(path=str(tmp_path / "raw")).rows("test")) == 0
+
+
+def test_mind_leaves_out_the_split_without_labels_when_asked():
+    log = source("mind", splits=["train", "validation"])
+    assert log.schema().splits == ("train", "validation")
+    assert None not in {row["click"] for row in log.rows().to_list()}
+    assert log.fingerprint() != source("mind").fingerprint()
+    with pytest.raises(DataError, match="no split 'dev'"):
+        source("mind", splits=["dev"])
 
 
 def test_ebnerd_reading_belongs_to_what_was_clicked():

@@ -114,7 +114,7 @@ class KuaiRand(RawLog):
 
     def written(self) -> pa.Schema:
         """Columns with those of the statistics."""
-        return pa.schema([*self.arrow, *_statistic_schema(self._statistics())]) if self.statistics else self.arrow
+        return pa.schema([*self.arrow, *_statistic_schema(self._statistics()[0])]) if self.statistics else self.arrow
 
     def options(self) -> dict[str, Any]:
         """Parts and statistics."""
@@ -122,16 +122,12 @@ class KuaiRand(RawLog):
 
     def logs(self) -> list[Path]:
         """Files of the chosen parts; the 27K version has the standard log in pieces."""
-        found: list[Path] = []
-        for part in self.parts:
-            self.find(PARTS[part])
-            found += sorted(self.path.glob(PARTS[part] + "*"))
-        return found
+        return [path for part in self.parts for path in self._pieces(PARTS[part])]
 
     def files(self) -> list[Path]:
         """Logs, users, videos."""
         sides = [self.find("user_features_*.csv"), self.find("video_features_basic_*.csv")]
-        return [*self.logs(), *sides, *([self._statistics()] if self.statistics else [])]
+        return [*self.logs(), *sides, *(self._statistics() if self.statistics else [])]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """Exposures with what is known of user and video."""
@@ -148,17 +144,23 @@ class KuaiRand(RawLog):
                     table = table.set_column(place, name, table[name].cast(pa.int64()))
                 yield table.append_column("hour", pc.divide(table["hourmin"], 100))
 
-    def _statistics(self) -> Path:
-        return self.find("video_features_statistic_*.csv")
+    def _pieces(self, name: str) -> list[Path]:
+        self.find(name)
+        return sorted(self.path.glob(name + "*"))
+
+    def _statistics(self) -> list[Path]:
+        """In the 27K version these are pieces, too."""
+        return self._pieces("video_features_statistic_*.csv")
 
     def _statistic_table(self) -> Any:
-        path = self._statistics()
-        schema = _statistic_schema(path)
+        paths = self._statistics()
+        schema = _statistic_schema(paths[0])
         names = [name.removeprefix("statistic_") for name in schema.names]
         form = Form(columns=dict.fromkeys(["video_id", *names], pa.float64()) | {"video_id": pa.int64()})
-        renamed = (table.rename_columns(["video_id", *schema.names]) for table in _plain(path, form))
+        tables = (table for path in paths for table in _plain(path, form))
+        renamed = (table.rename_columns(["video_id", *schema.names]) for table in tables)
         kinds = {"video_id": pa.int64()} | dict(zip(schema.names, schema.types, strict=True))
-        return self.side("statistics", [path], kinds, "video_id", renamed)
+        return self.side("statistics", paths, kinds, "video_id", renamed)
 
 
 def _statistic_schema(path: Path) -> pa.Schema:

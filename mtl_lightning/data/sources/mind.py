@@ -1,7 +1,9 @@
 """MIND (small, large), from the raw files."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,9 +51,10 @@ class MIND(RawLog):
 
     Args:
         path: Directory that holds ``MINDsmall_train`` and so on, each with ``behaviors.tsv`` and ``news.tsv``.
+        splits: Splits to use, of ``train``, ``validation`` and ``test``.
 
     Raises:
-        DataError: A file is missing, or a line has not its values.
+        DataError: A split is unknown, a file is missing, or a line has not its values.
 
     Example:
         >>> MIND(path="mind").schema().features["history"]["of"]
@@ -83,14 +86,26 @@ class MIND(RawLog):
         after_event=("click",),
     )
 
+    def __init__(self, *, path: str, splits: tuple[str, ...] | list[str] = tuple(DIRECTORIES)) -> None:
+        super().__init__(path=path)
+        for split in splits:
+            if split not in DIRECTORIES:
+                raise DataError(f"source.splits: no split {split!r}", f"there are {', '.join(DIRECTORIES)}")
+        self.raw = replace(self.raw, splits=tuple(split for split in DIRECTORIES if split in splits))
+
+    def options(self) -> dict[str, Any]:
+        """The splits."""
+        return {"splits": self.raw.splits}
+
     def directories(self) -> dict[str, Path]:
         """Directory of each split that is there; DataError without one for training."""
         found = {}
-        for split, patterns in DIRECTORIES.items():
+        for split in self.raw.splits:
+            patterns = DIRECTORIES[split]
             matches = [one for pattern in patterns for one in sorted(self.path.glob(pattern)) if one.is_dir()]
             if matches:
                 found[split] = matches[0]
-        if "train" not in found:
+        if ("train" in self.raw.splits and "train" not in found) or not found:
             raise DataError(f"{self.name}: {self.path} has no directory *train*", "set source.path to where it lies")
         return found
 
