@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
@@ -16,6 +17,7 @@ from mtl_lightning.rundir import write_atomic
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
 Print = Annotated[bool, typer.Option("--print", help="Print the commands of the runs that are left; run nothing.")]
+Gather = Annotated[bool, typer.Option("--gather", help="Compare what has finished by now; run nothing.")]
 SETTINGS = "comparison.json"
 RESULT, PAGE = "result.json", "report.html"
 
@@ -25,7 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(_compare)
 
 
-def _compare(pairs: Pairs = None, print_commands: Print = False) -> None:
+def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False) -> None:
     """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
     grid = read_grid(pairs or [])
     plain = compose(grid.recipe, grid.overrides).plain
@@ -41,6 +43,9 @@ def _compare(pairs: Pairs = None, print_commands: Print = False) -> None:
         # What is confirmed is known when the grid has finished.
         for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
             typer.echo(command(grid, cell))
+        return
+    if only_gather:
+        _leave(first_console(), grid, every, kinds)
         return
     _run(grid, every, kinds)
 
@@ -70,10 +75,8 @@ def _remember(grid: Grid) -> None:
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     from mtl_lightning.build import build_data
     from mtl_lightning.cli.app import main
-    from mtl_lightning.compare.gather import gather, select
+    from mtl_lightning.compare.gather import select
     from mtl_lightning.compare.launch import launch, unfinished
-    from mtl_lightning.compare.page import page
-    from mtl_lightning.compare.tables import result_tables
 
     console = first_console()
     left = unfinished(grid, every)
@@ -99,9 +102,7 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
                 say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
                 total += len(more)
                 failed += launch(grid, more, tell, main)
-            result: dict[str, Any] = gather(grid, every, kinds)
-            write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-            write_atomic(grid.out / PAGE, page(result))
+            _leave(console, grid, every, kinds)
     except Timeout as error:
         raise MtlError(f"another compare works in {grid.out}", "wait for it, or choose another out=") from error
     except Interrupted:
@@ -109,7 +110,18 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
         raise
     finally:
         signals.restore()
-    console.print(result_tables(result))
-    say(console, f"{grid.out / PAGE}, {grid.out / RESULT}")
     if failed:
         raise typer.Exit(1)
+
+
+def _leave(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
+    """Compare what has finished: on the terminal, as JSON and as a page."""
+    from mtl_lightning.compare.gather import gather
+    from mtl_lightning.compare.page import page
+    from mtl_lightning.compare.tables import result_tables
+
+    result: dict[str, Any] = gather(grid, every, kinds)
+    write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomic(grid.out / PAGE, page(result))
+    console.print(result_tables(result))
+    say(console, f"{grid.out / PAGE}, {grid.out / RESULT}")

@@ -14,8 +14,10 @@ from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.relations import average
 from mtl_lightning.compare.reliability import reliability_of
 from mtl_lightning.compare.resources import parts_of
-from mtl_lightning.compare.statistics import Difference, Rows, delta_m, difference, metric_name, metric_of
+from mtl_lightning.compare.sampled import Sampled, advantage, delta_m, sample, task_rows
+from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
+from mtl_lightning.errors import MtlError
 from mtl_lightning.report.rows import FILE, read_rows
 from mtl_lightning.rundir import RunDir
 
@@ -32,6 +34,7 @@ class Run:
         score: Best validation score; NaN if it was never defined.
         resources: Its ``resources.json``.
         rows: Its predictions and labels.
+        sampled: Its metrics on them, and on bootstrap samples.
         relations: ``relations`` of its ``metrics.json``.
     """
 
@@ -39,15 +42,17 @@ class Run:
     score: float
     resources: dict[str, Any]
     rows: dict[str, NDArray[Any]]
+    sampled: Sampled
     relations: dict[str, Any] = field(default_factory=dict)
 
 
-def read_run(grid: Grid, cell: Cell) -> Run:
-    """Read what a finished cell left."""
+def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
+    """Read what a finished cell left, and measure it."""
     directory = RunDir.open(cell.path(grid.out))
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
-    return Run(cell, _score(grid, cell), resources, read_rows(directory.path / FILE), relations)
+    rows = read_rows(directory.path / FILE)
+    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations)
 
 
 def _score(grid: Grid, cell: Cell) -> float:
@@ -96,23 +101,26 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
     """
     selected = select(grid, cells)
     every = [*cells, *confirming(grid, cells, selected)]
-    done: dict[str, list[Run]] = {}
-    for cell in every:
-        if finished(cell.path(grid.out)):
-            done.setdefault(cell.configuration, []).append(read_run(grid, cell))
     constants = {name: score for name, score in _scores(grid, cells).items() if "-constant" in name}
     tuned = max(constants, key=lambda name: constants[name], default=None)
-    shown = {name: runs for name, runs in done.items() if "-constant" not in name or name == tuned}
-    baseline = done.get(BASELINE, [])
+    done: dict[str, list[Run]] = {}
+    for cell in every:
+        shown = "-constant" not in cell.configuration or cell.configuration == tuned
+        if shown and finished(cell.path(grid.out)):
+            done.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
+    runs = [run for own in done.values() for run in own]
+    for run in runs:
+        _same_rows(runs[0], run, kinds)
     level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # all tasks at once: Bonferroni
+    baseline = done.get(BASELINE, [])
     configurations = [
-        _configuration(runs, baseline, kinds, level, name == tuned, grid.seeds) for name, runs in shown.items()
+        _configuration(own, baseline, kinds, level, name == tuned, grid.seeds) for name, own in done.items()
     ]
     return {
         "recipe": grid.recipe,
         "overrides": list(grid.overrides),
         "seeds": list(grid.seeds),
-        "tasks": {task: {"kind": kind, "metric": metric_name(kind)[0]} for task, kind in kinds.items()},
+        "tasks": {task: _task(task, kind, runs) for task, kind in kinds.items()},
         "confidence": LEVEL,
         "configurations": configurations,
         "tuned": tuned,
@@ -122,14 +130,41 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
     }
 
 
+def _same_rows(first: Run, run: Run, kinds: Mapping[str, str]) -> None:
+    """Differences row by row mean nothing where the rows aren't the same.
+
+    Raises:
+        MtlError: If the runs were tested on other rows or labels.
+    """
+    for task in kinds:
+        for key in (f"known/{task}", f"label/{task}"):
+            if not np.array_equal(first.rows[key], run.rows[key], equal_nan=True):
+                reason = f"{first.cell.name} and {run.cell.name} were tested on different rows of {task}"
+                raise MtlError(reason, "the data changed between them: choose another out=")
+
+
+def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """What the verdict about a task rests on; ``positive`` of a binary one only."""
+    facts: dict[str, Any] = {"kind": kind, "metric": metric_name(kind)[0], "rows": None, "positive": None}
+    if runs:
+        rows, _ = task_rows(runs[0].rows, task)
+        facts["rows"] = len(rows.label)
+        facts["positive"] = int(rows.label.sum()) if kind == "binary" else None
+    return facts
+
+
 def _verdict(configurations: Sequence[dict[str, Any]], selected: str, kinds: Mapping[str, str]) -> dict[str, Any]:
     found = {each["name"]: each for each in configurations}
-    differences = {}
-    for task in kinds:
-        values = [found[selected]["tasks"][task]["difference"][end] for end in ENDS]
-        differences[task] = Difference(*(math.nan if value is None else value for value in values))
+    own = found[selected]
+    differences = {task: _read(own["tasks"][task]["difference"]) for task in kinds}
     parameters = {name: found[name]["parameters"] for name in (selected, BASELINE) if found[name]["parameters"]}
-    return asdict(judge(selected, BASELINE, differences, parameters))
+    metrics = {task: metric_name(kind)[0] for task, kind in kinds.items()}
+    return asdict(judge(selected, BASELINE, differences, parameters, metrics=metrics, seeds=own["paired_seeds"]))
+
+
+def _read(ends: Mapping[str, float | None]) -> Difference:
+    values = (ends[end] for end in ENDS)
+    return Difference(*(math.nan if value is None else value for value in values))
 
 
 def _configuration(
@@ -140,26 +175,28 @@ def _configuration(
     tuned: bool,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    others = {run.cell.seed: run for run in baseline}
-    paired = [(run, others[run.cell.seed]) for run in runs if run.cell.seed in others]
+    others = {run.cell.seed: run.sampled for run in baseline}
+    paired = [(run.sampled, others[run.cell.seed]) for run in runs if run.cell.seed in others]
+    models, against = [model for model, _ in paired], [other for _, other in paired]
+    none = dict.fromkeys(ENDS)
     tasks: dict[str, Any] = {}
     for task, kind in kinds.items():
-        values = [_value(run, task, kind) for run in runs]
-        trust = reliability_of(kind, [rows_of(run, task) for run in runs])
         tasks[task] = {
-            **_spread(values), "difference": _difference(paired, task, kind, level), "reliability": trust
-        }  # fmt: skip
-    up = {task: metric_name(kind)[1] for task, kind in kinds.items()}
-    means = {task: statistics.fmean(_value(run, task, kinds[task]) for run, _ in paired) for task in kinds if paired}
-    bases = {task: statistics.fmean(_value(other, task, kinds[task]) for _, other in paired) for task in means}
+            **_spread([run.sampled.value[task] for run in runs]),
+            "difference": _plain_ends(advantage(task, kind, models, against, level)) if paired else none,
+            "reliability": reliability_of(kind, [task_rows(run.rows, task) for run in runs]),
+        }
+    overall = _plain_ends(delta_m(kinds, models, against, LEVEL)) if paired else none
     return {
         "name": runs[0].cell.configuration,
         "settings": list(runs[0].cell.pairs),
         "tuned": tuned,
         "seeds": len(runs),
+        "paired_seeds": len(paired),
         "validation_score": _spread([run.score for run in runs if run.cell.seed in seeds]),
         "tasks": tasks,
-        "delta_m": _plain(delta_m(means, bases, up)) if means else None,
+        "delta_m": overall["mean"],
+        "delta_m_interval": [overall["low"], overall["high"]],
         "parameters": sum(runs[0].resources.get("parameters", {}).values()) or None,
         "step_ms": _median([run.resources.get("step_ms") for run in runs]),
         "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
@@ -169,36 +206,15 @@ def _configuration(
     }
 
 
-def rows_of(run: Run, task: str) -> tuple[Rows, NDArray[np.float64]]:
-    """A task's known test rows, and the run's predictions for them."""
-    known = run.rows[f"known/{task}"]
-    weight = run.rows.get(f"weight/{task}", np.ones(len(known)))[known].astype(np.float64)
-    group = run.rows["group"][known] if "group" in run.rows else None
-    label = run.rows[f"label/{task}"][known].astype(np.float64)
-    return Rows(label, weight, group), run.rows[f"prediction/{task}"][known].astype(np.float64)
-
-
-def _value(run: Run, task: str, kind: str) -> float:
-    rows, prediction = rows_of(run, task)
-    return metric_of(kind, rows.label, prediction)(rows.weight)
-
-
-def _difference(paired: Sequence[tuple[Run, Run]], task: str, kind: str, level: float) -> dict[str, Any]:
-    if not paired:
-        return dict.fromkeys(ENDS)
-    if all(run is other for run, other in paired):  # the single-task models themselves
-        same = 0.0 if all(math.isfinite(_value(run, task, kind)) for run, _ in paired) else None
-        return dict.fromkeys(ENDS, same)
-    rows, _ = rows_of(paired[0][0], task)
-    models = [rows_of(run, task)[1] for run, _ in paired]
-    others = [rows_of(other, task)[1] for _, other in paired]
-    found = difference(kind, rows, models, others, level=level)
+def _plain_ends(found: Difference) -> dict[str, float | None]:
     return {name: _plain(value) for name, value in asdict(found).items()}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    spread = statistics.stdev(values) if len(values) > 1 else math.nan
-    return {"mean": _plain(statistics.fmean(values)), "sd": _plain(spread)}
+    """Mean and standard deviation, None where a value isn't defined or there are too few."""
+    mean = float(np.mean(values)) if values else math.nan
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return {"mean": _plain(mean), "sd": _plain(deviation)}
 
 
 def _median(values: Sequence[float | None]) -> float | None:

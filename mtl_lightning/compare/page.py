@@ -17,10 +17,15 @@ from mtl_lightning.report.svg import bars
 
 STYLE = """
 tr.selected td { font-weight: bold; }
-.verdict { background: #f4f6f8; border-left: 4px solid #36c; padding: .5rem 1rem; }
-line.zero { stroke: #999; stroke-dasharray: 3 3; stroke-width: 1; }
+.verdict { background: #f4f6f8; border-left: 4px solid #36c; padding: .5rem 1rem; margin: 1rem 0; }
+.verdict p { margin: .3rem 0; } .verdict .use { font-size: 1.25rem; font-weight: bold; }
+body { max-width: 64rem; }
+table { display: block; overflow-x: auto; font-size: .9rem; } th, td { white-space: nowrap; padding: .25rem .5rem; }
+.chosen { font-weight: bold; }
+line.zero { stroke: #777; stroke-dasharray: 3 3; stroke-width: 1; } line.grid { stroke: #e6e6e6; stroke-width: 1; }
 line.gain { stroke: #176b3a; } line.loss { stroke: #b3261e; } line.even { stroke: #667; }
-circle.gain { fill: #176b3a; } circle.loss { fill: #b3261e; } circle.even { fill: #667; }
+circle.gain, path.gain { fill: #176b3a; } circle.loss, path.loss { fill: #b3261e; }
+circle.even, path.even { fill: #667; }
 """
 
 
@@ -32,9 +37,9 @@ def page(result: Mapping[str, Any]) -> str:
     """
     title = f"Does multi-task learning help on {result['recipe']}?"
     configurations = result["configurations"]
-    verdict = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences(result))
-    plots = [_forest(result, task) for task in result["tasks"]]
-    plots += [
+    *reasons, use = [escape(sentence) for sentence in sentences(result)]
+    verdict = f'<p class="use">{use}</p>' + "".join(f"<p>{reason}</p>" for reason in reasons)
+    costs = [
         bars(heading, [(shown_name(each), each[key]) for each in configurations], unit)
         for heading, key, unit in (
             ("Time of a training step", "step_ms", "ms"),
@@ -47,34 +52,54 @@ def page(result: Mapping[str, Any]) -> str:
     body = f"""<p><code>{escape(settings)}</code>, seeds {escape(", ".join(map(str, result["seeds"])))}</p>
 <div class="verdict">{verdict}</div>{missing}
 <h2>Quality on the test split</h2>
-<p>Mean ± standard deviation over seeds. Models and the configuration were chosen on validation.</p>
+<p>Mean ± standard deviation over seeds; RMSE is in the label's unit, and less of it is better. Models and the
+configuration were chosen on validation. Δm is the mean change of all tasks against single-task models of the same
+seeds.</p>
 {_quality(result)}
 <h2>Advantage over single-task models</h2>
-<p>Positive is better. Intervals hold for all tasks at once with {result["confidence"]:.0%} confidence (bootstrap over
-test rows, users drawn whole, and spread over seeds); the verdict rests on the selected configuration only.</p>
-{"".join(plots[: len(result["tasks"])])}
+<p>Positive is better. Intervals of tasks hold for all tasks at once with {result["confidence"]:.0%} confidence
+(bootstrap over test rows, users drawn whole, and spread over seeds); with one seed they know nothing of that spread.
+The verdict rests on the selected configuration only, in bold: of many others one may look good by chance.</p>
+{_overall(result)}{"".join(_forest(result, task) for task in result["tasks"])}
 {reliability_section(result)}{section(result)}<h2>Cost</h2>
 {_cost(result)}
-{"".join(plots[len(result["tasks"]) :])}
+{"".join(costs)}
 {resources_section(result)}"""
     return document(title, body, STYLE + RELIABILITY_STYLE)
 
 
+def _overall(result: Mapping[str, Any]) -> str:
+    intervals: list[Interval] = [
+        (shown_name(each), each["delta_m"], *each["delta_m_interval"]) for each in _rivals(result)
+    ]
+    return forest("All tasks: Δm, %", intervals, _chosen(result))
+
+
 def _forest(result: Mapping[str, Any], task: str) -> str:
     intervals: list[Interval] = []
-    for each in result["configurations"]:
-        if each["name"] != BASELINE:
-            found = each["tasks"][task]["difference"]
-            intervals.append((shown_name(each), found["mean"], found["low"], found["high"]))
-    better = "fall" if result["tasks"][task]["metric"] == "rmse" else "rise"
-    return forest(f"{task}: {better} of {result['tasks'][task]['metric']}", intervals)
+    for each in _rivals(result):
+        found = each["tasks"][task]["difference"]
+        intervals.append((shown_name(each), found["mean"], found["low"], found["high"]))
+    facts = result["tasks"][task]
+    better = "fall" if facts["metric"] == "rmse" else "rise"
+    rows = "" if facts["rows"] is None else f", {facts['rows']:,} test rows"
+    rows += "" if facts["positive"] is None else f", {facts['positive']:,} positive"
+    return forest(f"{task}: {better} of {facts['metric']}{rows}", intervals, _chosen(result))
+
+
+def _rivals(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in result["configurations"] if each["name"] != BASELINE]
+
+
+def _chosen(result: Mapping[str, Any]) -> str | None:
+    return next((shown_name(each) for each in _rivals(result) if each["name"] == result["selected"]), None)
 
 
 def _quality(result: Mapping[str, Any]) -> str:
-    headings = ["configuration", "validation score"]
+    headings = ["configuration", "seeds", "validation score"]
     headings += [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
     rows = [
-        [shown_name(each), spread(each["validation_score"])]
+        [shown_name(each), str(each["seeds"]), spread(each["validation_score"])]
         + [spread(each["tasks"][task]) for task in result["tasks"]]
         + [number(each["delta_m"], "+.2f")]
         for each in result["configurations"]

@@ -1,43 +1,78 @@
 """Plots of a comparison."""
 
+import math
+import statistics
 from collections.abc import Sequence
 
-from mtl_lightning.report.svg import LEFT, RIGHT, ROW, WIDTH, line, svg, text
+from mtl_lightning.report.svg import LEFT, RIGHT, ROW, WIDTH, line, svg, text, ticks
 
 Interval = tuple[str, float | None, float | None, float | None]
 """Name, mean, lower and upper end."""
+END = WIDTH - RIGHT - 190
+"""Where the axis ends, and numbers begin."""
 
 
-def forest(title: str, intervals: Sequence[Interval]) -> str:
-    """Differences with their confidence intervals, one line each, around zero.
+def forest(title: str, intervals: Sequence[Interval], chosen: str | None = None) -> str:
+    """Differences with their confidence intervals, one line each, around zero; the numbers stand at the right.
+
+    An interval that is much wider than the others ends in an arrow, so that it doesn't squeeze them.
 
     Args:
         title: Above the plot.
-        intervals: What is drawn; without a mean only the name is.
+        intervals: What is drawn; without a mean only the name is, without ends only the mean.
+        chosen: The name that stands out; its interval is always drawn whole.
 
     Example:
         >>> forest("click", [("mmoe-sum", 0.01, -0.01, 0.03)]).count("<circle")
         1
     """
-    ends = [abs(end) for _, _, low, high in intervals for end in (low, high) if end is not None]
-    span = max(ends, default=0.0) * 1.1 or 1.0
+    left, right = _range(intervals, chosen)
     height = ROW * (len(intervals) + 3)
-    middle = (LEFT + WIDTH - RIGHT) / 2
+    bottom = height - 1.5 * ROW
 
     def place(value: float) -> float:
-        return middle + value / span * (WIDTH - RIGHT - LEFT) / 2
+        return LEFT + (min(max(value, left), right) - left) / (right - left) * (END - LEFT)
 
-    bottom = height - 1.5 * ROW
-    parts = [text(LEFT, ROW * 0.8, title, "title"), line(middle, ROW * 1.2, middle, bottom, "zero")]
-    for share in (-1, -0.5, 0, 0.5, 1):
-        value = share * span / 1.1
-        parts.append(text(place(value), height - 0.6 * ROW, f"{value:+.3g}" if share else "0", "tick"))
+    parts = [text(LEFT, ROW * 0.8, title, "title")]
+    places = max(0, 2 - math.floor(math.log10(right - left)))
+    for value in ticks(left, right):
+        parts.append(line(place(value), ROW * 1.2, place(value), bottom, "grid" if value else "zero"))
+        parts.append(text(place(value), height - 0.6 * ROW, _signed(value) if value else "0", "tick"))
     for i, (name, mean, low, high) in enumerate(intervals):
         y = ROW * (i + 1.8)
-        parts.append(text(LEFT - 10, y + 4, name, "name"))
-        if mean is None or low is None or high is None:
+        parts.append(text(LEFT - 10, y + 4, name, "name chosen" if name == chosen else "name"))
+        if mean is None:
             continue
-        kind = "gain" if low > 0 else "loss" if high < 0 else "even"
-        parts.append(line(place(low), y, place(high), y, kind))
+        kind, numbers = "even", _signed(mean, places)
+        if low is not None and high is not None:
+            kind = "gain" if low > 0 else "loss" if high < 0 else "even"
+            numbers += f" ({_signed(low, places)} to {_signed(high, places)})"
+            parts.append(line(place(low), y, place(high), y, kind))
+            parts += [_arrow(LEFT, y, -1, kind)] if low < left else []
+            parts += [_arrow(END, y, 1, kind)] if high > right else []
         parts.append(f'<circle class="{kind}" cx="{place(mean):.1f}" cy="{y:.1f}" r="4"/>')
+        parts.append(text(END + 12, y + 4, numbers, "value"))
     return svg(title, height, parts)
+
+
+def _range(intervals: Sequence[Interval], chosen: str | None) -> tuple[float, float]:
+    """Ends of the axis: all means, the chosen interval, and of the others what isn't far beyond."""
+    inside, ends = [0.0], [0.0]
+    for name, mean, low, high in intervals:
+        both = [end for end in (low, high) if end is not None]
+        ends += both
+        inside += [] if mean is None else [mean]
+        inside += both if name == chosen else []
+    furthest = max(3 * max(map(abs, inside)), statistics.median(map(abs, ends)))
+    left = min([max(min(ends), -furthest), *inside])
+    right = max([min(max(ends), furthest), *inside])
+    margin = 0.05 * (right - left) or 1.0
+    return left - margin, right + margin
+
+
+def _signed(value: float, places: int | None = None) -> str:
+    return (f"{value:+g}" if places is None else f"{value:+.{places}f}").replace("-", "−")
+
+
+def _arrow(x: float, y: float, turn: int, kind: str) -> str:
+    return f'<path class="{kind}" d="M{x + 8 * turn} {y:.1f} l{-8 * turn} -5 v10 z"/>'

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mtl_lightning.compare.tables import shown_name
+from mtl_lightning.compare.tables import number, shown_name
 from mtl_lightning.report.heatmap import Matrix, heatmap, largest
+from mtl_lightning.report.html import table
 from mtl_lightning.report.relations import by_width, experts
 
 SPLITS = ("test", "validation")
@@ -28,7 +29,10 @@ def average(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for kind in ("labels", "predictions"):
         parts = [part for run in runs if (part := _evaluated(run, kind)) and len(part["tasks"]) > 1]
         if parts:
-            found[kind] = {"tasks": parts[0]["tasks"], "correlation": _mean([part["correlation"] for part in parts])}
+            found[kind] = {
+                "tasks": parts[0]["tasks"],
+                **{key: _mean([part[key] for part in parts]) for key in ("correlation", "covariance")},
+            }
     pairs = [run["pairs"] for run in runs if run.get("pairs")]
     if pairs:
         found["gradients"] = _gradients(pairs)
@@ -88,6 +92,7 @@ def section(result: Mapping[str, Any]) -> str:
     labels = next((each["relations"]["labels"] for each in known if "labels" in each["relations"]), None)
     if labels is not None:
         parts.append(heatmap("Correlation of labels", labels["tasks"], labels["tasks"], labels["correlation"]))
+        parts.append(_covariance("Covariance of labels, in their units", labels))
     known.sort(key=lambda each: each["name"] != result["selected"])  # stable: the others stay in their order
     for each in known:
         plots = "".join(_plots(each["relations"]))
@@ -114,9 +119,20 @@ def _plots(relations: Mapping[str, Any]) -> list[str]:
         if kind in relations:
             tasks = relations[kind]["tasks"]
             plots.append(heatmap(title, tasks, tasks, relations[kind][key], least))
+            if kind == "predictions":
+                plots.append(_covariance("Covariance of predictions", relations[kind]))
     for width, gates in by_width(relations.get("gates", {})).items():
         means = [gate["mean"] for gate in gates.values()]
         plots.append(
             heatmap("Mean weight of experts per gate", list(gates), experts(width), means, 0.0, largest(means))
         )
     return plots
+
+
+def _covariance(title: str, part: Mapping[str, Any]) -> str:
+    """A table: what differs by thousands between pairs of tasks has no colours in common."""
+    rows = [
+        [name, *(number(value, ",.0f" if value and abs(value) >= 1000 else ".3g") for value in row)]
+        for name, row in zip(part["tasks"], part["covariance"], strict=True)
+    ]
+    return table([title, *part["tasks"]], rows)

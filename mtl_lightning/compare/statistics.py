@@ -1,7 +1,7 @@
-"""What a comparison rests on: metrics of rows under weights, the paired bootstrap, Δm. Plain numpy, no files."""
+"""What a comparison rests on: metrics of rows under weights, the paired bootstrap, intervals. Plain numpy, no files."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +60,7 @@ def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
     Args:
         kind: The task's kind.
         label: [n] or [n, K].
-        prediction: [n] or [n, K].
+        prediction: [n] or [n, K]; the metric isn't defined if one of them isn't finite.
 
     Example:
         >>> metric = metric_of("binary", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.9]))
@@ -68,6 +68,8 @@ def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
         (0.5, 1.0)
     """
     name, _ = metric_name(kind)
+    if not np.isfinite(prediction).all():
+        return lambda _: math.nan
     if name == "auc":
         labels, scores = label.reshape(len(label), -1), prediction.reshape(len(label), -1)
         columns = [_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
@@ -105,17 +107,20 @@ def _auc(label: Floats, score: Floats) -> Metric:
     return value
 
 
-def draws(rows: Rows, count: int, seed: int = 0) -> list[Floats]:
+def draws(rows: Rows, count: int, seed: int = 0) -> Iterator[Floats]:
     """Bootstrap samples of the rows as weights; whole groups are drawn, since a user's rows are alike.
 
-    Poisson counts stand for drawing with replacement: the same for every model, so that differences are paired.
+    Poisson counts stand for drawing with replacement: the same for every model, so that differences are paired. One
+    sample is held at a time.
     """
     random = np.random.default_rng(seed)
-    if rows.group is None:
-        return [random.poisson(1.0, len(rows.weight)) * rows.weight for _ in range(count)]
-    _, member = np.unique(rows.group, return_inverse=True)
-    groups = int(member.max()) + 1 if len(member) else 0
-    return [random.poisson(1.0, groups)[member] * rows.weight for _ in range(count)]
+    members, member = len(rows.weight), None
+    if rows.group is not None:
+        _, member = np.unique(rows.group, return_inverse=True)
+        members = int(member.max()) + 1 if len(member) else 0
+    for _ in range(count):
+        drawn = random.poisson(1.0, members)
+        yield (drawn if member is None else drawn[member]) * rows.weight
 
 
 def difference(
@@ -209,26 +214,3 @@ def student_quantile(level: float, freedom: float) -> float:
     density = np.cos(angle) ** (freedom - 1)
     below = np.r_[0.0, np.cumsum((density[1:] + density[:-1]) / 2)]
     return math.sqrt(freedom) * math.tan(float(np.interp(level * below[-1], below, angle)))
-
-
-def delta_m(values: dict[str, float], baseline: dict[str, float], better_up: dict[str, bool]) -> float:
-    """Δm: the mean over tasks of the relative change against single-task models, in percent; positive is better.
-
-    Source:
-        Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, equation 4 (with the sign turned).
-
-    Args:
-        values: Metric per task.
-        baseline: The same of the single-task models.
-        better_up: Whether more is better, per task.
-
-    Example:
-        >>> delta_m({"click": 0.66, "dwell": 9.0}, {"click": 0.6, "dwell": 10.0}, {"click": True, "dwell": False})
-        10.0
-    """
-    changes = [
-        (1.0 if better_up[task] else -1.0) * (value - baseline[task]) / abs(baseline[task])
-        for task, value in values.items()
-        if baseline[task] and math.isfinite(value) and math.isfinite(baseline[task])
-    ]
-    return round(100 * sum(changes) / len(changes), 10) if changes else math.nan

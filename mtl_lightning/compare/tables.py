@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mtl_lightning.compare.plan import BASELINE
+
 
 def number(value: float | None, pattern: str = ".4f") -> str:
     """A number for a cell, ``–`` for none.
@@ -23,15 +25,29 @@ def spread(values: Mapping[str, float | None]) -> str:
     """Mean ± standard deviation; the mean alone for one seed.
 
     Example:
-        >>> spread({"mean": 0.7, "sd": 0.01}), spread({"mean": 0.7, "sd": None})
-        ('0.7000 ±0.0100', '0.7000')
+        >>> spread({"mean": 0.7, "sd": 0.01}), spread({"mean": 40.123, "sd": None})
+        ('0.7000 ±0.0100', '40.12')
     """
-    return number(values["mean"]) + ("" if values["sd"] is None else f" ±{values['sd']:.4f}")
+    mean, deviation = values["mean"], values["sd"]
+    pattern = ".4f" if mean is None or abs(mean) < 10 else ".2f" if abs(mean) < 10_000 else ",.0f"
+    return number(mean, pattern) + ("" if deviation is None else f" ±{number(deviation, pattern)}")
 
 
 def shown_name(configuration: Mapping[str, Any]) -> str:
     """The configuration's name; the tuned constant weights say what they are."""
     return f"{configuration['name']} (tuned)" if configuration["tuned"] else str(configuration["name"])
+
+
+def change(configuration: Mapping[str, Any]) -> str:
+    """Δm with its interval, where seeds are compared with others of theirs.
+
+    Example:
+        >>> change({"delta_m": -1.5, "delta_m_interval": [-2.0, -1.0], "paired_seeds": 3})
+        '-1.50% (-2.00 to -1.00)'
+    """
+    low, high = configuration["delta_m_interval"]
+    ends = "" if low is None or configuration["paired_seeds"] < 2 else f" ({low:+.2f} to {high:+.2f})"
+    return f"{configuration['delta_m']:+.2f}%{ends}"
 
 
 def result_tables(result: Mapping[str, Any]) -> RenderableType:
@@ -75,9 +91,12 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     """The verdict, or why there is none yet."""
     if result["verdict"] is None:
         return ["No verdict yet: the single-task models and one other configuration must have finished all seeds."]
-    seeds = next(each["seeds"] for each in result["configurations"] if each["name"] == result["selected"])
-    facts = f"{result['confidence']:.0%} confidence over all tasks, {seeds} seed{'s' * (seeds > 1)}"
-    found = [f"Selected on validation: {result['selected']} ({facts}).", *result["verdict"]["sentences"]]
-    if seeds == 1:
-        found.append("With one seed, the spread between seeds isn't counted: intervals are too narrow.")
-    return found
+    names = {each["name"]: each for each in result["configurations"]}
+    own, seeds = names[result["selected"]], names[result["selected"]]["paired_seeds"]
+    scores = [number(names[name]["validation_score"]["mean"]) for name in (result["selected"], BASELINE)]
+    best = f"{shown_name(own)}, the best that trains tasks together (score {scores[0]}; {BASELINE} {scores[1]})"
+    facts = f"against single-task models, {seeds} seed{'s' * (seeds > 1)}"
+    level = f"{result['confidence']:.0%} confidence, of tasks for all at once"
+    overall = "not defined" if own["delta_m"] is None else change(own)
+    found = [f"Selected on validation: {best}.", f"Δm {overall} {facts}; {level}."]
+    return found + list(result["verdict"]["sentences"])

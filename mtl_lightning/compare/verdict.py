@@ -37,7 +37,13 @@ def judge_task(difference: Difference) -> str:
 
 
 def judge(
-    selected: str, baseline: str, differences: Mapping[str, Difference], parameters: Mapping[str, float]
+    selected: str,
+    baseline: str,
+    differences: Mapping[str, Difference],
+    parameters: Mapping[str, float],
+    *,
+    metrics: Mapping[str, str],
+    seeds: int,
 ) -> Verdict:
     """Judge the configuration that validation selected against single-task models.
 
@@ -46,28 +52,20 @@ def judge(
         baseline: Name of the single-task configuration.
         differences: Its advantage per task; the intervals' confidence is already corrected for the number of tasks.
         parameters: Number of parameters of both; the smaller one is to be used when nothing else tells them apart.
+        metrics: Name of each task's metric.
+        seeds: How many seeds the differences rest on. One says nothing of luck, so that nothing is concluded.
 
     Example:
         >>> differences = {"click": Difference(0.01, 0.004, 0.016), "hide": Difference(-0.02, -0.03, -0.01)}
-        >>> for sentence in judge("mmoe", "single_task", differences, {}).sentences:
+        >>> names = {"click": "auc", "hide": "auc"}
+        >>> for sentence in judge("mmoe", "single_task", differences, {}, metrics=names, seeds=3).sentences:
         ...     print(sentence)
-        click gains from training together (+0.0100, 0.0040 to 0.0160).
-        hide suffers negative transfer (-0.0200, -0.0300 to -0.0100).
+        click gains from training together: auc better by 0.0100 (0.0040 to 0.0160).
+        hide suffers negative transfer: auc worse by 0.0200 (0.0100 to 0.0300).
         Use mmoe for click; single_task for hide.
     """
-    tasks = {task: judge_task(difference) for task, difference in differences.items()}
-    sentences = []
-    for task, found in tasks.items():
-        each = differences[task]
-        numbers = f"({each.mean:+.4f}, {each.low:.4f} to {each.high:.4f})"
-        if found == GAIN:
-            sentences.append(f"{task} gains from training together {numbers}.")
-        elif found == LOSS:
-            sentences.append(f"{task} suffers negative transfer {numbers}.")
-        elif math.isnan(each.mean):
-            sentences.append(f"{task}: the metric isn't defined on the test rows.")
-        else:
-            sentences.append(f"{task}: no evidence either way {numbers}.")
+    tasks = {task: judge_task(difference) if seeds > 1 else NO_EVIDENCE for task, difference in differences.items()}
+    sentences = [_sentence(task, tasks[task], differences[task], metrics[task], seeds) for task in tasks]
     gains = [task for task, found in tasks.items() if found == GAIN]
     losses = [task for task, found in tasks.items() if found == LOSS]
     if gains and losses:
@@ -78,6 +76,42 @@ def judge(
         use = baseline
     else:
         use = min((selected, baseline), key=lambda name: parameters.get(name, math.inf))
-        sentences.append("No evidence that training together helps or harms any task: the smaller model will do.")
+        sentences.append(_undecided(differences, seeds))
     sentences.append(f"Use {use}.")
     return Verdict(tasks, use, tuple(sentences))
+
+
+def _sentence(task: str, found: str, each: Difference, metric: str, seeds: int) -> str:
+    if math.isnan(each.mean):
+        return f"{task}: {metric} isn't defined on the test rows (one class only, or a prediction that is no number)."
+    mean, low, high = (f"{abs(value):.4f}" for value in (each.mean, each.low, each.high))
+    change = f"{metric} {_direction(each.mean)} by {mean}"
+    if seeds < 2:
+        return f"{task}: {change}, which may be luck."
+    if math.isnan(each.low):
+        return f"{task}: no evidence either way: {change}, on too few rows for an interval."
+    if found == GAIN:
+        return f"{task} gains from training together: {change} ({low} to {high})."
+    if found == LOSS:
+        return f"{task} suffers negative transfer: {change} ({high} to {low})."
+    ends = f"{low} {_direction(each.low)} to {high} {_direction(each.high)}"
+    return f"{task}: no evidence either way: {change} ({ends})."
+
+
+def _direction(value: float) -> str:
+    return "better" if value >= 0 else "worse"
+
+
+def _undecided(differences: Mapping[str, Difference], seeds: int) -> str:
+    if seeds < 2:
+        return (
+            "One seed can't tell transfer from luck: take more (seeds=3, or confirm=2). Till then, the smaller model."
+        )
+    if all(math.isnan(each.mean) for each in differences.values()):
+        return (
+            "Nothing can be said: a test split with known labels of all kinds is needed. Till then, the smaller model."
+        )
+    return (
+        "No evidence that training together helps or harms any task, though a difference within the intervals may be: "
+        "till more seeds or rows tell, the smaller model will do."
+    )

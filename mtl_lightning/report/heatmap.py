@@ -52,7 +52,8 @@ def heatmap(
         >>> picture.count("<rect"), "−0.50" in picture
         (4, True)
     """
-    width = min(2.2 * CELL, (WIDTH - LEFT - 10) / max(len(columns), 1))
+    longest = max((len(name) for name in columns), default=0)
+    width = min(max(2.2 * CELL, 7.5 * (longest + 1)), (WIDTH - LEFT - 10) / max(len(columns), 1))
     places = max(int(width / 7.5), 2)
     parts = [text(10, 16, title, "title")]
     parts += [text(LEFT + (j + 0.5) * width, TOP - 8, _cut(name, places), "tick") for j, name in enumerate(columns)]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from mtl_lightning.report.svg import line, svg, text
+from mtl_lightning.report.svg import line, svg, text, ticks
 
 Points = Mapping[str, Sequence[float | None]]
 """``predicted`` and ``observed`` rate of each group of rows, and its ``weight``."""
@@ -40,11 +40,11 @@ def reliability_plot(title: str, curves: Mapping[str, Points]) -> str:
         line(LEFT, bottom, LEFT + SIDE, bottom, "axis"),
         line(LEFT, bottom, LEFT, TOP, "axis"),
         text(LEFT + SIDE / 2, bottom + 40, "predicted", "tick"),
-        text(LEFT - 45, TOP + SIDE / 4, "observed", "tick"),
+        f'<text class="tick" transform="translate({LEFT - 66} {TOP + SIDE / 2}) rotate(-90)">observed</text>',
     ]
-    for share in (0.0, 0.5, 1.0):
-        x, y = place((share * largest, share * largest))
-        number = f"{share * largest:.3g}"
+    for value in ticks(0.0, largest):
+        x, y = place((value, value))
+        number = f"{value:g}"
         parts += [text(x, bottom + 20, number, "tick"), text(LEFT - 10, y + 4, number, "name")]
     for i, (name, points) in enumerate(known.items()):
         color, places = COLORS[i % len(COLORS)], [place(point) for point in points]

@@ -1,5 +1,6 @@
 """Plots as SVG text that stands in a page without any script."""
 
+import math
 from collections.abc import Sequence
 from html import escape
 
@@ -27,8 +28,25 @@ def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> s
             continue
         width = value / largest * (WIDTH - RIGHT - LEFT - 90)
         parts.append(f'<rect class="bar" x="{LEFT}" y="{y:.1f}" width="{width:.1f}" height="{ROW - 8}"/>')
-        parts.append(text(LEFT + width + 6, y + 13, f"{value:,.4g} {unit}", "value"))
+        number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+        parts.append(text(LEFT + width + 6, y + 13, f"{number} {unit}".rstrip(), "value"))
     return svg(title, ROW * (len(values) + 2), parts)
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers between two ends, at most so many.
+
+    Example:
+        >>> ticks(0, 0.522), ticks(-0.17, 0.09)
+        ([0.0, 0.2, 0.4], [-0.15, -0.1, -0.05, 0.0, 0.05])
+    """
+    for exponent in range(math.floor(math.log10((high - low) / most)) if high > low else 0, 309):
+        for digit in (1, 2, 2.5, 5):
+            step = digit * 10.0**exponent
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            if last - first < most:
+                return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
+    raise ValueError(f"no ticks between {low} and {high}")
 
 
 def svg(title: str, height: float, parts: Sequence[str]) -> str:

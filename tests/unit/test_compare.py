@@ -9,11 +9,13 @@ from html.parser import HTMLParser
 from statistics import fmean
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mtl_lightning.compare.plan import cells, constant_weights, read_grid
 from mtl_lightning.compare.plots import forest
 from mtl_lightning.errors import MtlError
-from mtl_lightning.report.svg import bars
+from mtl_lightning.report.svg import bars, ticks
 
 SMALL = ("recipe=ads", "source.rows=2000", "trainer.max_epochs=1", "encoder.width=4", "data.batch_size=512")
 GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "constants=1", "confirm=1")
@@ -92,11 +94,35 @@ def test_seeds_are_how_many_or_which():
 
 
 def test_plots_leave_out_what_is_not_known_and_escape_names():
-    drawn = forest("a < b", [("x & y", None, None, None), ("z", -0.2, -0.3, -0.1)])
-    assert drawn.count("<circle") == 1
+    drawn = forest("a < b", [("x & y", None, None, None), ("z", -0.2, -0.3, -0.1), ("one seed", 0.1, None, None)])
+    assert drawn.count("<circle") == 2
+    assert drawn.count('<line class="loss"') == 1
+    assert "−0.200 (−0.300 to −0.100)" in drawn
     assert "a &lt; b" in drawn
     assert "x &amp; y" in drawn
     assert bars("t", [("a", None)], "ms").count("<rect") == 0
+
+
+def test_one_wide_interval_does_not_squeeze_the_others():
+    names = ["chosen", "wide", "narrow"]
+    intervals = [("chosen", 0.01, -0.02, 0.04), ("wide", 0.02, -5.0, 6.0), ("narrow", -0.01, -0.03, 0.01)]
+    drawn = forest("auc", intervals, "chosen")
+    lengths = [
+        float(b) - float(a) for a, b in re.findall(r'class="even" x1="([\d.]+)" y1="[\d.]+" x2="([\d.]+)"', drawn)
+    ]
+    assert len(lengths) == len(names)
+    assert min(lengths) > 30  # of 320; 1 if the widest decided
+    assert drawn.count("<path") == 2  # the wide one's arrows
+    assert forest("auc", intervals, "wide").count("<path") == 0
+
+
+@given(st.floats(-100, 100), st.floats(1e-6, 1e6))
+def test_ticks_are_few_and_lie_between_the_ends(shift, width):
+    low, high = shift * width, (shift + 1) * width
+    found = ticks(low, high)
+    assert 1 <= len(found) <= 5
+    assert all(low - 1e-6 * width <= tick <= high + 1e-6 * width for tick in found)
+    assert len(ticks(0.0, width)) >= 2
 
 
 @pytest.mark.timeout(900)
@@ -111,6 +137,12 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     ]
     environment = {**os.environ, "MTL_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     subprocess.run(["sh", "-c", commands[1]], cwd=tmp_path, env=environment, check=True, capture_output=True)
+
+    partly = run(tmp_path, *SMALL, *GRID, "out=result", "--gather")
+    assert partly.returncode == 0, partly.stderr
+    assert "No verdict yet" in partly.stdout
+    assert "2 runs are missing: single_task-seed0, shared_bottom-constant1-seed0" in " ".join(partly.stdout.split())
+    assert not (tmp_path / "result" / "cells" / "single_task-seed0").exists()
 
     done = run(tmp_path, *SMALL, *GRID, "out=result")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,8 +169,8 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     page = Tags()
     page.feed((tmp_path / "result" / "report.html").read_text())
     assert page.open == []
-    # Three tasks, three costs, the reliability of two; labels, and of three models predictions, cosines and conflicts.
-    assert page.seen.count("svg") == 6 + 2 + 1 + 3 * 3
+    # Δm, three tasks, three costs, the reliability of two; labels, and of three models predictions, cosines, conflicts.
+    assert page.seen.count("svg") == 7 + 2 + 1 + 3 * 3
     assert "script" not in page.seen
     assert {value for name, value in page.attributes if name in ("src", "href")} == {"data:,"}
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from mtl_lightning.compare.gather import gather, select
+from mtl_lightning.compare.page import page
 from mtl_lightning.compare.plan import cells, confirming, read_grid
+from mtl_lightning.errors import MtlError
 
 KINDS = {"click": "binary"}
 ROWS = 4000
@@ -74,3 +76,58 @@ def test_runs_whose_score_is_not_defined_are_not_selected(grid):
         score = None if cell.configuration == "mmoe-sum" and cell.seed == 1 else SCORES[cell.configuration]
         finish(grid, cell, score, QUALITY[cell.configuration])
     assert select(grid, every) == "ple-sum"
+    found = {each["name"]: each["validation_score"] for each in gather(grid, every, KINDS)["configurations"]}
+    assert found["mmoe-sum"] == {"mean": None, "sd": None}
+    assert found["ple-sum"] == {"mean": pytest.approx(0.6), "sd": pytest.approx(0.0)}
+
+
+def test_a_configuration_without_all_its_seeds_is_shown_and_not_selected(grid):
+    every = cells(grid, list(KINDS))
+    for cell in every:
+        if cell.name != "mmoe-sum-seed1":
+            finish(grid, cell, SCORES[cell.configuration], QUALITY[cell.configuration])
+    found = gather(grid, every, KINDS)
+    assert found["selected"] == "ple-sum"
+    assert {each["name"]: each["seeds"] for each in found["configurations"]}["mmoe-sum"] == 2
+    assert found["missing"][0] == "mmoe-sum-seed1"
+    assert found["tasks"]["click"]["rows"] == ROWS
+    assert 0 < found["tasks"]["click"]["positive"] < ROWS
+
+
+def test_what_has_finished_is_gathered_however_little_it_is(grid):
+    every = cells(grid, list(KINDS))
+    for count in range(len(every)):
+        found = gather(grid, every, KINDS)
+        assert (found["verdict"] is None) == (count < 8)
+        drawn = page(found)
+        assert "<svg" in drawn
+        assert drawn.count("<circle") >= sum(each["paired_seeds"] > 0 for each in found["configurations"][1:])
+        finish(grid, every[count], SCORES[every[count].configuration], QUALITY[every[count].configuration])
+
+
+def test_runs_on_other_rows_are_not_compared(grid):
+    every = cells(grid, list(KINDS))
+    for cell in every:
+        finish(grid, cell, SCORES[cell.configuration], QUALITY[cell.configuration])
+    path = every[-1].path(grid.out) / "test.npz"
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    np.savez(path, **{name: values[:-1] for name, values in arrays.items()})
+    with pytest.raises(MtlError, match=f"single_task-seed0 and {every[-1].name} were tested on different rows"):
+        gather(grid, every, KINDS)
+
+
+def test_a_test_split_without_positives_gives_no_verdict_on_the_task(grid):
+    every = cells(grid, list(KINDS))
+    for cell in every:
+        finish(grid, cell, SCORES[cell.configuration], QUALITY[cell.configuration])
+        path = cell.path(grid.out) / "test.npz"
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files}
+        np.savez(path, **{**arrays, "label/click": np.zeros((ROWS, 1), dtype=np.int64)})
+    found = gather(grid, every, KINDS)
+    json.dumps(found, allow_nan=False)
+    assert found["verdict"]["tasks"] == {"click": "no evidence"}
+    assert "auc isn't defined on the test rows" in found["verdict"]["sentences"][0]
+    assert [each["delta_m"] for each in found["configurations"]] == [None] * 3
+    assert "not defined against single-task models" in page(found)

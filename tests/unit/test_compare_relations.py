@@ -7,7 +7,8 @@ from mtl_lightning.report.heatmap import colour, heatmap
 
 
 def run(correlation, cosine, steps=4):
-    evaluated = {"tasks": ["a", "b"], "rows": [[9, 9], [9, 9]], "correlation": correlation}
+    covariance = [[None if each is None else 2000 * each for each in row] for row in correlation]
+    evaluated = {"tasks": ["a", "b"], "rows": [[9, 9], [9, 9]], "correlation": correlation, "covariance": covariance}
     return {
         "pairs": [{"tasks": ["a", "b"], "cosine": cosine, "conflicting": 0.5, "steps": steps}],
         "labels": {"validation": evaluated},
@@ -22,6 +23,7 @@ def test_numbers_are_averaged_over_the_seeds_that_have_them():
     second["gates"]["test"]["a"]["mean"] = [0.4, 0.6]
     found = average([first, {}, second])
     assert found["labels"]["correlation"] == [[1.0, 0.30000000000000004], [0.30000000000000004, 1.0]]
+    assert found["labels"]["covariance"] == [[2000.0, 600.0], [600.0, 2000.0]]
     assert found["predictions"]["correlation"] == found["labels"]["correlation"]
     assert found["gradients"]["cosine"] == [[1.0, -0.4], [-0.4, 1.0]]
     assert found["gradients"]["conflicting"] == [[None, 0.5], [0.5, None]]
@@ -43,6 +45,7 @@ def test_the_section_opens_the_selected_configuration_and_escapes_names():
         ("", "mmoe-sum"),
     ]
     assert html.count("<svg") == 1 + 2 * 5
+    assert html.count("<td>2,000</td><td>400</td>") == 1 + 2  # covariances of labels, and of predictions
     assert "<script" not in html
     assert section({"configurations": [{"name": "mmoe-sum"}], "selected": None}) == ""
 

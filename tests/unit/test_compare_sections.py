@@ -7,6 +7,7 @@ import numpy as np
 from mtl_lightning.compare.gather import Run, _configuration
 from mtl_lightning.compare.page import page
 from mtl_lightning.compare.plan import Cell
+from mtl_lightning.compare.sampled import sample
 
 RESOURCES = {
     "parameters": {"tables": 100, "encoder": 5, "architecture": 20, "heads": 7, "losses": 0, "weighter": 0},
@@ -22,7 +23,7 @@ RESOURCES = {
 
 def result(bend):
     """A result of two configurations whose probabilities are the true ones to a power."""
-    configurations = []
+    configurations, kinds = [], {"click": "binary", "dwell": "regression"}
     for name in ("single_task", "mmoe-sum"):
         runs = []
         for seed in range(2):
@@ -33,10 +34,13 @@ def result(bend):
                 "known/click": random.random(3000) < 0.9,
                 "prediction/dwell": dwell, "label/dwell": dwell[:, None], "known/dwell": np.ones(3000, dtype=bool),
             }  # fmt: skip
-            runs.append(Run(Cell(name, seed, ()), 0.7, RESOURCES if seed else {}, rows))
-        kinds = {"click": "binary", "dwell": "regression"}
+            runs.append(Run(Cell(name, seed, ()), 0.7, RESOURCES if seed else {}, rows, sample(rows, kinds, 5)))
         configurations.append(_configuration(runs, (), kinds, 0.95, tuned=False, seeds=[0, 1]))
-    tasks = {"click": {"kind": "binary", "metric": "auc"}, "dwell": {"kind": "regression", "metric": "rmse"}}
+    known = {"rows": 2700, "positive": None}
+    tasks = {
+        "click": {"kind": "binary", "metric": "auc", **known},
+        "dwell": {"kind": "regression", "metric": "rmse", **known},
+    }
     return {
         "recipe": "<ads>", "overrides": [], "seeds": [0, 1], "tasks": tasks, "confidence": 0.95, "verdict": None,
         "configurations": configurations, "tuned": None, "missing": [], "selected": "mmoe-sum",

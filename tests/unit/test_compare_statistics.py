@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from mtl_lightning.compare.statistics import (
     Difference,
     Rows,
-    delta_m,
     difference,
     draws,
     interval,
@@ -31,6 +30,11 @@ def planted(seed, quality, rows=4000, users=400):
     group = random.integers(0, users, rows)
     models = {name: [truth * share + random.normal(size=rows) for _ in range(SEEDS)] for name, share in quality.items()}
     return Rows(label, np.ones(rows), group), models
+
+
+def judged(differences, parameters=None, seeds=SEEDS, metric="auc"):
+    metrics = dict.fromkeys(differences, metric)
+    return judge("mmoe-sum", "single_task", differences, parameters or {}, metrics=metrics, seeds=seeds)
 
 
 @given(st.integers(0, 1000))
@@ -83,7 +87,7 @@ def test_planted_gain_and_loss_are_named():
     for task, (together, alone) in {"agrees": (1.0, 0.7), "opposed": (0.7, 1.0), "same": (1.0, 1.0)}.items():
         rows, models = planted(11, {"together": together, "alone": alone})
         found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 3)
-    verdict = judge("mmoe-sum", "single_task", found, {"mmoe-sum": 1, "single_task": 2})
+    verdict = judged(found, {"mmoe-sum": 1, "single_task": 2})
     assert verdict.tasks == {"agrees": GAIN, "opposed": LOSS, "same": NO_EVIDENCE}
     assert verdict.use == "mmoe-sum for agrees, same; single_task for opposed"
     assert any("opposed suffers negative transfer" in sentence for sentence in verdict.sentences)
@@ -152,12 +156,44 @@ def test_a_judgement_turns_with_its_sign(mean, reach):
 
 def test_the_smaller_model_is_used_when_nothing_differs():
     even = {"click": Difference(0.0, -0.1, 0.1)}
-    assert judge("mmoe", "single_task", even, {"mmoe": 10, "single_task": 20}).use == "mmoe"
-    assert judge("mmoe", "single_task", even, {"mmoe": 20, "single_task": 10}).use == "single_task"
-    assert judge("mmoe", "single_task", {"click": Difference(-0.1, -0.2, -0.01)}, {}).use == "single_task"
+    assert judged(even, {"mmoe-sum": 10, "single_task": 20}).use == "mmoe-sum"
+    assert judged(even, {"mmoe-sum": 20, "single_task": 10}).use == "single_task"
+    assert judged({"click": Difference(-0.1, -0.2, -0.01)}).use == "single_task"
 
 
-def test_delta_m_of_equal_models_is_zero_and_undefined_tasks_are_left_out():
-    values = {"click": 0.7, "dwell": math.nan}
-    assert delta_m(values, {"click": 0.7, "dwell": 3.0}, {"click": True, "dwell": False}) == 0
-    assert math.isnan(delta_m({"dwell": math.nan}, {"dwell": 3.0}, {"dwell": False}))
+def test_sentences_say_better_and_worse_whatever_the_sign_of_the_metric():
+    found = {"a": Difference(0.5, 0.1, 0.9), "b": Difference(-0.5, -0.9, -0.1), "c": Difference(-0.5, -0.9, 0.1)}
+    assert judged(found, metric="rmse").sentences[:3] == (
+        "a gains from training together: rmse better by 0.5000 (0.1000 to 0.9000).",
+        "b suffers negative transfer: rmse worse by 0.5000 (0.1000 to 0.9000).",
+        "c: no evidence either way: rmse worse by 0.5000 (0.9000 worse to 0.1000 better).",
+    )
+
+
+def test_one_seed_concludes_nothing():
+    found = {"a": Difference(0.5, 0.4, 0.6), "b": Difference(-0.5, -0.6, -0.4)}
+    verdict = judged(found, {"mmoe-sum": 1, "single_task": 2}, seeds=1)
+    assert set(verdict.tasks.values()) == {NO_EVIDENCE}
+    assert verdict.sentences[0] == "a: auc better by 0.5000, which may be luck."
+    assert verdict.sentences[2].startswith("One seed can't tell transfer from luck: take more")
+    assert set(judged(found, seeds=2).tasks.values()) == {GAIN, LOSS}
+
+
+def test_tasks_that_are_not_defined_are_said_to_be_so():
+    nothing = Difference(math.nan, math.nan, math.nan)
+    verdict = judged({"a": nothing, "b": nothing}, {"mmoe-sum": 1, "single_task": 2})
+    assert "auc isn't defined on the test rows" in verdict.sentences[0]
+    assert verdict.sentences[2].startswith("Nothing can be said")
+    assert judged({"a": nothing, "b": Difference(0.2, 0.1, 0.3)}).use == "mmoe-sum"
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel", "multiclass", "regression"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_prediction_that_is_no_number_is_never_a_good_one(kind, bad):
+    label = np.array([0.0, 1.0, 1.0, 0.0])
+    prediction = np.array([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8], [0.8, 0.2]])
+    labels = {"multilabel": np.stack([1 - label, label], 1)}.get(kind, label)
+    prediction = prediction[:, 1] if kind in ("binary", "regression") else prediction
+    assert math.isfinite(metric_of(kind, labels, prediction)(np.ones(4)))
+    prediction[2, ...] = bad
+    assert math.isnan(metric_of(kind, labels, prediction)(np.ones(4)))

@@ -29,8 +29,8 @@ def configuration(name, difference):
     tasks = {task: {**spread, "difference": difference} for task in ("click", "<dwell> & more")}
     cost = {"parameters": 1000, "step_ms": 3.2, "samples_per_second": 1e5, "peak_memory_mb": 500.0}
     return {
-        "name": name, "settings": [], "tuned": False, "seeds": 3, "validation_score": spread, "tasks": tasks,
-        "delta_m": 0.5, **cost,
+        "name": name, "settings": [], "tuned": False, "seeds": 3, "paired_seeds": 3, "validation_score": spread,
+        "tasks": tasks, "delta_m": 0.5, "delta_m_interval": [-0.1, 1.1], **cost,
     }  # fmt: skip
 
 
@@ -39,8 +39,8 @@ COMPARISON = {
     "overrides": [],
     "seeds": [0, 1, 2],
     "tasks": {
-        "click": {"kind": "binary", "metric": "auc"},
-        "<dwell> & more": {"kind": "regression", "metric": "rmse"},
+        "click": {"kind": "binary", "metric": "auc", "rows": 900, "positive": 90},
+        "<dwell> & more": {"kind": "regression", "metric": "rmse", "rows": 90, "positive": None},
     },
     "confidence": 0.95,
     "configurations": [
@@ -53,7 +53,11 @@ COMPARISON = {
     "selected": "mmoe-sum",
     "verdict": {"tasks": {"click": "gain"}, "use": "mmoe-sum", "sentences": ["click gains.", "Use mmoe-sum."]},
 }
-PAIR = {"tasks": ["click", "<dwell> & more"], "correlation": [[1.0, 0.2], [0.2, None]]}
+PAIR = {
+    "tasks": ["click", "<dwell> & more"],
+    "correlation": [[1.0, 0.2], [0.2, None]],
+    "covariance": [[0.1, 9.0], [9.0, None]],
+}
 RELATIONS = {
     "labels": PAIR,
     "predictions": PAIR,
@@ -83,8 +87,9 @@ STUDY = {
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 @pytest.mark.parametrize(
     ("html", "seen"),
-    # Relations: the labels, and five matrices for each of three configurations, also where they are folded away.
-    [(comparison(COMPARISON), "2 5 4"), (comparison(RELATED), "2 21 4"), (study(STUDY), "1 1 3")],
+    # Relations: the labels, and five matrices for each of three configurations, also where they are folded away; tables
+    # of covariances beside them.
+    [(comparison(COMPARISON), "2 6 6"), (comparison(RELATED), "6 22 6"), (study(STUDY), "1 1 3")],
     ids=["comparison", "relations", "study"],
 )
 def test_a_page_opens_without_errors_and_shows_its_plots(html, seen, tmp_path):

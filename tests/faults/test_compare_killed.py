@@ -1,0 +1,79 @@
+"""A comparison that is killed with all its processes goes on, and a run that fails doesn't stop the others."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+SMALL = ("recipe=conflict", "source.rows=20000", "trainer.max_epochs=3", "run.checkpoint_every=5")
+GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0", "jobs=1")
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtl_lightning", "compare", *SMALL, *GRID, *arguments],
+        cwd=folder,
+        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder, *arguments):
+    process = start(folder, *arguments)
+    printed, _ = process.communicate(timeout=400)
+    return process.returncode, printed
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_comparison_killed_with_all_its_processes_ends_as_one_that_was_not(tmp_path):
+    killed = start(tmp_path, "seeds=2", "out=killed")
+    cells = tmp_path / "killed" / "cells"
+    deadline = time.monotonic() + 300
+    while not list(cells.glob("shared_bottom-sum-seed0/checkpoints/*.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (cells / "shared_bottom-sum-seed0" / "test.npz").exists()
+
+    code, printed = finish(tmp_path, "seeds=2", "out=killed")
+    assert code == 0, printed
+    assert "4 runs, 1 finished" in printed
+    log = (tmp_path / "killed" / "logs" / "shared_bottom-sum-seed0.log").read_text()
+    assert "going on from" in " ".join(log.split())
+    code, printed = finish(tmp_path, "seeds=2", "out=whole")
+    assert code == 0, printed
+    for cell in cells.iterdir():
+        own, other = (dict(np.load(folder / "test.npz")) for folder in (cell, tmp_path / "whole" / "cells" / cell.name))
+        assert own.keys() == other.keys()
+        assert all(np.array_equal(own[name], other[name], equal_nan=True) for name in own), cell.name
+        record = json.loads((cell / "metrics.json").read_text())
+        assert record["test"]["evaluations"] == 1
+    verdicts = [json.loads((tmp_path / out / "result.json").read_text())["verdict"] for out in ("killed", "whole")]
+    assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_fails_is_named_and_the_others_are_compared(tmp_path):
+    broken = tmp_path / "out" / "cells" / "shared_bottom-dwa-seed0"
+    broken.mkdir(parents=True)
+    (broken / "config.yaml").write_text("source: [")
+    code, printed = finish(tmp_path, "weighter=sum,dwa", "seeds=1", "out=out")
+    assert code == 1
+    assert "shared_bottom-dwa-seed0: failed with exit code 2: out/logs/shared_bottom-dwa-seed0.log" in printed
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["missing"] == ["shared_bottom-dwa-seed0"]
+    assert result["selected"] == "shared_bottom-sum"
+    assert set(result["verdict"]["tasks"].values()) == {"no evidence"}  # of one seed
+    assert (tmp_path / "out" / "report.html").is_file()
