@@ -8,7 +8,7 @@ from torch import Tensor
 from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.few import summed_areas
 from mtl_lightning.metrics.packed import packed, plain_areas
-from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank
+from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank, stacked
 from mtl_lightning.metrics.rows import ratio
 
 
@@ -48,11 +48,11 @@ class GAUC(GroupedMetric):
 
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
-        columns, group = self.columns()
-        sums = summed_areas(columns, group, equal=self.users == "equal")
+        parts = self.parts()
+        sums = summed_areas(parts, equal=self.users == "equal")
         if sums is not None:
-            return group_mean(sums[:1] / sums[1:], sums[1:], torch.zeros_like(group, dtype=torch.bool))
-        rows = torch.stack([column.to(torch.float64) for column in columns], 1)
+            return group_mean(sums[:1] / sums[1:], sums[1:], sums.new_zeros(0, dtype=torch.bool))
+        rows, group = stacked(parts, self.device)
         keys = packed(rows, group)
         if keys is not None:
             area, pairs, size = plain_areas(keys)

@@ -1,5 +1,6 @@
 """Rows of a task kept until the end and ranked within groups, all groups at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,9 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.exchange import no_sync, processes, route, total
 from mtl_lightning.metrics.rows import ratio, row_weight
+
+Rows = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Score, label, weight and group of rows, [n] each."""
 
 
 @dataclass(slots=True)
@@ -122,25 +126,35 @@ class GroupedMetric(TaskMetric):
         if target.weight is not None:
             weight = row_weight(target)
             kept = weight != 0
-        # Copies, as columns may be views of a whole batch.
         columns = [score, target.label[:, 0], target.group]
-        columns = [column.clone() if bool(kept.all()) else column[kept] for column in columns]
+        columns = [_alone(column) if bool(kept.all()) else column[kept] for column in columns]
         self.scores.append(columns[0])
         self.labels.append(columns[1])
         self.groups.append(columns[2])
         self.weights.append(weight[: len(columns[0])] if target.weight is None else weight[kept])
 
-    def columns(self) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-        """Score, label and weight [n] and groups [n] of the groups that this process owns; a collective."""
-        empty = torch.zeros(0, device=self.device)
-        found = [torch.cat([empty, *kept]) for kept in (self.scores, self.labels, self.weights)]
-        groups = torch.cat([torch.zeros(0, dtype=torch.int64, device=self.device), *self.groups])
-        if processes() > 1:
-            rows, groups = route(torch.stack([column.to(torch.float64) for column in found], 1), groups)
-            found = list(rows.unbind(1))
-        return (found[0], found[1], found[2]), groups
+    def parts(self) -> list[Rows]:
+        """The rows of the groups that this process owns, in parts; a collective."""
+        parts = list(zip(self.scores, self.labels, self.weights, self.groups, strict=True))
+        if processes() == 1:
+            return parts
+        rows, group = route(*stacked(parts, self.device))
+        score, label, weight = rows.unbind(1)
+        return [(score, label, weight, group)]
 
     def owned(self) -> tuple[Tensor, Tensor]:
-        """Rows (score, label, weight) [n, 3] float64 and groups [n] of this process's own groups; a collective."""
-        columns, groups = self.columns()
-        return torch.stack([column.to(torch.float64) for column in columns], 1), groups
+        """The same as one: score, label and weight, [n, 3] float64, and groups [n]; a collective."""
+        return stacked(self.parts(), self.device)
+
+
+def _alone(column: Tensor) -> Tensor:
+    """The column; a copy if it is part of a batch that would be kept with it."""
+    whole = column.untyped_storage().nbytes() == column.numel() * column.element_size()
+    return column if whole else column.clone()
+
+
+def stacked(parts: Sequence[Rows], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Score, label and weight of all parts, [n, 3] float64, and groups [n]."""
+    empty = torch.zeros(0, device=device)
+    columns = [torch.cat([empty, *(part[i] for part in parts)]).to(torch.float64) for i in range(3)]
+    return torch.stack(columns, 1), torch.cat([empty.to(torch.int64), *(part[3] for part in parts)])

@@ -39,19 +39,45 @@ def gauc(score, label, group, **options):
     return metric.compute().item()
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(ROW, max_size=40), st.booleans())
-def test_areas_by_comparing_are_those_by_sorting(drawn, equal):
+CUT, CHUNK = st.lists(st.integers(0, 40), max_size=5), st.integers(1, 50)
+
+
+@settings(max_examples=300, deadline=None)
+@given(drawn=st.lists(ROW, max_size=40), equal=st.booleans(), cuts=CUT, most=st.integers(1, 4), chunk=CHUNK)
+def test_areas_by_comparing_are_those_by_sorting(drawn, equal, cuts, most, chunk):
     rows = torch.tensor([[score, label, 1.0] for score, label, _ in drawn], dtype=torch.float64).reshape(-1, 3)
     group = torch.tensor([user for _, _, user in drawn], dtype=torch.int64)
-    found = summed_areas((rows[:, 0], rows[:, 1], rows[:, 2]), group, equal=equal)
-    if found is None:
-        assert not drawn
-        return
+    columns = [part.tensor_split(sorted(cuts)) for part in (rows[:, 0].float(), rows[:, 1], rows[:, 2], group)]
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"MOST": most, "CHUNK": chunk, "SORTING": 1000}.items():
+            patch.setattr(f"mtl_lightning.metrics.few.{name}", value)
+        found = summed_areas(list(zip(*columns, strict=True)), equal=equal)
     area, pairs, size = plain_areas(packed(rows, group))
+    if found is None:  # there is nothing to compare, or all would be sorted
+        users = [group[rows[:, 1] == 1].tolist().count(user) for user in group.unique().tolist()]
+        assert not any(count <= most for count, pair in zip(users, pairs, strict=True) if pair > 0)
+        return
     share = (pairs > 0).double() if equal else torch.where(pairs > 0, size, 0.0)
     assert found[0].item() == pytest.approx((area.nan_to_num() * share).sum().item(), abs=1e-12)
     assert found[1] == share.sum()
+
+
+def test_rows_of_many_positives_are_sorted_in_either_way():
+    score = torch.arange(60.0) % 7
+    rows = (score, (torch.arange(60) % 3 == 0).float(), torch.ones(60), torch.arange(60) // 30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtl_lightning.metrics.few.SORTING", 0)
+        assert summed_areas([rows], equal=False) is None  # the metric then sorts all rows
+    assert summed_areas([rows], equal=False) is None  # each group has more positives than are compared
+
+
+def test_kept_columns_keep_no_batch_with_them():
+    metric = GAUC(TASK)
+    labels = torch.zeros(10, 5)
+    known = torch.ones(10, dtype=torch.bool)
+    metric.update(torch.rand(10), Target(label=labels[:, 2:3], mask=known, group=torch.arange(10)))
+    for kept in (metric.scores, metric.labels, metric.groups):
+        assert kept[0].untyped_storage().nbytes() == 10 * kept[0].element_size()
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])
