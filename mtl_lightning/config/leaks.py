@@ -12,14 +12,17 @@ from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import Task
 
 TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "dictionary<values=string")
-NESTED = ("list", "large_list", "fixed_size_list", "list_view", "struct", "map")
+LISTS = ("list", "large_list", "fixed_size_list", "list_view")
+RECORDS = ("struct", "map")
+NESTED = (*LISTS, *RECORDS)
+FLAT = "make a column of each of its values"
 UNFIT = {
-    "numeric": ((*TEXT, *NESTED), "a number is needed", "categorical"),
-    "categorical": (NESTED, "one value per row is needed", "sequence"),
-    "sequence": (("int", "uint", "float", "double", "halffloat", "bool", "date", "timestamp", "struct", "map"),
-                 "a list or delimited text is needed", "categorical"),
+    "numeric": (LISTS, "a number is needed", "kind sequence or vector fits"),
+    "categorical": (LISTS, "one value per row is needed", "kind sequence fits"),
+    "sequence": (("int", "uint", "float", "double", "halffloat", "bool", "date", "timestamp"),
+                 "a list or delimited text is needed", "kind categorical fits"),
 }  # fmt: skip
-"""Kind of feature → types that don't fit it, why, and the kind that fits."""
+"""Kind of feature → types that don't fit it, why, and what does. Text may hold numbers: preparing tells where not."""
 
 
 def expressions(task: Task) -> Iterator[tuple[str, str]]:
@@ -83,6 +86,8 @@ def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, str]) ->
             elif raw is not None and column in raw.after_event:
                 draft.problem(path, f"leak: {column!r} is known only after the event", f"remove it ({path}=null)")
             elif raw is not None and feature.kind in UNFIT:
-                types, reason, better = UNFIT[feature.kind]
-                if raw.columns[column].startswith(types):
-                    draft.problem(path, f"{column!r} holds {raw.columns[column]}, and {reason}", f"kind {better} fits")
+                types, reason, hint = UNFIT[feature.kind]
+                held = raw.columns[column]
+                if held.startswith((*types, *RECORDS)):
+                    hint = FLAT if held.startswith(RECORDS) else hint
+                    draft.problem(path, f"{column!r} holds {held}, and {reason}", hint)

@@ -1,5 +1,6 @@
 """CSV → parquet, with types that all rows of all files agree on, and errors that name file and line."""
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ import pyarrow.parquet as pq
 
 from mtl_lightning.data.files import File, opened
 from mtl_lightning.data.keys import INTEGER
+from mtl_lightning.data.numbers import MISSING
 from mtl_lightning.errors import DataError
 
-MISSING = ["", "\\N", "NULL", "null", "None", "NaN", "nan", "NA", "N/A", "n/a"]
-"""What stands for a missing number. In a column of text only the first two do: NA is Namibia."""
 MISSING_TEXT = MISSING[:2]
+"""What stands for a missing value in a column of text: NA is Namibia."""
 BLOCK = 8 << 20
+SEPARATORS = ("\t", ";", "|", ",")
+"""What else may stand between values, if a header looks like one name."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
             for name, left in candidates.items():
                 while left and not _fits(block.column(name), left[0]):
                     left.pop(0)
+    if not candidates:
+        raise DataError(f"{', '.join(file.path for file in files)}: no rows below the header")
     return {name: TYPES[left[0]] if left else pa.string() for name, left in candidates.items()}
 
 
@@ -106,6 +111,10 @@ def _located(file: File) -> Iterator[None]:
     try:
         yield
     except pa.ArrowInvalid as error:
+        with opened(file) as stream:
+            mark = stream.read(2)
+        if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            raise DataError(f"{file.path} is UTF-16", "set source.encoding=utf-16") from error
         found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
         if found:
             line, wanted, got = found.groups()
@@ -130,6 +139,10 @@ def _blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
     header = pcsv.ConvertOptions()
     with opened(file) as stream, _located(file), pcsv.open_csv(stream, read, parse, header) as reader:
         names = reader.schema.names
+    others = [one for one in SEPARATORS if one in names[0] and one != options.separator]
+    if len(names) == 1 and others and not options.names:
+        shown = r'"\t"' if others[0] == "\t" else others[0]
+        raise DataError(f"{file.path}: the header is one column, {names[0]!r}", f"set source.separator={shown}")
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise DataError(f"{file.path} has several columns called {', '.join(map(repr, sorted(repeated)))}")

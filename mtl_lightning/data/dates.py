@@ -44,7 +44,8 @@ class Date(Alone):
         column: Raw column; the feature's name if None. Times, numbers since 1970, or text.
         part: ``hour``, ``weekday`` (Monday first), ``hour_of_week``, ``day``, ``day_of_year``, ``week`` or ``month``.
         unit: Of numbers: ``s``, ``ms``, ``us`` or ``ns``.
-        format: Of text, as in ``strptime`` (``%m/%d/%Y %I:%M:%S %p``); None for ISO 8601.
+        format: Of text, and of integers that are read as text (``%Y%m%d``), as in ``strptime``
+            (``%m/%d/%Y %I:%M:%S %p``); None for ISO 8601 and numbers since 1970.
         offset: Hours to add, for local time where the log has another.
 
     Raises:
@@ -112,6 +113,8 @@ class DateTransform(Stateless):
     def _times(self, values: pa.Array) -> pa.Array:
         if is_time(values.type):
             return values
+        if self.feature.format is not None and pa.types.is_integer(values.type):
+            values = pc.cast(values, pa.string())  # 20240531
         if is_number(values.type) or pa.types.is_null(values.type):
             self._check(values)
             whole = pc.cast(pc.floor(pc.cast(values, pa.float64(), safe=False)), pa.int64(), safe=False)

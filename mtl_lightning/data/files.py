@@ -50,6 +50,7 @@ def find(patterns: Sequence[str]) -> list[File]:
         if not found:
             hint = "globs match file names, ** any depth" if glob.has_magic(pattern) else "relative paths start here: "
             hint += "" if glob.has_magic(pattern) else str(Path.cwd())
+            hint = "the directory holds no file" if Path(pattern).is_dir() else hint
             raise DataError(f"source.path: no file {pattern!r}", hint)
         files += found
     return files

@@ -10,6 +10,9 @@ import pyarrow.types as pt
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
+MISSING = ["", "\\N", "NULL", "null", "None", "NaN", "nan", "NA", "N/A", "n/a"]
+"""What stands for a missing number in text."""
+
 
 class RowError(DataError):
     """A value that can't be used, with its place in the block; prepare adds split and row.
@@ -64,7 +67,8 @@ def numbers(values: pa.Array, name: str, *, finite: bool = True) -> np.ndarray:
 
 def _parse(values: pa.Array, name: str) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(values)
-    filled = pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, trimmed.type), trimmed)
+    nothing = pc.is_in(trimmed, value_set=pa.array(MISSING, trimmed.type))
+    filled = pc.if_else(nothing, pa.scalar(None, trimmed.type), trimmed)
     try:
         return pc.cast(filled, pa.float64())
     except pa.ArrowException:

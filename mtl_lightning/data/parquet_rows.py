@@ -1,6 +1,6 @@
 """Parquet files as a stream of Arrow tables in bounded memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, Self
 
@@ -22,25 +22,41 @@ class Footers(NamedTuple):
     Args:
         schema: Columns of all files, without dictionaries.
         rows: Rows of all files.
+        folders: Values of columns that a file hasn't itself, one mapping per file, or none.
     """
 
     schema: pa.Schema
     rows: int
+    folders: tuple[Mapping[str, Any], ...] = ()
 
 
-def footers(paths: Sequence[str]) -> Footers:
+def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> Footers:
     """Read the footers of parquet files, which also shows whether the files are whole.
 
+    Args:
+        paths: Local paths or URLs.
+        folders: Values of columns that stand in the names of folders, one mapping per file.
+
     Raises:
-        DataError: If a file can't be read or files disagree on a column's type; the file is named.
+        DataError: If a file can't be read, has two columns of one name, or files disagree on a column's type; the
+            file is named.
     """
     schemas, rows = [], 0
     for path in paths:
         with naming(path), _file(path) as file:
-            schemas.append(_plain_schema(file.schema_arrow))
+            names = file.schema_arrow.names
             rows += file.metadata.num_rows
+            repeated = sorted({name for name in names if names.count(name) > 1})
+            if repeated:
+                raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
+            schemas.append(_plain_schema(file.schema_arrow))
     try:
-        return Footers(pa.unify_schemas(schemas, promote_options="permissive"), rows)
+        whole = pa.unify_schemas(schemas, promote_options="permissive")
+        own = set(whole.names)
+        told = tuple({name: value for name, value in one.items() if name not in own} for one in folders)
+        for name in told[0] if told else ():
+            whole = whole.append(pa.field(name, pa.array([one[name] for one in told]).type))
+        return Footers(whole, rows, told)
     except pa.ArrowException as error:
         raise DataError(f"files disagree on a column: {error} ({', '.join(paths)})") from error
 
@@ -74,9 +90,12 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         self.footers = footers(self.paths) if known is None else known
         self.num_rows = self.footers.rows
         self.arrow_schema = self._selected(columns)
+        arguments: dict[str, Any] = {"paths": self.paths, "schema": self.arrow_schema}
+        if self.footers.folders:  # a list as long as that of the paths, for the library divides both alike
+            arguments["folders"] = list(self.footers.folders)
         super().__init__(
-            ArrowExamplesIterable(_tables, {"paths": self.paths, "schema": self.arrow_schema}),
-            info=datasets.DatasetInfo(features=datasets.Features.from_arrow_schema(self.arrow_schema)),
+            ArrowExamplesIterable(_tables, arguments),
+            info=datasets.DatasetInfo(features=_features(self.arrow_schema)),
         )
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
@@ -91,8 +110,15 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """These columns of the rows in blocks; text keeps the dictionaries that it has in the file."""
-        for _, table in _tables(self.paths, self._selected(columns), coded=True):
+        for _, table in _tables(self.paths, self._selected(columns), self.footers.folders, coded=True):
             yield table
+
+
+def _features(schema: pa.Schema) -> datasets.Features | None:
+    try:
+        return datasets.Features.from_arrow_schema(schema)
+    except ValueError:  # maps and other types for which the library has no name; Arrow reads them all the same
+        return None
 
 
 @contextmanager
@@ -109,18 +135,27 @@ def _file(path: str, coded: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
     def value(field: pa.Field) -> pa.Field:
-        return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+        return field.with_type(views.get(kind, kind))
 
     return pa.schema([value(field) for field in schema])
 
 
-def _tables(paths: list[str], schema: pa.Schema, *, coded: bool = False) -> Iterator[tuple[Any, pa.Table]]:
+def _tables(
+    paths: list[str], schema: pa.Schema, folders: Sequence[Mapping[str, Any]] = (), *, coded: bool = False
+) -> Iterator[tuple[Any, pa.Table]]:
     text = tuple(field.name for field in schema if coded and pa.types.is_string(field.type))
     for number, path in enumerate(paths):
         with naming(path), _file(path, text) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
-                table = conform(file.read_row_group(group, columns=present), schema, coded=coded)
+                table = file.read_row_group(group, columns=present)
+                for name, one in (folders[number] if folders else {}).items():
+                    if name in schema.names and name not in present:
+                        kind = schema.field(name).type
+                        table = table.append_column(name, pa.repeat(pa.scalar(one, kind), table.num_rows))
+                table = conform(table, schema, coded=coded)
                 for start in range(0, max(table.num_rows, 1), ROWS):
                     yield (number, group, start), table.slice(start, ROWS)
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.columns import Block, column, did_you_mean, first_row
-from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.operations import clean, is_number
+from mtl_lightning.data.times import times_of
 from mtl_lightning.errors import DataError
 
 SPLITS = ("train", "validation", "test")
@@ -142,19 +143,6 @@ def _random(spec: SplitSpec, _: pa.Table, rows: int) -> np.ndarray:
     return _shares(spec, rows, _permutation(spec, rows))
 
 
-def _times(table: Block, name: str, start: int = 0) -> np.ndarray:
-    values = clean(column(table, name))
-    if values.null_count:
-        raise DataError(f"split: the time column {name!r} has no value in row {first_row(pc.is_null(values), start)}")
-    if is_time(values.type):
-        values = pc.cast(values, pa.int64())
-    elif is_text(values.type):
-        values = pc.rank(values, tiebreaker="dense")
-    elif not is_number(values.type):
-        raise DataError(f"split: the time column {name!r} holds {values.type}", "numbers, times or ISO text")
-    return np.asarray(values.to_numpy(zero_copy_only=False))
-
-
 def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     name = str(spec.column)
     test = round(spec.test * rows)
@@ -165,7 +153,7 @@ def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     lie = name in table.column_names and is_number(table.schema.field(name).type)
     pieces, start = [], 0
     for piece in table.to_batches() if lie else [table]:
-        pieces.append((start, _times(piece, name, start)))
+        pieces.append((start, times_of(piece, name, start)))
         start += piece.num_rows
     if not bounds:
         return result
@@ -196,7 +184,7 @@ def _user(spec: SplitSpec, table: pa.Table, _: int) -> np.ndarray:
 
 def _last(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     codes, _ = _users(table, str(spec.column))
-    order = np.lexsort((_times(table, str(spec.time)), codes))  # stable: of equal times the row that stands later
+    order = np.lexsort((times_of(table, str(spec.time)), codes))  # stable: of equal times the row that stands later
     ordered = codes[order]
     place = np.arange(rows)
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], rows > 0)) if rows else place

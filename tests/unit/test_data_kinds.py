@@ -162,6 +162,7 @@ def test_parts_of_a_date_in_every_form(part: str, expected: int) -> None:
         "float": ([seconds + 0.5], {}),
         "ms": ([seconds * 1000], {"unit": "ms"}),
         "format": (["05/01/2024 1:30:00 PM"], {"format": "%m/%d/%Y %I:%M:%S %p"}),
+        "number": ([20240501133000], {"format": "%Y%m%d%H%M%S"}),
         "offset": (["2024-05-01T12:00:00"], {"offset": 1.5}),
     }
     for values, options in forms.values():

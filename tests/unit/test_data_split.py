@@ -91,6 +91,14 @@ def test_refused(options: dict[str, object], part: str) -> None:
     assert part in str(caught.value)
 
 
+def test_text_is_ordered_as_the_times_that_it_tells() -> None:
+    spec = SplitSpec(by="time", column="t", validation=0.25, test=0.25)
+    assert assign(spec, [pa.table({"t": ["9", "10", "7", "8"]})]).tolist() == [1, 2, 0, 0]
+    for first in ("12/31/2023", "2024-1-5", "31.12.2023", "Monday", ""):
+        with pytest.raises(DataError, match=f"'t' holds '{first}' in row 1"):
+            assign(spec, [pa.table({"t": ["2024-01-04", first, "2024-02-01 10:00", "2024-01"]})])
+
+
 def test_missing_times_name_the_row() -> None:
     with pytest.raises(DataError, match="'t' has no value in row 1"):
         assign(SplitSpec(by="time", column="t"), [pa.table({"t": [1, None]})])

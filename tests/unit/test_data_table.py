@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,32 @@ def test_fsspec_urls(tmp_path: Path) -> None:
     assert read(Table(path="memory://log/*.csv")) == {"id": [1]}
     pd.DataFrame({"id": [5]}).to_parquet(tmp_path / "a.parquet")
     assert read(Table(path=f"file://{tmp_path}/a.parquet")) == {"id": [5]}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_folders_name_columns_that_files_have_not(tmp_path: Path, ending: str) -> None:
+    for place, row in {"day=10/hour=07": {"id": 1}, "day=9/hour=08": {"id": 2, "hour": 3}}.items():
+        path = tmp_path / place / f"part.{ending}"
+        path.parent.mkdir(parents=True)
+        frame = pd.DataFrame([row if ending == "parquet" else {"id": row["id"]}])
+        frame.to_parquet(path) if ending == "parquet" else frame.to_csv(path, index=False)
+    log = Table(path={"train": str(tmp_path / "day=10"), "test": str(tmp_path / "day=9")})
+    assert log.schema().columns["day"] == "int64"
+    assert (read(log, "train")["day"], read(log, "test")["day"]) == ([10], [9])
+    # Where a file has the column, what it says counts.
+    assert read(log)["hour"] == ([None, 3] if ending == "parquet" else ["07", "08"])
+    assert read(Table(path=f"file://{tmp_path}/*/*/*.{ending}"))["day"] == [10, 9]
+
+
+def test_a_column_of_folders_can_be_all_that_is_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": range(5)}), tmp_path / "a.parquet")
+    for day in ("2024-05-01", "__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / f"day={day}").mkdir()
+        shutil.copy(tmp_path / "a.parquet", tmp_path / f"day={day}" / "b.parquet")
+    rows = Table(path=str(tmp_path / "day=*" / "*.parquet")).rows()
+    (found,) = {one for table in rows.tables(["day"]) for one in table["day"].to_pylist() if one}
+    assert found == "2024-05-01"
+    assert [table.num_rows for table in rows.tables(["day"])] == [5, 5]
 
 
 def test_fingerprint_follows_files_and_options(tmp_path: Path) -> None:

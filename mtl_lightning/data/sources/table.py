@@ -1,11 +1,13 @@
 """Files of rows: parquet, CSV, JSON lines, by path, glob or URL."""
 
+import codecs
 import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mtl_lightning.data import csv_files, json_files
 from mtl_lightning.data.cache import cache_directory
@@ -13,6 +15,7 @@ from mtl_lightning.data.csv_files import CsvOptions
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
+from mtl_lightning.data.partitions import folder_columns
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -23,6 +26,8 @@ ALL = ""
 
 class Table(Source):
     """A log in files. Parquet is read where it lies; CSV and JSON lines are converted once, into the cache.
+
+    Folders named like ``day=2024-05-01`` give a column ``day``, unless the files have one of that name.
 
     Args:
         path: Path, glob, directory or fsspec URL, or several; or a mapping from split to these.
@@ -59,6 +64,10 @@ class Table(Source):
             raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
         if separator is not None and len(separator) != 1:
             raise DataError(f"source.separator: {separator!r} is not one character")
+        try:
+            codecs.lookup(encoding)
+        except LookupError as error:
+            raise DataError(f"source.encoding: {encoding!r} is not known", "such as utf-8, latin-1, utf-16") from error
         self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
         self.format = format
         self.separator = separator
@@ -80,7 +89,10 @@ class Table(Source):
         paths = [file.path for files in self.files.values() for file in files]
         found = {format_of(path): path for path in paths}
         if None in found:
-            raise DataError(f"source.format: {found[None]} has no known ending", f"set it: {', '.join(READERS)}")
+            hint = f"set it: {', '.join(READERS)}"
+            if found[None].endswith(".zip"):
+                hint = f"name what is in it: zip://*.csv::{found[None]}"
+            raise DataError(f"source.format: {found[None]} has no known ending", hint)
         if len(found) > 1:
             raise DataError(f"source.format: files of several kinds: {', '.join(sorted(map(str, found)))}")
         return str(next(iter(found)))
@@ -135,9 +147,15 @@ class Table(Source):
         parts = [self._parquet[split]] if split is not None else list(self._parquet.values())
         return [path for part in parts for path in part]
 
+    def _folders(self, split: str | None) -> list[dict[str, Any]]:
+        """What the folders of a split's files say; the types are those of all files."""
+        names = [(name, file.path) for name, files in self.files.items() for file in files]
+        found = folder_columns([path for _, path in names])
+        return [one for (name, _), one in zip(names, found, strict=True) if split in (None, name)]
+
     def _footers(self, split: str | None) -> Footers:
         if split not in self._read:
-            self._read[split] = footers(self._paths(split))
+            self._read[split] = footers(self._paths(split), self._folders(split))
         return self._read[split]
 
     def rows(self, split: str | None = None) -> ParquetRows:
