@@ -33,6 +33,10 @@ def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Ga
     plain = compose(grid.recipe, grid.overrides).plain
     config = validate(plain)
     kinds = {task.name: task.kind for task in config.tasks}
+    if len(kinds) < 2:
+        raise MtlError(
+            f"{grid.recipe} has one task: there is nothing to train together", "compare needs two tasks or more"
+        )
     every = cells(grid, list(kinds))
     _check(grid, every)
     _remember(grid)

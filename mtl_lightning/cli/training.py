@@ -93,7 +93,10 @@ class Training:
                 *([affinity] if affinity else []),
                 look,
                 self.relations,
-                Terminal(show_progress=config.trainer.get("enable_progress_bar", True) is not False),
+                Terminal(
+                    show_progress=config.trainer.get("enable_progress_bar", True) is not False,
+                    patience=config.run.patience,
+                ),
                 self.record,
                 *([self.evaluation] if self.evaluation else []),
                 *([DivergenceCallback(config.run.divergence)] if config.run.divergence else []),

@@ -22,14 +22,16 @@ class Terminal(Callback):
     Args:
         refresh_every: Batches between two updates of the progress line.
         show_progress: False leaves the line out.
+        patience: Validations without a better score after which training stops, to say so; None for never.
 
     Example:
         >>> Terminal(refresh_every=50).refresh_every
         50
     """
 
-    def __init__(self, *, refresh_every: int = 20, show_progress: bool = True) -> None:
+    def __init__(self, *, refresh_every: int = 20, show_progress: bool = True, patience: int | None = None) -> None:
         self.refresh_every = refresh_every
+        self.patience = patience
         self.show_progress = show_progress
         self._console: Console | None = None
         self._progress: Progress | None = None
@@ -98,8 +100,13 @@ class Terminal(Callback):
         self.console.print(metrics_table(results, "validation", title))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the progress line away."""
+        """Take the progress line away, and tell if the run ends before its last epoch."""
         self._stop()
+        early = trainer.should_stop and trainer.current_epoch != trainer.max_epochs
+        if early and trainer.is_global_zero and self.patience is not None:
+            epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch > 1)}"
+            reason = f"no better score in {self.patience} validations in a row (run.patience)"
+            self.console.print(f"stopped after {epochs}: {reason}", highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Give the terminal back before anybody prints an error."""

@@ -188,3 +188,12 @@ def test_a_wrong_method_is_said_before_anything_runs(tmp_path):
     assert done.returncode == 2
     assert "did you mean" in done.stderr
     assert not (tmp_path / "result").exists()
+
+
+def test_one_task_is_no_question_of_transfer(tmp_path):
+    done = run(
+        tmp_path, "recipe=ads", "tasks.conversion=null", "tasks.dwell=null", "heads.conversion=null", "out=result"
+    )
+    assert done.returncode == 2
+    assert "ads has one task: there is nothing to train together" in done.stderr
+    assert not (tmp_path / "result").exists()

@@ -123,7 +123,7 @@ def test_two_processes_share_a_study_and_its_best_recipe_runs(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_study_goes_on_with_the_trial_that_was_running(tmp_path):
-    arguments = (*SMALL[:2], "trainer.max_epochs=6", *SMALL[3:], *SPACE, "trials=2", "prune=false")
+    arguments = (*SMALL[:2], "trainer.max_epochs=6", *SMALL[3:], *SPACE, "trials=2", "prune=false", "run.patience=null")
     first = start(tmp_path, "tune", *arguments)
     record = tmp_path / "study" / "trials" / "0000" / "metrics.json"
     deadline = time.monotonic() + 200

@@ -104,7 +104,14 @@ def test_a_trial_that_falls_behind_is_stopped(tmp_path, monkeypatch):
     import optuna
 
     monkeypatch.chdir(tmp_path)
-    arguments = [*SMALL, SPACE[0], "storage=sqlite:///study.db", "trials=6", "trainer.max_epochs=60"]
+    arguments = [
+        *SMALL,
+        SPACE[0],
+        "storage=sqlite:///study.db",
+        "trials=6",
+        "trainer.max_epochs=60",
+        "run.patience=null",
+    ]
     plan = read_plan(arguments)
     study = open_study(plan, dict.fromkeys(plan.tasks, True))
     for lr in (0.002, 0.003, 0.004, 0.005, 0.006):  # five trials that are better than any can be

@@ -1,0 +1,34 @@
+"""A run of a shipped recipe that doesn't get better stops by itself, and says why."""
+
+import json
+import os
+import subprocess
+import sys
+
+SMALL = ("recipe=ads", "source.rows=1500", "encoder.width=4", "architecture=shared_bottom", "trainer.max_epochs=9")
+STILL = ("weighter=sum", "optimizer.lr=1e-30", "optimizer.table_lr=1e-30")
+
+
+def fit(folder, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "mtl_lightning", "fit", *SMALL, *arguments],
+        cwd=folder,
+        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return " ".join(done.stdout.split())
+
+
+def test_training_ends_when_the_score_stands_still(tmp_path):
+    printed = fit(tmp_path, *STILL, "run.dir=run")
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert len(record["validations"]) == 6  # the first is the best
+    assert record["test"]["evaluations"] == 1
+    assert "stopped after 6 epochs: no better score in 5 validations in a row (run.patience)" in printed
+    printed = fit(tmp_path, *STILL, "run.patience=null", "run.dir=all")
+    assert len(json.loads((tmp_path / "all" / "metrics.json").read_text())["validations"]) == 9
+    assert "stopped after" not in printed
