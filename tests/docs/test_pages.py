@@ -24,6 +24,17 @@ def test_a_component_has_a_page_that_names_its_options(kind, name):
     assert [option for option in options if f"`{option}`" not in text and f"`{option}:" not in text] == []
 
 
+METHODS = ("encoder", "architecture", "head", "loss", "weighter")
+
+
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, name in COMPONENTS if kind in METHODS])
+def test_a_method_says_when_it_helps_and_when_not_what_it_costs_and_where_it_comes_from(kind, name):
+    text = (ROOT / "docs" / {"loss": "losses"}.get(kind, f"{kind}s") / f"{name}.md").read_text()
+    parts = dict(re.findall(r"^## (.+)\n+((?:(?!## ).*\n)*)", text, re.MULTILINE))
+    wanted = ("When it helps", "When not", "Cost", "Options", "Source")
+    assert [part for part in wanted if not parts.get(part, "").strip()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
@@ -31,7 +42,7 @@ def test_links_lead_somewhere(page):
     assert [link for link in local if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("kind", ["source", "metric"])
+@pytest.mark.parametrize("kind", ["source", "metric", "architecture", "head", "loss"])
 def test_overviews_list_every_component(kind):
-    overview = (ROOT / "docs" / f"{kind}s" / "README.md").read_text()
+    overview = (ROOT / "docs" / {"loss": "losses"}.get(kind, f"{kind}s") / "README.md").read_text()
     assert [name for name in registry().names(kind) if f"({name}.md)" not in overview] == []

@@ -104,6 +104,32 @@ def test_excess_mtl_over_steps(warmup):
         torch.testing.assert_close(weighter.weights(risks), peer(jacobian), rtol=1e-5, atol=1e-5)
 
 
+def paired_products(seed):
+    generator = torch.Generator().manual_seed(seed)
+    first, second = torch.randn(2, 3, 5, dtype=torch.float64, generator=generator) + 1
+    return first @ second.T
+
+
+def test_modo_over_steps_on_products_of_two_batches():
+    weighter, peer = build("modo", 3, gamma=0.2, rho=0.3), torchjd.MoDoWeighting(gamma=0.2, rho=0.3)
+    for seed in range(6):
+        products = paired_products(seed)
+        torch.testing.assert_close(weighter.weights(products), peer(products), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("preference", [None, {"task0": 0.0, "task1": 3.0}])
+def test_sdmgrad_over_steps_on_products_of_two_batches(preference):
+    options = {"pull": 0.4, "learning_rate": 0.3, "iterations": 7}
+    weighter = build("sdmgrad", 3, preference=preference, **options)
+    shares = torch.tensor([0.0, 0.75, 0.25] if preference else [1 / 3] * 3, dtype=torch.float64)
+    peer = torchjd.SDMGradWeighting(lr=0.3, n_iter=7, lambda_=0.4, pref_vector=shares)
+    for seed in range(6):
+        products = paired_products(seed)
+        # Theirs divides by the squared mean of the diagonal's roots, ours before, by norms.
+        products = products / products.diagonal().clamp(min=0).sqrt().mean() ** 2
+        torch.testing.assert_close(weighter.weights(products), peer(products), rtol=1e-5, atol=1e-7)
+
+
 def test_graddrop_with_the_same_draws():
     weighter = build("graddrop", 3, leak=0.25)
     jacobian = torch.randn(3, 1, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

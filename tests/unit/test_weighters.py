@@ -287,6 +287,75 @@ def test_moco_converges_to_the_weights_of_mgda_of_the_mean_gradient_under_noise(
     torch.testing.assert_close(weighter.task_weights, values(0.2, 0.8), rtol=0, atol=0.1)
 
 
+def noisy(weighter, steps, noise):
+    """Weights of each step for mean gradients (2, 0, 0) and (0, 1, 0) under the noise of a batch."""
+    clean = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64)
+    generator, seen = torch.Generator().manual_seed(0), []
+    for index in range(steps):
+        draw = noise * torch.randn(2, 1, 3, generator=generator, dtype=torch.float64)
+        weighter(step_of(clean[:, None] + draw, (1.0, 1.0), index))
+        seen.append(weighter.kept.clone())
+    return torch.stack(seen)
+
+
+def test_modo_has_the_weights_of_mgda_of_the_mean_gradient_under_noise():
+    """A batch's own Gramian is about diag(7, 4): MGDA then has 0.36 and 0.64; the mean gradients want 0.2 and 0.8."""
+    seen = noisy(build("modo", gamma=0.02, rho=0.0), 3000, 1.0)
+    torch.testing.assert_close(seen[500:].mean(0), values(0.2, 0.8), rtol=0, atol=0.05)
+
+
+def test_paired_products_are_those_of_two_batches_by_hand():
+    weighter = build("modo", gamma=0.1, rho=0.0)
+    first = torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]], dtype=torch.float64)
+    second = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]], dtype=torch.float64)
+    weighter(step_of(first, (1.0, 1.0), 0))
+    expect(weighter.kept, 0.5 - 0.1 * (0.9 - 0.1) / 2, 0.5 + 0.1 * (0.9 - 0.1) / 2)  # diag(9, 1) over the mean 5, by ½
+    before = weighter.kept.clone()
+    weighter(step_of(second, (1.0, 1.0), 1))
+    products = torch.tensor([[3.0, 0.0], [3.0, 1.0]], dtype=torch.float64) / ((3 + 2**0.5) / 2)
+    slope = products @ before
+    expect(weighter.kept, *(before - 0.1 * (slope - slope.mean())).tolist())
+
+
+def test_a_task_without_labels_is_compared_by_its_last_gradient():
+    weighter = build("modo", gamma=0.1, rho=0.0)
+    first = torch.tensor([[[3.0, 0.0]], [[0.0, 1.0]]], dtype=torch.float64)
+    weighter(step_of(first, (1.0, 1.0), 0))
+    absent = first.clone()
+    absent[1] = 0
+    weighter(step_of(absent, (1.0, 0.0), 1))
+    expect(weighter.track.flatten(), 3.0, 0.0, 0.0, 1.0)
+
+
+def test_sdmgrad_in_one_plain_step_without_pull_is_modo():
+    one = build("sdmgrad", pull=0.0, learning_rate=0.05, momentum=0.0, iterations=1)
+    torch.testing.assert_close(noisy(one, 20, 1.0), noisy(build("modo", gamma=0.05, rho=0.0), 20, 1.0))
+
+
+def test_sdmgrad_is_mgda_without_pull_and_the_wanted_direction_with_much():
+    gramian = diagonal(1.0, 3.0)
+    expect(build("sdmgrad", pull=0.0, learning_rate=0.2, iterations=500).weights(gramian), 0.75, 0.25)
+    wanted = build("sdmgrad", pull=1e9, preference={"click": 3.0}).weights(gramian)
+    torch.testing.assert_close(wanted, values(0.75, 0.25))
+
+
+def test_db_mtl_averages_norms_with_a_falling_decay():
+    weighter = build("db_mtl", beta=0.8, sigma=0.5)
+    for norm in (1.0, 3.0):
+        weighter.current = values(1.0, 1.0)
+        weighter.weights(diagonal(norm**2, 4.0))
+    decay = 0.8 / 2**0.5
+    expect(weighter.norms, 3 + decay * (1 - 3), 2.0)
+
+
+def test_moco_tracks_gradients_and_steps_by_hand():
+    weighter = build("moco", beta=0.5, gamma=0.1, rho=0.2)
+    weighter(step_of(torch.tensor([[[2.0, 0.0]], [[0.0, 4.0]]], dtype=torch.float64), (1.0, 1.0)))
+    expect(weighter.track.flatten(), 1.0, 0.0, 0.0, 2.0)
+    slope = values(0.4, 1.6) * 0.5 + 0.2 * 0.5  # diag(1, 4) over its mean 2.5
+    expect(weighter.kept, *(0.5 - 0.1 * (slope - slope.mean())).tolist())
+
+
 def test_graddrop_passes_the_sum_on_average():
     jacobian = torch.tensor([[[3.0]], [[-1.0]]], dtype=torch.float64).expand(2, 1, 4000)
     weighter = build("graddrop")
@@ -313,6 +382,8 @@ def test_graddrop_passes_the_sum_on_average():
         ("dwa", {"window": 0}, "window"),
         ("stch", {"mu": 0.0}, "weighter.mu"),
         ("graddrop", {"leak": 1.5}, "weighter.leak"),
+        ("sdmgrad", {"preference": {"clik": 1.0}}, "no task 'clik'"),
+        ("sdmgrad", {"preference": {"click": -1.0}}, "at least 0"),
     ],
 )
 def test_wrong_options_are_named(name, options, message):

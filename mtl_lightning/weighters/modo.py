@@ -1,0 +1,62 @@
+"""Multi-objective gradients with double sampling (Chen et al. 2023)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.weighters.paired import PairedWeighter
+from mtl_lightning.weighters.quadratic import simplex_projection
+
+
+class MoDo(PairedWeighter):
+    """MGDA's weights in small steps, from products of two batches: the noise of a batch doesn't bias them.
+
+    ``w ← Π(w − γ (G₁₂ + ρ I) w)`` with ``G₁₂ = J₁ J₂ᵀ`` between this batch and the one before (see
+    :class:`~mtl_lightning.weighters.paired.PairedWeighter`, also for its scale) and the projection Π onto the simplex.
+    The paper draws further batches for each step. The weights are applied to the gradients of the step.
+
+    Args:
+        tasks: Names of the tasks.
+        gamma: Step size γ of the weights.
+        rho: Regularization ρ towards equal weights.
+        every: Steps between computations of the weights; this and what follows is explained in
+            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        scope: What the weights apply to.
+        rescale: Whether the weights are scaled to sum to the number of tasks.
+        gradients_at: Where gradients are taken.
+
+    Source:
+        Chen, Fernando, Ying, Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization, Generalization and
+        Conflict-Avoidance", NeurIPS 2023, algorithm 1.
+
+    Example:
+        >>> weighter = MoDo(("a", "b"), gamma=0.5, rho=0.0)
+        >>> weighter.weights(torch.diag(torch.tensor([0.5, 1.5])).double()).tolist()
+        [0.625, 0.375]
+    """
+
+    task_weights: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        gamma: float = 0.1,
+        rho: float = 0.1,
+        every: int = 1,
+        scope: Literal["encoder", "model"] = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        self.gamma = gamma
+        self.rho = rho
+        self.register_buffer("task_weights", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """One step of the weights; they sum to one."""
+        weights = self.task_weights.double().cpu()
+        weights = simplex_projection(weights - self.gamma * (gramian @ weights + self.rho * weights))
+        self.task_weights.copy_(weights)
+        return weights
