@@ -9,9 +9,14 @@ from mtl_lightning.batch import Output, Target
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
+LARGEST = 30.0
+"""Logarithm of the largest rate that is meant."""
+
 
 class PoissonLoss(Loss):
     """−log P(y) of a Poisson distribution with rate e^v: e^v − y v + log y!, never negative.
+
+    Beyond v = 30 the exponential goes on along its tangent: e^v would be infinite at 89, and so would be the step.
 
     Source: McCullagh & Nelder, "Generalized Linear Models", 2nd ed., 1989, chapter 6.
 
@@ -38,5 +43,6 @@ class PoissonLoss(Loss):
         """Mean negative log-likelihood over known labels."""
         logit = known_rows(output.logit, target)
         label = target.label.to(logit.dtype)
-        values = logit.exp() - label * logit + torch.lgamma(label + 1)
+        rate = logit.clamp(max=LARGEST).exp() * (1 + (logit - LARGEST).clamp(min=0))
+        values = rate - label * logit + torch.lgamma(label + 1)
         return target.mean(torch.where(target.mask, values[:, 0], 0.0))

@@ -80,10 +80,15 @@ def test_without_mixed_precision_a_network_of_doubles_stays_one():
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
 @pytest.mark.parametrize("scale", [-1e4, 1e4])
-def test_predictions_from_extreme_representations_are_finite(name, kind, scale):
+def test_extreme_representations_give_finite_predictions_losses_and_steps(name, kind, scale):
     network, batch = build(name, kind)
-    network.architecture.forward = lambda _: dict.fromkeys(("click", "t"), torch.full((ROWS, 16), scale))
+    h = torch.full((ROWS, 16), scale, requires_grad=True)
+    network.architecture.forward = lambda _: dict.fromkeys(("click", "t"), h)
     assert all(torch.isfinite(prediction).all() for prediction in network(batch).values())
+    values, _ = network.losses(batch)
+    assert all(torch.isfinite(value) for value in values)
+    (gradient,) = torch.autograd.grad(sum(values), h)
+    assert torch.isfinite(gradient).all()
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
