@@ -13,7 +13,7 @@ from rich.text import Text
 from mtl_lightning.analysis.evaluation import Evaluation
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.report.evaluation_page import PAGE, evaluation_page
+from mtl_lightning.report.evaluation_page import PAGE, change, evaluation_page, first_metrics
 from mtl_lightning.report.record import FILE, read
 from mtl_lightning.report.tables import number
 from mtl_lightning.rundir import RunDir, write_atomic
@@ -72,22 +72,26 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
         summary: :attr:`mtl_lightning.analysis.evaluation.Evaluation.summary`.
 
     Example:
-        >>> splits = {name: {"rows": 9, "of": 9, "metrics": {"click/auc": 0.7}} for name in ("train", "test")}
+        >>> values = {"train": 0.7, "test": 0.6}
+        >>> splits = {name: {"rows": 9, "of": 9, "metrics": {"click/auc": value}} for name, value in values.items()}
         >>> found = {"spaces": {"click": "entire"}, "splits": splits, "thresholds": {}, "slices": {}}
         >>> Console(width=60).print(evaluation_tables(found))
         Splits side by side (train: 9 of 9 rows)
-        task   space   metric   train    test
-        ─────────────────────────────────────
-        click  entire  auc     0.7000  0.7000
+                                         test −
+        task   space   metric   train    test    train
+        ──────────────────────────────────────────────
+        click  entire  auc     0.7000  0.6000  -0.1000
     """
     splits = summary["splits"]
     sample = f" (train: {splits['train']['rows']:,} of {splits['train']['of']:,} rows)" if "train" in splits else ""
-    table = _table(["task", "space", "metric"], splits)
+    ends = f"{list(splits)[-1]} −\n{next(iter(splits))}"
+    table = _table(["task", "space", "metric"], [*splits, ends])
     for name in next(iter(splits.values()))["metrics"]:
         task, _, metric = name.partition("/")
         if metric:
-            values = [number(found["metrics"][name]) for found in splits.values()]
-            table.add_row(task, summary["spaces"][task], metric, *values)
+            values = [found["metrics"][name] for found in splits.values()]
+            known = [None if math.isnan(value) else value for value in values]
+            table.add_row(task, summary["spaces"][task], metric, *map(number, values), change(known))
     parts: list[RenderableType] = [Text(f"Splits side by side{sample}", style="bold"), table]
     if summary["thresholds"]:
         parts += [Text("Decisions at the threshold of the best F1 on validation", style="bold"), _decisions(summary)]
@@ -109,12 +113,7 @@ def _slice(found: Mapping[str, Any]) -> Table:
     """Known labels and first metric per task and part; parts without a label are left out."""
     table = _table(["part", "task", "metric"], ["labels", "value"])
     for value, part in found.items():
-        first: dict[str, str] = {}
-        for name in part["metrics"]:
-            task, _, metric = name.partition("/")
-            if metric:
-                first.setdefault(task, metric)
-        for task, metric in first.items():
+        for task, metric in first_metrics(part["metrics"]).items():
             if part["rows"][task]:
                 table.add_row(
                     value, task, metric, f"{part['rows'][task]:,}", number(part["metrics"][f"{task}/{metric}"])
@@ -125,7 +124,7 @@ def _slice(found: Mapping[str, Any]) -> Table:
 def _table(left: list[str], right: Any) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in left:
-        table.add_column(name)
+        table.add_column(name, vertical="bottom")
     for name in right:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", vertical="bottom")
     return table

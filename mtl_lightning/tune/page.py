@@ -5,6 +5,8 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
+from mtl_lightning.report.svg import ticks
+
 SIZE, MARGIN = 360, 60
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -61,10 +63,12 @@ def scatter(x_name: str, y_name: str, points: Sequence[Point]) -> str:
         f'<text class="name" x="{SIZE / 2}" y="{SIZE - 12}">{escape(x_name)}</text>',
         f'<text class="name" x="{SIZE / 2}" y="16">{escape(y_name)} (vertical)</text>',
     ]
-    for share in (0.0, 0.5, 1.0):
-        x, y = MARGIN + share * inner, bottom - share * inner
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18}">{left + share * (right - left):.4g}</text>')
-        parts.append(f'<text class="tick" x="{MARGIN - 30}" y="{y:.1f}">{low + share * (high - low):.4g}</text>')
+    for value in ticks(left, right):
+        x = MARGIN + (value - left) / (right - left) * inner
+        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18}">{value:g}</text>')
+    for value in ticks(low, high):
+        y = bottom - (value - low) / (high - low) * inner
+        parts.append(f'<text class="tick" x="{MARGIN - 30}" y="{y + 4:.1f}">{value:g}</text>')
     for x, y, kind, name in points:
         across, up = (x - left) / (right - left) * inner, (y - low) / (high - low) * inner
         parts.append(
@@ -97,7 +101,9 @@ def _table(result: Mapping[str, Any]) -> str:
     names = [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
     head = "".join(f"<th>{escape(name)}</th>" for name in ["trial", "state", "score", *names, *keys])
     body = ""
-    for each in sorted(result["trials"], key=lambda each: -(each["score"] or -1e9)):
+    for each in sorted(
+        result["trials"], key=lambda each: -1e9 if each["score"] is None else each["score"], reverse=True
+    ):
         values = [(each["tasks"] or {}).get(task) for task in result["tasks"]]
         cells = [str(each["number"]), each["state"], *(_number(value) for value in (each["score"], *values))]
         cells += [_number(each["params"].get(key)) for key in keys]

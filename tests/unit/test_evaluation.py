@@ -79,8 +79,12 @@ def test_reliability_is_that_of_the_rows_and_drawn(run, record):
     page = (run / "evaluation.html").read_text()
     assert page.count("<svg") == 2  # click and conversion
     assert "<script" not in page
-    for words in ("click", "conversion", "recall_at_k", "own: click == 1"):
+    for words in ("click", "conversion", "recall_at_k", "own: click == 1", "test − train"):
         assert words in page
+    video = record["evaluation"]["slices"]["test"]["format"]["video"]
+    assert f"<td>video</td><td>{video['rows']['click']}</td><td>{video['metrics']['click/auc']:.4f}</td>" in page
+    train, test = (record["evaluation"]["splits"][split]["metrics"]["click/auc"] for split in ("train", "test"))
+    assert f"<td>{test - train:+.4f}</td>" in page
 
 
 def test_parts_of_a_slice_make_up_the_split(record):
