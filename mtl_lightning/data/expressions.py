@@ -15,6 +15,8 @@ from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.errors import DataError
 
 LONGEST = 2000
+DEEPEST = 100
+"""Levels of operations within operations; far below what Python's stack holds."""
 QUOTED = re.compile(r"`([^`]+)`")
 STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
 POWERS = re.compile(r"'[^']*'|\"[^\"]*\"|\^")
@@ -133,12 +135,18 @@ class Expression:
         try:
             # A power before it is parsed: Python's own ^ binds less than a product.
             plain = POWERS.sub(lambda found: "**" if found[0] == "^" else found[0], QUOTED.sub(stand_in, text))
-            return ast.parse(plain, mode="eval").body
+            body = ast.parse(plain, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             bare = STRINGS.sub("", QUOTED.sub("", text)).replace("==", "").replace("!=", "")
             bare = bare.replace("<=", "").replace(">=", "")
             hint = next((hint for sign, hint in SYNTAX_HINTS if sign in bare), "such as: rating >= 4")
             raise self._error(f"{self.text!r} is not an expression", hint) from None
+        level: list[ast.AST] = [body]
+        for _ in range(DEEPEST):
+            level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if level:
+            raise self._error(f"{text[:40]!r}… is nested too deeply", f"at most {DEEPEST} operations within each other")
+        return body
 
     def _column(self, name: str) -> Node:
         self._names[name] = None

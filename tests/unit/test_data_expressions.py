@@ -77,6 +77,8 @@ def test_values(text: str, expected: list[object]) -> None:
         ("is_nul(rating)", "did you mean 'is_null'?"),
         ("is_null()", "takes 1 arguments, not 0"),
         ("(" * 500 + "rating" + ")" * 500, "is not an expression"),
+        ("-" * 1900 + "rating", "nested too deeply"),
+        ("rating" + " + 1" * 400, "nested too deeply"),
         ("rating == " + "9" * 400, "too large"),
         ("x" * 3000, "3000 characters"),
         ("rating\x00", "is not an expression"),
@@ -104,6 +106,11 @@ def test_refused_when_evaluated(text: str, part: str) -> None:
     with pytest.raises(DataError, match="tasks") as caught:
         Expression(text, place="tasks.x.label").evaluate(TABLE)
     assert part in str(caught.value)
+
+
+def test_long_but_shallow_ones_are_computed() -> None:
+    text = " or ".join(["rating == 3"] * 80) + " or " + " + ".join(["rating"] * 60) + " > 0"
+    assert Expression(text).evaluate(pa.table({"rating": [1, -1]})).to_pylist() == [True, False]
 
 
 def test_type_is_known_without_rows() -> None:

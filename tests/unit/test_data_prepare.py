@@ -137,6 +137,63 @@ def test_test_rows_change_nothing_that_is_fitted(tmp_path: Path, by: str) -> Non
         assert run(moved, tmp_path / "c", split=split).transforms.to_dict() == first.transforms.to_dict()
 
 
+EVERY_KIND = FEATURES | {
+    "rare": {"kind": "categorical", "column": "user", "min_count": 8, "max_size": 9},
+    "amount": {"kind": "numeric", "column": "price", "transform": "log", "missing": "mean"},
+    "band": {"kind": "buckets", "column": "price"},
+    "both": {"kind": "cross", "of": ["user", "band"], "size": 500},
+    "when": {"kind": "date", "column": "day", "part": "hour"},
+    "hashed": {"kind": "hashed", "column": "user", "size": 100},
+    "words": {"kind": "text", "column": "user"},
+    "vector": {"kind": "vector", "column": "pair", "size": 2},
+}
+EVERY_TASK = TASKS | {
+    "worth": {"kind": "regression", "label": "worth"},
+    "visits": {"kind": "count", "label": "level"},
+    "spend": {"kind": "value", "label": "click * oracle"},
+    "who": {"kind": "multiclass", "label": "who"},
+    "stars": {"kind": "ordinal", "label": "level"},
+    "tags": {"kind": "multilabel", "label": "tags"},
+}
+
+
+@pytest.mark.parametrize("by", ["random", "time", "user", "last", "given"])
+def test_no_value_of_a_held_out_row_reaches_any_transform_or_label(tmp_path: Path, by: str) -> None:
+    rows = log()
+    rows["part"] = ["train" if row < 150 else "validation" if row < 175 else "test" for row in range(200)]
+    rows["pair"] = [[price, 1.0] for price in rows["price"]]
+    rows["level"] = [row % 4 for row in range(200)]
+    rows |= {"worth": rows["price"], "who": rows["user"], "tags": rows["seen"]}
+    column = {"random": None, "time": "day", "user": "user", "last": "user", "given": "part"}[by]
+    split = {"by": by, "column": column, "test": 0.2, "time": "day" if by == "last" else None}
+    first = run(rows, tmp_path / "a", split=split, features=EVERY_KIND, tasks=EVERY_TASK)
+    spec = SplitSpec(**split)
+    table = pa.table({name: rows[name] for name in spec.columns} if spec.columns else {})
+    assigned = (
+        np.array([{"train": 0}.get(one, 1) for one in rows["part"]])
+        if by == "given"
+        else assign(spec, [table] if spec.columns else [], 200)
+    )
+    held = np.flatnonzero(assigned > 0).tolist()
+    assert 10 < len(held) < 120
+    odd: dict[str, Any] = {"price": 1e6, "worth": -1e6, "seen": ["new"], "tags": ["new"], "who": "new", "click": 1}
+    odd |= {"buy": 1, "oracle": 0.9, "pair": [5e5, -1.0], "level": 9}
+    odd |= {} if by in ("user", "last") else {"user": "new"}
+    odd |= {} if by in ("time", "last") else {"day": 99}
+    changed = {name: list(values) for name, values in rows.items()}
+    for row in held:
+        for name, value in odd.items():
+            changed[name][row] = value
+    second = run(changed, tmp_path / "b", split=split, features=EVERY_KIND, tasks=EVERY_TASK)
+    assert second.transforms.to_dict() == first.transforms.to_dict()
+    assert second.schema == first.schema
+    # The transforms do depend on training rows.
+    (trained, *_) = np.flatnonzero(assigned == 0).tolist()
+    changed["price"][trained] = 1e6
+    third = run(changed, tmp_path / "c", split=split, features=EVERY_KIND, tasks=EVERY_TASK)
+    assert third.transforms.to_dict() != first.transforms.to_dict()
+
+
 def test_cached_until_something_changes(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     pd.DataFrame(log()).drop(columns="seen").to_csv(path, index=False)
