@@ -1,6 +1,6 @@
 """The quality of a log on the terminal."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -9,17 +9,20 @@ from rich.table import Table
 
 from mtl_lightning.report.quality_page import missing, related, sampled, vector_rows
 
+BARS = "▁▂▃▄▅▆▇█"
 COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
 
 
 def quality_tables(found: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Rows, columns, labels, features and findings of :func:`~mtl_lightning.data.quality.look.look`."""
+    """Rows, columns, labels (by day, too), features and findings of :func:`~mtl_lightning.data.quality.look.look`."""
     rows = Table("split", "rows")
     for split, count in found["rows"].items():
         rows.add_row(split, f"{count:,}")
     yield rows
     yield _columns(found)
     yield _labels(found)
+    if found["days"]:
+        yield _days(found["days"])
     if found["pairs"]:
         yield _pairs(found)
     if found["features"]:
@@ -54,6 +57,37 @@ def _labels(found: Mapping[str, Any]) -> Table:
             mean = f"{label['mean']:.4f}" if label["mean"] is not None else ""
             table.add_row(escape(task), split, f"{label['known']:,}", mean)
     return table
+
+
+def _days(days: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
+    table = Table("task", "first day", "last day", "lowest mean", "highest mean", "from day to day")
+    for task, points in days.items():
+        means = [point["mean"] for point in points]
+        first, last = points[0]["day"], points[-1]["day"]
+        table.add_row(escape(task), first, last, f"{min(means):.4g}", f"{max(means):.4g}", bars(points))
+    return table
+
+
+def bars(points: Sequence[Mapping[str, Any]], most: int = 60) -> str:
+    """Means as bars between the lowest and the highest, of stretches of days where there are more than ``most``.
+
+    Args:
+        points: Days in order, each with ``known`` labels and their ``mean``.
+        most: Most bars.
+
+    Example:
+        >>> bars([{"known": 1, "mean": mean} for mean in (0.1, 0.3, 0.2)])
+        '▁█▅'
+    """
+    width = -(-len(points) // most)
+    means = []
+    for start in range(0, len(points), width):
+        stretch = points[start : start + width]
+        known = sum(point["known"] for point in stretch)
+        means.append(sum(point["known"] * point["mean"] for point in stretch) / known)
+    low, high = min(means), max(means)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((mean - low) * scale)] for mean in means)
 
 
 def _pairs(found: Mapping[str, Any]) -> Table:

@@ -235,3 +235,11 @@ def test_json_types_that_change_between_blocks_are_named(tmp_path: Path, tiny_bl
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
     with pytest.raises(DataError, match=r"log\.jsonl: line 13: 'id' is"):
         Table(path=str(tmp_path / "log.jsonl")).schema()
+
+
+def test_columns_that_come_after_the_event_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,click,seconds\n1,0,\n2,1,3.5\n")
+    log = Table(path=str(tmp_path / "a.csv"), after_event=["seconds"])
+    assert log.schema().after_event == ("seconds",)
+    with pytest.raises(DataError, match=r"source\.after_event: no column 'second' \(did you mean 'seconds'"):
+        Table(path=str(tmp_path / "a.csv"), after_event=["second"]).schema()

@@ -63,6 +63,14 @@ def test_fit_goes_on_with_what_is_accepted_or_repaired(capsys):
     assert command("fit", "resume=run", "trainer.max_epochs=2") == 0
 
 
+def test_what_a_user_names_as_known_after_the_event_is_refused(capsys):
+    arguments = ("recipe=bad.yaml", "source.after_event=[dwell]", "data.accept=[funnel:buy]")
+    for name in ("fit", "validate"):
+        assert command(name, *arguments) == 2
+        assert "features.dwell: leak: 'dwell' is known only after the event" in capsys.readouterr().err
+    assert command("validate", *arguments, "features.dwell=null") == 0
+
+
 def test_accepting_what_cannot_be_found_is_an_error(capsys):
     assert command("validate", "recipe=bad.yaml", "data.accept=[leak:dwel:click,drift:user:test]") == 2
     error = capsys.readouterr().err
@@ -76,6 +84,8 @@ def test_inspect_tells_the_same_on_the_terminal_as_json_and_as_a_page(capsys):
     text = capsys.readouterr().out
     assert "leak:dwell:click" in text
     assert "serious, accepted" in text
+    bars = [line for line in text.splitlines() if re.search("[▁▂▃▄▅▆▇█]{14}", line)]
+    assert [line.split("│")[1].strip() for line in bars] == ["click", "buy"]
     assert command(*arguments, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     levels = {one["name"]: (one["level"], one["accepted"]) for one in found["findings"]}

@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.columns import did_you_mean
+from mtl_lightning.data.columns import did_you_mean, require
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -38,6 +38,7 @@ class Hub(Source):
         streaming: Read rows from where they lie at every pass, instead of copying the set to disk first.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
+        after_event: Columns that are known only after the event: no feature may read them.
 
     Raises:
         DataError: If the set, a configuration or a split isn't there, or its files can't be reached or read.
@@ -63,6 +64,7 @@ class Hub(Source):
         streaming: bool = False,
         time: str | None = None,
         group: str | None = None,
+        after_event: tuple[str, ...] | list[str] = (),
     ) -> None:
         self.id = id
         self.config = config
@@ -72,6 +74,7 @@ class Hub(Source):
         self.streaming = streaming
         self.time = time
         self.group = group
+        self.after_event = tuple(after_event)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -115,7 +118,9 @@ class Hub(Source):
             with self._named():
                 known = rows if rows.features is not None else rows._resolve_features()
             columns |= {field.name: str(field.type) for field in known.features.arrow_schema}
-        return RawSchema(columns=columns, splits=tuple(self._streams), time=self.time, group=self.group)
+        require(list(columns), self.after_event, "source.after_event")
+        splits = tuple(self._streams)
+        return RawSchema(columns=columns, splits=splits, time=self.time, group=self.group, after_event=self.after_event)
 
     def schema(self) -> RawSchema:
         """Columns and splits as the set or its first rows tell them; rows are not copied."""

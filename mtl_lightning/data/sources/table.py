@@ -11,6 +11,7 @@ from typing import Any
 
 from mtl_lightning.data import csv_files, json_files
 from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.columns import require
 from mtl_lightning.data.csv_files import CsvOptions
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
@@ -37,6 +38,7 @@ class Table(Source):
         encoding: Of CSV files.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
+        after_event: Columns that are known only after the event: no feature may read them.
 
     Raises:
         DataError: If no file is found, or one can't be read: with the file's name, and the line where there is one.
@@ -59,6 +61,7 @@ class Table(Source):
         encoding: str = "utf-8",
         time: str | None = None,
         group: str | None = None,
+        after_event: tuple[str, ...] | list[str] = (),
     ) -> None:
         if format is not None and format not in READERS:
             raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
@@ -75,6 +78,7 @@ class Table(Source):
         self.encoding = encoding
         self.time = time
         self.group = group
+        self.after_event = tuple(after_event)
         self._read: dict[str | None, Footers] = {}
 
     @cached_property
@@ -136,11 +140,14 @@ class Table(Source):
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
+        columns = {field.name: str(field.type) for field in self._footers(None).schema}
+        require(list(columns), self.after_event, "source.after_event")
         return RawSchema(
-            columns={field.name: str(field.type) for field in self._footers(None).schema},
+            columns=columns,
             splits=tuple(name for name in self.files if name != ALL),
             time=self.time,
             group=self.group,
+            after_event=self.after_event,
         )
 
     def _paths(self, split: str | None) -> list[str]:
