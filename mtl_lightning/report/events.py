@@ -65,6 +65,19 @@ class EventLog(TensorBoardLogger):
         self.experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
         self.experiment.add_text(f"{name}/legend", legend(rows, columns, values), step)
 
+    @rank_zero_only
+    def log_table(self, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, *, step: int) -> None:
+        """A matrix as a table of four digits, for numbers whose sizes have no colours in common.
+
+        Args:
+            name: Tag.
+            rows: Names of the rows.
+            columns: Names of the columns.
+            values: What is told.
+            step: The step.
+        """
+        self.experiment.add_text(name, legend(rows, columns, values, ".4g"), step)
+
     def save(self) -> None:
         """Write what is pending."""
         self.experiment.flush()

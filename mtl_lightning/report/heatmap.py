@@ -118,8 +118,14 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
-def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix) -> str:
+def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix, pattern: str = ".2f") -> str:
     """A matrix as a Markdown table, which names what a picture can't.
+
+    Args:
+        rows: Names of the rows.
+        columns: Names of the columns.
+        values: Dashes stand for what is unknown.
+        pattern: How numbers are written.
 
     Example:
         >>> print(legend(["a"], ["a", "b"], [[1.0, None]]))
@@ -129,7 +135,9 @@ def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix) -> str:
     """
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [
-        f"| {name} | " + " | ".join(_shown(each, 9) for each in row) + " |"
+        f"| {name} | "
+        + " | ".join("–" if each is None else format(each, pattern).replace("-", "−") for each in row)
+        + " |"
         for name, row in zip(rows, values, strict=True)
     ]
     return "\n".join(lines)

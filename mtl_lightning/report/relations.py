@@ -78,6 +78,12 @@ class RelationsReport(Callback):
         for kind in ("labels", "predictions"):
             if (part := found.get(kind, {}).get("validation")) and len(part["tasks"]) > 1:
                 _draw(trainer, f"relations/{kind}", part["tasks"], part["tasks"], part["correlation"])
+                for log in _logs(trainer):
+                    name = f"relations/{kind}/covariance"
+                    log.log_table(name, part["tasks"], part["tasks"], part["covariance"], step=trainer.global_step)
+        if pairs := found.get("pairs"):
+            tasks = list(dict.fromkeys(task for pair in pairs for task in pair["tasks"]))
+            _draw(trainer, "relations/conflicting", tasks, tasks, conflicting(tasks, pairs), least=0.0)
         if affinity := found.get("affinity"):
             _draw(trainer, "relations/affinity", affinity["tasks"], affinity["tasks"], affinity["relative"])
         for width, gates in by_width(found.get("gates", {}).get("validation", {})).items():
@@ -128,12 +134,27 @@ def experts(count: int) -> list[str]:
     return [f"e{i}" for i in range(count)]
 
 
+def conflicting(tasks: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
+    """Share of samples in which the gradients of two tasks conflict, as a matrix; None of a task and itself.
+
+    Example:
+        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 0.75, "steps": 4}
+        >>> conflicting(["click", "hide"], [pair])
+        [[None, 0.75], [0.75, None]]
+    """
+    shares = {frozenset(pair["tasks"]): pair["conflicting"] for pair in pairs if pair["steps"]}
+    return [[shares.get(frozenset((first, second))) for second in tasks] for first in tasks]
+
+
+def _logs(trainer: Trainer) -> list[EventLog]:
+    return [logger for logger in trainer.loggers if isinstance(logger, EventLog)]
+
+
 def _draw(
     trainer: Trainer, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, **colours: float
 ) -> None:
-    for logger in trainer.loggers:
-        if isinstance(logger, EventLog):
-            logger.log_matrix(name, rows, columns, values, step=trainer.global_step, **colours)
+    for log in _logs(trainer):
+        log.log_matrix(name, rows, columns, values, step=trainer.global_step, **colours)
 
 
 def relations_table(found: Mapping[str, Any]) -> Group | None:

@@ -316,7 +316,9 @@ def run(tmp_path_factory):
         "run.affinity=4", "trainer.log_every_n_steps=2",
     ]  # fmt: skip
     assert command("fit", "recipe=ads", *small, f"run.dir={path}") == 0
-    return RunDir(path)
+    run = RunDir(path)
+    run.save_json("as_fitted.json", run.load_json("metrics.json"))
+    return run
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -339,9 +341,19 @@ def test_tensorboard_has_a_picture_of_each_matrix_and_its_legend(run):
     pillow = pytest.importorskip("PIL.Image")
     events = EventAccumulator(str(run.tensorboard), size_guidance={"images": 0, "tensors": 0})
     events.Reload()
-    names = {"relations/cosine", "relations/labels", "relations/predictions", "relations/affinity", "relations/gates8"}
+    kinds = ("cosine", "conflicting", "labels", "predictions", "affinity", "gates8")
+    names = {f"relations/{kind}" for kind in kinds}
     assert set(events.Tags()["images"]) == names
-    assert {f"{name}/legend/text_summary" for name in names} == set(events.Tags()["tensors"])
+    texts = {f"{name}/legend/text_summary" for name in names}
+    covariances = {f"relations/{kind}/covariance/text_summary" for kind in ("labels", "predictions")}
+    assert texts | covariances == set(events.Tags()["tensors"])
+    relations = run.load_json("as_fitted.json")["relations"]
+    of_clicks = relations["predictions"]["validation"]["covariance"][0][0]
+    said = events.Tensors("relations/predictions/covariance/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert f"| click | {of_clicks:.4g} |".replace("-", "−") in said
+    share = max(pair["conflicting"] for pair in relations["pairs"])
+    said = events.Tensors("relations/conflicting/legend/text_summary")[-1].tensor_proto.string_val[0].decode()
+    assert f"| {share:.2f} |" in said
     assert events.Scalars("relations/gate/click/7")[0].step == 5
     image = events.Images("relations/cosine")[0]
     decoded = np.asarray(pillow.open(BytesIO(image.encoded_image_string)))
