@@ -5,6 +5,7 @@ import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.builtin import ENCODERS
+from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.din import DINEncoder
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.encoders.numeric import Periodic, PiecewiseLinear
@@ -192,6 +193,34 @@ def test_autoint_lets_fields_see_each_other():
     before = encoder(rows).field("a.user")
     rows.ids[:, 1] = (rows.ids[:, 1] + 1) % 9
     assert not torch.allclose(encoder(rows).field("a.user"), before)
+
+
+def test_attention_is_a_softmax_of_scaled_products_per_head_over_known_tokens():
+    torch.manual_seed(0)
+    block = AttentionBlock(4, 2).double()
+    x = torch.randn(3, 5, 4, dtype=torch.float64)
+    known = torch.tensor([[True] * 5, [True, True, False, False, True], [True] + [False] * 4])
+    query, key, value = block.inner(block.norm(x)).chunk(3, dim=2)
+    seen = torch.zeros_like(x)
+    for row in range(3):
+        for head in (slice(0, 2), slice(2, 4)):
+            score = query[row, :, head] @ key[row, :, head].T / 2**0.5
+            share = score.masked_fill(~known[row], -torch.inf).softmax(1)
+            seen[row, :, head] = share @ value[row, :, head]
+    first = x + block.outer(seen)
+    torch.testing.assert_close(block(x, known), first + block.feed_forward(first))
+
+
+def test_periodic_encoding_by_the_papers_equation():
+    torch.manual_seed(0)
+    encode = Periodic([Field(name=name, kind="numeric") for name in ("a", "b")], 3, frequencies=2).double()
+    x = torch.randn(4, 2, dtype=torch.float64)
+    found = encode(x)
+    for f in range(2):
+        angle = 2 * torch.pi * x[:, f : f + 1] * encode.frequencies.view(2, 2)[f]
+        seen = torch.cat([x[:, f : f + 1], angle.sin(), angle.cos()], dim=1)
+        expected = (seen @ encode.weight[f] + encode.bias.view(2, 3)[f]).relu()
+        torch.testing.assert_close(found[:, 3 * f : 3 * f + 3], expected)
 
 
 @pytest.mark.parametrize("name", ["autoint", "transformer"])

@@ -142,6 +142,20 @@ def test_a_cascade_asks_for_one_binary_parent(name):
         kind(task, 8, {"dwell": RegressionHead(Task(name="dwell", kind="regression", label="d"), 8, {})})
 
 
+def test_aitm_attends_to_the_parents_state_and_its_own_by_the_papers_equation():
+    torch.manual_seed(0)
+    click = BinaryHead(CLICK, 8, {}, hidden=[5])
+    head = AITMHead(Task(name="s", kind="binary", label="s", parents=("click",)), 8, {"click": click}, hidden=[4])
+    h = torch.randn(6, 8)
+    parent = click(h, {}, {})
+    states = [head.transfer(parent.hidden), head.tower(h)]
+    score = torch.stack([(head.query(u) * head.key(u)).sum(1) / 4**0.5 for u in states], dim=1).softmax(1)
+    hidden = sum(score[:, i : i + 1] * head.value(u) for i, u in enumerate(states))
+    output = head(h, {"click": parent}, {})
+    torch.testing.assert_close(output.hidden, hidden)
+    torch.testing.assert_close(output.logit, head.output.output(hidden))
+
+
 def test_aitm_penalty_is_the_excess_over_the_parent():
     click = BinaryHead(CLICK, 8, {}, hidden=[4])
     head = AITMHead(Task(name="s", kind="binary", label="s", parents=("click",)), 8, {"click": click}, hidden=[4])
