@@ -12,7 +12,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
-from mtl_lightning.network import Network
+from mtl_lightning.network import Network, full_precision
 from mtl_lightning.optim import OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm
 from mtl_lightning.parameter_step import gradient_parameters, make_step
 from mtl_lightning.sharded import distribute, updates
@@ -99,12 +99,12 @@ class MultiTaskModule(LightningModule):
         """The weighter's objective."""
         losses, z = self.network.losses(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
-        step = make_step(losses, z, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
-        for observe in self.observers:
-            observe(step)
-        objective: Tensor = self.weighter(step)
-        self.batches += 1
-        self._values = step.losses.detach()
+        with full_precision(z):  # inner products of three digits may be those of no gradients
+            step = make_step(losses, z, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
+            for observe in self.observers:
+                observe(step)
+            objective: Tensor = self.weighter(step)
+        self.batches, self._values = self.batches + 1, step.losses.detach()
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
 
@@ -117,7 +117,7 @@ class MultiTaskModule(LightningModule):
         self._stepped = True
         batch, self._batch = self._batch, None
         if batch is not None:
-            with torch.no_grad():
+            with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
                 losses, _ = self.network.losses(batch, global_counts(batch))
             self.weighter.after_step(reduce_sum(torch.stack(losses)) / world_size())
 

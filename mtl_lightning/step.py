@@ -83,6 +83,7 @@ class Step:
         number of processes: local Gramians are summed and divided by its square, which is exact.
         """
         flat = self.jacobian.flatten(1)
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # z may be in half precision
         local = (flat @ flat.T).double()
         if not bool(torch.isfinite(local).all()):  # squares of large float32 gradients overflow, not the gradients
             local = flat.double() @ flat.double().T

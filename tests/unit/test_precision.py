@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 
 from mtl_lightning.architectures.shared_bottom import SharedBottom
 from mtl_lightning.batch import Batch
+from mtl_lightning.build import build_module
 from mtl_lightning.builtin import HEADS
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.network import Network
@@ -110,3 +113,36 @@ def test_rows_of_weight_zero_count_for_nothing(name, kind):
     assert nothing[0] == 0
     assert nothing[1] == (0 if penalty is None else penalty.mean())
     sum(nothing).backward()
+
+
+@pytest.mark.parametrize("encoder", [{"numeric_width": 4}, {"hidden": [16]}])
+def test_inner_products_of_gradients_are_exact_under_mixed_precision(encoder):
+    """Rounded to bfloat16, nearly parallel gradients have inner products of which some combination is negative."""
+    network, batch = build("regression", "regression")
+    module = build_module(network.schema, weighter="aligned_mtl", encoder={"name": "embedding", **encoder})
+    steps = []
+    module.observers.append(steps.append)
+    with torch.autocast("cpu", torch.bfloat16):
+        module.training_step(batch, 0).backward()
+    jacobian = steps[0].jacobian.double().flatten(1)
+    assert steps[0].z.dtype == (torch.bfloat16 if "hidden" in encoder else torch.float32)
+    torch.testing.assert_close(steps[0].gramian, jacobian @ jacobian.T, rtol=1e-5, atol=0)
+    weights = module.weighter.weights(jacobian @ jacobian.T)
+    torch.testing.assert_close(module.weighter.kept, weights, rtol=1e-4, atol=0)
+
+
+def test_losses_after_the_update_are_computed_in_the_precision_of_those_before(tmp_path):
+    """Else a method that compares them (FAMO) sees what rounding does: here nothing has changed between the two."""
+    network, batch = build("regression", "regression")
+    module = build_module(
+        network.schema, weighter={"name": "famo", "every": 1}, optimizer={"name": "sgd", "tables": "sgd", "lr": 0.0}
+    )
+    compared = []
+    module.weighter.after_step = lambda values: compared.append((values, module.weighter.before.clone()))
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", precision="bf16-mixed", logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(module, DataLoader([batch], batch_size=None))
+    ((after, before),) = compared
+    torch.testing.assert_close(after.double(), before, rtol=1e-6, atol=0)
