@@ -10,7 +10,7 @@ import raw_media
 import raw_shops
 from raw_lines import ROWS
 
-__all__ = ["ROWS", "WRITERS", "written"]
+__all__ = ["LOADERS", "ROWS", "WRITERS", "written"]
 
 WRITERS = {
     "ali_ccp": raw_shops.ali_ccp,
@@ -28,6 +28,12 @@ WRITERS = {
     "wechat": raw_media.wechat,
 }
 """Writers of raw files by the name of their loader, or of one of its forms."""
+
+LOADERS = {
+    "aliexpress_processed": ("aliexpress", {"processed": True}),
+    "tenrec_article": ("tenrec", {"scenario": "qk_article"}),
+}
+"""Forms that aren't called like their loader: the loader, and its options."""
 
 
 @functools.cache

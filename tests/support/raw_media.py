@@ -4,6 +4,8 @@ import random
 from datetime import datetime, timedelta
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from raw_lines import ROWS, lines
 
 KUAIRAND_LOG = (
@@ -173,18 +175,22 @@ def ebnerd(path):
                 }
             )  # fmt: skip
         (path / split).mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).astype({"impression_id": "uint32", "device_type": "int8", "user_id": "uint32"}).to_parquet(
-            path / split / "behaviors.parquet"
+        write_wide(
+            pd.DataFrame(rows).astype({"impression_id": "uint32", "device_type": "int8", "user_id": "uint32"}),
+            path / split / "behaviors.parquet",
         )
-        pd.DataFrame(
-            {
-                "user_id": range(6),  # the seventh has no history
-                "impression_time_fixed": [[start] * 2] * 6,
-                "scroll_percentage_fixed": [[50.0, None]] * 6,
-                "article_id_fixed": [[101, 102]] * 6,
-                "read_time_fixed": [[7.0, 9.5]] * 6,
-            }
-        ).to_parquet(path / split / "history.parquet")
+        write_wide(
+            pd.DataFrame(
+                {
+                    "user_id": range(6),  # the seventh has no history
+                    "impression_time_fixed": [[start] * 2] * 6,
+                    "scroll_percentage_fixed": [[50.0, None]] * 6,
+                    "article_id_fixed": [[101, 102]] * 6,
+                    "read_time_fixed": [[7.0, 9.5]] * 6,
+                }
+            ),
+            path / split / "history.parquet",
+        )
     articles = [
         {
             "article_id": n, "title": f"Hænger {n} på?", "subtitle": "", "body": "…", "premium": n % 2 == 0,
@@ -192,7 +198,19 @@ def ebnerd(path):
         }
         for n in range(100, 111)
     ]  # fmt: skip
-    pd.DataFrame(articles).astype({"article_id": "int32", "category": "int16"}).to_parquet(path / "articles.parquet")
+    write_wide(pd.DataFrame(articles).astype({"article_id": "int32", "category": "int16"}), path / "articles.parquet")
+
+
+def write_wide(frame, path):
+    """Parquet as polars writes it: text and lists with 64-bit offsets."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+
+    def wide(kind):
+        if pa.types.is_list(kind):
+            return pa.large_list(wide(kind.value_type))
+        return pa.large_string() if pa.types.is_string(kind) else kind
+
+    pq.write_table(table.cast(pa.schema([(field.name, wide(field.type)) for field in table.schema])), path)
 
 
 WECHAT_FEED = (

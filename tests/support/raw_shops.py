@@ -16,7 +16,13 @@ def ali_ccp(path):
     for split in ("train", "test"):
         common = [
             ("c0", 5, features([("101", "u1"), ("121", "9"), ("109_14", "a"), ("109_14", "b"), ("999", "z")])),
-            ("c1", 1, features([("101", "u2")])),
+            (
+                "c1",
+                6,
+                features(
+                    [("101", "u2"), ("110_14", "s"), ("110_14", "t"), ("127_14", "b"), ("150_14", "n"), ("150_14", "m")]
+                ),
+            ),
         ]
         rows = [
             ("1", 1, 1, "c0", 3, features([("205", "i1"), ("853", "x"), ("853", "y")])),
@@ -26,8 +32,8 @@ def ali_ccp(path):
         for n in range(ROWS):
             click = draw.random() < 0.4
             buy = click and draw.random() < 0.4
-            own = features([("205", f"i{n % 9}"), ("301", n % 3)])
-            rows.append((n + 4, int(click), int(buy), f"c{n % 2}", 2, own))
+            own = features([("205", f"i{n % 9}"), ("210", f"t{n % 4}"), ("210", f"t{n % 5}"), ("301", n % 3)])
+            rows.append((n + 4, int(click), int(buy), f"c{n % 2}", 4, own))
         lines(path / f"sample_skeleton_{split}.csv", rows, ",")
         lines(path / f"common_features_{split}.csv", common, ",")
 

@@ -105,6 +105,10 @@ def test_ali_ccp_keeps_repeated_fields_and_drops_purchases_without_click():
     assert second["sample_id"] == "3"
     assert (second["f101"], second["f206"]) == ([], ["k"])
     assert all(row["purchase"] <= row["click"] for row in rest)
+    other = rest[1]  # of the second user
+    assert other["sample_id"] == "5"
+    assert (other["f110_14"], other["f127_14"], other["f150_14"]) == (["s", "t"], ["b"], ["n", "m"])
+    assert (other["f109_14"], other["f210"]) == ([], ["t1", "t1"])
 
 
 def test_ali_ccp_common_features_must_be_unique(tmp_path):
@@ -167,6 +171,17 @@ def test_tenrec_keeps_conflicting_pairs_and_drops_padding_of_histories():
     assert (first["click"], second["click"]) == (0, 1)
     assert (first["video_category"], second["video_category"]) == (None, 0)
     assert (first["history"], second["history"]) == ([7, 8], [])
+
+
+def test_tenrec_has_its_other_videos_without_histories(tmp_path):
+    columns = "user_id,item_id,click,follow,like,share,video_category,watching_times,gender,age"
+    (tmp_path / "QB-video.csv").write_text(f"{columns}\n1,5,1,0,0,0,\\N,3,2,7\n1,5,0,0,0,0,4,0,2,7\n")
+    log = Tenrec(path=str(tmp_path), scenario="qb_video")
+    assert [(row["click"], row["video_category"], row["history"]) for row in log.rows().to_list()] == [
+        (1, None, []),
+        (0, 4, []),
+    ]
+    assert "watching_times" in log.schema().after_event
 
 
 def test_mind_splits_impressions_and_keeps_quotes():

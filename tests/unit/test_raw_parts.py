@@ -1,13 +1,17 @@
 """What loaders of raw logs share: delimited files with located errors, tables that are looked up by key."""
 
 import gzip
+import re
+import shutil
 
 import pyarrow as pa
 import pytest
+import raw_logs
 
 from mtl_lightning.data.sources.delimited import Form, read_table
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
+from mtl_lightning.plugins import registry
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +38,57 @@ def test_damaged_file_is_named_with_the_line(tmp_path, content, message):
     with pytest.raises(DataError, match=message) as error:
         read_table(path, FORM)
     assert "toy.csv" in str(error.value)
+
+
+HARM = {
+    "cut short": lambda line: line[:1],
+    "too long": lambda line: line + b",1,2,3\t4::5",
+    "no numbers": lambda line: re.sub(rb"[0-9]+", b"many", line),
+}
+"""What a line may have suffered."""
+
+TEXTS = ("news.tsv",)
+"""Files without a column of numbers."""
+
+
+@pytest.mark.parametrize("form", sorted(raw_logs.WRITERS))
+@pytest.mark.parametrize("harm", HARM)
+def test_a_harmed_line_of_any_raw_file_is_named(tmp_path, form, harm):
+    name, options = raw_logs.LOADERS.get(form, (form, {}))
+    kind = registry().resolve("source", name)
+    log = kind(path=str(raw_logs.written(form)), **options)
+    plain = [path for path in log.files() if path.suffix not in (".parquet", ".gz", ".zip")]
+    for path in plain:
+        place = path.relative_to(raw_logs.written(form))
+        lines = path.read_bytes().split(b"\n")
+        line = min(4, len(lines) - 1)
+        lines[line - 1] = HARM[harm](lines[line - 1])
+        copied = tmp_path / str(place).replace("/", "-")
+        shutil.copytree(raw_logs.written(form), copied)
+        (copied / place).write_bytes(b"\n".join(lines))
+        if harm == "no numbers" and place.name in TEXTS:
+            assert len(kind(path=str(copied), **options).rows()) > 0
+            continue
+        with pytest.raises(DataError, match=rf"{place.name}: line {line}\b"):
+            kind(path=str(copied), **options).rows()
+
+
+@pytest.mark.parametrize("form", sorted(raw_logs.WRITERS))
+def test_files_that_are_cut_off_empty_or_of_another_kind_are_named(tmp_path, form):
+    name, options = raw_logs.LOADERS.get(form, (form, {}))
+    kind = registry().resolve("source", name)
+    for path in kind(path=str(raw_logs.written(form)), **options).files():
+        place = path.relative_to(raw_logs.written(form))
+        packed = path.suffix in (".parquet", ".gz", ".zip")
+        content = path.read_bytes()
+        for number, harmed in enumerate((b"", b"\x00\xff\xfe\x01 no log\n" * 50, content[: len(content) // 2])):
+            if number == 2 and not packed:
+                continue  # half of a text file is a text file, but for its last line
+            copied = tmp_path / f"{number}-{place}".replace("/", "-")
+            shutil.copytree(raw_logs.written(form), copied)
+            (copied / place).write_bytes(harmed)
+            with pytest.raises(DataError, match=place.name):
+                kind(path=str(copied), **options).rows()
 
 
 def test_truncated_archives_are_named(tmp_path):

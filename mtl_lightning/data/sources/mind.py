@@ -121,11 +121,21 @@ class MIND(RawLog):
             return
         news_path = self.find(f"{directory.name}/news.tsv")
         news = self.side(f"news-{split}", [news_path], ARTICLE, "news_id", _articles(news_path))
-        for batch in read_blocks(self.find(f"{directory.name}/behaviors.tsv"), BEHAVIORS):
+        path, line = self.find(f"{directory.name}/behaviors.tsv"), 1
+        for batch in read_blocks(path, BEHAVIORS):
+            wrong = pc.and_(pc.is_valid(batch["time"]), pc.is_null(_time(batch)))
+            if pc.any(wrong).as_py():
+                place = pc.index(wrong, True).as_py()
+                raise DataError(f"{path}: line {line + place}: {batch['time'][place].as_py()!r} is no time")
+            line += batch.num_rows
             # A block of impressions becomes many rows, each with its history: a few thousand at a time.
             for start in range(0, batch.num_rows, 2_000):
                 table = _shown(batch.slice(start, 2_000))
                 yield beside(table, news.take(table["news_id"]))
+
+
+def _time(batch: pa.RecordBatch) -> pa.Array:
+    return pc.strptime(batch["time"], "%m/%d/%Y %I:%M:%S %p", "s", error_is_null=True)
 
 
 def _shown(batch: pa.RecordBatch) -> pa.Table:
@@ -134,7 +144,7 @@ def _shown(batch: pa.RecordBatch) -> pa.Table:
     parts = pc.extract_regex(shown.values, r"^(?P<news>.*?)(?:-(?P<click>[01]))?$")
     label = pc.struct_field(parts, "click")
     label = pc.if_else(pc.equal(label, ""), pa.scalar(None, pa.string()), label)
-    time = pc.strptime(batch["time"], "%m/%d/%Y %I:%M:%S %p", "s")
+    time = _time(batch)
     first = np.repeat(np.cumsum(counts) - counts, counts)
     columns = {
         "impression_id": batch["impression_id"],

@@ -98,12 +98,14 @@ def _tables(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.Table
             place = pc.index(wrong, True).as_py()
             got = len(values[place])
             raise DataError(f"{path}: line {line + place} has {got} values where {len(columns)} are expected")
-        try:
-            yield pa.table(
-                {name: pc.list_element(values, n).cast(kind) for n, (name, kind) in enumerate(columns.items())}
-            )
-        except pa.ArrowInvalid as error:
-            raise DataError(f"{path}: after line {line}: {error}") from error
+        texts = {name: pc.list_element(values, n) for n, name in enumerate(columns)}
+        for name, kind in columns.items():
+            # Text whose form is right is never too long for its type.
+            wrong = pc.invert(pc.match_substring_regex(texts[name], "" if kind == pa.string() else r"^-?[0-9]{1,18}$"))
+            if pc.any(wrong).as_py():
+                place = pc.index(wrong, True).as_py()
+                raise DataError(f"{path}: line {line + place}: {name} is {texts[name][place].as_py()!r}, no {kind}")
+        yield pa.table({name: texts[name].cast(kind) for name, kind in columns.items()})
         line += batch.num_rows
 
 
