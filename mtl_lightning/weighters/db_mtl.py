@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
 
 class DBMTL(GramianWeighter):
@@ -64,6 +65,7 @@ class DBMTL(GramianWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights; zero for a task without a gradient or a positive loss."""
+        warn_of_negative("db_mtl", self.tasks, self.current, LEFT_OUT)
         present = (gramian.diagonal() > 0) & (self.current > 0)
         losses = torch.where(present, self.current, 1.0)
         now, before = gramian.diagonal().clamp_min(0).sqrt() / losses, self.norms.double().cpu()

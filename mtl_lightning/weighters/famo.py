@@ -6,6 +6,7 @@ from torch import Tensor
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
 
 class FAMO(LossWeighter):
@@ -74,6 +75,7 @@ class FAMO(LossWeighter):
 
     def weights(self, values: Tensor) -> Tensor:
         """Weights that sum to one; keeps the losses for the comparison after the update."""
+        warn_of_negative("famo", self.tasks, values, LEFT_OUT)
         self.before.copy_(values)
         shares = torch.where(values > 0, self.logits.double().softmax(0) / (values + self.eps), 0.0)
         return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
 
 class GLS(LossWeighter):
@@ -26,6 +27,7 @@ class GLS(LossWeighter):
 
     def weights(self, values: Tensor) -> Tensor:
         """The derivative of the geometric mean by each loss."""
+        warn_of_negative("gls", self.tasks, values, LEFT_OUT)
         present = values > 0
         safe = torch.where(present, values, 1.0)
         count = present.sum().clamp_min(1)

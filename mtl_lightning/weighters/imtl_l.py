@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.weighters.negative import UNBOUNDED, warn_of_negative
 
 
 class IMTLL(Weighter):
@@ -33,6 +34,8 @@ class IMTLL(Weighter):
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
+        if step.index % 100 == 0:  # the global values are asked for nowhere else
+            warn_of_negative("imtl_l", self.tasks, step.values, UNBOUNDED)
         scale = self.log_scale.to(step.losses.dtype)
         return (scale.exp() * step.losses - scale).sum()
 

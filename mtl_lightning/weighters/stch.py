@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
 
 class STCH(LossWeighter):
@@ -50,6 +51,7 @@ class STCH(LossWeighter):
 
     def weights(self, values: Tensor) -> Tensor:
         """The derivative of the objective by each loss."""
+        warn_of_negative("stch", self.tasks, values, LEFT_OUT)
         present = values > 0
         safe = torch.where(present, values, 1.0)
         self.steps += 1

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.weighters.negative import UNBOUNDED, warn_of_negative
 
 
 class Uncertainty(Weighter):
@@ -36,6 +37,8 @@ class Uncertainty(Weighter):
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
+        if step.index % 100 == 0:  # the global values are asked for nowhere else
+            warn_of_negative("uncertainty", self.tasks, step.values, UNBOUNDED)
         spread = self.log_variance.to(step.losses.dtype)
         return 0.5 * (torch.exp(-spread) * step.losses + spread).sum()
 

@@ -1,6 +1,7 @@
 """Weighters one by one: values worked by hand, learning of their state, options that are wrong."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -364,6 +365,19 @@ def test_graddrop_passes_the_sum_on_average():
     passed = step.z.grad.flatten()
     assert set(passed.unique().tolist()) == {3.0, -1.0}
     assert passed.mean() == pytest.approx(0.75 * 3 - 0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["gls", "stch", "famo", "db_mtl", "uncertainty", "imtl_l"])
+def test_a_negative_loss_is_told_where_the_method_wants_positive_ones(name):
+    """A log-likelihood of a value can be negative: the task would be left out, or take all, without a word."""
+    jacobian = torch.ones(2, 1, 2, dtype=torch.float64)
+    with pytest.warns(UserWarning, match=f"weighter {name} wants positive losses, and that of conversion is negative"):
+        build(name)(step_of(jacobian, (0.5, -0.2)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        build(name)(step_of(jacobian, (0.5, 0.2)))
+        build(name)(step_of(jacobian, (0.5, 0.0)))
+        build(name)(step_of(jacobian, (0.5, float("nan"))))
 
 
 # options
