@@ -19,6 +19,7 @@ class CorrectedHead(ESMMHead):
         width: Width H of the representation.
         parents: The parent's head, a binary one.
         predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
+            Metrics compare it with the label as it is: a joint label doesn't judge a conditional probability.
         options: Options of :class:`ESMMHead`.
 
     Raises:
