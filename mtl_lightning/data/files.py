@@ -73,7 +73,12 @@ def _local(pattern: str) -> list[File]:
 def _remote(pattern: str) -> list[File]:
     try:
         system, path = fsspec.url_to_fs(pattern)
-        names = sorted(system.glob(path)) if glob.has_magic(path) else [path]
+        if glob.has_magic(path):
+            names = sorted(system.glob(path))
+        elif system.info(path)["type"] == "directory":
+            names = sorted(name for name in system.find(path) if name.rsplit("/", 1)[-1][0] not in "._")
+        else:
+            names = [path]
         # Of a file in an archive (zip://logs/*.csv::logs.zip) the name says where the archive is.
         inside = pattern[pattern.index("::") :] if "::" in pattern else ""
         return [File(system.unstrip_protocol(name) + inside, _stamp(system, name), local=False) for name in names]

@@ -100,8 +100,15 @@ def test_fsspec_urls(tmp_path: Path) -> None:
 
     fsspec.filesystem("memory").pipe("/log/a.csv", b"id\n1\n")
     assert read(Table(path="memory://log/*.csv")) == {"id": [1]}
-    pd.DataFrame({"id": [5]}).to_parquet(tmp_path / "a.parquet")
-    assert read(Table(path=f"file://{tmp_path}/a.parquet")) == {"id": [5]}
+    fsspec.filesystem("memory").pipe("/days/day=7/b.csv", b"id\n2\n")
+    fsspec.filesystem("memory").pipe("/days/_SUCCESS", b"")
+    assert read(Table(path="memory://days")) == {"id": [2], "day": [7]}
+    with pytest.raises(DataError, match="no file 'memory://weeks'"):
+        Table(path="memory://weeks").schema()
+    (tmp_path / "log").mkdir()
+    pd.DataFrame({"id": [5]}).to_parquet(tmp_path / "log" / "a.parquet")
+    assert read(Table(path=f"file://{tmp_path}/log/a.parquet")) == {"id": [5]}
+    assert read(Table(path=f"file://{tmp_path}/log")) == {"id": [5]}
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
