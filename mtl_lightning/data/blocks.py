@@ -28,6 +28,8 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
     Raises:
         DataError: If a column is missing or reading fails.
     """
+    if ROW in columns:
+        raise DataError(f"{place}: a column that is used can't be called {ROW!r}", "rename it")
     names = rows.arrow_schema.names if isinstance(rows, ParquetRows) else rows.column_names
     if names is not None:
         require(names, columns, place)

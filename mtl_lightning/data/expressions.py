@@ -118,6 +118,13 @@ class Expression:
             return pa.repeat(result, table.num_rows)
         return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
 
+    def holds(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
+        """True where the condition is true; unknown counts as false."""
+        try:
+            return pc.fill_null(op.truth(self.evaluate(table)), False)
+        except op.OperandError as error:
+            raise self._error(f"{self.text!r} is no condition: {error.message}", "such as: rating >= 4") from None
+
     def result_type(self, schema: pa.Schema) -> pa.DataType:
         """Type of the result for columns of these types; raises what :meth:`evaluate` would."""
         return self.evaluate(schema.empty_table()).type
@@ -231,8 +238,3 @@ class Expression:
 def evaluate_all(expressions: Mapping[str, Expression], table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
     """Evaluate several expressions on one block."""
     return {name: expression.evaluate(table) for name, expression in expressions.items()}
-
-
-def known_rows(condition: pa.Array) -> pa.Array:
-    """True where a condition is true; unknown counts as false."""
-    return pc.fill_null(op.truth(condition), False)

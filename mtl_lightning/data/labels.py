@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from mtl_lightning.data.columns import Block
-from mtl_lightning.data.expressions import Expression, known_rows
+from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.keys import keys
 from mtl_lightning.data.lists import flatten
 from mtl_lightning.data.numbers import Moments, RowError, numbers
@@ -67,7 +67,7 @@ class Label:
         """The label's values; null where it is unknown."""
         values = self.label.evaluate(block)
         if self.observed is not None:
-            seen = known_rows(self.observed.evaluate(block))
+            seen = self.observed.holds(block)
             values = pc.if_else(seen, values, pa.scalar(None, values.type))
         return values
 

@@ -10,6 +10,10 @@ import pyarrow.types as pt
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.errors import DataError
 
+PRINTED = r"(?s)^\s*\[.*\]\s*$"
+"""Text that is a list as Python and JSON print it."""
+QUOTED = r"""(?s)^(?:'(.*)'|"(.*)")$"""
+
 
 class Flat(NamedTuple):
     """Values of all rows, one after the other.
@@ -29,7 +33,8 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
     """Flat values of a column of lists or delimited text; nulls and empty pieces are left out.
 
     Args:
-        column: Lists of scalars, text, or single scalars (lists of one).
+        column: Lists of scalars, text, or single scalars (lists of one). Text may be a list as Python or JSON prints
+            it, where the separator is a comma.
         name: The column's name, for messages.
         separator: Delimiter in text.
         regex: The separator is a regular expression.
@@ -41,12 +46,22 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
         >>> flat = flatten(pa.array(["a,b", None, "c"]), "history")
         >>> flat.values.to_pylist(), flat.rows.tolist()
         (['a', 'b', 'c'], [0, 0, 2])
+        >>> flatten(pa.array(["[1, 2]", "['a', 'b']", "[]"]), "history").values.to_pylist()
+        ['1', '2', 'a', 'b']
     """
     count = len(column)
     if is_text(column.type):
         split = pc.split_pattern_regex if regex else pc.split_pattern
+        printed = pc.fill_null(pc.match_substring_regex(column, PRINTED), False) if "," in separator else None
+        if printed is not None and pc.any(printed).as_py():
+            column = pc.if_else(printed, pc.utf8_trim(column, "[] \t\r\n"), column)
+        else:
+            printed = None
         column = split(column, separator)
         values, rows = pc.utf8_trim_whitespace(pc.list_flatten(column)), pc.list_parent_indices(column)
+        if printed is not None:
+            bare = pc.replace_substring_regex(values, QUOTED, r"\1\2")
+            values = pc.if_else(printed.take(rows), bare, values)
         kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
     elif pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type):
         values, rows = pc.list_flatten(column), pc.list_parent_indices(column)

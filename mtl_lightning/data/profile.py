@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.columns import column
-from mtl_lightning.data.expressions import Expression, known_rows
+from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.operations import clean
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.reading import Reader
@@ -138,7 +138,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
             values = _numbers(labelled)
             seen = ~np.isnan(values) if values is not None else labelled.is_valid().to_numpy(zero_copy_only=False)
             if condition is not None:
-                seen &= known_rows(condition.evaluate(block)).to_numpy(zero_copy_only=False)
+                seen &= condition.holds(block).to_numpy(zero_copy_only=False)
             if days is not None and values is not None:
                 rates.add(task, days, values, seen)
             for i, name in enumerate(SPLITS):

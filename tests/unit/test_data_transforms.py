@@ -15,6 +15,7 @@ from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import as_array
 from mtl_lightning.data.hashing import group_numbers, hash_keys, hash_text
 from mtl_lightning.data.keys import keys
+from mtl_lightning.data.lists import flatten
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.errors import DataError
@@ -192,6 +193,18 @@ def test_sequences_keep_the_latest(rows: list[list[str | None]]) -> None:
     )
     assert delimited.encode({"item": ["a"] * len(rows), "seen": text}).sequences["seen"].tolist() == expected
     assert transforms.schema.field("seen").table == "item"
+
+
+def test_lists_that_were_printed_are_read_as_lists() -> None:
+    printed = [[1, 22], ["a b", "it's"], [], None, ["x"]]
+    for write in (json.dumps, str, lambda one: f" {one} "):
+        texts = [None if one is None else write(one) for one in printed]
+        assert [flatten(pa.array([text], pa.string()), "h").values.to_pylist() for text in texts] == [
+            ["1", "22"], ["a b", "it's"], [], [], ["x"]
+        ]  # fmt: skip
+    # Other text keeps its brackets: with another separator, or where they don't enclose it.
+    assert flatten(pa.array(["[a] [b]"]), "h", " ").values.to_pylist() == ["[a]", "[b]"]
+    assert flatten(pa.array(["[a,b", "'c'"]), "h").values.to_pylist() == ["[a", "b", "'c'"]
 
 
 def test_sequences_of_numbers_share_ids_with_their_feature() -> None:
