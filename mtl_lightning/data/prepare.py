@@ -18,6 +18,7 @@ from mtl_lightning import data
 from mtl_lightning.data import growth
 from mtl_lightning.data.blocks import ROW, even
 from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
 from mtl_lightning.data.locks import locked
@@ -102,7 +103,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "raw": transforms.raw,
         "group": transforms.group,
         "split": split.to_dict(),
-        "code": _code(),
+        "code": digest(HERE.glob("*.py")),
     }
     if transforms.base is not None:
         asked["base"] = transforms.base.to_dict()
@@ -115,16 +116,9 @@ def described(feature: Feature) -> list[str]:
 
 
 def source_of(kind: type) -> str:
-    """A digest of the module of a plugin's kind of feature; empty for the core's, which :func:`_code` covers."""
+    """A digest of the module of a plugin's kind of feature; empty for the core's, which :func:`fingerprint` covers."""
     file = Path(inspect.getfile(kind))
     return "" if file.parent == HERE else hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def _code() -> str:
-    digest = hashlib.sha256()
-    for file in sorted(HERE.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema) -> None:

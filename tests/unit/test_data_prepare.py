@@ -16,11 +16,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mtl_lightning.data import prepare as preparation
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.prepare import prepare
 from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.tasks import build_tasks
@@ -209,6 +211,26 @@ def test_cached_until_something_changes(tmp_path: Path) -> None:
     changed = run(Table(path=str(path)), tmp_path / "cache", features=features)
     assert not changed.summary["cached"]
     assert everything(changed) != everything(first)
+
+
+def test_other_code_prepares_and_converts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "tables"))
+    code, converter = tmp_path / "code", tmp_path / "converter.py"
+    shutil.copytree(preparation.HERE, code)
+    converter.write_text("")
+    monkeypatch.setattr(preparation, "HERE", code)
+    monkeypatch.setattr(table, "CODE", [converter])
+    pd.DataFrame(log()).drop(columns="seen").to_csv(tmp_path / "log.csv", index=False)
+
+    def cached() -> tuple[bool, int]:
+        done = run(Table(path=str(tmp_path / "log.csv")), tmp_path / "cache", features={"user": "categorical"})
+        return done.summary["cached"], len(list((tmp_path / "tables" / "tables").glob("*.lock")))
+
+    assert (cached(), cached()) == ((False, 1), (True, 1))
+    (code / "vocabulary.py").write_text("# another one")
+    assert (cached(), cached()) == ((False, 1), (True, 1))
+    converter.write_text("# another one")
+    assert (cached(), cached()) == ((False, 2), (True, 2))
 
 
 def test_damaged_caches_are_made_again(tmp_path: Path) -> None:

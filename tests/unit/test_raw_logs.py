@@ -2,11 +2,13 @@
 
 import shutil
 import zipfile
+from pathlib import Path
 
 import pytest
 import raw_logs
 
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.sources import raw_log
 from mtl_lightning.data.sources.ali_ccp import AliCCP
 from mtl_lightning.data.sources.aliexpress import AliExpress
 from mtl_lightning.data.sources.census_income import CensusIncome
@@ -93,6 +95,19 @@ def test_rows_are_read_once_and_again_when_a_file_changes(cache, tmp_path):
         file.write(",".join(["1"] * 20) + "\n")
     assert log.fingerprint() != fingerprint
     assert len(log.rows()) == before + 1
+
+
+def test_rows_are_read_again_when_the_code_that_loaders_share_changes(cache, tmp_path, monkeypatch):
+    code = [Path(shutil.copy(one, tmp_path)) for one in raw_log.SHARED]
+    monkeypatch.setattr(raw_log, "SHARED", code)
+    log = source("tenrec")
+    log.rows()
+    before = len(list(cache.rglob("all")))
+    source("tenrec").rows()
+    assert len(list(cache.rglob("all"))) == before
+    code[-1].write_text(code[-1].read_text() + "# another reading of lists")
+    source("tenrec").rows()
+    assert len(list(cache.rglob("all"))) == before + 1
 
 
 def test_ali_ccp_keeps_repeated_fields_and_drops_purchases_without_click():

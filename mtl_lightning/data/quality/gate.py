@@ -1,12 +1,12 @@
 """The check before training: cheap, on training rows only, done once for the same prepared data."""
 
-import hashlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 from mtl_lightning.data import quality
+from mtl_lightning.data.code import digest
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.quality.findings import Finding, ordered
@@ -60,10 +60,7 @@ def measure(prepared: Prepared, most: int = SAMPLE) -> dict[str, Any]:
 
 def code() -> str:
     """A digest of this package: what was kept by other code is measured again."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(str(quality.__file__)).parent.glob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return digest(Path(str(quality.__file__)).parent.glob("*.py"))
 
 
 def _kept(path: Path) -> tuple[Finding, ...] | None:

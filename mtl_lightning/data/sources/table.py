@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mtl_lightning.data import csv_files, json_files
+from mtl_lightning.data import csv_files, json_files, parquet_rows, partitions
 from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.csv_files import CsvOptions
 from mtl_lightning.data.files import File, find, format_of
@@ -21,6 +22,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
+CODE = [Path(str(module.__file__)) for module in (csv_files, json_files, parquet_rows, partitions)]
 ALL = ""
 """Name under which a table without splits is kept."""
 
@@ -102,8 +104,8 @@ class Table(Source):
         return str(next(iter(found)))
 
     def fingerprint(self) -> str:
-        """Depends on the options, and on path, size and time of every file."""
-        options = [self._format(), self.separator, self.names, self.encoding]
+        """Depends on the options, on path, size and time of every file, and on the code that reads them."""
+        options = [self._format(), self.separator, self.names, self.encoding, digest(CODE)]
         files = {name: [(file.path, file.stamp) for file in found] for name, found in self.files.items()}
         return hashlib.sha256(json.dumps([options, files], sort_keys=True).encode()).hexdigest()
 

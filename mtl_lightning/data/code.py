@@ -1,0 +1,32 @@
+"""Digests of code, so that what it made is made again when it changes."""
+
+import hashlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A digest of files, whatever their order.
+
+    Example:
+        >>> from mtl_lightning.data import code
+        >>> here = Path(code.__file__)
+        >>> digest([here, here.with_name("lists.py")]) == digest([here.with_name("lists.py"), here])
+        True
+    """
+    found = hashlib.sha256()
+    for file in sorted(set(files)):
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def file_of(kind: type) -> Path:
+    """The file in which a class is written.
+
+    Example:
+        >>> from mtl_lightning.data.sources.table import Table
+        >>> file_of(Table).name
+        'table.py'
+    """
+    return Path(str(sys.modules[kind.__module__].__file__))
