@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_lightning.aligned import linear
 from mtl_lightning.errors import MtlError
 
 Activation = Literal["relu", "silu", "gelu", "leaky_relu", "tanh", "identity"]
@@ -110,8 +111,7 @@ class BatchedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply every map to the shared input or to its own."""
         if x.ndim == 2:
-            joint = functional.linear(x, self.weight.flatten(0, 1), self.bias)
-            return joint.view(-1, self.count, self.out_width).transpose(0, 1)
+            return linear(x, self.weight.flatten(0, 1), self.bias).view(-1, self.count, self.out_width).transpose(0, 1)
         maps = self.weight.transpose(1, 2)
         if self.bias is None:
             return torch.bmm(x, maps)

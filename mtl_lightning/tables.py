@@ -10,6 +10,9 @@ from torch.optim import Optimizer
 
 from mtl_lightning.step import world_size
 
+RADIX = 32_768
+"""From this number on torch sorts integers on a CPU by radix, which is so much faster that it pays to fill up."""
+
 
 def coalesce(gradient: Tensor) -> Tensor:
     """A sparse gradient with each row once, in ascending order.
@@ -23,10 +26,35 @@ def coalesce(gradient: Tensor) -> Tensor:
     """
     if gradient.is_coalesced() or gradient.device.type != "cpu":
         return gradient.coalesce()
-    values = gradient._values()
-    rows, place = torch.unique(gradient._indices()[0], return_inverse=True)
-    summed = add_rows(values.new_zeros(len(rows), values.shape[1]), place, values)
+    if not gradient._nnz():
+        return gradient.coalesce()
+    keys = gradient._indices()[0]
+    rows, order, starts = distinct(keys, gradient.shape[0])
+    # A sum of bags reads each value once, in the rows' order; adding them where they belong takes five times as long.
+    summed = nn.functional.embedding_bag(order, gradient._values(), starts, mode="sum")
     return torch.sparse_coo_tensor(rows.unsqueeze(0), summed, gradient.shape, is_coalesced=True, check_invariants=False)
+
+
+def distinct(keys: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Distinct keys, ascending; the places of all keys in that order; and where each key's places start.
+
+    Args:
+        keys: Numbers from 0 below ``size``, [n], n > 0.
+        size: A bound for them.
+
+    Example:
+        >>> distinct(torch.tensor([5, 3, 5]), 6)
+        (tensor([3, 5]), tensor([1, 0, 2]), tensor([0, 1]))
+    """
+    count = len(keys)
+    narrow = keys.to(torch.int32) if size < 1 << 31 else keys
+    if RADIX // 8 < count < RADIX:
+        narrow = torch.cat([narrow, narrow.new_full((RADIX - count,), size)])
+    ordered, order = (part[:count] for part in narrow.sort(stable=True))
+    new = torch.ones(count, dtype=torch.bool, device=keys.device)
+    torch.ne(ordered[1:], ordered[:-1], out=new[1:])
+    starts = new.nonzero()[:, 0]
+    return ordered.index_select(0, starts).to(torch.int64), order, starts
 
 
 def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ Usage, with an environment that holds torch-rechub 0.9.0 and DeepCTR-Torch 0.3.0
 is compared)::
 
     python -m venv PEERS
-    PEERS/bin/pip install -c constraints.txt torch torch-rechub==0.9.0 deepctr-torch==0.3.0 'setuptools<81'
+    PEERS/bin/pip install -c constraints.txt torch
+    PEERS/bin/pip install torch-rechub==0.9.0 deepctr-torch==0.3.0 'setuptools<81' scikit-learn
     python benchmarks/speed --peers PEERS/bin/python --into docs/performance.md
 
 Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
@@ -49,7 +50,7 @@ CASES = (
 )
 
 
-def measure(contender: str, case: Case, peers: str) -> dict[str, object]:
+def measure(contender: str, case: Case, peers: str) -> dict[str, float]:
     """Run one contender once and print its line."""
     script, python = ("peers.py", peers) if contender in PEERS else ("ours.py", sys.executable)
     command = [python, script, contender, str(case.rows[contender]), str(case.ids), str(case.batch), "1"]
@@ -59,18 +60,24 @@ def measure(contender: str, case: Case, peers: str) -> dict[str, object]:
         raise SystemExit(f"{' '.join(command)} failed:\n{ended.stderr[-2000:]}")
     line = ended.stdout.strip().splitlines()[-1]
     print(line, flush=True)
-    record: dict[str, object] = json.loads(line)
+    record: dict[str, float] = json.loads(line)
     return record
 
 
-def ratios(case: Case, speeds: dict[str, list[float]]) -> Iterator[str]:
+CLOCK, CPU = "samples_per_s", "samples_per_cpu_s"
+Speeds = dict[str, list[dict[str, float]]]
+
+
+def ratios(case: Case, speeds: Speeds) -> Iterator[str]:
     """Rows of the table: ours against each other contender."""
-    ours = statistics.median(speeds["ours"])
     for other, aim in case.aims.items():
         if other in speeds:
-            ratio = statistics.median(a / b for a, b in zip(speeds["ours"], speeds[other], strict=True))
-            there = statistics.median(speeds[other])
-            yield f"| {case.batch} | {case.ids:,} | {NAMES[other]} | {ours:,.0f} | {there:,.0f} | {ratio:.2f} | {aim} |"
+            ours, theirs = speeds["ours"], speeds[other]
+            rates = (f"{statistics.median(turn[CLOCK] for turn in each):,.0f}" for each in (ours, theirs))
+            pairs = list(zip(ours, theirs, strict=True))
+            found = (f"{statistics.median(a[kind] / b[kind] for a, b in pairs):.2f}" for kind in (CLOCK, CPU))
+            cells = str(case.batch), f"{case.ids:,}", NAMES[other], *rates, *found, str(aim)
+            yield f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -84,14 +91,15 @@ def main() -> None:
     rows, medians = [], {}
     for case in CASES:
         contenders = [name for name in case.rows if name in OURS or arguments.peers]
-        speeds: dict[str, list[float]] = {name: [] for name in contenders}
+        speeds: Speeds = {name: [] for name in contenders}
         for _ in range(arguments.turns):
             for name in contenders:
-                speeds[name].append(float(measure(name, case, arguments.peers)["samples_per_s"]))  # type: ignore[arg-type]
+                speeds[name].append(measure(name, case, arguments.peers))
         rows += ratios(case, speeds)
-        medians[case.ids, case.batch] = statistics.median(speeds["ours"])
+        medians[case.ids, case.batch] = statistics.median(turn[CLOCK] for turn in speeds["ours"])
     growth = medians[10_000, 2048] / medians[10_000_000, 2048]
-    heads = ["| batch | ids in all tables | against | `fit` | theirs | ratio | aim |", "|---" * 7 + "|"]
+    names = "batch", "ids in all tables", "against", "`fit`", "theirs", "ratio", "by processor time", "aim"
+    heads = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     said = f"A step at 10 million ids takes {growth:.2f} times one at 10 thousand (aim 1.2)."
     stamp = f"{into.stamp(started)} Samples per second; {arguments.turns} turns."
     into.show("\n".join([stamp, "", *heads, *rows, "", said]), "speed", arguments.into)

@@ -6,12 +6,20 @@ Usage: ``python peers.py CONTENDER ROWS VOCABULARY BATCH THREADS`` prints one JS
 import json
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from rows import EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TASKS, TOWER_HIDDEN, WIDTH, Rows, make
 
 
-def rechub(data: Rows, batch: int) -> float:
+def timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock, and of the processor, which others on the machine change less."""
+    start, used = time.perf_counter(), time.process_time()
+    run()
+    return time.perf_counter() - start, time.process_time() - used
+
+
+def rechub(data: Rows, batch: int) -> tuple[float, float]:
     """Seconds of one epoch of torch-rechub's MTLTrainer."""
     from torch_rechub.basic.features import DenseFeature, SparseFeature
     from torch_rechub.models.multi_task import MMOE
@@ -34,12 +42,10 @@ def rechub(data: Rows, batch: int) -> float:
         [{"dims": TOWER_HIDDEN} for _ in range(TASKS)],
     )
     trainer = MTLTrainer(model, ["classification"] * TASKS, optimizer_params={"lr": LR}, n_epoch=1)
-    start = time.perf_counter()
-    trainer.train_one_epoch(loader)
-    return time.perf_counter() - start
+    return timed(lambda: trainer.train_one_epoch(loader))
 
 
-def deepctr(data: Rows, batch: int) -> float:
+def deepctr(data: Rows, batch: int) -> tuple[float, float]:
     """Seconds of one epoch of DeepCTR-Torch's own fit."""
     from deepctr_torch.inputs import DenseFeat, SparseFeat
     from deepctr_torch.models.multitask.mmoe import MMOE
@@ -60,9 +66,7 @@ def deepctr(data: Rows, batch: int) -> float:
     model.compile(torch.optim.Adam(model.parameters(), lr=LR), ["binary_crossentropy"] * TASKS)
     values = {f"c{i}": data.ids[:, i] for i in range(len(data.sizes))}
     values |= {f"n{i}": data.dense[:, i] for i in range(NUMERIC)}
-    start = time.perf_counter()
-    model.fit(values, data.labels, batch_size=batch, epochs=1, verbose=0)
-    return time.perf_counter() - start
+    return timed(lambda: model.fit(values, data.labels, batch_size=batch, epochs=1, verbose=0))
 
 
 if __name__ == "__main__":
@@ -71,6 +75,5 @@ if __name__ == "__main__":
     torch.manual_seed(0)
     data = make(rows, vocabulary)
     seconds = {"rechub": rechub, "deepctr": deepctr}[contender](data, batch)
-    print(
-        json.dumps({"contender": contender, "vocabulary": vocabulary, "batch": batch, "samples_per_s": rows / seconds})
-    )
+    speeds = {"samples_per_s": rows / seconds[0], "samples_per_cpu_s": rows / seconds[1]}
+    print(json.dumps({"contender": contender, "vocabulary": vocabulary, "batch": batch, **speeds}))

@@ -133,7 +133,10 @@ class EmbeddingEncoder(Encoder):
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
         assert self.table is not None
-        return functional.embedding(rows, self.table.weight, padding_idx=padding, sparse=True)
+        # Picking the padding row's part out of the gradient copies the rest: it is left out where there is none.
+        training = rows.device.type == "cpu" and self.training and torch.is_grad_enabled()
+        absent = training and not bool((rows == padding).any())
+        return functional.embedding(rows, self.table.weight, None if absent else padding, sparse=True)
 
     def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
         """A sequence as one vector, [B, width]: here the mean of its known steps, zero for an empty one.

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mtl_lightning import aligned
 from mtl_lightning.errors import MtlError
 from mtl_lightning.layers import MLP, BatchedLinear, Experts, Gates, mixture
 
@@ -75,3 +76,15 @@ def test_wrong_sizes_and_names():
         Experts(0, 4, [8])
     with pytest.raises(MtlError, match="swoosh"):
         MLP(4, [8], activation="swoosh")
+
+
+@pytest.mark.parametrize("width", [1, 7, 8, 13])
+def test_a_filled_up_product_is_the_plain_one(monkeypatch, width):
+    monkeypatch.setattr(aligned, "LEAST", 0)
+    leaves = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, width), (3, width), (3,))]
+    found, expected = aligned.linear(*leaves), nn.functional.linear(*leaves)
+    torch.testing.assert_close(found, expected)
+    toward = torch.randn_like(found)
+    pairs = zip(torch.autograd.grad(found, leaves, toward), torch.autograd.grad(expected, leaves, toward), strict=True)
+    for gradient, plain in pairs:
+        torch.testing.assert_close(gradient, plain)

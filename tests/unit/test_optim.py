@@ -15,7 +15,7 @@ from mtl_lightning.optim import (
     clip_gradients,
     gradient_norm,
 )
-from mtl_lightning.tables import TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad
+from mtl_lightning.tables import RADIX, TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad, coalesce, distinct
 
 
 class Model(nn.Module):
@@ -143,6 +143,29 @@ def test_repeated_rows_are_summed_before_the_step():
     for weight in (one, two):
         RowwiseAdagrad([weight], lr=0.1).step()
     assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("size", [7, 1_000_000, 2**40])
+@pytest.mark.parametrize("count", [1, 2, 1000, RADIX // 8 + 1, RADIX - 1, RADIX, RADIX + 5])
+def test_distinct_keys_are_those_of_unique(count, size):
+    keys = torch.randint(0, size, (count,), generator=torch.Generator().manual_seed(count))
+    rows, order, starts = distinct(keys, size)
+    expected, counts = keys.unique(return_counts=True)
+    assert torch.equal(rows, expected)
+    assert torch.equal(order, keys.argsort(stable=True))
+    assert torch.equal(starts, counts.cumsum(0) - counts)
+
+
+@pytest.mark.parametrize("count", [0, 1, 50, 5000])
+def test_coalescing_is_that_of_torch(count):
+    generator = torch.Generator().manual_seed(count)
+    indices = torch.randint(0, 300, (1, count), generator=generator)
+    values = torch.randn(count, 4, dtype=torch.float64, generator=generator)
+    gradient = torch.sparse_coo_tensor(indices, values, (300, 4), check_invariants=True)
+    found, expected = coalesce(gradient), gradient.coalesce()
+    assert found.is_coalesced()
+    assert torch.equal(found.indices(), expected.indices())
+    torch.testing.assert_close(found.values(), expected.values(), rtol=1e-13, atol=1e-13)
 
 
 def test_clipping_counts_dense_and_sparse_gradients_together():
