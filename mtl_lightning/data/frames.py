@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
@@ -15,8 +18,41 @@ def as_table(rows: Any) -> pa.Table:
     """Rows in any usual form as an Arrow table; columns of mixed types become text.
 
     Raises:
-        DataError: If they have no such form.
+        DataError: If they have no such form, columns differ in length, or two have one name.
     """
+    table = _as_table(rows)
+    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    if repeated:
+        raise DataError(
+            f"there are several columns called {', '.join(map(repr, sorted(repeated)))}", "rename all but one"
+        )
+    return pa.table({name: _usual(table[name]) for name in table.column_names})
+
+
+def _usual(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column in a type that ``datasets`` has a name for."""
+    kind = column.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _usual(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
+    if pt.is_run_end_encoded(kind):
+        return pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type)
+    if pt.is_string_view(kind) or pt.is_binary_view(kind):
+        return column.cast(pa.string() if pt.is_string_view(kind) else pa.binary())
+    if pt.is_list_view(kind) or pt.is_large_list_view(kind):
+        return pa.chunked_array([_lists(chunk) for chunk in column.chunks], pa.large_list(kind.value_type))
+    if pt.is_map(kind):
+        return column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
+    return column
+
+
+def _lists(views: pa.Array) -> pa.Array:
+    """List views as lists; Arrow's own cast leaves lists whose offsets are wrong (pyarrow 26)."""
+    lengths = pc.fill_null(pc.list_value_length(views), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, views.flatten(), mask=views.is_null())
+
+
+def _as_table(rows: Any) -> pa.Table:
     if isinstance(rows, pa.Table):
         return rows
     if isinstance(rows, pa.RecordBatch):
@@ -26,12 +62,18 @@ def as_table(rows: Any) -> pa.Table:
     if isinstance(rows, datasets.IterableDataset):
         return pa.concat_tables(rows.with_format("arrow").iter(batch_size=65_536))
     if hasattr(rows, "iloc"):
-        return pa.table({str(name): as_array(rows[name], str(name)) for name in rows.columns})
+        names = [str(name) for name in rows.columns]
+        return pa.table([as_array(rows.iloc[:, place], name) for place, name in enumerate(names)], names)
     if isinstance(rows, Mapping):
-        return pa.table({str(name): as_array(values, str(name)) for name, values in rows.items()})
+        columns = {str(name): as_array(values, str(name)) for name, values in rows.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
+        if len(set(lengths.values())) > 1:
+            told = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
+            raise DataError(f"columns differ in length: {told}")
+        return pa.table(columns)
     if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
-        names = dict.fromkeys(str(name) for row in rows for name in row)
-        return pa.table({name: as_array([row.get(name) for row in rows], name) for name in names})
+        found = dict.fromkeys(str(name) for row in rows for name in row)
+        return pa.table({name: as_array([row.get(name) for row in rows], name) for name in found})
     hint = "a pandas frame, an Arrow table, a Dataset or a mapping of columns"
     raise DataError(f"rows can't be read from a {type(rows).__name__}", hint)
 

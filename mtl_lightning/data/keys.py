@@ -47,7 +47,8 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     if pt.is_floating(kind):
         return _from_floats(pc.cast(clean(values), pa.float64()))
     if pt.is_nested(kind):
-        raise DataError(f"column {name!r} holds {kind}", "use kind: sequence for lists")
+        hint = "make a column of each of its values" if pt.is_struct(kind) else "use kind: sequence for lists"
+        raise DataError(f"column {name!r} holds {kind}", hint)
     try:
         return pc.cast(values, pa.string())
     except pa.ArrowException as error:

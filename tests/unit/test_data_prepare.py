@@ -101,6 +101,43 @@ def test_forms_of_a_frame_are_equal(tmp_path: Path) -> None:
         assert everything(run(form, tmp_path / str(number))) == first
 
 
+def test_arrow_types_of_every_kind_come_in_a_frame(tmp_path: Path) -> None:
+    rows = log()
+    expected = everything(run(rows, tmp_path / "a"))
+    users, seen = pa.array(rows["user"]), pa.array(rows["seen"])
+    encoded = pa.RunEndEncodedArray.from_arrays(pa.array(range(1, 201), pa.int32()), users)
+    forms = {
+        "user": [users.cast(pa.string_view()), users.cast(pa.binary()), users.dictionary_encode(), encoded],
+        "seen": [pa.array(rows["seen"], pa.list_view(pa.string())), seen.cast(pa.large_list(pa.large_string()))],
+        "more": [
+            pa.array([[("a", 1)]] * 200, pa.map_(pa.string(), pa.int64())),
+            pa.array(pd.period_range("2024-01", periods=200, freq="D")),
+            pa.array(range(200), pa.duration("s")),
+        ],
+    }
+    some = pa.array([["a", "b"], None, [], ["c", None]], pa.list_view(pa.string())).slice(1)
+    assert Frame(rows={"x": some}).rows()["x"][:] == [None, [], ["c", None]]
+    for name, arrays in forms.items():
+        for place, array in enumerate(arrays):
+            cache = tmp_path / f"{name}-{place}"
+            assert everything(run(pa.table({**rows, name: array}), cache)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "part"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "several columns called 'a'"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "several columns called '1'"),
+        (pa.table([[1], [2]], ["b", "b"]), "several columns called 'b'"),
+        ({"a": [1, 2], "b": [1]}, "columns differ in length: 'a' 2, 'b' 1"),
+        (np.zeros((2, 2)), "rows can't be read from a ndarray"),
+    ],
+)
+def test_frames_that_are_no_table_are_refused(rows: Any, part: str) -> None:
+    with pytest.raises(DataError, match=part):
+        Frame(rows=rows)
+
+
 def test_streams_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stream(Frame):
         def rows(self, split: str | None = None) -> Any:
