@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -65,7 +66,19 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         array = array.dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
-    return array
+    return lists(array) if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type) else array
+
+
+def lists(views: pa.Array) -> pa.Array:
+    """List views as lists; Arrow's own cast leaves lists whose offsets are wrong (pyarrow 26).
+
+    Example:
+        >>> lists(pa.array([["a"], None, []], pa.list_view(pa.string()))).to_pylist()
+        [['a'], None, []]
+    """
+    lengths = pc.fill_null(pc.list_value_length(views), 0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, views.flatten(), mask=views.is_null())
 
 
 def joined(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

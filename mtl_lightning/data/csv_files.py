@@ -122,6 +122,9 @@ def _located(file: File) -> Iterator[None]:
                 f"{file.path}: line {line} has {got} values where {wanted} are expected",
                 "look at the line; set source.separator if it is not the right one",
             ) from error
+        if "straddling" in str(error):
+            limit = f"{file.path} has a row of more than {BLOCK >> 20} MiB"
+            raise DataError(limit, "look for a quote that is opened and not closed") from error
         if "Empty CSV" in str(error):
             raise DataError(f"{file.path} is empty") from error
         raise

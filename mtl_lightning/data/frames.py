@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import datasets
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from mtl_lightning.data.columns import lists
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -39,17 +39,10 @@ def _usual(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pt.is_string_view(kind) or pt.is_binary_view(kind):
         return column.cast(pa.string() if pt.is_string_view(kind) else pa.binary())
     if pt.is_list_view(kind) or pt.is_large_list_view(kind):
-        return pa.chunked_array([_lists(chunk) for chunk in column.chunks], pa.large_list(kind.value_type))
+        return pa.chunked_array([lists(chunk) for chunk in column.chunks], pa.large_list(kind.value_type))
     if pt.is_map(kind):
         return column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
     return column
-
-
-def _lists(views: pa.Array) -> pa.Array:
-    """List views as lists; Arrow's own cast leaves lists whose offsets are wrong (pyarrow 26)."""
-    lengths = pc.fill_null(pc.list_value_length(views), 0).to_numpy(zero_copy_only=False)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
-    return pa.LargeListArray.from_arrays(offsets, views.flatten(), mask=views.is_null())
 
 
 def _as_table(rows: Any) -> pa.Table:

@@ -134,10 +134,15 @@ def _file(path: str, coded: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
+    def plain_type(kind: pa.DataType) -> pa.DataType:
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type
+        if pa.types.is_list(kind):
+            return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+        return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+
     def value(field: pa.Field) -> pa.Field:
-        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-        return field.with_type(views.get(kind, kind))
+        return field.with_type(plain_type(field.type))
 
     return pa.schema([value(field) for field in schema])
 

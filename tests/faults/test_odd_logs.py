@@ -127,6 +127,16 @@ TRAIN: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         {"user": array([[1, row % 5] for row in range(ROWS)], pa.list_(pa.int64(), 2))},
         ("features.user=sequence",),
     ),
+    "list views": (
+        "log.parquet",
+        {"user": array([[f"a{row % 3}"] * (row % 4) for row in range(ROWS)], pa.list_view(pa.string()))},
+        ("features.user=sequence",),
+    ),
+    "lists of views": (
+        "log.parquet",
+        {"user": array([[f"a{row % 3}"] * (row % 4) for row in range(ROWS)], pa.list_(pa.string_view()))},
+        ("features.user=sequence",),
+    ),
     "lists as Python prints them": (
         "log.parquet",
         {"day": [f"['a{row % 3}', 'b']" if row % 4 else "[]" for row in range(ROWS)]},
@@ -152,6 +162,12 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
     "one name twice": ("log.csv", text().replace("day", "price", 1), (), "log.csv has several columns called 'price'"),
     "blanks before names": ("log.csv", text().replace(",", ", "), (), "did you mean ' price'?"),
     "an open quote": ("log.csv", text().replace("\nu", '\n"u', 1), (), "log.csv: line"),
+    "an open quote in a long file": (
+        "log.csv",
+        text().replace("\nu", '\n"u', 1) + text().split("\n", 1)[1] * 13_000,
+        (),
+        "log.csv has a row of more than 8 MiB (look for a quote",
+    ),
     "a number with a dash": (
         "log.csv",
         text(price=["-" if row == 7 else "NULL" if row == 3 else str(row) for row in range(ROWS)]),
