@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, coded, plain
+from mtl_lightning.data.columns import Block, coded
+from mtl_lightning.data.dictionaries import Dictionaries
 from mtl_lightning.data.keys import keys
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
-from mtl_lightning.schema import PADDING, Field
+from mtl_lightning.schema import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class Table:
         self.min_count = min_count
         self.max_size = max_size
         self._counter: Counter | None = Counter()
+        self._dictionaries = Dictionaries(name)
         self._lock = threading.Lock()  # columns are observed in parallel
         self._vocabulary: Vocabulary | None = None
         self.known: Vocabulary | None = None
@@ -75,21 +77,20 @@ class Table:
         """Count a column's values; each value of a dictionary is looked at once."""
         with self._lock:
             assert self._counter is not None
-            if not pa.types.is_dictionary(values.type):
+            if pa.types.is_dictionary(values.type):
+                self._dictionaries.add(values, self._counter)
+            else:
                 self._counter.add(keys(values, name))
-                return
-            found = keys(plain(values.dictionary), name)
-            used = np.bincount(values.indices.drop_null().to_numpy(), minlength=len(found))
-            counted = (used > 0) & found.is_valid().to_numpy(zero_copy_only=False)
-            self._counter.add_counts(found.filter(pa.array(counted)), pa.array(used[counted]))
 
     def ids(self, values: pa.Array, name: str) -> np.ndarray:
         """Ids of a column's values, int32."""
-        if not pa.types.is_dictionary(values.type):
-            return self.vocabulary.ids(keys(values, name))
-        by_code = np.append(self.vocabulary.ids(keys(plain(values.dictionary), name), distinct=True), np.int32(PADDING))
-        found: np.ndarray = by_code.take(values.indices.fill_null(len(by_code) - 1).to_numpy(), mode="clip")
-        return found
+        if pa.types.is_dictionary(values.type):
+            return self._dictionaries.ids(values, self.vocabulary)
+        return self.vocabulary.ids(keys(values, name))
+
+    def forget(self) -> None:
+        """Give back what it remembers of blocks that are encoded again soon after they were counted."""
+        self._dictionaries.forget()
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -97,7 +98,9 @@ class Table:
         with self._lock:
             if self._vocabulary is None:
                 assert self._counter is not None
+                self._dictionaries.drain(self._counter)
                 self._vocabulary = Vocabulary.fit(self._counter, self.min_count, self.max_size, self.known)
+                self._dictionaries.look_up(self._vocabulary)
                 self._counter = None
             return self._vocabulary
 
@@ -121,7 +124,8 @@ class CategoricalTransform:
 
     def observe(self, block: Block) -> None:
         """Count."""
-        self.table.add(coded(block, self.column), self.column)
+        for values in coded(block, self.column):
+            self.table.add(values, self.column)
 
     def finish(self) -> None:
         """The vocabulary is fitted on first use."""
@@ -132,7 +136,11 @@ class CategoricalTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        return self.table.ids(coded(block, self.column), self.column)
+        return np.concatenate([self.table.ids(values, self.column) for values in coded(block, self.column)])
+
+    def forget(self) -> None:
+        """Give back what only helps while a log is prepared."""
+        self.table.forget()
 
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids of an earlier vocabulary."""

@@ -33,12 +33,14 @@ def column(block: Block, name: str) -> pa.Array:
     return plain(_only(block, name))
 
 
-def coded(block: Block, name: str) -> pa.Array:
-    """The same, but a column with a dictionary keeps it."""
+def coded(block: Block, name: str) -> list[pa.Array]:
+    """The same, but a column with dictionaries keeps them, and its chunks, of which there is one at least."""
     found = _only(block, name)
     if not pa.types.is_dictionary(found.type):
-        return plain(found)
-    return joined(found)
+        return [plain(found)]
+    if not isinstance(found, pa.ChunkedArray):
+        return [found]
+    return found.chunks or [found.combine_chunks()]
 
 
 def _only(block: Block, name: str) -> pa.Array | pa.ChunkedArray:

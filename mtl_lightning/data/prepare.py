@@ -28,6 +28,7 @@ from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
+from mtl_lightning.data.transform import Remembers
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -178,6 +179,9 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     transforms.base = None
+    for one in transforms.transforms.values():
+        if isinstance(one, Remembers):
+            one.forget()
     stores = {name: Store.open(path / name, transforms.schema) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -31,6 +31,14 @@ class Transform(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`."""
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A transform that keeps more than its state from fitting to encoding."""
+
+    def forget(self) -> None:
+        """Give it back; what follows is encoded the same."""
 
 
 class Feature(ABC):

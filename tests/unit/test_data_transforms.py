@@ -118,6 +118,30 @@ def test_counts_are_those_of_counting_one_by_one(blocks: list[list[int | None]],
     assert list(zip(result["key"].to_pylist(), result["count"].to_pylist(), strict=True)) == ordered
 
 
+WORDS = st.lists(st.one_of(st.none(), st.sampled_from(["a", "b", "7", "007", "", "ä"])), max_size=12)
+
+
+@pytest.mark.parametrize("largest", [0, 60, 1 << 20])
+@settings(max_examples=100, deadline=None)
+@given(blocks=st.lists(WORDS, min_size=1, max_size=5), repeat=st.booleans(), keep=st.integers(1, 3))
+def test_dictionaries_are_text(largest: int, blocks: list[list[str | None]], repeat: bool, keep: int) -> None:
+    plain = [pa.table({"x": pa.array(block, pa.string())}) for block in blocks]
+    coded = [pa.table({"x": block["x"].dictionary_encode()}) for block in plain]
+    spec = {"x": {"kind": "categorical", "max_size": keep}}
+    expected = fitted(spec, *plain)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtl_lightning.data.dictionaries.LARGEST", largest)
+        transforms = fitted(spec, *(block.slice(0, 5) for block in coded), *(block.slice(5) for block in coded))
+    assert transforms.to_dict() == expected.to_dict()
+    again = [pa.table({"x": block["x"].dictionary_encode()}) for block in plain] if repeat else coded
+    joined = pa.concat_tables(again)  # chunks with a dictionary each
+    for rows in (*again, joined):
+        decoded = pa.table({"x": rows["x"].cast(pa.string())})
+        assert transforms.encode(rows).ids.tolist() == expected.encode(decoded).ids.tolist()
+    transforms.transforms["x"].forget()  # type: ignore[attr-defined]
+    assert transforms.encode(joined).ids.tolist() == expected.encode(pa.concat_tables(plain)).ids.tolist()
+
+
 NUMBERS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.just(float("nan")))
 
 
