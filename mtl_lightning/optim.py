@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mtl_lightning.schedule import SCHEDULES, schedule
-from mtl_lightning.tables import TABLE_OPTIMIZERS
+from mtl_lightning.tables import TABLE_OPTIMIZERS, decay_rows
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": lambda groups, o: torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=o.fused),
@@ -26,7 +26,7 @@ class OptimizerConfig:
     Args:
         name: Optimizer of the dense weights.
         lr: Its learning rate.
-        weight_decay: Decay of dense matrices; vectors, tables and the weighter's parameters have none.
+        weight_decay: Decay of dense matrices; vectors and the weighter's parameters have none.
         betas: Adam's decay rates, of dense weights and of ``lazy_adam``.
         eps: Adam's and Adagrad's denominator term.
         momentum: Momentum of ``sgd``.
@@ -34,6 +34,8 @@ class OptimizerConfig:
         compile: Run architecture and heads through ``torch.compile`` in training; it needs a C++ compiler.
         tables: Optimizer of the embedding tables; touches only the batch's rows.
         table_lr: Its learning rate.
+        table_weight_decay: Strength of the tables' L2 penalty: added to the gradient of the batch's rows, as often as
+            they are seen. Tables that their encoder updates itself have none.
         schedule: Course of both learning rates over the run.
         warmup_steps: Steps of linear warm-up before it.
     """
@@ -48,6 +50,7 @@ class OptimizerConfig:
     compile: bool = False
     tables: Literal["rowwise_adagrad", "adagrad", "lazy_adam", "sgd"] = "rowwise_adagrad"
     table_lr: float = 0.02
+    table_weight_decay: float = 3e-5
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
 
@@ -60,6 +63,7 @@ class CompositeOptimizer(Optimizer):
 
     Args:
         optimizers: Inner optimizers over disjoint parameters; at least one.
+        row_decay: L2 penalty of the rows of sparse gradients, see :func:`mtl_lightning.tables.decay_rows`.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(2))
@@ -70,20 +74,25 @@ class CompositeOptimizer(Optimizer):
         [0.5, 0.5]
     """
 
-    def __init__(self, optimizers: Sequence[Optimizer]) -> None:
+    def __init__(self, optimizers: Sequence[Optimizer], row_decay: float = 0.0) -> None:
         super().__init__([group for inner in optimizers for group in inner.param_groups], {})
-        self.optimizers = list(optimizers)
+        self.optimizers, self.row_decay = list(optimizers), row_decay
         self._relink()
 
     def _relink(self) -> None:
         self.param_groups = [group for inner in self.optimizers for group in inner.param_groups]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Run the closure once, then step every inner optimizer."""
+        """Run the closure once, let touched rows decay, then step every inner optimizer."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self.row_decay:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None and parameter.grad.is_sparse:
+                        decay_rows(parameter, self.row_decay)
         for inner in self.optimizers:
             inner.step()
         return loss
@@ -99,7 +108,7 @@ class CompositeOptimizer(Optimizer):
         self._relink()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "optimizers": self.optimizers}
+        return {**super().__getstate__(), "optimizers": self.optimizers, "row_decay": self.row_decay}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -134,7 +143,7 @@ def build_optimizer(
         optimizers.append(TABLE_OPTIMIZERS[config.tables](rows, config.table_lr, config.betas, config.eps))
     if shards is not None:
         optimizers.append(shards)
-    return CompositeOptimizer(optimizers)
+    return CompositeOptimizer(optimizers, config.table_weight_decay)
 
 
 def build_scheduler(

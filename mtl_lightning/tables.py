@@ -62,6 +62,30 @@ def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     return table.scatter_add_(0, rows.unsqueeze(1).expand_as(values), values)
 
 
+@torch.no_grad()
+def decay_rows(table: Tensor, strength: float) -> None:
+    """Add an L2 penalty of a table's touched rows to its sparse gradient: g_r ← g_r + strength · e_r.
+
+    A row that is seen rarely has small gradients, of which the penalty is a larger part: it stays near zero until there
+    is evidence for more. Rows that the batch doesn't touch cost nothing.
+
+    Args:
+        table: Table [V, width] with a sparse gradient, which is replaced by a coalesced one.
+        strength: Factor of e_r.
+
+    Example:
+        >>> table = nn.Parameter(torch.tensor([[1.0], [2.0]]))
+        >>> table.grad = torch.sparse_coo_tensor([[1]], [[0.5]], (2, 1), check_invariants=False)
+        >>> decay_rows(table, 0.25)
+        >>> table.grad.to_dense().tolist()
+        [[0.0], [1.0]]
+    """
+    assert table.grad is not None
+    gradient = coalesce(table.grad)
+    gradient._values().add_(table.index_select(0, gradient._indices()[0]), alpha=strength)
+    table.grad = gradient
+
+
 class _RowOptimizer(Optimizer):
     """Steps on the rows of coalesced sparse gradients.
 

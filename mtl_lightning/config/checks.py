@@ -115,7 +115,7 @@ def _chosen(draft: Draft, kind: str) -> Component | None:
 def _optimizer(draft: Draft) -> OptimizerConfig | None:
     config: OptimizerConfig | None = draft.record("optimizer", OptimizerConfig, draft.section("optimizer"))
     if config is not None:
-        for name in ("lr", "table_lr", "weight_decay", "momentum", "eps", "warmup_steps"):
+        for name in ("lr", "table_lr", "weight_decay", "table_weight_decay", "momentum", "eps", "warmup_steps"):
             if not getattr(config, name) >= 0:
                 draft.problem(f"optimizer.{name}", f"is {getattr(config, name)}, and must be at least 0")
         if not all(0 <= beta < 1 for beta in config.betas):

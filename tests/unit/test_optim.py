@@ -111,6 +111,33 @@ def test_untouched_rows_never_move():
         assert moved.nonzero().flatten().tolist() == [2, 5]
 
 
+@pytest.mark.parametrize("tables", sorted(TABLE_OPTIMIZERS))
+def test_a_row_decays_as_under_an_l2_penalty_in_the_loss_and_others_stay(tables):
+    generator = torch.Generator().manual_seed(3)
+    start = torch.randn(10, 3, dtype=torch.float64, generator=generator)
+    ids, strength = torch.tensor([2, 5, 2]), 0.3
+
+    def trained(decay, penalty):
+        table = nn.Embedding.from_pretrained(start.clone(), freeze=False, sparse=True)
+        config = OptimizerConfig(tables=tables, table_lr=0.1, table_weight_decay=decay)
+        optimizer = build_optimizer(config, [], [], [table.weight])
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = (table(ids) - 1).square().sum() + penalty / 2 * table(ids.unique()).square().sum()
+            optimizer.step(lambda loss=loss: loss.backward())
+        return table.weight.detach()
+
+    decayed = trained(strength, 0.0)
+    torch.testing.assert_close(decayed, trained(0.0, strength))
+    assert (decayed != start).any(1).nonzero().flatten().tolist() == [2, 5]
+    assert not torch.allclose(decayed, trained(0.0, 0.0))
+
+
+def test_the_decay_of_rows_survives_a_copy():
+    _, optimizer, _ = make(OptimizerConfig(table_weight_decay=0.25))
+    assert copy.deepcopy(optimizer).row_decay == 0.25
+
+
 def test_rowwise_adagrad_by_hand():
     weight = nn.Parameter(torch.zeros(2, 2, dtype=torch.float64))
     optimizer = RowwiseAdagrad([weight], lr=0.5, eps=0.0)

@@ -20,7 +20,7 @@ ROOT = PLUGIN.parents[1]
 SCRIPT = HERE / "torchrec_run.py"
 TOLERANCE = 1e-5
 """float32; 20 steps with rates of 0.05."""
-SGD = {"name": "sgd", "lr": 0.05, "table_lr": 0.05}
+SGD = {"name": "sgd", "lr": 0.05, "table_lr": 0.05, "table_weight_decay": 0.0}
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1800)]
 
