@@ -9,7 +9,8 @@ Usage::
     python benchmarks/defaults.py test adult plain shipped   # three seeds, the test split, a paired bootstrap
 
 ``defaults.yaml`` names the trials: a set's recipe, ``start`` (what the recipe said before) and a trial's own settings,
-laid over each other; trials called ``shipped…`` start from the recipe as it is. A trial is done when its result is in
+laid over each other; trials called ``shipped…`` start from the recipe as it is, those called ``earlier…`` from what it
+was before its last change (``earlier``, below ``start`` as well). A trial is done when its result is in
 ``runs/defaults/<set>/<trial>-<seed>.json`` and the composed configuration is the one that it was made with; ``show``
 marks the others as older.
 """
@@ -87,6 +88,7 @@ def baseline(group: str, *, test: bool) -> None:
         return frame.astype(dict.fromkeys(frame.select_dtypes(exclude="number"), "category"))
 
     shown: dict[str, dict[str, float]] = {}
+    kept: dict[str, np.ndarray] = {f"label/{task}": label for task, label in splits["test"][1].items()} if test else {}
     if text:
         models = {
             f"tfidf, C={c}": lambda c=c: make_pipeline(
@@ -111,9 +113,13 @@ def baseline(group: str, *, test: bool) -> None:
     for name, make in models.items():
         for task, label in labels.items():
             model = make().fit(fitted["train"], label)
+            if test:
+                kept[f"{name}/{task}"] = model.predict_proba(fitted["test"])[:, 1]
             for split in ("validation", "test") if test else ("validation",):
                 value = roc_auc_score(splits[split][1][task], model.predict_proba(fitted[split])[:, 1])
                 shown.setdefault(f"{name} {split}", {})[task] = value
+    if test:
+        np.savez(OUT / group / "baseline.npz", **kept)  # type: ignore[arg-type]
     for name, values in shown.items():
         print(f"{name:28}", " ".join(f"{task} {value:.4f}" for task, value in values.items()), flush=True)
 
@@ -148,9 +154,10 @@ def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> No
                 found = run(group, trial, seed, test=True)
             runs.setdefault(trial, []).append(read_rows(Path(found["rows"])))
     tasks = validate(composed(group, trials[-1], 0)).tasks
+    baselines = dict(np.load(OUT / group / "baseline.npz")) if (OUT / group / "baseline.npz").is_file() else {}
     for task in tasks:
         known = runs[trials[0]][0][f"known/{task.name}"]
-        label = runs[trials[0]][0][f"label/{task.name}"][known].astype(np.float64)
+        label = runs[trials[0]][0][f"label/{task.name}"].ravel()[known].astype(np.float64)
         weight = np.ones(len(label))
         group_of = runs[trials[0]][0].get("group")
         rows = Rows(label, weight, None if group_of is None else group_of[known])
@@ -158,6 +165,11 @@ def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> No
             trial: [each[f"prediction/{task.name}"][known].astype(np.float64) for each in found]
             for trial, found in runs.items()
         }
+        for name in (name for name in baselines if name.endswith(f"/{task.name}") and not name.startswith("label/")):
+            if not np.array_equal(baselines[f"label/{task.name}"][known], label):
+                raise SystemExit("baseline.npz is of other rows: run baseline --read-test again")
+            one = baselines[name][known].astype(np.float64)
+            predicted = {name.rsplit("/", 1)[0]: [one] * seeds, **predicted}
         for trial, found in predicted.items():
             values = [metric_of(task.kind, label, each)(weight) for each in found]
             line = f"{task.name:16} {trial:28} {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"

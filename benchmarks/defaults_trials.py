@@ -27,8 +27,9 @@ OUT = Path("runs") / "defaults"
 def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
     """The composed configuration of a trial."""
     chosen = TRIALS[group]
-    start = () if trial.startswith("shipped") else chosen.get("start", ())
-    return compose(chosen["recipe"], [*start, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
+    layers = {"shipped": (), "earlier": ("earlier",)}.get(trial.split("-")[0], ("earlier", "start"))
+    starts = [pair for layer in layers for pair in chosen.get(layer, ())]
+    return compose(chosen["recipe"], [*starts, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
 
 
 def written(group: str) -> None:
