@@ -5,7 +5,7 @@ is compared)::
 
     python -m venv PEERS
     PEERS/bin/pip install -c constraints.txt torch
-    PEERS/bin/pip install torch-rechub==0.9.0 deepctr-torch==0.3.0 'setuptools<81' scikit-learn
+    PEERS/bin/pip install torch-rechub==0.9.0 deepctr-torch==0.3.0 requests scikit-learn 'setuptools<81'
     python benchmarks/speed --peers PEERS/bin/python --into docs/performance.md
 
 Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
