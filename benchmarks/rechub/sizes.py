@@ -7,5 +7,5 @@ WIDTH = {"ads": 16, "movielens": 8}
 BATCH = {"ads": 512, "movielens": 512}
 DEFAULT_RATE = 1e-3
 """The default of both libraries."""
-RATES = (DEFAULT_RATE, 4e-3)
+RATES = (DEFAULT_RATE, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 EPOCHS, PATIENCE = 20, 2
