@@ -21,6 +21,9 @@ Arguments = Annotated[
     typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad trainer.max_epochs=3 …"),
 ]
 
+SPINS = "3000"
+"""How often a waiting thread of OpenMP looks before it sleeps; the environment's own word counts more."""
+
 
 def build_app() -> typer.Typer:
     """All commands, those of plugins included. Imports no torch."""
@@ -100,6 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: Instead of the process's own.
     """
+    # Read when torch loads libgomp: threads that wait for each other give their core away after microseconds instead of
+    # milliseconds, which costs nothing on an idle machine, and more than doubles the speed of steps on a busy one.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     try:
         build_app()(None if arguments is None else list(arguments))
     except MtlError as error:

@@ -1,6 +1,7 @@
 """The command line: exit codes, errors without tracebacks, recipes, and no torch where none is needed."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,25 @@ def test_what_lists_imports_no_torch(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("said", "spins"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")]
+)
+def test_threads_of_commands_wait_asleep_unless_the_environment_says_otherwise(
+    said: dict[str, str], spins: str
+) -> None:
+    program = (
+        "import os\n"
+        "from mtl_lightning.__main__ import main\n"
+        "try:\n    main(['recipes', 'list'])\n"
+        "finally:\n    print('spins', os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=inherited | said
+    )
+    assert done.stdout.splitlines()[-1] == f"spins {spins}"
 
 
 def test_the_module_is_the_program(tmp_path: Path) -> None:
