@@ -8,10 +8,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mtl_lightning.aligned import linear
+from mtl_lightning.batched import BatchedLinear, BatchedNorm
 from mtl_lightning.errors import MtlError
+from mtl_lightning.initial import hidden_linear
 
 Activation = Literal["relu", "silu", "gelu", "leaky_relu", "tanh", "identity"]
 Norm = Literal["none", "layer"]
@@ -66,7 +66,7 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         width = in_width
         for size in hidden:
-            layers.append(nn.Linear(width, size))
+            layers.append(hidden_linear(width, size, activation))
             if norm == "layer":
                 layers.append(nn.LayerNorm(size))
             layers.append(make_activation(activation))
@@ -80,61 +80,6 @@ class MLP(nn.Module):
         """Apply the layers."""
         result: Tensor = self.layers(x)
         return result
-
-
-class BatchedLinear(nn.Module):
-    """E linear maps side by side, as one matrix product where they share the input and a batched one else.
-
-    Args:
-        count: Number E of maps.
-        in_width: Width of the input.
-        out_width: Width of the output.
-        bias: Whether to add a bias.
-
-    Shapes: [B, in_width] or [E, B, in_width] → [E, B, out_width].
-
-    Example:
-        >>> linear = BatchedLinear(3, 4, 2)
-        >>> shared = linear(torch.ones(5, 4))
-        >>> shared.shape, torch.allclose(shared, linear(torch.ones(3, 5, 4)))
-        (torch.Size([3, 5, 2]), True)
-    """
-
-    def __init__(self, count: int, in_width: int, out_width: int, *, bias: bool = True) -> None:
-        super().__init__()
-        self.count, self.in_width, self.out_width = count, in_width, out_width
-        bound = in_width**-0.5 if in_width else 0.0
-        # Each expert starts as nn.Linear does. Biases are flat because the optimizer decays matrices only.
-        self.weight = nn.Parameter(torch.empty(count, out_width, in_width).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(count * out_width).uniform_(-bound, bound)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply every map to the shared input or to its own."""
-        if x.ndim == 2:
-            return linear(x, self.weight.flatten(0, 1), self.bias).view(-1, self.count, self.out_width).transpose(0, 1)
-        maps = self.weight.transpose(1, 2)
-        if self.bias is None:
-            return torch.bmm(x, maps)
-        return torch.baddbmm(self.bias.view(self.count, 1, self.out_width), x, maps)
-
-    def extra_repr(self) -> str:
-        """Sizes, for printing."""
-        return f"count={self.count}, in_width={self.in_width}, out_width={self.out_width}"
-
-
-class BatchedNorm(nn.Module):
-    """Layer normalisation with its own scale and shift for each of E experts, [E, B, width] → [E, B, width]."""
-
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.count, self.width = count, width
-        self.weight = nn.Parameter(torch.ones(count * width))
-        self.bias = nn.Parameter(torch.zeros(count * width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise over the last dimension."""
-        normal = functional.layer_norm(x, (self.width,))
-        return normal * self.weight.view(self.count, 1, -1) + self.bias.view(self.count, 1, -1)
 
 
 class Experts(nn.Module):
@@ -175,7 +120,7 @@ class Experts(nn.Module):
         layers: list[nn.Module] = []
         width = in_width
         for size in hidden:
-            layers.append(BatchedLinear(count, width, size))
+            layers.append(BatchedLinear(count, width, size, activation=activation))
             if norm == "layer":
                 layers.append(BatchedNorm(count, size))
             layers.append(make_activation(activation))

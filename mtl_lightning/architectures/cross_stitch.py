@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, BatchedLinear, make_activation
+from mtl_lightning.layers import Activation, make_activation
 
 
 def stitch_start(tasks: int, own: float) -> Tensor:
@@ -55,7 +56,9 @@ class CrossStitch(Architecture):
         self.tasks = tuple(schema.task_index)
         count = len(self.tasks)
         sizes = [encoder.width, *hidden]
-        self.layers = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        self.layers = nn.ModuleList(
+            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
+        )
         # Flat, so that weight decay leaves them alone.
         self.stitches = nn.ParameterList(nn.Parameter(stitch_start(count, own)) for _ in hidden)
         self.activation = make_activation(activation)

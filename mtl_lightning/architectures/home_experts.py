@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.layers import BatchedLinear, Experts
+from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.layers import Experts
 
 
 class GatedExperts(nn.Module):

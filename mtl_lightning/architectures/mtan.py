@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, BatchedLinear, make_activation
+from mtl_lightning.layers import Activation, make_activation
 
 
 class MTAN(Architecture):
@@ -52,10 +54,11 @@ class MTAN(Architecture):
         self.tasks = tuple(schema.task_index)
         count = len(self.tasks)
         sizes = [encoder.width, *hidden]
-        self.trunk = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(len(hidden)))
-        self.carry = nn.ModuleList(nn.Linear(sizes[i], sizes[i + 1]) for i in range(1, len(hidden)))
+        self.trunk = nn.ModuleList(hidden_linear(sizes[i], sizes[i + 1], activation) for i in range(len(hidden)))
+        self.carry = nn.ModuleList(hidden_linear(sizes[i], sizes[i + 1], activation) for i in range(1, len(hidden)))
         self.reduce = nn.ModuleList(
-            BatchedLinear(count, size * (1 if i == 0 else 2), attention) for i, size in enumerate(hidden)
+            BatchedLinear(count, size * (1 if i == 0 else 2), attention, activation="relu")
+            for i, size in enumerate(hidden)
         )
         self.expand = nn.ModuleList(BatchedLinear(count, attention, size) for size in hidden)
         self.activation = make_activation(activation)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
+from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
-from mtl_lightning.layers import MLP, Activation, BatchedLinear, make_activation
+from mtl_lightning.layers import MLP, Activation, make_activation
 
 
 class GateUnit(nn.Module):
@@ -87,7 +88,9 @@ class PEPNet(Architecture):
         )
         code = check_priors("priors", schema, encoder, self.priors) + width
         sizes = [width, *hidden]
-        self.layers = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        self.layers = nn.ModuleList(
+            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
+        )
         self.layer_gates = nn.ModuleList(GateUnit(code, gate_hidden, count * sizes[i]) for i in range(len(hidden)))
         self.activation = make_activation(activation)
         self.dropout = nn.Dropout(dropout)

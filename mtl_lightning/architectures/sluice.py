@@ -5,9 +5,10 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.batch import Encoded
+from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, BatchedLinear, make_activation
+from mtl_lightning.layers import Activation, make_activation
 
 
 class Sluice(Architecture):
@@ -63,7 +64,9 @@ class Sluice(Architecture):
         count = len(self.tasks)
         self.subspaces, self.orthogonality = subspaces, orthogonality
         sizes = [encoder.width, *[width] * layers]
-        self.layers = nn.ModuleList(BatchedLinear(count, sizes[i], sizes[i + 1]) for i in range(layers))
+        self.layers = nn.ModuleList(
+            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(layers)
+        )
         self.sharing = nn.ParameterList(nn.Parameter(stitch_start(count * subspaces, own)) for _ in range(layers))
         self.mixing = nn.Parameter(torch.full((count * layers,), 1 / layers))
         self.activation = make_activation(activation)

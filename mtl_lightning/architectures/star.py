@@ -9,6 +9,7 @@ from torch.nn import functional
 from mtl_lightning.architectures.priors import check_priors
 from mtl_lightning.batch import Encoded
 from mtl_lightning.errors import MtlError
+from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP, Activation, make_activation
 
@@ -23,11 +24,12 @@ class StarLayer(nn.Module):
         scenarios: Number P of scenarios.
         in_width: Width of the input.
         out_width: Width of the output.
+        activation: Name of the activation that follows.
     """
 
-    def __init__(self, scenarios: int, in_width: int, out_width: int) -> None:
+    def __init__(self, scenarios: int, in_width: int, out_width: int, activation: str) -> None:
         super().__init__()
-        self.shared = nn.Linear(in_width, out_width)
+        self.shared = hidden_linear(in_width, out_width, activation)
         self.scales = nn.Parameter(torch.zeros(scenarios, out_width, in_width))
         self.shifts = nn.Parameter(torch.zeros(scenarios * out_width))
 
@@ -91,7 +93,9 @@ class STAR(Architecture):
         self.norm_scale = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
         self.norm_shift = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
         sizes = [width, *hidden]
-        self.layers = nn.ModuleList(StarLayer(self.scenarios, sizes[i], sizes[i + 1]) for i in range(len(hidden)))
+        self.layers = nn.ModuleList(
+            StarLayer(self.scenarios, sizes[i], sizes[i + 1], activation) for i in range(len(hidden))
+        )
         self.auxiliary = MLP(width, auxiliary)
         self.output = nn.Linear(self.auxiliary.width, sizes[-1])
         self.activation = make_activation(activation)

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
+from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import process_rank
@@ -107,6 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # milliseconds, which costs nothing on an idle machine, and more than doubles the speed of steps on a busy one.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    keep_freed_memory()
     try:
         build_app()(None if arguments is None else list(arguments))
     except MtlError as error:

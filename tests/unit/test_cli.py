@@ -2,12 +2,14 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mtl_lightning.cli.allocation import VARIABLES
 from mtl_lightning.cli.app import main
 from mtl_lightning.config import compose
 
@@ -178,6 +180,29 @@ def test_threads_of_commands_wait_asleep_unless_the_environment_says_otherwise(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=inherited | said
     )
     assert done.stdout.splitlines()[-1] == f"spins {spins}"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+@pytest.mark.parametrize(("said", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_commands_keep_freed_memory_unless_the_environment_says_otherwise(said: dict[str, str], kept: bool) -> None:
+    """Blocks of 100 MiB that come and go fault in pages once, where glibc by itself would give them back each time."""
+    program = (
+        "import contextlib, resource, torch\n"
+        "from mtl_lightning.__main__ import main\n"
+        "with contextlib.suppress(SystemExit):\n    main(['recipes', 'list'])\n"
+        "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "torch.ones(25 << 20)\n"
+        "before = faults()\n"
+        "for _ in range(10):\n    torch.ones(25 << 20)\n"
+        "print('faults', faults() - before)\n"
+    )
+    inherited = {k: v for k, v in os.environ.items() if k not in VARIABLES and k != "THP_MEM_ALLOC_ENABLE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=inherited | said
+    )
+    faults = int(done.stdout.split()[-1])
+    # 25,600 pages each time, ten times; or once more where the heap grows behind the first.
+    assert (faults < 60_000) == kept
 
 
 def test_the_module_is_the_program(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from mtl_lightning import aligned
+from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.errors import MtlError
-from mtl_lightning.layers import MLP, BatchedLinear, Experts, Gates, mixture
+from mtl_lightning.layers import MLP, Experts, Gates, mixture
 
 
 def copy_expert(experts, index):
@@ -43,12 +44,32 @@ def test_experts_equal_a_loop_with_gradients(norm, shared):
     torch.testing.assert_close(batched_x.grad, loop_x.grad, rtol=1e-11, atol=1e-11)
 
 
-def test_experts_start_as_linear_layers_do():
+def test_maps_start_as_linear_layers_do():
     torch.manual_seed(0)
-    weight = Experts(50, 16, [16]).layers[0].weight
+    weight = BatchedLinear(50, 16, 16).weight
     reference = torch.cat([nn.Linear(16, 16).weight.flatten() for _ in range(50)])
     assert weight.std().item() == pytest.approx(reference.std().item(), rel=0.05)
     assert weight.abs().max() <= 0.25
+
+
+@pytest.mark.parametrize(
+    ("activation", "variance"), [("relu", 2 / 16), ("tanh", (5 / 3) ** 2 / 16), ("identity", 1 / 16)]
+)
+def test_hidden_layers_start_by_the_activation_that_follows(activation, variance):
+    torch.manual_seed(0)
+    for network in (MLP(16, [800], activation=activation), Experts(50, 16, [16], activation=activation)):
+        weight, bias = network.layers[0].weight, network.layers[0].bias
+        assert weight.var().item() == pytest.approx(variance, rel=0.05)
+        assert weight.abs().max() <= (3 * variance) ** 0.5
+        assert not bias.any()
+
+
+def test_a_deep_network_keeps_the_size_of_a_signal():
+    """He et al. (2015), equation 10: with relu, outputs have the mean square of inputs, layer after layer."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 256)
+    for network in (MLP(256, [256] * 10), Experts(3, 256, [256] * 10)):
+        assert 0.4 < network(x).square().mean().item() < 2.5
 
 
 def test_only_matrices_have_more_than_one_dimension():
