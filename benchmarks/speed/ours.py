@@ -2,7 +2,7 @@
 
 Usage: ``python ours.py CONTENDER ROWS VOCABULARY BATCH THREADS [weighter [tasks [every]]]`` prints one JSON line.
 ``ours`` is the Trainer with progress bar, per-task logging and checkpoints on; ``bare`` has none of them, and its
-tensors in memory.
+tensors in memory. Both keep freed memory, as commands do.
 """
 
 import json
@@ -17,6 +17,7 @@ import torch
 from rows import CATEGORICAL, EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TOWER_HIDDEN, WIDTH, make
 
 from mtl_lightning.build import build_module
+from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.store import Store
 from mtl_lightning.module import MultiTaskModule
@@ -126,6 +127,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 8:
         weighter["every"] = int(sys.argv[8])
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     assert CATEGORICAL == 16
