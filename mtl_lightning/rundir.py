@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import filelock
+
 from mtl_lightning.errors import MtlError
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -18,6 +20,8 @@ COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 SHARDS = "shards"
 """Beginning of the folders beside checkpoints that hold tables which no process holds whole."""
+LOCK = "run.lock"
+"""Held by the process that trains; what is left of it when the process has ended holds nobody up."""
 TEMPORARY = ".partial"
 """Ending of files that are being written; one that is found later was cut off."""
 
@@ -73,17 +77,21 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock: filelock.BaseFileLock | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path, "_lock": None}  # a process that gets a copy doesn't hold it
 
     @classmethod
     def create(cls, recipe: str, directory: Path | str | None = None) -> Self:
-        """Make the directory; only the first process calls this.
+        """Make the directory and hold it; only the first process calls this.
 
         Args:
             recipe: Name or path of the recipe; its stem names the parent directory.
             directory: The user's own choice, or None for ``runs/<recipe>/<time>``.
         """
         if directory is not None:
-            return cls(cls._claim(Path(directory)))
+            return cls._claim(Path(directory))
         parent = Path("runs") / (Path(recipe).stem or "run")
         stamp = time.strftime("%Y%m%d-%H%M%S")
         for attempt in range(1, 1000):
@@ -94,19 +102,48 @@ class RunDir:
                 continue
             except OSError as error:
                 raise MtlError(f"the run directory {path} can't be made: {error.strerror}", "set run.dir=") from error
-            return cls(path)
+            run = cls(path)
+            run.hold()
+            return run
         raise MtlError(f"no free run directory below {parent}", "set run.dir=")
 
-    @staticmethod
-    def _claim(path: Path) -> Path:
+    @classmethod
+    def _claim(cls, path: Path) -> Self:
+        run = cls(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            occupied = any(path.iterdir())
+            run._check_empty()
+            run.hold()
+            run._check_empty()  # again: of two processes that saw it empty one has gone on
         except OSError as error:
             raise MtlError(f"run.dir: {path} can't be used: {error.strerror}") from error
-        if occupied:
-            raise MtlError(f"run.dir: {path} is not empty", f"to go on with the run in it: fit resume={path}")
-        return path
+        return run
+
+    def _check_empty(self) -> None:
+        if any(file.name != LOCK for file in self.path.iterdir()):
+            raise MtlError(f"run.dir: {self.path} is not empty", f"to go on with the run in it: fit resume={self.path}")
+
+    def hold(self) -> None:
+        """Train here alone, until :meth:`release` or the end of this process, however it ends.
+
+        Raises:
+            MtlError: If another process trains here, or the directory can't be written.
+        """
+        lock = filelock.FileLock(self.path / LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            message = f"{self.path} is in use: another process trains there"
+            raise MtlError(message, "wait for it, or stop it and resume") from None
+        except OSError as error:
+            raise MtlError(f"the run directory {self.path} can't be written: {error.strerror}") from error
+        self._lock = lock
+
+    def release(self) -> None:
+        """Let other processes train here; nothing happens if it isn't held."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     @classmethod
     def open(cls, path: Path | str) -> Self:

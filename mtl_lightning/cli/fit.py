@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from rich.console import Console
 
@@ -65,10 +66,16 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
 
     named = run or (base if not request.recipe else None)
     name = (named.load_json("recipe.json") if named else None) or composed.recipe
-    training = Training(config, name, run, signals, console)
-    training.run()
-    if config.run.test:
-        training.test()
+    with ExitStack() as held:
+        if run is not None and process_rank() == 0:
+            run.hold()
+            held.callback(run.release)
+        training = Training(config, name, run, signals, console)
+        if training.run_dir is not None:
+            held.callback(training.run_dir.release)
+        training.run()
+        if config.run.test:
+            training.test()
     leave()
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")
 

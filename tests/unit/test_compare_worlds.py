@@ -1,4 +1,8 @@
-"""The short form of ``benchmarks/verdict.py``: one world of each kind, and the verdict is right."""
+"""The short form of ``benchmarks/verdict.py``: one world of each kind, and the verdict is right.
+
+With the two confirming seeds that ``compare`` trains by default: three seeds alone miss a conflict now and then, where
+one of them is far from the others.
+"""
 
 import os
 import subprocess
@@ -14,7 +18,7 @@ BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "verdict.py"
 @pytest.mark.timeout(900)
 def test_the_verdict_is_right_in_a_world_of_each_kind(tmp_path):
     done = subprocess.run(
-        [sys.executable, BENCHMARK, f"out={tmp_path}", "worlds=1", "first=0", "confirm=0", "seconds=800"],
+        [sys.executable, BENCHMARK, f"out={tmp_path}", "worlds=1", "first=0", "seconds=800"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -78,3 +78,37 @@ def test_rank_comes_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process_rank() == 3
     monkeypatch.setenv("RANK", "5")
     assert process_rank() == 5
+
+
+def test_one_process_trains_in_a_directory(tmp_path: Path) -> None:
+    first = RunDir.create("ads", tmp_path / "run")
+    with pytest.raises(MtlError, match=r"run is in use: another process trains there.*stop it"):
+        RunDir.create("ads", tmp_path / "run")
+    first.save_config("seed: 1")
+    again = RunDir.open(tmp_path / "run")  # to read it is no harm
+    with pytest.raises(MtlError, match="in use"):
+        again.hold()
+    first.release()
+    first.release()
+    again.hold()
+    again.release()
+
+
+def test_of_several_that_take_a_directory_at_once_one_gets_it(tmp_path: Path) -> None:
+    held: list[RunDir] = []
+    refused: list[str] = []
+
+    def take() -> None:
+        try:
+            held.append(RunDir.create("ads", tmp_path / "run"))
+            held[-1].save_config("seed: 1")
+        except MtlError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(held) == 1
+    assert len(refused) == 7
