@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtl_lightning.config import compose
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 
@@ -68,7 +69,7 @@ class Cell:
 
 
 def read_grid(pairs: Sequence[str]) -> Grid:
-    """Read the command's arguments.
+    """Read the command's arguments; the recipe's own architecture and weighter are compared unless others are named.
 
     Args:
         pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 confirm=2 constants=5 jobs=2 out=…`` and settings.
@@ -79,7 +80,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     Example:
         >>> grid = read_grid(["recipe=ads", "architecture=mmoe,ple", "seeds=2", "trainer.max_epochs=1"])
         >>> grid.architectures, grid.weighters, grid.seeds, grid.overrides, str(grid.out)
-        (('mmoe', 'ple'), ('sum', 'uncertainty'), (0, 1), ('trainer.max_epochs=1',), 'runs/compare/ads')
+        (('mmoe', 'ple'), ('famo', 'sum'), (0, 1), ('trainer.max_epochs=1',), 'runs/compare/ads')
     """
     own: dict[str, str] = {}
     recipe, overrides = "", []
@@ -96,8 +97,9 @@ def read_grid(pairs: Sequence[str]) -> Grid:
             overrides.append(pair)
     if not recipe:
         raise MtlError("compare needs recipe=", "for instance compare recipe=ads")
-    architectures = tuple(name for name in _names(own, "architecture", "shared_bottom,mmoe") if name != BASELINE)
-    weighters = _names(own, "weighter", "sum,uncertainty")
+    architectures = _names(own, "architecture") or _default(recipe, overrides, "architecture", "shared_bottom", "mmoe")
+    architectures = tuple(name for name in architectures if name != BASELINE)
+    weighters = _names(own, "weighter") or _default(recipe, overrides, "weighter", "sum", "famo")
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
@@ -108,8 +110,14 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     )  # fmt: skip
 
 
-def _names(own: Mapping[str, str], key: str, default: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in own.get(key, default).strip("[]").split(",") if name.strip()))
+def _names(own: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in own.get(key, "").strip("[]").split(",") if name.strip()))
+
+
+def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other: str) -> tuple[str, ...]:
+    """The recipe's own component of a kind and the plainest; ``other`` beside it if they are the same."""
+    named = compose(recipe, overrides).plain[key]["name"]
+    return (plain, other) if named in (plain, BASELINE) else (named, plain)
 
 
 def _count(own: Mapping[str, str], key: str, default: int, *, least: int) -> int:

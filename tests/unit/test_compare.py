@@ -54,6 +54,16 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_the_recipes_own_configuration_is_compared_unless_others_are_named(tmp_path):
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("extends: ads\narchitecture: {name: cgc, own_experts: 1}\nweighter: pcgrad\n")
+    grid = read_grid([f"recipe={recipe}"])
+    assert (grid.architectures, grid.weighters) == (("cgc", "shared_bottom"), ("pcgrad", "sum"))
+    assert read_grid([f"recipe={recipe}", "weighter=mgda"]).weighters == ("mgda",)
+    plain = read_grid(["recipe=base"])
+    assert (plain.architectures, plain.weighters) == (("shared_bottom", "mmoe"), ("sum", "famo"))
+
+
 def test_a_grid_always_holds_single_task_models_and_constant_weights():
     grid = read_grid(["recipe=ads", "architecture=mmoe,ple", "weighter=sum,famo", "seeds=2"])
     names = {cell.configuration for cell in cells(grid, ["click", "dwell"])}
