@@ -1,7 +1,8 @@
 """Rows of a source as Arrow blocks: a few columns, many rows at a time, never one."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ ROWS = 131_072
 """Rows of a block."""
 ROW = "__row__"
 """Column with the number of each row in its source, for messages."""
+Item = TypeVar("Item")
 
 
 def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> Iterator[pa.Table]:
@@ -80,3 +82,18 @@ def even(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
             waiting, count = [table.slice(size)], count - size
     if count:
         yield pa.concat_tables(waiting)
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items; while one is used, the next one is made in a thread of its own.
+
+    Example:
+        >>> list(ahead(iter("abc")))
+        ['a', 'b', 'c']
+    """
+    end: Any = object()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        waiting = thread.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = thread.submit(next, items, end)
+            yield item

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mtl_lightning import data
 from mtl_lightning.data import growth
-from mtl_lightning.data.blocks import ROW, even
+from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache import cache_directory
 from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
@@ -189,7 +189,7 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
 def fit(reader: Reader, transforms: Transforms) -> None:
     """Fit to the training split, in one pass."""
     seen = 0
-    for block in even(reader.train()):
+    for block in ahead(even(reader.train())):
         seen += block.num_rows
         with located(block):
             transforms.observe(block)
@@ -219,9 +219,7 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         empty = pa.table({})
-        for block, assigned in reader.all():
-            with located(block, assigned):
-                parts = encode_block(transforms, block)
+        for block, assigned, parts in ahead(encoded(reader, transforms)):
             for number, (split, writer) in enumerate(writers.items()):
                 rows = np.flatnonzero(assigned == number)
                 if len(rows):
@@ -234,6 +232,14 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
             if not writer.rows:
                 writer.write(encode_block(transforms, empty))
     return summary.to_dict()
+
+
+def encoded(reader: Reader, transforms: Transforms) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray]]]:
+    """Blocks of all rows with the split of each and all parts of the Store."""
+    for block, assigned in ahead(reader.all()):
+        with located(block, assigned):
+            parts = encode_block(transforms, block)
+        yield block, assigned, parts
 
 
 def encode_block(transforms: Transforms, block: pa.Table) -> dict[str, np.ndarray]:

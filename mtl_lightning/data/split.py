@@ -136,7 +136,8 @@ def _shares(spec: SplitSpec, count: int, order: np.ndarray) -> np.ndarray:
 
 
 def _permutation(spec: SplitSpec, count: int) -> np.ndarray:
-    return np.random.default_rng(spec.seed).permutation(count)
+    narrow = np.arange(count, dtype=np.int32 if count < 1 << 31 else np.int64)  # the same order in less memory
+    return np.random.default_rng(spec.seed).permutation(narrow)
 
 
 def _random(spec: SplitSpec, _: pa.Table, rows: int) -> np.ndarray:

@@ -116,8 +116,7 @@ class Transforms:
         Raises:
             DataError: If a label is unknown or constant in all training rows.
         """
-        for part in self._parts():
-            part.finish()
+        in_threads(lambda part: part.finish(), self._parts(), FEW)
         if self.base is not None:
             growth.finish(self, self.base)
 
