@@ -21,6 +21,7 @@ def he_uniform_(weight: Tensor, bias: Tensor | None, activation: str) -> None:
     Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 10.
 
     Example:
+        >>> import torch
         >>> weight = torch.empty(4000, 50)
         >>> he_uniform_(weight, None, "relu")
         >>> round(weight.std().item(), 2)
