@@ -83,6 +83,10 @@ class Batch:
         return self.map(lambda tensor: tensor.pin_memory())
 
 
+WITHOUT_GROUP = -(2**63)
+"""Group of rows whose grouping column is missing: they belong to nobody, and are ranked with no other row."""
+
+
 @dataclass(slots=True)
 class Encoded:
     """What an encoder hands to the architecture.

@@ -21,6 +21,7 @@ from mtl_lightning.cli.header import header
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
@@ -66,6 +67,15 @@ class Training:
         refuse(check(self.data.prepare()), config.data.accept)
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
             raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
+        if (
+            run is not None
+            and run.transforms.exists()
+            and not Transforms.load(run.transforms).fits(self.data.prepared.transforms)
+        ):
+            raise MtlError(
+                f"{run.path} was trained on other data",
+                "its values have other ids or scales now; start a new run, or with init_from=",
+            )
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)

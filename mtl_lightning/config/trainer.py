@@ -22,6 +22,8 @@ RESERVED = {
     "barebones": "it forbids logs, metrics and checkpoints",
 }
 """Arguments that a recipe can't set, with the reason."""
+NO_PRECISION = ("64", "64-true", "bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
+PRECISIONS = "32-true, bf16-mixed or 16-mixed"
 
 
 def check_trainer(draft: Draft) -> dict[str, Any]:
@@ -38,6 +40,10 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
     elif strategy is not None and not isinstance(strategy, str):
         draft.problem("trainer.strategy", f"expects a name, not {strategy!r}", f"choose from {', '.join(STRATEGIES)}")
         del given["strategy"]
+    precision = given.get("precision")
+    if isinstance(precision, str) and precision in NO_PRECISION:
+        draft.problem("trainer.precision", f"{precision!r} would turn ids and labels into it", PRECISIONS)
+        del given["precision"]
     bound = draft.bound("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
     _check_devices(draft, given)
     return {name: value for name, value in bound.options.items() if name in given}

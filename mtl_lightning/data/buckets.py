@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.keys import as_printed
 from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
@@ -133,7 +134,7 @@ class BucketsTransform:
     def observe(self, block: Block) -> None:
         """Add to the quantiles."""
         if not self.given:
-            self.quantiles.add(numbers(column(block, self.column), self.column, finite=False))
+            self.quantiles.add(self._values(block))
 
     def finish(self) -> None:
         """Fix the edges."""
@@ -147,7 +148,10 @@ class BucketsTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32; infinities lie in the outer buckets."""
-        return self.bucketed(numbers(column(block, self.column), self.column, finite=False))
+        return self.bucketed(self._values(block))
+
+    def _values(self, block: Block) -> np.ndarray:
+        return numbers(as_printed(column(block, self.column)), self.column, finite=False)
 
     def bucketed(self, values: np.ndarray) -> np.ndarray:
         """Ids of a column's numbers (float64, NaN where missing), [B] int32."""

@@ -32,18 +32,20 @@ class CsvOptions:
         separator: Between values.
         names: Names of the columns where files have no header, else None.
         encoding: Of the text.
+        text: Columns that are text, whatever they hold.
     """
 
     separator: str = ","
     names: tuple[str, ...] | None = None
     encoding: str = "utf-8"
+    text: tuple[str, ...] = ()
 
 
 def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None:
     """Write one parquet file per CSV file.
 
-    A column holds integers if every value of every file prints as one (007 doesn't), else numbers, else truth values,
-    else text.
+    A column holds integers if every value of every file prints as one (007 doesn't), else numbers (unless there are
+    integers among them that a float would change), else truth values, else text.
 
     Raises:
         DataError: Naming the file, and the line where there is one.
@@ -67,7 +69,8 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
             if names is None:
                 names = block.schema.names
                 if not candidates:
-                    candidates, first = {name: list(TYPES) for name in names}, file.path
+                    candidates = {name: [] if name in options.text else list(TYPES) for name in names}
+                    first = file.path
                 elif set(names) != set(candidates):
                     odd = ", ".join(map(repr, sorted(set(names) ^ set(candidates))))
                     raise DataError(f"{file.path} and {first} have different columns: {odd}")
@@ -95,6 +98,8 @@ def _fits(column: pa.Array, kind: str) -> bool:
             return whole is not False
         if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
             return False  # codes with leading zeros
+        if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{16,}$")).as_py():
+            return False  # ids that a float would change
         pc.cast(values, TYPES[kind])
     except pa.ArrowException:
         return False

@@ -21,7 +21,7 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 LAST = 253_402_300_799.0
 """The last second of the year 9999."""
 
-ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,6})?)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
+ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})$"
 
 PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
@@ -112,7 +112,12 @@ class DateTransform(Stateless):
 
     def _times(self, values: pa.Array) -> pa.Array:
         if is_time(values.type):
-            return values
+            # Of a zone as of an offset in text: in UTC.
+            return (
+                pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
+                if zoned(values.type)
+                else values
+            )
         if self.feature.format is not None and pa.types.is_integer(values.type):
             values = pc.cast(values, pa.string())  # 20240531
         if is_number(values.type) or pa.types.is_null(values.type):
@@ -125,7 +130,7 @@ class DateTransform(Stateless):
         if self.feature.format is not None:
             parsed = pc.strptime(values, format=self.feature.format, unit="us", error_is_null=True)
         else:
-            parsed = _parse_iso(values)
+            parsed = parse_iso(values)
         wrong = pc.and_(pc.is_valid(values), pc.is_null(parsed))
         if pc.any(wrong).as_py():
             index = pc.index(wrong, True).as_py()
@@ -134,17 +139,23 @@ class DateTransform(Stateless):
         return parsed
 
 
-def _parse_iso(values: pa.Array) -> pa.Array:
-    """Times in ISO 8601, in UTC where they have an offset; null where they are none."""
+def zoned(kind: pa.DataType) -> bool:
+    """Whether a type of times has a zone."""
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
+def parse_iso(values: pa.Array) -> pa.Array:
+    """Times in ISO 8601 in microseconds, in UTC where they have an offset; null where they are none."""
+    values = pc.replace_substring_regex(values, r"(\.\d{6})\d+", r"\1")
     right = pc.match_substring_regex(values, ISO)
-    zoned = pc.match_substring_regex(values, ISO_OFFSET)
+    offset = pc.match_substring_regex(values, ISO_OFFSET)
     none = pa.scalar(None, values.type)
-    local = pc.if_else(pc.and_(right, pc.invert(zoned)), values, none)
-    shifted = pc.if_else(pc.and_(right, zoned), values, none)
+    local = pc.if_else(pc.and_(right, pc.invert(offset)), values, none)
+    shifted = pc.if_else(pc.and_(right, offset), values, none)
     try:
         utc = pc.cast(pc.cast(shifted, pa.timestamp("us", "UTC")), pa.timestamp("us"))
         return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
     except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
         if len(values) == 1:
             return pa.nulls(1, pa.timestamp("us"))
-        return pa.concat_arrays([_parse_iso(values.slice(index, 1)) for index in range(len(values))])
+        return pa.concat_arrays([parse_iso(values.slice(index, 1)) for index in range(len(values))])

@@ -17,7 +17,8 @@ from mtl_lightning.errors import DataError
 LONGEST = 2000
 DEEPEST = 100
 """Levels of operations within operations; far below what Python's stack holds."""
-QUOTED = re.compile(r"`([^`]+)`")
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`([^`]+)`")
+"""Names in backticks, and strings, which may hold backticks of their own."""
 STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
 POWERS = re.compile(r"'[^']*'|\"[^\"]*\"|\^")
 SYNTAX_HINTS = (
@@ -134,6 +135,8 @@ class Expression:
 
     def _parse(self, text: str) -> ast.expr:
         def stand_in(match: re.Match[str]) -> str:
+            if match[1] is None:
+                return match[0]
             self._quoted.append(match[1])
             return f"__quoted_{len(self._quoted) - 1}__"
 
@@ -163,7 +166,8 @@ class Expression:
         match node:
             case ast.Name(id=name):
                 quoted = re.fullmatch(r"__quoted_(\d+)__", name)
-                return self._column(self._quoted[int(quoted[1])] if quoted else name)
+                known = quoted is not None and int(quoted[1]) < len(self._quoted)
+                return self._column(self._quoted[int(quoted[1])] if quoted and known else name)
             case ast.Constant(value=bool() | int() | float() | str() as value):
                 return self._constant(value)
             case ast.BoolOp(op=operator, values=values):
@@ -178,7 +182,7 @@ class Expression:
                 return lambda columns: op.multiply(inner(columns), pa.scalar(-1))
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in ARITHMETIC:
                 compute, first, second = ARITHMETIC[type(operator)], self._compile(left), self._compile(right)
-                return lambda columns: compute(first(columns), second(columns))
+                return lambda columns: op.clean(compute(first(columns), second(columns)))
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
                 raise self._error(f"{self.text!r}: & and | are not known", "write 'and', 'or'")
             case ast.Compare(left=left, ops=operators, comparators=comparators):
@@ -218,6 +222,8 @@ class Expression:
 
     def _members(self, node: ast.expr) -> pa.Array:
         try:
+            if not isinstance(node, ast.List | ast.Tuple | ast.Set):  # ('drama') is text, and would fall into letters
+                raise TypeError
             values = list(ast.literal_eval(node))
             return pa.array(values, from_pandas=False)
         except (ValueError, TypeError, pa.ArrowException, OverflowError):
@@ -232,7 +238,7 @@ class Expression:
             wanted = str(least) if least == most else f"{least} to {most}"
             raise self._error(f"{self.text!r}: {name} takes {wanted} arguments, not {len(arguments)}")
         parts = [self._compile(argument) for argument in arguments]
-        return lambda columns: function(*(part(columns) for part in parts))
+        return lambda columns: op.clean(function(*(part(columns) for part in parts)))
 
 
 def evaluate_all(expressions: Mapping[str, Expression], table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:

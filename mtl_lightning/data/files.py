@@ -66,7 +66,9 @@ def _local(pattern: str) -> list[File]:
     for name in names:
         if Path(name).is_file():
             status = Path(name).stat()
-            files.append(File(name, f"{status.st_size}:{status.st_mtime_ns}", local=True))
+            files.append(
+                File(name, f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}", local=True)
+            )
     return files
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.hashing import hash_keys
-from mtl_lightning.data.operations import clean
+from mtl_lightning.data.keys import keys
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
@@ -77,7 +77,7 @@ class HashedTransform(Stateless):
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        values = clean(column(block, self.column))
+        values = keys(column(block, self.column), self.column)
         ids = bucket_ids(hash_keys(values, self.column), self.size)
         return np.where(missing(values), PADDING, ids).astype(np.int32)
 

@@ -6,11 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtl_lightning.batch import WITHOUT_GROUP
 from mtl_lightning.data.keys import integers, keys, text
 from mtl_lightning.data.operations import is_text
-
-WITHOUT_GROUP = -1
-"""Group of rows whose grouping column is missing."""
 
 
 def mix(values: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json as pj
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from mtl_lightning.data.files import File, opened
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.keys import EXACT
 from mtl_lightning.data.parquet_rows import conform
 from mtl_lightning.errors import DataError
 
@@ -53,7 +54,9 @@ def convert(files: Sequence[File], directory: Path) -> None:
     for number, file in enumerate(files):
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
             for block in _blocks(file):
-                writer.write_table(conform(_parsed(block, asked), schema))
+                rows = _parsed(block, asked)
+                _check_integers(block, rows)
+                writer.write_table(conform(rows, schema))
 
 
 def _blocks(file: File) -> Iterator[Lines]:
@@ -98,13 +101,9 @@ def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
         line = block.first + block.data.count(b"\n", 0, error.start)
         raise DataError(f"{block.file.path}: line {line} is not UTF-8", "JSON is UTF-8: convert the file") from error
     fields = {field.name: field for field in before}
-    for field in _parsed(block).schema:
+    for found in _parsed(block).schema:
+        field = found.with_type(_plain(found.type))
         known = fields.get(field.name, field)
-        if {is_text(known.type), is_text(field.type)} == {True, False} and (
-            pt.is_timestamp(known.type) or pt.is_timestamp(field.type)
-        ):
-            fields[field.name] = pa.field(field.name, pa.string())  # text that looks like times in some lines
-            continue
         try:
             merged = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
         except pa.ArrowException as error:
@@ -112,6 +111,37 @@ def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
             raise DataError(f"{place}: {field.name!r} is {field.type}, before it was {known.type}") from error
         fields[field.name] = merged.field(0)
     return pa.schema(list(fields.values()))
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """A type with text where Arrow saw times: JSON has none, and what is text in one line is so in all."""
+    if pt.is_timestamp(kind):
+        return pa.string()
+    if pt.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pt.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind
+
+
+def _check_integers(block: Lines, parsed: pa.Table) -> None:
+    """Refuse integers that became floats and are others now: no two users may become one."""
+    suspects = []
+    for name, column in zip(parsed.column_names, parsed.columns, strict=True):
+        values = pc.list_flatten(column) if pt.is_list(column.type) else column
+        if pt.is_floating(values.type) and (pc.max(pc.abs(values)).as_py() or 0) >= EXACT:
+            suspects.append(name)
+    if not suspects:
+        return
+    for number, line in enumerate(block.data.splitlines(), start=block.first):  # once, and only where it may be so
+        row = json.loads(line) if line.strip() else {}
+        for name in suspects:
+            value = row.get(name)
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, int) and abs(one) > EXACT:
+                    message = f"{block.file.path}: line {number}: {name!r} holds {one} among numbers with fractions"
+                    hint = "write ids as text, or all as integers of 64 bits"
+                    raise DataError(message if abs(one) < 1 << 63 else message.split(" among")[0], hint)
 
 
 def _first_with(block: Lines, name: str) -> int:

@@ -43,16 +43,39 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     if pt.is_integer(kind):
         return pc.cast(values, pa.int64())
     if pt.is_decimal(kind):
-        return pc.cast(values, pa.string())
+        return _from_decimals(pc.cast(values, pa.string()))
     if pt.is_floating(kind):
-        return _from_floats(pc.cast(clean(values), pa.float64()))
+        return _from_floats(pc.cast(clean(as_printed(values)), pa.float64()))
     if pt.is_nested(kind):
         hint = "make a column of each of its values" if pt.is_struct(kind) else "use kind: sequence for lists"
         raise DataError(f"column {name!r} holds {kind}", hint)
     try:
-        return pc.cast(values, pa.string())
+        printed = pc.cast(values, pa.string())
     except pa.ArrowException as error:
         raise DataError(f"column {name!r} holds {kind} that is no text: {str(error).splitlines()[0]}") from error
+    # A time is the same in seconds as in microseconds.
+    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else printed
+
+
+def as_printed(values: pa.Array) -> pa.Array:
+    """Floats of 32 bits as the float64 that prints like them, 0.1 as 0.1; other values as they are.
+
+    A log may hold them where a request has the number as it is written.
+
+    Example:
+        >>> as_printed(pa.array([0.1], pa.float32())).to_pylist()
+        [0.1]
+    """
+    if not pt.is_float32(values.type):
+        return values
+    return pc.cast(pc.cast(values, pa.string()), pa.float64())
+
+
+def _from_decimals(printed: pa.Array) -> pa.Array:
+    shortest = pc.replace_substring_regex(printed, r"(\.\d*?)0+$", r"\1")
+    shortest = pc.replace_substring_regex(shortest, r"\.$", "")
+    whole = integers(shortest)
+    return whole if whole.null_count == printed.null_count else shortest
 
 
 def _from_floats(values: pa.Array) -> pa.Array:

@@ -51,6 +51,7 @@ class Label:
         self.counter: Counter | None = None
         self.vocabulary: Vocabulary | None = None
         self.moments = Moments()
+        self.floats = True
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -76,6 +77,7 @@ class Label:
         values = self._values(block)
         if self.task.kind in CLASSES and self._names_classes(values):
             self.counter = self.counter or Counter()
+            self.floats = self.floats and pt.is_floating(values.type)
             several = self.task.kind == "multilabel"
             found = flatten(values, self.task.name, SEPARATORS, regex=True).values if several else values
             self.counter.add(keys(found, self.task.label))
@@ -117,6 +119,8 @@ class Label:
         if not len(vocabulary.keys):
             raise DataError(f"{place} is unknown in every row of the training split", self._why_unknown())
         names = vocabulary.keys
+        if self.floats and self.task.classes > 1 and pt.is_integer(names.type) and _within(names, self.task.classes):
+            return  # numbers of classes, as floats because some are missing
         ordered = names.take(pc.sort_indices(_comparable(names)))
         if len(ordered) == 1 and self.task.kind != "multilabel":
             raise DataError(f"{place} is {ordered[0].as_py()!r} in every row of the training split")
@@ -155,6 +159,11 @@ class Label:
 
 
 Encoded = tuple[np.ndarray, np.ndarray]
+
+
+def _within(names: pa.Array, classes: int) -> bool:
+    ends = pc.min_max(names).as_py()
+    return bool(ends["min"] >= 0 and ends["max"] < classes and len(names) > 1)
 
 
 def _comparable(names: pa.Array) -> pa.Array:

@@ -67,7 +67,11 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
         values, rows = pc.list_flatten(column), pc.list_parent_indices(column)
         if pt.is_nested(values.type):
             raise DataError(f"column {name!r} holds {column.type}", "lists of single values are needed")
-        kept = pc.is_valid(values)
+        if is_text(values.type):
+            values = pc.utf8_trim_whitespace(values)
+            kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
+        else:
+            kept = pc.is_valid(values)
     elif pt.is_nested(column.type):
         raise DataError(f"column {name!r} holds {column.type}", "a list or delimited text is needed")
     else:

@@ -59,12 +59,14 @@ def clean(values: Value) -> Value:
 
 
 def numeric(values: Value) -> Value:
-    """Numbers as they are, truth values as 0 and 1; anything else is an error."""
+    """Numbers, integers in 64 bits, truth values as 0 and 1; anything else is an error."""
     kind = values.type
     if pt.is_boolean(kind):
         return pc.cast(values, pa.int64())
     if pt.is_null(kind):
         return pc.cast(values, pa.float64())
+    if pt.is_integer(kind) and not pt.is_uint64(kind):
+        return pc.cast(values, pa.int64())  # a difference of two uint8 may be negative
     if is_number(kind):
         return values
     if pt.is_duration(kind):
@@ -146,6 +148,10 @@ def member(values: Value, members: pa.Array, inside: bool) -> Value:
         found = pc.and_(pc.is_valid(values), False)
     else:
         left, _ = align(values, members[0])
+        if is_time(left.type) and is_text(members.type):
+            members = pa.array([_as_time(one, left.type).value for one in members], pa.int64()).cast(left.type)
+        if pt.is_uint64(left.type) and pt.is_integer(members.type):
+            members = members.filter(pc.greater_equal(members, 0))  # nothing below 0 is among them
         if left.type != members.type:  # the wider of the two, so that 1.5 is not cut to 1
             common = pa.float64() if pt.is_floating(left.type) or pt.is_floating(members.type) else left.type
             left, members = pc.cast(left, common), pc.cast(members, common)

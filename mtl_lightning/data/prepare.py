@@ -83,6 +83,8 @@ def prepare(
         >>> {name: len(store) for name, store in done.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
+    if base is not None:
+        source.as_text(base.text)
     schema = source.schema()
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
     check_columns(transforms, split, schema)

@@ -133,7 +133,7 @@ class RowEncoder:
 
     def _sequence(self, transform: SequenceTransform) -> Encode:
         ids, plain = self._lookup(transform.table)
-        length = transform.length
+        length, text = transform.length, plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
             rows = _column(columns, transform.column)
@@ -142,7 +142,10 @@ class RowEncoder:
                 return transform.encode(_table(columns, (transform.column,)))
             matrix = np.zeros((len(rows), length), dtype=np.int32)
             for i, row in enumerate(rows):
-                if row:
+                if row and text:  # as text that is divided: pieces of white space are none
+                    kept = [ids.get(one, UNKNOWN) for value in row if value and (one := value.strip())][-length:]
+                    matrix[i, : len(kept)] = kept
+                elif row:
                     kept = [ids.get(value, UNKNOWN) for value in row if value is not None][-length:]
                     matrix[i, : len(kept)] = kept
             return matrix

@@ -5,16 +5,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.columns import Block, column, first_row
+from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.keys import INTEGER
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
-ISO = r"^\d{4}-\d{2}(-\d{2}([ T].*)?)?$"
-"""Text whose order is that of time."""
+MONTH = r"^(\d{4}-\d{2})$"
 
 
 def times_of(table: Block, name: str, start: int = 0) -> np.ndarray:
     """Times of rows: equal where times are equal, larger where they are later, [N].
+
+    Text is read as ISO 8601, in UTC where it has an offset.
 
     Args:
         table: The rows.
@@ -26,7 +28,7 @@ def times_of(table: Block, name: str, start: int = 0) -> np.ndarray:
 
     Example:
         >>> times_of(pa.table({"day": ["2024-05-02", "2024-05-01", "2024-05-02"]}), "day").tolist()
-        [2, 1, 2]
+        [1714608000000000, 1714521600000000, 1714608000000000]
         >>> times_of(pa.table({"day": ["9", "10"]}), "day").tolist()
         [9, 10]
     """
@@ -45,9 +47,9 @@ def times_of(table: Block, name: str, start: int = 0) -> np.ndarray:
 def _ordered(values: pa.Array, name: str, start: int) -> pa.Array:
     if pc.all(pc.match_substring_regex(values, INTEGER)).as_py():
         return pc.cast(values, pa.int64())
-    right = pc.match_substring_regex(values, ISO)
-    if not pc.all(right).as_py():
-        row = first_row(pc.invert(right))
+    parsed = parse_iso(pc.replace_substring_regex(values, MONTH, r"\1-01"))
+    if parsed.null_count:
+        row = first_row(pc.is_null(parsed))
         message = f"split: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
         raise DataError(message, "as text it isn't ordered by time: write it like 2024-05-31 13:30, or as a number")
-    return pc.rank(values, tiebreaker="dense")
+    return pc.cast(parsed, pa.int64())

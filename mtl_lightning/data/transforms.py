@@ -20,6 +20,7 @@ from mtl_lightning.data.features import build_features, build_transforms
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
+from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.oracles import raw_names, raw_values
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.transform import Feature, Transform
@@ -79,6 +80,7 @@ class Transforms:
         self.group = group
         self.cold = {slice_name(one): Cold(one) for one in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.text: set[str] = set()
         self.base: Self | None = None  # see growth.begin
         self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
 
@@ -108,6 +110,7 @@ class Transforms:
 
     def observe(self, block: Block) -> None:
         """Take one block of training rows into account."""
+        self.text |= {name for name in self.columns if name in block.schema.names and _is_text(block, name)}
         in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
@@ -209,6 +212,7 @@ class Transforms:
             "group": self.group,
             "cold": {one.column: one.state() for one in self.cold.values()},
             "columns": list(self.known),
+            "text": sorted(self.text),
         }
 
     @classmethod
@@ -223,7 +227,13 @@ class Transforms:
             built.labels[one["name"]].restore(one["fitted"])
         for one in built.cold.values():
             one.restore(state["cold"][one.column])
+        built.text = set(state.get("text", ()))  # runs of earlier versions say nothing of it
         return built
+
+    def fits(self, other: Self) -> bool:
+        """Whether another one, fitted anew, gives every value the same id and number."""
+        mine, theirs = json.loads(json.dumps([self.to_dict(), other.to_dict()]))
+        return all(mine[part] == theirs[part] for part in ("features", "tasks", "cold"))
 
     def save(self, path: Path) -> None:
         """Write as JSON."""
@@ -240,6 +250,11 @@ class Transforms:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: no fitted transforms ({error})") from error
+
+
+def _is_text(block: Block, name: str) -> bool:
+    kind = block.schema.field(name).type
+    return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:

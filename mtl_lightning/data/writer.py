@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from mtl_lightning.data.store import META, dtype_of, file_of
+from mtl_lightning.errors import DataError
 
 
 class StoreWriter:
@@ -51,7 +52,12 @@ class StoreWriter:
             if name not in self.files:
                 self.shapes[name] = values.shape[1:]
                 self.files[name] = (self.partial / file_of(name)).open("wb")
-            np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
+            try:
+                np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
+            except OSError as error:
+                raise DataError(
+                    f"{self.path} can't be written: {error}", "free space, or set data.cache_dir"
+                ) from error
         self.rows += len(next(iter(block.values())))
 
     def __exit__(

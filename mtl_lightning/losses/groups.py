@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Target
+from mtl_lightning.batch import WITHOUT_GROUP, Target
 from mtl_lightning.errors import MtlError
 from mtl_lightning.losses.rows import known_rows
 from mtl_lightning.metrics.exchange import gather, processes
@@ -69,9 +69,11 @@ def group_log_softmax(score: Tensor, group: Tensor) -> Tensor:
 
 
 def _numbers(group: Tensor, mask: Tensor) -> Tensor:
-    """Group number of each row, [N]; rows without a known label get groups of their own."""
+    """Group number of each row, [N]; rows without a known label, or of no group, get groups of their own."""
     _, number = torch.unique(group, return_inverse=True)
-    return torch.where(mask, number, len(number) + torch.arange(len(number), device=number.device))
+    return torch.where(
+        mask & (group != WITHOUT_GROUP), number, len(number) + torch.arange(len(number), device=number.device)
+    )
 
 
 def _whole(score: Tensor, target: Target) -> tuple[Target, Tensor, slice]:

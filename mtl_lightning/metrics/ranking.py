@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.batch import WITHOUT_GROUP
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.exchange import no_sync, processes, route, total
@@ -111,7 +112,7 @@ class GroupedMetric(TaskMetric):
         self.distributed_available_fn = no_sync
 
     def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` ranks the rows of a group, [B].
+        """Add a batch: ``prediction`` ranks the rows of a group, [B]. Rows that belong to no group don't count.
 
         Raises:
             MtlError: The batch has no groups.
@@ -126,6 +127,7 @@ class GroupedMetric(TaskMetric):
         if target.weight is not None:
             weight = row_weight(target)
             kept = weight != 0
+        kept = kept & (target.group != WITHOUT_GROUP)
         columns = [score, target.label[:, 0], target.group]
         columns = [_alone(column) if bool(kept.all()) else column[kept] for column in columns]
         self.scores.append(columns[0])

@@ -125,6 +125,7 @@ class Predictor:
         """
         if data is not None:
             source = _source("table", path=data)
+            source.as_text(self.transforms.text)
             present = source.schema().columns
             require(list(present), self.needed, data)
             found = blocks(source.rows(), [name for name in self.columns if name in present], data)

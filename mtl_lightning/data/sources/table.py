@@ -4,10 +4,13 @@ import codecs
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mtl_lightning.data import csv_files, json_files, parquet_rows, partitions
 from mtl_lightning.data.cache import cache_directory
@@ -38,6 +41,7 @@ class Table(Source):
         separator: Between values of a CSV file; None for a tab in ``.tsv`` files, else a comma.
         names: Names of the columns of a CSV file that has no header.
         encoding: Of CSV files.
+        text: Columns of CSV files that are text whatever they hold: versions 1.10 and 1.1 are two then.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
         after_event: Columns that are known only after the event: no feature may read them.
@@ -61,6 +65,7 @@ class Table(Source):
         separator: str | None = None,
         names: list[str] | None = None,
         encoding: str = "utf-8",
+        text: tuple[str, ...] | list[str] = (),
         time: str | None = None,
         group: str | None = None,
         after_event: tuple[str, ...] | list[str] = (),
@@ -78,6 +83,7 @@ class Table(Source):
         self.separator = separator
         self.names = names
         self.encoding = encoding
+        self.text = tuple(text)
         self.time = time
         self.group = group
         self.after_event = tuple(after_event)
@@ -105,7 +111,7 @@ class Table(Source):
 
     def fingerprint(self) -> str:
         """Depends on the options, on path, size and time of every file, and on the code that reads them."""
-        options = [self._format(), self.separator, self.names, self.encoding, digest(CODE)]
+        options = [self._format(), self.separator, self.names, self.encoding, self.text, digest(CODE)]
         files = {name: [(file.path, file.stamp) for file in found] for name, found in self.files.items()}
         return hashlib.sha256(json.dumps([options, files], sort_keys=True).encode()).hexdigest()
 
@@ -117,13 +123,17 @@ class Table(Source):
             return {name: [file.path for file in files] for name, files in self.files.items()}
         directory = cache_directory() / "tables" / self.fingerprint()[:32]
         with locked(directory):
-            if not directory.is_dir():
+            if not _whole(directory, sum(map(len, self.files.values()))):
+                shutil.rmtree(directory, ignore_errors=True)
                 partial = directory.with_name(directory.name + ".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 try:
                     self._convert(kind, partial)
                     partial.replace(directory)
+                except OSError as error:
+                    shutil.rmtree(partial, ignore_errors=True)
+                    raise DataError(f"{directory} can't be written: {error}", "free space, or set MTL_CACHE") from error
                 except BaseException:
                     shutil.rmtree(partial, ignore_errors=True)
                     raise
@@ -137,8 +147,14 @@ class Table(Source):
             return
         tabs = files[0].path.split(".csv")[0].endswith(".tsv") or ".tsv" in files[0].path
         separator = self.separator or ("\t" if tabs else ",")
-        options = CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding)
+        options = CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding, self.text)
         csv_files.convert(files, options, directory)
+
+    def as_text(self, columns: Iterable[str]) -> None:
+        """Read these columns of CSV files as text, too."""
+        self.text = tuple(sorted({*self.text, *columns}))
+        self.__dict__.pop("_parquet", None)
+        self._read.clear()
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
@@ -173,6 +189,15 @@ class Table(Source):
             known = ", ".join(name for name in self.files if name != ALL)
             raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
         return ParquetRows(self._paths(split), known=self._footers(split))
+
+
+def _whole(directory: Path, count: int) -> bool:
+    """Whether a directory holds so many parquet files, none of them cut off."""
+    files = list(directory.glob("*.parquet"))
+    try:
+        return len(files) == count and all(pq.read_metadata(file) is not None for file in files)
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def _listed(path: str | list[str]) -> list[str]:
