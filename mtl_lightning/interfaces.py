@@ -6,7 +6,7 @@ arguments: the options, their types and defaults are the schema of its configura
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -244,13 +244,6 @@ class Source(ABC):
     @abstractmethod
     def rows(self, split: str | None = None) -> "datasets.Dataset | datasets.IterableDataset":
         """The rows of one of the source's own splits, or of the whole table (None)."""
-
-    def as_text(self, columns: Iterable[str]) -> None:  # noqa: B027 - most formats say what is text
-        """Read these columns as text where the format leaves types open, as CSV does.
-
-        Called before anything is read, with what was text when a model was trained: 1.10 stays the version that it was,
-        also in a file where every value looks like a number.
-        """
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -28,6 +28,7 @@ from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
+from mtl_lightning.data.text_columns import read_as_text
 from mtl_lightning.data.transform import Remembers
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.writer import StoreWriter
@@ -84,7 +85,7 @@ def prepare(
         {'train': 16, 'validation': 2, 'test': 2}
     """
     if base is not None:
-        source.as_text(base.text)
+        read_as_text(source, base.text)
     schema = source.schema()
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
     check_columns(transforms, split, schema)

@@ -1,12 +1,10 @@
 """Everything that is fitted to the training split; the same object encodes rows to train on and rows to serve."""
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,27 +18,13 @@ from mtl_lightning.data.features import build_features, build_transforms
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
-from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.oracles import raw_names, raw_values
 from mtl_lightning.data.store import Store
+from mtl_lightning.data.text_columns import text_columns
+from mtl_lightning.data.threads import FEW, in_threads
 from mtl_lightning.data.transform import Feature, Transform
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema, Task
-
-FEW = 4096
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
-    """Apply to all items on a few threads (Arrow and numpy release the lock); the first error is raised.
-
-    Few rows don't pay for threads.
-    """
-    if rows < FEW:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
 
 
 class Transforms:
@@ -110,7 +94,7 @@ class Transforms:
 
     def observe(self, block: Block) -> None:
         """Take one block of training rows into account."""
-        self.text |= {name for name in self.columns if name in block.schema.names and _is_text(block, name)}
+        self.text |= text_columns(block, self.columns)
         in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
@@ -250,11 +234,6 @@ class Transforms:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: no fitted transforms ({error})") from error
-
-
-def _is_text(block: Block, name: str) -> bool:
-    kind = block.schema.field(name).type
-    return is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
 
 
 def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:

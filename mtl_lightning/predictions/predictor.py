@@ -17,6 +17,7 @@ from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
 from mtl_lightning.data.columns import Block, column, require
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
+from mtl_lightning.data.text_columns import read_as_text
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
@@ -125,7 +126,7 @@ class Predictor:
         """
         if data is not None:
             source = _source("table", path=data)
-            source.as_text(self.transforms.text)
+            read_as_text(source, self.transforms.text)
             present = source.schema().columns
             require(list(present), self.needed, data)
             found = blocks(source.rows(), [name for name in self.columns if name in present], data)

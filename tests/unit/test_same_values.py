@@ -268,7 +268,7 @@ def test_rows_of_nobody_are_ranked_with_no_other():
     assert float(gauc.compute()) == 1.0
     target = Target(label=label[:, None], mask=torch.ones(6, dtype=torch.bool), group=users)
     sizes = grouped_mean(
-        "x", torch.zeros(6, 1), target, lambda score, label, number: torch.bincount(number)[number] * 1.0
+        "x", torch.zeros(6, 1), target, lambda _score, _label, number: torch.bincount(number)[number] * 1.0
     )
     assert float(sizes) == pytest.approx((2 * 2 + 4) / 6)
     rows = Rows(np.ones(6), np.ones(6), users.numpy())

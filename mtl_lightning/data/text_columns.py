@@ -1,0 +1,45 @@
+"""Columns that are text although a file leaves it open: what they were when a model was trained, they stay."""
+
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from mtl_lightning.data.columns import Block
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.interfaces import Source
+
+
+@runtime_checkable
+class Untyped(Protocol):
+    """A source whose format leaves types open, as CSV does."""
+
+    def as_text(self, columns: Iterable[str]) -> None:
+        """Read these columns as text, too; called before anything else."""
+
+
+def read_as_text(source: Source, columns: Iterable[str]) -> None:
+    """Let a source read columns as text if its format leaves that open.
+
+    Args:
+        source: Where rows come from.
+        columns: What was text when a model was trained: 1.10 stays the version that it was, also in a file where every
+            value looks like a number.
+    """
+    if isinstance(source, Untyped):
+        source.as_text(columns)
+
+
+def text_columns(block: Block, names: Iterable[str]) -> set[str]:
+    """Those of the columns that hold text.
+
+    Example:
+        >>> text_columns(pa.table({"user": ["a"], "price": [1.0]}), ["user", "price", "day"])
+        {'user'}
+    """
+    kinds = {field.name: field.type for field in block.schema}
+    return {
+        name
+        for name in names
+        if (kind := kinds.get(name)) is not None and is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
+    }
