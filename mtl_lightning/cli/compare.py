@@ -77,7 +77,6 @@ def _remember(grid: Grid) -> None:
 
 
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
-    from mtl_lightning.build import build_data
     from mtl_lightning.cli.app import main
     from mtl_lightning.compare.gather import select
     from mtl_lightning.compare.launch import launch, unfinished
@@ -99,12 +98,13 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     try:
         with FileLock(grid.out / ".lock", timeout=0):
             if left:
-                build_data(validate(compose(grid.recipe, [*grid.overrides, *left[0].pairs]).plain)).prepare()
+                _prepare(grid, left[0])
                 failed = launch(grid, left, tell, main)
             selected = select(grid, every)
             if more := unfinished(grid, confirming(grid, every, selected)):
                 say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
                 total += len(more)
+                _prepare(grid, more[0])
                 failed += launch(grid, more, tell, main)
             _leave(console, grid, every, kinds)
     except Timeout as error:
@@ -116,6 +116,15 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
         signals.restore()
     if failed:
         raise typer.Exit(1)
+
+
+def _prepare(grid: Grid, cell: Cell) -> None:
+    """Once for all runs."""
+    from mtl_lightning.build import build_data
+    from mtl_lightning.cli.unchanged import check_unchanged
+
+    data = build_data(validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain))
+    check_unchanged(grid.out, data.prepare())
 
 
 def _leave(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:

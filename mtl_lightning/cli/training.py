@@ -67,15 +67,11 @@ class Training:
         refuse(check(self.data.prepare()), config.data.accept)
         if run is not None and run.load_json(SCHEMA) not in (None, self.data.schema.to_dict()):
             raise MtlError(f"{run.path} was trained on other data", "its source's rows or their encoding changed")
-        if (
-            run is not None
-            and run.transforms.exists()
-            and not Transforms.load(run.transforms).fits(self.data.prepared.transforms)
-        ):
-            raise MtlError(
-                f"{run.path} was trained on other data",
-                "its values have other ids or scales now; start a new run, or with init_from=",
-            )
+        if run is not None and run.transforms.exists():
+            before = Transforms.load(run.transforms).identity
+            if before != self.data.prepared.transforms.identity:
+                hint = "its values have other ids or scales now; start a new run, or one with init_from="
+                raise MtlError(f"{run.path} was trained on other data", hint)
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)

@@ -41,6 +41,7 @@ def _tune(pairs: Pairs = None) -> None:
 
     from mtl_lightning.build import build_data
     from mtl_lightning.cli.app import main
+    from mtl_lightning.cli.unchanged import check_unchanged
     from mtl_lightning.tune.outcome import gather
     from mtl_lightning.tune.study import Trials, open_study
 
@@ -53,7 +54,7 @@ def _tune(pairs: Pairs = None) -> None:
             console,
             f"study {plan.study}: {len(study.get_trials(deepcopy=False))} of {plan.trials} trials begun, {plan.out}",
         )
-        build_data(config).prepare()
+        check_unchanged(plan.out, build_data(config).prepare())
 
         def tell(trial: "FrozenTrial", seconds: float) -> None:
             value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""

@@ -1,5 +1,7 @@
 """Prepared data: schema, fitted transforms and Stores."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,12 @@ class Prepared:
     def schema(self) -> Schema:
         """The fitted schema."""
         return self.transforms.schema
+
+    @property
+    def identity(self) -> str:
+        """The same for the same rows: what was fitted to them, and how many there are of which label."""
+        told = {name: value for name, value in self.summary.items() if name not in ("seconds", "cached")}
+        return hashlib.sha256(json.dumps([self.transforms.identity, told], sort_keys=True).encode()).hexdigest()
 
     def encode(self, rows: Any) -> Batch:
         """Encode rows as they come when serving; see :meth:`Transforms.encode`."""

@@ -1,5 +1,6 @@
 """Everything that is fitted to the training split; the same object encodes rows to train on and rows to serve."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -214,10 +215,12 @@ class Transforms:
         built.text = set(state.get("text", ()))  # runs of earlier versions say nothing of it
         return built
 
-    def fits(self, other: Self) -> bool:
-        """Whether another one, fitted anew, gives every value the same id and number."""
-        mine, theirs = json.loads(json.dumps([self.to_dict(), other.to_dict()]))
-        return all(mine[part] == theirs[part] for part in ("features", "tasks", "cold"))
+    @property
+    def identity(self) -> str:
+        """The same for what gives every value the same id and number."""
+        state = self.to_dict()
+        told = json.dumps([state[part] for part in ("features", "tasks", "cold")], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write as JSON."""

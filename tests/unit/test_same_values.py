@@ -177,6 +177,29 @@ def test_a_run_is_not_resumed_with_other_ids(tmp_path):
     assert command(tmp_path, "fit", "resume=run", "trainer.max_epochs=2").returncode == 0
 
 
+@pytest.mark.parametrize("name", ["compare", "tune"])
+def test_runs_on_other_rows_are_not_mixed(tmp_path, name):
+    write(tmp_path / "mon.csv", ["a", "b", "c"])
+    tasks = "tasks:\n  like: {kind: binary, label: price > 2}"
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("tasks:", tasks))
+    options = {
+        "compare": ["seeds=1", "confirm=0", "constants=0", "architecture=mmoe", "weighter=sum"],
+        "tune": ["trials=1", "space.optimizer.lr=log(1e-4,1e-2)"],
+    }[name]
+    more = {"compare": ["seeds=2"], "tune": ["trials=2"]}[name]
+    first = command(tmp_path, name, "recipe=recipe.yaml", "features.price=null", *options, "out=out")
+    assert first.returncode == 0, first.stderr
+    text = (tmp_path / "mon.csv").read_text().splitlines()
+    changed = [text[0], *(line[:-1] + "1" if n % 5 else line for n, line in enumerate(text[1:]))]
+    (tmp_path / "mon.csv").write_text("\n".join(changed))
+    done = command(tmp_path, name, "recipe=recipe.yaml", "features.price=null", *options[1:], *more, "out=out")
+    assert done.returncode == 2, done.stdout
+    assert "holds runs on other data" in done.stderr
+    (tmp_path / "mon.csv").write_text("\n".join(text))
+    done = command(tmp_path, name, "recipe=recipe.yaml", "features.price=null", *options[1:], *more, "out=out")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     "times",
     [
