@@ -10,6 +10,9 @@ from mtl_lightning.data.order import Order, Pools, Whole, generator
 from mtl_lightning.data.store import Store
 from mtl_lightning.errors import DataError
 
+WINDOW = 1 << 14
+"""Rows that are gathered together from a shuffled Store."""
+
 
 def bounds(total: int, parts: int, index: int) -> tuple[int, int]:
     """Start and end of part ``index`` when ``total`` rows are cut into parts whose sizes differ by at most one.
@@ -98,7 +101,9 @@ class Loader:
             return Pools(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
         if not self.shuffle:
             return Whole(self.store, None)
-        return Whole(self.store, torch.randperm(len(self.store), generator=generator(self.seed, self.epoch)))
+        # Of several processes each takes only its part of a global batch.
+        window = WINDOW if self.world == 1 else 0
+        return Whole(self.store, torch.randperm(len(self.store), generator=generator(self.seed, self.epoch)), window)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the last epoch was left before its end

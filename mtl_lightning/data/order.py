@@ -33,16 +33,27 @@ class Whole:
     Args:
         store: The rows.
         permutation: Row at each place, [N] int64, or None.
+        window: Places whose rows are gathered together, where batches come one after the other: a few large gathers,
+            which torch divides among threads, in place of many small ones. 0 for each batch's own.
     """
 
-    def __init__(self, store: Store, permutation: Tensor | None) -> None:
+    def __init__(self, store: Store, permutation: Tensor | None, window: int = 0) -> None:
         self.store = store
         self.permutation = permutation
+        self.window = window
+        self._gathered: tuple[int, Store] | None = None
 
     def batch(self, start: int, stop: int) -> Batch:
         """The rows at these places."""
-        rows = slice(start, stop)
-        return self.store.batch(rows if self.permutation is None else self.permutation[rows])
+        if self.permutation is None:
+            return self.store.batch(slice(start, stop))
+        if stop - start >= self.window:
+            return self.store.batch(self.permutation[start:stop])
+        first, rows = self._gathered or (0, None)
+        if rows is None or not first <= start <= stop <= first + len(rows):
+            first, rows = start, self.store.take(self.permutation[start : start + self.window])
+            self._gathered = first, rows
+        return rows.batch(slice(start - first, stop - first))
 
 
 class Pools:

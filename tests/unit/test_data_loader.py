@@ -14,7 +14,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.order import Pools
+from mtl_lightning.data.order import Pools, Whole
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -46,6 +46,22 @@ def test_plan(rows: int, size: int, world: int, shuffle: bool) -> None:
         assert max(sizes) - min(sizes) <= 1
         joined = [[row for part in parts for row in part[step]] for step in range(len(loaders[0]))]
         assert joined == [ids(batch) for batch in whole]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(0, 60),
+    window=st.integers(0, 20),
+    cuts=st.lists(st.integers(0, 60), max_size=12),
+    sort=st.booleans(),
+)
+def test_rows_that_are_gathered_together_are_the_same(rows: int, window: int, cuts: list[int], sort: bool) -> None:
+    permutation = torch.randperm(rows)
+    order = Whole(make(rows), permutation, window)
+    places = [min(cut, rows) for cut in (sorted(cuts) if sort else cuts)]
+    for start, stop in zip(places, places[1:], strict=False):
+        start, stop = min(start, stop), max(start, stop)
+        assert ids(order.batch(start, stop)) == permutation[start:stop].tolist()
 
 
 def on_disk(path: Path, rows: int) -> Store:
@@ -109,7 +125,7 @@ FLAT = """
 import resource, sys, torch
 from pathlib import Path
 from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.order import Pools
+from mtl_lightning.data.order import Pools, Whole
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.schema import Schema
