@@ -1,5 +1,6 @@
 """The loader: every row once, equal steps, the same global batches for any number of processes, exact resumption."""
 
+import itertools
 import subprocess
 import sys
 from collections import Counter
@@ -59,7 +60,7 @@ def test_rows_that_are_gathered_together_are_the_same(rows: int, window: int, cu
     permutation = torch.randperm(rows)
     order = Whole(make(rows), permutation, window)
     places = [min(cut, rows) for cut in (sorted(cuts) if sort else cuts)]
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in itertools.pairwise(places):
         start, stop = min(start, stop), max(start, stop)
         assert ids(order.batch(start, stop)) == permutation[start:stop].tolist()
 
