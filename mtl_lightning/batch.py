@@ -12,6 +12,9 @@ from torch import Tensor
 
 from mtl_lightning.schema import Schema
 
+WITHOUT_GROUP = -(2**63)
+"""Group of rows whose grouping column is missing: they belong to nobody, and are ranked with no other row."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Batch:
@@ -26,7 +29,7 @@ class Batch:
         sequences: Ids per sequence field, [B, L] int64, padded with 0 on the right.
         vectors: Values per vector field, [B, d] float.
         weight: Sample weight per task, [B, T] float, or None for ones.
-        group: Group (user) of each row, [B] int64, or None.
+        group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where it is unknown; or None.
         raw: Declared raw columns, each [B] float64.
     """
 
@@ -81,10 +84,6 @@ class Batch:
     def pin_memory(self) -> Self:
         """The batch in pinned memory."""
         return self.map(lambda tensor: tensor.pin_memory())
-
-
-WITHOUT_GROUP = -(2**63)
-"""Group of rows whose grouping column is missing: they belong to nobody, and are ranked with no other row."""
 
 
 @dataclass(slots=True)
@@ -143,7 +142,7 @@ class Target:
         count: Sum of mask × weight over the *global* batch, divided by the number of processes; a scalar, or None
             outside training (then the local sum is used).
         rows: Rows of the global batch divided by the number of processes; a scalar, or None as above.
-        group: [B] int64 or None.
+        group: As in :class:`Batch`.
         raw: Declared raw columns, each [B].
     """
 

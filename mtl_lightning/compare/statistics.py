@@ -118,11 +118,10 @@ def draws(rows: Rows, count: int, seed: int = 0) -> Iterator[Floats]:
     random = np.random.default_rng(seed)
     members, member = len(rows.weight), None
     if rows.group is not None:
-        # Rows of nobody are drawn one by one.
-        nobody = rows.group == WITHOUT_GROUP
-        _, member = np.unique(rows.group, return_inverse=True)
-        member = np.where(nobody, len(member) + np.arange(len(member)), member)
-        _, member = np.unique(member, return_inverse=True)
+        groups, member = np.unique(rows.group, return_inverse=True)
+        if (nobody := rows.group == WITHOUT_GROUP).any():  # drawn one by one
+            member[nobody] = len(groups) + np.arange(nobody.sum())
+            _, member = np.unique(member, return_inverse=True)
         members = int(member.max()) + 1 if len(member) else 0
     for _ in range(count):
         drawn = random.poisson(1.0, members)

@@ -20,6 +20,8 @@ from mtl_lightning.errors import DataError
 MISSING_TEXT = MISSING[:2]
 """What stands for a missing value in a column of text: NA is Namibia."""
 BLOCK = 8 << 20
+EXACT = 1 << 53
+"""Up to here a float64 holds every integer."""
 SEPARATORS = ("\t", ";", "|", ",")
 """What else may stand between values, if a header looks like one name."""
 
@@ -98,12 +100,20 @@ def _fits(column: pa.Array, kind: str) -> bool:
             return whole is not False
         if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
             return False  # codes with leading zeros
-        if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?[0-9]{16,}$")).as_py():
+        if kind == "number" and _large(values):
             return False  # ids that a float would change
         pc.cast(values, TYPES[kind])
     except pa.ArrowException:
         return False
     return True
+
+
+def _large(values: pa.Array) -> bool:
+    """Whether there are integers beyond those that a float tells apart."""
+    long = pc.filter(values, pc.match_substring_regex(values, r"^[+-]?[0-9]{16,}$"))
+    if pc.any(pc.greater(pc.utf8_length(long), 18)).as_py():
+        return True
+    return bool(pc.any(pc.greater(pc.abs(pc.cast(pc.utf8_ltrim(long, "+"), pa.int64())), EXACT)).as_py())
 
 
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -112,12 +112,7 @@ class DateTransform(Stateless):
 
     def _times(self, values: pa.Array) -> pa.Array:
         if is_time(values.type):
-            # Of a zone as of an offset in text: in UTC.
-            return (
-                pc.cast(pc.cast(values, pa.timestamp(values.type.unit, "UTC")), pa.timestamp(values.type.unit))
-                if zoned(values.type)
-                else values
-            )
+            return in_utc(values) if zoned(values.type) else values
         if self.feature.format is not None and pa.types.is_integer(values.type):
             values = pc.cast(values, pa.string())  # 20240531
         if is_number(values.type) or pa.types.is_null(values.type):
@@ -144,6 +139,12 @@ def zoned(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
+def in_utc(values: pa.Array) -> pa.Array:
+    """Times with a zone as times in UTC that have none."""
+    unit = values.type.unit
+    return pc.cast(pc.cast(values, pa.timestamp(unit, "UTC")), pa.timestamp(unit))
+
+
 def parse_iso(values: pa.Array) -> pa.Array:
     """Times in ISO 8601 in microseconds, in UTC where they have an offset; null where they are none."""
     values = pc.replace_substring_regex(values, r"(\.\d{6})\d+", r"\1")
@@ -153,7 +154,7 @@ def parse_iso(values: pa.Array) -> pa.Array:
     local = pc.if_else(pc.and_(right, pc.invert(offset)), values, none)
     shifted = pc.if_else(pc.and_(right, offset), values, none)
     try:
-        utc = pc.cast(pc.cast(shifted, pa.timestamp("us", "UTC")), pa.timestamp("us"))
+        utc = in_utc(pc.cast(shifted, pa.timestamp("us", "UTC")))
         return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
     except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
         if len(values) == 1:

@@ -62,14 +62,13 @@ def _local(pattern: str) -> list[File]:
     names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     if len(names) == 1 and Path(names[0]).is_dir():
         names = sorted(str(path) for path in Path(names[0]).rglob("*") if path.is_file() and path.name[0] not in "._")
-    files = []
-    for name in names:
-        if Path(name).is_file():
-            status = Path(name).stat()
-            files.append(
-                File(name, f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}", local=True)
-            )
-    return files
+    return [File(name, stamp(Path(name)), local=True) for name in names if Path(name).is_file()]
+
+
+def stamp(path: Path) -> str:
+    """Changes when a local file does, also one of the same size whose time was set back (``cp -p``, ``rsync -t``)."""
+    status = path.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
 
 
 def _remote(pattern: str) -> list[File]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 from mtl_lightning import data
 from mtl_lightning.data import growth
 from mtl_lightning.data.blocks import ROW, ahead, even
-from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
@@ -170,14 +170,16 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
         shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
     partial = path.with_name(path.name + PARTIAL)
-    partial.mkdir()
+    with writing(path):
+        partial.mkdir()
     try:
         fit(reader, transforms)
         summary = encode(partial, reader, transforms)
-        transforms.save(partial / TRANSFORMS)
         summary["seconds"] = round(time.monotonic() - started, 3)
-        (partial / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        with writing(path):
+            transforms.save(partial / TRANSFORMS)
+            (partial / SUMMARY).write_text(json.dumps(summary, ensure_ascii=False), encoding="utf-8")
+            partial.replace(path)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

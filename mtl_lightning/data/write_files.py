@@ -2,11 +2,13 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+
+from mtl_lightning.data.cache import writing
 
 
 class BatchWriter(Protocol):
@@ -17,6 +19,26 @@ class BatchWriter(Protocol):
 
     def close(self) -> None:
         """Finish the file."""
+
+
+@contextmanager
+def opened(path: Path, open_file: Callable[[Path], BatchWriter]) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """What appends batches to a file; errors of writing are DataErrors, those of who makes the batches pass."""
+    with writing(path):
+        writer = open_file(path)
+
+    def write(batch: pa.RecordBatch) -> None:
+        with writing(path):
+            writer.write_batch(batch)
+
+    try:
+        yield write
+    except BaseException:
+        with suppress(OSError):  # the first error is the one to tell
+            writer.close()
+        raise
+    with writing(path):
+        writer.close()
 
 
 def write_files(
@@ -40,13 +62,13 @@ def write_files(
     first = next(batches, None)
     while first is not None or not written:
         path = next(paths)
-        with closing(open_file(path)) as writer:
+        with opened(path, open_file) as write:
             rows = 0
             for batch in itertools.chain([] if first is None else [first], batches):
                 if rows and rows >= rows_per_file:
                     first = batch
                     break
-                writer.write_batch(batch)
+                write(batch)
                 rows += batch.num_rows
             else:
                 first = None

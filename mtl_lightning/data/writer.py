@@ -4,14 +4,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
+from mtl_lightning.data.cache import writing
 from mtl_lightning.data.store import META, dtype_of, file_of
-from mtl_lightning.errors import DataError
 
 
 class StoreWriter:
@@ -41,7 +42,8 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
+        with writing(self.path):
+            self.partial.mkdir(parents=True)
         return self
 
     def write(self, block: Mapping[str, np.ndarray]) -> None:
@@ -49,28 +51,28 @@ class StoreWriter:
         if self.files and set(block) != set(self.files):
             raise ValueError(f"parts {sorted(block)} after {sorted(self.files)}")
         for name, values in block.items():
-            if name not in self.files:
-                self.shapes[name] = values.shape[1:]
-                self.files[name] = (self.partial / file_of(name)).open("wb")
-            try:
+            with writing(self.path):
+                if name not in self.files:
+                    self.shapes[name] = values.shape[1:]
+                    self.files[name] = (self.partial / file_of(name)).open("wb")
                 np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
-            except OSError as error:
-                raise DataError(
-                    f"{self.path} can't be written: {error}", "free space, or set data.cache_dir"
-                ) from error
         self.rows += len(next(iter(block.values())))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for file in self.files.values():
-            file.close()
         if kind is not None:
+            for file in self.files.values():
+                with suppress(OSError):  # what ended the writing is the error to tell
+                    file.close()
             shutil.rmtree(self.partial, ignore_errors=True)
             return
         parts = {
             name: {"file": file_of(name), "dtype": dtype_of(name), "shape": list(shape)}
             for name, shape in self.shapes.items()
         }
-        (self.partial / META).write_text(json.dumps({"rows": self.rows, "parts": parts}))
-        self.partial.replace(self.path)
+        with writing(self.path):
+            for file in self.files.values():
+                file.close()
+            (self.partial / META).write_text(json.dumps({"rows": self.rows, "parts": parts}))
+            self.partial.replace(self.path)

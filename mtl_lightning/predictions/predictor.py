@@ -134,6 +134,7 @@ class Predictor:
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
+        read_as_text(source, self.transforms.text)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, even(Reader(source, self.config.split, columns).of("test"), self.block)

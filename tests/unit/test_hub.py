@@ -7,33 +7,14 @@ import zipfile
 from functools import partial
 
 import fsspec
-import pandas as pd
 import pytest
+from hub_log import RECIPE, log
 
 from mtl_lightning.cli.app import main
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.hub import Hub
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
-
-RECIPE = """
-extends: base
-features: {user: categorical, price: numeric}
-tasks:
-  click: {kind: binary, label: click}
-trainer: {max_epochs: 1, accelerator: cpu}
-"""
-
-
-def log(rows, first=0):
-    numbers = range(first, first + rows)
-    return pd.DataFrame(
-        {
-            "user": [f"ü{n % 7}" for n in numbers],
-            "price": [n % 5 / 2 for n in numbers],
-            "click": [n % 2 for n in numbers],
-        }
-    )
 
 
 @pytest.fixture(autouse=True)

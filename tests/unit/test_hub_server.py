@@ -11,16 +11,9 @@ import threading
 import urllib.parse
 from pathlib import Path
 
-import pandas as pd
 import pytest
+from hub_log import RECIPE, log
 
-RECIPE = """
-extends: base
-features: {user: categorical, price: numeric}
-tasks:
-  click: {kind: binary, label: click}
-trainer: {max_epochs: 1, accelerator: cpu}
-"""
 TOKEN = "hf_secret"
 
 
@@ -67,7 +60,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send(200, json.dumps(value).encode(), Content_Type="application/json")
 
     def refuse(self, code):
-        self.send(404 if code != "GatedRepo" else 403, X_Error_Code=code, X_Error_Message=code)
+        self.send(404, X_Error_Code=code, X_Error_Message=code)
 
     def answer(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -136,22 +129,15 @@ def hub():
     server.server_close()
 
 
-def log(rows, kind, path):
-    numbers = range(rows)
-    frame = pd.DataFrame(
-        {
-            "user": [f"ü{n % 7}" for n in numbers],
-            "price": [n % 5 / 2 for n in numbers],
-            "click": [n % 2 for n in numbers],
-        }
-    )
+def written(rows, kind, path):
+    frame = log(rows)
     frame.to_csv(path, index=False) if kind == "csv" else frame.to_parquet(path)
     return Path(path).read_bytes()
 
 
 def files(kind, tmp_path, train=240):
     sizes = {"train": train, "validation": 60, "test": 90}
-    return {f"data/{name}.{kind}": log(rows, kind, tmp_path / f"made.{kind}") for name, rows in sizes.items()}
+    return {f"data/{name}.{kind}": written(rows, kind, tmp_path / f"made.{kind}") for name, rows in sizes.items()}
 
 
 def fit(hub, tmp_path, name, run, *pairs, **environment):

@@ -1,8 +1,10 @@
 """What a value is does not depend on where it was read: from which file, in which type, in training or in a request."""
 
 import json
+import os
 import subprocess
 import sys
+import threading
 from decimal import Decimal
 
 import numpy as np
@@ -10,21 +12,26 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+import yaml
 
 from mtl_lightning.batch import WITHOUT_GROUP, Target
 from mtl_lightning.compare.statistics import Rows, draws
+from mtl_lightning.config import validate
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.keys import keys
 from mtl_lightning.data.row_encoder import RowEncoder
+from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.plugins import registry
+from mtl_lightning.predictions.predictor import Predictor
+from mtl_lightning.rundir import RunDir
 from mtl_lightning.schema import Task
 
 
@@ -130,19 +137,16 @@ def write(path, versions, rows=240):
     path.write_text("version,price,click\n" + "\n".join(lines))
 
 
-def test_what_was_text_in_training_is_text_ever_after(tmp_path):
+def test_what_was_text_in_training_is_text_ever_after(tmp_path, monkeypatch):
     write(tmp_path / "mon.csv", ["1.10", "1.2", "1.1", "2.0.1"])
     write(tmp_path / "few.csv", ["1.10", "1.1"], 6)
     write(tmp_path / "more.csv", ["1.10", "1.1", "2.0.1"], 6)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     done = command(tmp_path, "fit", "recipe=recipe.yaml", "run.dir=mon")
     assert done.returncode == 0, done.stderr
-    found = {}
     for name in ("few", "more"):
         done = command(tmp_path, "predict", "run=mon", f"data={name}.csv", f"out={name}.parquet")
         assert done.returncode == 0, done.stderr
-        predicted = pd.read_parquet(tmp_path / f"{name}.parquet")["click"].to_numpy()
-        found[name] = dict(zip(pd.read_csv(tmp_path / f"{name}.csv", dtype=str).version, predicted, strict=True))
     transforms = Transforms.load(tmp_path / "mon" / "transforms" / "transforms.json")
     known = transforms.encode({"version": ["1.10", "1.1"], "price": [0.0, 0.0]}).ids[:, 0].tolist()
     assert len(set(known)) == 2
@@ -154,6 +158,13 @@ def test_what_was_text_in_training_is_text_ever_after(tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "tue" / "warm_start.json").read_text())["features"]["version"]
     assert (told["kept"], told["new"]) == (4, 1)
+    # Its own file holds nothing but numbers; "1.10" is text in it all the same.
+    known = Transforms.load(tmp_path / "tue" / "transforms" / "transforms.json")
+    monkeypatch.chdir(tmp_path)
+    config = validate(yaml.safe_load((tmp_path / "tue" / "config.yaml").read_text()))
+    found = pa.concat_tables(Predictor.of_run(RunDir.open(tmp_path / "tue"), config).rows()[1])
+    assert set(found["version"].to_pylist()) == {"1.10", "3.5"}
+    assert min(known.encode(found).ids[:, 0].tolist()) >= 2
 
 
 def test_a_column_can_be_declared_text(tmp_path):
@@ -330,3 +341,68 @@ def test_a_full_disk_is_an_error_with_the_place(tmp_path, blocks):
     assert done.returncode == 2, done.stderr[-2000:]
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("rows", "size"), [(2_100_000, 4096), (20_000, 20), (20_000, 200)])
+def test_a_full_disk_is_named_in_a_shipped_recipe(tmp_path, rows, size):
+    arguments = f"{sys.executable} -m mtl_lightning fit recipe=ads source.rows={rows} run.dir=run"
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {size}; {arguments}"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    left = [path.name for path in (tmp_path / "cache").rglob("*") if "partial" in path.name]
+    assert not left
+
+
+@pytest.mark.parametrize("make", [lambda path: Table(path=str(path)), lambda path: Log(path)])
+def test_a_file_that_changes_is_another_one_though_size_and_time_are_the_same(tmp_path, make):
+    path = tmp_path / "log.csv"
+    path.write_text("click\n0\n")
+    before, told = make(path).fingerprint(), path.stat()
+    path.write_text("click\n1\n")
+    os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (told.st_size, told.st_mtime_ns)
+    assert make(path).fingerprint() != before
+
+
+class Log(RawLog):
+    name = "log"
+    raw, arrow = declare({"click": (pa.int64(), None)}, {})
+
+    def __init__(self, path):
+        super().__init__(path=str(path.parent))
+
+    def files(self):
+        return [self.find("log.csv")]
+
+    def tables(self, split):
+        yield pa.table({"click": [0]})
+
+
+def test_saved_transforms_are_whole_at_every_moment(tmp_path):
+    transforms = fitted({"x": "categorical"}, pa.table({"x": [str(n) for n in range(20_000)]}))
+    path = tmp_path / "transforms.json"
+    transforms.save(path)
+    done = threading.Event()
+
+    def rewrite():
+        for _ in range(20):
+            transforms.save(path)
+        done.set()
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    reads = 0
+    while not done.is_set() or not reads:
+        assert Transforms.load(path).identity == transforms.identity
+        reads += 1
+    writer.join()
+    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+
+
+def test_numbers_of_sixteen_digits_are_numbers_if_a_float_holds_them(tmp_path):
+    (tmp_path / "log.csv").write_text("us,id\n1700000000000001,9007199254740993\n0.5,0.5\n")
+    assert column_of(tmp_path / "log.csv", "us") == [1700000000000001.0, 0.5]
+    assert column_of(tmp_path / "log.csv", "id") == ["9007199254740993", "0.5"]

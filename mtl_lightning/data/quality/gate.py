@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mtl_lightning.data import quality
+from mtl_lightning.data.cache import writing
 from mtl_lightning.data.code import digest
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.prepared import Prepared
@@ -43,8 +44,9 @@ def check(prepared: Prepared) -> tuple[Finding, ...]:
             kept = found["findings"]
             content = {"code": code(), "seconds": found["seconds"], "findings": [one.to_dict() for one in kept]}
             partial = prepared.path / f"{FILE}.partial"
-            partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-            partial.replace(prepared.path / FILE)
+            with writing(prepared.path):
+                partial.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+                partial.replace(prepared.path / FILE)
     return kept
 
 

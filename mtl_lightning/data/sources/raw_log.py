@@ -11,6 +11,7 @@ import datasets
 import pyarrow as pa
 
 from mtl_lightning.data.code import digest, file_of
+from mtl_lightning.data.files import stamp
 from mtl_lightning.data.kept import kept_rows
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
@@ -63,8 +64,8 @@ class RawLog(Source):
         return datasets.concatenate_datasets([self._kept(part) for part in parts])
 
     def fingerprint(self) -> str:
-        """Depends on the options, on the size and time of every file, and on the code that reads them."""
-        stamps = [(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in self.files()]
+        """Depends on the options, on every file's :func:`stamp`, and on the code that reads them."""
+        stamps = [(str(one), stamp(one)) for one in self.files()]
         state = [stamps, self.options(), digest([file_of(type(self)), *SHARED])]
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 

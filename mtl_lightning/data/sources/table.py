@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_lightning.data import csv_files, json_files, parquet_rows, partitions
-from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.csv_files import CsvOptions
@@ -129,11 +129,9 @@ class Table(Source):
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir()
                 try:
-                    self._convert(kind, partial)
-                    partial.replace(directory)
-                except OSError as error:
-                    shutil.rmtree(partial, ignore_errors=True)
-                    raise DataError(f"{directory} can't be written: {error}", "free space, or set MTL_CACHE") from error
+                    with writing(directory):
+                        self._convert(kind, partial)
+                        partial.replace(directory)
                 except BaseException:
                     shutil.rmtree(partial, ignore_errors=True)
                     raise
