@@ -20,8 +20,27 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.report.record import read
 from mtl_lightning.rundir import RunDir
 
-TRIALS = yaml.safe_load(Path(__file__).with_name("defaults.yaml").read_text())
 OUT = Path("runs") / "defaults"
+
+
+def expanded(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups, one with ``windows`` as a group per window: the rows up to a share of all time, test rows last."""
+    found: dict[str, Any] = {}
+    for name, group in groups.items():
+        ends = group.get("windows")
+        if not ends:
+            found[name] = group
+            continue
+        for end in ends:
+            window = f"{name}_{round(100 * end)}"
+            share = group["share"] / end
+            rows = ["source=table", f"source.path={OUT / window}.parquet", f"split.column={group['part']['time']}"]
+            split = [f"split.validation={share}", f"split.test={share}", *group.get("start", ())]
+            found[window] = {**group, "start": rows + split, "part": {**group["part"], "until": end}}
+    return found
+
+
+TRIALS = expanded(yaml.safe_load(Path(__file__).with_name("defaults.yaml").read_text()))
 
 
 def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
@@ -33,11 +52,15 @@ def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
 
 
 def written(group: str) -> None:
-    """Write the part of a set that its trials are about, if they are about a part: rows with a short text."""
+    """Write the part of a set that its trials are about, if they are about a part: short texts, or early rows."""
     part = TRIALS[group].get("part")
     path = OUT / f"{group}.parquet"
-    if part and not path.is_file():
-        table = registry().resolve("source", part["source"])().table()
+    if not part or path.is_file():
+        return
+    table = registry().resolve("source", part["source"])().table()
+    if "until" in part:
+        pq.write_table(table.sort_by(part["time"]).slice(0, round(part["until"] * table.num_rows)), path)
+    else:
         columns = [table[name].to_pylist() for name in TRIALS[group]["text"]]
         texts = [" ".join(value.strip() for value in row if value) for row in zip(*columns, strict=True)]
         pq.write_table(table.take([i for i, text in enumerate(texts) if 0 < len(text) <= part["longest"]]), path)

@@ -1,7 +1,6 @@
 """Source → splits → fit on train → encode → Stores, once for all processes and all later runs."""
 
 import hashlib
-import inspect
 import json
 import shutil
 import time
@@ -18,7 +17,7 @@ from mtl_lightning import data
 from mtl_lightning.data import growth
 from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache import cache_directory, writing
-from mtl_lightning.data.code import digest
+from mtl_lightning.data.code import digest, file_of
 from mtl_lightning.data.columns import require
 from mtl_lightning.data.features import Feature
 from mtl_lightning.data.locks import locked
@@ -116,13 +115,8 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
 
 def described(feature: Feature) -> list[str]:
     """Kind, options, and what else the values depend on; the code of a plugin's kind, whose file is not ours."""
-    return [feature.kind, repr(feature), feature.fingerprint(), source_of(type(feature))]
-
-
-def source_of(kind: type) -> str:
-    """A digest of the module of a plugin's kind of feature; empty for the core's, which :func:`fingerprint` covers."""
-    file = Path(inspect.getfile(kind))
-    return "" if file.parent == HERE else hashlib.sha256(file.read_bytes()).hexdigest()
+    file = file_of(type(feature))
+    return [feature.kind, repr(feature), feature.fingerprint(), "" if file.parent == HERE else digest([file])]
 
 
 def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema) -> None:
