@@ -17,7 +17,10 @@ from mtl_lightning.layers import Activation
 
 
 class CREADHead(Head):
-    """A classifier per threshold, P(y > t_m), and the time restored from them: Σ_m P(y > t_m)(t_{m+1} − t_m).
+    """A classifier per threshold, P(y > t_m), and the time restored from them, E[min(y, t_M)].
+
+    The paper sums P(y > t_m) times the bucket's width; here the survival within a bucket is the mean of its ends'
+    (:func:`~mtl_lightning.heads.restoration.restore`), which keeps the mean where buckets are wide.
 
     Source: Sun et al., "CREAD: A Classification-Restoration Framework with Error Adaptive Discretization for Watch
     Time Prediction", AAAI 2024. The thresholds are given, or quantiles of an exponential distribution with the
@@ -33,7 +36,7 @@ class CREADHead(Head):
         edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for the default.
         buckets: Number M of default thresholds.
 
-    Shapes: h [B, H] → logit [B, M] of P(y > t_m), m = 0 … M − 1; prediction [B] in the label's unit;
+    Shapes: h [B, H] → logit [B, M + 1] of P(y > t_m), m = 0 … M; prediction [B] in the label's unit;
     ``extra["edges"]`` [M + 1], ``extra["restored"]`` [B, 1].
 
     Raises:
@@ -42,7 +45,7 @@ class CREADHead(Head):
     Example:
         >>> import torch
         >>> head = CREADHead(Task(name="watch", kind="regression", label="s"), 8, {}, edges=[10.0, 30.0])
-        >>> sure = Output(torch.full((1, 2), torch.inf))
+        >>> sure = Output(torch.full((1, 3), torch.inf))
         >>> head.predict(sure, {}).item()
         30.0
     """
@@ -70,9 +73,9 @@ class CREADHead(Head):
         if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:
             raise MtlError(f"heads.{task.name}.edges: not ascending from above zero", "such as [10, 30, 60]")
         self.register_buffer("edges", torch.tensor([0.0, *chosen]), persistent=False)
-        self.tower = Tower(width, hidden, len(chosen), activation=activation, dropout=dropout)
+        self.tower = Tower(width, hidden, len(self.edges), activation=activation, dropout=dropout)
         self.hidden_width = self.tower.width
-        survival = torch.exp(-self.edges[:-1] / mean).clamp(0.01, 0.99)
+        survival = torch.exp(-self.edges / mean).clamp(0.01, 0.99)
         with torch.no_grad():
             self.tower.output.bias.copy_(torch.logit(survival))
 

@@ -30,7 +30,8 @@ class D2QHead(Head):
         hidden: Layer sizes of the tower.
         activation: Activation of the tower.
         dropout: Dropout in the tower.
-        duration: Raw column with the item's duration; without one there is a single group.
+        duration: Raw column with the item's duration; without one there is a single group. Rows where it isn't known
+            (NaN) are a group of their own.
         edges: Ascending bounds of the duration groups, in the unit of ``duration``.
         quantiles: Entries Q of a table.
 
@@ -71,7 +72,7 @@ class D2QHead(Head):
         self.hidden_width = self.tower.width
         self.register_buffer("edges", torch.tensor([float(edge) for edge in edges]), persistent=False)
         self.register_buffer("levels", (torch.arange(quantiles) + 0.5) / quantiles, persistent=False)
-        groups = len(edges) + 1 if duration else 1
+        groups = len(edges) + 2 if duration else 1  # the last one for rows without a duration
         steps = torch.diff(-torch.log1p(-self.levels), prepend=torch.zeros(1))
         self.steps = nn.Parameter(steps.expm1().log().repeat(groups))
 
@@ -80,7 +81,9 @@ class D2QHead(Head):
         tables = functional.softplus(self.steps).view(-1, len(self.levels)).cumsum(1)
         if self.duration is None:
             return tables.expand(h.shape[0], -1)
-        return tables[torch.bucketize(raw[self.duration].to(self.edges.dtype).contiguous(), self.edges, right=True)]
+        length = raw[self.duration].to(self.edges.dtype).contiguous()
+        group = torch.bucketize(length.nan_to_num(0.0), self.edges, right=True)
+        return tables[torch.where(length.isnan(), len(self.edges) + 1, group)]
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds whose sigmoid is the predicted quantile."""

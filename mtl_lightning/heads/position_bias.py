@@ -17,7 +17,8 @@ class PositionBiasHead(Head):
     """Tower for relevance plus a bias per position: logit = tower(h) + b[position]; serving leaves b out.
 
     b is relative to the first position: what is predicted is the probability at that place. Where the position
-    column isn't given (serving) the logit is the relevance alone.
+    column isn't given (serving) the logit is the relevance alone. A row whose position isn't known (NaN, or left out
+    by ``drop_position``) has a bias of its own, so that it doesn't count as one of the first place.
 
     Source: Zhao et al., "Recommending What Video to Watch Next: A Multitask Ranking System", RecSys 2019, section 4.3
     (a shallow tower for selection bias); the examination hypothesis in log-odds.
@@ -31,8 +32,8 @@ class PositionBiasHead(Head):
         dropout: Dropout in the tower.
         position: Raw column with the position in the list, counted from ``first``.
         first: Number of the first position.
-        positions: Number of positions that are told apart; later ones count as the last.
-        drop_position: Probability with which, in training, a row's position is left out.
+        positions: Number of positions that are told apart; earlier and later ones count as the nearest.
+        drop_position: Probability with which, in training, a row's position counts as unknown.
 
     Shapes: h [B, H] → logit [B, 1] with the bias, ``extra["served"]`` [B, 1] without; prediction [B].
 
@@ -67,17 +68,20 @@ class PositionBiasHead(Head):
         self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
         self.hidden_width = self.tower.width
         self.position, self.first, self.drop_position = position, first, drop_position
-        self.bias = nn.Parameter(torch.zeros(positions - 1)) if position is not None else None
+        # The second place to the last one, then an unknown place.
+        self.bias = nn.Parameter(torch.zeros(positions)) if position is not None else None
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds at the row's position, and at the first."""
         relevance, hidden = self.tower(h)
         if self.position is None or self.bias is None or self.position not in raw:
             return Output(relevance, hidden)
-        place = (raw[self.position].nan_to_num(self.first) - self.first).clamp(0, len(self.bias)).long()
-        bias = torch.cat([self.bias.new_zeros(1), self.bias])[place]
+        position, unknown = raw[self.position], len(self.bias)
+        place = (position.nan_to_num(self.first) - self.first).clamp(0, unknown - 1).long()
+        missing = position.isnan()
         if self.training and self.drop_position > 0:
-            bias = torch.where(torch.rand_like(bias) < self.drop_position, 0.0, bias)
+            missing = missing | (torch.rand_like(position) < self.drop_position)
+        bias = torch.cat([self.bias.new_zeros(1), self.bias])[torch.where(missing, unknown, place)]
         return Output(relevance + bias.unsqueeze(1), hidden, extra={"served": relevance})
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:

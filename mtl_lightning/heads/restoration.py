@@ -4,10 +4,12 @@ from torch import Tensor
 
 
 def restore(logit: Tensor, edges: Tensor) -> Tensor:
-    """Σ_m P(y > t_m)(t_{m+1} − t_m) = E[min(y, t_M)] up to the width of the buckets.
+    """Σ_m ½ (P(y > t_m) + P(y > t_{m+1})) (t_{m+1} − t_m) = E[min(y, t_M)], by the trapezoid rule.
+
+    Taking each bucket's survival at its left end would restore what is above the mean, at its right end what is below.
 
     Args:
-        logit: Log-odds of y > t_m, [B, M].
+        logit: Log-odds of y > t_m, m = 0 … M, [B, M + 1].
         edges: t_0 … t_M, [M + 1].
 
     Returns:
@@ -15,7 +17,8 @@ def restore(logit: Tensor, edges: Tensor) -> Tensor:
 
     Example:
         >>> import torch
-        >>> restore(torch.zeros(1, 2), torch.tensor([0.0, 10.0, 30.0])).item()
+        >>> restore(torch.zeros(1, 3), torch.tensor([0.0, 10.0, 30.0])).item()
         15.0
     """
-    return logit.sigmoid() @ edges.diff().to(logit.dtype)
+    survival = logit.sigmoid()
+    return (survival[:, :-1] + survival[:, 1:]) @ edges.diff().to(logit.dtype) / 2

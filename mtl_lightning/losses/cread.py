@@ -24,13 +24,13 @@ class CREADLoss(Loss):
         restoration: Weight of the restored value's error.
         ordering: Weight of the ordering of the probabilities.
 
-    Shapes: logit [B, M], ``extra``: edges [M + 1], restored [B, 1]; label [B, 1] → scalar.
+    Shapes: logit [B, M + 1], ``extra``: edges [M + 1], restored [B, 1]; label [B, 1] → scalar.
 
     Example:
         >>> import torch
         >>> loss = CREADLoss(Task(name="watch", kind="regression", label="s"), restoration=0.0)
         >>> target = Target(label=torch.tensor([[5.0]]), mask=torch.tensor([True]))
-        >>> output = Output(torch.zeros(1, 2), extra={"edges": torch.tensor([0.0, 10.0, 30.0])})
+        >>> output = Output(torch.zeros(1, 3), extra={"edges": torch.tensor([0.0, 10.0, 30.0])})
         >>> round(loss(output, target, {}).item(), 4)
         0.6931
     """
@@ -47,7 +47,7 @@ class CREADLoss(Loss):
         logit = known_rows(output.logit, target)
         label = linked_label(output, target)
         edges = output.extra["edges"].to(logit.dtype)
-        above = (label > edges[:-1]).to(logit.dtype)
+        above = (label > edges).to(logit.dtype)
         values = functional.binary_cross_entropy_with_logits(logit, above, reduction="none").mean(1)
         if self.restoration > 0:
             error = (known_rows(output.extra["restored"], target) - label.clamp(max=edges[-1]))[:, 0] / edges[-1]

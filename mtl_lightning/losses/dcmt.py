@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.entire_space import entire_space
-from mtl_lightning.losses.rows import known_rows
 
 
 class DCMTLoss(Loss):
@@ -16,7 +16,8 @@ class DCMTLoss(Loss):
 
     With O = 1 where the parent's event happened, p̂ its predicted probability (clipped, no gradient), r the
     conditional's probability and r* the twin's: joint + w · mean(O/p̂ · ℓ(y, r) + (1 − O)/(1 − p̂) · ℓ(1 − y, r*)
-    + λ |1 − (r + r*)|), where y = 0 for rows without the parent's event.
+    + λ |1 − (r + r*)|), where y = 0 for rows without the parent's event. Rows count and weigh as in
+    :class:`~mtl_lightning.losses.escm2.ESCM2Loss`.
 
     Source: Zhu et al., "DCMT: A Direct Entire-Space Causal Multi-Task Framework for Post-Click Conversion Estimation",
     ICDE 2023.
@@ -50,7 +51,7 @@ class DCMTLoss(Loss):
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean loss over rows where the parent's label is known."""
         space = entire_space(output, target, parents)
-        twin = known_rows(output.extra["counterfactual"], space.parent)[:, 0]
+        twin = output.extra["counterfactual"][:, 0].where(space.known, 0.0)
         away = (space.parent.mask & (space.parent.label[:, 0] <= 0.5)).to(twin.dtype)
         factual = functional.binary_cross_entropy_with_logits(space.conditional, space.label, reduction="none")
         # ℓ(1 − y, r*) with y = 0: the counterfactual label is one.
@@ -61,4 +62,4 @@ class DCMTLoss(Loss):
             + away / (1 - space.propensity).clamp(min=self.clip) * counterfactual
             + self.constraint * tie
         )
-        return space.parent.mean(space.joint + self.weight * causal)
+        return space.parent.mean(space.joint + self.weight * torch.where(space.known, causal, 0.0))

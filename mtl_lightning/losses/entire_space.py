@@ -1,7 +1,7 @@
 """What the losses over the entire space share: who the parent is, and what is known where."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,7 +16,9 @@ class EntireSpace:
     """One parent-and-child pair of a funnel on the rows where the parent's label is known.
 
     Args:
-        parent: The parent's target.
+        parent: The parent's target, in which a row weighs what it weighs for the child where the child's label is known
+            and has weights of its own.
+        known: True where the joint event is known, [B].
         happened: 1 where the parent's event happened and the child's label is known, [B].
         label: The child's label there, else 0, [B].
         propensity: The parent's predicted probability, without gradient, [B].
@@ -25,6 +27,7 @@ class EntireSpace:
     """
 
     parent: Target
+    known: Tensor
     happened: Tensor
     label: Tensor
     propensity: Tensor
@@ -45,10 +48,20 @@ def entire_space(output: Output, target: Target, parents: Mapping[str, tuple[Out
     logit = known_rows(output.logit, rows)[:, 0]
     joint = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
     return EntireSpace(
-        parent=parent,
+        parent=weighted(parent, target),
+        known=known,
         happened=(clicked & target.mask).to(logit.dtype),
         label=label,
         propensity=known_rows(parent_output.logit.detach(), rows)[:, 0].sigmoid(),
         conditional=known_rows(output.extra["conditional"], rows)[:, 0],
         joint=torch.where(known, joint, 0.0),
     )
+
+
+def weighted(parent: Target, target: Target) -> Target:
+    """The parent's target with the child's sample weights where its label is known; it is divided by the parent's."""
+    if target.weight is None:
+        return parent
+    own = torch.ones_like(target.weight) if parent.weight is None else parent.weight
+    count = (parent.mask * own).sum() if parent.count is None else parent.count
+    return replace(parent, weight=torch.where(target.mask, target.weight, own), count=count)

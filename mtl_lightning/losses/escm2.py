@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,7 +20,8 @@ class ESCM2Loss(Loss):
     conditional's cross-entropy with the label:
     ``ipw``: joint + w · mean(O/p̂ · ℓ). ``dr``: joint + w · mean(ê + O/p̂ (ℓ − ê) + O/p̂ (ê − ℓ)²), where ê is the
     conditional's cross-entropy with the label that the imputation tower imputes. The square trains that tower only,
-    and the terms before it the conditional only.
+    and the terms before it the conditional only. The mean is over rows where the parent's label is known; a clicked row
+    whose own label isn't counts zero. Rows weigh as for the child where its label is known, else as for the parent.
 
     Source: Wang et al., "ESCM²: Entire Space Counterfactual Multi-Task Model", SIGIR 2022; imputed labels as in Wang
     et al., "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", ICML 2019.
@@ -70,4 +72,4 @@ class ESCM2Loss(Loss):
                 space.conditional.detach(), imputation, reduction="none"
             )
             debiased = imputed + inverse * (error - imputed) + inverse * (fitted - error.detach()).square()
-        return space.parent.mean(space.joint + self.weight * debiased)
+        return space.parent.mean(space.joint + self.weight * torch.where(space.known, debiased, 0.0))

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
@@ -20,8 +21,11 @@ class FocalLoss(Loss):
 
     Args:
         task: A binary or multilabel task.
-        gamma: Exponent γ.
+        gamma: Exponent γ, at least 0.
         alpha: Weight of positives, 1 − alpha that of negatives; None for no weights.
+
+    Raises:
+        MtlError: If γ is negative or α not between 0 and 1.
 
     Shapes: logit [B, K], label [B, K] → scalar, a mean over K.
 
@@ -37,6 +41,10 @@ class FocalLoss(Loss):
 
     def __init__(self, task: Task, *, gamma: float = 2.0, alpha: float | None = None) -> None:
         super().__init__()
+        if not gamma >= 0:
+            raise MtlError(f"losses.{task.name}.gamma: {gamma} is below 0", "0 is binary cross-entropy")
+        if alpha is not None and not 0 <= alpha <= 1:
+            raise MtlError(f"losses.{task.name}.alpha: {alpha} is not between 0 and 1", "0.25 in the paper")
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
@@ -46,7 +54,8 @@ class FocalLoss(Loss):
         entropy = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
         # 1 − p_y from log-odds; as a difference it would lose all digits where the row is right.
         wrong = torch.lerp(logit.sigmoid(), (-logit).sigmoid(), label)
-        values = wrong**self.gamma * entropy
+        # Above zero, where the derivative of a power below 1 is infinite.
+        values = wrong.clamp_min(torch.finfo(wrong.dtype).tiny) ** self.gamma * entropy
         if self.alpha is not None:
             values = values * torch.lerp(
                 torch.full_like(label, 1 - self.alpha), torch.full_like(label, self.alpha), label

@@ -14,7 +14,8 @@ class FAMO(LossWeighter):
 
     With ``w = softmax(ξ)`` the weight of task t is ``(w_t / L_t) / Σ_s (w_s / L_s)``. After the update the losses of
     the same batch are computed again, and ξ takes a step of Adam along ``∇_ξ Σ_t w_t (log L_t − log L_t')`` plus
-    decay: a task that fell more than the others loses weight. A task without labels in the batch takes no part.
+    decay: a task that fell more than the others loses weight. A task without labels in the batch takes no part, and
+    its ξ stays what it is.
 
     That second forward pass costs about a third of a step. The paper does it at each step (``every=1``); the default
     is each 8th, which costs a few hundredths and lets ξ take fewer steps.
@@ -67,7 +68,7 @@ class FAMO(LossWeighter):
         self.eps = eps
         for name in ("logits", "first_moment", "second_moment", "before"):
             self.register_buffer(name, torch.zeros(len(self.tasks), dtype=torch.float64))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("updates", torch.zeros(len(self.tasks), dtype=torch.int64))
 
     def begin(self, step: Step) -> None:
         """Ask for the losses after the update when it is time; under accumulation that is some batches later."""
@@ -88,11 +89,12 @@ class FAMO(LossWeighter):
             return
         present = (values > 0) & (before > 0)
         fall = torch.where(present, ((before + self.eps) / (values + self.eps)).log(), 0.0)
-        share = self.logits.double().softmax(0)
+        share = torch.where(present, self.logits.double(), -torch.inf).softmax(0).nan_to_num()
         gradient = share * (fall - (share * fall).sum()) + self.decay * self.logits
-        self.updates += 1
-        self.first_moment.lerp_(gradient.to(self.first_moment.dtype), 0.1)
-        self.second_moment.lerp_((gradient**2).to(self.second_moment.dtype), 0.001)
-        mean = self.first_moment / (1 - 0.9**self.updates)
-        spread = (self.second_moment / (1 - 0.999**self.updates)).sqrt()
-        self.logits -= self.learning_rate * mean / (spread + 1e-8)
+        self.updates += present
+        first = self.first_moment.lerp(gradient.to(self.first_moment.dtype), 0.1)
+        second = self.second_moment.lerp((gradient**2).to(self.second_moment.dtype), 0.001)
+        mean, spread = first / (1 - 0.9**self.updates), (second / (1 - 0.999**self.updates)).sqrt()
+        moved = self.logits - self.learning_rate * mean / (spread + 1e-8)
+        for kept, new in ((self.first_moment, first), (self.second_moment, second), (self.logits, moved)):
+            kept.copy_(torch.where(present, new, kept))

@@ -10,7 +10,8 @@ from mtl_lightning.weighters.negative import UNBOUNDED, warn_of_negative
 class IMTLL(Weighter):
     """Learned scales ``s_t``: objective ``Σ exp(s_t) L_t − s_t``, under which all scaled losses tend to one.
 
-    For a constant loss the optimum is a weight of ``1 / L_t``. Losses must be positive.
+    For a constant loss the optimum is a weight of ``1 / L_t``. Losses must be positive. The
+    scale of a task without labels in the global batch stays what it is.
 
     Args:
         tasks: Names of the tasks.
@@ -34,10 +35,11 @@ class IMTLL(Weighter):
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
-        if step.index % 100 == 0:  # the global values are asked for nowhere else
+        if step.index % 100 == 0:
             warn_of_negative("imtl_l", self.tasks, step.values, UNBOUNDED)
         scale = self.log_scale.to(step.losses.dtype)
-        return (scale.exp() * step.losses - scale).sum()
+        present = step.values != 0
+        return (scale.exp() * step.losses - torch.where(present, scale, 0.0)).sum()
 
     def report(self) -> dict[str, float]:
         """The weight ``exp(s)`` of each task."""

@@ -38,6 +38,7 @@ class MoCo(OffsetWeighter):
         [0.625, 0.375]
     """
 
+    skips_absent = True
     task_weights: Tensor
 
     def __init__(
@@ -66,9 +67,9 @@ class MoCo(OffsetWeighter):
         return self.track @ self.track.T
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """One step of the weights; they sum to one."""
-        weights = self.task_weights.double().cpu()
+        """One step of the weights of the tasks that have had a gradient; they sum to one."""
+        weights = self.task_weights.double().cpu()[self.present]
         slope = gramian @ weights / gramian.diagonal().mean() + self.rho * weights
         weights = simplex_projection(weights - self.gamma * slope)
-        self.task_weights.copy_(weights)
+        self.task_weights[self.present.to(self.task_weights.device)] = weights.to(self.task_weights)
         return weights

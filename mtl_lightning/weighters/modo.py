@@ -55,8 +55,8 @@ class MoDo(PairedWeighter):
         self.register_buffer("task_weights", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """One step of the weights; they sum to one."""
-        weights = self.task_weights.double().cpu()
+        """One step of the weights of the tasks that have had a gradient; they sum to one."""
+        weights = self.task_weights.double().cpu()[self.present]
         weights = simplex_projection(weights - self.gamma * (gramian @ weights + self.rho * weights))
-        self.task_weights.copy_(weights)
+        self.task_weights[self.present.to(self.task_weights.device)] = weights.to(self.task_weights)
         return weights

@@ -14,7 +14,8 @@ class PairedWeighter(OffsetWeighter):
     batches it has mean zero. Papers draw two or three batches for a step. Here the other batch is that of the step
     before, its gradient one update old, so that nothing is computed twice. Products are divided by the mean of
     ``|g_t| |g_t'|``, so that step sizes mean the same at any scale of the losses. A task without a gradient in this
-    batch is represented by its last one, and the first batch is compared with itself.
+    batch is represented by its last one, and the first batch is compared with itself. A task that has had
+    none yet takes no part.
 
     Args:
         tasks: Names of the tasks.
@@ -25,11 +26,14 @@ class PairedWeighter(OffsetWeighter):
         gradients_at: Where gradients are taken.
     """
 
+    skips_absent = True
+
     def inner_products(self, step: Step) -> Tensor:
         """Products of this batch's gradients (rows) with the earlier batch's (columns); not symmetric."""
         gradient = self.gradient(step)
         now = torch.where(gradient.abs().amax(1, keepdim=True) > 0, gradient, self.track)
         earlier = torch.where(self.track.abs().amax(1, keepdim=True) > 0, self.track, now)
-        scale = (now.norm(dim=1) * earlier.norm(dim=1)).mean()
+        sizes = now.norm(dim=1) * earlier.norm(dim=1)
+        scale = sizes.sum() / (sizes > 0).sum().clamp_min(1)
         self.track.copy_(now)
         return now @ earlier.T / torch.where(scale > 0, scale, 1.0)

@@ -19,7 +19,8 @@ class Pareto(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        floor: Floor c of every task that ``floors`` does not name.
+        floor: Floor c of every task that ``floors`` does not name; by default 0.05, with more than ten tasks half of an
+            equal share.
         floors: Floor per task.
         eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
         every: Steps between computations of the weights; this and what follows is explained in
@@ -47,7 +48,7 @@ class Pareto(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        floor: float = 0.05,
+        floor: float | None = None,
         floors: Mapping[str, float] | None = None,
         eps: float = 1e-8,
         every: int = 1,
@@ -56,12 +57,12 @@ class Pareto(GramianWeighter):
         gradients_at: str = "seam",
     ) -> None:
         super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
-        named = dict(floors or {})
+        named, floor = dict(floors or {}), min(0.05, 0.5 / len(self.tasks)) if floor is None else floor
         self.floors = torch.tensor([float(named.pop(name, floor)) for name in self.tasks], dtype=torch.float64)
         self.eps = eps
         if named:
             raise MtlError(f"weighter.floors: no task {next(iter(named))!r}", f"tasks are {', '.join(self.tasks)}")
-        if float(self.floors.min()) < 0 or float(self.floors.sum()) > 1:
+        if float(self.floors.min()) < 0 or float(self.floors.sum()) > 1 + 1e-9:
             raise MtlError("weighter.floors: floors must be at least 0 and sum to at most 1")
 
     def weights(self, gramian: Tensor) -> Tensor:

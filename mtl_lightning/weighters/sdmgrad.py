@@ -74,10 +74,12 @@ class SDMGrad(PairedWeighter):
         self.register_buffer("inner", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """The weights, which sum to one."""
-        inner, velocity = self.inner.double().cpu(), torch.zeros_like(self.preference)
+        """The weights of the tasks that have had a gradient; they sum to one."""
+        wanted = self.preference[self.present]
+        wanted = wanted / wanted.sum().clamp_min(torch.finfo(wanted.dtype).tiny)
+        inner, velocity = self.inner.double().cpu()[self.present], torch.zeros_like(wanted)
         for _ in range(self.iterations):
-            velocity = self.momentum * velocity + gramian @ (inner + self.pull * self.preference)
+            velocity = self.momentum * velocity + gramian @ (inner + self.pull * wanted)
             inner = simplex_projection(inner - self.learning_rate * velocity)
-        self.inner.copy_(inner)
-        return (inner + self.pull * self.preference) / (1 + self.pull)
+        self.inner[self.present.to(self.inner.device)] = inner.to(self.inner)
+        return (inner + self.pull * wanted) / (inner + self.pull * wanted).sum()

@@ -12,6 +12,7 @@ class Uncertainty(Weighter):
 
     For a constant loss the optimum is ``s_t = log L_t``: a weight of ``1 / (2 L_t)``. The log-variance is free to be
     negative: a clamp at zero would give every task with a loss below ½, all click rates among them, the same weight.
+    That of a task without labels in the global batch stays what it is.
 
     Args:
         tasks: Names of the tasks.
@@ -37,10 +38,11 @@ class Uncertainty(Weighter):
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
-        if step.index % 100 == 0:  # the global values are asked for nowhere else
+        if step.index % 100 == 0:
             warn_of_negative("uncertainty", self.tasks, step.values, UNBOUNDED)
         spread = self.log_variance.to(step.losses.dtype)
-        return 0.5 * (torch.exp(-spread) * step.losses + spread).sum()
+        present = step.values != 0
+        return 0.5 * (torch.exp(-spread) * step.losses + torch.where(present, spread, 0.0)).sum()
 
     def report(self) -> dict[str, float]:
         """The weight ``½ exp(−s)`` of each task."""

@@ -14,7 +14,7 @@ def test_d2q_maps_labels_to_quantiles_of_their_group_and_back():
     head = D2QHead(task, 8, {}, hidden=[], duration="length", edges=[30.0], quantiles=4)
     with torch.no_grad():
         knots = torch.tensor([[4.0, 8.0, 12.0, 16.0], [40.0, 80.0, 120.0, 160.0]]) / 40
-        head.steps.copy_(torch.diff(knots, prepend=torch.zeros(2, 1)).expm1().log().flatten())
+        head.steps.view(3, -1)[:2] = torch.diff(knots, prepend=torch.zeros(2, 1)).expm1().log()
     raw = {"length": torch.tensor([10.0, 30.0, 500.0])}
     output = head(torch.zeros(3, 8), {}, raw)
     torch.testing.assert_close(
@@ -49,3 +49,12 @@ def test_interpolation_is_flat_outside_and_inverts_itself():
     x = torch.tensor([[0.0, 0.5, 2.5, 6.0, 7.0]], dtype=torch.float64)
     torch.testing.assert_close(interpolate(interpolate(x, knots, values), values, knots), x)
     assert interpolate(torch.tensor([[-5.0, 50.0]], dtype=torch.float64), knots, values).tolist() == [[0.0, 0.9]]
+
+
+def test_rows_without_a_duration_have_a_table_of_their_own():
+    head = D2QHead(Task(name="watch", kind="regression", label="s", mean=10.0), 4, {}, duration="length", edges=[5, 20])
+    with torch.no_grad():
+        head.steps.view(4, -1).copy_(torch.arange(4.0).unsqueeze(1))
+    tables = head.table(torch.zeros(4, 4), {"length": torch.tensor([1.0, 10.0, 99.0, torch.nan])})
+    assert torch.equal(tables[:, 0].argsort(), torch.arange(4))
+    assert len(tables[:, 0].unique()) == 4

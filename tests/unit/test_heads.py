@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
 from mtl_lightning.builtin import HEADS
@@ -15,6 +16,7 @@ from mtl_lightning.heads.ordinal import OrdinalHead
 from mtl_lightning.heads.position_bias import PositionBiasHead
 from mtl_lightning.heads.probability import product_logit, rate_logit
 from mtl_lightning.heads.regression import RegressionHead
+from mtl_lightning.heads.restoration import restore
 from mtl_lightning.heads.value import ValueHead
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import TASK_KINDS, Task
@@ -216,10 +218,17 @@ def test_value_is_the_mean_of_the_zero_inflated_log_normal():
     assert prediction.item() == pytest.approx(0.5 * math.exp(1.0 + 0.125), rel=1e-5)
 
 
+def test_restored_time_is_the_mean_of_an_exponential_also_with_wide_buckets():
+    edges = torch.linspace(0, 8, 17, dtype=torch.float64)
+    survival = torch.exp(-edges).clamp(max=1 - 1e-12)
+    mean = 1 - math.exp(-8)  # E[min(y, 8)]
+    assert restore(torch.logit(survival).unsqueeze(0), edges).item() == pytest.approx(mean, rel=0.03)
+
+
 def test_position_bias_is_left_out_when_serving():
     head = PositionBiasHead(CLICK, 8, {}, position="slot", positions=3, drop_position=0.0)
     with torch.no_grad():
-        head.bias.copy_(torch.tensor([-1.0, -2.0]))
+        head.bias.copy_(torch.tensor([-1.0, -2.0, 7.0]))
     h, raw = torch.randn(4, 8), {"slot": torch.tensor([1.0, 2.0, 3.0, 9.0])}
     output, served = head(h, {}, raw), head(h, {}, {})
     torch.testing.assert_close((output.logit - served.logit)[:, 0], torch.tensor([0.0, -1.0, -2.0, -2.0]))
@@ -228,6 +237,34 @@ def test_position_bias_is_left_out_when_serving():
     with_bias, without = sale(h, {"click": output}, raw), sale(h, {"click": served}, {})
     torch.testing.assert_close(sale.predict(with_bias, raw), sale.predict(without, {}))
     assert (with_bias.logit[1:] < without.logit[1:]).all()
+
+
+def test_a_position_that_is_not_known_has_a_bias_of_its_own():
+    head = PositionBiasHead(CLICK, 8, {}, position="slot", positions=3, drop_position=0.0)
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor([-1.0, -2.0, 7.0]))
+    h = torch.randn(3, 8)
+    output, served = head(h, {}, {"slot": torch.tensor([torch.nan, 0.0, 4.0])}), head(h, {}, {})
+    torch.testing.assert_close((output.logit - served.logit)[:, 0], torch.tensor([7.0, 0.0, -2.0]))
+    torch.testing.assert_close(head.predict(output, {}), head.predict(served, {}))
+
+
+def test_positions_left_out_in_training_do_not_pull_the_first_place_down():
+    """Clicks fall by the place; what is served must be the rate at the first, whatever share of places is left out."""
+    torch.manual_seed(0)
+    rows = 20_000
+    place = torch.randint(1, 6, (rows,))
+    rates = torch.tensor([0.3, 0.2, 0.1, 0.05, 0.02])
+    clicks = (torch.rand(rows) < rates[place - 1]).float().unsqueeze(1)
+    head = PositionBiasHead(CLICK, 1, {}, hidden=[], position="slot", positions=5, drop_position=0.5)
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.05)
+    h, raw = torch.ones(rows, 1), {"slot": place.float()}
+    for _ in range(300):
+        optimizer.zero_grad()
+        functional.binary_cross_entropy_with_logits(head(h, {}, raw).logit, clicks).backward()
+        optimizer.step()
+    first = clicks[place == 1].mean().item()
+    assert head.eval().predict(head(h[:1], {}, {}), {}).item() == pytest.approx(first, abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["dcmt", "escm2"])

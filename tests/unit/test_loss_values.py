@@ -89,13 +89,14 @@ def test_coral_counts_exceeded_classes():
 
 def test_cread_restores_and_orders():
     extra = {"edges": torch.tensor([0.0, 1.0, 3.0]), "restored": torch.tensor([[2.0]], dtype=torch.float64)}
-    output = Output(torch.logit(torch.tensor([[0.5, 0.75]], dtype=torch.float64)), extra=extra)
+    output = Output(torch.logit(torch.tensor([[0.5, 0.75, 0.25]], dtype=torch.float64)), extra=extra)
     plain = make("cread", "regression", restoration=0.0, ordering=0.0)(output, target([2.0]), {}).item()
-    assert plain == pytest.approx((LOG2 - math.log(0.75)) / 2)
+    assert plain == pytest.approx((LOG2 - 2 * math.log(0.75)) / 3)
     ordered = make("cread", "regression", restoration=0.0, ordering=1.0)(output, target([2.0]), {}).item()
     assert ordered - plain == pytest.approx(0.25)
     restored = make("cread", "regression", restoration=1.0, ordering=0.0)(output, target([9.0]), {}).item()
-    assert restored - plain == pytest.approx(0.5 / 9)  # the label counts as 3: ½ (1/3)²
+    longest = -(math.log(0.5) + math.log(0.75) + math.log(0.25)) / 3
+    assert restored == pytest.approx(longest + 0.5 / 9)  # the label counts as 3: ½ (1/3)²
 
 
 def test_tpm_is_the_cross_entropy_of_the_way_plus_moments():
@@ -176,6 +177,53 @@ def test_conditional_labels_give_the_same_loss_as_joint_ones(name):
     conditional = entire(name, [1, 0, 1], [1, 0, 0], mask=[True, False, True], **draw)
     loss = make(name, parents=("click",))
     torch.testing.assert_close(loss(*joint), loss(*conditional))
+
+
+@pytest.mark.parametrize(("name", "options"), [("escm2", {"method": "ipw"}), ("escm2", {"method": "dr"}), ("dcmt", {})])
+def test_rows_weigh_in_the_entire_space_what_they_weigh_for_the_child(name, options):
+    """A weight of two is the row twice; the rest of the rows, whose label isn't known, weigh as for the parent."""
+    draw = torch.tensor([[1.0], [-2.0], [0.5], [0.5]], dtype=torch.float64)
+    loss = make(name, parents=("click",), **options)
+    twice = entire(name, [1, 0, 1, 1], [1, 0, 0, 0], conditional=draw, imputation=draw, counterfactual=draw)
+    one = draw[:3]
+    once = entire(name, [1, 0, 1], [1, 0, 0], conditional=one, imputation=one, counterfactual=one)
+    weight = torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)
+    once[1].weight = weight
+    expected = loss(*twice)
+    torch.testing.assert_close(loss(*once) * 3, expected * 4)  # without weights of its own the parent has three rows
+    once[2]["click"][1].weight = weight
+    torch.testing.assert_close(loss(*once), expected)
+    once[1].weight = torch.tensor([1.0, 9.0, 2.0], dtype=torch.float64)
+    once[1].mask[1] = False
+    torch.testing.assert_close(loss(*once), expected)
+
+
+@pytest.mark.parametrize(("name", "options"), [("escm2", {"method": "ipw"}), ("escm2", {"method": "dr"}), ("dcmt", {})])
+def test_a_click_whose_sale_is_not_known_counts_nothing(name, options):
+    draw = torch.tensor([[1.0], [-2.0], [3.0]], dtype=torch.float64, requires_grad=True)
+    extra = dict.fromkeys(("conditional", "imputation", "counterfactual"), draw)
+    loss = make(name, parents=("click",), **options)
+    with_it = loss(*entire(name, [1, 0, 1], [1, 0, 0], [True, True, False], **extra))
+    extra = dict.fromkeys(extra, draw[:2])
+    without = loss(*entire(name, [1, 0], [1, 0], **extra))
+    torch.testing.assert_close(with_it * 3, without * 2)
+    with_it.backward()
+    assert draw.grad[2].item() == 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("logit", [-200.0, -100.0, 100.0, 200.0])
+def test_focal_has_a_finite_gradient_where_a_row_is_surely_right_or_wrong(gamma, logit):
+    at = torch.tensor([[logit]], requires_grad=True)
+    make("focal", gamma=gamma)(Output(at), target([1.0]), {}).backward()
+    assert torch.isfinite(at.grad).all()
+    assert at.grad.item() == (-1.0 if logit < 0 else pytest.approx(0, abs=1e-9))
+
+
+@pytest.mark.parametrize("options", [{"gamma": -1.0}, {"gamma": float("nan")}, {"alpha": 1.5}, {"alpha": -0.1}])
+def test_focal_refuses_what_has_no_meaning(options):
+    with pytest.raises(MtlError, match=f"losses.*{next(iter(options))}"):
+        make("focal", **options)
 
 
 def test_the_propensity_is_clipped_and_has_no_gradient():

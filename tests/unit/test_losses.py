@@ -26,7 +26,7 @@ def target(labels, mask=None, **options):
 
 def output_for(name, rows, generator):
     """An output with the shapes that the loss reads; every tensor needs a gradient."""
-    width = {"ce": 3, "coral": 2, "ziln": 3, "cread": 3}.get(name, 1)
+    width = {"ce": 3, "coral": 2, "ziln": 3, "cread": 4}.get(name, 1)
     draw = lambda k: torch.randn(rows, k, generator=generator, dtype=torch.float64).requires_grad_()  # noqa: E731
     extra = {}
     if name in ("escm2", "dcmt"):

@@ -54,6 +54,56 @@ def test_learned_scales_reach_the_optimum_also_for_small_losses(name, parameter,
     assert dict(weighter.named_parameters()).keys() == {parameter}
 
 
+@pytest.mark.parametrize(("name", "parameter"), [("uncertainty", "log_variance"), ("imtl_l", "log_scale")])
+def test_learned_scales_stay_where_a_task_has_no_label(name, parameter):
+    weighter = build(name)
+    with torch.no_grad():
+        getattr(weighter, parameter).fill_(0.3)
+    weighter(step_of(torch.zeros(2, 1, 1), (0.05, 0.0))).backward()
+    gradient = getattr(weighter, parameter).grad
+    assert gradient[1].item() == 0
+    assert gradient[0].item() != 0
+
+
+def test_famo_keeps_what_it_knows_of_a_task_without_labels():
+    weighter = build("famo", learning_rate=0.1)
+    weighter.weights(values(1.0, 1.0))
+    weighter.after_step(values(0.5, 0.9))
+    before = {name: kept[1].clone() for name, kept in weighter.state_dict().items() if kept.shape == (2,)}
+    weighter.weights(values(1.0, 0.0))
+    weighter.after_step(values(0.5, 0.0))
+    for name in ("logits", "first_moment", "second_moment", "updates"):
+        assert weighter.state_dict()[name][1] == before[name], name
+
+
+@pytest.mark.parametrize("name", ["moco", "modo", "sdmgrad", "mgda", "cagrad"])
+def test_a_task_that_never_had_a_label_takes_no_weight_from_the_others(name):
+    torch.manual_seed(0)
+    three, two = build(name, (*NAMES, "return"), every=1), build(name)
+    for index in range(20):
+        jacobian = torch.randn(2, 4, 3, dtype=torch.float64)
+        two(step_of(jacobian, (1.0, 1.0), index))
+        z = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
+        losses = torch.cat([(z * jacobian).sum((1, 2)) + 1, (z * 0).sum().unsqueeze(0)])
+        three(Step(losses, z, tasks=three.tasks, index=index, seed=0))
+    if name in ("moco", "modo", "sdmgrad"):  # they begin with equal weights of three tasks, of which two are left
+        torch.testing.assert_close(three.kept[:2].sum(), two.kept.sum())
+        torch.testing.assert_close(three.kept[:2], two.kept, rtol=0, atol=0.02)
+    else:
+        torch.testing.assert_close(three.kept[:2], two.kept)
+
+
+def test_pareto_has_floors_for_any_number_of_tasks():
+    tasks = tuple(f"t{i}" for i in range(30))
+    weighter = build("pareto", tasks)
+    found = weighter.weights(torch.diag(torch.arange(1, 31, dtype=torch.float64)))
+    assert found.sum().item() == pytest.approx(1)
+    assert found.min().item() >= 0.5 / 30 - 1e-12
+    expect(build("pareto", (*NAMES, "a"), floors={"click": 0.1, "conversion": 0.2, "a": 0.7}).floors, 0.1, 0.2, 0.7)
+    with pytest.raises(MtlError, match="sum to at most 1"):
+        build("pareto", floor=0.6)
+
+
 def test_attention_learns_to_even_out_the_losses_and_its_weights_sum_to_the_number_of_tasks():
     torch.manual_seed(0)
     weighter = build("attention")
