@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,10 +17,13 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import process_rank
 
-Arguments = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad trainer.max_epochs=3 …"),
-]
+
+def _pairs(example: str) -> Any:
+    return typer.Argument(metavar="KEY=VALUE...", help=example)
+
+
+TestPairs = Annotated[list[str] | None, _pairs("run=runs/ads/1 trainer.accelerator=cpu …")]
+
 
 SPINS = "3000"
 """How often a waiting thread of OpenMP looks before it sleeps; the environment's own word counts more."""
@@ -60,35 +63,43 @@ def _options(
     """Options of the program itself; each acts in its callback."""
 
 
-def _fit(pairs: Arguments = None) -> None:
+def _fit(
+    pairs: Annotated[list[str] | None, _pairs("recipe=ads weighter=pcgrad trainer.max_epochs=3 …")] = None,
+) -> None:
     """Train a recipe, or go on with a run: recipe=NAME key=value …, or resume=RUN_DIRECTORY."""
     from mtl_lightning.cli.fit import fit
 
     fit(pairs or [])
 
 
-def _test(pairs: Arguments = None) -> None:
+def _test(pairs: TestPairs = None) -> None:
     """Evaluate a run on its test split: run=RUN_DIRECTORY."""
     from mtl_lightning.cli.test import test
 
     test(pairs or [])
 
 
-def _predict(pairs: Arguments = None) -> None:
+def _predict(
+    pairs: Annotated[list[str] | None, _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …")] = None,
+) -> None:
     """Write a run's predictions: run=RUN_DIRECTORY out=FILE.parquet, and data=FILES for rows of your own."""
     from mtl_lightning.cli.predict import predict
 
     predict(pairs or [])
 
 
-def _export(pairs: Arguments = None) -> None:
+def _export(
+    pairs: Annotated[list[str] | None, _pairs("run=runs/ads/1 out=exports/ads score=p_click calibrate=false …")] = None,
+) -> None:
     """Write a run as a folder to serve: run=RUN_DIRECTORY out=FOLDER, and score=FORMULA."""
     from mtl_lightning.cli.export import export
 
     export(pairs or [])
 
 
-def _serve(pairs: Arguments = None) -> None:
+def _serve(
+    pairs: Annotated[list[str] | None, _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …")] = None,
+) -> None:
     """Serve an export over HTTP: export=FOLDER, and port=8000."""
     from mtl_lightning.cli.serve import serve
 

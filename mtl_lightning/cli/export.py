@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
+from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 from mtl_lightning.rundir import process_rank
 
@@ -21,10 +22,11 @@ def export(pairs: Sequence[str]) -> None:
         MtlError: If the run can't be opened, the folder exists already, or something in it can't be made.
     """
     console = first_console()
-    opened = open_run("export", pairs, ["run", "out"], ["score", "calibrate"], console)
-    calibrate = opened.named.get("calibrate", "true").lower()
-    if calibrate not in SWITCH:
-        raise MtlError(f"calibrate: {calibrate!r}", "true or false")
+    wanted = dict(split_pair(pair) for pair in pairs).get("calibrate", "true").lower()
+    if wanted not in SWITCH:
+        raise MtlError(f"calibrate: {wanted!r}", "true or false")
+    calibrate = SWITCH[wanted]
+    opened = open_run("export", pairs, ["run", "out"], ["score", "calibrate"], console, rows=calibrate)
     if process_rank() > 0:
         return
 
@@ -33,7 +35,7 @@ def export(pairs: Sequence[str]) -> None:
 
     quiet_lightning()
     out = Path(opened.named["out"])
-    manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=SWITCH[calibrate])
+    manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=calibrate)
     size = sum(one["bytes"] for one in manifest.files.values())
     say(console, f"{out}: {', '.join(manifest.files)}, manifest.json; {size:,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")

@@ -29,7 +29,13 @@ class Opened:
 
 
 def open_run(
-    verb: str, pairs: Sequence[str], needed: Sequence[str], optional: Sequence[str], console: Console
+    verb: str,
+    pairs: Sequence[str],
+    needed: Sequence[str],
+    optional: Sequence[str],
+    console: Console,
+    *,
+    rows: bool = True,
 ) -> Opened:
     """Read the arguments of a command that works on a run.
 
@@ -39,6 +45,7 @@ def open_run(
         needed: Own keys that must be given.
         optional: Own keys that may be given.
         console: Where to print warnings.
+        rows: Whether the command reads the run's own rows: without, they needn't be there any more.
 
     Raises:
         MtlError: If an argument is missing or unknown, or the directory holds no run.
@@ -61,6 +68,6 @@ def open_run(
     composed = compose(str(run.config_file), overrides)
     for note in composed.notes:
         say(console, note, "yellow")
-    config = validate(composed.plain)
+    config = validate(composed.plain, rows=rows)
     warn_of_other_plugins(console, run)
     return Opened(run, config, named)

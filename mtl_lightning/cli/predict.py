@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor
 
 MANIFEST = "manifest.json"
+READING = ("source.format", "source.separator", "source.encoding")
+"""Settings that say how the files of ``data=`` are written."""
+TABLES = ("", ".parquet", ".pq")
 
 
 def predict(pairs: Sequence[str]) -> None:
@@ -26,10 +29,11 @@ def predict(pairs: Sequence[str]) -> None:
 
     Args:
         pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows that are not
-            the run's.
+            the run's; with it :data:`READING`, if they are written otherwise than the run's own.
 
     Raises:
-        MtlError: If the run can't be opened, the file exists already, or rows lack a feature's column.
+        MtlError: If the run can't be opened, the file exists already or would be no parquet, or rows lack a feature's
+            column.
     """
     console = first_console()
     rank, processes = process_rank(), process_count()
@@ -46,11 +50,14 @@ def predict(pairs: Sequence[str]) -> None:
         raise MtlError(f"out: {out} exists already", "choose another name")
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
+    if out.suffix.lower() not in TABLES:
+        raise MtlError(f"out: {out.name} would be no {out.suffix[1:]} but parquet", f"such as {out.stem}.parquet")
 
     from mtl_lightning.predictions import Parts
 
     predictor = open_predictor()
-    data, blocks = predictor.rows(named.get("data"))
+    options = {key.removeprefix("source."): named[key] for key in READING if key in named}
+    data, blocks = predictor.rows(named.get("data"), **options)
     parts = Parts(out, {"model": predictor.identity, "rows": data, "batch": predictor.size})
     if there := parts.there():
         say(console, f"going on: {there} parts are there")
@@ -60,7 +67,8 @@ def predict(pairs: Sequence[str]) -> None:
 
 
 def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predictor], dict[str, str]]":
-    opened = open_run("predict", pairs, ["run", "out"], ["data"], console)
+    own = any(pair.startswith("data=") for pair in pairs)
+    opened = open_run("predict", pairs, ["run", "out"], ["data", *READING] if own else ["data"], console, rows=not own)
 
     def predictor() -> "Predictor":
         from mtl_lightning.predictions import Predictor
@@ -72,8 +80,9 @@ def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predi
 
 def _of_export(folder: Path, named: dict[str, str]) -> "tuple[Callable[[], Predictor], dict[str, str]]":
     for key in named:
-        if key not in ("run", "out", "data"):
-            raise MtlError(f"predict: unknown argument {key!r} for an export", "run=, out= and data= are known")
+        if key not in ("run", "out", "data", *READING):
+            hint = f"run=, out=, data= and {', '.join(READING)} are known"
+            raise MtlError(f"predict: unknown argument {key!r} for an export", hint)
     for key in ("out", "data"):
         if not named.get(key):
             raise MtlError(f"predict needs {key}=", "predict run=EXPORT data=FILES out=FILE.parquet")

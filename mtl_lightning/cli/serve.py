@@ -19,6 +19,7 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "body_seconds": (float, 10.0),
     "reload_every": (float, 2.0),
 }
+PORTS = 65535
 LIMITS = ("workers", "max_body", "max_rows", "body_seconds", "reload_every")
 
 
@@ -52,8 +53,11 @@ def serve(pairs: Sequence[str]) -> None:
     from mtl_lightning.serve.server import run
 
     limits = Limits(**{name: chosen.pop(name) for name in LIMITS})
-    say(first_console(), f"serving {folder} on http://{chosen['host']}:{chosen['port']} (docs at /docs)")
-    run(Path(folder), limits=limits, **chosen)
+
+    def ready() -> None:
+        say(first_console(), f"serving {folder} on http://{chosen['host']}:{chosen['port']} (docs at /docs)")
+
+    run(Path(folder), limits=limits, ready=ready, **chosen)
 
 
 def _read(key: str, value: str) -> Any:
@@ -63,6 +67,7 @@ def _read(key: str, value: str) -> Any:
     except ValueError as error:
         raise MtlError(f"serve: {key} is {value!r}", f"{'an integer' if kind is int else 'a number'}") from error
     least = 0 if key in ("port", "workers", "reload_every") else 1e-9
-    if kind is not str and not least <= found < 2**40:
+    most = PORTS if key == "port" else 2**40
+    if kind is not str and not least <= found <= most:
         raise MtlError(f"serve: {key} is {value}", "out of range")
     return found

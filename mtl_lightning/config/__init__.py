@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mtl_lightning.registry import Registry
 
 
-def validate(plain: Mapping[str, Any], registry: "Registry | None" = None) -> Config:
+def validate(plain: Mapping[str, Any], registry: "Registry | None" = None, *, rows: bool = True) -> Config:
     """See :func:`mtl_lightning.config.checks.validate`, which is imported on use."""
     from mtl_lightning.config import checks
 
-    return checks.validate(plain, registry)
+    return checks.validate(plain, registry, rows=rows)
 
 
 __all__ = [

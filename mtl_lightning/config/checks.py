@@ -28,7 +28,7 @@ SECTIONS = (
 """Sections of a recipe, in the order of the page."""
 
 
-def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Config:
+def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows: bool = True) -> Config:
     """Check a composed recipe: names, options, types, tasks, columns, leaks, trainer.
 
     The constructors of the chosen components are the schema. The source's own schema is read if that is possible; no
@@ -37,6 +37,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Conf
     Args:
         plain: What :func:`compose` gives, or plain containers of the same form.
         registry: Where names are resolved; the installed plugins if None.
+        rows: Whether the source's rows are needed; without, a source that can't be read is no problem.
 
     Raises:
         ConfigError: With everything that is wrong.
@@ -51,7 +52,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None) -> Conf
     for key in draft.plain:
         if key not in SECTIONS:
             draft.problem(str(key), "unknown section", did_you_mean(str(key), SECTIONS, listing=len(SECTIONS)))
-    source, raw = check_source(draft)
+    source, raw = check_source(draft, rows)
     split = check_split(draft, raw)
     check_features(draft, raw)
     tasks = check_tasks(draft, raw)

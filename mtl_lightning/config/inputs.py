@@ -16,7 +16,7 @@ FITTED = ("name", "mean", "scale")
 """Parts of a task that no recipe sets."""
 
 
-def check_source(draft: Draft) -> tuple[Component | None, RawSchema | None]:
+def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, RawSchema | None]:
     """The source, and what it says of its rows if they can be read."""
     if draft.plain.get("source") is None:
         draft.problem("source", "is required", "known: " + ", ".join(draft.registry.names("source")))
@@ -28,6 +28,8 @@ def check_source(draft: Draft) -> tuple[Component | None, RawSchema | None]:
     try:
         return component, draft.classes["source"](**component.options).schema()
     except MtlError as error:
+        if not rows:
+            return component, None
         path, separator, reason = error.message.partition(": ")
         named = separator and path.startswith("source.") and " " not in path
         draft.problem(path if named else "source", reason if named else error.message, error.hint)

@@ -74,15 +74,22 @@ class Parts:
 
         Returns:
             Rows of the output; None while parts of other processes are missing.
+
+        Raises:
+            DataError: If rows can't be used, or there are none. All parts are removed then: those of mended rows are
+                others.
         """
         count = 0
-        for number, block in enumerate(blocks):
-            count += 1
-            if number % processes == rank and not self._part(number).is_file():
-                self._write(predict(block), self._part(number))
-        if not count:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            raise DataError("there are no rows to predict")
+        try:
+            for number, block in enumerate(blocks):
+                count += 1
+                if number % processes == rank and not self._part(number).is_file():
+                    self._write(predict(block), self._part(number))
+            if not count:
+                raise DataError("there are no rows to predict")
+        except DataError:
+            self._remove()
+            raise
         with locked(self.folder):
             if not self.folder.is_dir():
                 return None  # another process had the last part, and has joined them
@@ -108,9 +115,12 @@ class Parts:
                     writer.write_table(table)
                     rows += table.num_rows
             partial.replace(self.out)
-        shutil.rmtree(self.folder)
-        self.folder.with_name(self.folder.name + ".lock").unlink(missing_ok=True)
+        self._remove()
         return rows
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.with_name(self.folder.name + ".lock").unlink(missing_ok=True)
 
 
 @contextmanager

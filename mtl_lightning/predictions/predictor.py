@@ -28,6 +28,7 @@ from mtl_lightning.rundir import RunDir
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
 BATCH = 8192
+DIALECT = ("separator", "names", "encoding")
 
 
 class Predictor:
@@ -83,7 +84,15 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
 
         identity = f"run {digest(run.weights())} {digest(run.transforms)}"
-        return cls(transforms, score, identity=identity, size=config.data.eval_batch_size, config=config)
+        features = [name for columns in transforms.feature_columns.values() for name in columns]
+        return cls(
+            transforms,
+            score,
+            identity=identity,
+            size=config.data.eval_batch_size,
+            config=config,
+            needed=tuple(dict.fromkeys(features)),
+        )
 
     @classmethod
     def of_export(cls, folder: Path, size: int = BATCH) -> Self:
@@ -113,19 +122,20 @@ class Predictor:
         features = [name for columns in self.transforms.feature_columns.values() for name in columns]
         return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
 
-    def rows(self, data: str | None = None) -> tuple[str, Iterator[Block]]:
+    def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
         """What names the rows (it changes when they do), and the rows in blocks, each with its number.
 
         Args:
             data: Path or glob of a table with the run's raw columns (labels are not needed); None for the run's own
                 test split.
+            options: How the table is written (``separator``, ``encoding``, ``format``); else as the run's own files.
 
         Raises:
             MtlError: If nothing is given and the model is an export.
             DataError: If a column is missing.
         """
         if data is not None:
-            source = _source("table", path=data)
+            source = _source("table", path=data, **{**self._dialect(), **options})
             read_as_text(source, self.transforms.text)
             present = source.schema().columns
             require(list(present), self.needed, data)
@@ -138,6 +148,12 @@ class Predictor:
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
+
+    def _dialect(self) -> dict[str, Any]:
+        """How the run's own files are written, if they are a table: those to predict come from where they came from."""
+        if self.config is None or self.config.source.name != "table":
+            return {}
+        return {name: value for name, value in self.config.source.options.items() if name in DIALECT}
 
     def predict(self, block: Block) -> pa.Table:
         """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.

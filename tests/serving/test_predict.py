@@ -175,3 +175,73 @@ def test_a_killed_process_and_two_that_go_on(export: Path, log: Path, tmp_path: 
     assert [one.wait(250) for one in both] == [0, 0]
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert pq.read_table(out)["row"].to_pylist() == list(range(rows.num_rows))
+
+
+def test_mended_rows_are_predicted_after_rows_that_were_refused(
+    export: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pq.read_table(log)
+    odd = rows.set_column(rows.column_names.index("price"), "price", pa.array(["dear"] * rows.num_rows))
+    path, out = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    pq.write_table(odd, path)
+    assert command("predict", f"run={export}", f"data={path}", f"out={out}") == 2
+    assert "price" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["log.parquet"]
+    pq.write_table(rows, path)
+    assert command("predict", f"run={export}", f"data={path}", f"out={out}") == 0
+
+
+def test_only_parquet_is_written(export: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("predict", f"run={export}", f"data={log}", f"out={tmp_path / 'x.csv'}") == 2
+    assert "x.parquet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_written_otherwise_are_read_as_the_command_says(
+    export: Path, log: Path, expected: pa.Table, tmp_path: Path
+) -> None:
+    frame = pq.read_table(log).to_pandas()
+    frame["history"] = [",".join(map(str, one)) for one in frame["history"]]
+    frame.to_csv(tmp_path / "log.txt", sep=";", index=False, encoding="latin-1")
+    options = ["source.separator=;", "source.encoding=latin-1", "source.format=csv"]
+    out = tmp_path / "out.parquet"
+    assert command("predict", f"run={export}", f"data={tmp_path / 'log.txt'}", f"out={out}", *options) == 0
+    np.testing.assert_allclose(pq.read_table(out)["score"].to_numpy(), expected["score"].to_numpy(), rtol=1e-5)
+
+
+def test_a_run_whose_log_is_gone_predicts_and_exports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows to come are written as the log was: with semicolons, without a header."""
+    random = np.random.default_rng(0)
+    lines = [f"{user};{item};{int(user % 2 == item % 2)}" for user, item in random.integers(0, 30, (2000, 2))]
+    training, later = tmp_path / "log.csv", tmp_path / "later.csv"
+    training.write_text("\n".join(lines))
+    later.write_text("\n".join(lines[:50]))
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text(
+        "extends: base\n"
+        f"source: {{name: table, path: {training}, separator: ';', names: [user, item, click]}}\n"
+        "features: {user: categorical, item: categorical}\n"
+        "tasks: {click: {kind: binary, label: click}}\n"
+    )
+    run = tmp_path / "run"
+    pairs = [f"recipe={recipe}", f"run.dir={run}", f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_epochs=1"]
+    assert command("fit", *pairs) == 0
+    training.unlink()
+    out = tmp_path / "out.parquet"
+    assert command("predict", f"run={run}", f"data={later}", f"out={out}") == 0
+    assert pq.read_table(out).num_rows == 50
+    assert command("export", f"run={run}", f"out={tmp_path / 'export'}", "calibrate=false") == 0
+    capsys.readouterr()
+    assert command("predict", f"run={run}", f"out={tmp_path / 'own.parquet'}") == 2
+    assert "log.csv" in capsys.readouterr().err
+
+
+def test_a_run_names_the_file_that_lacks_a_column(
+    run: Path, log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pq.read_table(log).drop_columns(["price"]), tmp_path / "log.parquet")
+    assert command("predict", f"run={run}", f"data={tmp_path / 'log.parquet'}", f"out={tmp_path / 'x.parquet'}") == 2
+    said = capsys.readouterr().err
+    assert "no column 'price'" in said
+    assert "log.parquet" in said
+    assert "__row__" not in said

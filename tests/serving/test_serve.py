@@ -221,3 +221,13 @@ def test_a_new_export_is_taken_without_losing_a_request(
 def test_wrong_arguments(pairs: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("serve", *pairs) == 2
     assert expected in capsys.readouterr().err
+
+
+def test_an_address_that_is_taken_or_is_none_is_told(
+    server: Server, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for port in (server.port, 99_999_999):
+        assert command("serve", f"export={export}", f"port={port}") == 2
+        printed = capsys.readouterr()
+        assert str(port) in printed.err
+        assert "serving" not in printed.out + printed.err
