@@ -6,6 +6,7 @@ from typing import Any
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.module import MultiTaskModule
@@ -160,6 +161,24 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
         skip_nonfinite=config.run.skip_nonfinite,
         config=config.plain,
     )
+
+
+def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
+    """Refuse labels below 0 where a head reads them as times or amounts.
+
+    Args:
+        network: The network.
+        lowest: The lowest label of each task, None where none is known.
+
+    Raises:
+        DataError: Naming task, head and label.
+    """
+    for task in network.schema.tasks:
+        value = lowest[task.name]
+        if network.heads[task.name].nonnegative and value is not None and value < 0:
+            reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head wants at least 0"
+            hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
+            raise DataError(reason, hint)
 
 
 def build_data(config: Config, run: RunDir | None = None) -> DataModule:

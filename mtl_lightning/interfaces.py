@@ -1,8 +1,8 @@
 """Everything a plugin author imports: the contracts between data, network, losses and weighters.
 
-Shapes: B rows, C categorical and F numeric columns, T tasks, D width of z, H width of a task's representation,
-K width of a label. A component's constructor takes its context positionally and its options as keyword-only
-arguments: the options, their types and defaults are the schema of its configuration.
+Shapes: B rows, C categorical and F numeric columns, T tasks; widths D of z, H of a task's representation, K of a label.
+A component's constructor takes its context positionally and its options as keyword-only arguments: the options, their
+types and defaults are the schema of its configuration.
 """
 
 from abc import ABC, abstractmethod
@@ -99,11 +99,11 @@ class Head(nn.Module, ABC):
     kinds: ClassVar[frozenset[str]]
     """Task kinds that the head can serve."""
     loss: ClassVar[str]
-    """Name of the loss used when the recipe names none."""
+    nonnegative: bool = False
+    """The loss used when the recipe names none, and whether labels must be at least 0: runs with others are refused."""
     hidden_width: int = 0
-    """Width of ``Output.hidden``, for heads of child tasks."""
     mean: float | None = None
-    """Mean of the task's training labels if it is known, for heads of child tasks."""
+    """Both for heads of child tasks: width of ``Output.hidden``; mean of the task's training labels if it is known."""
 
     @abstractmethod
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:

@@ -79,12 +79,17 @@ def _inspect(
 
 def _roles(config: "Config", raw: "RawSchema") -> dict[str, str]:
     """What each column is for."""
+    from mtl_lightning.data.expressions import Expression
+
     roles: dict[str, list[str]] = {}
     for name, feature in config.features.items():
         for column in feature.columns(name):
             roles.setdefault(column, []).append(f"{feature.kind} {name}" if name != column else feature.kind)
     for task in config.tasks:
-        roles.setdefault(task.label, []).append(f"label of {task.name}")
+        for column in Expression(task.label).columns:
+            roles.setdefault(column, []).append(f"label of {task.name}")
+    for column in config.split.columns:
+        roles.setdefault(column, []).append(f"split by {config.split.by}")
     for column in raw.after_event:
         roles.setdefault(column, []).append("known after the event")
     for column in raw.oracle:

@@ -13,7 +13,7 @@ from mtl_lightning.analysis.divergence import DivergenceCallback
 from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
-from mtl_lightning.build import build_data, module_from_config
+from mtl_lightning.build import build_data, check_labels, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
@@ -75,6 +75,7 @@ class Training:
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)
+        check_labels(self.module.network, self.data.prepared.summary["lowest"])
         going_on = run is not None and run.resume_checkpoint() is not None
         start = WarmStart(config.run.init_from) if config.run.init_from and not going_on else None
         self.warm = warm.begin(start, self.module, self.data) if start else None

@@ -25,6 +25,7 @@ class Summary:
         self.rows = dict.fromkeys(SPLITS, 0)
         self.known = {split: np.zeros(tasks, dtype=np.int64) for split in SPLITS}
         self.sums = {split: np.zeros(tasks) for split in SPLITS}
+        self.lowest = np.full(tasks, np.inf)
         self.unknown: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
 
     def add(self, split: str, parts: Mapping[str, np.ndarray]) -> None:
@@ -35,6 +36,7 @@ class Summary:
         for index, columns in enumerate(self.schema.label_slices.values()):
             labels = parts["labels"][parts["mask"][:, index], columns]
             sums[index] += labels.mean(axis=1, dtype=np.float64).sum() if len(labels) else 0.0
+            self.lowest[index] = min(self.lowest[index], labels.min(initial=np.inf))
         missing, strange = (_per_column(parts["ids"], value) for value in (PADDING, UNKNOWN))
         for field in self.schema.fields:
             if field.kind == "categorical":
@@ -55,8 +57,8 @@ class Summary:
         """Plain containers.
 
         ``rows`` per split; per split and task the number ``known`` and the mean ``label`` (the rate of a binary one,
-        None if nothing is known); per split and field the share ``out_of_vocabulary`` of known values and, if there is
-        an earlier run, the number of rows with ``new`` ids.
+        None if nothing is known); per task the ``lowest`` label of all splits; per split and field the share
+        ``out_of_vocabulary`` of known values and, if there is an earlier run, the number of rows with ``new`` ids.
         """
         names = [task.name for task in self.schema.tasks]
         new = {} if self.before is None else {"new": self.new}
@@ -70,6 +72,10 @@ class Summary:
                     for name, total, count in zip(names, self.sums[split], self.known[split], strict=True)
                 }
                 for split in self.rows
+            },
+            "lowest": {
+                name: float(value) if np.isfinite(value) else None
+                for name, value in zip(names, self.lowest, strict=True)
             },
             "out_of_vocabulary": {
                 split: {name: float(found[0] / found[1]) if found[1] else 0.0 for name, found in fields.items()}

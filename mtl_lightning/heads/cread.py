@@ -52,6 +52,7 @@ class CREADHead(Head):
 
     kinds = frozenset({"regression", "value", "count"})
     loss: ClassVar[str] = "cread"
+    nonnegative = True
     edges: Tensor
 
     def __init__(

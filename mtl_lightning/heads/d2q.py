@@ -49,6 +49,7 @@ class D2QHead(Head):
 
     kinds = frozenset({"regression", "value", "count"})
     loss: ClassVar[str] = "d2q"
+    nonnegative = True
     edges: Tensor
     levels: Tensor
 

@@ -55,6 +55,7 @@ class RegressionHead(Head):
         transform: Literal["none", "log1p"] = "none",
     ) -> None:
         super().__init__()
+        self.nonnegative = transform == "log1p"
         self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
         self.hidden_width = self.tower.width
         self.scale = SCALES[transform](task)

@@ -52,6 +52,7 @@ class TPMHead(Head):
 
     kinds = frozenset({"regression", "value", "count"})
     loss: ClassVar[str] = "tpm"
+    nonnegative = True
     edges: Tensor
     values: Tensor
     node: Tensor

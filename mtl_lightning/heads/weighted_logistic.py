@@ -39,6 +39,7 @@ class WeightedLogisticHead(Head):
 
     kinds = frozenset({"regression", "value", "count"})
     loss: ClassVar[str] = "weighted_logistic"
+    nonnegative = True
 
     def __init__(
         self,

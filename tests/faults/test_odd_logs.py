@@ -168,6 +168,15 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         (),
         "log.csv has a row of more than 8 MiB (look for a quote",
     ),
+    **{
+        f"negative times, {head}": (
+            "log.csv",
+            text(),
+            ("tasks.dwell={kind: regression, label: day - 3}", f"heads.dwell={head}"),
+            "tasks.dwell: the label 'day - 3' is -2 in a row",
+        )
+        for head in ("cread", "tpm", "d2q", "weighted_logistic", "{name: regression, transform: log1p}")
+    },
     "a number with a dash": (
         "log.csv",
         text(price=["-" if row == 7 else "NULL" if row == 3 else str(row) for row in range(ROWS)]),

@@ -95,6 +95,7 @@ def test_inspect_tells_the_same_on_the_terminal_as_json_and_as_a_page(capsys):
     assert sum(day["known"] for day in found["days"]["click"]) == 2000
     assert len(found["days"]["click"]) == 14
     assert found["roles"]["buy"] == "label of buy"
+    assert found["roles"]["day"] == "split by time"
     page = Path("page.html").read_text()
     assert page.count("<svg") == 4
     assert "<script" not in page
