@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.config import Component, Config
+from mtl_lightning.config.binding import bind
+from mtl_lightning.config.values import is_plain
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.prepared import Transforms
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.module import MultiTaskModule
@@ -34,9 +36,21 @@ def component(spec: Spec) -> Component:
     return spec
 
 
-def _make(kind: str, spec: Spec, *context: Any) -> Any:
+def _chosen(kind: str, spec: Spec) -> tuple[Any, dict[str, Any]]:
+    """The class and its options; raises ConfigError if a plain one has a wrong name, type or size."""
     chosen = component(spec)
-    return registry().resolve(kind, chosen.name)(*context, **chosen.options)
+    target = registry().resolve(kind, chosen.name)
+    problems: list[Problem] = []
+    bind(target, chosen.options, kind, problems, owner=f"{kind} {chosen.name!r}")
+    problems = [problem for problem in problems if is_plain(chosen.options.get(problem.path.split(".")[1]))]
+    if problems:
+        raise ConfigError(problems)
+    return target, dict(chosen.options)
+
+
+def _make(kind: str, spec: Spec, *context: Any) -> Any:
+    target, options = _chosen(kind, spec)
+    return target(*context, **options)
 
 
 def build_network(
@@ -58,6 +72,7 @@ def build_network(
 
     Raises:
         PluginError: If a name can't be resolved.
+        ConfigError: If an option has a name, type or size that the component doesn't take.
 
     Example:
         >>> from mtl_lightning.schema import Field, Task
@@ -66,10 +81,9 @@ def build_network(
         >>> sorted(build_network(schema, architecture="mmoe").heads)
         ['click']
     """
-    chosen = component(architecture)
-    kind: type[Architecture] = registry().resolve("architecture", chosen.name)
-    built_encoder: Encoder = _make("encoder", encoder, schema, kind.table_copies(len(schema.tasks), **chosen.options))
-    built: Architecture = kind(schema, built_encoder, **chosen.options)
+    kind, options = _chosen("architecture", architecture)
+    built_encoder: Encoder = _make("encoder", encoder, schema, kind.table_copies(len(schema.tasks), **options))
+    built: Architecture = kind(schema, built_encoder, **options)
     built_heads: dict[str, Head] = {}
     built_losses: dict[str, Loss] = {}
     for task in schema.tasks:

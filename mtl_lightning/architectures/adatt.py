@@ -1,11 +1,10 @@
 """Adaptive task-to-task fusion."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
 
@@ -45,12 +44,12 @@ class AdaTT(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        own_experts: int = 2,
-        shared_experts: int = 1,
-        hidden: Sequence[int] = (64,),
-        levels: int = 2,
+        own_experts: PositiveInt = 2,
+        shared_experts: NonNegativeInt = 1,
+        hidden: Sizes = (64,),
+        levels: PositiveInt = 2,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()

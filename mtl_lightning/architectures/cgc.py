@@ -1,11 +1,10 @@
 """Customized gate control: experts per task beside shared ones."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from mtl_lightning.architectures.extraction import Extraction
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Norm
 
@@ -40,13 +39,13 @@ class CGC(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        own_experts: int = 2,
-        shared_experts: int = 2,
-        hidden: Sequence[int] = (128, 64),
+        own_experts: PositiveInt = 2,
+        shared_experts: PositiveInt = 2,
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
-        gate_dropout: float = 0.0,
+        gate_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}

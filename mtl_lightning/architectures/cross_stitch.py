@@ -1,12 +1,11 @@
 """Cross-stitch: a network per task whose hidden units are linearly combined after each layer."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
 from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, make_activation
 
@@ -46,9 +45,9 @@ class CrossStitch(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128, 64),
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         own: float = 0.9,
     ) -> None:
         super().__init__()

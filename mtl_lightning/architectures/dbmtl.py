@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import MLP, Activation, Norm
 
@@ -42,11 +43,11 @@ class DBMTL(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128,),
-        tower: Sequence[int] = (64,),
-        relation: Sequence[int] = (32,),
+        hidden: Sizes = (128,),
+        tower: Sizes = (64,),
+        relation: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()

@@ -1,12 +1,12 @@
 """DSelect-k: gates that become exactly sparse, by smooth steps."""
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Norm, mixtures
 
@@ -62,22 +62,22 @@ class DSelectK(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        experts: int = 8,
-        selected: int = 2,
-        hidden: Sequence[int] = (128, 64),
-        gamma: float = 1.0,
-        entropy: float = 0.0,
+        experts: PositiveInt = 8,
+        selected: PositiveInt = 2,
+        hidden: Sizes = (128, 64),
+        gamma: PositiveFloat = 1.0,
+        entropy: NonNegativeFloat = 0.0,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()
         self.gates = {}
         self.tasks = tuple(schema.task_index)
         self.selected, self.gamma, self.entropy = selected, gamma, entropy
+        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
         self.bits = max(1, math.ceil(math.log2(experts)))
         self.widths = dict.fromkeys(self.tasks, hidden[-1])
-        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
         count = len(self.tasks) * selected
         self.selectors = nn.Linear(encoder.width, count * self.bits)
         self.mix = nn.Linear(encoder.width, count)

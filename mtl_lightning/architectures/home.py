@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.home_experts import GatedExperts
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Gates, mixture
@@ -36,7 +37,7 @@ class HoME(Architecture):
     Shapes: z [B, D] → h_t [B, H]; level 2's gates, kept when asked, [B, 3·experts] per task: shared, group, own.
 
     Raises:
-        MtlError: If the groups don't hold every task once.
+        MtlError: If the groups don't hold every task once, or one is empty.
 
     Example:
         >>> from mtl_lightning.architectures.example import example
@@ -51,29 +52,28 @@ class HoME(Architecture):
         encoder: Encoder,
         *,
         groups: Sequence[Sequence[str]] = (),
-        experts: int = 2,
-        hidden: Sequence[int] = (64,),
-        rank: int = 4,
-        maps: int = 2,
-        dropout: float = 0.0,
+        experts: PositiveInt = 2,
+        hidden: Sizes = (64,),
+        rank: PositiveInt = 4,
+        maps: PositiveInt = 2,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}
         self.tasks = tuple(schema.task_index)
         self.groups = [tuple(group) for group in groups] or [self.tasks]
         named = sorted(task for group in self.groups for task in group)
-        if named != sorted(self.tasks):
-            raise MtlError(
-                f"architecture.groups: {', '.join(named)}: not every task once", f"the tasks: {', '.join(self.tasks)}"
-            )
+        if named != sorted(self.tasks) or not all(self.groups):
+            what = "not every task once" if all(self.groups) else "a group is empty"
+            raise MtlError(f"architecture.groups: {', '.join(named)}: {what}", f"the tasks: {', '.join(self.tasks)}")
         count = len(self.groups)
 
         def group(width: int, self_gate: bool = True) -> GatedExperts:
             return GatedExperts(experts, width, hidden, rank=rank, maps=maps, dropout=dropout, self_gate=self_gate)
 
-        width = hidden[-1]
         # The shared group comes first.
         self.meta = nn.ModuleList(group(encoder.width) for _ in range(count + 1))
+        width = hidden[-1]
         self.meta_gates = Gates(encoder.width, count, 2 * experts)
         self.shared_gate = Gates(encoder.width, 1, (count + 1) * experts)
         # The upper level's shared and group experts reach the tasks through their gates only.

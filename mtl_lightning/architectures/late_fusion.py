@@ -1,12 +1,11 @@
 """Late fusion: a network per task, fused at the output layer."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Norm
 
@@ -42,9 +41,9 @@ class LateFusion(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128, 64),
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
         own: float = 0.9,
     ) -> None:

@@ -1,10 +1,9 @@
 """Multi-gate mixture of experts."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixtures
 
@@ -43,12 +42,12 @@ class MMoE(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        experts: int = 8,
-        hidden: Sequence[int] = (128, 64),
+        experts: PositiveInt = 8,
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
-        gate_dropout: float = 0.0,
+        gate_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}

@@ -1,12 +1,11 @@
 """Multi-task attention network: a shared trunk, and masks per task over its features."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
 from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, make_activation
@@ -44,10 +43,10 @@ class MTAN(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128, 64),
-        attention: int = 32,
+        hidden: Sizes = (128, 64),
+        attention: PositiveInt = 32,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}

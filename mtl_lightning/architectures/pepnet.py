@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
 from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP, Activation, make_activation
 
@@ -72,10 +73,10 @@ class PEPNet(Architecture):
         *,
         scenario: FieldName | None = None,
         priors: Sequence[FieldName] = (),
-        hidden: Sequence[int] = (128, 64, 32),
-        gate_hidden: int = 32,
+        hidden: Sizes = (128, 64, 32),
+        gate_hidden: PositiveInt = 32,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}

@@ -1,11 +1,10 @@
 """Progressive layered extraction: stacked levels of own and shared experts."""
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.extraction import Extraction
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Norm
 
@@ -46,14 +45,14 @@ class PLE(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        own_experts: int = 2,
-        shared_experts: int = 2,
-        hidden: Sequence[int] = (64,),
-        levels: int = 2,
+        own_experts: PositiveInt = 2,
+        shared_experts: PositiveInt = 2,
+        hidden: Sizes = (64,),
+        levels: PositiveInt = 2,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
-        gate_dropout: float = 0.0,
+        gate_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}

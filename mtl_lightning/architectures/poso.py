@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP, Activation, Experts, mixture
 
@@ -15,7 +16,8 @@ class POSO(Architecture):
 
     x' = C · Σ_i g_i(c) act(W_i x) with the personalisation code c and gates g = σ(MLP(c)) in (0, 1): features that
     few rows have (new users) steer the network though the common ones would drown them. C = 2 / copies keeps the
-    scale of a plain layer at the start, where g ≈ ½. The trunk is shared, and so are its gates.
+    mean of a plain layer at the start, where g ≈ ½; what differs between copies averages out, so that deviations
+    from it are smaller. The trunk is shared, and so are its gates.
 
     Source: Dai et al., "POSO: Personalized Cold Start Modules for Large-scale Recommender Systems", 2021
     (arXiv 2108.04690).
@@ -48,11 +50,11 @@ class POSO(Architecture):
         encoder: Encoder,
         *,
         priors: Sequence[FieldName] = (),
-        copies: int = 4,
-        hidden: Sequence[int] = (128, 64),
-        gate_hidden: int = 32,
+        copies: PositiveInt = 4,
+        hidden: Sizes = (128, 64),
+        gate_hidden: PositiveInt = 32,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.gates = {}
@@ -65,7 +67,7 @@ class POSO(Architecture):
         for size in hidden:
             self.layers.append(Experts(copies, width, [size], activation=activation, dropout=dropout))
             width = size
-        self.code = MLP(code, [gate_hidden])
+        self.code = MLP(code, [gate_hidden] if hidden else [])  # no layers, no gates
         self.layer_gates = nn.ModuleList(nn.Linear(gate_hidden, copies) for _ in hidden)
         self.widths = dict.fromkeys(self.tasks, width)
 

@@ -11,6 +11,29 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder, Schema
 
 
+def check_known(option: str, schema: Schema, names: Sequence[str]) -> None:
+    """Refuse names of features that don't exist.
+
+    Args:
+        option: The option that names them, for the message.
+        schema: Fitted schema.
+        names: Fields.
+
+    Raises:
+        MtlError: With the nearest name.
+
+    Example:
+        >>> from mtl_lightning.architectures.example import example
+        >>> check_known("scenario", example()[0], ["user"])
+    """
+    known = [field.name for field in schema.fields]
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"features: {', '.join(known)}"
+            raise MtlError(f"architecture.{option}: no feature {name!r}", hint)
+
+
 def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[str]) -> int:
     """Joint width of the slices of z that come from these fields.
 
@@ -29,13 +52,9 @@ def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[
         >>> check_priors("priors", schema, encoder, ["user", "item"])
         8
     """
+    check_known(option, schema, names)
     width = 0
     for name in names:
-        known = [field.name for field in schema.fields]
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"features: {', '.join(known)}"
-            raise MtlError(f"architecture.{option}: no feature {name!r}", hint)
         if name not in encoder.slices:
             raise MtlError(f"architecture.{option}: the encoder has no part of z for {name!r}",
                            "leave encoder.hidden empty")  # fmt: skip

@@ -1,10 +1,9 @@
 """Shared bottom: one trunk for all tasks."""
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import MLP, Activation, Norm
 
@@ -37,9 +36,9 @@ class SharedBottom(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128, 64),
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()

@@ -1,6 +1,5 @@
 """One network per task."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.architectures.copies import check_copies
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Norm
 
@@ -44,9 +44,9 @@ class SingleTask(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        hidden: Sequence[int] = (128, 64),
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
         share_tables: bool = True,
     ) -> None:

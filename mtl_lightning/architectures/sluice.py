@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.batch import Encoded
 from mtl_lightning.batched import BatchedLinear
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, make_activation
@@ -48,13 +49,13 @@ class Sluice(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        width: int = 64,
-        layers: int = 2,
-        subspaces: int = 2,
+        width: PositiveInt = 64,
+        layers: PositiveInt = 2,
+        subspaces: PositiveInt = 2,
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         own: float = 0.9,
-        orthogonality: float = 0.01,
+        orthogonality: NonNegativeFloat = 0.01,
     ) -> None:
         super().__init__()
         if width % subspaces:

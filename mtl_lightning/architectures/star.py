@@ -1,13 +1,12 @@
 """Star topology adaptive recommender: one network for many scenarios."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.architectures.priors import check_priors
+from mtl_lightning.architectures.priors import check_known
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
@@ -75,14 +74,14 @@ class STAR(Architecture):
         encoder: Encoder,
         *,
         scenario: FieldName | None = None,
-        hidden: Sequence[int] = (128, 64),
-        auxiliary: Sequence[int] = (32,),
+        hidden: Sizes = (128, 64),
+        auxiliary: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         if scenario is not None:
-            check_priors("scenario", schema, encoder, [scenario])
+            check_known("scenario", schema, [scenario])
             if scenario not in schema.id_columns:
                 raise MtlError(f"architecture.scenario: {scenario!r} is not categorical")
         self.gates = {}

@@ -1,6 +1,5 @@
 """Shared and task-specific embeddings."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.copies import check_copies
 from mtl_lightning.batch import Encoded
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
 from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
 
@@ -50,11 +50,11 @@ class STEM(Architecture):
         schema: Schema,
         encoder: Encoder,
         *,
-        own_experts: int = 1,
-        shared_experts: int = 1,
-        hidden: Sequence[int] = (128, 64),
+        own_experts: PositiveInt = 1,
+        shared_experts: PositiveInt = 1,
+        hidden: Sizes = (128, 64),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         norm: Norm = "none",
     ) -> None:
         super().__init__()

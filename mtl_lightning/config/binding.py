@@ -85,7 +85,7 @@ def options_of(target: Callable[..., Any]) -> dict[str, Option]:
 def _listed(owner: Callable[..., Any], constructor: Callable[..., Any], kinds: Collection[Any]) -> dict[str, Option]:
     """What a constructor lists itself."""
     try:
-        hints = get_type_hints(constructor)
+        hints = get_type_hints(constructor, include_extras=True)
     except (NameError, TypeError, AttributeError) as error:
         named = getattr(owner, "__qualname__", str(owner))
         raise PluginError(

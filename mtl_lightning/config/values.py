@@ -4,8 +4,9 @@ import math
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
+from mtl_lightning.bounds import out_of_bounds
 from mtl_lightning.config.suggest import did_you_mean
 
 LISTS = (list, Sequence, Iterable, Collection)
@@ -29,11 +30,16 @@ class MismatchError(Exception):
         self.inner = inner
 
 
+class BoundsError(MismatchError):
+    """A number of the right type that is too small or too large."""
+
+
 def coerce(value: Any, hint: Any) -> Any:
     """The value as its type hint wants it, or :class:`MismatchError`.
 
     Only conversions that lose nothing are made: 3 to 3.0, 3.0 to 3, "1e-4" to 0.0001, a list to a tuple, an integer to
-    a string. Understood are the scalar types, Literal, unions, lists, tuples, mappings, Path and NewType.
+    a string. Understood are the scalar types, Literal, unions, lists, tuples, mappings, Path, NewType, and numbers with
+    bounds (:mod:`mtl_lightning.bounds`).
 
     Args:
         value: Plain value of a recipe.
@@ -48,6 +54,8 @@ def coerce(value: Any, hint: Any) -> Any:
     if hint is Any or hint is object:
         return value
     origin = get_origin(hint) or hint
+    if origin is Annotated:
+        return _bounded(coerce(value, hint.__origin__), hint.__metadata__)
     if origin in (Union, types.UnionType):
         return _union(value, hint)
     if origin is Literal:
@@ -78,6 +86,8 @@ def describe(hint: Any) -> str:
     if hint in (Any, object):
         return "any value"
     origin, arguments = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return describe(arguments[0])
     if origin in (Union, types.UnionType):
         plain = [a for a in arguments if _plain(a)] or list(arguments)
         return " or ".join(dict.fromkeys(describe(argument) for argument in plain))
@@ -137,6 +147,8 @@ def _plural(words: str) -> str:
 def _plain(hint: Any) -> bool:
     """True if a recipe can hold a value of this type."""
     origin = get_origin(hint) or hint
+    if origin is Annotated:
+        return _plain(hint.__origin__)
     if isinstance(hint, NewType) or origin in (Any, Literal, None, Path, tuple, *SCALARS, *LISTS, *MAPPINGS):
         return True
     return origin in (Union, types.UnionType) and any(_plain(argument) for argument in get_args(hint))
@@ -165,6 +177,14 @@ def _scalar(value: Any, kind: Any) -> Any:
     raise MismatchError(f"expects {SCALARS[kind]}, not {_shown(value)}")
 
 
+def _bounded(value: Any, markers: Iterable[Any]) -> Any:
+    """The value, if no marker has anything against it."""
+    for marker in markers:
+        if isinstance(value, int | float) and (reason := out_of_bounds(value, marker)):
+            raise BoundsError(reason)
+    return value
+
+
 def _union(value: Any, hint: Any) -> Any:
     arguments = get_args(hint)
     exact = [a for a in arguments if (get_origin(a) or a) is type(value)]
@@ -174,7 +194,7 @@ def _union(value: Any, hint: Any) -> Any:
             return coerce(value, argument)
         except MismatchError as mismatch:
             found.append(mismatch)
-    inner = next((mismatch for mismatch in found if mismatch.inner), None)
+    inner = next((mismatch for mismatch in found if mismatch.inner or isinstance(mismatch, BoundsError)), None)
     if inner is not None:
         raise inner
     hints = [mismatch.hint for mismatch in found if mismatch.hint]
@@ -199,7 +219,7 @@ def _each(values: Iterable[tuple[Any, Any]], function: Callable[[Any], Any]) -> 
             result.append(function(value))
         except MismatchError as error:
             inner = f"{place}.{error.inner}" if error.inner else str(place)
-            raise MismatchError(error.reason, error.hint, inner) from None
+            raise type(error)(error.reason, error.hint, inner) from None
     return result
 
 

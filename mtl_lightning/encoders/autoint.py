@@ -1,11 +1,11 @@
 """Self-attention over fields."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.bounds import NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
@@ -17,11 +17,12 @@ class AutoIntEncoder(EmbeddingEncoder):
     """Fields attend to each other: combinations of any order that matter, with weights that can be read.
 
     Every categorical field and every sequence is a token; so is every numeric, as a vector that is piecewise linear or
-    periodic (``plain`` numerics and vectors are mapped to tokens by a linear layer each). Tokens keep their place in z,
-    so a field keeps its slice.
+    periodic (``plain`` numerics and vectors are mapped to tokens by a linear layer each, as are piecewise and periodic
+    ones of another width). Tokens keep their place in z, so a field keeps its slice.
 
     Source: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM
-    2019; here with normalisation before each layer.
+    2019. The layers here are those of later transformers: normalisation first, products scaled by 1/√(width of a head),
+    an output projection, and x itself as the residual, where the paper has ReLU(attention + W x).
 
     Args:
         schema: Fitted schema.
@@ -47,9 +48,9 @@ class AutoIntEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        hidden: Sequence[int] = (),
-        attention_layers: int = 2,
-        attention_heads: int = 2,
+        hidden: Sizes = (),
+        attention_layers: NonNegativeInt = 2,
+        attention_heads: PositiveInt = 2,
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, **options)
@@ -57,12 +58,14 @@ class AutoIntEncoder(EmbeddingEncoder):
         tokens = {name: each.stop - each.start for name, each in self.field_slices.items()}
         if not tokens:
             raise MtlError("encoder: autoint needs features")
+        # Nothing has been learned in these: without a layer each, all of them would share the attention's maps alone.
+        unmapped = {field.name for field in (*self.vectors, *(() if self.numeric else schema.of_kind("numeric")))}
         self.tokens = nn.ModuleDict(
             {
                 f"token_{copy}_{i}": nn.Linear(size, width)
                 for copy in range(copies)
-                for i, size in enumerate(tokens.values())
-                if size != width
+                for i, (name, size) in enumerate(tokens.items())
+                if size != width or name in unmapped
             }
         )
         self.parts = list(tokens.values())

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.schema import Schema
 
@@ -43,8 +44,8 @@ class DCNv2Encoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        crosses: int = 2,
-        rank: int = 0,
+        crosses: NonNegativeInt = 2,
+        rank: NonNegativeInt = 0,
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, **options)

@@ -1,11 +1,11 @@
 """Deep interest network: behaviours weighed by the item at hand."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.bounds import Sizes
 from mtl_lightning.encoders.attention import targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.layers import MLP
@@ -46,7 +46,7 @@ class DINEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        attention: Sequence[int] = (32,),
+        attention: Sizes = (32,),
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, **options)
@@ -67,4 +67,7 @@ class DINEncoder(EmbeddingEncoder):
         attention = self.attention[copy * len(self.targets) + self.numbers[field.name]]
         weight = attention(seen).squeeze(2)
         weight = torch.where(ids == PADDING, 0.0, weight)
+        if self.training and self.step_dropout:
+            # A sum, unlike a mean, has fewer terms where steps were dropped.
+            weight = weight / (1 - self.step_dropout)
         return torch.einsum("bl,blw->bw", weight, steps)

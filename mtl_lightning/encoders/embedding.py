@@ -1,6 +1,5 @@
 """One fused table for all ids, numbers beside it."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt, Sizes
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
@@ -63,14 +63,14 @@ class EmbeddingEncoder(Encoder):
         schema: Schema,
         copies: int,
         *,
-        width: int = 16,
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
-        init_scale: float = 0.05,
+        width: PositiveInt = 16,
+        hidden: Sizes = (),
+        dropout: DropRate = 0.0,
+        init_scale: NonNegativeFloat = 0.05,
         numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
-        numeric_width: int = 16,
+        numeric_width: PositiveInt = 16,
         pooling: Literal["mean", "sqrt"] = "mean",
-        step_dropout: float = 0.0,
+        step_dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.dropout, self.pooling, self.step_dropout = dropout, pooling, step_dropout

@@ -18,7 +18,8 @@ def bin_edges(field: Field, bins: int = 32) -> list[float]:
         [-1.0, 0.5, 3.0]
     """
     if field.edges:
-        return [*field.edges] if len(field.edges) > 1 else [field.edges[0] - 0.5, field.edges[0] + 0.5]
+        half = max(0.5, abs(field.edges[0]) * 1e-6)  # wide enough for float32 to tell the two apart
+        return [*field.edges] if len(field.edges) > 1 else [field.edges[0] - half, field.edges[0] + half]
     return [NormalDist().inv_cdf((i + 0.5) / (bins + 1)) for i in range(bins + 1)]
 
 
@@ -55,8 +56,9 @@ class PiecewiseLinear(nn.Module):
         inverse = torch.zeros(len(fields), bins)  # bins that a field doesn't have stay at share 0
         for i, each in enumerate(edges):
             known = torch.tensor(each)
-            lower[i, : len(each) - 1] = known[:-1]
-            inverse[i, : len(each) - 1] = 1 / known.diff()
+            # A bin that float32 can't tell from a point, or from all of its range, stays at share 0.
+            inverse[i, : len(each) - 1] = (1 / known.diff()).nan_to_num(posinf=0.0)
+            lower[i, : len(each) - 1] = torch.where(inverse[i, : len(each) - 1] > 0, known[:-1], 0)
         self.register_buffer("lower", lower, persistent=False)
         self.register_buffer("width_inverse", inverse, persistent=False)
         # Flat where the optimizer must not decay.

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.encoders.attention import AttentionBlock, targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.schema import PADDING, Field, Schema
@@ -14,10 +15,12 @@ class TransformerEncoder(EmbeddingEncoder):
     """Self-attention over a sequence and the item at hand; the item's place is read out.
 
     The tokens are the target (the categorical field whose table the sequence shares, or a learned token), then the
-    steps, each with a learned embedding of its place. After the blocks, the first token stands for the sequence.
+    steps, each with a learned embedding of its place, counted back from the latest: 1 for the last step that is known,
+    whatever the length of the history (steps that ``step_dropout`` takes are not known). After the blocks, the first
+    token stands for the sequence.
 
-    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019; here
-    with normalisation before each block, and one token read out.
+    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019, whose
+    places are times before the target; here numbers of steps, normalisation before each block, and one token read out.
 
     Args:
         schema: Fitted schema.
@@ -45,9 +48,9 @@ class TransformerEncoder(EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        init_scale: float = 0.05,
-        blocks: int = 1,
-        attention_heads: int = 2,
+        init_scale: NonNegativeFloat = 0.05,
+        blocks: PositiveInt = 1,
+        attention_heads: PositiveInt = 2,
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, init_scale=init_scale, **options)
@@ -76,7 +79,11 @@ class TransformerEncoder(EmbeddingEncoder):
         else:
             reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
             first = self.readers[reader].expand(len(ids), -1)
-        x: Tensor = torch.cat([first.unsqueeze(1), steps], dim=1) + self.places[number]
+        # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
+        places, counted = self.places[number], torch.arange(1, field.length + 1, device=ids.device)
+        latest = torch.where(ids != PADDING, counted, 0).amax(1, keepdim=True)
+        back = (latest - counted).clamp(min=0) + 1
+        x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
         # The first token is always known: no row is without anything to attend to.
         known = torch.cat([torch.ones_like(ids[:, :1], dtype=torch.bool), ids != PADDING], dim=1)
         layers = self.blocks[number]

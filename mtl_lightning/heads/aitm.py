@@ -1,13 +1,14 @@
 """Adaptive information transfer between the steps of a funnel."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import rate_logit, served
@@ -60,10 +61,10 @@ class AITMHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
-        calibrator: float = 0.6,
+        dropout: DropRate = 0.0,
+        calibrator: NonNegativeFloat = 0.6,
         capped: bool = True,
     ) -> None:
         super().__init__()

@@ -1,12 +1,13 @@
 """A count from a tower."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
 from mtl_lightning.layers import Activation
@@ -43,9 +44,9 @@ class CountHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         start = math.log(task.mean) if task.mean else 0.0

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.restoration import restore
 from mtl_lightning.heads.tower import Tower
@@ -61,11 +62,11 @@ class CREADHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         edges: Sequence[float] = (),
-        buckets: int = 16,
+        buckets: PositiveInt = 16,
     ) -> None:
         super().__init__()
         mean = task.mean if task.mean and task.mean > 0 else 1.0

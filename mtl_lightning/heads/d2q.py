@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.heads.interpolation import interpolate
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import ColumnName, Head, Task
@@ -59,12 +60,12 @@ class D2QHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         duration: ColumnName | None = None,
         edges: Sequence[float] = (7, 15, 30, 60, 120, 300),
-        quantiles: int = 20,
+        quantiles: PositiveInt = 20,
     ) -> None:
         super().__init__()
         self.duration = duration

@@ -1,12 +1,13 @@
 """Entire-space cascade: the probability of an event as its parent's times a conditional one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import product_logit, rate_logit, served
 from mtl_lightning.heads.tower import Tower
@@ -56,9 +57,9 @@ class ESMMHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.parent, parent = only_parent("esmm", task, parents)

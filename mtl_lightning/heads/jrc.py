@@ -1,12 +1,13 @@
 """A probability from the energies of two classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.probability import rate_logit
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
@@ -47,9 +48,9 @@ class JRCHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.mean = task.mean

@@ -1,11 +1,12 @@
 """One of several classes from a tower."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
 from mtl_lightning.layers import Activation
@@ -40,9 +41,9 @@ class MulticlassHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         self.tower = Tower(width, hidden, task.classes, activation=activation, dropout=dropout)

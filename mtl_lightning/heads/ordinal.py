@@ -1,6 +1,6 @@
 """An ordered class from a tower."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
@@ -50,9 +51,9 @@ class OrdinalHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
     ) -> None:
         super().__init__()
         if task.classes < 2:

@@ -1,12 +1,13 @@
 """A probability with the effect of the position taken out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.heads.probability import rate_logit, served
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import ColumnName, Head, Task
@@ -54,13 +55,13 @@ class PositionBiasHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         position: ColumnName | None = None,
         first: int = 1,
-        positions: int = 20,
-        drop_position: float = 0.1,
+        positions: PositiveInt = 20,
+        drop_position: DropRate = 0.1,
     ) -> None:
         super().__init__()
         self.mean = task.mean

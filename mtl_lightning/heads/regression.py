@@ -1,12 +1,13 @@
 """A number from a tower."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.scales import SCALES
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
@@ -49,9 +50,9 @@ class RegressionHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         transform: Literal["none", "log1p"] = "none",
     ) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
@@ -64,11 +65,11 @@ class TPMHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sequence[int] = (32,),
+        hidden: Sizes = (32,),
         activation: Activation = "relu",
-        dropout: float = 0.0,
+        dropout: DropRate = 0.0,
         edges: Sequence[float] = (),
-        depth: int = 4,
+        depth: PositiveInt = 4,
     ) -> None:
         super().__init__()
         mean = task.mean if task.mean and task.mean > 0 else 1.0

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import PositiveFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
@@ -29,7 +30,7 @@ class BinaryCrossEntropy(Loss):
 
     kinds = frozenset({"binary", "multilabel"})
 
-    def __init__(self, task: Task, *, positive_weight: float = 1.0) -> None:
+    def __init__(self, task: Task, *, positive_weight: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.positive_weight = positive_weight
 

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
@@ -31,7 +32,7 @@ class CrossEntropy(Loss):
 
     kinds = frozenset({"multiclass"})
 
-    def __init__(self, task: Task, *, smoothing: float = 0.0) -> None:
+    def __init__(self, task: Task, *, smoothing: Share = 0.0) -> None:
         super().__init__()
         self.smoothing = smoothing
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
@@ -38,7 +39,7 @@ class CREADLoss(Loss):
     kinds = frozenset({"regression", "count", "value"})
     heads = frozenset({"cread"})
 
-    def __init__(self, task: Task, *, restoration: float = 1.0, ordering: float = 0.1) -> None:
+    def __init__(self, task: Task, *, restoration: NonNegativeFloat = 1.0, ordering: NonNegativeFloat = 0.1) -> None:
         super().__init__()
         self.restoration, self.ordering = restoration, ordering
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
@@ -40,7 +41,7 @@ class D2QLoss(Loss):
     kinds = frozenset({"regression", "count", "value"})
     heads = frozenset({"d2q"})
 
-    def __init__(self, task: Task, *, table: float = 1.0) -> None:
+    def __init__(self, task: Task, *, table: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         self.table = table
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat, Share
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.entire_space import entire_space
 
@@ -44,7 +45,9 @@ class DCMTLoss(Loss):
     kinds = frozenset({"binary"})
     heads = frozenset({"dcmt"})
 
-    def __init__(self, task: Task, *, weight: float = 0.1, constraint: float = 0.01, clip: float = 0.01) -> None:
+    def __init__(
+        self, task: Task, *, weight: NonNegativeFloat = 0.1, constraint: NonNegativeFloat = 0.01, clip: Share = 0.01
+    ) -> None:
         super().__init__()
         self.weight, self.constraint, self.clip = weight, constraint, clip
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat, Share
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.entire_space import entire_space
 from mtl_lightning.losses.rows import known_rows
@@ -50,7 +51,7 @@ class ESCM2Loss(Loss):
     heads = frozenset({"escm2"})
 
     def __init__(
-        self, task: Task, *, method: Literal["ipw", "dr"] = "ipw", weight: float = 0.5, clip: float = 0.1
+        self, task: Task, *, method: Literal["ipw", "dr"] = "ipw", weight: NonNegativeFloat = 0.5, clip: Share = 0.1
     ) -> None:
         super().__init__()
         self.method, self.weight, self.clip = method, weight, clip

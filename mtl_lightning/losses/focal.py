@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import NonNegativeFloat, Share
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
@@ -39,12 +39,8 @@ class FocalLoss(Loss):
 
     kinds = frozenset({"binary", "multilabel"})
 
-    def __init__(self, task: Task, *, gamma: float = 2.0, alpha: float | None = None) -> None:
+    def __init__(self, task: Task, *, gamma: NonNegativeFloat = 2.0, alpha: Share | None = None) -> None:
         super().__init__()
-        if not gamma >= 0:
-            raise MtlError(f"losses.{task.name}.gamma: {gamma} is below 0", "0 is binary cross-entropy")
-        if alpha is not None and not 0 <= alpha <= 1:
-            raise MtlError(f"losses.{task.name}.alpha: {alpha} is not between 0 and 1", "0.25 in the paper")
         self.gamma, self.alpha = gamma, alpha
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:

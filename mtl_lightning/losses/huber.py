@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import PositiveFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
@@ -32,7 +33,7 @@ class Huber(Loss):
     kinds = frozenset({"regression", "count", "value"})
     heads = frozenset({"regression"})
 
-    def __init__(self, task: Task, *, delta: float = 1.0) -> None:
+    def __init__(self, task: Task, *, delta: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.delta = delta
 

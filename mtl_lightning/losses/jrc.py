@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.groups import group_log_softmax, grouped_mean
 from mtl_lightning.losses.rows import cross_entropy
@@ -41,7 +42,7 @@ class JRCLoss(Loss):
     kinds = frozenset({"binary"})
     heads = frozenset({"jrc"})
 
-    def __init__(self, task: Task, *, calibration: float = 0.5) -> None:
+    def __init__(self, task: Task, *, calibration: Share = 0.5) -> None:
         super().__init__()
         self.calibration = calibration
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.groups import group_log_softmax, grouped_mean
 from mtl_lightning.losses.rows import cross_entropy
@@ -38,7 +39,7 @@ class Listwise(Loss):
 
     kinds = frozenset({"binary"})
 
-    def __init__(self, task: Task, *, bce: float = 1.0) -> None:
+    def __init__(self, task: Task, *, bce: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         self.bce = bce
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.losses.rows import cross_entropy
@@ -40,7 +41,7 @@ class Pairwise(Loss):
 
     kinds = frozenset({"binary"})
 
-    def __init__(self, task: Task, *, bce: float = 1.0) -> None:
+    def __init__(self, task: Task, *, bce: NonNegativeFloat = 1.0) -> None:
         super().__init__()
         self.bce = bce
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output, Target
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
@@ -39,7 +40,7 @@ class TPMLoss(Loss):
     kinds = frozenset({"regression", "count", "value"})
     heads = frozenset({"tpm"})
 
-    def __init__(self, task: Task, *, regression: float = 1.0, variance: float = 0.1) -> None:
+    def __init__(self, task: Task, *, regression: NonNegativeFloat = 1.0, variance: NonNegativeFloat = 0.1) -> None:
         super().__init__()
         self.regression, self.variance = regression, variance
 

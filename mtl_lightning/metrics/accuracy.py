@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.rows import ratio, row_weight, weighted_sum
 
@@ -31,7 +32,7 @@ class Accuracy(TaskMetric):
     right: Tensor
     weight: Tensor
 
-    def __init__(self, task: Task, *, threshold: float = 0.5) -> None:
+    def __init__(self, task: Task, *, threshold: Share = 0.5) -> None:
         super().__init__(task)
         self.threshold = threshold
         self.add_state("right", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.rows import row_weight, weighted_sum
 
@@ -23,7 +24,7 @@ class Decisions(TaskMetric):
     called: Tensor
     positives: Tensor
 
-    def __init__(self, task: Task, *, threshold: float = 0.5) -> None:
+    def __init__(self, task: Task, *, threshold: Share = 0.5) -> None:
         super().__init__(task)
         self.threshold = threshold
         for name in ("hits", "called", "positives"):

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.histogram import BINS, bin_index
@@ -40,7 +41,7 @@ class ECE(TaskMetric):
     higher_is_better = False
     cells: Tensor
 
-    def __init__(self, task: Task, *, bins: int = 15, groups: Literal["mass", "width"] = "mass") -> None:
+    def __init__(self, task: Task, *, bins: PositiveInt = 15, groups: Literal["mass", "width"] = "mass") -> None:
         super().__init__(task)
         self.bins = bins
         self.groups = groups

@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.ranking import GroupedMetric, Ranking, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
@@ -41,7 +42,7 @@ class NDCG(GroupedMetric):
     higher_is_better = True
     name = "ndcg"
 
-    def __init__(self, task: Task, *, k: int | None = 10) -> None:
+    def __init__(self, task: Task, *, k: PositiveInt | None = 10) -> None:
         super().__init__(task)
         self.k = k
 

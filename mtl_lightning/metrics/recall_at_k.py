@@ -5,6 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.ranking import GroupedMetric, group_mean, rank
 from mtl_lightning.metrics.rows import ratio
@@ -40,7 +41,7 @@ class RecallAtK(GroupedMetric):
     higher_is_better = True
     name = "recall_at_k"
 
-    def __init__(self, task: Task, *, k: int = 10) -> None:
+    def __init__(self, task: Task, *, k: PositiveInt = 10) -> None:
         super().__init__(task)
         self.k = k
 

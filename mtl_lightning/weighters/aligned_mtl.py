@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.gramian import GramianWeighter
 
 
@@ -41,8 +42,8 @@ class AlignedMTL(GramianWeighter):
         tasks: tuple[str, ...],
         *,
         scale: Literal["min", "median", "rmse"] = "min",
-        tolerance: float = 1e-9,
-        every: int = 1,
+        tolerance: NonNegativeFloat = 1e-9,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_lightning.bounds import DropRate, PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
 
 
@@ -41,7 +42,7 @@ class AttentionWeighting(Weighter):
     slow: Tensor
     seen: Tensor
 
-    def __init__(self, tasks: tuple[str, ...], *, width: int = 8, decay: float = 0.99) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, width: PositiveInt = 8, decay: DropRate = 0.99) -> None:
         super().__init__(tasks)
         self.decay = decay
         self.identity = nn.Parameter(torch.zeros(len(self.tasks), width))

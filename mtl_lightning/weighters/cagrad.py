@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.quadratic import minimize, normalized
 
@@ -44,8 +45,8 @@ class CAGrad(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        c: float = 0.4,
-        every: int = 1,
+        c: NonNegativeFloat = 0.4,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
@@ -45,9 +46,9 @@ class DBMTL(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        beta: float = 0.9,
-        sigma: float = 0.5,
-        every: int = 1,
+        beta: DropRate = 0.9,
+        sigma: NonNegativeFloat = 0.5,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import PositiveFloat, PositiveInt
 from mtl_lightning.weighters.loss_based import LossWeighter
 
 
@@ -37,10 +37,8 @@ class DWA(LossWeighter):
     steps: Tensor
     averages: Tensor
 
-    def __init__(self, tasks: tuple[str, ...], *, window: int = 200, temperature: float = 2.0) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, window: PositiveInt = 200, temperature: PositiveFloat = 2.0) -> None:
         super().__init__(tasks)
-        if window < 1 or temperature <= 0:
-            raise MtlError("weighter: window and temperature of dwa must be positive")
         self.window = window
         self.temperature = temperature
         count = len(self.tasks)

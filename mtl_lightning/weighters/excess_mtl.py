@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeInt, PositiveFloat, PositiveInt
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.offset import OffsetWeighter
 
@@ -45,9 +46,9 @@ class ExcessMTL(OffsetWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        learning_rate: float = 0.01,
-        warmup: int = 100,
-        every: int = 1,
+        learning_rate: PositiveFloat = 0.01,
+        warmup: NonNegativeInt = 100,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "model",
         rescale: bool = True,
         gradients_at: str = "seam",

@@ -5,7 +5,7 @@ from typing import Literal
 import torch  # noqa: F401 - the example
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import PositiveFloat, PositiveInt
 from mtl_lightning.weighters.bargaining import bargain
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -43,15 +43,13 @@ class FairGrad(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        alpha: float = 2.0,
-        every: int = 1,
+        alpha: PositiveFloat = 2.0,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = True,
         gradients_at: str = "seam",
     ) -> None:
         super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
-        if alpha <= 0:
-            raise MtlError(f"weighter.alpha: {alpha} is not positive", "1 is proportional fairness")
         self.alpha = alpha
 
     def weights(self, gramian: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.loss_based import LossWeighter
 from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
@@ -53,14 +53,12 @@ class FAMO(LossWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        learning_rate: float = 0.025,
-        decay: float = 1e-3,
-        eps: float = 1e-8,
-        every: int = 8,
+        learning_rate: PositiveFloat = 0.025,
+        decay: NonNegativeFloat = 1e-3,
+        eps: NonNegativeFloat = 1e-8,
+        every: PositiveInt = 8,
     ) -> None:
         super().__init__(tasks)
-        if every < 1:
-            raise MtlError(f"weighter.every: {every} is no number of steps", "1 updates at each step")
         self.every = every
         self.needs_losses_after_step = False
         self.learning_rate = learning_rate

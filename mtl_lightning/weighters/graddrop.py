@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.jacobian import JacobianWeighter
 
@@ -34,10 +34,8 @@ class GradDrop(JacobianWeighter):
         [[-1.0, 3.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, leak: float = 0.0) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0) -> None:
         super().__init__(tasks)
-        if not 0 <= leak <= 1:
-            raise MtlError(f"weighter.leak: {leak} is not between 0 and 1")
         self.leak = leak
         self.drawn = torch.zeros(0)
 

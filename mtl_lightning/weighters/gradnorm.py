@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -48,9 +49,9 @@ class GradNorm(GramianWeighter):
         tasks: tuple[str, ...],
         *,
         alpha: float = 1.5,
-        learning_rate: float = 0.025,
-        floor: float = 1e-3,
-        every: int = 1,
+        learning_rate: PositiveFloat = 0.025,
+        floor: NonNegativeFloat = 1e-3,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "model",
         gradients_at: str = "seam",
     ) -> None:

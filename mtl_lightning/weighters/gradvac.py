@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt, Share
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -41,8 +42,8 @@ class GradVac(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        beta: float = 0.01,
-        every: int = 1,
+        beta: Share = 0.01,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

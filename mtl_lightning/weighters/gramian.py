@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
 
 
@@ -54,14 +54,12 @@ class GramianWeighter(Weighter):
         self,
         tasks: tuple[str, ...],
         *,
-        every: int = 1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",
     ) -> None:
         super().__init__(tasks)
-        if every < 1:
-            raise MtlError(f"weighter.every: {every} is no number of steps", "1 computes the weights at each step")
         self.every = every
         self.scope = scope
         self.rescale = rescale

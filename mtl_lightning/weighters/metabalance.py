@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import DropRate, PositiveInt, Share
 from mtl_lightning.errors import MtlError
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -46,10 +47,10 @@ class MetaBalance(GramianWeighter):
         tasks: tuple[str, ...],
         *,
         target: str | None = None,
-        relax: float = 0.7,
-        decay: float = 0.9,
+        relax: Share = 0.7,
+        decay: DropRate = 0.9,
         strategy: Literal["reduce", "enlarge", "both"] = "both",
-        every: int = 1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.quadratic import minimize, normalized
 
@@ -40,8 +41,8 @@ class MGDA(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        eps: float = 1e-8,
-        every: int = 1,
+        eps: NonNegativeFloat = 1e-8,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt, Share
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.offset import OffsetWeighter
 from mtl_lightning.weighters.quadratic import simplex_projection
@@ -45,10 +46,10 @@ class MoCo(OffsetWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        beta: float = 0.1,
-        gamma: float = 0.1,
-        rho: float = 0.1,
-        every: int = 1,
+        beta: Share = 0.1,
+        gamma: NonNegativeFloat = 0.1,
+        rho: NonNegativeFloat = 0.1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

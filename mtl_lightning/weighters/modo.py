@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.paired import PairedWeighter
 from mtl_lightning.weighters.quadratic import simplex_projection
 
@@ -42,9 +43,9 @@ class MoDo(PairedWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        gamma: float = 0.1,
-        rho: float = 0.1,
-        every: int = 1,
+        gamma: NonNegativeFloat = 0.1,
+        rho: NonNegativeFloat = 0.1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.weighters.bargaining import bargain
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -40,7 +41,7 @@ class NashMTL(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        every: int = 1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = True,
         gradients_at: str = "seam",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 
@@ -31,7 +32,7 @@ class OffsetWeighter(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        every: int = 1,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.errors import MtlError
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.quadratic import minimize, normalized
@@ -48,10 +49,10 @@ class Pareto(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        floor: float | None = None,
+        floor: NonNegativeFloat | None = None,
         floors: Mapping[str, float] | None = None,
-        eps: float = 1e-8,
-        every: int = 1,
+        eps: NonNegativeFloat = 1e-8,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "model",
         rescale: bool = True,
         gradients_at: str = "seam",

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.errors import MtlError
 from mtl_lightning.weighters.paired import PairedWeighter
 from mtl_lightning.weighters.quadratic import simplex_projection
@@ -52,12 +53,12 @@ class SDMGrad(PairedWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        pull: float = 0.3,
+        pull: NonNegativeFloat = 0.3,
         preference: Mapping[str, float] | None = None,
-        learning_rate: float = 10.0,
-        momentum: float = 0.5,
-        iterations: int = 20,
-        every: int = 1,
+        learning_rate: PositiveFloat = 10.0,
+        momentum: DropRate = 0.5,
+        iterations: PositiveInt = 20,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

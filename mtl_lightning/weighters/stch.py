@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
 from mtl_lightning.weighters.loss_based import LossWeighter
 from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
@@ -39,10 +39,8 @@ class STCH(LossWeighter):
     seen: Tensor
     steps: Tensor
 
-    def __init__(self, tasks: tuple[str, ...], *, mu: float = 1.0, warmup: int = 200) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, mu: PositiveFloat = 1.0, warmup: NonNegativeInt = 200) -> None:
         super().__init__(tasks)
-        if mu <= 0:
-            raise MtlError(f"weighter.mu: {mu} is not positive")
         self.mu = mu
         self.warmup = warmup
         self.register_buffer("total", torch.zeros(len(self.tasks), dtype=torch.float64))

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.quadratic import minimize, normalized
 
@@ -41,8 +42,8 @@ class UPGrad(GramianWeighter):
         self,
         tasks: tuple[str, ...],
         *,
-        ridge: float = 1e-4,
-        every: int = 1,
+        ridge: NonNegativeFloat = 1e-4,
+        every: PositiveInt = 1,
         scope: Literal["encoder", "model"] = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",

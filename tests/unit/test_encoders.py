@@ -108,6 +108,17 @@ def test_din_is_the_weighted_sum_of_the_paper():
         torch.testing.assert_close(encoded.field("the history")[i], expected)
 
 
+def test_din_means_the_same_in_training_where_steps_are_dropped():
+    encoder = build("din", step_dropout=0.5, init_scale=1.0)
+    rows = batch()
+    rows.sequences["the history"] = torch.full((6, 4), 3)
+    expected = encoder.eval()(rows).field("the history").detach()
+    encoder.train()
+    with torch.no_grad():
+        mean = torch.stack([encoder(rows).field("the history") for _ in range(4000)]).mean(0)
+    torch.testing.assert_close(mean, expected, rtol=0.05, atol=0.01)
+
+
 def test_din_without_a_target_keeps_the_mean():
     plain, din = build("embedding"), build("din")
     din.table.load_state_dict(plain.table.state_dict())
@@ -160,8 +171,69 @@ def test_transformer_ignores_what_is_padded():
     rows = batch()
     before = encoder(rows).z
     with torch.no_grad():
-        encoder.places[0][3:] += 100.0  # places of steps that row 1 doesn't have
+        # Places of steps that row 1 doesn't have; a number added throughout would fall to the normalisation.
+        encoder.places[0][3:] += 100 * torch.randn(2, 4)
     torch.testing.assert_close(encoder(rows).z[:2], before[:2])
+
+
+def test_transformer_counts_places_back_from_the_latest_step():
+    encoder = build("transformer").eval()
+    rows = batch()
+    history = torch.tensor([[5, 0, 0, 0], [3, 5, 0, 0], [3, 0, 5, 0], [3, 4, 6, 5]])
+    rows.sequences["the history"] = history.repeat(2, 1)[:6]
+    before = encoder(rows).field("the history").detach()
+    shift = torch.tensor([1.0, -1.0, 2.0, 0.5])
+    for place, moved in enumerate([[0, 1, 2, 3], [1, 3], [2, 3], [3]], start=1):
+        with torch.no_grad():
+            encoder.places[0][place] += shift
+        change = (encoder(rows).field("the history") - before).abs().amax(1)[:4]
+        expected = [i in moved for i in range(4)]
+        # Row 2 has its other step two places back, since one between is unknown.
+        expected[2] = place in (1, 3)
+        assert (change > 1e-6).tolist() == expected, place
+        with torch.no_grad():
+            encoder.places[0][place] -= shift
+
+
+def test_transformer_learns_what_the_latest_step_says_whatever_the_length():
+    """Places counted from the oldest step reach 0.9 here."""
+    torch.manual_seed(0)
+    history = Field(name="history", kind="sequence", size=42, table="item", length=30)
+    schema = Schema((history,), ())
+    encoder = registry().resolve("encoder", "transformer")(schema, 1, width=16)
+    head = torch.nn.Linear(16, 1)
+    table = encoder.table_parameters()
+    dense = [*head.parameters(), *(each for each in encoder.parameters() if each is not table[0])]
+    optimizers = [torch.optim.Adam(dense, lr=0.005), torch.optim.SparseAdam(table, lr=0.02)]
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(rows):
+        items = torch.randint(2, 42, (rows, 30), generator=generator)
+        length = torch.randint(3, 31, (rows, 1), generator=generator)
+        latest = items.gather(1, length - 1)[:, 0]
+        empty = torch.zeros(rows, 0)
+        history = items.where(torch.arange(30) < length, 0)
+        batch = Batch(
+            schema=schema,
+            ids=empty.long(),
+            dense=empty,
+            labels=empty,
+            mask=empty.bool(),
+            sequences={"history": history},
+        )
+        return batch, (latest % 2).float()
+
+    for _ in range(300):
+        rows, label = draw(128)
+        encoder.zero_grad()
+        head.zero_grad()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(head(encoder(rows).z)[:, 0], label)
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    rows, label = draw(2000)
+    right = ((head(encoder.eval()(rows).z)[:, 0] > 0) == (label > 0.5)).float().mean()
+    assert right > 0.99
 
 
 def test_transformer_knows_the_order():
@@ -185,6 +257,21 @@ def test_crosses_by_the_papers_equation(rank):
         weight = parts[0].weight if not rank else parts[1].weight @ parts[0].weight
         x = x0 * (x @ weight.T + parts[-1].bias) + x
     torch.testing.assert_close(encoder(batch()).z, x)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_autoint_maps_vectors_and_plain_numbers_whatever_their_width(size):
+    fields = (
+        Field(name="text", kind="vector", size=size),
+        Field(name="price", kind="numeric"),
+        Field(name="user", kind="categorical", size=7, table="user"),
+    )
+    encoder = registry().resolve("encoder", "autoint")(Schema(fields, ()), 2, width=4, numeric="plain")
+    assert len(encoder.tokens) == 4  # for each of two copies the vector's and the number's
+    plain = registry().resolve("encoder", "autoint")(
+        Schema(fields[:2], ()), 1, width=1, numeric="plain", attention_heads=1
+    )
+    assert [each.weight.shape for each in plain.tokens.values()] == [(1, 1), (1, size)]
 
 
 def test_autoint_lets_fields_see_each_other():
@@ -236,6 +323,22 @@ def test_piecewise_linear_shares():
     assert encode.shares(x)[:, 0].tolist() == [[0, 0], [0.5, 0], [1, 0.5], [1, 1]]
     assert encode.shares(x)[:, 1].tolist() == [[0.5, 0], [0.5, 0], [1, 0], [0, 0]]
     torch.testing.assert_close(encode(x)[:, :3], x[:, :1] * encode.linear[:3] + encode.bias[:3])  # linear at first
+
+
+@pytest.mark.parametrize(
+    "edges",
+    [(1.7e9,), (-4e30,), (0.0,), (0.0, 1e-42, 1.0), (1.7e9, 1.7e9 + 1, 1.7e9 + 500), (-3e38, 3e38), (-3e38, 0.0, 3e38)],
+)
+def test_piecewise_linear_is_finite_where_float32_is_too_coarse(edges):
+    encode = PiecewiseLinear([Field(name="x", kind="numeric", edges=edges)], 3)
+    x = torch.tensor([[edges[0]], [edges[-1]], [0.0], [3e38], [-3e38]], requires_grad=True)
+    shares = encode.shares(x)
+    assert torch.isfinite(shares).all()
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+    encode.weight.data.fill_(1.0)
+    encode(x / 1e9).sum().backward()
+    assert torch.isfinite(encode.weight.grad).all()
 
 
 @pytest.mark.parametrize("kind", [PiecewiseLinear, Periodic])
