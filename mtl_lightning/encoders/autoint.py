@@ -60,6 +60,7 @@ class AutoIntEncoder(EmbeddingEncoder):
             raise MtlError("encoder: autoint needs features")
         # Nothing has been learned in these: without a layer each, all of them would share the attention's maps alone.
         unmapped = {field.name for field in (*self.vectors, *(() if self.numeric else schema.of_kind("numeric")))}
+        unmapped = set() if self.projections else unmapped
         self.tokens = nn.ModuleDict(
             {
                 f"token_{copy}_{i}": nn.Linear(size, width)

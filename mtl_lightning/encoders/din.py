@@ -62,7 +62,7 @@ class DINEncoder(EmbeddingEncoder):
         """Steps summed by their attention to the target, [B, width]."""
         if field.name not in self.targets:
             return super().pool(field, steps, ids, others, copy)
-        target = others[:, self.field_slices[self.targets[field.name]]].unsqueeze(1).expand_as(steps)
+        target = others[:, self.embedded[self.targets[field.name]]].unsqueeze(1).expand_as(steps)
         seen = torch.cat([steps, target, steps - target, steps * target], dim=2)
         attention = self.attention[copy * len(self.targets) + self.numbers[field.name]]
         weight = attention(seen).squeeze(2)

@@ -1,5 +1,6 @@
 """One fused table for all ids, numbers beside it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -8,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Batch, Encoded
-from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt, Sizes
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
+from mtl_lightning.encoders.projection import FieldProjection, slices_of
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
@@ -44,9 +46,11 @@ class EmbeddingEncoder(Encoder):
         pooling: How a sequence becomes one vector: the ``mean`` of its known steps, or their sum over the root of their
             number (``sqrt``), which keeps how much there is of something.
         step_dropout: Probability with which, in training, a step of a sequence is left out.
+        projection: Width to which each field's vector is mapped by a linear layer of its own
+            (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.
 
-    Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], or [B, hidden[-1]]; a plain
-        numeric takes one column.
+    Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], with a projection [B, copies × all
+        fields × projection], or [B, hidden[-1]]; a plain numeric takes one column.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -71,9 +75,10 @@ class EmbeddingEncoder(Encoder):
         numeric_width: PositiveInt = 16,
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: DropRate = 0.0,
+        projection: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
-        self.dropout, self.pooling, self.step_dropout = dropout, pooling, step_dropout
+        self.dropout, self.pooling, self.step_dropout, self.projection = dropout, pooling, step_dropout, projection
         self.schema = schema
         self.copies = copies
         self.embedding_width = width
@@ -91,24 +96,40 @@ class EmbeddingEncoder(Encoder):
             with torch.no_grad():
                 nn.init.normal_(self.table.weight, std=init_scale)
                 self.table.weight[::rows] = 0.0
-        self.slices: dict[str, slice] = {}
-        start = 0
-        for field in (*self.categorical, *self.sequences):
-            self.slices[field.name] = slice(start, start + width)
-            start += width
+        sizes = {field.name: width for field in (*self.categorical, *self.sequences)}
+        self.embedded = slices_of(sizes)
         numerics = schema.of_kind("numeric")
         encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
         self.numeric = nn.ModuleList(encoding(numerics, numeric_width) for _ in range(copies)) if encoding else None
-        for field in (*numerics, *self.vectors):
-            size = numeric_width if self.numeric is not None and field.kind == "numeric" else field.size
-            self.slices[field.name] = slice(start, start + size)
-            start += size
-        self.fields_width, self.field_slices = start, self.slices
-        self.width = start * copies
-        self.hidden = MLP(self.width, hidden, dropout=dropout) if hidden else None
+        sizes |= {field.name: numeric_width if encoding else field.size for field in numerics}
+        self.arrange(sizes | {field.name: field.size for field in self.vectors}, hidden)
+
+    def arrange(self, sizes: Mapping[str, int], hidden: Sequence[int]) -> None:
+        """Lay fields side by side: their projections, where they are then, z's slices and width, and the MLP on top.
+
+        Args:
+            sizes: Width of each field's vector, in the order of :meth:`forward`.
+            hidden: Sizes of the MLP; empty for none.
+        """
+        self.sizes, width = dict(sizes), self.projection
+        self.projections: nn.ModuleList | None = None
+        if width and sizes:
+            projections = (FieldProjection(list(sizes.values()), width) for _ in range(self.copies))
+            self.projections, sizes = nn.ModuleList(projections), dict.fromkeys(sizes, width)
+        self.field_slices = slices_of(sizes)
+        self.fields_width = sum(sizes.values())
+        self.width = self.fields_width * self.copies
+        self.hidden = MLP(self.width, hidden, dropout=self.dropout) if hidden else None
+        self.slices = {} if hidden else self.field_slices
         if hidden:
             self.width = hidden[-1]
-            self.slices = {}
+
+    def projected(self, part: Tensor, copy: int) -> Tensor:
+        """Fields side by side, [B, Σ sizes], after their projections, if there are any."""
+        if self.projections is None:
+            return part
+        mapped: Tensor = self.projections[copy](part)
+        return mapped
 
     def table_parameters(self) -> list[nn.Parameter]:
         """The fused table."""
@@ -181,7 +202,8 @@ class EmbeddingEncoder(Encoder):
             ]
             embedded = self.dropped(torch.cat([ids, *pooled], dim=1))
             numbers = batch.dense if self.numeric is None else self.numeric[copy](batch.dense)
-            parts.append(self.interact(torch.cat([embedded, numbers, *vectors], dim=1), copy))
+            part = self.projected(torch.cat([embedded, numbers, *vectors], dim=1), copy)
+            parts.append(self.interact(part, copy))
         z = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)

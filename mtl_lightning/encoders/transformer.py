@@ -75,7 +75,7 @@ class TransformerEncoder(EmbeddingEncoder):
         """The first token after the blocks, [B, width]."""
         number = copy * len(self.sequences) + self.numbers[field.name]
         if field.name in self.targets:
-            first = others[:, self.field_slices[self.targets[field.name]]]
+            first = others[:, self.embedded[self.targets[field.name]]]
         else:
             reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
             first = self.readers[reader].expand(len(ids), -1)

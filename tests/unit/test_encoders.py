@@ -49,10 +49,11 @@ def build(name, copies=1, **options):
     return registry().resolve("encoder", name)(SCHEMA, copies, width=4, **options).double()
 
 
+@pytest.mark.parametrize("projection", [0, 3])
 @pytest.mark.parametrize("numeric", ["plain", "piecewise", "periodic"])
 @pytest.mark.parametrize("name", NAMES)
-def test_fields_have_slices_and_every_parameter_learns(name, numeric):
-    encoder = build(name, numeric=numeric)
+def test_fields_have_slices_and_every_parameter_learns(name, numeric, projection):
+    encoder = build(name, numeric=numeric, projection=projection)
     encoded = encoder(batch())
     assert encoded.z.shape == (6, encoder.width)
     assert sorted(encoded.slices) == sorted(field.name for field in SCHEMA.fields)
@@ -89,6 +90,33 @@ def test_every_encoder_drops_in_training_only(name, option):
     encoder, plain = build(name, **{option: 0.5}), build(name)
     torch.testing.assert_close(encoder.eval()(batch()).z, plain(batch()).z)
     assert not torch.allclose(encoder.train()(batch()).z, plain(batch()).z)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("numeric", ["plain", "periodic"])
+def test_projection_is_a_linear_layer_per_field(numeric, copies):
+    plain, encoder = (build("embedding", copies, numeric=numeric, numeric_width=5, projection=p) for p in (0, 3))
+    encoder.load_state_dict(plain.state_dict(), strict=False)
+    before, after = plain(batch()), encoder(batch())
+    assert encoder.width == copies * 6 * 3
+    for copy in range(copies):
+        weights = [one for weight in encoder.projections[copy].weights for one in weight.unbind(0)]
+        biases = encoder.projections[copy].bias.data.normal_().view(6, 3)
+        after = encoder(batch())
+        for i, field in enumerate(["a.user", "item", "the history", "words", "price", "text"]):
+            x = before.z[:, before.slices[field].start + copy * plain.width // copies :][:, : weights[i].shape[1]]
+            found = after.z[:, copy * 18 + 3 * i :][:, :3]
+            torch.testing.assert_close(found, x @ weights[i].T + biases[i])
+            if copies == 1:
+                torch.testing.assert_close(after.field(field), found)
+
+
+def test_din_looks_at_the_embedding_of_the_item_whatever_the_projection():
+    plain, projected = build("din"), build("din", projection=3)
+    projected.load_state_dict(plain.state_dict(), strict=False)
+    history = plain(batch()).field("the history")
+    weight = projected.projections[0].weights[0][2]
+    torch.testing.assert_close(projected(batch()).field("the history"), history @ weight.T)
 
 
 def test_din_is_the_weighted_sum_of_the_paper():

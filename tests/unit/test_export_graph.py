@@ -103,6 +103,12 @@ def test_every_encoder(name: str, numeric: str, tmp_path: Path) -> None:
     agrees(build_network(schema, encoder={"name": name, "numeric": numeric, "hidden": [8]}), tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_with_a_layer_per_field(name: str, tmp_path: Path) -> None:
+    agrees(build_network(example_schema(kinds=KINDS), encoder={"name": name, "projection": 4}), tmp_path)
+
+
 def test_inputs_that_are_left_out_are_missing_values() -> None:
     schema = example_schema(kinds=KINDS)
     network = build_network(schema).eval()

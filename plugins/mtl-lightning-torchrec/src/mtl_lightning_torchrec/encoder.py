@@ -16,7 +16,6 @@ from mtl_lightning.batch import Batch, Encoded
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import PADDING, Schema
-from mtl_lightning.layers import MLP
 from mtl_lightning.sharded import ShardedEncoder
 from mtl_lightning_torchrec.sharding import Sharding, Table, draw, local_parts, shard, state, weights
 from mtl_lightning_torchrec.updates import TableUpdates
@@ -83,13 +82,7 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         self.table_size = sum(table.rows * table.width for table in self.tables)
         self.keys = [[f"{field.name}__{copy}" for field in fields] for copy in range(copies)]
         self.of_field = {key: table.name for table in self.tables for key in table.keys}
-        start = len(fields) * width
-        self.slices = {field.name: slice(i * width, (i + 1) * width) for i, field in enumerate(fields)}
-        self.slices |= {name: slice(start + at.start, start + at.stop) for name, at in self.field_slices.items()}
-        self.width = (start + self.fields_width) * copies
-        if hidden:
-            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
-            self.width, self.slices = hidden[-1], {}
+        self.arrange({field.name: width for field in fields} | self.sizes, hidden)
         self.seed = int(torch.randint(2**31, ()))
         self.shards_plan: dict[str, str] = {}
         # Not registered as a module: DDP, state_dict and moves to a device must not touch the tables.
@@ -217,8 +210,9 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
             seen = self.kept(batch)
             found = self._spread(seen) if self._engine else self._alone(seen)
             embedded = [self.dropped(self._weighted(part, seen)) for part in found]
-        copies = zip(embedded, numbers, strict=True)
-        z = torch.cat([part for ids, dense in copies for part in (ids, dense, *vectors)], dim=1)
+        copies = enumerate(zip(embedded, numbers, strict=True))
+        parts = [self.projected(torch.cat([ids, dense, *vectors], dim=1), copy) for copy, (ids, dense) in copies]
+        z = torch.cat(parts, dim=1)
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)
         return Encoded(z, batch, self.slices, self.copies)
