@@ -1,6 +1,5 @@
 """Embeds ids with tables that TorchRec spreads over processes."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +12,7 @@ from torch.nn import functional
 from torchrec import KeyedJaggedTensor
 
 from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.bounds import NonNegativeFloat, NonNegativeInt, Sizes
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import PADDING, Schema
@@ -57,11 +57,11 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         schema: Schema,
         copies: int,
         *,
-        hidden: Sequence[int] = (),
-        init_scale: float = 0.05,
+        hidden: Sizes = (),
+        init_scale: NonNegativeFloat = 0.05,
         sharding: Sharding = "auto",
-        partition: int = 0,
-        memory: float = 0.0,
+        partition: NonNegativeInt = 0,
+        memory: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
         looked_up = schema.of_kind("categorical"), schema.of_kind("sequence")
