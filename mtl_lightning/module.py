@@ -7,14 +7,16 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from mtl_lightning import optim
 from mtl_lightning.batch import Batch
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.network import Network, full_precision
-from mtl_lightning.optim import OptimizerConfig, build_optimizer, build_scheduler, clip_gradients, gradient_norm
+from mtl_lightning.optim import OptimizerConfig, gradients_of
 from mtl_lightning.parameter_step import gradient_parameters, make_step
+from mtl_lightning.schedule import check_end
 from mtl_lightning.sharded import distribute, updates
 from mtl_lightning.step import global_counts, reduce_sum, world_size
 from mtl_lightning.tables import broadcast_table, exchange_rows
@@ -108,6 +110,12 @@ class MultiTaskModule(LightningModule):
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
 
+    def on_after_backward(self) -> None:
+        """Exchange table rows when an update follows: before a scaler of fp16 looks for what isn't finite."""
+        if not self.trainer.fit_loop._should_accumulate():
+            for table in self.network.encoder.table_parameters():
+                self.bytes_exchanged += exchange_rows(table)
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Update, then let the weighter see the losses after it if it asks.
 
@@ -122,10 +130,8 @@ class MultiTaskModule(LightningModule):
             self.weighter.after_step(reduce_sum(torch.stack(losses)) / world_size())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
-        """Exchange table rows, then skip the update on every process if any gradient is not finite."""
-        for table in self.network.encoder.table_parameters():
-            self.bytes_exchanged += exchange_rows(table)
-        self._norm = gradient_norm(_gradients(optimizer))
+        """Skip the update on every process if any gradient is not finite."""
+        self._norm = optim.gradient_norm(gradients_of(optimizer))
         if torch.isfinite(self._norm):
             self.skipped_in_a_row = 0
             return
@@ -149,19 +155,16 @@ class MultiTaskModule(LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip dense and sparse gradients by their joint norm, or by value."""
-        if gradient_clip_val and (gradients := _gradients(optimizer)):
-            clip_gradients(gradients, self._norm, float(gradient_clip_val), gradient_clip_algorithm or "norm")
+        if gradient_clip_val and (gradients := gradients_of(optimizer)):
+            optim.clip_gradients(gradients, self._norm, float(gradient_clip_val), gradient_clip_algorithm or "norm")
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log now and then."""
         stepped, self._stepped = self._stepped, False
         # Logging each step costs more than a small step itself: only at the Trainer's interval.
-        if stepped and self.trainer.global_step % self._log_every == 0:
+        every = self.trainer.log_every_n_steps
+        if stepped and every and self.trainer.global_step % every == 0:
             self._log_training()
-
-    @property
-    def _log_every(self) -> int:
-        return int(getattr(self.trainer, "log_every_n_steps", 50)) or 1
 
     def _log_training(self) -> None:
         assert self._values is not None
@@ -214,11 +217,13 @@ class MultiTaskModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """One composite optimizer; a schedule per step if there is one."""
+        config = self.optimizer_config
+        check_end(config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         tables, shards = self.network.encoder.table_parameters(), updates(self.network.encoder)
         ids = {id(table) for table in tables}
         dense = [p for p in self.network.parameters() if id(p) not in ids and p.requires_grad]
-        optimizer = build_optimizer(self.optimizer_config, dense, list(self.weighter.parameters()), tables, shards)
-        scheduler = build_scheduler(self.optimizer_config, optimizer, self._total_steps)
+        optimizer = optim.build_optimizer(config, dense, list(self.weighter.parameters()), tables, shards)
+        scheduler = optim.build_scheduler(config, optimizer, self._total_steps)
         if scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -241,10 +246,4 @@ class MultiTaskModule(LightningModule):
         state = checkpoint["mtl_lightning"]
         if state["schema"] != self.schema.to_dict():
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
-        self.batches = state["batches"]
-        self.skipped = state["skipped"]
-
-
-def _gradients(optimizer: Any) -> list[Tensor]:
-    # From the optimizer's lists: walking the modules, metrics included, costs more than the norm itself.
-    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        self.batches, self.skipped = state["batches"], state["skipped"]

@@ -156,6 +156,12 @@ def build_scheduler(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
+def gradients_of(optimizer: Optimizer) -> list[Tensor]:
+    """Gradients of an optimizer's parameters that have one."""
+    # From the optimizer's lists: walking the modules, metrics included, costs more than the norm itself.
+    return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over dense and coalesced sparse gradients, a scalar."""
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]

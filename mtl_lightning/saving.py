@@ -94,7 +94,7 @@ class Checkpoints(Checkpoint):
         ends = epoch_loop.batch_progress.is_last_batch
         ask = ends or world_size() == 1 or step % AGREE_EVERY == 0
         stop = ask and self._asked_to_stop(trainer)
-        if stop or ends or (self.every_n_steps and step % self.every_n_steps == 0):
+        if stop or ends or _is_the_last(trainer) or (self.every_n_steps and step % self.every_n_steps == 0):
             self._save_last(trainer)
         if stop:
             self._stop()
@@ -116,7 +116,7 @@ class Checkpoints(Checkpoint):
                 self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of a run that stopped at ``max_steps``."""
+        """Save the end of a run if its last step didn't."""
         if self._saved != trainer.global_step:
             self._save_last(trainer)
         self.signals.deferring = False
@@ -164,6 +164,13 @@ class Checkpoints(Checkpoint):
         """Restore :meth:`state_dict`."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
         self.since_best = state_dict["since_best"]
+
+
+def _is_the_last(trainer: Trainer) -> bool:
+    # After this step Lightning counts the epoch as finished, even in the midst of it: a run that goes on from there
+    # with a larger limit would never see the other rows.
+    stops = trainer.should_stop and trainer.fit_loop._can_stop_early
+    return bool(stops or 0 <= trainer.max_steps <= trainer.global_step)
 
 
 class RandomStates(Callback):

@@ -9,6 +9,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.errors import MtlError
+from mtl_lightning.schedule import SCHEDULES, check_end
 from mtl_lightning.strategies import STRATEGIES, refusal
 
 RESERVED = {
@@ -41,12 +43,28 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
         draft.problem("trainer.strategy", f"expects a name, not {strategy!r}", f"choose from {', '.join(STRATEGIES)}")
         del given["strategy"]
     precision = given.get("precision")
-    if isinstance(precision, str) and precision in NO_PRECISION:
+    if str(precision) in NO_PRECISION:
         draft.problem("trainer.precision", f"{precision!r} would turn ids and labels into it", PRECISIONS)
         del given["precision"]
     bound = draft.bound("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
     _check_devices(draft, given)
+    _check_length(draft, bound.options)
     return {name: value for name, value in bound.options.items() if name in given}
+
+
+def _check_length(draft: Draft, options: Mapping[str, Any]) -> None:
+    """Lengths that Lightning would refuse only when the Trainer is built, and a schedule that needs one."""
+    epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
+    for name, number in (("max_epochs", epochs), ("max_steps", steps)):
+        if isinstance(number, int) and number < -1:
+            draft.problem(f"trainer.{name}", f"is {number}, and must be at least 0", "-1 for no limit")
+    chosen = draft.section("optimizer").get("schedule", "constant")
+    if chosen in SCHEDULES:
+        try:
+            check_end(chosen, epochs, steps)
+        except MtlError as error:
+            path, _, reason = error.message.partition(": ")
+            draft.problem(path, reason, error.hint)
 
 
 def _check_devices(draft: Draft, given: Mapping[str, Any]) -> None:

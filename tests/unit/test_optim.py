@@ -83,6 +83,17 @@ def test_a_scheduler_moves_the_rates_that_are_read_also_after_a_reload():
     assert [inner.param_groups[0]["lr"] for inner in optimizer.optimizers] == pytest.approx([0.05, 0.5])
 
 
+def test_warm_up_alone_asks_for_no_length():
+    _, optimizer, _ = make(OptimizerConfig())
+    scheduler = build_scheduler(OptimizerConfig(lr=0.1, warmup_steps=2), optimizer, lambda: int(float("inf")))
+    rates = []
+    for _ in range(4):
+        rates.append(optimizer.optimizers[0].param_groups[0]["lr"] / 1e-3)
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 1.0])
+
+
 def test_the_closure_runs_once():
     model, optimizer, _ = make(OptimizerConfig())
     calls = []

@@ -1,5 +1,6 @@
 """A run cut off anywhere and resumed ends with the weights and the best score of a run that was not."""
 
+import math
 import os
 import random
 import signal
@@ -105,6 +106,17 @@ class Signal(Callback):
             os.kill(os.getpid(), self.signum)
 
 
+class Stop(Callback):
+    """Asks the Trainer to stop, as its limit of time does."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        if trainer.global_step == self.at:
+            trainer.should_stop = True
+
+
 def train(
     run: RunDir, *callbacks: Callback, validate: bool = True, patience: int | None = None, **options: Any
 ) -> tuple[Model, Checkpoints]:
@@ -179,6 +191,23 @@ def test_a_signal_saves_at_the_end_of_the_step(
     batches = saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["processed"]
     assert at < batches <= at + ACCUMULATE
     assert fingerprint(*train(run)) == whole["{}"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+@pytest.mark.parametrize("at", [1, 3, 5, 7, 8])
+def test_a_run_whose_limit_grows_goes_on_where_it_stopped(
+    tmp_path: Path, whole: dict[Any, Any], options: Any, at: int
+) -> None:
+    limited, asked = RunDir(tmp_path / "limited"), RunDir(tmp_path / "asked")
+    train(limited, max_steps=at, **options)
+    assert fingerprint(*train(limited, **options)) == whole[str(options)]
+    train(asked, Stop(at), **options)
+    found = fingerprint(*train(asked, **options))
+    if not options.get("validate", True):  # else it was validated where it stopped, which draws random numbers
+        assert found == whole[str(options)]
+    last = AtomicCheckpointIO().load_checkpoint(asked.checkpoints / "last.ckpt")
+    assert last["global_step"] == EPOCHS * math.ceil(ROWS / BATCH / ACCUMULATE)
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path, whole: dict[Any, Any]) -> None:
