@@ -162,7 +162,7 @@ class MultiTaskModule(LightningModule):
         """Log now and then."""
         stepped, self._stepped = self._stepped, False
         # Logging each step costs more than a small step itself: only at the Trainer's interval.
-        every = self.trainer.log_every_n_steps
+        every = getattr(self.trainer, "log_every_n_steps", 50)
         if stepped and every and self.trainer.global_step % every == 0:
             self._log_training()
 
