@@ -131,7 +131,7 @@ def import_class(entry: Entry) -> type:
         foreign = missing and missing != module.split(".")[0]
         hint = f"install what provides {missing!r}, an optional dependency of {entry.distribution}" if foreign else ""
         raise PluginError(f"{what} can't be imported: {error}", hint) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(f"{what} can't be imported: {type(error).__name__}: {error}") from error
     if not inspect.isclass(found):
         raise PluginError(f"{what} is not a class")

@@ -158,7 +158,10 @@ class Loader:
 
     def _names(self, info: PluginInfo, plugin: Any, hook: str) -> Iterator[Entry]:
         mine = {(entry.kind, entry.name) for entry in self.entries if entry.distribution == info.distribution}
-        for answer in self._call(plugin, hook):
+        answers = self._call(plugin, hook)
+        if hook in info.hooks and not answers:  # pluggy leaves None out
+            raise PluginError("it gave None", "return the names, {} or [] for none")
+        for answer in answers:
             for entry in declared(TABLES[hook], answer, info):
                 if (entry.kind, entry.name) in mine:
                     raise PluginError(f"{info.distribution} supplies the {entry.kind} {entry.name!r} twice")

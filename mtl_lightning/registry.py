@@ -113,6 +113,16 @@ class Registry:
             self._resolved[entry] = import_class(entry)
         return self._resolved[entry]
 
+    def name_of(self, kind: str, component: type) -> str | None:
+        """The name by which a class can be chosen; None if nobody supplies it."""
+        target = f"{component.__module__}:{component.__qualname__}"
+        names = (
+            name
+            for name, entry in self.entries(kind)
+            if target == entry.target or component is self._resolved.get(entry)
+        )
+        return next(names, None)
+
     def recipes(self) -> dict[str, Traversable]:
         """Recipe files by the name that chooses them."""
         return {name: entry.file for name, entry in self.entries("recipe") if entry.file is not None}

@@ -86,7 +86,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
         "seed": seed,
         "run": run,
     }
-    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=_page(made))
+    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=_page(made, draft.registry))
 
 
 def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:
@@ -144,11 +144,14 @@ def _seed(draft: Draft) -> int:
     return number
 
 
-def _page(made: Mapping[str, Any]) -> dict[str, Any]:
+def _page(made: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """The configuration in YAML's types, in the order of the page."""
 
     def component(chosen: Component) -> dict[str, Any]:
         return {"name": chosen.name, **chosen.options}
+
+    def feature(part: Any) -> dict[str, Any]:
+        return {"kind": registry.name_of("feature", type(part)) or part.kind, **asdict(part)}
 
     def task(record: Any) -> dict[str, Any]:
         return {key: value for key, value in asdict(record).items() if key not in FITTED}
@@ -159,7 +162,7 @@ def _page(made: Mapping[str, Any]) -> dict[str, Any]:
         **{kind: {name: component(part) for name, part in made[kind].items()} for kind in ("heads", "losses")},
         **{kind: asdict(made[kind]) for kind in ("split", "data", "optimizer", "run")},
         "metrics": {name: [component(part) for part in parts] for name, parts in made["metrics"].items()},
-        "features": {name: {"kind": part.kind, **asdict(part)} for name, part in made["features"].items()},
+        "features": {name: feature(part) for name, part in made["features"].items()},
         "tasks": {record.name: task(record) for record in made["tasks"]},
     }
     return {section: to_plain(page[section]) for section in SECTIONS}

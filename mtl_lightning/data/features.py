@@ -9,7 +9,7 @@ from mtl_lightning.data.transform import Feature, Transform
 from mtl_lightning.errors import DataError, PluginError
 from mtl_lightning.plugins import registry
 
-__all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature"]
+__all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature", "kind_of"]
 
 Spec = str | Mapping[str, Any] | Feature
 """A feature as a recipe has it: a kind, or a mapping with ``kind`` and options, or the record itself."""
@@ -53,6 +53,16 @@ def feature(name: str, spec: Spec) -> Feature:
     except TypeError as error:
         raise DataError(f"features.{name}: an option has a wrong type: {error}") from None
     return built
+
+
+def kind_of(one: Feature) -> str:
+    """The kind that builds such a feature: qualified where several plugins have one of that name.
+
+    Example:
+        >>> kind_of(feature("age", "numeric"))
+        'numeric'
+    """
+    return registry().name_of("feature", type(one)) or one.kind
 
 
 def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from mtl_lightning.data.features import kind_of
 from mtl_lightning.data.transform import Feature
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.schema import Schema
@@ -64,8 +65,8 @@ def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Pr
     problems = [Problem(f"features.{name}", "is not a feature of the earlier run") for name in new if name not in old]
     problems += [Problem(f"features.{name}", "is missing; the earlier run has it") for name in old if name not in new]
     for name in new.keys() & old.keys():
-        if new[name].kind != old[name].kind:
-            problems.append(Problem(f"features.{name}", f"is {new[name].kind}, was {old[name].kind}"))
+        if type(new[name]) is not type(old[name]):
+            problems.append(Problem(f"features.{name}", f"is {kind_of(new[name])}, was {kind_of(old[name])}"))
             continue
         before, now = _options(old[name]), _options(new[name])
         problems += [

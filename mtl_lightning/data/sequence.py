@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mtl_lightning.data.categorical import CategoricalTransform, Table, check_vocabulary
+from mtl_lightning.data.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
 from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.lists import flatten, padded
 from mtl_lightning.data.transform import Feature, Transform, check
@@ -58,7 +58,7 @@ class Sequence(Feature):
 
     def refuses(self, other: Feature) -> str:
         """It shares vocabularies only."""
-        return "" if other.kind == "categorical" else f"is {other.kind}"
+        return "" if isinstance(other, Categorical) else f"is {other.kind}"
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "SequenceTransform":
         """Its transform."""

@@ -16,7 +16,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.data import growth
 from mtl_lightning.data.cold import Cold, slice_name
 from mtl_lightning.data.columns import Block, column, require
-from mtl_lightning.data.features import build_features, build_transforms
+from mtl_lightning.data.features import build_features, build_transforms, kind_of
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
@@ -187,7 +187,7 @@ class Transforms:
         """Plain containers, for JSON; :meth:`from_dict` gives an object that encodes the same, bit for bit."""
         return {
             "features": {
-                name: {"kind": one.kind, **asdict(one), "fitted": self.transforms[name].state()}  # type: ignore[call-overload]
+                name: {"kind": kind_of(one), **asdict(one), "fitted": self.transforms[name].state()}  # type: ignore[call-overload]
                 for name, one in self.features.items()
             },
             "tasks": [

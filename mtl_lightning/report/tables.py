@@ -18,10 +18,12 @@ def by_task(results: Mapping[str, float], split: str) -> dict[str, dict[str, flo
     Example:
         >>> by_task({"test/click/auc": 0.7, "test/score": 0.7, "validation/click/auc": 0.6}, "test")
         {'click': {'auc': 0.7}}
+        >>> by_task({"test/click/mtl-lightning/auc": 0.7}, "test")
+        {'click': {'mtl-lightning/auc': 0.7}}
     """
     found: dict[str, dict[str, float]] = {}
     for name, value in results.items():
-        parts = name.split("/")
+        parts = name.split("/", 2)  # a metric's own name may be mtl-lightning/auc
         if len(parts) == 3 and parts[0] == split:
             found.setdefault(parts[1], {})[parts[2]] = float(value)
     return found

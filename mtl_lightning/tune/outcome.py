@@ -71,7 +71,7 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
         "recipe": plan.recipe,
         "study": plan.study,
         "objective": plan.objective,
-        "tasks": {task: {"metric": name.rsplit("/", 1)[-1], "higher": higher[task]} for task, name in metrics.items()},
+        "tasks": {task: {"metric": name.split("/", 2)[-1], "higher": higher[task]} for task, name in metrics.items()},
         "trials": trials,
         "front": front,
         "best": _best(plan, done, points, front, list(higher.values())),

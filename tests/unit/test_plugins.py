@@ -7,14 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
 
+import pyarrow as pa
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from mtl_lightning.cli import plugins as plugins_command
-from mtl_lightning.config import compose
+from mtl_lightning.config import compose, validate
+from mtl_lightning.data.features import build_features
+from mtl_lightning.data.growth import begin
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.entries import HOOKS
-from mtl_lightning.errors import MtlError, PluginError
+from mtl_lightning.errors import ConfigError, MtlError, PluginError
 from mtl_lightning.plugins import KINDS, Registry, registry
 
 HEAD = "from mtl_lightning.hookspecs import hookimpl\nMTL_API = 1\n"
@@ -107,6 +111,7 @@ BROKEN = {
     "unmarked": (f"{HEAD}def mtl_weighters():\n    return {{}}\n", "hooks", "mtl_weighters has no @hookimpl"),
     "arguments": (f"{HEAD}@hookimpl\ndef mtl_weighters(colour):\n    return {{}}\n", "register", "colour"),
     "raises": (f"{HEAD}@hookimpl\ndef mtl_weighters():\n    raise RuntimeError('boom')\n", "mtl_weighters", "boom"),
+    "nothing": (f"{HEAD}@hookimpl\ndef mtl_heads():\n    {{'a': 'x:Y'}}\n", "mtl_heads", "it gave None"),
     "a_list": (f"{HEAD}@hookimpl\ndef mtl_heads():\n    return ['a']\n", "mtl_heads", "it gave list"),
     "a_class": (weighters({"mean": "x:Y"}).replace("'x:Y'", "object"), "mtl_weighters", "not 'module:Class'"),
     "no_colon": (weighters({"mean": "x.Y"}), "mtl_weighters", "'x.Y', not 'module:Class'"),
@@ -253,6 +258,46 @@ def test_the_environment_restricts_loading(install: Install, monkeypatch: pytest
         registry()
 
 
+def test_a_kind_of_feature_that_two_plugins_have_is_read_again_as_it_was(install: Install, tmp_path: Path) -> None:
+    module = """
+    from dataclasses import dataclass
+    from mtl_lightning.data.numeric import Numeric as Core
+    from mtl_lightning.data.numeric import NumericTransform
+
+    class Doubled(NumericTransform):
+        def encode(self, block):
+            return 2 * super().encode(block)
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Numeric(Core):
+        def build(self, name, others):
+            return Doubled(name, self)
+    """
+    text = f"{HEAD}@hookimpl\ndef mtl_features():\n    return {{'numeric': 'twice.numeric:Numeric'}}\n"
+    install("twice", {"twice/__init__.py": text, "twice/numeric.py": module}, "twice = twice")
+    features = {"a": "mtl-lightning/numeric", "b": {"kind": "twice/numeric", "column": "a"}}
+    fitted = Transforms(build_features(features), ())
+    rows = pa.table({"a": [1.0, 2.0, 4.0]})
+    fitted.fit([rows])
+    fitted.save(tmp_path / "transforms.json")
+    again = Transforms.load(tmp_path / "transforms.json")
+    assert {name: one["kind"] for name, one in again.to_dict()["features"].items()} == {
+        "a": "mtl-lightning/numeric",
+        "b": "twice/numeric",
+    }
+    first, second = again.encode(rows).dense.T
+    assert first.abs().max() > 0
+    assert (second == 2 * first).all()
+    numeric = ("user_age", "user_activity", "price", "bid")
+    pairs = [f"features.{name}.kind=mtl-lightning/numeric" for name in numeric]
+    config = validate(compose("ads", [*pairs, "source.rows=100"]).plain)
+    assert {config.plain["features"][name]["kind"] for name in numeric} == {"mtl-lightning/numeric"}
+    assert validate(config.plain) == config
+    registry.cache_clear()
+    with pytest.raises(ConfigError, match=r"features\.b: is mtl-lightning/numeric, was twice/numeric"):
+        begin(Transforms(build_features(dict.fromkeys(features, "mtl-lightning/numeric")), ()), again)
+
+
 def test_resolving_says_why_it_fails(install: Install) -> None:
     table = {
         "needs": "res_needs:X",
@@ -262,6 +307,7 @@ def test_resolving_says_why_it_fails(install: Install) -> None:
         "abstract": "res_ok:Abstract",
         "foreign": "res_foreign:Foreign",
         "raises": "res_raises:X",
+        "exits": "res_exits:X",
     }
     modules = {
         "res.py": weighters(table),
@@ -277,6 +323,7 @@ def test_resolving_says_why_it_fails(install: Install) -> None:
             class Foreign(pytorch_lightning.LightningModule): ...
         """,
         "res_raises.py": "1 / 0",
+        "res_exits.py": "raise SystemExit(0)",
     }
     install("res", modules, "res = res")
     found = registry()
@@ -288,6 +335,7 @@ def test_resolving_says_why_it_fails(install: Install) -> None:
         "abstract": "does not define forward",
         "foreign": "built on pytorch_lightning.*import lightning.pytorch instead",
         "raises": "ZeroDivisionError",
+        "exits": "SystemExit: 0",
     }
     for name, reason in reasons.items():
         with pytest.raises(PluginError, match=reason):

@@ -1,5 +1,6 @@
 """The kind of feature keeps its contract with a real model, and gives sentence-transformers' own vectors, once."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 import mtl_lightning_text.feature as feature_module
 from mtl_lightning.config import compose, validate
@@ -165,11 +167,71 @@ def test_a_model_brings_no_code_and_no_pickle(tmp_path: Path) -> None:
         LocalModel(tmp_path / "code").embed(["a"], 1)
     shutil.copytree(find(MODEL), tmp_path / "pickle")
     (tmp_path / "pickle" / "model.safetensors").rename(tmp_path / "pickle" / "pytorch_model.bin")
-    with pytest.raises(DataError, match="can't be loaded"):
+    with pytest.raises(DataError, match=r"pytorch_model\.bin is a pickle.*safetensors"):
         LocalModel(tmp_path / "pickle").embed(["a"], 1)
+    shutil.copytree(find(MODEL), tmp_path / "dense")
+    (tmp_path / "dense" / "2_Dense").mkdir()
+    torch.save({"linear.weight": torch.zeros(2, 2)}, tmp_path / "dense" / "2_Dense" / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"pytorch_model\.bin is a pickle"):
+        LocalModel(tmp_path / "dense").embed(["a"], 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no model"):
         LocalModel(tmp_path / "empty").digest()
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": 1}', "[3]", "\xff"])
+def test_a_damaged_list_of_modules_is_named(tmp_path: Path, text: str) -> None:
+    shutil.copytree(find(MODEL), tmp_path / "model")
+    (tmp_path / "model" / "modules.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"modules\.json is no list of modules"):
+        LocalModel(tmp_path / "model").embed(["a"], 1)
+
+
+def test_damaged_weights_are_named(tmp_path: Path) -> None:
+    shutil.copytree(find(MODEL), tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"model can't be loaded: Safetensor"):
+        LocalModel(tmp_path / "model").embed(["a"], 1)
+
+
+def test_a_length_beyond_the_models_positions_is_named() -> None:
+    assert build(length=512).encode(pa.table(ROWS)).shape == (5, 384)
+    with pytest.raises(DataError, match=r"can't see 513 tokens \(its own length is \d+\)"):
+        build(length=513)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(device: str) -> None:
+    with pytest.raises(DataError, match=r"can't be loaded: .*\(the option device is cpu, cuda"):
+        build(device=device)
+
+
+def test_a_model_that_is_there_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--some--model"
+    shutil.copytree(find(MODEL), repository / "snapshots" / "abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    asked = []
+
+    def ask(*arguments: object, **options: object) -> None:
+        asked.append(arguments)
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", ask)
+    there = repository / "snapshots" / "abc"
+    assert find("some/model", fetch=True) == find("some/model") == there
+    assert not asked
+    for part in ("config.json", "1_Pooling", "model.safetensors"):  # a download that didn't come to its end
+        (there / part).rename(there / "away")
+        asked.clear()
+        with contextlib.suppress(DataError):  # the hub's own client falls back on what is there
+            find("some/model", fetch=True)
+        assert asked, part
+        (there / "away").rename(there / part)
+    assert find("some/model", fetch=True) == there
 
 
 def test_a_damaged_cache_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torchjd import aggregation
 
+from mtl_lightning.config import compose, validate
+from mtl_lightning.errors import ConfigError
 from mtl_lightning.interfaces import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.step import Step
@@ -38,10 +40,10 @@ for name in WEIGHTERS:
     globals()[case.__name__] = case
 
 
-def step_of(jacobian, index=0):
+def step_of(jacobian, index=0, tasks=NAMES):
     z = torch.zeros(jacobian.shape[1:], dtype=jacobian.dtype, requires_grad=True)
     losses = [(z * row).sum() + 1.0 for row in jacobian]
-    return Step(losses, z, tasks=NAMES, index=index, seed=0)
+    return Step(losses, z, tasks=tasks, index=index, seed=0)
 
 
 def draw(seed):
@@ -98,6 +100,46 @@ def test_cr_mogm_over_steps():
         flat = draw(index).flatten(1)
         gramian = flat @ flat.T / flat.square().sum(1).mean()
         torch.testing.assert_close(weighter.weights(gramian), peer(gramian))
+
+
+@pytest.mark.parametrize("name", ["torchjd_config", "torchjd_imtl_g", "torchjd_krum", "torchjd_mgda", "torchjd_pcgrad"])
+def test_cr_mogm_without_memory_is_the_weighter_that_it_averages(name):
+    gramian = torch.tensor([[1.0, -0.5, 0.2], [-0.5, 2.0, 0.1], [0.2, 0.1, 1.5]], dtype=torch.float64)
+    expected = build(name).weights(gramian)
+    torch.testing.assert_close(build("torchjd_cr_mogm", weighting=name, alpha=0.0).weights(gramian), expected)
+
+
+@pytest.mark.parametrize("name", ["torchjd_config", "torchjd_mgda", "torchjd_upgrad"])
+def test_a_task_without_labels_leaves_cr_mogm_as_it_was(name):
+    two, three = build("torchjd_cr_mogm", NAMES[:2], weighting=name), build("torchjd_cr_mogm", weighting=name)
+    for index in range(4):
+        jacobian = draw(index)
+        expected = step_of(jacobian[:2].clone(), index, NAMES[:2])
+        jacobian[2] = 0
+        step = step_of(jacobian, index)
+        two(expected).backward()
+        three(step).backward()
+        torch.testing.assert_close(step.z.grad, expected.z.grad)
+    assert three.started.tolist() == [True, True, False]
+    weights = three.average.clone()
+    three(step_of(draw(9), 9))
+    assert three.started.all()
+    before = three.average[2].clone()
+    three(step_of(jacobian, 10))
+    assert three.average[2] == before != weights[2]
+
+
+def test_bounds_of_options_are_told_with_their_place():
+    for option, reason in (
+        ("fairgrad.alpha=0", "alpha: is 0.0, and must be above 0"),
+        ("graddrop.leak=1.5", "leak: is 1.5, and must be at least 0 and at most 1"),
+        ("cr_mogm.alpha=-1", "alpha: is -1.0, and must be at least 0 and at most 1"),
+        ("pcd.beta=1", "beta: is 1.0, and must be at least 0 and below 1"),
+    ):
+        name, _, value = option.partition(".")
+        recipe = compose("ads", [f"weighter=torchjd_{name}", f"weighter.{value}", "source.rows=100"])
+        with pytest.raises(ConfigError, match=f"weighter.{reason}"):
+            validate(recipe.plain)
 
 
 def test_options_that_torchjd_refuses_are_errors_for_the_user():

@@ -149,6 +149,15 @@ def test_an_unchanged_recipe_trains_resumes_on_one_process_and_predicts(python, 
     assert "300 rows in out.parquet" in run(python, tmp_path, *cli, "predict", "run=elsewhere", "out=out.parquet")
 
 
+def test_tables_that_fit_nowhere_are_told_on_every_process(python, tmp_path):
+    pairs = ["encoder=torchrec", "encoder.memory=0.00001", "source.rows=2000", "run.dir=run", "trainer.accelerator=cpu"]
+    for world in (1, 2):
+        with pytest.raises(
+            AssertionError, match=r"no plan for the tables: Unable to find .* storage \(raise encoder\.memory"
+        ):
+            run(python, tmp_path, "-m", "mtl_lightning", "fit", "recipe=ads", *pairs, world=world)
+
+
 def test_a_process_holds_its_share_of_the_tables(python, tmp_path):
     """1.5 million rows of width 64, 384 MB; what is above a run with small tables is theirs."""
     case = {"optimizer": {**SGD, "tables": "rowwise_adagrad"}, "steps": 5}

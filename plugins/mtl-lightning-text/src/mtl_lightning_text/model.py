@@ -18,6 +18,8 @@ PACKAGE = "package:"
 """``package:name/folder``: files inside an installed package."""
 CONTENT = (".json", ".txt", ".model", ".safetensors", ".bin")
 """Endings of the files that make a model; a hub's page and exports to other formats don't count."""
+FILELESS = ".Normalize"
+"""A module of sentence-transformers that has no folder."""
 BUSY = threading.Lock()
 """Features are encoded in several threads; a model's tokenizer can't be."""
 
@@ -73,17 +75,30 @@ def find(name: str, revision: str | None = None, *, fetch: bool = False) -> Path
         return path
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise DataError(f"model {name!r}: there is no such directory")
-    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "1_*", "2_*", "3_*"]
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=not fetch, allow_patterns=patterns))
+        try:
+            there = _snapshot(name, revision, local_files_only=True)
+        except LocalEntryNotFoundError:
+            if not fetch:
+                raise
+            there = None
+        if there is not None and (not fetch or is_whole(there)):
+            return there  # also where the hub has a newer one: a model stays what it was in training
+        return _snapshot(name, revision, local_files_only=False)
     except LocalEntryNotFoundError as error:
         hint = "is the hub reachable?" if fetch else "set fetch: true to download it from the hub"
         raise DataError(f"model {name!r} is not on this machine", hint) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise DataError(f"model {name!r}: {' '.join(str(error).split())}") from error
+
+
+def _snapshot(name: str, revision: str | None, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.txt", "*.model", "*.safetensors", "1_*", "2_*", "3_*"]
+    return Path(snapshot_download(name, revision=revision, local_files_only=local_files_only, allow_patterns=patterns))
 
 
 def _in_package(name: str) -> Path:
@@ -120,12 +135,14 @@ def loaded(local: LocalModel) -> Any:
     """The model in memory, once per process. It takes no code from its files, and no pickled weights.
 
     Raises:
-        DataError: If it can't be loaded.
+        DataError: If it can't be loaded, can't run on the device or can't see as many tokens.
     """
-    modules = local.path / "modules.json"
-    kinds = [each.get("type", "") for each in json.loads(modules.read_text())] if modules.is_file() else []
+    kinds = [each["type"] for each in modules(local.path)]
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
         raise DataError(f"{local.path}: the module {foreign[0]} is code that a model may not bring")
+    for file in local.path.rglob("pytorch_model*.bin"):
+        if not any(file.parent.glob("*.safetensors")):
+            raise DataError(f"{file} is a pickle, which may bring code", "save the model's weights as safetensors")
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
@@ -139,10 +156,47 @@ def loaded(local: LocalModel) -> Any:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": getattr(torch, local.precision)},
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise DataError(f"{local.path} can't be loaded: {' '.join(str(error).split())}") from error
+    except Exception as error:  # whatever a damaged file leads to, in any of the libraries below
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        hint = "" if local.device is None else "the option device is cpu, cuda, cuda:1 or mps, or left out"
+        raise DataError(f"{local.path} can't be loaded: {said}", hint) from error
+    model.eval().requires_grad_(False)
+    own = model.max_seq_length
     if local.length is not None:
         model.max_seq_length = local.length
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return model.eval()
+        if own is None or local.length > own:
+            _check_length(model, local, own)
+    return model
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a model's download came to its end: configuration, every module, every part of the weights."""
+    parts = [
+        path / "config.json",
+        *(path / each["path"] for each in modules(path) if not each["type"].endswith(FILELESS)),
+    ]
+    for index in path.glob("*.safetensors.index.json"):
+        parts += [path / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
+    return all(part.exists() for part in parts) and any(path.glob("*.safetensors"))
+
+
+def modules(path: Path) -> list[dict[str, str]]:
+    """The modules that a sentence-transformers model names; none for another model."""
+    file = path / "modules.json"
+    if not file.is_file():
+        return []
+    try:
+        return [
+            {"type": str(each.get("type", "")), "path": str(each.get("path", ""))}
+            for each in json.loads(file.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise DataError(f"{file} is no list of modules: {error}", "is the file whole?") from error
+
+
+def _check_length(model: Any, local: LocalModel, own: int | None) -> None:
+    # Whether positions end, and where, is each architecture's own matter: a text of that length tells.
+    try:
+        model.encode(["a " * (local.length or 0)], show_progress_bar=False)
+    except (IndexError, RuntimeError) as error:
+        raise DataError(f"{local.path} can't see {local.length} tokens", f"its own length is {own}") from error

@@ -4,6 +4,7 @@ from typing import Any
 
 from torchjd import aggregation
 
+from mtl_lightning.bounds import NonNegativeFloat, NonNegativeInt, PositiveInt
 from mtl_lightning.interfaces import MtlError
 from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
 
@@ -27,7 +28,9 @@ class CAGrad(TorchJDWeighter):
         [0.783, 0.5]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, c: float = 0.4, norm_eps: float = 1e-4, **options: Any) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, c: NonNegativeFloat = 0.4, norm_eps: NonNegativeFloat = 1e-4, **options: Any
+    ) -> None:
         super().__init__(tasks, construct(aggregation.CAGradWeighting, c=c, norm_eps=norm_eps), **options)
 
 
@@ -52,7 +55,9 @@ class Krum(TorchJDWeighter):
 
     skips_absent = False  # it can't do with fewer tasks than it was built for
 
-    def __init__(self, tasks: tuple[str, ...], *, n_byzantine: int = 0, n_selected: int = 1, **options: Any) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, n_byzantine: NonNegativeInt = 0, n_selected: PositiveInt = 1, **options: Any
+    ) -> None:
         if len(tasks) < max(n_byzantine + 3, n_selected):
             raise MtlError(f"weighter.n_byzantine: krum needs more than {len(tasks)} tasks for this")
         super().__init__(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchjd import aggregation
 
+from mtl_lightning.bounds import PositiveFloat, PositiveInt
 from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct, factor
 
 
@@ -80,7 +81,12 @@ class FairGrad(TorchJDWeighter):
     """
 
     def __init__(
-        self, tasks: tuple[str, ...], *, alpha: float = 1.0, max_iters: int | None = None, **options: Any
+        self,
+        tasks: tuple[str, ...],
+        *,
+        alpha: PositiveFloat = 1.0,
+        max_iters: PositiveInt | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(tasks, construct(aggregation.FairGradWeighting, alpha=alpha, max_iters=max_iters), **options)
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torchjd import aggregation
 
+from mtl_lightning.bounds import NonNegativeInt, Share
 from mtl_lightning.interfaces import MtlError, Step
 from mtl_lightning.weighters.jacobian import JacobianWeighter
 from mtl_lightning_torchjd.adapter import construct
@@ -28,7 +29,7 @@ class TrimmedMean(JacobianWeighter):
         [[2.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, trim_number: int = 1) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, trim_number: NonNegativeInt = 1) -> None:
         super().__init__(tasks)
         if len(self.tasks) < 1 + 2 * trim_number:
             raise MtlError(f"weighter.trim_number: nothing is left of {len(self.tasks)} tasks")
@@ -59,7 +60,7 @@ class GradDrop(JacobianWeighter):
         [[5.0, 1.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, leak: float = 0.0) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0) -> None:
         super().__init__(tasks)
         self.leak = leak
         self.seed = 0

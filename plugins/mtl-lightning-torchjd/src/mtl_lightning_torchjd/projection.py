@@ -5,6 +5,7 @@ from typing import Any
 from torchjd import aggregation
 from torchjd.linalg import QuadprogProjector
 
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
 
 
@@ -28,7 +29,12 @@ class DualProj(TorchJDWeighter):
     """
 
     def __init__(
-        self, tasks: tuple[str, ...], *, norm_eps: float = 1e-4, reg_eps: float = 1e-4, **options: Any
+        self,
+        tasks: tuple[str, ...],
+        *,
+        norm_eps: NonNegativeFloat = 1e-4,
+        reg_eps: NonNegativeFloat = 1e-4,
+        **options: Any,
     ) -> None:
         super().__init__(
             tasks,
@@ -59,7 +65,9 @@ class MGDA(TorchJDWeighter):
         [0.625, 0.375]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, epsilon: float = 1e-3, max_iters: int = 100, **options: Any) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, epsilon: PositiveFloat = 1e-3, max_iters: PositiveInt = 100, **options: Any
+    ) -> None:
         super().__init__(tasks, construct(aggregation.MGDAWeighting, epsilon=epsilon, max_iters=max_iters), **options)
 
 
@@ -104,7 +112,12 @@ class UPGrad(TorchJDWeighter):
     """
 
     def __init__(
-        self, tasks: tuple[str, ...], *, norm_eps: float = 1e-4, reg_eps: float = 1e-4, **options: Any
+        self,
+        tasks: tuple[str, ...],
+        *,
+        norm_eps: NonNegativeFloat = 1e-4,
+        reg_eps: NonNegativeFloat = 1e-4,
+        **options: Any,
     ) -> None:
         super().__init__(
             tasks,

@@ -4,24 +4,27 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchjd import aggregation
 
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import MtlError
 from mtl_lightning.plugins import registry
-from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
+from mtl_lightning_torchjd.adapter import TorchJDWeighter
 
 
 class CRMOGM(TorchJDWeighter):
     """The weights of another of these weighters, averaged over steps.
 
+    A task without labels in the batch is left out of that step: its average stays as it was.
+
     Args:
         tasks: Names of the tasks.
         weighting: Name of a weighter of this plugin that has no state, with its defaults.
-        alpha: Decay of the average.
+        alpha: Decay of the average; 0 for the other weighter's own weights.
         options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
 
     Source:
-        Zhou et al., NeurIPS 2022; ``torchjd.aggregation.CRMOGMWeighting``.
+        Zhou et al., "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond", NeurIPS 2022,
+        algorithm 1; the same numbers as ``torchjd.aggregation.CRMOGMWeighting``.
 
     Example:
         >>> import torch
@@ -35,29 +38,35 @@ class CRMOGM(TorchJDWeighter):
     started: Tensor
 
     def __init__(
-        self, tasks: tuple[str, ...], *, weighting: str = "torchjd_upgrad", alpha: float = 0.9, **options: Any
+        self, tasks: tuple[str, ...], *, weighting: str = "torchjd_upgrad", alpha: Share = 0.9, **options: Any
     ) -> None:
-        super().__init__(
-            tasks, construct(aggregation.CRMOGMWeighting, _stateless(weighting, tasks), alpha=alpha), **options
-        )
+        other = _stateless(weighting, tasks)
+        super().__init__(tasks, other.weighting, **options)
+        self.alpha = alpha
+        self._other = (other,)  # as its TorchJD object: nothing of it belongs into a checkpoint
         self.register_buffer("average", torch.zeros(len(self.tasks), dtype=torch.float64))
-        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self.register_buffer("started", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def call(self, gramian: Tensor) -> Tensor:
-        """TorchJD's weights, from the average in the buffer."""
-        self.weighting._lambda = self.average.to(gramian) if bool(self.started) else None
-        weights = super().call(gramian)
-        self.average.copy_(weights)
-        self.started.fill_(True)
-        return weights
+        """Averages, those of tasks with a gradient renewed; one that never had any gets the others' mean."""
+        (other,) = self._other
+        here = gramian.diagonal() != 0
+        known = gramian[here][:, here]
+        found = other.call(known / known.diagonal().mean()).double()
+        average, started = self.average.cpu(), self.started.cpu()
+        before = torch.where(started[here], average[here], found)
+        average[here], started[here] = self.alpha * before + (1 - self.alpha) * found, True
+        self.average.copy_(average)
+        self.started.copy_(started)
+        return torch.where(started, average, average[here].mean())
 
 
 STATEFUL = ("mtl_lightning_torchjd.smoothing", "mtl_lightning_torchjd.stateful")
 
 
-def _stateless(name: str, tasks: tuple[str, ...]) -> object:
+def _stateless(name: str, tasks: tuple[str, ...]) -> TorchJDWeighter:
     kind = registry().resolve("weighter", name)
     if not issubclass(kind, TorchJDWeighter) or kind.__module__ in STATEFUL:
         raise MtlError(f"weighter.weighting: {name!r} is no weighter of TorchJD without state")
-    made: Any = kind
-    return made(tasks).weighting
+    made: TorchJDWeighter = kind(tasks)  # type: ignore[call-arg]
+    return made

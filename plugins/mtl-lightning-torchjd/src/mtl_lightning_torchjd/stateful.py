@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchjd import aggregation
 
+from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt, Share
 from mtl_lightning.interfaces import MtlError
 from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct, factor
 
@@ -33,7 +34,9 @@ class GradVac(TorchJDWeighter):
     skips_absent = False
     cosines: Tensor
 
-    def __init__(self, tasks: tuple[str, ...], *, beta: float = 0.5, eps: float = 1e-8, **options: Any) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, beta: Share = 0.5, eps: NonNegativeFloat = 1e-8, **options: Any
+    ) -> None:
         super().__init__(tasks, construct(aggregation.GradVacWeighting, beta=beta, eps=eps), **options)
         self.register_buffer("cosines", torch.zeros(len(self.tasks), len(self.tasks), dtype=torch.float64))
 
@@ -68,7 +71,9 @@ class NashMTL(TorchJDWeighter):
     skips_absent = False
     previous: Tensor
 
-    def __init__(self, tasks: tuple[str, ...], *, max_norm: float = 0.0, optim_niter: int = 20, **options: Any) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], *, max_norm: NonNegativeFloat = 0.0, optim_niter: PositiveInt = 20, **options: Any
+    ) -> None:
         super().__init__(
             tasks,
             construct(aggregation.NashMTL, len(tasks), max_norm=max_norm, optim_niter=optim_niter).weighting,
@@ -116,9 +121,9 @@ class PCD(TorchJDWeighter):
         tasks: tuple[str, ...],
         *,
         primary: str | None = None,
-        tau: float = 0.02,
-        beta: float = 0.999,
-        eps: float = 1e-8,
+        tau: Share = 0.02,
+        beta: DropRate = 0.999,
+        eps: NonNegativeFloat = 1e-8,
         **options: Any,
     ) -> None:
         if primary is not None and primary not in tasks:

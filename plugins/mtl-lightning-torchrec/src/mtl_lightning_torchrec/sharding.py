@@ -12,9 +12,10 @@ from torch import Tensor
 from torchrec import EmbeddingBagCollection, EmbeddingBagConfig, PoolingType
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner import EmbeddingShardingPlanner, Topology
-from torchrec.distributed.planner.types import ParameterConstraints
+from torchrec.distributed.planner.types import ParameterConstraints, PlannerError
 from torchrec.distributed.types import ShardingEnv
 
+from mtl_lightning.errors import MtlError
 from mtl_lightning_torchrec.updates import TableUpdates, fuse
 
 Sharding = Literal["auto", "table_wise", "column_wise", "row_wise"]
@@ -108,10 +109,25 @@ def shard(
     planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
     sharder = _Sharder()
     group = dist.group.WORLD
-    plan = planner.collective_plan(collection, [sharder], group).plan[""]
+    plan = _planned(planner, collection, sharder, group).plan[""]
     sharded = sharder.shard(collection, plan, ShardingEnv.from_process_group(group), device)
     told = {name: f"{part.sharding_type} on {', '.join(map(str, part.ranks))}" for name, part in plan.items()}
     return sharded, TableUpdates(sharded.fused_optimizer, lr), told
+
+
+def _planned(planner: EmbeddingShardingPlanner, collection: Any, sharder: _Sharder, group: Any) -> Any:
+    # As planner.collective_plan, whose other processes would wait for the first in vain.
+    told: list[Any] = [None, ""]
+    if dist.get_rank() == 0:
+        try:
+            told[0] = planner.plan(collection, [sharder])
+        except PlannerError as error:
+            told[1] = " ".join(str(error).split()).partition(". ")[0]  # what follows is about the planner
+    dist.broadcast_object_list(told, 0, group=group)
+    plan, reason = told
+    if plan is None:
+        raise MtlError(f"encoder: no plan for the tables: {reason}", "raise encoder.memory, or add processes")
+    return plan
 
 
 def draw(into: Tensor, seed: str, scale: float, rows: slice, columns: slice, width: int) -> None:
