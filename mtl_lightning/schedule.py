@@ -54,7 +54,9 @@ def check_end(name: str, max_epochs: int | None, max_steps: int) -> None:
         >>> check_end("cosine", -1, 1000)
         >>> check_end("cosine", -1, -1)
         Traceback (most recent call last):
-        mtl_lightning.errors.MtlError: optimizer.schedule: 'cosine' needs a last step, and this run has none
+            ...
+        mtl_lightning.errors.MtlError: optimizer.schedule: 'cosine' needs a last step, and this run has none (set
+        trainer.max_epochs or trainer.max_steps)
     """
     if SCHEDULES[name] is not None and max_epochs == -1 and max_steps == -1:
         raise MtlError(

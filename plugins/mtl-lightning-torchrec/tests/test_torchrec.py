@@ -150,8 +150,9 @@ def test_an_unchanged_recipe_trains_resumes_on_one_process_and_predicts(python, 
 
 
 def test_tables_that_fit_nowhere_are_told_on_every_process(python, tmp_path):
-    pairs = ["encoder=torchrec", "encoder.memory=0.00001", "source.rows=2000", "run.dir=run", "trainer.accelerator=cpu"]
+    pairs = ["encoder=torchrec", "encoder.memory=0.00001", "source.rows=2000", "trainer.accelerator=cpu"]
     for world in (1, 2):
+        pairs = [*pairs, f"run.dir=run{world}"]
         with pytest.raises(
             AssertionError, match=r"no plan for the tables: Unable to find .* storage \(raise encoder\.memory"
         ):
