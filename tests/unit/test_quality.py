@@ -311,6 +311,18 @@ def test_nulls_that_come_with_a_split_are_found(tmp_path):
     assert text == "6.25% (train 0.00%, validation 0.00%, test 50.00%)"
 
 
+def test_a_column_without_a_value_is_a_warning(tmp_path):
+    rows = log(0)
+    rows["brand"] = pa.nulls(4000, pa.string())
+    rows["mostly"] = pa.array([1.0] + [None] * 3999)
+    found = look(prepared(pa.table(rows), tmp_path, {"brand": "categorical", "mostly": "numeric"}))
+    told = {one["name"]: (one["level"], one["reason"]) for one in found["findings"] if one["name"].startswith("nulls")}
+    assert told == {
+        "nulls:brand": ("warning", "no row has a value of 'brand'"),
+        "nulls:mostly": ("info", "99% of 'mostly' is missing"),
+    }
+
+
 def test_vectors_are_told_by_what_is_missing_and_by_their_norm(tmp_path):
     rows = log(0)
     draw = np.random.default_rng(3)

@@ -108,8 +108,14 @@ def _nulls(data: DataModule, found: Mapping[str, Any]) -> Iterator[Finding]:
         for column in feature.columns(name):
             facts = found["columns"][column]
             if facts["rows"] and facts["nulls"] > MOSTLY * facts["rows"]:
-                share = facts["nulls"] / facts["rows"]
-                yield Finding(level="info", name=f"nulls:{column}", reason=f"{share:.0%} of {column!r} is missing")
+                empty = facts["nulls"] == facts["rows"]
+                share = 100 * facts["nulls"] // facts["rows"]  # rounded down: 100% would say that there is none
+                yield Finding(
+                    level="warning" if empty else "info",
+                    name=f"nulls:{column}",
+                    reason=f"no row has a value of {column!r}" if empty else f"{share}% of {column!r} is missing",
+                    hint="a feature needs values; was a join lost?" if empty else "",
+                )
             elif facts["distinct"] == 1 and not facts["nulls"]:
                 reason = f"the column {column!r} has the same value in all rows"
                 yield Finding(level="warning", name=f"constant:{column}", reason=reason, hint="a feature needs more")
