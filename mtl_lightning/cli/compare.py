@@ -72,8 +72,11 @@ def _remember(grid: Grid) -> None:
     if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
         changed = [key for key in settings if before.get(key) != settings[key]]
         raise MtlError(f"{grid.out} compares runs with another {' and '.join(changed)}", "choose another out=")
-    grid.out.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(settings, indent=2) + "\n")
+    try:
+        grid.out.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(settings, indent=2) + "\n")
+    except OSError as error:
+        raise MtlError(f"out={grid.out}: can't be written: {error.strerror}", "choose another directory") from error
 
 
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
@@ -125,6 +128,9 @@ def _prepare(grid: Grid, cell: Cell) -> None:
 
     data = build_data(validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain))
     check_unchanged(grid.out, data.prepare())
+    for split in ("validation", "test"):
+        if not len(data.prepared.stores.get(split, ())):
+            raise MtlError(f"compare needs a {split} split", f"set split.{split}")
 
 
 def _leave(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:

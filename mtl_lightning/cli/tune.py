@@ -103,7 +103,7 @@ def _print(console: Console, plan: Plan, result: Mapping[str, Any]) -> None:
     table.add_column("trial", justify="right")
     for task, facts in result["tasks"].items():
         table.add_column(f"{task}\n{facts['metric']}", justify="right")
-    table.add_column("settings")
+    table.add_column("settings", overflow="fold")
     front: Sequence[Mapping[str, Any]] = [each for each in result["trials"] if each["number"] in result["front"]]
     for each in front:
         name = f"{each['number']} (best)" if each["number"] == result["best"] else str(each["number"])

@@ -101,11 +101,12 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
     """
     selected = select(grid, cells)
     every = [*cells, *confirming(grid, cells, selected)]
-    constants = {name: score for name, score in _scores(grid, cells).items() if "-constant" in name}
+    tried = {cell.configuration for cell in cells if cell.tried}
+    constants = {name: score for name, score in _scores(grid, cells).items() if name in tried}
     tuned = max(constants, key=lambda name: constants[name], default=None)
     done: dict[str, list[Run]] = {}
     for cell in every:
-        shown = "-constant" not in cell.configuration or cell.configuration == tuned
+        shown = not cell.tried or cell.configuration == tuned
         if shown and finished(cell.path(grid.out)):
             done.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
     runs = [run for own in done.values() for run in own]
@@ -197,7 +198,7 @@ def _configuration(
         "tasks": tasks,
         "delta_m": overall["mean"],
         "delta_m_interval": [overall["low"], overall["high"]],
-        "parameters": sum(runs[0].resources.get("parameters", {}).values()) or None,
+        "parameters": next(filter(None, (sum(run.resources.get("parameters", {}).values()) for run in runs)), None),
         "step_ms": _median([run.resources.get("step_ms") for run in runs]),
         "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
         "peak_memory_mb": _median([run.resources.get("peak_memory_mb") for run in runs]),

@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtl_lightning.config import compose
@@ -13,6 +13,8 @@ from mtl_lightning.errors import MtlError
 BASELINE = "single_task"
 KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
 """Arguments that are the comparison's own; everything else goes to every run."""
+MOST = 1000
+"""Seeds at most."""
 WEIGHT_SPAN = 10.0
 """Constant weights lie between 1 / span and span."""
 
@@ -52,11 +54,13 @@ class Cell:
         configuration: Name of what is compared; its cells differ in their seed only.
         seed: The seed.
         pairs: Settings that make the configuration.
+        tried: It is one of the constant weights of which the best is kept.
     """
 
     configuration: str
     seed: int
     pairs: tuple[str, ...]
+    tried: bool = False
 
     @property
     def name(self) -> str:
@@ -90,9 +94,9 @@ def read_grid(pairs: Sequence[str]) -> Grid:
             recipe = value
         elif key in KEYS:
             own[key] = value
-        elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows"):
-            hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out="}.get(key, "")
-            raise MtlError(f"compare takes no {key}=", hint)
+        elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows", "run.test"):
+            hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out=", "run.test": "a verdict needs it"}
+            raise MtlError(f"compare takes no {key}=", hint.get(key, ""))
         else:
             overrides.append(pair)
     if not recipe:
@@ -103,9 +107,11 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
+    seeds, confirm = _seeds(own.get("seeds", "3")), _count(own, "confirm", 2, least=0)
+    if max(seeds) + confirm >= 2**32 or len(seeds) + confirm > MOST:
+        raise MtlError(f"seeds={own.get('seeds', '3')} confirm={confirm}: seeds are below 2^32, and {MOST} at most")
     return Grid(
-        recipe, tuple(overrides), architectures, weighters, _seeds(own.get("seeds", "3")),
-        _count(own, "confirm", 2, least=0),
+        recipe, tuple(overrides), architectures, weighters, seeds, confirm,
         _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
     )  # fmt: skip
 
@@ -132,7 +138,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     if not parts or not all(part.isdecimal() for part in parts) or (parts == ["0"] and "," not in text):
         raise MtlError(f"seeds={text}: expects how many (seeds=3) or which (seeds=5,6)")
     if len(parts) == 1 and "," not in text:
-        return tuple(range(int(parts[0])))
+        return tuple(range(min(int(parts[0]), MOST + 1)))
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
@@ -154,13 +160,20 @@ def cells(grid: Grid, tasks: Sequence[str]) -> list[Cell]:
     for architecture in grid.architectures:
         for weighter in grid.weighters:
             settings[f"{architecture}-{weighter}"] = (f"architecture={architecture}", f"weighter={weighter}")
+    tried = set()
     for number, weights in enumerate(constant_weights(tasks, grid.constants), 1):
-        settings[f"{grid.architectures[0]}-constant{number}"] = (
+        name = f"{grid.architectures[0]}-constant{number}"
+        tried.add(name)
+        settings[name] = (
             f"architecture={grid.architectures[0]}",
             "weighter=constant",
             *(f"weighter.weights.{task}={weight:.4g}" for task, weight in weights.items()),
         )
-    return [Cell(name.replace("/", "_"), seed, pairs) for seed in grid.seeds for name, pairs in settings.items()]
+    return [
+        Cell(name.replace("/", "_"), seed, pairs, name in tried)
+        for seed in grid.seeds
+        for name, pairs in settings.items()
+    ]
 
 
 def confirming(grid: Grid, cells: Sequence[Cell], selected: str | None) -> list[Cell]:
@@ -181,10 +194,10 @@ def confirming(grid: Grid, cells: Sequence[Cell], selected: str | None) -> list[
     """
     if selected is None:
         return []
-    pairs = {cell.configuration: cell.pairs for cell in cells}
+    known = {cell.configuration: cell for cell in cells}
     first = max(grid.seeds) + 1
     seeds = range(first, first + grid.confirm)
-    return [Cell(name, seed, pairs[name]) for seed in seeds for name in (BASELINE, selected)]
+    return [replace(known[name], seed=seed) for seed in seeds for name in (BASELINE, selected)]
 
 
 def constant_weights(tasks: Sequence[str], count: int) -> list[dict[str, float]]:

@@ -168,16 +168,19 @@ def interval(per_seed: Floats, samples: Floats, level: float) -> Difference:
     The value of a seed is a true mean, plus what the rows do to all seeds alike (variance R), plus what they do to this
     seed's models only (I), plus the seed itself (S). The mean of n seeds then has variance R + (I + S) / n. The seeds'
     spread estimates I + S. The bootstrap gives R + I / n as the variance of its mean, and I by what differs between
-    seeds within a draw; adding the spread to its variance as it is would count I twice. The result is never below what
-    the bootstrap alone says. The quantile is Student's with Satterthwaite's degrees of freedom, because a few seeds say
-    little about their spread.
+    seeds within a draw; adding the spread to its variance as it is would count I twice. Each part reaches as far as its
+    own quantile says: what the rows do to all seeds the normal's, the seeds' spread Student's with n - 1 degrees of
+    freedom, which never misses more often than it says. Degrees of freedom for their sum (Satterthwaite's) would come
+    from the spread that they guard against: where three seeds are alike by luck, such an interval is short twice over.
+    The result is never below what the bootstrap alone says.
 
     Seeds aren't pooled over tasks or configurations to know that spread better: single-task models vary up to ten times
     less than others, rare tasks more than frequent ones, so that a pooled one is too small where it matters.
 
     Source:
-        Satterthwaite, "An Approximate Distribution of Estimates of Variance Components", Biometrics Bulletin 2, 1946;
-        Owen, "The Pigeonhole Bootstrap", Annals of Applied Statistics 1, 2007, for two crossed samples.
+        Banerjee, "On Confidence Interval for Two-Means Problem Based on Separate Estimates of Variances and Tabulated
+        Values of t-Table", Sankhyā A 23, 1961, for a quantile per part; Owen, "The Pigeonhole Bootstrap", Annals of
+        Applied Statistics 1, 2007, for two crossed samples.
 
     Args:
         per_seed: Values on the rows as they are, [seeds].
@@ -201,9 +204,9 @@ def interval(per_seed: Floats, samples: Floats, level: float) -> Difference:
     if seeds > 1:
         spread = float(per_seed.var(ddof=1)) / seeds
         own = float((samples - per_seed).var(axis=1, ddof=1).mean()) / seeds
-    total = max(bootstrap, max(bootstrap - own, 0.0) + spread)
-    freedom = (total / spread) ** 2 * (seeds - 1) if spread > 0 else math.inf
-    reach = student_quantile(level, freedom) * math.sqrt(total)
+    normal, student = student_quantile(level, math.inf), student_quantile(level, max(seeds - 1, 1))
+    squared = normal**2 * max(bootstrap - own, 0.0) + student**2 * spread
+    reach = math.sqrt(max(squared, normal**2 * bootstrap))
     return Difference(mean, mean - reach, mean + reach)
 
 

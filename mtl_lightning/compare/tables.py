@@ -1,6 +1,6 @@
 """A comparison on the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -9,6 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.compare.plan import BASELINE
+
+MOST = 4
+"""Tasks side by side: more would be cut off on a terminal of 80 columns."""
 
 
 def number(value: float | None, pattern: str = ".4f") -> str:
@@ -56,35 +59,44 @@ def result_tables(result: Mapping[str, Any]) -> RenderableType:
     Args:
         result: The result.
     """
-    quality = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    quality.add_column("configuration", no_wrap=True)
-    quality.add_column("validation\nscore", justify="right", vertical="bottom")
-    for task, facts in result["tasks"].items():
-        quality.add_column(f"{task}\n{facts['metric']}", justify="right", vertical="bottom")
-    quality.add_column("Δm %", justify="right", vertical="bottom")
+    names = list(result["tasks"])
+    quality = [_quality(result, names[start : start + MOST]) for start in range(0, len(names), MOST)]
     cost = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("configuration", "seeds", "parameters", "ms a step", "samples/s", "peak MB"):
         cost.add_column(heading, justify="left" if heading == "configuration" else "right")
     for each in result["configurations"]:
-        chosen = each["name"] == result["selected"]
-        tasks = [spread(each["tasks"][task]) for task in result["tasks"]]
-        quality.add_row(
-            Text(shown_name(each), style="bold" if chosen else ""), spread(each["validation_score"]), *tasks,
-            number(each["delta_m"], "+.2f"),
-        )  # fmt: skip
         cost.add_row(
             shown_name(each), str(each["seeds"]), number(each["parameters"], ",.0f"), number(each["step_ms"], ".1f"),
             number(each["samples_per_second"], ",.0f"), number(each["peak_memory_mb"], ",.0f"),
         )  # fmt: skip
     parts: list[RenderableType] = [
         Text(f"Test, mean ± sd over seeds; Δm against single-task models ({result['recipe']})", style="bold"),
-        quality,
+        *quality,
         Text("Cost", style="bold"),
         cost,
     ]
     if result["missing"]:
         parts.append(Text(f"{len(result['missing'])} runs are missing: {', '.join(result['missing'][:3])} …"))
     return Group(*parts, *[Text(sentence) for sentence in sentences(result)])
+
+
+def _quality(result: Mapping[str, Any], tasks: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
+    table.add_column("configuration", no_wrap=True)
+    table.add_column("validation\nscore", justify="right", vertical="bottom")
+    for task in tasks:
+        table.add_column(
+            f"{task}\n{result['tasks'][task]['metric']}", justify="right", vertical="bottom", overflow="fold"
+        )
+    table.add_column("Δm %", justify="right", vertical="bottom")
+    for each in result["configurations"]:
+        table.add_row(
+            Text(shown_name(each), style="bold" if each["name"] == result["selected"] else ""),
+            spread(each["validation_score"]),
+            *(spread(each["tasks"][task]) for task in tasks),
+            number(each["delta_m"], "+.2f"),
+        )
+    return table
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:

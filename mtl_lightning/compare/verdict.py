@@ -75,7 +75,7 @@ def judge(
     elif losses:
         use = baseline
     else:
-        use = min((selected, baseline), key=lambda name: parameters.get(name, math.inf))
+        use = min((baseline, selected), key=lambda name: parameters.get(name, math.inf))
         sentences.append(_undecided(differences, seeds))
     sentences.append(f"Use {use}.")
     return Verdict(tasks, use, tuple(sentences))

@@ -68,7 +68,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     run = draft.record("run", RunConfig, draft.section("run"))
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
     split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
-    check_columns(draft, raw, split, group)
+    check_columns(draft, raw, split, group, data.accept if data is not None else ())
     if draft.problems:
         raise ConfigError(draft.problems)
     made: dict[str, Any] = {

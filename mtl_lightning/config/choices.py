@@ -6,6 +6,8 @@ from typing import Any
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
 from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.data.expressions import Expression
+from mtl_lightning.errors import DataError
 from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
 from mtl_lightning.schema import Task
 
@@ -42,6 +44,22 @@ def _reads(draft: Draft, task: Task, head: Component, loss: Component) -> None:
     draft.problem(f"losses.{task.name}", reason, f"the loss of {head.name} is {default}")
 
 
+def _everywhere(draft: Draft, path: str, task: Task) -> None:
+    """A head of joint events can't learn only where the first of them happened."""
+    instead = getattr(draft.classes.get(path), "everywhere", "")
+    if not instead or task.observed_when is None:
+        return
+    parents = [draft.tasks[name] for name in task.parents if name in draft.tasks]
+    try:
+        read = Expression(task.observed_when).columns
+        above = [one for parent in parents for one in Expression(parent.label).columns]
+    except DataError:
+        return  # told where expressions are checked
+    if both := [one for one in read if one in above]:
+        reason = f"learns on all rows, and observed_when leaves out those without {both[0]!r}: probabilities would be "
+        draft.problem(path, f"{reason}those of the others", instead)
+
+
 def check_heads(draft: Draft) -> dict[str, Component]:
     """One head per task; the default is named like the task's kind."""
     entries = _entries(draft, "heads")
@@ -52,6 +70,7 @@ def check_heads(draft: Draft) -> dict[str, Component]:
         spec = {"name": task.kind, **entry} if isinstance(entry, Mapping) else entry
         head = draft.component(path, "head", spec)
         if head is not None and _fits(draft, path, task):
+            _everywhere(draft, path, task)
             heads[task.name] = head
     return heads
 

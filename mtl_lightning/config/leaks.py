@@ -1,7 +1,7 @@
 """Checks of columns: those that a recipe names exist, and no feature knows what it must not know."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.suggest import did_you_mean
@@ -33,10 +33,20 @@ def expressions(task: Task) -> Iterator[tuple[str, str]]:
             yield f"tasks.{task.name}.{name}", text
 
 
-def check_columns(draft: Draft, raw: RawSchema | None, split: SplitSpec | None, group: str | None) -> None:
-    """Check every column that the recipe names; without the source's schema, only whether expressions can be read."""
+def check_columns(
+    draft: Draft, raw: RawSchema | None, split: SplitSpec | None, group: str | None, accepted: Collection[str] = ()
+) -> None:
+    """Check every column that the recipe names; without the source's schema, only whether expressions can be read.
+
+    Args:
+        draft: What is known of the configuration.
+        raw: The source's schema, if it can be read.
+        split: How rows are divided.
+        group: Column with the user.
+        accepted: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+    """
     used: dict[str, str] = {}
-    labels: dict[str, str] = {}
+    labels: dict[str, list[Task]] = {}
     for task in draft.tasks.values():
         for path, text in expressions(task):
             try:
@@ -48,7 +58,7 @@ def check_columns(draft: Draft, raw: RawSchema | None, split: SplitSpec | None, 
             for column in columns:
                 _exists(draft, raw, path, column)
                 if path.endswith(".label"):
-                    labels.setdefault(column, task.name)
+                    labels.setdefault(column, []).append(task)
         if task.oracle is not None:
             used[f"tasks.{task.name}.oracle"] = task.oracle
     used |= draft.columns
@@ -61,7 +71,7 @@ def check_columns(draft: Draft, raw: RawSchema | None, split: SplitSpec | None, 
     for path, column in draft.columns.items():
         if raw is not None and column in raw.oracle and not path.startswith("metrics."):
             draft.problem(path, f"{column!r} holds true probabilities, which no part of a model may see")
-    _features(draft, raw, labels)
+    _features(draft, raw, labels, accepted)
 
 
 def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str) -> bool:
@@ -71,16 +81,24 @@ def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str) -> bool
     return False
 
 
-def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, str]) -> None:
+def _meant(feature: str, column: str, task: Task, accepted: Collection[str]) -> bool:
+    return task.label.strip() != column and f"leak:{feature}:{task.name}" in accepted
+
+
+def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
     """Features use columns that exist, fit their kind and are known before the event."""
     for name, feature in draft.features.items():
         path = f"features.{name}"
         for column in feature.columns(name):
             if not _exists(draft, raw, path, column):
                 continue
-            if column in labels:
-                reason = f"{column!r} is the label of task {labels[column]!r}"
-                draft.problem(path, f"leak: {reason}", f"remove the feature ({path}=null)")
+            read = [task for task in labels.get(column, ()) if not _meant(name, column, task, accepted)]
+            if read:
+                task = read[0]
+                part, hint = "", f"remove the feature ({path}=null)"
+                if task.label.strip() != column:
+                    part, hint = "part of ", f"{hint}, or data.accept=[leak:{name}:{task.name}] if it is known before"
+                draft.problem(path, f"leak: {column!r} is {part}the label of task {task.name!r}", hint)
             elif raw is not None and column in raw.oracle:
                 draft.problem(path, f"leak: {column!r} holds true probabilities", f"remove the feature ({path}=null)")
             elif raw is not None and column in raw.after_event:

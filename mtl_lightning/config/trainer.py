@@ -56,8 +56,8 @@ def _check_length(draft: Draft, options: Mapping[str, Any]) -> None:
     """Lengths that Lightning would refuse only when the Trainer is built, and a schedule that needs one."""
     epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
     for name, number in (("max_epochs", epochs), ("max_steps", steps)):
-        if isinstance(number, int) and number < -1:
-            draft.problem(f"trainer.{name}", f"is {number}, and must be at least 0", "-1 for no limit")
+        if isinstance(number, int) and (number == 0 or number < -1):
+            draft.problem(f"trainer.{name}", f"is {number}, and must be at least 1", "-1 for no limit")
     chosen = draft.section("optimizer").get("schedule", "constant")
     if chosen in SCHEDULES:
         try:

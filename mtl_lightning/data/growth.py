@@ -1,5 +1,6 @@
 """Going on from an earlier fit: vocabularies grow, everything else stays as it was fitted."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -11,6 +12,8 @@ from mtl_lightning.schema import Schema
 
 if TYPE_CHECKING:
     from mtl_lightning.data.transforms import Transforms
+
+LOG = logging.getLogger(__name__)
 
 FREE = ("column", "min_count", "max_size", "length", "separator")
 """Options that say where values are or which new ones count, not what an id or a number means."""
@@ -56,6 +59,8 @@ def begin(transforms: "Transforms", base: "Transforms") -> None:
     for name, one in transforms.transforms.items():
         if isinstance(one, Grows):
             one.grow(base.transforms[name].state())
+    for name, label in transforms.labels.items():
+        label.earlier = base.labels.get(name)
     for name, cold in transforms.cold.items():
         if name in base.cold:
             cold.grow(base.cold[name].state())
@@ -95,10 +100,11 @@ def finish(transforms: "Transforms", base: "Transforms") -> None:
         if not isinstance(one, Grows):
             one.restore(base.transforms[name].state())
     for name, label in transforms.labels.items():
-        if name in base.labels:
-            earlier = base.labels[name]
-            label.restore(earlier.state())
-            was = earlier.task
+        if label.earlier is not None:
+            if label.counter is None and not label.moments.deviation:
+                LOG.warning("tasks.%s: the label is the same in all of these training rows, or unknown", name)
+            label.restore(label.earlier.state())
+            was = label.earlier.task
             label.task = replace(label.task, mean=was.mean, scale=was.scale, classes=was.classes)
 
 

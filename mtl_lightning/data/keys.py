@@ -10,6 +10,9 @@ from mtl_lightning.errors import DataError
 EXACT = 2**53
 """Up to here every integer is a float64."""
 INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+SPELT = {"": None, "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
+"""Text that a log in another format has as a missing value or a truth value: CSV does."""
+LONGEST = max(map(len, SPELT))
 LARGEST, SMALLEST = str(2**63 - 1), str(-(2**63))
 
 
@@ -17,7 +20,8 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     """Keys of a column: int64 where every value is a whole number, else strings; null where missing.
 
     A log read twice may call a column integer here, float there (pandas does so where values are missing) and text
-    elsewhere: 7, 7.0 and "7" are one key, "007" is another.
+    elsewhere: 7, 7.0 and "7" are one key, "007" is another. True, "True", "TRUE" and "true" are one, too; empty text is
+    missing.
 
     Args:
         values: The column.
@@ -34,7 +38,7 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     """
     kind = values.type
     if pt.is_string(kind):
-        return values
+        return _spelt(values)
     if pt.is_null(kind):
         return pc.cast(values, pa.int64())
     if pt.is_uint64(kind):
@@ -54,7 +58,17 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     except pa.ArrowException as error:
         raise DataError(f"column {name!r} holds {kind} that is no text: {str(error).splitlines()[0]}") from error
     # A time is the same in seconds as in microseconds.
-    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else printed
+    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else _spelt(printed)
+
+
+def _spelt(values: pa.Array) -> pa.Array:
+    shortest = pc.min(pc.binary_length(values)).as_py()
+    if shortest is None or shortest > LONGEST:
+        return values
+    found = pc.index_in(values, value_set=pa.array(list(SPELT)), skip_nulls=True)
+    if found.null_count == len(values):
+        return values
+    return pc.if_else(found.is_valid(), pa.array(SPELT.values(), pa.string()).take(found), values)
 
 
 def as_printed(values: pa.Array) -> pa.Array:

@@ -11,7 +11,7 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.columns import Block
 from mtl_lightning.data.expressions import Expression
-from mtl_lightning.data.keys import keys
+from mtl_lightning.data.keys import integers, keys
 from mtl_lightning.data.lists import flatten
 from mtl_lightning.data.numbers import Moments, RowError, numbers
 from mtl_lightning.data.operations import is_text
@@ -52,6 +52,7 @@ class Label:
         self.vocabulary: Vocabulary | None = None
         self.moments = Moments()
         self.floats = True
+        self.earlier: Label | None = None  # see growth.begin
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -95,8 +96,10 @@ class Label:
         """Fit classes and moments.
 
         Raises:
-            DataError: If no training row has a known label, or all have the same one.
+            DataError: If no training row has a known label, or all have the same one, and no earlier run knows it.
         """
+        if self.earlier is not None:
+            return
         place = f"tasks.{self.task.name}: the label {self.task.label!r}"
         if self.counter is not None:
             self._fit_classes(place)
@@ -176,10 +179,10 @@ def _comparable(names: pa.Array) -> pa.Array:
 
 def _numbers(label: Label, values: pa.Array) -> Encoded:
     if is_text(values.type):
-        raise DataError(
-            f"tasks.{label.task.name}: the label {label.task.label!r} is text, not a number",
-            'compare it: label == "yes"',
-        )
+        seen = next((value for value in values.to_pylist() if value), "yes")
+        known = pc.is_valid(integers(pa.array([seen])))[0].as_py()
+        hint = f"number({label.task.label})" if known else f'compare it: {label.task.label} == "{seen}"'
+        raise DataError(f"tasks.{label.task.name}: the label {label.task.label!r} is text, not a number", hint)
     found = numbers(values, label.task.label)
     return found[:, None], ~np.isnan(found)
 

@@ -10,18 +10,25 @@ from mtl_lightning.errors import DataError
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that belongs to a path of the cache, ``<path>.lock``.
+def locked(path: Path, what: str = "the cache", hint: str = "set MTL_CACHE") -> Iterator[None]:
+    """Hold the lock that belongs to a path, ``<path>.lock``.
+
+    Args:
+        path: Of the cache, or another one.
+        what: What its folder is, for messages.
+        hint: What to do if nothing can be written there.
 
     Raises:
-        DataError: If the cache can't be written.
+        DataError: If nothing can be written there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+        file = path.with_name(path.name + ".lock")
+        file.touch()  # where no file can be made, acquire would try for ever
+        lock = filelock.FileLock(file)
         lock.acquire()
     except OSError as error:
-        raise DataError(f"the cache {path.parent} can't be written: {error.strerror}", "set MTL_CACHE") from error
+        raise DataError(f"{what} {path.parent} can't be written: {error.strerror}", hint) from error
     try:
         yield
     finally:

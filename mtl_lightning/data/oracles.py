@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from mtl_lightning.data.columns import did_you_mean
+from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.numbers import RowError, numbers
+from mtl_lightning.data.operations import clean, is_text
 from mtl_lightning.errors import DataError
 
 
@@ -29,7 +31,7 @@ def raw_values(columns: Mapping[str, pa.Array], labels: Iterable[Label]) -> dict
         labels: The fitted labels.
 
     Raises:
-        DataError: If a column holds no numbers.
+        DataError: If a column holds neither numbers nor times in ISO 8601, which become microseconds.
 
     Example:
         >>> raw_values({"position": pa.array([1, None])}, [])["position"].tolist()
@@ -37,10 +39,21 @@ def raw_values(columns: Mapping[str, pa.Array], labels: Iterable[Label]) -> dict
     """
     several = records(labels)
     taken = {label.task.oracle for label in several}
-    found = {name: numbers(one, name, finite=False) for name, one in columns.items() if name not in taken}
+    found = {name: _numbers(one, name) for name, one in columns.items() if name not in taken}
     for label in several:
         found |= oracles(label, columns[str(label.task.oracle)])
     return found
+
+
+def _numbers(values: pa.Array, name: str) -> np.ndarray:
+    try:
+        return numbers(values, name, finite=False)
+    except RowError:
+        values = clean(values)
+        parsed = parse_iso(values) if is_text(values.type) else pa.nulls(len(values))
+        if parsed.null_count > values.null_count:
+            raise
+        return numbers(pc.cast(parsed, pa.int64()), name)
 
 
 def records(labels: Iterable[Label]) -> list[Label]:

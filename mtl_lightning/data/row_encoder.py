@@ -10,7 +10,7 @@ import pyarrow as pa
 from mtl_lightning.data.buckets import BucketsTransform
 from mtl_lightning.data.categorical import CategoricalTransform, Table
 from mtl_lightning.data.frames import as_array
-from mtl_lightning.data.keys import EXACT
+from mtl_lightning.data.keys import EXACT, SPELT
 from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.numeric import NumericTransform
 from mtl_lightning.data.operations import is_text
@@ -116,8 +116,11 @@ class RowEncoder:
     def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[Kinds, ...]]:
         keys = table.vocabulary.keys
         if table.name not in self._tables:
-            found = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
-            self._tables[table.name] = {**found, None: PADDING}
+            found: dict[Any, int] = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
+            found[None] = PADDING
+            if is_text(keys.type):
+                found |= {spelling: found.get(key, UNKNOWN) for spelling, key in SPELT.items()}
+            self._tables[table.name] = found
         return self._tables[table.name], KEYS[is_text(keys.type)]
 
     def _categorical(self, transform: CategoricalTransform) -> Encode:

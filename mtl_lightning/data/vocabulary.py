@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.keys import integers, text
+from mtl_lightning.data.keys import SPELT, integers, text
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.schema import PADDING, UNKNOWN
 
@@ -219,4 +219,7 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
-        return cls(pa.array(state["keys"], pa.string() if state["text"] else pa.int64()))
+        found = state["keys"]
+        if state["text"] and (old := SPELT.keys() & set(found)):  # of a run that told spellings apart
+            found = [SPELT[key] if key in old and SPELT[key] and SPELT[key] not in found else key for key in found]
+        return cls(pa.array(found, pa.string() if state["text"] else pa.int64()))

@@ -28,6 +28,7 @@ class CorrectedHead(ESMMHead):
 
     further: ClassVar[str]
     """Name of the further tower, and of its log-odds in ``extra``."""
+    everywhere: ClassVar[str] = ""
     opposite: ClassVar[bool] = False
     """True if that tower predicts that the event does not happen."""
 

@@ -50,6 +50,8 @@ class ESMMHead(Head):
 
     kinds = frozenset({"binary"})
     loss: ClassVar[str] = "bce"
+    everywhere: ClassVar[str] = "remove observed_when, the label is 0 there; or take escm2 or dcmt"
+    """What else to do where labels are known only after the parent's event; empty if the head can learn from these."""
 
     def __init__(
         self,

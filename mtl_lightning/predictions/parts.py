@@ -49,7 +49,7 @@ class Parts:
     def __init__(self, out: Path, identity: dict[str, Any]) -> None:
         self.out = out
         self.folder = out.with_name(out.name + ENDING)
-        with locked(self.folder), _naming(self.folder):
+        with locked(self.folder, "the folder", "choose another out="), _naming(self.folder):
             self.folder.mkdir(exist_ok=True)
             plan = self.folder / PLAN
             if not plan.is_file():

@@ -26,5 +26,5 @@ class ResourcesReport(ResourcesCallback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write; a resumed run may have had nothing left to train, and what it cost before is told already."""
         super().on_fit_end(trainer, pl_module)
-        if trainer.is_global_zero and self.run is not None and self.steps:
+        if trainer.is_global_zero and self.run is not None and (self.steps or self.run.load_json(FILE) is None):
             self.run.save_json(FILE, self.summary())

@@ -56,7 +56,10 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
     optuna = import_optuna()
     import sqlalchemy.exc  # with Optuna
 
-    plan.out.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MtlError(f"out={plan.out}: can't be written: {error.strerror}", "choose another directory") from error
     each = ["maximize" if up else "minimize" for up in higher.values()]
     directions = ["maximize"] if plan.objective == SCORE else each
     try:

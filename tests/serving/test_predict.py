@@ -44,6 +44,14 @@ def test_csv_and_json_lines(kind: str, export: Path, log: Path, expected: pa.Tab
         np.testing.assert_allclose(found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-5)
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a file system in which no file can be made")
+def test_an_output_where_no_file_can_be_made_is_told(
+    export: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("predict", f"run={export}", f"data={log}", "out=/proc/x.parquet") == 2
+    assert "the folder /proc can't be written" in capsys.readouterr().err
+
+
 def test_an_export_without_rows_says_so(export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("predict", f"run={export}", f"out={tmp_path / 'x.parquet'}") == 2
     assert "predict needs data=" in capsys.readouterr().err

@@ -1,13 +1,16 @@
 """A comparison's page tells how far probabilities can be trusted, and what each part costs."""
 
+import io
 import json
 
 import numpy as np
+from rich.console import Console
 
 from mtl_lightning.compare.gather import Run, _configuration
 from mtl_lightning.compare.page import page
 from mtl_lightning.compare.plan import Cell
 from mtl_lightning.compare.sampled import sample
+from mtl_lightning.compare.tables import result_tables
 
 RESOURCES = {
     "parameters": {"tables": 100, "encoder": 5, "architecture": 20, "heads": 7, "losses": 0, "weighter": 0},
@@ -52,6 +55,22 @@ def test_reliability_shows_who_promises_too_much():
     assert straight["ece"] < 0.02 < 0.1 < bent["ece"]
     assert all(observed < predicted for observed, predicted in zip(bent["observed"], bent["predicted"], strict=True))
     assert 14 <= len(bent["weight"]) <= 15
+
+
+def test_numbers_of_many_tasks_are_whole_on_a_narrow_terminal():
+    found = result(1)
+    for number in range(5):
+        found["tasks"][f"task_{number}"] = found["tasks"]["click"]
+        for each in found["configurations"]:
+            each["tasks"][f"task_{number}"] = each["tasks"]["click"]
+    console = Console(width=80, file=io.StringIO())
+    console.print(result_tables({**found, "verdict": None}))
+    text = console.file.getvalue()
+    assert "…" not in text
+    for each in found["configurations"]:
+        for values in each["tasks"].values():
+            assert f"{values['mean']:.4f}" in text
+    assert all(f"task_{number}" in text for number in range(5))
 
 
 def test_the_page_has_both_sections_and_no_script():

@@ -126,6 +126,19 @@ def test_intervals_miss_the_truth_as_often_as_they_say(sizes, seeds):
     assert missed <= 48  # 30 is nominal, with a standard deviation of 5
 
 
+@pytest.mark.parametrize("rows", [0.0, 0.1, 0.17, 0.3, 0.55, 1.0])
+@pytest.mark.parametrize(("tasks", "seeds"), [(3, 2), (3, 3), (6, 3), (3, 5), (10, 5)])
+def test_intervals_for_several_tasks_at_once_hold_where_few_seeds_vary_most(rows, tasks, seeds):
+    random = np.random.default_rng([int(100 * rows), tasks, seeds])
+    level, count = 1 - 0.05 / tasks, 3000
+    missed = 0
+    for _ in range(count):
+        found = interval(*simulated(random, (rows, 0.0, 1.0), seeds, count=60), level=level)
+        missed += not found.low <= 0 <= found.high
+    nominal = count * (1 - level)
+    assert missed <= nominal + 3 * math.sqrt(nominal)
+
+
 def test_what_the_bootstrap_knows_of_single_seeds_is_not_counted_twice():
     random = np.random.default_rng(0)
     sizes, seeds = (1.0, 1.5, 0.0), 200

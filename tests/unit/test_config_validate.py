@@ -152,8 +152,21 @@ def test_everything_is_told_at_once() -> None:
         (["trainer.accelerator=cpuu"], "trainer.accelerator: no accelerator 'cpuu' (did you mean 'cpu'?)"),
         (["trainer.precision=17"], "trainer.precision: expects"),
         (["trainer.precision=64"], "trainer.precision: 64 would turn ids and labels into it"),
-        (["trainer.max_epochs=-3"], "trainer.max_epochs: is -3, and must be at least 0 (-1 for no limit)"),
+        (["trainer.max_epochs=-3"], "trainer.max_epochs: is -3, and must be at least 1 (-1 for no limit)"),
         (["trainer.max_epochs=-1", "optimizer.schedule=linear"], "optimizer.schedule: 'linear' needs a last step"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs: is 0, and must be at least 1"),
+        (
+            ["tasks.conversion.observed_when=click == 1"],
+            "heads.conversion: learns on all rows, and observed_when leaves out those without 'click'",
+        ),
+        (
+            ["tasks.dwell.label=minimum(dwell / price, 1)"],
+            "part of the label of task 'dwell' (remove the feature (features.price=null), or data.accept=[leak:price:dwell]",
+        ),
+        (
+            ["features.click=categorical", "data.accept=[leak:click:click]"],
+            "features.click: leak: 'click' is the label of task 'click'",
+        ),
         (["trainer=fast"], "trainer: expects a mapping, not 'fast'"),
         (["weighter=null"], "weighter: is required"),
         (["seed=1.5"], "seed: expects an integer, not 1.5"),
@@ -168,6 +181,12 @@ def test_one_problem(pairs: list[str], expected: str) -> None:
 )
 def test_a_recipe_cannot_run_code(pair: str) -> None:
     assert any("_target_: is refused" in problem for problem in problems(pair))
+
+
+def test_a_feature_may_read_a_part_of_a_label_that_is_known_before() -> None:
+    config = check("tasks.dwell.label=minimum(dwell / price, 1)", "data.accept=[leak:price:dwell]")
+    assert config.features["price"].columns("price") == ("price",)
+    assert check("heads.conversion=escm2", "tasks.conversion.observed_when=click == 1").tasks
 
 
 def test_a_parent_may_stand_below_its_child() -> None:

@@ -1,8 +1,11 @@
 """After a test a run tells gaps, decisions at a threshold and slices; resources tell arithmetic and bytes."""
 
+import contextlib
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,6 +39,32 @@ def run(tmp_path_factory):
         )
     assert done.value.code == 0
     return path / "ads"
+
+
+def test_days_of_text_with_offsets_are_slices(tmp_path):
+    draw = np.random.default_rng(0)
+    hours = np.sort(draw.integers(0, 24 * 5, 800))
+    start = np.datetime64("2026-03-01T00:30:00")
+    rows = {
+        "at": [f"{start + np.timedelta64(int(hour) + 8, 'h')}+08:00" for hour in hours],
+        "x": draw.normal(size=800),
+        "click": draw.integers(0, 2, 800),
+    }
+    pacsv.write_csv(pa.table(rows), tmp_path / "log.csv")
+    (tmp_path / "recipe.yaml").write_text(
+        "extends: base\nsource: {name: table, path: log.csv}\n"
+        "split: {by: time, column: at, validation: 0.2, test: 0.4}\n"
+        "features: {x: numeric}\ntasks: {click: {kind: binary, label: click}}\n"
+    )
+    pairs = ["recipe=recipe.yaml", "trainer.max_epochs=1", "run.slices=[day]", "run.dir=run"]
+    with contextlib.chdir(tmp_path), pytest.raises(SystemExit) as done:
+        main(["fit", *pairs])
+    assert done.value.code == 0
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    found = record["evaluation"]["slices"]["test"]["day"]
+    held_out = (start + hours[-480:].astype("timedelta64[h]")).astype("datetime64[D]")  # validation and test
+    days = {str(day) for day in held_out}
+    assert set(found) == days
 
 
 @pytest.fixture

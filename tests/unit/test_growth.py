@@ -10,7 +10,7 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.tasks import build_tasks
 from mtl_lightning.data.transforms import Transforms
-from mtl_lightning.errors import ConfigError
+from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.warm_start import table_rows
 
 FEATURES = {
@@ -74,6 +74,16 @@ def test_known_rows_are_encoded_as_before_and_new_values_come_after_them():
     assert [task.mean for task in after.schema.tasks] == [task.mean for task in before.schema.tasks]
     assert after.schema.task("genre").classes == 3
     assert after.schema.field("price").edges == before.schema.field("price").edges
+
+
+def test_a_day_without_a_positive_label_goes_on(caplog):
+    base = fitted(DAY_1)
+    today = {**DAY_2, "click": [0] * 40, "spend": [None] * 40, "genre": ["a"] * 40}
+    grown = fitted({**today, "spend": pa.array(today["spend"], pa.float64())}, base)
+    assert [label.task for label in grown.labels.values()] == [label.task for label in base.labels.values()]
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["tasks.click", "tasks.spend"]
+    with pytest.raises(DataError, match=r"click.*is 0 in every row"):
+        fitted(today)
 
 
 def test_growth_goes_through_json_and_on_the_third_day():

@@ -323,6 +323,15 @@ def test_a_column_without_a_value_is_a_warning(tmp_path):
     }
 
 
+def test_text_with_offsets_counts_by_its_day_in_utc():
+    rates = DayRates()
+    days = rates.days(
+        pa.array(["2024-05-01T23:30:00-08:00", "2024-05-02", "2024-05-03T00:30:00+09:00", "x", "2024-05-02 late"])
+    )
+    rates.add("click", days, np.array([1.0, 0.0, 1.0, 1.0, 0.0]), np.ones(5, dtype=bool))
+    assert rates.to_dict() == {"click": [{"day": "2024-05-02", "known": 4, "mean": 0.5}]}
+
+
 def test_vectors_are_told_by_what_is_missing_and_by_their_norm(tmp_path):
     rows = log(0)
     draw = np.random.default_rng(3)

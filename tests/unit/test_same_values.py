@@ -64,6 +64,21 @@ def test_floats_of_32_bits_are_the_numbers_that_they_print(feature):
     assert transforms.encode(pa.table({"x": values})).ids[:, 0].tolist() == trained
 
 
+@pytest.mark.parametrize("feature", ["categorical", {"kind": "hashed", "size": 10**6}])
+def test_truth_values_are_their_text_and_empty_text_is_missing(feature, tmp_path):
+    text = {"x": ["True", "FALSE", "", "true", "False", "TRUE", "yes"], "y": ["a"] * 7}
+    truths = {"x": [True, False, None, True, False, True], "y": ["a"] * 6}
+    for transforms in (fitted({"x": feature}, pa.table(text)), fitted({"x": feature}, pa.table(truths))):
+        as_text, as_truths = (transforms.encode(pa.table(one)).ids[:, 0].tolist() for one in (text, truths))
+        assert as_text[:6] == as_truths
+        assert as_truths[2] == 0
+        assert as_truths[0] == as_truths[3] == as_truths[5] != as_truths[1] == as_truths[4]
+        coded = pa.table({"x": pa.array(text["x"]).dictionary_encode(), "y": text["y"]})
+        assert transforms.encode(coded).ids[:, 0].tolist() == as_text
+        assert served(transforms, "x", truths["x"]) == as_truths
+        assert served(transforms, "x", text["x"]) == as_text
+
+
 def test_decimals_are_numbers():
     assert keys(pa.array([Decimal("7.00"), Decimal("-3.00"), None])).to_pylist() == [7, -3, None]
     assert keys(pa.array([Decimal("7.00"), Decimal("8.50")])).to_pylist() == ["7", "8.5"]

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 
 MOST = 60
@@ -20,8 +21,8 @@ EPOCHS = ((1e17, 86_400 * 10**9), (1e14, 86_400 * 10**6), (1e11, 86_400 * 1000),
 class DayRates:
     """Counts labels by day.
 
-    Times, dates, numbers of (nano-, micro-, milli-) seconds since 1970 and ISO text are divided by day; other numbers
-    (a day's number, a step) by one, and by wider stretches if that gives more than 60.
+    Times, dates, numbers of (nano-, micro-, milli-) seconds since 1970 and ISO text are divided by day in UTC; other
+    numbers (a day's number, a step) by one, and by wider stretches if that gives more than 60.
 
     Example:
         >>> rates = DayRates()
@@ -43,8 +44,8 @@ class DayRates:
         if is_text(times.type):
             day = pc.utf8_slice_codeunits(times, 0, 10)
             whole = pc.match_substring_regex(day, r"^\d{4}-\d{2}-\d{2}$")
-            days = pc.strptime(pc.if_else(whole, day, pa.scalar(None, day.type)), "%Y-%m-%d", "s", error_is_null=True)
-            return self._dated(days)
+            days = pc.strptime(pc.if_else(whole, day, pa.scalar(None, day.type)), "%Y-%m-%d", "us", error_is_null=True)
+            return self._dated(pc.coalesce(parse_iso(times), days))
         if is_time(times.type):
             return self._dated(times)
         if not is_number(times.type):
