@@ -142,8 +142,9 @@ def closer(task: Task, own: Mapping[str, TaskMetric], grouped: bool) -> dict[str
         own: Its metrics by name.
         grouped: Whether rows have a group.
     """
-    more = [name for name in closer_metrics(task, grouped=grouped) if name not in own]
-    return {**own, **{name: registry().resolve("metric", name)(task) for name in more}}
+    there = {type(metric) for metric in own.values()}  # whatever they are called
+    more = {name: registry().resolve("metric", name) for name in closer_metrics(task, grouped=grouped)}
+    return {**own, **{name: kind(task) for name, kind in more.items() if name not in own and kind not in there}}
 
 
 def space(task: Task) -> str:

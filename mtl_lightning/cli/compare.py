@@ -11,6 +11,7 @@ from rich.console import Console
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
+from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.rundir import write_atomic
@@ -30,6 +31,8 @@ def register(app: typer.Typer) -> None:
 def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False) -> None:
     """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
     grid = read_grid(pairs or [])
+    if print_commands and only_gather:
+        raise MtlError("--print and --gather are two things to do", "give one of them")
     plain = compose(grid.recipe, grid.overrides).plain
     config = validate(plain)
     kinds = {task.name: task.kind for task in config.tasks}
@@ -39,7 +42,7 @@ def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Ga
         )
     every = cells(grid, list(kinds))
     _check(grid, every)
-    _remember(grid)
+    _remember(grid, config)
     if print_commands:
         from mtl_lightning.compare.gather import select
         from mtl_lightning.compare.launch import command, unfinished
@@ -64,13 +67,16 @@ def _check(grid: Grid, every: Sequence[Cell]) -> None:
                 raise MtlError(f"{cell.configuration}: {error}") from error
 
 
-def _remember(grid: Grid) -> None:
+def _remember(grid: Grid, config: Config) -> None:
     """Runs of other settings can't be compared with these; more seeds or methods can be added."""
     settings = {"recipe": grid.recipe, "overrides": sorted(grid.overrides), "constants": grid.constants}
-    settings["first"] = grid.architectures[0]
+    settings |= {"first": grid.architectures[0], "content of the recipe": config.identity}
     path = grid.out / SETTINGS
-    if path.is_file() and (before := json.loads(path.read_text(encoding="utf-8"))) != settings:
-        changed = [key for key in settings if before.get(key) != settings[key]]
+    try:
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise MtlError(f"{path} can't be read: {error}", "choose another out=") from error
+    if changed := [key for key in settings if before.get(key, settings[key]) != settings[key]]:
         raise MtlError(f"{grid.out} compares runs with another {' and '.join(changed)}", "choose another out=")
     try:
         grid.out.mkdir(parents=True, exist_ok=True)

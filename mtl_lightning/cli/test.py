@@ -46,7 +46,13 @@ def test(pairs: Sequence[str]) -> None:
         looks.append(EvaluationReport(opened.config, data, opened.run))
     trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=AtomicCheckpointIO())
     weights = opened.run.weights()
-    results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
+    try:
+        results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        hint = "leave encoder, architecture and heads as they were"
+        raise MtlError(f"{weights} holds the weights of another network", hint) from error
     leave()
     if process_rank() > 0:
         return

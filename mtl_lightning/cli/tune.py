@@ -90,6 +90,8 @@ def _write(plan: Plan, result: Mapping[str, Any]) -> None:
     write_atomic(plan.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     write_atomic(plan.out / PAGE, page(result))
     trials = {each["number"]: each for each in result["trials"]}
+    for old in plan.out.glob("front*.yaml"):
+        old.unlink()
     for number in result["front"]:
         comment = f"Trial {number} of {plan.study}: no other was as good for every task."
         write_atomic(plan.out / f"front{number:04d}.yaml", plan.recipe_text(trials[number]["params"], comment))

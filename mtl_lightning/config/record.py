@@ -1,5 +1,7 @@
 """The checked configuration of a run."""
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,3 +141,9 @@ class Config:
     run: RunConfig
     raw: tuple[str, ...]
     plain: dict[str, Any] = field(compare=False)
+
+    @property
+    def identity(self) -> str:
+        """The same for configurations that differ in their seed and in how the run is kept only."""
+        content = {section: part for section, part in self.plain.items() if section not in ("seed", "run")}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ class AUC(TaskMetric):
     """Area under the ROC curve: the chance that a positive row scores above a negative one; ties count one half.
 
     By default from a histogram of the logit with 65,536 bins (:mod:`mtl_lightning.metrics.histogram`): constant
-    memory, and within 1e-4 of the exact value for any model that spreads its scores over more than a few bins.
+    memory, and within 1e-4 of the exact value for a model that spreads its scores over thousands of bins.
     For multilabel tasks the unweighted mean over the labels for which it is defined.
 
     Args:

@@ -105,7 +105,8 @@ class Terminal(Callback):
         early = trainer.should_stop and trainer.current_epoch != trainer.max_epochs
         if early and trainer.is_global_zero and self.patience is not None:
             epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch > 1)}"
-            reason = f"no better score in {self.patience} validations in a row (run.patience)"
+            lost = any(getattr(one, "since_best", 0) >= self.patience for one in trainer.callbacks)  # type: ignore[attr-defined]
+            reason = f"no better score in {self.patience} validations in a row (run.patience)" if lost else "as asked"
             self.console.print(f"stopped after {epochs}: {reason}", highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

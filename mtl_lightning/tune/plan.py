@@ -19,6 +19,10 @@ KEYS = ("trials", "jobs", "storage", "study", "objective", "prune", "out", "spac
 SCORE, TASKS = "score", "tasks"
 
 
+OWN = ("resume", "run.dir", "run.test")
+"""What tune sets for each trial."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A study.
@@ -50,6 +54,7 @@ class Plan:
     seed: int
     out: Path
     tasks: tuple[str, ...]
+    identity: str = ""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,6 +64,7 @@ class Plan:
             "overrides": sorted(self.overrides),
             "space": {dimension.key: str(dimension) for dimension in self.space},
             "objective": self.objective,
+            "content of the recipe": self.identity,
         }
 
     def pairs(self, values: Mapping[str, Any]) -> list[str]:
@@ -127,7 +133,7 @@ def read_plan(pairs: Sequence[str]) -> Plan:
             own[key] = value
         elif key.startswith("space."):
             searched[key.removeprefix("space.")] = value
-        elif key in ("resume", "run.dir", "run.test"):
+        elif key in OWN:
             raise MtlError(f"tune takes no {key}=", "write out=" if key == "run.dir" else "")
         else:
             overrides.append(pair)
@@ -142,10 +148,27 @@ def read_plan(pairs: Sequence[str]) -> Plan:
         raise MtlError(f"prune={prune}: expects true or false")
     out = Path(own.get("out") or Path("runs") / "tune" / Path(recipe).stem)
     return Plan(
-        recipe, tuple(overrides), read_space(own.get("space"), searched, tasks), _count(own, "trials", 30),
+        recipe, tuple(overrides), _space(own.get("space"), searched, tasks, overrides), _count(own, "trials", 30),
         _count(own, "jobs", 1), objective, prune == "true" and objective == SCORE, own.get("storage") or None,
-        own.get("study") or out.name, config.seed, out, tasks,
+        own.get("study") or out.name, config.seed, out, tasks, config.identity,
     )  # fmt: skip
+
+
+def _space(
+    file: str | None, searched: Mapping[str, str], tasks: Sequence[str], overrides: Sequence[str]
+) -> tuple[Dimension, ...]:
+    """The space without what is fixed on the command line."""
+    fixed = {split_pair(pair)[0] for pair in overrides}
+    if both := sorted(fixed & searched.keys()):
+        raise MtlError(f"{both[0]} is fixed and searched", f"leave out {both[0]}= or space.{both[0]}=")
+    space = read_space(file, searched, tasks)
+    for each in space:
+        if each.key in OWN:
+            raise MtlError(f"space.{each.key}: can't be searched", "each trial has its own")
+    left = tuple(each for each in space if each.key not in fixed)
+    if not left:
+        raise MtlError("there is nothing to search", "all settings of the space are fixed")
+    return left
 
 
 def _count(own: Mapping[str, str], key: str, default: int) -> int:

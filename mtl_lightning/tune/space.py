@@ -1,6 +1,7 @@
 """Spaces to search: ``log(1e-4, 1e-2)``, ``uniform(0, 0.5)``, ``int(1, 8)``, ``logint(16, 256)`` or a list."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ def read_dimension(key: str, spec: Any) -> Dimension:
         low, high = kind(call[2]), kind(call[3])
     except ValueError as error:
         raise MtlError(f"space.{key}: {spec!r}: {error}", _HINT) from error
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise MtlError(f"space.{key}: {spec!r} has no end", _HINT)
     if not low < high or (log and low <= 0):
         raise MtlError(
             f"space.{key}: {spec!r} is empty" if low >= high else f"space.{key}: {spec!r} reaches 0 or below"

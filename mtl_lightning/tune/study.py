@@ -80,9 +80,10 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
                 study.set_user_attr(SETTINGS, plan.settings)
     except (ValueError, ImportError, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.OptunaError) as error:
         shown = re.sub(r"(//[^:/@]*):[^@/]*@", r"\1:…@", f"storage={plan.storage}: {' '.join(str(error).split())}")
+        shown = re.sub(r"(?i)(pass(?:word|wd)?=)[^&\s]*", r"\1…", shown)
         raise MtlError(shown, "for instance storage=sqlite:///study.db; see Optuna's storages") from error
-    if before not in (None, plan.settings):
-        changed = [key for key in plan.settings if before.get(key) != plan.settings[key]]
+    before = before or {}
+    if changed := [key for key, value in plan.settings.items() if before.get(key, value) != value]:
         raise MtlError(f"study {plan.study} has another {' and '.join(changed)}", "choose another out= or study=")
     return study
 

@@ -91,6 +91,9 @@ def test_constant_settings_differ_and_do_not_change_between_calls():
         (["recipe=ads", "jobs=0"], "jobs=0"),
         (["recipe=ads", "seed=3"], "no seed="),
         (["recipe=ads", "architecture=single_task"], "multi-task architecture"),
+        (["recipe=ads", "run.test=false"], "no run.test="),
+        (["recipe=ads", "seeds=4294967294,4294967295"], "below 2"),
+        (["recipe=ads", "seeds=5000"], "1000 at most"),
     ],
 )
 def test_wrong_arguments_are_named(pairs, message):
@@ -191,6 +194,34 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     other = run(tmp_path, *SMALL[:-1], *GRID, "out=result")
     assert other.returncode == 2
     assert "another overrides" in other.stderr
+
+
+def test_constant_weights_that_are_asked_for_are_no_tuned_ones():
+    grid = read_grid(["recipe=ads", "architecture=mmoe", "weighter=constant", "seeds=1", "constants=2"])
+    found = {cell.configuration: cell.tried for cell in cells(grid, ["click", "dwell"])}
+    assert found == {"single_task": False, "mmoe-constant": False, "mmoe-constant1": True, "mmoe-constant2": True}
+
+
+def test_what_rules_out_a_verdict_is_said_before_anything_runs(tmp_path):
+    for split in ("test", "validation"):
+        done = run(tmp_path, *SMALL, *GRID, f"split.{split}=0", f"out={split}")
+        assert done.returncode == 2
+        assert f"compare needs a {split} split" in done.stderr
+        assert not (tmp_path / split / "cells").exists()
+    (tmp_path / "file").write_text("")
+    done = run(tmp_path, *SMALL, *GRID, "out=file")
+    assert (done.returncode, "out=file: can't be written" in done.stderr) == (2, True)
+
+
+def test_another_content_of_the_recipe_is_another_comparison(tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("extends: ads\noptimizer: {lr: 0.001}\n")
+    assert run(tmp_path, "recipe=own.yaml", *GRID, "out=result", "--print").returncode == 0
+    assert run(tmp_path, "recipe=own.yaml", *GRID, "out=result", "--print").returncode == 0
+    recipe.write_text("extends: ads\noptimizer: {lr: 0.1}\n")
+    done = run(tmp_path, "recipe=own.yaml", *GRID, "out=result", "--print")
+    assert done.returncode == 2
+    assert "another content of the recipe" in done.stderr
 
 
 def test_a_wrong_method_is_said_before_anything_runs(tmp_path):

@@ -161,7 +161,7 @@ def test_everything_is_told_at_once() -> None:
         ),
         (
             ["tasks.dwell.label=minimum(dwell / price, 1)"],
-            "part of the label of task 'dwell' (remove the feature (features.price=null), or data.accept=[leak:price:dwell]",
+            "part of the label of task 'dwell' (remove the feature (features.price=null), or data.accept=[leak:price:",
         ),
         (
             ["features.click=categorical", "data.accept=[leak:click:click]"],

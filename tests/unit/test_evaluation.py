@@ -41,6 +41,13 @@ def run(tmp_path_factory):
     return path / "ads"
 
 
+def test_weights_of_another_network_are_told(run, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["test", f"run={run}", "heads.click.hidden=[3]"])
+    assert done.value.code == 2
+    assert "holds the weights of another network" in capsys.readouterr().err
+
+
 def test_days_of_text_with_offsets_are_slices(tmp_path):
     draw = np.random.default_rng(0)
     hours = np.sort(draw.integers(0, 24 * 5, 800))

@@ -44,6 +44,7 @@ def tune(folder, *arguments):
     [
         ("log(0, 1)", "reaches 0"),
         ("log(2, 1)", "is empty"),
+        ("uniform(0, inf)", "has no end"),
         ("int(1.5, 2)", "invalid literal"),
         ("normal(0, 1)", "no range"),
         ("[]", "an empty list"),
@@ -71,6 +72,26 @@ def test_the_shipped_space_fits_a_recipe_and_weighs_its_tasks():
     plan.check()
     assert {f"weighter.weights.{task}" for task in ("click", "conversion", "dwell")} < {d.key for d in plan.space}
     assert plan.pairs({"weighter.weights.click": 2.0, "weighter": "constant"})[0] == "weighter=constant"
+
+
+def test_what_is_fixed_is_not_searched():
+    fixed = read_plan(["recipe=ads", "optimizer.lr=0.003"])
+    assert "optimizer.lr" in {each.key for each in read_plan(["recipe=ads"]).space}
+    assert "optimizer.lr" not in {each.key for each in fixed.space}
+    assert "optimizer.lr=0.003" in fixed.overrides
+    with pytest.raises(MtlError, match=r"optimizer\.lr is fixed and searched"):
+        read_plan(["recipe=ads", "optimizer.lr=0.003", "space.optimizer.lr=log(1e-4,1e-2)"])
+    with pytest.raises(MtlError, match=r"space\.run\.dir: can't be searched"):
+        read_plan(["recipe=ads", "space.run.dir=[a,b]"])
+
+
+def test_another_content_of_the_recipe_is_another_study(tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("extends: ads\noptimizer: {lr: 0.001}\n")
+    first = read_plan([f"recipe={recipe}", "space.encoder.width=[2,4]"])
+    assert read_plan([f"recipe={recipe}", "space.encoder.width=[2,4]", "trials=7"]).settings == first.settings
+    recipe.write_text("extends: ads\noptimizer: {lr: 0.1}\n")
+    assert read_plan([f"recipe={recipe}", "space.encoder.width=[2,4]"]).settings != first.settings
 
 
 def test_a_setting_that_the_recipe_has_not_is_said_before_anything_runs():
