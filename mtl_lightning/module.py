@@ -93,7 +93,8 @@ class MultiTaskModule(LightningModule):
     # training
 
     def on_fit_start(self) -> None:
-        """Start all processes from the same tables."""
+        """Start all processes from the same tables; a schedule must have an end."""
+        check_end(self.optimizer_config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         for table in self.network.encoder.table_parameters():
             broadcast_table(table)
 
@@ -218,7 +219,6 @@ class MultiTaskModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """One composite optimizer; a schedule per step if there is one."""
         config = self.optimizer_config
-        check_end(config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         tables, shards = self.network.encoder.table_parameters(), updates(self.network.encoder)
         ids = {id(table) for table in tables}
         dense = [p for p in self.network.parameters() if id(p) not in ids and p.requires_grad]

@@ -5,8 +5,12 @@ import io
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
+from mtl_lightning.build import build_module
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.errors import MtlError
 from mtl_lightning.optim import (
     CompositeOptimizer,
     OptimizerConfig,
@@ -92,6 +96,18 @@ def test_warm_up_alone_asks_for_no_length():
         optimizer.step()
         scheduler.step()
     assert rates == pytest.approx([0.5, 1.0, 1.0, 1.0])
+
+
+def test_a_schedule_without_an_end_is_refused_when_training_starts():
+    data = DataModule.from_frame(
+        {"x": [0.0, 1.0] * 20, "click": [0, 1] * 20}, features={"x": "numeric"}, tasks={"click": "binary"}, batch_size=8
+    )
+    data.prepare()
+    module = build_module(data.schema, optimizer={"schedule": "cosine"})
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    with pytest.raises(MtlError, match="needs a last step"):
+        Trainer(max_epochs=-1, **quiet).fit(module, datamodule=data)
+    assert module.batches == 0
 
 
 def test_the_closure_runs_once():
