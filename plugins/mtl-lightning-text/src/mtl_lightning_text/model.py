@@ -176,7 +176,10 @@ def is_whole(path: Path) -> bool:
         *(path / each["path"] for each in modules(path) if not each["type"].endswith(FILELESS)),
     ]
     for index in path.glob("*.safetensors.index.json"):
-        parts += [path / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
+        try:
+            parts += [path / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
     return all(part.exists() for part in parts) and any(path.glob("*.safetensors"))
 
 
