@@ -106,7 +106,11 @@ class Terminal(Callback):
         if early and trainer.is_global_zero and self.patience is not None:
             epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch > 1)}"
             lost = any(getattr(one, "since_best", 0) >= self.patience for one in trainer.callbacks)  # type: ignore[attr-defined]
-            reason = f"no better score in {self.patience} validations in a row (run.patience)" if lost else "as asked"
+            reason = (
+                f"no better score in {self.patience} validations in a row (run.patience)"
+                if lost
+                else "a limit or a callback asked for it"
+            )
             self.console.print(f"stopped after {epochs}: {reason}", highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
