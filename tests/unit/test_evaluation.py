@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from lightning.pytorch import seed_everything
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from mtl_lightning.analysis.cost import batch_flops
-from mtl_lightning.analysis.evaluation import training_sample
+from mtl_lightning.analysis.evaluation import closer, training_sample
 from mtl_lightning.batch import Target
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.cli.app import main
@@ -23,6 +24,7 @@ from mtl_lightning.errors import ConfigError
 from mtl_lightning.metrics.closer import closer_metrics
 from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions, threshold
 from mtl_lightning.plugins import registry
+from mtl_lightning.report.terminal import Terminal
 from mtl_lightning.schema import TASK_KINDS, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # numpy on tensors
@@ -224,3 +226,28 @@ def test_a_sample_of_training_rows_is_of_the_asked_size():
     assert len(training_sample(store, 10, 0)) == 10
     assert training_sample(store, 10**6, 0) is store
     assert torch.equal(training_sample(store, 10, 0).parts["ids"], training_sample(store, 10, 0).parts["ids"])
+
+
+def test_a_metric_that_has_its_full_name_is_not_taken_twice():
+    task = Task(name="click", kind="binary", label="click")
+    own = {"mtl-lightning/gauc": registry().resolve("metric", "gauc")(task)}
+    assert "gauc" in closer(task, {}, grouped=True)
+    assert "gauc" not in closer(task, own, grouped=True)
+
+
+@pytest.mark.parametrize(("since_best", "reason"), [(2, "run.patience"), (1, "a limit or a callback")])
+def test_the_reason_of_an_early_end_is_the_true_one(since_best, reason, capsys):
+    trainer = SimpleNamespace(
+        should_stop=True, current_epoch=1, max_epochs=5, is_global_zero=True,
+        callbacks=[SimpleNamespace(since_best=since_best)],
+    )  # fmt: skip
+    Terminal(patience=2).on_train_end(trainer, None)
+    assert reason in capsys.readouterr().out
+
+
+def test_a_run_of_few_steps_tells_its_parameters(tmp_path):
+    with pytest.raises(SystemExit):
+        main(["fit", "recipe=ads", *SMALL, f"run.dir={tmp_path / 'few'}", "trainer.max_steps=2", "run.test=false"])
+    found = json.loads((tmp_path / "few" / "resources.json").read_text())
+    assert found["step_ms"] is None
+    assert sum(found["parameters"].values()) > 0

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mtl_lightning.cli.tune import _write
 from mtl_lightning.errors import MtlError
 from mtl_lightning.tune.outcome import pareto_front
 from mtl_lightning.tune.page import page
 from mtl_lightning.tune.plan import read_plan
 from mtl_lightning.tune.space import read_dimension, read_space
+from mtl_lightning.tune.study import open_study
 
 SMALL = ("recipe=agreement", "source.rows=3000", "trainer.max_epochs=2", "data.batch_size=512", "out=study")
 SPACE = ("space.optimizer.lr=log(1e-3,1e-2)", "space.encoder.width=[2,4]")
@@ -157,3 +159,30 @@ def test_a_killed_study_goes_on_with_the_trial_that_was_running(tmp_path):
     result = json.loads((tmp_path / "study" / "result.json").read_text())
     assert [each["state"] for each in result["trials"]] == ["complete", "complete"]
     assert [each["epochs"] for each in result["trials"]] == [6, 6]
+
+
+def test_a_password_is_not_printed(tmp_path):
+    for url in ("mysql://u:secret@localhost/x", "mysql://u@localhost/x?password=secret&charset=utf8"):
+        plan = read_plan(["recipe=ads", f"storage={url}", f"out={tmp_path / 'study'}"])
+        with pytest.raises(MtlError) as caught:
+            open_study(plan, {"click": True})
+        assert "secret" not in str(caught.value)
+        assert "mysql://u" in str(caught.value)
+
+
+def test_recipes_of_trials_that_left_the_front_go(tmp_path):
+    plan = read_plan(["recipe=agreement", "space.optimizer.lr=log(1e-3,1e-2)", f"out={tmp_path}"])
+    tasks = {task: {"metric": "auc", "higher": True} for task in plan.tasks}
+    trial = {"state": "complete", "score": 0.5, "settings": [], "params": {"optimizer.lr": 0.002}, "epochs": 1}
+    trials = [{**trial, "number": n, "tasks": dict.fromkeys(plan.tasks, 0.5), "directory": "x"} for n in range(2)]
+    result = {"recipe": "agreement", "study": "s", "objective": "score", "tasks": tasks, "trials": trials, "best": None}
+    _write(plan, {**result, "front": [0]})
+    assert [path.name for path in tmp_path.glob("front*")] == ["front0000.yaml"]
+    _write(plan, {**result, "front": [1]})
+    assert [path.name for path in tmp_path.glob("front*")] == ["front0001.yaml"]
+
+
+def test_an_output_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MtlError, match="can't be written"):
+        open_study(read_plan(["recipe=ads", f"out={tmp_path / 'file'}"]), {"click": True})
