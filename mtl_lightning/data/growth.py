@@ -103,6 +103,7 @@ def finish(transforms: "Transforms", base: "Transforms") -> None:
         if label.earlier is not None:
             if label.counter is None and not label.moments.deviation:
                 LOG.warning("tasks.%s: the label is the same in all of these training rows, or unknown", name)
+            label.counter = None
             label.restore(label.earlier.state())
             was = label.earlier.task
             label.task = replace(label.task, mean=was.mean, scale=was.scale, classes=was.classes)

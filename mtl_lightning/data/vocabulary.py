@@ -219,7 +219,8 @@ class Vocabulary:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
-        found = state["keys"]
-        if state["text"] and (old := SPELT.keys() & set(found)):  # of a run that told spellings apart
-            found = [SPELT[key] if key in old and SPELT[key] and SPELT[key] not in found else key for key in found]
+        found = list(state["keys"])
+        for old in SPELT.keys() & set(found) if state["text"] else ():  # of a run that told spellings apart
+            if SPELT[old] and SPELT[old] not in found:
+                found[found.index(old)] = SPELT[old]
         return cls(pa.array(found, pa.string() if state["text"] else pa.int64()))

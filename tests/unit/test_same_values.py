@@ -27,6 +27,7 @@ from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.vocabulary import Vocabulary
 from mtl_lightning.errors import DataError
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.plugins import registry
@@ -77,6 +78,14 @@ def test_truth_values_are_their_text_and_empty_text_is_missing(feature, tmp_path
         assert transforms.encode(coded).ids[:, 0].tolist() == as_text
         assert served(transforms, "x", truths["x"]) == as_truths
         assert served(transforms, "x", text["x"]) == as_text
+
+
+def test_vocabularies_of_before_are_read_by_todays_spelling():
+    old = Vocabulary.from_dict({"text": True, "keys": ["True", "TRUE", "x", "FALSE", ""]})
+    assert old.size == 5 + 2
+    assert old.ids(pa.array(["true", "false", "x"])).tolist()[1:] == [5, 4]
+    assert old.ids(pa.array(["true"]))[0] in (2, 3)
+    assert len(set(old.keys.to_pylist())) == 5
 
 
 def test_decimals_are_numbers():
