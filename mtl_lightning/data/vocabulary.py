@@ -220,7 +220,9 @@ class Vocabulary:
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
         found = list(state["keys"])
-        for old in SPELT.keys() & set(found) if state["text"] else ():  # of a run that told spellings apart
-            if SPELT[old] and SPELT[old] not in found:
-                found[found.index(old)] = SPELT[old]
+        known = set(found) if state["text"] else set()
+        for old, key in SPELT.items():  # in their order, in every process: of a run that told spellings apart
+            if key and old in known and key not in known:
+                found[found.index(old)] = key
+                known.add(key)
         return cls(pa.array(found, pa.string() if state["text"] else pa.int64()))

@@ -83,8 +83,7 @@ def test_truth_values_are_their_text_and_empty_text_is_missing(feature, tmp_path
 def test_vocabularies_of_before_are_read_by_todays_spelling():
     old = Vocabulary.from_dict({"text": True, "keys": ["True", "TRUE", "x", "FALSE", ""]})
     assert old.size == 5 + 2
-    assert old.ids(pa.array(["true", "false", "x"])).tolist()[1:] == [5, 4]
-    assert old.ids(pa.array(["true"]))[0] in (2, 3)
+    assert old.ids(pa.array(["true", "false", "x"])).tolist() == [2, 5, 4]
     assert len(set(old.keys.to_pylist())) == 5
 
 
