@@ -121,9 +121,12 @@ def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.Exported
     shapes = ({name: {0: rows} for name in example},)
     try:
         with torch.no_grad(), _quiet():
-            return torch.export.export(scorer, (example,), dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(scorer, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise MtlError(f"the network can't be exported: {str(error).strip().splitlines()[0]}") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # names the folders of the machine that exports
+    return program
 
 
 def _used(program: torch.export.ExportedProgram, names: Sequence[str]) -> list[str]:

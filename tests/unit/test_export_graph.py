@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+import mtl_lightning
 from mtl_lightning.build import build_network
 from mtl_lightning.export.graph import PREDICTION, Scorer, blank_batch, inputs_of, save_onnx, save_pt2, trace
 from mtl_lightning.network import Network
@@ -38,6 +39,8 @@ def agrees(network: Network, folder: Path) -> list[str]:
     loaded = torch.export.load(folder / "model.pt2").module()
     assert [one.name for one in session.get_inputs()] == list(example)
     assert [one.name for one in session.get_outputs()] == [PREDICTION + task for task in tasks]
+    package = str(Path(mtl_lightning.__file__).parent)
+    assert [file.name for file in folder.iterdir() if package.encode() in file.read_bytes()] == []
     for rows, seed in ((1, 0), (2, 1), (37, 2)):
         batch = example_batch(network.schema, rows=rows, seed=seed)
         inputs = {name: value for name, value in inputs_of(batch).items() if name in example}
