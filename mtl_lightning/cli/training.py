@@ -27,7 +27,7 @@ from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.record import Record, add_test, reopen
 from mtl_lightning.report.relations import RelationsReport
 from mtl_lightning.report.resources import ResourcesReport
 from mtl_lightning.report.rows import FILE as ROWS
@@ -124,6 +124,7 @@ class Training:
 
     def _open(self, config: Config, recipe: str) -> RunDir:
         run = self.run_dir or RunDir.create(recipe, config.run.dir)
+        reopen(run)  # before the configuration, by which it may have more to do
         run.save_config(dump(config.plain))
         run.save_json("recipe.json", recipe)
         run.save_json("plugins.json", registry().versions())
@@ -167,7 +168,7 @@ class Training:
             if self.keep_rows:  # before the record, which says that the run is complete
                 self._keep_rows(weights)
             spaces = {task.name: space(task) for task in self.data.schema.tasks}
-            add_test(self.run_dir, results[0], weights.name, spaces)
+            add_test(self.run_dir, results[0], weights.name, spaces, complete=True)
             self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
 
     def _keep_rows(self, weights: Path) -> None:
