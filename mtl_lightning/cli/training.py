@@ -1,6 +1,7 @@
 """One run of ``fit`` from the checked configuration to the last table."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -111,6 +112,7 @@ class Training:
             ],
             checkpoint_io=AtomicCheckpointIO(registry().versions()),
         )
+        signals.abandon = self._abandon
         self.run_dir = run
         if process_rank() == 0:
             self.run_dir = self._open(config, recipe)
@@ -187,8 +189,13 @@ class Training:
             self._failed(str(error))
         except Exception as error:
             found, broken = processes.failed(self.trainer), processes.lost(error)
+            asked = self.checkpoints.signals.received
+            if broken is not None and found is None and asked is None and processes.left(self.trainer):
+                asked = signal.SIGTERM  # the other process was, and left at once
             processes.end(self.trainer, patience=0)
             if found is None:
+                if broken is not None and asked is not None:
+                    self._interrupted(asked)
                 if broken is not None:
                     self._lost(broken)
                 say(self.console, self._how_to_go_on())
@@ -202,6 +209,11 @@ class Training:
         processes.end(self.trainer, ask=True)
         say(self.console, f"stopped by signal {signum}. {self._how_to_go_on()}")
         raise Interrupted(signum)
+
+    def _abandon(self) -> None:
+        """End what this process started: it waits for another one in vain, and was asked to stop."""
+        processes.end(self.trainer, patience=0)
+        say(self.console, f"stopped, without an answer of the other processes. {self._how_to_go_on()}")
 
     def _lost(self, reason: str) -> NoReturn:
         """Another process is gone or silent; whoever is left says so, since the first may be the one that is gone."""

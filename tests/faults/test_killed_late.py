@@ -145,3 +145,22 @@ def test_a_test_that_was_made_before_completes_nothing(validated: Pair) -> None:
     validated.fit(f"resume={run.name}", LONGER, code=-9, fault="kill@before:on_validation_end")
     validated.fit(f"resume={run.name}")
     assert same(state(run), validated.longer)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_two_processes(tmp_path: Path, cli: Any, small: Any, rank: str) -> None:
+    settings = [*small, "weighter=famo", "architecture.dropout=0.1", "trainer.devices=2", "run.timeout=600"]
+    assert cli("fit", *settings, "run.dir=whole").returncode == 0
+    ended, at_test = state(tmp_path / "whole"), "before:on_test_batch_end"
+    killed = cli("fit", *settings, "run.dir=killed", MTL_FAULT=f"kill@{at_test}", MTL_FAULT_RANK=rank)
+    assert killed.returncode == (-9 if rank == "0" else 1), killed.stdout + killed.stderr
+    stopped = cli("fit", "resume=killed", MTL_FAULT=f"SIGTERM@{at_test}", MTL_FAULT_RANK=rank)
+    assert stopped.returncode == 143, stopped.stdout + stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert cli("fit", "resume=killed").returncode == 0
+    assert same(state(tmp_path / "killed"), ended)
+    for run in ("whole", "killed"):
+        assert cli("fit", f"resume={run}", LONGER).returncode == 0
+    assert same(state(tmp_path / "killed"), state(tmp_path / "whole"))
