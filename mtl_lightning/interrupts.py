@@ -1,11 +1,20 @@
 """Ctrl-C and SIGTERM as a request to stop at the next clean point."""
 
+import os
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
+GRACE = 25.0 if "TORCHELASTIC_RUN_ID" in os.environ else 60.0
+"""Seconds in one exchange after which a process that was asked to stop ends; torchrun kills it after 30."""
+WAITING = (str(Path("torch", "distributed")), str(Path("torch", "autograd", "graph.py")))
+"""Files of torch in which a process waits for others: collectives, and backward passes with DDP's."""
 
 
 class Interrupted(SystemExit):
@@ -31,6 +40,12 @@ class Signals:
     signal only sets :attr:`received`, and the training loop stops at the end of a step. The same signal again
     stops at once.
 
+    A process that waits for others inside of torch runs no handler. If it does so for ``grace`` seconds without end
+    after a signal, a thread ends it: the others are gone or hang, and what was saved last is whole.
+
+    Args:
+        grace: Seconds to wait for others after a signal.
+
     Example:
         >>> signals = Signals()
         >>> signals.deferring = True
@@ -39,10 +54,14 @@ class Signals:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float = GRACE) -> None:
         self.received: int | None = None
         self.deferring = False
+        self.grace = grace
+        self.abandon: Callable[[], None] | None = None
+        """What is left to do before the thread ends the process."""
         self._before: dict[int, Any] = {}
+        self._woken: int | None = None
 
     def install(self) -> None:
         """Take over the signals, also from others that took them over meanwhile (Lightning does)."""
@@ -51,6 +70,8 @@ class Signals:
         for signum in HANDLED:
             before = signal.signal(signum, self.handle)
             self._before.setdefault(signum, before)
+        if self._woken is None:
+            self._watch()
 
     def restore(self) -> None:
         """Give the signals back."""
@@ -59,6 +80,44 @@ class Signals:
         for signum, before in self._before.items():
             signal.signal(signum, signal.SIG_DFL if before is None else before)
         self._before = {}
+        if self._woken is not None:
+            signal.set_wakeup_fd(-1)
+            os.close(self._woken)  # which ends the thread
+            self._woken = None
+
+    def _watch(self) -> None:
+        """Start the thread; Python's own part of a handler writes to its pipe, wherever the main thread is."""
+        read, write = os.pipe()
+        os.set_blocking(write, False)
+        before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        if before != -1:  # somebody else's: theirs counts
+            signal.set_wakeup_fd(before)
+            os.close(write)
+            os.close(read)
+            return
+        self._woken = write
+        threading.Thread(target=self._end_if_stuck, args=(read, threading.get_ident()), daemon=True).start()
+
+    def _end_if_stuck(self, read: int, main: int) -> None:
+        signum = 0
+        while signum not in HANDLED:
+            if not (woken := os.read(read, 1)):
+                os.close(read)
+                return
+            signum = woken[0]
+        place, since = None, time.monotonic()
+        while self._woken is not None:
+            time.sleep(min(0.5, self.grace / 4))
+            frame = sys._current_frames().get(main)
+            if frame is None or (id(frame), frame.f_lasti) != place or not _waits(frame):
+                place, since = (id(frame), frame.f_lasti) if frame else None, time.monotonic()
+            elif time.monotonic() - since >= self.grace:
+                try:
+                    if self.abandon is not None:
+                        self.abandon()
+                finally:
+                    os._exit(128 + signum)
+        os.close(read)
 
     def handle(self, signum: int, frame: FrameType | None = None) -> None:
         """The handler."""
@@ -71,4 +130,11 @@ class Signals:
 
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes have their own handlers.
-        return {"received": None, "deferring": False, "_before": {}}
+        return {**self.__dict__, "received": None, "deferring": False, "abandon": None, "_before": {}, "_woken": None}
+
+
+def _waits(frame: FrameType) -> bool:
+    """Whether a frame is one in which a process may wait for others, if there are any."""
+    torch = sys.modules.get("torch.distributed")  # not imported for this
+    several = torch is not None and torch.is_available() and torch.is_initialized() and torch.get_world_size() > 1
+    return several and any(part in frame.f_code.co_filename for part in WAITING)

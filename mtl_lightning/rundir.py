@@ -205,6 +205,11 @@ class RunDir:
             raise MtlError(f"{self.path} holds no checkpoint yet", f"train it first: fit resume={self.path}")
         return path
 
+    def is_complete(self) -> bool:
+        """Whether ``fit`` has nothing left to do: it ends with the evaluation of the test split."""
+        record = self.load_json("metrics.json") or {}
+        return bool(record.get("test") and record.get("complete", True))  # not there before it was recorded
+
     def clean(self) -> None:
         """Remove what was cut off while being written."""
         for partial in self.path.rglob(f"*{TEMPORARY}"):

@@ -116,10 +116,16 @@ class Checkpoints(Checkpoint):
                 self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of a run if its last step didn't."""
+        """Save the end of a run if its last step didn't, and stop if asked to since then."""
         if self._saved != trainer.global_step:
             self._save_last(trainer)
         self.signals.deferring = False
+        if self._asked_to_stop(trainer):
+            self._stop()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals back: Lightning's handler answers them with a collective, in the midst of others."""
+        self.signals.install()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save nothing: weights may be half updated, and the last checkpoint is exact."""
@@ -164,6 +170,10 @@ class Checkpoints(Checkpoint):
         """Restore :meth:`state_dict`."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
         self.since_best = state_dict["since_best"]
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the checkpoint if no step follows: Lightning has counted the epoch as finished by then."""
+        self._saved = checkpoint["global_step"]
 
 
 def _is_the_last(trainer: Trainer) -> bool:

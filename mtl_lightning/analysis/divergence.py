@@ -10,7 +10,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step
-from mtl_lightning.step import reduce_sum
+from mtl_lightning.step import reduce_sum, world_size
 
 
 class Divergence:
@@ -75,7 +75,7 @@ class DivergenceCallback(Callback):
 
     def _observe(self, step: Step) -> None:
         losses = step.losses.detach().double()
-        self._sum = losses if self._sum is None else self._sum + losses
+        self._sum = losses if self._sum is None else self._sum.to(losses.device) + losses
         self._steps += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -100,9 +100,11 @@ class DivergenceCallback(Callback):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next validation is compared with; losses since the last one begin anew."""
-        return {"last": self.divergence.last, "rows": self.divergence.rows}
+        """What the next validation is compared with, and the losses so far, to which each process added its own."""
+        mean = None if self._sum is None else reduce_sum(self._sum) / world_size()
+        return {"last": self.divergence.last, "rows": self.divergence.rows, "losses": mean, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`."""
         self.divergence.last, self.divergence.rows = state_dict["last"], state_dict["rows"]
+        self._sum, self._steps = state_dict.get("losses"), state_dict.get("steps", 0)

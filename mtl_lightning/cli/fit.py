@@ -82,12 +82,12 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
 
 def _finished(run: RunDir, overrides: Sequence[str], console: Console) -> bool:
     """Say so if there is nothing left to do."""
+    if overrides or not run.is_complete():
+        return False
     from mtl_lightning.report.record import read
     from mtl_lightning.report.tables import metrics_table
 
     test = read(run)["test"]
-    if test is None or overrides:
-        return False
     values = {name: float("nan") if value is None else value for name, value in test["metrics"].items()}
     console.print(metrics_table(values, "test", "Test"))
     say(console, f"{run.path} is complete; to train it further: {resume_command(run.path)} trainer.max_epochs=…")

@@ -1,6 +1,7 @@
 """One run of ``fit`` from the checked configuration to the last table."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,7 +28,7 @@ from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import Record, add_test
+from mtl_lightning.report.record import Record, add_test, reopen
 from mtl_lightning.report.relations import RelationsReport
 from mtl_lightning.report.resources import ResourcesReport
 from mtl_lightning.report.rows import FILE as ROWS
@@ -111,6 +112,7 @@ class Training:
             ],
             checkpoint_io=AtomicCheckpointIO(registry().versions()),
         )
+        signals.abandon = self._abandon
         self.run_dir = run
         if process_rank() == 0:
             self.run_dir = self._open(config, recipe)
@@ -124,6 +126,7 @@ class Training:
 
     def _open(self, config: Config, recipe: str) -> RunDir:
         run = self.run_dir or RunDir.create(recipe, config.run.dir)
+        reopen(run)  # before the configuration, by which it may have more to do
         run.save_config(dump(config.plain))
         run.save_json("recipe.json", recipe)
         run.save_json("plugins.json", registry().versions())
@@ -167,7 +170,7 @@ class Training:
             if self.keep_rows:  # before the record, which says that the run is complete
                 self._keep_rows(weights)
             spaces = {task.name: space(task) for task in self.data.schema.tasks}
-            add_test(self.run_dir, results[0], weights.name, spaces)
+            add_test(self.run_dir, results[0], weights.name, spaces, complete=True)
             self.console.print(metrics_table(results[0], "test", f"Test, {weights.name}", spaces))
 
     def _keep_rows(self, weights: Path) -> None:
@@ -186,8 +189,13 @@ class Training:
             self._failed(str(error))
         except Exception as error:
             found, broken = processes.failed(self.trainer), processes.lost(error)
+            asked = self.checkpoints.signals.received
+            if broken is not None and found is None and asked is None and processes.left(self.trainer):
+                asked = signal.SIGTERM  # the other process was, and left at once
             processes.end(self.trainer, patience=0)
             if found is None:
+                if broken is not None and asked is not None:
+                    self._interrupted(asked)
                 if broken is not None:
                     self._lost(broken)
                 say(self.console, self._how_to_go_on())
@@ -201,6 +209,11 @@ class Training:
         processes.end(self.trainer, ask=True)
         say(self.console, f"stopped by signal {signum}. {self._how_to_go_on()}")
         raise Interrupted(signum)
+
+    def _abandon(self) -> None:
+        """End what this process started: it waits for another one in vain, and was asked to stop."""
+        processes.end(self.trainer, patience=0)
+        say(self.console, f"stopped, without an answer of the other processes. {self._how_to_go_on()}")
 
     def _lost(self, reason: str) -> NoReturn:
         """Another process is gone or silent; whoever is left says so, since the first may be the one that is gone."""

@@ -29,8 +29,8 @@ PRELOADED = ["mtl_lightning.cli.training", "mtl_lightning.compare.launch"]
 
 
 def finished(path: Path) -> bool:
-    """Whether a cell's run is complete: its test split was evaluated, which is the last thing that ``fit`` does."""
-    return bool((RunDir(path).load_json("metrics.json") or {}).get("test"))
+    """Whether a cell's run is complete."""
+    return RunDir(path).is_complete()
 
 
 def unfinished(grid: Grid, cells: Sequence[Cell]) -> list[Cell]:

@@ -46,7 +46,20 @@ def read(run: RunDir) -> dict[str, Any]:
     return {"validations": [], "test": None, **(run.load_json(FILE) or {})}
 
 
-def add_test(run: RunDir, results: Mapping[str, float], weights: str, spaces: Mapping[str, str] | None = None) -> int:
+def reopen(run: RunDir) -> None:
+    """Record that training goes on: a run is complete again when ``fit`` has evaluated it again."""
+    if (content := run.load_json(FILE)) is not None:
+        run.save_json(FILE, {**content, "complete": False})
+
+
+def add_test(
+    run: RunDir,
+    results: Mapping[str, float],
+    weights: str,
+    spaces: Mapping[str, str] | None = None,
+    *,
+    complete: bool = False,
+) -> int:
     """Record an evaluation of the test split.
 
     The split says something about unseen data the first time only; whoever reads the record should know how often it
@@ -57,6 +70,7 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str, spaces: Ma
         results: Logged values.
         weights: Name of the checkpoint that was evaluated.
         spaces: Per task, the rows its metrics are taken on.
+        complete: The evaluation ends the run: ``fit`` has nothing left to do. Otherwise this stays as it was.
 
     Returns:
         How often the test split has been evaluated with this run, this time included.
@@ -72,6 +86,7 @@ def add_test(run: RunDir, results: Mapping[str, float], weights: str, spaces: Ma
     before = content["test"]["evaluations"] if content["test"] else 0
     content["test"] = {"evaluations": before + 1, "weights": weights, "metrics": _plain(results)}
     content["test"] |= {"spaces": dict(spaces)} if spaces else {}
+    content["complete"] = complete or content.get("complete", before > 0)
     run.save_json(FILE, content)
     return int(before + 1)
 

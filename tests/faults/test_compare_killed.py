@@ -6,19 +6,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from endings import final, same
 
 SMALL = ("recipe=conflict", "source.rows=20000", "trainer.max_epochs=3", "run.checkpoint_every=5")
 GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0", "jobs=1")
 
 
-def start(folder, *arguments):
+def start(folder, *arguments, **environment):
     return subprocess.Popen(
         [sys.executable, "-m", "mtl_lightning", "compare", *SMALL, *GRID, *arguments],
         cwd=folder,
-        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -27,8 +29,8 @@ def start(folder, *arguments):
     )
 
 
-def finish(folder, *arguments):
-    process = start(folder, *arguments)
+def finish(folder, *arguments, **environment):
+    process = start(folder, *arguments, **environment)
     printed, _ = process.communicate(timeout=400)
     return process.returncode, printed
 
@@ -61,6 +63,29 @@ def test_a_comparison_killed_with_all_its_processes_ends_as_one_that_was_not(tmp
         assert record["test"]["evaluations"] == 1
     verdicts = [json.loads((tmp_path / out / "result.json").read_text())["verdict"] for out in ("killed", "whole")]
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_cells_killed_while_they_are_tested_are_the_same_cells(tmp_path):
+    plugin = {"PYTHONPATH": str(Path(__file__).parent / "plugin")}
+    code, printed = finish(tmp_path, "seeds=1", "out=whole", **plugin)
+    assert code == 0, printed
+    fault = {"MTL_FAULT": "kill@before:on_test_batch_end"}
+    code, printed = finish(tmp_path, "seeds=1", "out=killed", **plugin, **fault)
+    assert code == 1
+    assert printed.count("failed with exit code -9") == 2
+    code, printed = finish(tmp_path, "seeds=1", "out=killed", **plugin)
+    assert code == 0, printed
+    assert "2 runs, 0 finished" in printed
+    for cell in (tmp_path / "killed" / "cells").iterdir():
+        whole = tmp_path / "whole" / "cells" / cell.name
+        assert same(final(cell), final(whole))
+        own, other = (dict(np.load(folder / "test.npz")) for folder in (cell, whole))
+        assert own.keys() == other.keys()
+        assert all(np.array_equal(own[name], other[name], equal_nan=True) for name in own), cell.name
+        first, second = (json.loads((folder / "metrics.json").read_text()) for folder in (cell, whole))
+        assert first == second
 
 
 @pytest.mark.slow

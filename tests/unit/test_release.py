@@ -1,6 +1,7 @@
 """Distributions: what they hold, and that one works without the checkout. The workflows are those that users expect."""
 
 import json
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -38,6 +39,7 @@ def test_the_source_distribution_holds_what_tests_and_site_need(distributions: d
         held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     wanted = {"README.md", "README.zh-CN.md", "CHANGELOG.md", "LICENSE", "constraints.txt", "mkdocs.yml", "conftest.py"}
     wanted |= {"tests/unit/test_release.py", "docs/start.md", ".ci/run", "recipes/ads.yaml", "website/hooks.py"}
+    wanted |= {".ci/requirements/build.txt", ".github/dependabot.yml"}
     wanted |= {"plugins/mtl-lightning-template/pyproject.toml", "mtl_lightning/templates/common/README.md.tmpl"}
     assert wanted <= held
     assert [name for name in held if name.endswith(".pyc") or "__pycache__" in name] == []
@@ -75,15 +77,105 @@ def test_the_wheel_trains_without_the_checkout(
     assert "passed" in run(programs, tmp_path, "pytest", "-q", "acme-one")
 
 
-def test_workflows_are_yaml_with_jobs_whose_actions_have_versions() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["ci", "release"]
-    for path in WORKFLOWS:
-        workflow = yaml.safe_load(path.read_text())
-        assert workflow["permissions"] == {"contents": "read"}
-        for job in workflow["jobs"].values():
-            for step in job["steps"]:
-                assert ("uses" in step) != ("run" in step)
-                assert "@" in step.get("uses", "@")
+def jobs() -> list[Any]:
+    """All jobs of all workflows."""
+    workflows = [yaml.safe_load(path.read_text()) for path in WORKFLOWS]
+    return [
+        pytest.param(job, id=f"{path.stem}-{name}")
+        for path, workflow in zip(WORKFLOWS, workflows, strict=True)
+        for name, job in workflow["jobs"].items()
+    ]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_actions_are_pinned_by_commit_with_their_version(path: Path) -> None:
+    lines = [line.strip() for line in path.read_text().splitlines() if re.match(r"\s*(- )?uses:", line)]
+    workflow = yaml.safe_load(path.read_text())
+    used = [step for job in workflow["jobs"].values() for step in job["steps"] if "uses" in step]
+    assert len(lines) == len(used) > 0
+    for line in lines:
+        assert re.fullmatch(r"- uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line), line
+
+
+def test_an_action_has_one_version() -> None:
+    pins = {pin for path in WORKFLOWS for pin in re.findall(r"uses: (\S+@\S+ # \S+)", path.read_text())}
+    actions = [pin.partition("@")[0] for pin in pins]
+    assert sorted(set(actions)) == sorted(actions)
+
+
+RIGHTS = {
+    "release-publish": {"id-token": "write"},
+    "release-attach": {"contents": "write"},
+    "release-deploy": {"pages": "write", "id-token": "write"},
+}
+"""Jobs that may do more than read the repository."""
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_has_no_rights_of_its_own(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["permissions"] == {}
+
+
+@pytest.mark.parametrize("job", jobs())
+def test_a_job_has_the_rights_that_it_needs(job: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id
+    assert job["permissions"] == RIGHTS.get(name, {"contents": "read"})
+    assert job["timeout-minutes"] <= 90
+    for step in job["steps"]:
+        assert ("uses" in step) != ("run" in step)
+        assert "${{" not in step.get("run", "")  # what an event says is no part of a command
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+        if name in RIGHTS:  # whoever may write runs nothing of the package and of its dependencies
+            assert not re.search(r"pip|python|bash", step.get("run", "")), step
+
+
+def test_what_is_installed_to_build_and_to_audit_is_pinned_by_hash() -> None:
+    installed = [
+        step["run"]
+        for path in WORKFLOWS
+        for job in yaml.safe_load(path.read_text())["jobs"].values()
+        for step in job["steps"]
+        if "pip install" in step.get("run", "")
+    ]
+    assert installed
+    for command in installed:
+        assert "--require-hashes -r .ci/requirements/" in command or "-c constraints.txt" in command, command
+    for name in ("build", "audit"):
+        text = (ROOT / ".ci" / "requirements" / f"{name}.txt").read_text()
+        entries = re.split(r"\n(?=[a-z])", text)[1:]
+        pinned = {re.match(r"[\w.-]+", entry)[0] for entry in entries}  # type: ignore[index]
+        wanted = {
+            re.split("[><=]", line)[0] for line in (ROOT / ".ci" / "requirements" / f"{name}.in").read_text().split()
+        }
+        assert wanted <= pinned
+        assert all(re.match(r"[\w.-]+==\S+ \\\n\s+--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+
+
+def test_a_release_is_built_in_the_pinned_environment_and_has_a_bill_of_materials() -> None:
+    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    assert "python -m build --no-isolation" in [step.get("run") for step in release["build"]["steps"]]
+    commands = " ".join(step.get("run", "") for step in release["materials"]["steps"])
+    assert "cyclonedx-py environment" in commands
+    assert release["publish"]["needs"] == ["build", "materials"]
+    assert [step["uses"].partition("@")[0] for step in release["publish"]["steps"]] == [
+        "actions/download-artifact",
+        "pypa/gh-action-pypi-publish",
+    ]
+    assert any("gh release upload" in step.get("run", "") for step in release["attach"]["steps"])
+
+
+def test_new_versions_and_known_vulnerabilities_are_looked_for() -> None:
+    updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
+    assert {update["package-ecosystem"] for update in updates} == {"github-actions", "pip"}
+    (python,) = (update for update in updates if update["package-ecosystem"] == "pip")
+    for directory in python["directories"]:
+        assert list((ROOT / directory.strip("/")).glob("*.txt"))
+    ci = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert ci[True]["schedule"]  # YAML reads the key "on" as true
+    commands = " ".join(step.get("run", "") for step in ci["jobs"]["audit"]["steps"])
+    for audited in ("constraints.txt", ".ci/requirements/build.txt", ".ci/requirements/audit.txt"):
+        assert re.search(rf"pip_audit .*-r {re.escape(audited)}", commands)
 
 
 def test_ci_runs_what_contributors_run_on_every_supported_python() -> None:

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import add_test, read
+from mtl_lightning.report.record import add_test, read, reopen
 from mtl_lightning.report.tables import header_table, metrics_table
 from mtl_lightning.rundir import RunDir
 
@@ -64,6 +64,24 @@ def test_the_record_counts_looks_at_the_test_split_and_stays_json(tmp_path: Path
     assert [add_test(run, {"test/click/auc": float("nan")}, "best.ckpt") for _ in range(3)] == [1, 2, 3]
     strict = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert strict["test"] == {"evaluations": 3, "weights": "best.ckpt", "metrics": {"test/click/auc": None}}
+
+
+def test_a_run_is_complete_when_fit_has_evaluated_it_and_nothing_was_trained_since(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    reopen(run)
+    assert not list(tmp_path.iterdir())
+    add_test(run, {"test/score": 0.5}, "best.ckpt")  # by hand, in the midst of the training
+    add_test(run, {"test/score": 0.5}, "best.ckpt")
+    assert not run.is_complete()
+    add_test(run, {"test/score": 0.6}, "best.ckpt", complete=True)
+    assert run.is_complete()
+    add_test(run, {"test/score": 0.6}, "best.ckpt")
+    assert run.is_complete()
+    reopen(run)
+    assert not run.is_complete()
+    assert read(run)["test"]["evaluations"] == 4
+    run.save_json("metrics.json", {"validations": [], "test": {"evaluations": 1}})  # as it was written before
+    assert run.is_complete()
 
 
 def test_events_lie_alone_in_their_directory_and_resume_beside_each_other(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 ``MTL_FAULT=<what>@<step>`` with ``kill`` (SIGKILL in the middle of a step), ``kill-writing`` (SIGKILL while the first
 checkpoint from that step on is half written), ``SIGINT`` and ``SIGTERM`` (a signal in the middle of a step), ``raise``
 (an error on rank ``MTL_FAULT_RANK``), and ``stop`` (an MtlError). ``MTL_FAULT_LOG`` receives a line per step.
+
+``MTL_FAULT=<what>@before:<hook>`` and ``…@after:<hook>`` do it where Lightning calls a hook: before every other
+callback, or after them (when the module's hook is called); ``<hook>#2`` at the second time.
 """
 
 import io
@@ -36,15 +39,18 @@ def _save_half(content: Any, file: Any) -> None:
 class Fault(Callback):
     """Does what ``MTL_FAULT`` says, between the backward pass and the update."""
 
-    def __init__(self, what: str, step: int) -> None:
+    def __init__(self, what: str, step: float) -> None:
         self.what, self.step, self.done = what, step, False
 
     def on_before_optimizer_step(self, trainer: Trainer, module: LightningModule, optimizer: Any) -> None:
         if log := os.environ.get("MTL_FAULT_LOG"):
             with Path(log).open("a") as file:
                 file.write(f"{trainer.global_rank} {trainer.global_step}\n")
-        if self.done or trainer.global_step < self.step:
-            return
+        if not self.done and trainer.global_step >= self.step:
+            self.strike(trainer)
+
+    def strike(self, trainer: Trainer) -> None:
+        """Do it, on the rank that is to blame."""
         if str(trainer.global_rank) != os.environ.get("MTL_FAULT_RANK", "0"):
             return
         self.done = True
@@ -60,8 +66,39 @@ class Fault(Callback):
             os.kill(os.getpid(), getattr(signal, self.what))
 
 
+class HookFault(Fault):
+    """Does what ``MTL_FAULT`` says where Lightning calls a hook."""
+
+    def __init__(self, what: str, place: str) -> None:
+        super().__init__(what, float("inf"))
+        order, _, hook = place.partition(":")
+        self.hook, _, left = hook.partition("#")
+        self.left, self.after = int(left or 1), order == "after"
+        if not self.after:
+            setattr(self, self.hook, lambda trainer, *_: self.count(trainer))
+
+    def count(self, trainer: Trainer) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.strike(trainer)
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        if not self.after or hasattr(module, "fault"):
+            return
+        module.fault, own = self, getattr(module, self.hook)
+
+        def then(*arguments: Any) -> Any:
+            answer = own(*arguments)
+            self.count(trainer)
+            return answer
+
+        setattr(module, self.hook, then)
+
+
 @hookimpl
 def mtl_callbacks(config: dict[str, Any]) -> list[Any]:
     """The fault, if one is ordered."""
-    what, _, step = os.environ.get("MTL_FAULT", "").partition("@")
-    return [Fault(what, int(step))] if what else []
+    what, _, place = os.environ.get("MTL_FAULT", "").partition("@")
+    if not what:
+        return []
+    return [Fault(what, int(place)) if place.isdecimal() else HookFault(what, place)]
