@@ -40,6 +40,10 @@ from mtl_lightning.trainer import build_trainer
 from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
+NO_VALIDATION = (
+    "there are no validation rows: nothing selects the model. The last weights are kept, and run.patience has no effect "
+    "(see split.validation)"
+)
 
 
 class Training:
@@ -72,6 +76,8 @@ class Training:
             if before != self.data.prepared.transforms.identity:
                 hint = "its values have other ids or scales now; start a new run, or one with init_from="
                 raise MtlError(f"{run.path} was trained on other data", hint)
+        if not len(self.data.prepared.stores.get("validation", ())):
+            say(console, NO_VALIDATION, "yellow")
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)
