@@ -41,8 +41,8 @@ from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
 NO_VALIDATION = (
-    "there are no validation rows: nothing selects the model. The last weights are kept, and run.patience has no effect "
-    "(see split.validation)"
+    "there are no validation rows: nothing selects the model. The last weights are kept, and run.patience has no "
+    "effect (see split.validation)"
 )
 
 
@@ -210,7 +210,7 @@ class Training:
 
     def _lost(self, reason: str) -> NoReturn:
         """Another process is gone or silent; whoever is left says so, since the first may be the one that is gone."""
-        console = Console(stderr=True, highlight=False) if self.console.quiet else self.console
+        console = Console(stderr=True, highlight=False, emoji=False) if self.console.quiet else self.console
         who = f"process {process_rank()}: another process died, or was silent for run.timeout={self.timeout:g} s"
         say(console, f"training failed: {who} ({reason}). Its own last words, or its launcher's, say why", "red")
         say(console, self._how_to_go_on())

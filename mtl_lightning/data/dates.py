@@ -126,14 +126,12 @@ class DateTransform(Stateless):
             return pc.cast(pc.cast(exact, pa.int64()), pa.timestamp(self.feature.unit))
         if not is_text(values.type):
             raise DataError(f"column {self.column!r} holds {values.type}, not times")
-        if self.feature.format is not None:
-            parsed = parse_times(values, self.feature.format)
-        else:
-            parsed = parse_iso(values)
+        text_format = self.feature.format
+        parsed = parse_iso(values) if text_format is None else parse_times(values, text_format)
         wrong = pc.and_(pc.is_valid(values), pc.is_null(parsed))
         if pc.any(wrong).as_py():
             index = pc.index(wrong, True).as_py()
-            told = "" if self.feature.format is None else f" of the format {self.feature.format!r}"
+            told = "" if text_format is None else f" of the format {text_format!r}"
             message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time{told}"
             raise RowError(message, index, format_hint(values[index].as_py(), f"features.{self.name}.format"))
         return parsed

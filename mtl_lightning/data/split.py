@@ -190,7 +190,8 @@ def _user(spec: SplitSpec, table: pa.Table, _: int) -> np.ndarray:
 
 def _last(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     codes, _ = _users(table, str(spec.column))
-    order = np.lexsort((times_of(table, str(spec.time), text_format=spec.format), codes))  # stable: of equal times the row that stands later
+    times = times_of(table, str(spec.time), text_format=spec.format)
+    order = np.lexsort((times, codes))  # stable: of equal times the row that stands later
     ordered = codes[order]
     place = np.arange(rows)
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], rows > 0)) if rows else place
