@@ -123,6 +123,16 @@ class DataModule(LightningDataModule):
             )
         return self._prepared
 
+    def __repr__(self) -> str:
+        rows = "not prepared"
+        if self._prepared is not None:
+            rows = ", ".join(f"{split} {len(store):,}" for split, store in self._prepared.stores.items())
+        tasks = ", ".join(task.name for task in self.tasks)
+        source = getattr(self.source, "name", "") or type(self.source).__name__
+        return f"DataModule({source}: {len(self.features)} features, tasks {tasks}, split by {self.split.by}; {rows})"
+
+    __str__ = __repr__  # Lightning's own asks loaders for more than they say
+
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes open what was prepared instead of receiving a copy of all rows.
         return {**self.__dict__, "_prepared": None}

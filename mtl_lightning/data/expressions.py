@@ -86,6 +86,9 @@ class Expression:
         if not self.columns:
             raise self._error(f"{text!r} uses no column")
 
+    def __reduce__(self) -> tuple[type["Expression"], tuple[str, tuple[str, ...], str]]:
+        return Expression, (self.text, tuple(self.known), self.place)
+
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
