@@ -174,16 +174,27 @@ def fit(reader: Reader, transforms: Transforms) -> None:
 
 @contextmanager
 def located(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
-    """Add split and row to errors; without ``assigned`` all rows are training rows."""
+    """Add split and row to errors; without ``assigned`` all rows are training rows.
+
+    Errors of several columns become one, which lists them.
+    """
     splits = np.zeros(block.num_rows, dtype=np.int8) if assigned is None else assigned
     try:
         yield
-    except RowError as error:
-        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
-        raise DataError(f"{error.message} in row {row} (split {split})", error.hint) from error
     except DataError as error:
-        names = ", ".join(SPLITS[number] for number in np.unique(splits))
-        raise DataError(f"{error.message} (split {names})", error.hint) from error
+        problems = [_placed(one, block, splits) for one in (error, *error.others)]
+        if len(problems) == 1:
+            raise problems[0] from error
+        lines = [f"{len(problems)} problems in the rows", *(f"  {problem}" for problem in problems)]
+        raise DataError("\n".join(lines)) from error
+
+
+def _placed(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
+    if isinstance(error, RowError):
+        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
+        return DataError(f"{error.message} in row {row} (split {split})", error.hint)
+    names = ", ".join(SPLITS[number] for number in np.unique(splits))
+    return DataError(f"{error.message} (split {names})", error.hint)
 
 
 def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def test_what_is_advised_at_a_checkpoint_works(disk: Path, size: str) -> None:
     assert ("there is no checkpoint yet" in again.stdout) == (not saved)
 
 
-@pytest.mark.parametrize("size", ["4k", "12k", "20k"])
+@pytest.mark.parametrize("size", ["4k", "12k"])
 def test_a_disk_that_is_full_from_the_start_is_named(disk: Path, size: str) -> None:
     assert mounted(size, disk, "remount")
     failed = run("fit", "recipe=recipe.yaml")
