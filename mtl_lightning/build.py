@@ -218,6 +218,7 @@ def build_data(config: Config, run: RunDir | None = None) -> DataModule:
         pool=config.data.pool,
         cache_dir=config.data.cache_dir,
         base=_base(config, run),
+        accept=config.data.accept,
     )
 
 

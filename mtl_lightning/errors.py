@@ -64,6 +64,9 @@ class ConfigError(MtlError):
 class DataError(MtlError):
     """The data can't be read or can't be used as the recipe asks."""
 
+    others: tuple["DataError", ...] = ()
+    """Errors of other columns, found on the same rows."""
+
 
 class PluginError(MtlError):
     """A name can't be resolved to a component, or its plugin failed to load."""

@@ -102,6 +102,20 @@ class Registry:
         if self.left_out:
             yield f"MTL_PLUGINS leaves out {', '.join(self.left_out)}"
 
+    def listed(self, kind: str, name: str) -> str:
+        """The name under which :meth:`entries` lists what a name stands for, so that one component has one name.
+
+        Raises:
+            PluginError: As :meth:`entry` does.
+
+        Example:
+            >>> from mtl_lightning.plugins import registry
+            >>> registry().listed("architecture", "mtl-lightning/mmoe"), registry().listed("architecture", "mmoe")
+            ('mmoe', 'mmoe')
+        """
+        entry = self.entry(kind, name)
+        return entry.name if len(self._owners[kind, entry.name]) == 1 else entry.qualified
+
     def resolve(self, kind: str, name: str) -> type:
         """Import the class that a name stands for.
 

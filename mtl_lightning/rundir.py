@@ -49,13 +49,17 @@ def process_count() -> int:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never a part."""
+    """Write a small file so that a reader sees the old text or the new one, never a part; MtlError if it can't be."""
     partial = path.with_name(path.name + TEMPORARY)
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MtlError(f"{path} can't be written: {error.strerror or error}", "is the disk full?") from error
 
 
 class RunDir:

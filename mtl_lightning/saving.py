@@ -32,7 +32,8 @@ class Checkpoints(Checkpoint):
     Args:
         directory: Where checkpoints go; the first process's choice counts.
         every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
-        patience: Validations in a row without a better score after which training stops; None for never.
+        patience: Validations in a row without a better score after which training stops; None for never. Those whose
+            score is undefined do not count.
         monitor: Logged value that selects the best weights; higher is better.
         signals: Where requests to stop arrive.
 
@@ -61,6 +62,7 @@ class Checkpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_step = 0
         self.since_best = 0
+        self.undefined = False
         self._stepped = 0
         self._saved = -1
         self._held: list[int] = []
@@ -103,8 +105,12 @@ class Checkpoints(Checkpoint):
         """Save the best weights if these are, then the state."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
-        self.since_best += 1
-        if trainer.strategy.broadcast(self._improves(trainer)):
+        better = trainer.strategy.broadcast(self._improves(trainer))
+        if better is None and not self.undefined:
+            rank_zero_warn(f"{self.monitor} is undefined: it selects no weights, and run.patience does not count it")
+        self.undefined = better is None
+        self.since_best += better is False
+        if better:
             self.since_best = 0
             self.best_score = float(trainer.callback_metrics[self.monitor])
             self.best_step = trainer.global_step
@@ -131,10 +137,11 @@ class Checkpoints(Checkpoint):
         """Save nothing: weights may be half updated, and the last checkpoint is exact."""
         self.signals.deferring = False
 
-    def _improves(self, trainer: Trainer) -> bool:
+    def _improves(self, trainer: Trainer) -> bool | None:
+        """Whether the score is the best so far; None if it is undefined."""
         score = trainer.callback_metrics.get(self.monitor)
         if score is None or torch.isnan(score):
-            return False
+            return None
         return self.best_score is None or float(score) > self.best_score
 
     def _lose_patience(self, trainer: Trainer) -> None:

@@ -138,6 +138,6 @@ def _fail(message: str) -> NoReturn:
     rank = process_rank()
     if rank:  # usually the first process says the same; its peers say in a line who they are
         message = f"[process {rank}] {message.splitlines()[0]}"
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
     console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
     sys.exit(2)

@@ -42,6 +42,8 @@ def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Ga
         )
     every = cells(grid, list(kinds))
     _check(grid, every)
+    if only_gather:
+        _check_finished(grid, every)
     _remember(grid, config)
     if print_commands:
         from mtl_lightning.compare.gather import select
@@ -65,6 +67,13 @@ def _check(grid: Grid, every: Sequence[Cell]) -> None:
                 validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain)
             except MtlError as error:
                 raise MtlError(f"{cell.configuration}: {error}") from error
+
+
+def _check_finished(grid: Grid, every: Sequence[Cell]) -> None:
+    from mtl_lightning.compare.launch import unfinished
+
+    if len(unfinished(grid, every)) == len(every):
+        raise MtlError(f"no run of the comparison has finished in {grid.out}", "run it first, without --gather")
 
 
 def _remember(grid: Grid, config: Config) -> None:

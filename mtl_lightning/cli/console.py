@@ -17,7 +17,7 @@ def first_console() -> Console:
         >>> first_console().quiet
         False
     """
-    return Console(quiet=process_rank() > 0, highlight=False)
+    return Console(quiet=process_rank() > 0, highlight=False, emoji=False)
 
 
 def say(console: Console, text: str, style: str = "") -> None:

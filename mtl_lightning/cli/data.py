@@ -42,7 +42,7 @@ def _fetch(
     fetch = getattr(source, "fetch", None)
     if fetch is None:
         raise MtlError(f"the source {name!r} has nothing to fetch", "it reads local files or makes its rows")
-    Console(highlight=False).print(escape(str(fetch())), soft_wrap=True)
+    Console(highlight=False, emoji=False).print(escape(str(fetch())), soft_wrap=True)
 
 
 def _inspect(
@@ -70,7 +70,7 @@ def _inspect(
     if as_json:
         typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     for part in quality_tables(found):
         console.print(part)
     if html is not None:

@@ -170,7 +170,7 @@ def new(
         if owners:
             raise PluginError(f"{owners[0].distribution} has a {of_kind} called {taken!r}", "set --component")
     target = write(plugin, out)
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(f"wrote {escape(str(target))}: the {kind} [bold]{plugin.component}[/bold]", soft_wrap=True)
     console.print(f"  pip install -e '{escape(str(target))}[test]'".replace("[test]", "\\[test]"), soft_wrap=True)
     console.print(f"  pytest {escape(str(target))}", soft_wrap=True)

@@ -42,7 +42,7 @@ def plugins(
     if as_json:
         typer.echo(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
     else:
-        console = Console()
+        console = Console(emoji=False)
         console.print(_names(found, kind) if kind else _plugins(found))
         for problem in problems:
             console.print(escape(str(problem)), style="red", soft_wrap=True)

@@ -63,7 +63,7 @@ def predict(pairs: Sequence[str]) -> None:
         say(console, f"going on: {there} parts are there")
     count = parts.write(blocks, predictor.predict, rank=rank, processes=processes)
     if count is not None:
-        say(Console(highlight=False), f"{count:,} rows in {out}")
+        say(Console(highlight=False, emoji=False), f"{count:,} rows in {out}")
 
 
 def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predictor], dict[str, str]]":

@@ -54,7 +54,7 @@ def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     table = Table("recipe", "about", "distribution")
     for row in rows:
         table.add_row(*(escape(row[key]) for key in ("name", "about", "distribution")))
-    Console(highlight=False).print(table)
+    Console(highlight=False, emoji=False).print(table)
 
 
 def _show(
@@ -87,4 +87,4 @@ def _copy(
     except OSError as error:
         raise MtlError(f"{target} can't be written: {error.strerror}") from error
     shown = target if target.suffix in (".yaml", ".yml") else f"{target} (its name must end in .yaml to be used)"
-    Console(highlight=False).print(f"wrote {escape(str(shown))}", soft_wrap=True)
+    Console(highlight=False, emoji=False).print(f"wrote {escape(str(shown))}", soft_wrap=True)

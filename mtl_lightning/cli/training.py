@@ -1,5 +1,6 @@
 """One run of ``fit`` from the checked configuration to the last table."""
 
+import errno
 import os
 import signal
 from pathlib import Path
@@ -41,6 +42,12 @@ from mtl_lightning.trainer import build_trainer
 from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk, of a quota and of a limit on the size of files."""
+NO_VALIDATION = (
+    "there are no validation rows: nothing selects the model. The last weights are kept, and run.patience has no "
+    "effect (see split.validation)"
+)
 
 
 class Training:
@@ -73,6 +80,8 @@ class Training:
             if before != self.data.prepared.transforms.identity:
                 hint = "its values have other ids or scales now; start a new run, or one with init_from="
                 raise MtlError(f"{run.path} was trained on other data", hint)
+        if not len(self.data.prepared.stores.get("validation", ())):
+            say(console, NO_VALIDATION, "yellow")
         # After preparing: what it draws (and whether it was cached) must not show in the weights.
         seed_everything(config.seed, verbose=False)
         self.module = module_from_config(config, self.data.schema)
@@ -131,10 +140,13 @@ class Training:
         run.save_json("recipe.json", recipe)
         run.save_json("plugins.json", registry().versions())
         run.save_json(SCHEMA, self.data.schema.to_dict())
-        run.transforms.parent.mkdir(exist_ok=True)
-        self.data.prepared.transforms.save(run.transforms)
-        if self.data.base is not None:
-            self.data.base.save(run.base_transforms)
+        try:
+            run.transforms.parent.mkdir(exist_ok=True)
+            self.data.prepared.transforms.save(run.transforms)
+            if self.data.base is not None:
+                self.data.base.save(run.base_transforms)
+        except OSError as error:
+            raise MtlError(f"{run.transforms} can't be written: {error.strerror}", "is the disk full?") from error
         if self.warm is not None:
             run.save_json(warm.FILE, self.warm)
         self.checkpoints.directory = run.checkpoints
@@ -198,6 +210,8 @@ class Training:
                     self._interrupted(asked)
                 if broken is not None:
                     self._lost(broken)
+                if isinstance(error, OSError) and error.errno in FULL:
+                    self._failed(f"{error.filename or self.path} can't be written: {error.strerror}")
                 say(self.console, self._how_to_go_on())
                 raise
             rank, code = found
@@ -217,7 +231,7 @@ class Training:
 
     def _lost(self, reason: str) -> NoReturn:
         """Another process is gone or silent; whoever is left says so, since the first may be the one that is gone."""
-        console = Console(stderr=True, highlight=False) if self.console.quiet else self.console
+        console = Console(stderr=True, highlight=False, emoji=False) if self.console.quiet else self.console
         who = f"process {process_rank()}: another process died, or was silent for run.timeout={self.timeout:g} s"
         say(console, f"training failed: {who} ({reason}). Its own last words, or its launcher's, say why", "red")
         say(console, self._how_to_go_on())
@@ -232,7 +246,9 @@ class Training:
         saved = RunDir(self.path).resume_checkpoint()
         by = "under torchrun as before, with fit" if os.environ.get("TORCHELASTIC_RUN_ID") else ""
         command = f"{by} resume={self.path}" if by else resume_command(self.path)
-        return f"{f'Saved in {saved}. To' if saved else 'Nothing was saved yet; to'} go on: {command}"
+        if saved:
+            return f"Saved in {saved}. To go on: {command}"
+        return f"There is no checkpoint to continue from; to start again from the beginning: {command}"
 
 
 def _last_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from mtl_lightning.cli.console import command, first_console, say
 from mtl_lightning.config import Config, compose, validate
+from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import write_atomic
@@ -43,7 +44,7 @@ def _tune(pairs: Pairs = None) -> None:
     from mtl_lightning.cli.app import main
     from mtl_lightning.cli.unchanged import check_unchanged
     from mtl_lightning.tune.outcome import gather
-    from mtl_lightning.tune.study import Trials, open_study
+    from mtl_lightning.tune.study import REASON, Trials, open_study
 
     console = first_console()
     signals = Signals()
@@ -54,11 +55,15 @@ def _tune(pairs: Pairs = None) -> None:
             console,
             f"study {plan.study}: {len(study.get_trials(deepcopy=False))} of {plan.trials} trials begun, {plan.out}",
         )
-        check_unchanged(plan.out, build_data(config).prepare())
+        prepared = build_data(config).prepare()
+        if not len(prepared.stores["validation"]):
+            raise MtlError("tune needs a validation split: it selects the best trial", "set split.validation")
+        check_unchanged(plan.out, prepared)
 
         def tell(trial: "FrozenTrial", seconds: float) -> None:
             value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""
-            log = f": {plan.out}/logs/{trial.number:04d}.log" if trial.state.name == "FAIL" else ""
+            reason = trial.user_attrs.get(REASON)
+            log = f": {reason} ({plan.out}/logs/{trial.number:04d}.log)" if reason else ""
             settings = " ".join(plan.pairs(trial.params))
             say(console, f"trial {trial.number} {trial.state.name.lower()}{value}, {seconds:.0f} s: {settings}{log}")
 

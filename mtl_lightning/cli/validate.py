@@ -30,7 +30,7 @@ def composed(pairs: list[str] | None) -> Composed:
         raise MtlError("resume= is for fit", "a run's own page is recipe=<run directory>/config.yaml")
     found = compose(request.recipe, request.overrides)
     for note in found.notes:
-        Console(stderr=True, highlight=False).print(escape(note), style="yellow", soft_wrap=True)
+        Console(stderr=True, highlight=False, emoji=False).print(escape(note), style="yellow", soft_wrap=True)
     return found
 
 
@@ -40,7 +40,7 @@ def _validate(pairs: Pairs = None) -> None:
     config = validate(recipe.plain)
     if config.run.init_from:
         RunDir.open(config.run.init_from)  # an error if it is none
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     console.print(_summary(config))
     console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from mtl_lightning.config import compose
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
 KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
@@ -101,9 +102,11 @@ def read_grid(pairs: Sequence[str]) -> Grid:
             overrides.append(pair)
     if not recipe:
         raise MtlError("compare needs recipe=", "for instance compare recipe=ads")
-    architectures = _names(own, "architecture") or _default(recipe, overrides, "architecture", "shared_bottom", "mmoe")
+    architectures = _components(own, "architecture") or _default(
+        recipe, overrides, "architecture", "shared_bottom", "mmoe"
+    )
     architectures = tuple(name for name in architectures if name != BASELINE)
-    weighters = _names(own, "weighter") or _default(recipe, overrides, "weighter", "sum", "famo")
+    weighters = _components(own, "weighter") or _default(recipe, overrides, "weighter", "sum", "famo")
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
@@ -116,13 +119,15 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     )  # fmt: skip
 
 
-def _names(own: Mapping[str, str], key: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name.strip() for name in own.get(key, "").strip("[]").split(",") if name.strip()))
+def _components(own: Mapping[str, str], kind: str) -> tuple[str, ...]:
+    """Names of components, each once: ``mtl-lightning/mmoe`` is ``mmoe``."""
+    names = (name.strip() for name in own.get(kind, "").strip("[]").split(",") if name.strip())
+    return tuple(dict.fromkeys(registry().listed(kind, name) for name in names))
 
 
 def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other: str) -> tuple[str, ...]:
     """The recipe's own component of a kind and the plainest; ``other`` beside it if they are the same."""
-    named = compose(recipe, overrides).plain[key]["name"]
+    named = registry().listed(key, str(compose(recipe, overrides).plain[key]["name"]))
     return (plain, other) if named in (plain, BASELINE) else (named, plain)
 
 

@@ -1,6 +1,6 @@
 """Validation: a composed recipe becomes a :class:`Config`, or an error that lists everything that is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,10 +16,11 @@ from mtl_lightning.config.trainer import check_trainer
 from mtl_lightning.config.values import MismatchError, coerce
 from mtl_lightning.config.values import plain as to_plain
 from mtl_lightning.data.quality.findings import acceptable
-from mtl_lightning.errors import ConfigError, Problem
+from mtl_lightning.errors import ConfigError, MtlError, Problem
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry as installed
 from mtl_lightning.registry import Registry
+from mtl_lightning.schema import Task
 
 SECTIONS = (
     "source", "split", "features", "tasks", "data", "encoder", "architecture", "heads", "losses", "metrics", "weighter",
@@ -59,6 +60,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     data = draft.record("data", DataConfig, draft.section("data"))
     _accepted(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
+    _weighter(draft, parts["weighter"], tasks)
     heads = check_heads(draft)
     losses, metrics = check_losses(draft, heads), check_metrics(draft)
     check_fields(draft)
@@ -111,6 +113,18 @@ def _chosen(draft: Draft, kind: str) -> Component | None:
         draft.problem(kind, "is required", "known: " + ", ".join(draft.registry.names(kind)))
         return None
     return draft.component(kind, kind, draft.plain[kind])
+
+
+def _weighter(draft: Draft, chosen: Component | None, tasks: Sequence[Task]) -> None:
+    """Make the weighter, which costs nothing: only its constructor knows whether its options fit these tasks."""
+    if chosen is None or any(problem.path.split(".")[0] in ("weighter", "tasks") for problem in draft.problems):
+        return
+    try:
+        draft.classes["weighter"](tuple(task.name for task in tasks), **chosen.options)
+    except MtlError as error:
+        place, separator, reason = error.message.partition(": ")
+        named = bool(separator) and (place == "weighter" or place.startswith("weighter."))
+        draft.problem(place if named else "weighter", reason if named else error.message, error.hint)
 
 
 def _optimizer(draft: Draft) -> OptimizerConfig | None:

@@ -111,10 +111,10 @@ def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
             if metric is None:
                 continue
             _fits(draft, f"{path}.{i}", task)
-            if metric.name in [other.name for other in chosen]:
-                draft.problem(f"{path}.{i}", f"{metric.name!r} stands there twice")
-            chosen.append(metric)
             found = draft.classes.get(f"{path}.{i}")
+            if found in [draft.classes[f"{path}.{k}"] for k in range(i) if f"{path}.{k}" in draft.classes]:
+                draft.problem(f"{path}.{i}", f"{metric.name!r} is listed twice")
+            chosen.append(metric)
             # None says that neither direction is better; a class without the attribute leaves it open.
             if len(chosen) == 1 and getattr(found, "higher_is_better", True) is None:
                 reason = f"{metric.name!r} can't count in the score: neither higher nor lower is better"

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mtl_lightning.config.pairs import NAMED, NAMED_PER_ENTRY
+from mtl_lightning.config.yaml_keys import check_keys
 from mtl_lightning.errors import MtlError
 
 Layer = dict[str, Any]
@@ -37,6 +38,7 @@ def read_layer(text: str, origin: str) -> Layer:
         {'weighter': {'name': 'pcgrad'}}
     """
     try:
+        check_keys(text, origin)
         loaded = OmegaConf.create(text) if text.strip() else OmegaConf.create({})
         layer = OmegaConf.to_container(loaded, resolve=False)
     except yaml.MarkedYAMLError as error:

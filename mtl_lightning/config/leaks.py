@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.data.expression_hints import backticks_hint
 from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.errors import DataError
@@ -56,7 +57,7 @@ def check_columns(
                     draft.problem(path, error.message.removeprefix(f"{path}: "), error.hint)
                 continue
             for column in columns:
-                _exists(draft, raw, path, column)
+                _exists(draft, raw, path, column, text)
                 if path.endswith(".label"):
                     labels.setdefault(column, []).append(task)
         if task.oracle is not None:
@@ -74,15 +75,20 @@ def check_columns(
     _features(draft, raw, labels, accepted)
 
 
-def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str) -> bool:
+def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str, expression: str = "") -> bool:
     if raw is None or column in raw.columns:
         return True
-    draft.problem(path, f"no column {column!r}", did_you_mean(column, raw.columns))
+    hint = backticks_hint(expression, raw.columns) or did_you_mean(column, raw.columns)
+    draft.problem(path, f"no column {column!r}", hint)
     return False
 
 
+def _is_label(column: str, task: Task) -> bool:
+    return task.label.strip() in (column, f"`{column}`")
+
+
 def _meant(feature: str, column: str, task: Task, accepted: Collection[str]) -> bool:
-    return task.label.strip() != column and f"leak:{feature}:{task.name}" in accepted
+    return not _is_label(column, task) and f"leak:{feature}:{task.name}" in accepted
 
 
 def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
@@ -96,7 +102,7 @@ def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Tas
             if read:
                 task = read[0]
                 part, hint = "", f"remove the feature ({path}=null)"
-                if task.label.strip() != column:
+                if not _is_label(column, task):
                     part, hint = "part of ", f"{hint}, or data.accept=[leak:{name}:{task.name}] if it is known before"
                 draft.problem(path, f"leak: {column!r} is {part}the label of task {task.name!r}", hint)
             elif raw is not None and column in raw.oracle:

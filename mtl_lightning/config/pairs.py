@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from mtl_lightning.config.yaml_keys import check_keys
 from mtl_lightning.errors import MtlError
 
 NAMED = {
@@ -163,6 +164,7 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         key, value = split_pair(pair)
         quoted = quote(value)
         try:
+            check_keys(quoted, repr(pair))
             layer.merge_with_dotlist([f"{long_form(key, quoted)}={quoted}"])
         except (OmegaConfBaseException, yaml.YAMLError) as error:
             raise MtlError(f"{pair!r} can't be read: {' '.join(str(error).split())}") from error

@@ -58,7 +58,8 @@ class RunConfig:
 
     Args:
         dir: The run's directory; None for ``runs/<recipe>/<time>``.
-        patience: Validations without a better score after which training stops; None for never.
+        patience: Validations without a better score after which training stops; None for never. Validations whose
+            score is undefined do not count.
         checkpoint_every: Optimizer steps between checkpoints within an epoch; 0 for those at its end only.
         skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
         timeout: Seconds after which a process that waits for a dead one gives up.

@@ -174,7 +174,8 @@ def _scalar(value: Any, kind: Any) -> Any:
                 return int(value) if isinstance(value, int) else int(number)
         except (ValueError, OverflowError):
             pass
-    raise MismatchError(f"expects {SCALARS[kind]}, not {_shown(value)}")
+    hint = "quote it" if kind is str and isinstance(value, bool | float) else ""
+    raise MismatchError(f"expects {SCALARS[kind]}, not {_shown(value)}", hint)
 
 
 def _bounded(value: Any, markers: Iterable[Any]) -> Any:

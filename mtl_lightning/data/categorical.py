@@ -88,6 +88,17 @@ class Table:
             return self._dictionaries.ids(values, self.vocabulary)
         return self.vocabulary.ids(keys(values, name))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Dictionaries are known by their place in memory, which a copy does not share.
+        with self._lock:
+            if self._counter is not None:
+                self._dictionaries.drain(self._counter)
+                self._dictionaries.forget()
+            return {**self.__dict__, "_dictionaries": Dictionaries(self.name), "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
+
     def forget(self) -> None:
         """Give back what it remembers of blocks that are encoded again soon after they were counted."""
         self._dictionaries.forget()

@@ -45,6 +45,7 @@ class DataModule(LightningDataModule):
             :data:`IN_MEMORY` bytes, else :data:`POOL` rows.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run, to go on from: known values keep their ids.
+        accept: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read what a label is made of.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -73,6 +74,7 @@ class DataModule(LightningDataModule):
         pool: int | None = None,
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
+        accept: Iterable[str] = (),
     ) -> None:
         super().__init__()
         for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("pool", pool)):
@@ -91,6 +93,7 @@ class DataModule(LightningDataModule):
         self.pool = pool
         self.cache_dir = cache_dir
         self.base = base
+        self.accept = tuple(accept)
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -116,8 +119,19 @@ class DataModule(LightningDataModule):
                 group=self.group,
                 cache_dir=self.cache_dir,
                 base=self.base,
+                accept=self.accept,
             )
         return self._prepared
+
+    def __repr__(self) -> str:
+        rows = "not prepared"
+        if self._prepared is not None:
+            rows = ", ".join(f"{split} {len(store):,}" for split, store in self._prepared.stores.items())
+        tasks = ", ".join(task.name for task in self.tasks)
+        source = getattr(self.source, "name", "") or type(self.source).__name__
+        return f"DataModule({source}: {len(self.features)} features, tasks {tasks}, split by {self.split.by}; {rows})"
+
+    __str__ = __repr__  # Lightning's own asks loaders for more than they say
 
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes open what was prepared instead of receiving a copy of all rows.

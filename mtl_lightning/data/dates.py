@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from mtl_lightning.data.columns import Block, column, did_you_mean
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.errors import DataError
@@ -21,8 +22,8 @@ UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 LAST = 253_402_300_799.0
 """The last second of the year 9999."""
 
-ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
-ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})$"
+ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}(:?\d{2})?)$"
 
 PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "hour": (24, pc.hour),
@@ -45,7 +46,8 @@ class Date(Alone):
         part: ``hour``, ``weekday`` (Monday first), ``hour_of_week``, ``day``, ``day_of_year``, ``week`` or ``month``.
         unit: Of numbers: ``s``, ``ms``, ``us`` or ``ns``.
         format: Of text, and of integers that are read as text (``%Y%m%d``), as in ``strptime``
-            (``%m/%d/%Y %I:%M:%S %p``); None for ISO 8601 and numbers since 1970.
+            (``%m/%d/%Y %I:%M:%S %p``), with ``%f`` for a fraction of a second and ``%z`` for an offset from UTC; None
+            for ISO 8601 and numbers since 1970.
         offset: Hours to add, for local time where the log has another.
 
     Raises:
@@ -69,6 +71,8 @@ class Date(Alone):
         for name, value, known in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
             hint = did_you_mean(str(value), known) or f"one of {', '.join(known)}"
             check(value in known, f"{name} is {value!r}", hint)
+        if self.format is not None:
+            check_format(self.format, "format")
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
         """Its transform."""
@@ -122,15 +126,14 @@ class DateTransform(Stateless):
             return pc.cast(pc.cast(exact, pa.int64()), pa.timestamp(self.feature.unit))
         if not is_text(values.type):
             raise DataError(f"column {self.column!r} holds {values.type}, not times")
-        if self.feature.format is not None:
-            parsed = pc.strptime(values, format=self.feature.format, unit="us", error_is_null=True)
-        else:
-            parsed = parse_iso(values)
+        text_format = self.feature.format
+        parsed = parse_iso(values) if text_format is None else parse_times(values, text_format)
         wrong = pc.and_(pc.is_valid(values), pc.is_null(parsed))
         if pc.any(wrong).as_py():
             index = pc.index(wrong, True).as_py()
-            message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time"
-            raise RowError(message, index, "set format, as in strptime")
+            told = "" if text_format is None else f" of the format {text_format!r}"
+            message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time{told}"
+            raise RowError(message, index, format_hint(values[index].as_py(), f"features.{self.name}.format"))
         return parsed
 
 

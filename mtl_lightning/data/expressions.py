@@ -11,23 +11,14 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data import operations as op
 from mtl_lightning.data.columns import column, did_you_mean
+from mtl_lightning.data.expression_hints import QUOTED, backticks_hint, syntax_hint
 from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.errors import DataError
 
 LONGEST = 2000
 DEEPEST = 100
 """Levels of operations within operations; far below what Python's stack holds."""
-QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`([^`]+)`")
-"""Names in backticks, and strings, which may hold backticks of their own."""
-STRINGS = re.compile(r"'[^']*'|\"[^\"]*\"")
 POWERS = re.compile(r"'[^']*'|\"[^\"]*\"|\^")
-SYNTAX_HINTS = (
-    ("&&", "write 'and'"),
-    ("||", "write 'or'"),
-    ("!", "write 'not' or '!='"),
-    ("=", "write == to compare"),
-    (" ", "put a column name that holds blanks in backticks: `Clothing ID` == 3"),
-)
 
 Value = Any
 Node = Callable[[Mapping[str, pa.Array]], Value]
@@ -83,6 +74,7 @@ class Expression:
     def __init__(self, text: str, known: Collection[str] = (), place: str = "") -> None:
         self.text = text
         self.place = place
+        self.known = known
         self._names: dict[str, None] = {}
         self._quoted: list[str] = []
         plain = text.strip()
@@ -93,6 +85,9 @@ class Expression:
         self.columns: tuple[str, ...] = tuple(self._names)
         if not self.columns:
             raise self._error(f"{text!r} uses no column")
+
+    def __reduce__(self) -> tuple[type["Expression"], tuple[str, tuple[str, ...], str]]:
+        return Expression, (self.text, tuple(self.known), self.place)
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
@@ -107,7 +102,8 @@ class Expression:
         values = {}
         for name in self.columns:
             if name not in table.schema.names:
-                raise self._error(f"no column {name!r}", did_you_mean(name, table.schema.names))
+                names = table.schema.names
+                raise self._error(f"no column {name!r}", backticks_hint(self.text, names) or did_you_mean(name, names))
             values[name] = op.clean(column(table, name))
         try:
             result = self._node(values)
@@ -147,10 +143,7 @@ class Expression:
             plain = POWERS.sub(lambda found: "**" if found[0] == "^" else found[0], QUOTED.sub(stand_in, text))
             body = ast.parse(plain, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            bare = STRINGS.sub("", QUOTED.sub("", text)).replace("==", "").replace("!=", "")
-            bare = bare.replace("<=", "").replace(">=", "")
-            hint = next((hint for sign, hint in SYNTAX_HINTS if sign in bare), "such as: rating >= 4")
-            raise self._error(f"{self.text!r} is not an expression", hint) from None
+            raise self._error(f"{self.text!r} is not an expression", syntax_hint(text, self.known)) from None
         level: list[ast.AST] = [body]
         for _ in range(DEEPEST):
             level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -190,9 +183,11 @@ class Expression:
                 return lambda columns: reduce(op.both, (link(columns) for link in links))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
                 return self._call(name, arguments)
+        written = ast.unparse(node)
+        hint = backticks_hint(self.text, self.known or [written]) if isinstance(node, ast.Attribute) else ""
         raise self._error(
-            f"{self.text!r}: {ast.unparse(node)!r} is not allowed",
-            "columns, constants, comparisons, 'and', 'or', 'not', 'in', arithmetic and a few functions are",
+            f"{self.text!r}: {written!r} is not allowed",
+            hint or "columns, constants, comparisons, 'and', 'or', 'not', 'in', arithmetic and a few functions are",
         )
 
     def _constant(self, value: bool | float | str) -> Node:

@@ -19,6 +19,7 @@ from mtl_lightning.data.vocabulary import FIRST, Counter, Vocabulary
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Task
 
+Encoded = tuple[np.ndarray, np.ndarray]
 SEPARATORS = r"[|;,]"
 """What divides several labels in text."""
 
@@ -47,7 +48,6 @@ class Label:
         when, weight = task.observed_when, task.sample_weight
         self.observed = Expression(when, columns, f"{place}.observed_when") if when else None
         self.weighted = Expression(weight, columns, f"{place}.sample_weight") if weight else None
-        self.kind = KINDS[task.kind]
         self.counter: Counter | None = None
         self.vocabulary: Vocabulary | None = None
         self.moments = Moments()
@@ -59,6 +59,11 @@ class Label:
         """Raw columns that are read."""
         parts = (self.label, self.observed, self.weighted)
         return tuple(dict.fromkeys(name for part in parts if part for name in part.columns))
+
+    @property
+    def kind(self) -> Callable[["Label", pa.Array], Encoded]:
+        """How values become numbers."""
+        return KINDS[self.task.kind]
 
     @property
     def width(self) -> int:
@@ -159,9 +164,6 @@ class Label:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`."""
         self.vocabulary = Vocabulary.from_dict(state["classes"]) if state["classes"] else None
-
-
-Encoded = tuple[np.ndarray, np.ndarray]
 
 
 def _within(names: pa.Array, classes: int) -> bool:

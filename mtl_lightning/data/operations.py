@@ -110,6 +110,8 @@ def align(left: Value, right: Value) -> tuple[Value, Value]:
     except OperandError:
         words = family(kinds[0]), family(kinds[1])
         hint = 'put text in quotes: genre == "drama"' if "text" in words else ""
+        if any(isinstance(side, pa.Scalar) and is_text(side.type) for side in (left, right)) and "a number" in words:
+            hint = "compare with a number, or list the column in source.text if its numbers are names"
         raise OperandError(f"compares {words[0]} with {words[1]}", hint) from None
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from datasets.iterable_dataset import ArrowExamplesIterable
 
 from mtl_lightning.data.columns import plain, require
+from mtl_lightning.data.disagreement import disagreement
 from mtl_lightning.data.files import File, naming, opened
 from mtl_lightning.errors import DataError
 
@@ -58,7 +59,7 @@ def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> 
             whole = whole.append(pa.field(name, pa.array([one[name] for one in told]).type))
         return Footers(whole, rows, told)
     except pa.ArrowException as error:
-        raise DataError(f"files disagree on a column: {error} ({', '.join(paths)})") from error
+        raise DataError(*disagreement(paths, schemas)) from error
 
 
 class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]

@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,7 @@ from mtl_lightning.data import growth
 from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest, file_of
-from mtl_lightning.data.columns import require
+from mtl_lightning.data.column_checks import check_columns
 from mtl_lightning.data.features import Feature
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.numbers import RowError
@@ -32,7 +32,7 @@ from mtl_lightning.data.transform import Remembers
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
 
 TRANSFORMS, SUMMARY = "transforms.json", "summary.json"
@@ -52,6 +52,7 @@ def prepare(
     group: str | None = None,
     cache_dir: Path | str | None = None,
     base: Transforms | None = None,
+    accept: Collection[str] = (),
 ) -> Prepared:
     """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
 
@@ -68,6 +69,7 @@ def prepare(
         group: Column with the user, or None.
         cache_dir: Where prepared data is kept; see :func:`cache_directory`.
         base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.growth`.
+        accept: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read what a label is made of.
 
     Raises:
         DataError: If rows can't be read or used; the message names column, split and row where there is one.
@@ -87,7 +89,7 @@ def prepare(
         read_as_text(source, base.text)
     schema = source.schema()
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
-    check_columns(transforms, split, schema)
+    check_columns(transforms, split, schema, accept)
     if base is not None:
         growth.begin(transforms, base)
     path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
@@ -117,33 +119,6 @@ def described(feature: Feature) -> list[str]:
     """Kind, options, and what else the values depend on; the code of a plugin's kind, whose file is not ours."""
     file = file_of(type(feature))
     return [feature.kind, repr(feature), feature.fingerprint(), "" if file.parent == HERE else digest([file])]
-
-
-def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema) -> None:
-    """Check that columns exist and that no feature sees what is known only after the event.
-
-    Raises:
-        DataError: Naming the feature, task or option, and the column.
-    """
-    if not transforms.labels:
-        raise DataError("tasks: there is nothing to predict", "add a task")
-    names = list(schema.columns)
-    places = {f"features.{name}": columns for name, columns in transforms.feature_columns.items()}
-    places |= {f"tasks.{name}": label.columns for name, label in transforms.labels.items()}
-    places |= {
-        "raw": transforms.raw,
-        "group": (transforms.group,) if transforms.group else (),
-        "split": (*split.columns, *split.cold),
-    }
-    for place, columns in places.items():
-        require(names, columns, place)
-    made = {label.label.columns[0]: name for name, label in transforms.labels.items() if len(label.label.columns) == 1}
-    for name, columns in transforms.feature_columns.items():
-        for one in columns:
-            if one in made:
-                raise DataError(f"features.{name}: reads {one!r}, of which the label of task {made[one]!r} is made")
-            if one in schema.after_event or one in schema.oracle:
-                raise DataError(f"features.{name}: {one!r} is known only after the event", "it would leak the labels")
 
 
 def opened(path: Path) -> Prepared | None:
@@ -199,16 +174,27 @@ def fit(reader: Reader, transforms: Transforms) -> None:
 
 @contextmanager
 def located(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
-    """Add split and row to errors; without ``assigned`` all rows are training rows."""
+    """Add split and row to errors; without ``assigned`` all rows are training rows.
+
+    Errors of several columns become one, which lists them.
+    """
     splits = np.zeros(block.num_rows, dtype=np.int8) if assigned is None else assigned
     try:
         yield
-    except RowError as error:
-        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
-        raise DataError(f"{error.message} in row {row} (split {split})", error.hint) from error
     except DataError as error:
-        names = ", ".join(SPLITS[number] for number in np.unique(splits))
-        raise DataError(f"{error.message} (split {names})", error.hint) from error
+        problems = [_placed(one, block, splits) for one in (error, *error.others)]
+        if len(problems) == 1:
+            raise problems[0] from error
+        lines = [f"{len(problems)} problems in the rows", *(f"  {problem}" for problem in problems)]
+        raise DataError("\n".join(lines)) from error
+
+
+def _placed(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
+    if isinstance(error, RowError):
+        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
+        return DataError(f"{error.message} in row {row} (split {split})", error.hint)
+    names = ", ".join(SPLITS[number] for number in np.unique(splits))
+    return DataError(f"{error.message} (split {names})", error.hint)
 
 
 def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:

@@ -118,7 +118,8 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
     labels = {task.name: {name: LabelProfile() for name in SPLITS} for task in tasks}
     rows = dict.fromkeys(SPLITS, 0)
     known = list(raw.columns)
-    clock = split.time or (split.column if split.by == "time" else None) or raw.time
+    own = split.time or (split.column if split.by == "time" else None)
+    clock, written = own or raw.time, split.format if own else None
     rates = DayRates()
     readers = {
         task.name: (
@@ -132,7 +133,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
             found.add(column(block, name), places)
         for i, name in enumerate(SPLITS):
             rows[name] += int((places == i).sum())
-        days = rates.days(column(block, clock)) if clock in columns else None
+        days = rates.days(column(block, clock), written) if clock in columns else None
         for task, (label, condition) in readers.items():
             labelled = label.evaluate(block)
             values = _numbers(labelled)

@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.columns import Block, column, did_you_mean, first_row
 from mtl_lightning.data.operations import clean, is_number
+from mtl_lightning.data.time_bounds import boundaries
+from mtl_lightning.data.time_formats import check_format
 from mtl_lightning.data.times import times_of
 from mtl_lightning.errors import DataError
 
@@ -39,7 +41,8 @@ class SplitSpec:
         by: One of
 
             - ``random``: each row by chance, in exact shares;
-            - ``time``: the earliest rows train, the latest test; rows of the same time stay together;
+            - ``time``: the earliest rows train, the latest test; rows of the same time stay together, and each split
+              has one time at least;
             - ``user``: all rows of a user stay together, users by chance;
             - ``last``: of each user the latest row is tested, the one before it validated, the earlier ones train;
               a user with one row only trains;
@@ -49,6 +52,8 @@ class SplitSpec:
         test: Likewise.
         column: The time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
         time: The time for ``last``.
+        format: Of times that are text or integers like 20240531, as in ``strptime`` (``%Y-%m-%d %H:%M:%S UTC``), with
+            ``%f`` for a fraction of a second and ``%z`` for an offset from UTC; None for ISO 8601 and numbers.
         seed: Seed of what is left to chance.
         cold: Columns (the user, the item) whose values may be new to the training split: each gets a raw column
             ``new_<column>`` that is 1 where they are, so that evaluation can look at cold starts.
@@ -67,6 +72,7 @@ class SplitSpec:
     test: float = 0.1
     column: str | None = None
     time: str | None = None
+    format: str | None = None
     seed: int = 0
     cold: tuple[str, ...] = ()
 
@@ -85,6 +91,8 @@ class SplitSpec:
         for name in ("column", "time"):
             if self.by in NEEDS[name] and getattr(self, name) is None:
                 raise DataError(f"split.{name}: a split by {self.by} needs a column", NEEDS[name][self.by])
+        if self.format is not None:
+            check_format(self.format, "split.format", dated=True)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -148,22 +156,19 @@ def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     name = str(spec.column)
     test = round(spec.test * rows)
     validation = min(round(spec.validation * rows), rows - test)
-    bounds = [(split, rows - part) for split, part in ((1, test + validation), (2, test)) if part]
     result = np.zeros(rows, dtype=np.int8)
     # Numbers are looked at as they lie: of a long log only the copy that is ordered takes memory.
-    lie = name in table.column_names and is_number(table.schema.field(name).type)
+    lie = name in table.column_names and is_number(table.schema.field(name).type) and spec.format is None
     pieces, start = [], 0
     for piece in table.to_batches() if lie else [table]:
-        pieces.append((start, times_of(piece, name, start)))
+        pieces.append((start, times_of(piece, name, start, spec.format)))
         start += piece.num_rows
-    if not bounds:
+    if not validation + test:
         return result
-    ordered = np.concatenate([times for _, times in pieces])
-    ordered.partition([place for _, place in bounds])
-    # Rows at the boundary's own time all go to the later part, so that no time is on both sides.
-    for split, place in bounds:
+    found = boundaries(np.concatenate([times for _, times in pieces]), {"validation": validation, "test": test}, name)
+    for split, first in found.items():
         for start, times in pieces:
-            result[start : start + len(times)][times >= ordered[place]] = split
+            result[start : start + len(times)][times >= first] = SPLITS.index(split)
     return result
 
 
@@ -185,7 +190,8 @@ def _user(spec: SplitSpec, table: pa.Table, _: int) -> np.ndarray:
 
 def _last(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     codes, _ = _users(table, str(spec.column))
-    order = np.lexsort((times_of(table, str(spec.time)), codes))  # stable: of equal times the row that stands later
+    times = times_of(table, str(spec.time), text_format=spec.format)
+    order = np.lexsort((times, codes))  # stable: of equal times the row that stands later
     ordered = codes[order]
     place = np.arange(rows)
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], rows > 0)) if rows else place

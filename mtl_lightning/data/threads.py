@@ -5,13 +5,17 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from mtl_lightning.errors import DataError
+
 FEW = 4096
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def in_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
-    """Apply to all items on a few threads (Arrow and numpy release the lock); the first error is raised.
+    """Apply to all items on a few threads (Arrow and numpy release the lock).
+
+    The first error is raised; the further ones are its ``others``.
 
     Few rows don't pay for threads.
 
@@ -19,7 +23,26 @@ def in_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: 
         >>> in_threads(abs, [-1, 2], rows=10)
         [1, 2]
     """
+    errors: list[DataError] = []
+
+    def attempt(item: Item) -> Result | DataError:
+        try:
+            return function(item)
+        except DataError as error:
+            return error
+
     if rows < FEW:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        return list(pool.map(function, items))
+        outcomes = [attempt(item) for item in items]
+    else:
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            outcomes = list(pool.map(attempt, items))
+    results: list[Result] = []
+    for outcome in outcomes:
+        if isinstance(outcome, DataError):
+            errors.append(outcome)
+        else:
+            results.append(outcome)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
+    return results

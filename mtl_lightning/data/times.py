@@ -8,20 +8,22 @@ from mtl_lightning.data.columns import Block, column, first_row
 from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.keys import INTEGER
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.time_formats import format_hint, parse_times
 from mtl_lightning.errors import DataError
 
 MONTH = r"^(\d{4}-\d{2})$"
 
 
-def times_of(table: Block, name: str, start: int = 0) -> np.ndarray:
+def times_of(table: Block, name: str, start: int = 0, text_format: str | None = None) -> np.ndarray:
     """Times of rows: equal where times are equal, larger where they are later, [N].
 
-    Text is read as ISO 8601, in UTC where it has an offset.
+    Text is read as ISO 8601 or in the given format, in UTC where it has an offset.
 
     Args:
         table: The rows.
         name: The column with the time.
         start: Number of the first row, for messages.
+        text_format: Format of text, and of integers that are read as text, as in ``strptime``; None for ISO 8601.
 
     Raises:
         DataError: If a time is missing, or the column holds what isn't ordered by time: the row is named.
@@ -35,10 +37,12 @@ def times_of(table: Block, name: str, start: int = 0) -> np.ndarray:
     values = clean(column(table, name))
     if values.null_count:
         raise DataError(f"split: the time column {name!r} has no value in row {first_row(pc.is_null(values), start)}")
+    if text_format is not None and pa.types.is_integer(values.type):
+        values = pc.cast(values, pa.string())  # 20240531
     if is_time(values.type):
         values = pc.cast(values, pa.int64())
     elif is_text(values.type):
-        values = _ordered(values, name, start)
+        values = _ordered(values, name, start) if text_format is None else _parsed(values, name, start, text_format)
     elif not is_number(values.type):
         raise DataError(f"split: the time column {name!r} holds {values.type}", "numbers, times or ISO text")
     return np.asarray(values.to_numpy(zero_copy_only=False))
@@ -51,5 +55,15 @@ def _ordered(values: pa.Array, name: str, start: int) -> pa.Array:
     if parsed.null_count:
         row = first_row(pc.is_null(parsed))
         message = f"split: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
-        raise DataError(message, "as text it isn't ordered by time: write it like 2024-05-31 13:30, or as a number")
+        raise DataError(f"{message}, whose order is not that of time", format_hint(values[row].as_py(), "split.format"))
+    return pc.cast(parsed, pa.int64())
+
+
+def _parsed(values: pa.Array, name: str, start: int, text_format: str) -> pa.Array:
+    parsed = parse_times(values, text_format)
+    if parsed.null_count:
+        row = first_row(pc.is_null(parsed))
+        message = f"split: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
+        reason = f"{message}, which is no time of the format {text_format!r}"
+        raise DataError(reason, format_hint(values[row].as_py(), "split.format"))
     return pc.cast(parsed, pa.int64())

@@ -43,7 +43,7 @@ class EvaluationReport(Evaluation):
         if trainer.is_global_zero and self.run is not None and self.summary is not None:
             self.run.save_json(FILE, {**read(self.run), "evaluation": plain(self.summary)})
             write_atomic(self.run.path / PAGE, evaluation_page(plain(self.summary), self.run.path.name))
-            Console(highlight=False).print(evaluation_tables(self.summary))
+            Console(highlight=False, emoji=False).print(evaluation_tables(self.summary))
 
 
 def wanted(config: Config) -> bool:

@@ -104,7 +104,7 @@ class RelationsReport(Callback):
         self._record(trainer)
         found = self.found()
         if trainer.is_global_zero and self.run is not None and (table := relations_table(found)) is not None:
-            Console(highlight=False).print(table)
+            Console(highlight=False, emoji=False).print(table)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record what the test showed."""

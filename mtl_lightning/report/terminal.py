@@ -43,7 +43,7 @@ class Terminal(Callback):
     def console(self) -> Console:
         """Where this process prints; made on use, because it can't be sent to a spawned process."""
         if self._console is None:
-            self._console = Console()
+            self._console = Console(emoji=False)
         return self._console
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtl_lightning.tune.plan import SCORE, Plan
-from mtl_lightning.tune.study import VALUES
+from mtl_lightning.tune.study import REASON, VALUES
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -58,6 +58,7 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
             "settings": plan.pairs(frozen.params),
             "params": dict(frozen.params),
             "tasks": frozen.user_attrs.get(VALUES),
+            "reason": frozen.user_attrs.get(REASON),
             "directory": str(plan.path(frozen.number)),
         })  # fmt: skip
     done = {each["number"]: each for each in trials if each["state"] == "complete"}

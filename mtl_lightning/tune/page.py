@@ -105,7 +105,8 @@ def _table(result: Mapping[str, Any]) -> str:
         result["trials"], key=lambda each: -1e9 if each["score"] is None else each["score"], reverse=True
     ):
         values = [(each["tasks"] or {}).get(task) for task in result["tasks"]]
-        cells = [str(each["number"]), each["state"], *(_number(value) for value in (each["score"], *values))]
+        state = f"{each['state']}: {each['reason']}" if each.get("reason") else each["state"]
+        cells = [str(each["number"]), state, *(_number(value) for value in (each["score"], *values))]
         cells += [_number(each["params"].get(key)) for key in keys]
         body += (
             f'<tr class="{_kind(result, each["number"])}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from mtl_lightning.compare.launch import Main, start
 from mtl_lightning.errors import MtlError
 from mtl_lightning.rundir import RunDir, write_atomic
+from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
 POLL_SECONDS = 0.2
-HOME, SETTINGS, VALUES = "home", "settings", "tasks"
-"""Attributes: whose directory a trial lies in; what the study is; a trial's metric per task."""
+HOME, SETTINGS, VALUES, REASON = "home", "settings", "tasks", "reason"
+"""Attributes: whose directory a trial lies in; what the study is; a trial's metric per task; why it failed."""
 
 Tell = Callable[["FrozenTrial", float], None]
 
@@ -238,6 +239,9 @@ class Trials:
             values = [value for value in wanted if value is not None and math.isfinite(value)]
             values = values if len(values) == len(wanted) else None
         state = states.COMPLETE if values else states.PRUNED if each.pruned else states.FAIL
+        if state == states.FAIL:
+            log = self.plan.out / "logs" / f"{each.trial.number:04d}.log"
+            each.trial.set_user_attr(REASON, failure_reason(each.process.exitcode, log))
         frozen = self.study.tell(each.trial.number, values, state=state)
         each.owner.release()
         self.tell(frozen, time.monotonic() - each.since)

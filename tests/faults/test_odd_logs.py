@@ -187,7 +187,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         "log.csv",
         text(day=[f"{hour:%m/%d/%Y}" for hour in HOURS]),
         BY_TIME,
-        "'day' holds '01/01/2024' in row 0 (as text it isn't ordered by time",
+        "'day' holds '01/01/2024' in row 0, whose order is not that of time",
     ),
     "no day": ("log.parquet", {"day": [None, *LOG["day"][1:]]}, BY_TIME, "no value in row 0"),
     "a record": ("log.parquet", {"user": [{"id": row} for row in range(ROWS)]}, (), "make a column of each"),

@@ -24,7 +24,14 @@ def test_random_shares_are_exact(rows: int, validation: float, test: float, seed
 
 @given(times=st.lists(st.integers(0, 20), min_size=1, max_size=100))
 def test_time_never_overlaps(times: list[int]) -> None:
-    found = assign(SplitSpec(by="time", column="t", validation=0.2, test=0.2), [pa.table({"t": times})])
+    spec = SplitSpec(by="time", column="t", validation=0.2, test=0.2)
+    parts = 3 if round(0.2 * len(times)) else 1
+    if len(set(times)) < parts:
+        with pytest.raises(DataError, match=f"has {len(set(times))} distinct time"):
+            assign(spec, [pa.table({"t": times})])
+        return
+    found = assign(spec, [pa.table({"t": times})])
+    assert len(set(found.tolist())) == parts
     array = np.array(times)
     for early, late in ((0, 1), (1, 2), (0, 2)):
         if (found == early).any() and (found == late).any():

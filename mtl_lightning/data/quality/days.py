@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.time_formats import parse_times
 
 MOST = 60
 """Most stretches of a time that is no date."""
@@ -38,9 +39,16 @@ class DayRates:
         self.dated = False
         self.counts: dict[str, dict[int, tuple[int, float]]] = {}
 
-    def days(self, times: pa.Array) -> np.ndarray | None:
-        """Day of each row (a number), NaN where it is unknown; None for what is no time."""
+    def days(self, times: pa.Array, text_format: str | None = None) -> np.ndarray | None:
+        """Day of each row (a number), NaN where it is unknown; None for what is no time.
+
+        Args:
+            times: A column's values.
+            text_format: Format of text, and of integers that are read as text; None for ISO 8601.
+        """
         times = clean(times)
+        if text_format is not None and (is_text(times.type) or pa.types.is_integer(times.type)):
+            return self._dated(parse_times(pc.cast(times, pa.string()), text_format))
         if is_text(times.type):
             day = pc.utf8_slice_codeunits(times, 0, 10)
             whole = pc.match_substring_regex(day, r"^\d{4}-\d{2}-\d{2}$")

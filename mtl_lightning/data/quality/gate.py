@@ -56,7 +56,7 @@ def measure(prepared: Prepared, most: int = SAMPLE) -> dict[str, Any]:
     train, schema = prepared.stores["train"], prepared.schema
     scores = leak_scores(schema, sample(train, most), CLASSES)
     pairs = label_pairs(schema, train)
-    findings = ordered([*leaks(scores), *funnels(schema, pairs)])
+    findings = ordered([*leaks(scores, prepared.transforms), *funnels(schema, pairs)])
     return {"findings": findings, "scores": scores, "pairs": pairs, "seconds": time.perf_counter() - started}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.quality.rows import distinct
 from mtl_lightning.data.quality.scores import FOLDS, auc, encoded_auc
+from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.schema import PADDING, Schema, Task
 
 SERIOUS, WARNING = 0.98, 0.95
@@ -67,8 +68,14 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
     return found
 
 
-def leaks(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
-    """Findings of the scores."""
+def leaks(scores: dict[str, dict[str, float]], transforms: Transforms) -> Iterator[Finding]:
+    """Findings of the scores, and of features that read a part of a label: one for each feature and task."""
+    parts = {finding.name: finding for finding in label_parts(transforms)}
+    yield from parts.values()
+    yield from (finding for finding in _telling(scores) if finding.name not in parts)
+
+
+def _telling(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
     for feature, tasks in scores.items():
         for task, value in tasks.items():
             if value > WARNING:
@@ -76,6 +83,21 @@ def leaks(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
                     level="serious" if value > SERIOUS else "warning",
                     name=f"leak:{feature}:{task}",
                     reason=f"the feature {feature!r} alone predicts {task!r} with AUC {value:.3f}",
+                    hint=f"if it is known only after the event, remove it: features.{feature}=null",
+                )
+
+
+def label_parts(transforms: Transforms) -> Iterator[Finding]:
+    """Findings of features that read a column of which a label is made, however little they tell of it."""
+    for feature, columns in transforms.feature_columns.items():
+        for task, label in transforms.labels.items():
+            shared = [column for column in columns if column in label.label.columns]
+            if shared:
+                yield Finding(
+                    level="serious",
+                    name=f"leak:{feature}:{task}",
+                    reason=f"the feature {feature!r} reads {shared[0]!r}, of which the label of {task!r} is made: "
+                    f"{label.task.label}",
                     hint=f"if it is known only after the event, remove it: features.{feature}=null",
                 )
 

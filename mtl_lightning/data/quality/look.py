@@ -88,7 +88,13 @@ def _measured(prepared: Prepared) -> tuple[dict[str, Any], list[Finding]]:
     }
     taken = {name: {"rows": len(stores[name]), "taken": len(parts["mask"])} for name, parts in samples.items()}
     quality = {"sample": taken, "features": features, "repeated": again, "pairs": pairs}
-    findings = [*leaks(scores), *funnels(schema, pairs), *drifted(moved), *_unknown(features), *_repeated(again)]
+    findings = [
+        *leaks(scores, prepared.transforms),
+        *funnels(schema, pairs),
+        *drifted(moved),
+        *_unknown(features),
+        *_repeated(again),
+    ]
     return quality, findings
 
 

@@ -1,0 +1,53 @@
+"""Checks before rows are read: columns exist, and no feature reads what is known only after the event."""
+
+from collections.abc import Collection
+
+from mtl_lightning.data.columns import require
+from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.errors import DataError
+from mtl_lightning.interfaces import RawSchema
+
+
+def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, accept: Collection[str] = ()) -> None:
+    """Check that columns exist and that no feature sees what is known only after the event.
+
+    Args:
+        transforms: What is to be fitted.
+        split: How rows are divided.
+        schema: The source's schema.
+        accept: Names of findings that are meant: ``leak:<feature>:<task>``.
+
+    Raises:
+        DataError: Naming the feature, task or option, and the column.
+    """
+    if not transforms.labels:
+        raise DataError("tasks: there is nothing to predict", "add a task")
+    names = list(schema.columns)
+    places = {f"features.{name}": columns for name, columns in transforms.feature_columns.items()}
+    places |= {f"tasks.{name}": label.columns for name, label in transforms.labels.items()}
+    places |= {
+        "raw": transforms.raw,
+        "group": (transforms.group,) if transforms.group else (),
+        "split": (*split.columns, *split.cold),
+    }
+    for place, columns in places.items():
+        require(names, columns, place)
+    for name, columns in transforms.feature_columns.items():
+        for one in columns:
+            _check_labels(transforms, name, one, accept)
+            if one in schema.after_event or one in schema.oracle:
+                raise DataError(f"features.{name}: {one!r} is known only after the event", "it would leak the labels")
+
+
+def _check_labels(transforms: Transforms, feature: str, column: str, accept: Collection[str]) -> None:
+    """Refuse a feature that reads the one column of a label, unless it is a part of it and accepted."""
+    for task, label in transforms.labels.items():
+        if label.label.columns != (column,):
+            continue
+        leak, hint = f"leak:{feature}:{task}", "remove the feature"
+        if not label.label.is_column:
+            if leak in accept:
+                continue
+            hint = f"{hint}, or accept [{leak}] if it is known before"
+        raise DataError(f"features.{feature}: reads {column!r}, of which the label of task {task!r} is made", hint)
