@@ -1,0 +1,110 @@
+"""Numbers as people write them: decimal commas, thousands separators and units."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.errors import DataError
+
+AFFIX = "[^0-9]{0,8}"
+"""Signs and units before and after a number."""
+
+
+@dataclass(frozen=True)
+class NumberText:
+    """Spelling of numbers.
+
+    Args:
+        decimal: Character before the decimals.
+        thousands: Character between groups of digits, or None.
+
+    Raises:
+        DataError: If a character is a digit or a sign, or both are the same.
+
+    Example:
+        >>> german = NumberText(decimal=",", thousands=".")
+        >>> german.plain(pa.array(["1.234,5", "3,14", "1.5 l", None, "ab"])).to_pylist()
+        ['1234.5', '3.14', '1.5 l', None, 'ab']
+    """
+
+    decimal: str = "."
+    thousands: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, character in {"decimal": self.decimal, "thousands": self.thousands}.items():
+            if character is None:
+                continue
+            if len(character) != 1:
+                raise DataError(f"source.{name}: {character!r} is not one character")
+            if character.isalnum() or character in "+-\r\n":
+                raise DataError(
+                    f"source.{name}: {character!r} can't separate digits", "such as a comma, a dot, a blank"
+                )
+        if self.decimal == self.thousands:
+            raise DataError(f"source.thousands: {self.thousands!r} is also source.decimal")
+
+    @property
+    def usual(self) -> bool:
+        """Whether numbers need no rewriting."""
+        return self.decimal == "." and self.thousands is None
+
+    def plain(self, values: pa.Array) -> pa.Array:
+        """The text with numbers rewritten to plain ones, ``1234.5``; signs, units and other text stay as they are."""
+        if self.usual:
+            return values
+        numeric = pc.match_substring_regex(values, self._pattern())
+        if not pc.any(numeric).as_py():
+            return values
+        rewritten = values
+        if self.thousands is not None:
+            rewritten = pc.replace_substring(rewritten, self.thousands, "")
+        if self.decimal != ".":
+            rewritten = pc.replace_substring(rewritten, self.decimal, ".")
+        return pc.if_else(numeric, rewritten, values)
+
+    def _pattern(self) -> str:
+        digits = "[0-9]*"
+        if self.thousands is not None:
+            mark = re.escape(self.thousands)
+            digits = f"(?:[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}|[0-9]*)"
+        fraction = f"(?:{re.escape(self.decimal)}[0-9]+)?"
+        return f"^{AFFIX}{digits}{fraction}(?:[eE][+-]?[0-9]+)?{AFFIX}$"
+
+
+USUAL = NumberText()
+"""A dot before the decimals and nothing between thousands."""
+
+
+def without_units(values: pa.Array, units: Sequence[str]) -> pa.Array:
+    """Text without units before and after its number.
+
+    Args:
+        values: Text.
+        units: What to remove, once on each side, with the blanks around it.
+
+    Example:
+        >>> without_units(pa.array(["$12.99", "-$5", "45 %", "$", None]), ["$", "%"]).to_pylist()
+        ['12.99', '-5', '45', '$', None]
+    """
+    if not units:
+        return values
+    choices = "|".join(re.escape(unit) for unit in sorted(units, key=len, reverse=True))
+    stripped = pc.replace_substring_regex(values, rf"^\s*([+-]?)\s*(?:{choices})\s*", r"\1")
+    stripped = pc.replace_substring_regex(stripped, rf"\s*(?:{choices})\s*$", "")
+    return pc.if_else(pc.match_substring_regex(values, "[0-9]"), stripped, values)
+
+
+def check_units(units: Sequence[str]) -> tuple[str, str] | None:
+    """The reason why something can't be a unit, and a hint; None if all can.
+
+    Example:
+        >>> check_units(["$", "kg"]), check_units(["5"])[0]
+        (None, "strip holds '5'")
+    """
+    for unit in units:
+        if not unit.strip() or re.search("[0-9.,+-]", unit) or unit.strip() in ("e", "E"):
+            return f"strip holds {unit!r}", "units, such as $, % or kg: no digits, signs, dots or commas"
+    return None
