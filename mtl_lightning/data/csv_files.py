@@ -60,8 +60,7 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
             if not block.num_rows:
                 continue
             for name, left in candidates.items():
-                column = _readable(block.column(name), name, options)
-                _narrow(left, column)
+                _narrow(left, _readable(block.column(name), name, options))
         blank += [file.path] if names is None else []
     _check_rows(files, names=bool(candidates), rows=rows)
     for path in blank:
@@ -71,12 +70,16 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
 
 def _narrow(kinds: list[str], column: pa.Array) -> None:
     """Remove the kinds that a further block has not: what is left must hold for the blocks before it, too."""
-    while kinds and not _fits(column, kinds[0]):
+    if not kinds:
+        return
+    values = _values(column, MISSING)
+    first = values[:100]  # Arrow takes long to fail at every value of a block
+    while kinds and not (_fits(first, kinds[0]) and _fits(values, kinds[0])):
         kinds.pop(0)
-    if "truth" in kinds[1:] and not _fits(column, "truth"):
+    if "truth" in kinds[1:] and not (_fits(first, "truth") and _fits(values, "truth")):
         kinds.remove("truth")
     # Only text of 16 characters can be an integer that a float would change.
-    if "number" in kinds[1:] and (pc.max(pc.binary_length(column)).as_py() or 0) > 15 and not _fits(column, "number"):
+    if "number" in kinds[1:] and (pc.max(pc.binary_length(values)).as_py() or 0) > 15 and not _fits(values, "number"):
         kinds.remove("number")
 
 
@@ -98,11 +101,11 @@ def _readable(column: pa.Array, name: str, options: CsvOptions) -> pa.Array:
 
 
 def _values(column: pa.Array, missing: list[str]) -> pa.Array:
-    return pc.if_else(pc.is_in(column, value_set=pa.array(missing)), pa.scalar(None, pa.string()), column)
+    nothing = pc.is_in(column, value_set=pa.array(missing))
+    return pc.if_else(nothing, pa.scalar(None, pa.string()), column) if pc.any(nothing).as_py() else column
 
 
-def _fits(column: pa.Array, kind: str) -> bool:
-    values = _values(column, MISSING)
+def _fits(values: pa.Array, kind: str) -> bool:
     try:
         if kind == "integer":
             whole = pc.all(pc.match_substring_regex(values, INTEGER)).as_py()
