@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtl_lightning.data.transform import check
 from mtl_lightning.errors import DataError
 
 AFFIX = "[^0-9]{0,8}"
@@ -97,14 +98,18 @@ def without_units(values: pa.Array, units: Sequence[str]) -> pa.Array:
     return pc.if_else(pc.match_substring_regex(values, "[0-9]"), stripped, values)
 
 
-def check_units(units: Sequence[str]) -> tuple[str, str] | None:
-    """The reason why something can't be a unit, and a hint; None if all can.
+def check_units(units: Sequence[str]) -> None:
+    """Refuse units that could be parts of numbers.
+
+    Raises:
+        DataError: Naming the unit.
 
     Example:
-        >>> check_units(["$", "kg"]), check_units(["5"])[0]
-        (None, "strip holds '5'")
+        >>> check_units(["$", "kg", "°C"])
+        >>> check_units(["1"])
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: strip holds '1' (units such as $, % or kg: no digits, signs, dots or commas)
     """
     for unit in units:
-        if not unit.strip() or re.search("[0-9.,+-]", unit) or unit.strip() in ("e", "E"):
-            return f"strip holds {unit!r}", "units, such as $, % or kg: no digits, signs, dots or commas"
-    return None
+        wrong = not unit.strip() or re.search("[0-9.,+-]", unit) or unit.strip().lower() in ("e", "nan", "inf")
+        check(not wrong, f"strip holds {unit!r}", "units such as $, % or kg: no digits, signs, dots or commas")
