@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from mtl_lightning.data.transform import check
 from mtl_lightning.errors import DataError
 
-AFFIX = "[^0-9]{0,8}"
-"""Signs and units before and after a number."""
+AFFIX = 8
+"""Most characters of a sign and unit before or after a number."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,13 @@ class NumberText:
         return pc.if_else(numeric, rewritten, values)
 
     def _pattern(self) -> str:
-        digits = "[0-9]*"
-        if self.thousands is not None:
-            mark = re.escape(self.thousands)
-            digits = f"(?:[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}|[0-9]*)"
-        fraction = f"(?:{re.escape(self.decimal)}[0-9]+)?"
-        return f"^{AFFIX}{digits}{fraction}(?:[eE][+-]?[0-9]+)?{AFFIX}$"
+        mark, point = re.escape(self.thousands or ""), re.escape(self.decimal)
+        # Blanks stand between numbers and units as well; commas and dots are parts of other text.
+        kept = ("" if not mark or (self.thousands or "").isspace() else mark) + ("" if self.decimal == "." else point)
+        affix = f"[^0-9{kept}]{{0,{AFFIX}}}"
+        grouped = f"[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}|" if mark else ""
+        number = f"(?:(?:{grouped}[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
+        return f"^{affix}{number}{affix}$"
 
 
 USUAL = NumberText()

@@ -96,7 +96,8 @@ class Transforms:
 
     def observe(self, block: Block) -> None:
         """Take one block of training rows into account."""
-        others = [name for label in self.labels.values() for name in label.columns] + [self.group or "", *self.cold]
+        others = [name for label in self.labels.values() for name in label.columns]
+        others += [self.group or "", *(one.column for one in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - parsed_columns(self.features, others))
         in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
