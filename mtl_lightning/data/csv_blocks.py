@@ -1,7 +1,6 @@
 """CSV files in blocks of whole rows, as text; errors name file and line."""
 
 import codecs
-import csv
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
+from mtl_lightning.data.csv_header import read_header
 from mtl_lightning.data.csv_options import CsvOptions
 from mtl_lightning.data.files import File, opened
 from mtl_lightning.data.quotes import Quoted, QuoteError, find_quoted, find_row_starts, find_rows_end
@@ -17,8 +17,6 @@ from mtl_lightning.errors import DataError
 
 BLOCK = 8 << 20
 """Bytes read at a time; no row may be longer."""
-SEPARATORS = ("\t", ";", "|", ",")
-"""What else may stand between values, if a header looks like one name."""
 MARK = b"\xef\xbb\xbf"
 """What some programs write before UTF-8."""
 
@@ -61,7 +59,7 @@ def read_blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
             if not len(starts):
                 continue
             end = int(starts[1]) if len(starts) > 1 else len(rows.data)
-            names = _header(rows._replace(data=rows.data[:end]), options)
+            names = read_header(rows.data[:end], options, f"{file.path}: line {rows.line_of(0)}", file.path)
             block = _from(rows, end, options)
             yield pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in names]))
         if block.data[:2].strip(b"\r\n") or block.data.strip(b"\r\n"):
@@ -162,41 +160,6 @@ def _too_long(rows: Rows) -> DataError:
 def _ends_in_escape(text: bytes, options: CsvOptions) -> bool:
     escapes = len(text) - len(text.rstrip(options.escape.encode())) if options.escape else 0
     return escapes % 2 == 1
-
-
-def _header(rows: Rows, options: CsvOptions) -> tuple[str, ...]:
-    path = rows.file.path
-    try:
-        text = rows.data.decode("utf-8").strip("\r\n")
-    except UnicodeDecodeError as error:
-        reason = f"{path}: line {rows.line_of(0)}: the header is not UTF-8: {rows.data[:40]!r}"
-        raise DataError(reason, "set source.encoding, such as latin-1") from error
-    try:
-        names = _split(text, options)
-    except csv.Error as error:
-        raise DataError(f"{path}: line {rows.line_of(0)}: the header can't be read: {error}") from error
-    others = [one for one in SEPARATORS if one in names[0] and one != options.separator]
-    if len(names) == 1 and others:
-        shown = r'"\t"' if others[0] == "\t" else others[0]
-        raise DataError(f"{path}: the header is one column, {names[0]!r}", f"set source.separator={shown}")
-    if options.quote is None and all(len(name) > 1 and name[0] == name[-1] == '"' for name in names):
-        raise DataError(f"{path}: the names in the header are in quotes", "set source.quote='\"'")
-    seen: set[str] = set()
-    repeated = {name for name in names if name in seen or seen.add(name)}  # type: ignore[func-returns-value]
-    if repeated:
-        raise DataError(f"{path} has several columns called {', '.join(map(repr, sorted(repeated)))}")
-    return names
-
-
-def _split(text: str, options: CsvOptions) -> tuple[str, ...]:
-    """Values of one row."""
-    form: dict[str, Any] = {
-        "delimiter": options.separator,
-        "quotechar": options.quote,
-        "quoting": csv.QUOTE_NONE if options.quote is None else csv.QUOTE_MINIMAL,
-        "escapechar": options.escape,
-    }
-    return tuple(next(csv.reader([text], **form)))
 
 
 def _from(rows: Rows, offset: int, options: CsvOptions) -> Rows:

@@ -8,8 +8,11 @@ import pytest
 
 from mtl_lightning.data import csv_blocks
 from mtl_lightning.data.csv_options import CsvOptions
+from mtl_lightning.data.profile import profile
+from mtl_lightning.data.quality.line_breaks import line_break_findings
 from mtl_lightning.data.quotes import find_quoted, find_row_starts, find_rows_end
 from mtl_lightning.data.sources.table import Table
+from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.errors import DataError
 
 
@@ -143,10 +146,13 @@ def test_options_of_csv_files_are_refused_for_others(tmp_path: Path, name: str, 
         Table(path=str(tmp_path / name), **options).schema()
 
 
-def test_a_header_of_many_columns(tmp_path: Path) -> None:
-    names = [f"c{number}" for number in range(20_000)]
-    (tmp_path / "log.csv").write_text(",".join([*names, "c7"]) + "\n")
-    with pytest.raises(DataError, match="several columns called 'c7'"):
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("more", "part"), [([], "has 100,000 columns, more than 20,000"), (["c7"], "several columns called 'c7'")]
+)
+def test_a_header_of_many_columns(tmp_path: Path, more: list[str], part: str) -> None:
+    (tmp_path / "log.csv").write_text(",".join([*(f"c{number}" for number in range(100_000)), *more]) + "\n")
+    with pytest.raises(DataError, match=part):
         Table(path=str(tmp_path / "log.csv")).schema()
 
 
@@ -171,3 +177,19 @@ def test_ends_of_rows(data: bytes, end: int, starts: list[int]) -> None:
     quoted = find_quoted(data, CsvOptions(escape="\\"))
     assert find_rows_end(data, quoted) == end
     assert find_row_starts(data, quoted).tolist() == starts
+
+
+def test_inspect_names_columns_with_line_breaks() -> None:
+    found = list(line_break_findings({"title": {"line_breaks": (2, 189)}, "user": {"line_breaks": (0, 0)}}))
+    assert [(one.name, one.level, one.reason) for one in found] == [
+        ("line_breaks:title", "warning", "2 values of 'title' with line breaks, up to 190 lines long")
+    ]
+
+
+def test_the_profile_counts_line_breaks_of_swallowed_rows(tmp_path: Path) -> None:
+    values = titles()
+    values[199] = 'mix"'
+    source = Table(path=log(tmp_path / "log.csv", ",", values))
+    facts = profile(source, source.schema(), (), SplitSpec())["columns"]
+    assert facts["title"]["line_breaks"] == [1, 190]
+    assert facts["user"]["line_breaks"] == [0, 0]

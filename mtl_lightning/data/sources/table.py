@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mtl_lightning.data import (
     csv_blocks,
     csv_files,
+    csv_header,
     csv_options,
     json_files,
     json_lines,
@@ -37,7 +38,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
-CSV = (csv_blocks, csv_files, csv_options, number_text, numbers, quotes)
+CSV = (csv_blocks, csv_files, csv_header, csv_options, number_text, numbers, quotes)
 JSON = (json_files, json_lines)
 CODE = [Path(str(module.__file__)) for module in (*CSV, *JSON, parquet_rows, partitions)]
 ALL = ""
