@@ -2,22 +2,28 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pyarrow.parquet as pq
 from rich.console import Console
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
-from mtl_lightning.config.pairs import split_pair
-from mtl_lightning.errors import MtlError
+from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.pairs import read_overrides, split_pair
+from mtl_lightning.config.recipe import resolve
+from mtl_lightning.errors import ConfigError, MtlError
+from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import process_count, process_rank
 
 if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor
 
 MANIFEST = "manifest.json"
-READING = ("source.format", "source.separator", "source.encoding")
+FORM = ("format", "separator", "encoding", "names", "quote", "escape", "missing", "decimal", "thousands")
+READING = tuple(f"source.{name}" for name in FORM)
 """Settings that say how the files of ``data=`` are written."""
+BAD_ROWS = ("fail", "skip")
 TABLES = ("", ".parquet", ".pq")
 
 
@@ -29,7 +35,8 @@ def predict(pairs: Sequence[str]) -> None:
 
     Args:
         pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows that are not
-            the run's; with it :data:`READING`, if they are written otherwise than the run's own.
+            the run's; with it :data:`READING`, if they are written otherwise than the run's own. ``bad_rows=skip``
+            writes the rows that can be read, and the others to a file beside ``out``.
 
     Raises:
         MtlError: If the run can't be opened, the file exists already or would be no parquet, or rows lack a feature's
@@ -48,6 +55,9 @@ def predict(pairs: Sequence[str]) -> None:
         if rank > 0:
             return  # the others had finished before this one started
         raise MtlError(f"out: {out} exists already", "choose another name")
+    bad_rows = named.get("bad_rows", BAD_ROWS[0])
+    if bad_rows not in BAD_ROWS:
+        raise MtlError(f"bad_rows: {bad_rows!r} is not known", f"one of {', '.join(BAD_ROWS)}")
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
     if out.suffix.lower() not in TABLES:
@@ -56,19 +66,45 @@ def predict(pairs: Sequence[str]) -> None:
     from mtl_lightning.predictions import Parts
 
     predictor = open_predictor()
-    options = {key.removeprefix("source."): named[key] for key in READING if key in named}
-    data, blocks = predictor.rows(named.get("data"), **options)
-    parts = Parts(out, {"model": predictor.identity, "rows": data, "batch": predictor.size})
+    data, blocks = predictor.rows(named.get("data"), **_reading(named))
+    identity = {"model": predictor.identity, "rows": data, "batch": predictor.size, "bad_rows": bad_rows}
+    parts = Parts(out, identity)
+    if parts.refused.exists():
+        raise MtlError(f"out: {parts.refused} exists already", "choose another name")
     if there := parts.there():
         say(console, f"going on: {there} parts are there")
-    count = parts.write(blocks, predictor.predict, rank=rank, processes=processes)
+    score = predictor.predict if bad_rows == "fail" else predictor.predict_good
+    count = parts.write(blocks, score, rank=rank, processes=processes, empty=predictor.empty)
     if count is not None:
         say(Console(highlight=False, emoji=False), f"{count:,} rows in {out}")
+        if parts.refused.is_file():
+            refused = pq.read_metadata(parts.refused).num_rows
+            say(console, f"{refused:,} rows can't be read: see {parts.refused}", "yellow")
+
+
+def _reading(named: dict[str, str]) -> dict[str, Any]:
+    """Options that say how the files of ``data=`` are written, checked as a recipe's are."""
+    pairs = [f"{key}={named[key]}" for key in READING if key in named]
+    if not pairs:
+        return {}
+    options = resolve(read_overrides(pairs))["source"]
+    draft = Draft({}, registry())
+    draft.component("source", "source", {"name": "table", "path": named.get("data"), **options})
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return dict(options)
 
 
 def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predictor], dict[str, str]]":
     own = any(pair.startswith("data=") for pair in pairs)
-    opened = open_run("predict", pairs, ["run", "out"], ["data", *READING] if own else ["data"], console, rows=not own)
+    opened = open_run(
+        "predict",
+        pairs,
+        ["run", "out"],
+        ["data", "bad_rows", *READING] if own else ["data", "bad_rows"],
+        console,
+        rows=not own,
+    )
 
     def predictor() -> "Predictor":
         from mtl_lightning.predictions import Predictor
@@ -80,8 +116,8 @@ def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predi
 
 def _of_export(folder: Path, named: dict[str, str]) -> "tuple[Callable[[], Predictor], dict[str, str]]":
     for key in named:
-        if key not in ("run", "out", "data", *READING):
-            hint = f"run=, out=, data= and {', '.join(READING)} are known"
+        if key not in ("run", "out", "data", "bad_rows", *READING):
+            hint = f"run=, out=, data=, bad_rows= and {', '.join(READING)} are known"
             raise MtlError(f"predict: unknown argument {key!r} for an export", hint)
     for key in ("out", "data"):
         if not named.get(key):

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.keys import as_printed
+from mtl_lightning.data.number_text import check_units
 from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
@@ -86,6 +88,7 @@ class Buckets(Alone):
         column: Raw column; the feature's name if None.
         count: Number of quantile buckets; fewer where values repeat.
         edges: Upper bounds (inclusive) of all buckets but the last, ascending; they replace quantiles.
+        strip: Units that text may hold before or after a number, such as ``$`` or ``%``.
 
     Raises:
         DataError: If an option is out of range.
@@ -102,8 +105,11 @@ class Buckets(Alone):
     column: str | None = None
     count: int = 10
     edges: tuple[float, ...] | None = None
+    strip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strip", tuple(self.strip))
+        check_units(self.strip)
         check(self.count >= 2, f"count is {self.count}", "at least 2")
         if self.edges is not None:
             object.__setattr__(self, "edges", tuple(self.edges))
@@ -127,6 +133,7 @@ class BucketsTransform:
         self.name = name
         self.column = feature.columns(name)[0]
         self.count = feature.count
+        self.strip = feature.strip
         self.given = feature.edges is not None
         self.edges = np.array(feature.edges or (), dtype=np.float64)
         self.quantiles = Quantiles()
@@ -151,7 +158,11 @@ class BucketsTransform:
         return self.bucketed(self._values(block))
 
     def _values(self, block: Block) -> np.ndarray:
-        return numbers(as_printed(column(block, self.column)), self.column, finite=False)
+        return self.numbers(as_printed(column(block, self.column)))
+
+    def numbers(self, values: pa.Array) -> np.ndarray:
+        """A column as float64, NaN where missing."""
+        return numbers(values, self.column, finite=False, units=self.strip)
 
     def bucketed(self, values: np.ndarray) -> np.ndarray:
         """Ids of a column's numbers (float64, NaN where missing), [B] int32."""

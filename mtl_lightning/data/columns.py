@@ -1,6 +1,7 @@
 """Access to single columns of Arrow blocks, with errors that name the column."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
@@ -112,6 +113,16 @@ def require(block_names: Sequence[str], wanted: Iterable[str], place: str) -> No
     for name in wanted:
         if name not in names:
             raise DataError(f"{place}: no column {name!r}", did_you_mean(name, names) or f"columns: {listing(names)}")
+
+
+def repeated_names(names: Iterable[str]) -> list[str]:
+    """Names that are given more than once, in order.
+
+    Example:
+        >>> repeated_names(["b", "a", "b", "a", "c"])
+        ['a', 'b']
+    """
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def listing(names: Iterable[str], most: int = 20) -> str:

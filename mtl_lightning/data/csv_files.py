@@ -1,46 +1,24 @@
 """CSV → parquet, with types that all rows of all files agree on, and errors that name file and line."""
 
-import codecs
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.csv_blocks import read_blocks
+from mtl_lightning.data.csv_options import CsvOptions
+from mtl_lightning.data.files import EmptyFilesError, File
 from mtl_lightning.data.keys import INTEGER
 from mtl_lightning.data.numbers import MISSING
 from mtl_lightning.errors import DataError
 
 MISSING_TEXT = MISSING[:2]
 """What stands for a missing value in a column of text: NA is Namibia."""
-BLOCK = 8 << 20
 EXACT = 1 << 53
 """Up to here a float64 holds every integer."""
-SEPARATORS = ("\t", ";", "|", ",")
-"""What else may stand between values, if a header looks like one name."""
-
-
-@dataclass(frozen=True)
-class CsvOptions:
-    """How CSV files are written.
-
-    Args:
-        separator: Between values.
-        names: Names of the columns where files have no header, else None.
-        encoding: Of the text.
-        text: Columns that are text, whatever they hold.
-    """
-
-    separator: str = ","
-    names: tuple[str, ...] | None = None
-    encoding: str = "utf-8"
-    text: tuple[str, ...] = ()
 
 
 def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None:
@@ -56,18 +34,21 @@ def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None
     for number, file in enumerate(files):
         schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
-            for block in _blocks(file, options):
-                columns = [_cast(block.column(name), kind) for name, kind in types.items()]
+            for block in read_blocks(file, options):
+                if not block.num_rows:
+                    continue
+                columns = [_cast(_readable(block.column(name), name, options), kind) for name, kind in types.items()]
                 writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
 def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
     """Type of each column over all rows of all files."""
     candidates: dict[str, list[str]] = {}
-    first = ""
+    first, rows, blank = "", 0, []
     for file in files:
         names: list[str] | None = None
-        for block in _blocks(file, options):
+        for block in read_blocks(file, options):
+            rows += block.num_rows
             if names is None:
                 names = block.schema.names
                 if not candidates:
@@ -76,23 +57,55 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
                 elif set(names) != set(candidates):
                     odd = ", ".join(map(repr, sorted(set(names) ^ set(candidates))))
                     raise DataError(f"{file.path} and {first} have different columns: {odd}")
+            if not block.num_rows:
+                continue
             for name, left in candidates.items():
-                while left and not _fits(block.column(name), left[0]):
-                    left.pop(0)
-    if not candidates:
-        raise DataError(f"{', '.join(file.path for file in files)}: no rows below the header")
+                _narrow(left, _readable(block.column(name), name, options))
+        blank += [file.path] if names is None else []
+    _check_rows(files, names=bool(candidates), rows=rows)
+    for path in blank:
+        warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
     return {name: TYPES[left[0]] if left else pa.string() for name, left in candidates.items()}
+
+
+def _narrow(kinds: list[str], column: pa.Array) -> None:
+    """Remove the kinds that a further block has not: what is left must hold for the blocks before it, too."""
+    if not kinds:
+        return
+    values = _values(column, MISSING)
+    first = values[:100]  # Arrow takes long to fail at every value of a block
+    while kinds and not (_fits(first, kinds[0]) and _fits(values, kinds[0])):
+        kinds.pop(0)
+    if "truth" in kinds[1:] and not (_fits(first, "truth") and _fits(values, "truth")):
+        kinds.remove("truth")
+    # Only text of 16 characters can be an integer that a float would change.
+    if "number" in kinds[1:] and (pc.max(pc.binary_length(values)).as_py() or 0) > 15 and not _fits(values, "number"):
+        kinds.remove("number")
+
+
+def _check_rows(files: Sequence[File], *, names: bool, rows: int) -> None:
+    if not rows:
+        paths = ", ".join(file.path for file in files)
+        nothing = f"{paths} {'is' if len(files) == 1 else 'are'} empty"
+        raise EmptyFilesError(f"{paths}: no rows below the header" if names else nothing)
 
 
 TYPES = {"integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
 
 
+def _readable(column: pa.Array, name: str, options: CsvOptions) -> pa.Array:
+    """A column with null for the source's own spellings of a missing value, and plain numbers where it isn't text."""
+    if options.missing:
+        column = _values(column, list(options.missing))
+    return column if name in options.text else options.numbers.plain(column)
+
+
 def _values(column: pa.Array, missing: list[str]) -> pa.Array:
-    return pc.if_else(pc.is_in(column, value_set=pa.array(missing)), pa.scalar(None, pa.string()), column)
+    nothing = pc.is_in(column, value_set=pa.array(missing))
+    return pc.if_else(nothing, pa.scalar(None, pa.string()), column) if pc.any(nothing).as_py() else column
 
 
-def _fits(column: pa.Array, kind: str) -> bool:
-    values = _values(column, MISSING)
+def _fits(values: pa.Array, kind: str) -> bool:
     try:
         if kind == "integer":
             whole = pc.all(pc.match_substring_regex(values, INTEGER)).as_py()
@@ -119,72 +132,3 @@ def _large(values: pa.Array) -> bool:
 def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     text = pa.types.is_string(kind)
     return pc.cast(_values(column, MISSING_TEXT if text else MISSING), kind)
-
-
-@contextmanager
-def _located(file: File) -> Iterator[None]:
-    try:
-        yield
-    except pa.ArrowInvalid as error:
-        with opened(file) as stream:
-            mark = stream.read(2)
-        if mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-            raise DataError(f"{file.path} is UTF-16", "set source.encoding=utf-16") from error
-        found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
-        if found:
-            line, wanted, got = found.groups()
-            raise DataError(
-                f"{file.path}: line {line} has {got} values where {wanted} are expected",
-                "look at the line; set source.separator if it is not the right one",
-            ) from error
-        if "straddling" in str(error):
-            limit = f"{file.path} has a row of more than {BLOCK >> 20} MiB"
-            raise DataError(limit, "look for a quote that is opened and not closed") from error
-        if "Empty CSV" in str(error):
-            raise DataError(f"{file.path} is empty") from error
-        raise
-
-
-def _blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
-    """Blocks of text columns."""
-    read = pcsv.ReadOptions(
-        use_threads=False,  # with threads errors don't name the line
-        block_size=BLOCK,
-        column_names=list(options.names) if options.names else None,
-        encoding=options.encoding,
-    )
-    parse = pcsv.ParseOptions(delimiter=options.separator, newlines_in_values=True)
-    header = pcsv.ConvertOptions()
-    with opened(file) as stream, _located(file), pcsv.open_csv(stream, read, parse, header) as reader:
-        names = reader.schema.names
-    others = [one for one in SEPARATORS if one in names[0] and one != options.separator]
-    if len(names) == 1 and others and not options.names:
-        shown = r'"\t"' if others[0] == "\t" else others[0]
-        raise DataError(f"{file.path}: the header is one column, {names[0]!r}", f"set source.separator={shown}")
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise DataError(f"{file.path} has several columns called {', '.join(map(repr, sorted(repeated)))}")
-    plain = pcsv.ConvertOptions(column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False)
-    line = 1 if options.names else 2
-    with opened(file) as stream, _located(file), pcsv.open_csv(stream, read, parse, plain) as reader:
-        for block in reader:
-            yield _decoded(block, file, line)
-            line += block.num_rows
-
-
-def _decoded(block: pa.RecordBatch, file: File, line: int) -> pa.RecordBatch:
-    columns = []
-    for name, column in zip(block.schema.names, block.columns, strict=True):
-        try:
-            columns.append(pc.cast(column, pa.string()))
-        except pa.ArrowInvalid as error:
-            for index, value in enumerate(column.to_pylist()):  # only to name the line, once, before giving up
-                try:
-                    value.decode("utf-8")
-                except UnicodeDecodeError:
-                    raise DataError(
-                        f"{file.path}: line {line + index}, column {name!r}: the text is not UTF-8: {value[:40]!r}",
-                        "set source.encoding, such as latin-1",
-                    ) from error
-            raise
-    return pa.RecordBatch.from_arrays(columns, names=block.schema.names)

@@ -19,6 +19,10 @@ CHANGES = ("size", "mtime", "created", "ETag", "etag", "Last-Modified", "LastMod
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
+class EmptyFilesError(DataError):
+    """Files that hold no row."""
+
+
 class File(NamedTuple):
     """One file.
 

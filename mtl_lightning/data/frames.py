@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import lists
+from mtl_lightning.data.columns import lists, repeated_names
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -21,11 +21,9 @@ def as_table(rows: Any) -> pa.Table:
         DataError: If they have no such form, columns differ in length, or two have one name.
     """
     table = _as_table(rows)
-    repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
+    repeated = repeated_names(table.column_names)
     if repeated:
-        raise DataError(
-            f"there are several columns called {', '.join(map(repr, sorted(repeated)))}", "rename all but one"
-        )
+        raise DataError(f"there are several columns called {', '.join(map(repr, repeated))}", "rename all but one")
     return pa.table({name: _usual(table[name]) for name in table.column_names})
 
 

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,29 +12,11 @@ import pyarrow.json as pj
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.files import EmptyFilesError, File
+from mtl_lightning.data.json_lines import Lines, read_lines
 from mtl_lightning.data.keys import EXACT
 from mtl_lightning.data.parquet_rows import conform
 from mtl_lightning.errors import DataError
-
-BLOCK = 16 << 20
-"""Bytes that are read at a time, and the rest of their last line."""
-MARK = b"\xef\xbb\xbf"
-"""What some programs write before UTF-8."""
-
-
-class Lines(NamedTuple):
-    """Some whole lines of a file.
-
-    Args:
-        file: The file.
-        data: Its lines.
-        first: Number of the first one.
-    """
-
-    file: File
-    data: bytes
-    first: int
 
 
 def convert(files: Sequence[File], directory: Path) -> None:
@@ -46,41 +28,25 @@ def convert(files: Sequence[File], directory: Path) -> None:
         DataError: Naming the file, and the line where it can be told.
     """
     schema = pa.schema([])
+    blank = []
     for file in files:
-        for block in _blocks(file):
+        lines = 0
+        for block in read_lines(file):
             schema = _joined(schema, block)
+            lines += 1
+        blank += [] if lines else [file.path]
+    if len(blank) == len(files):
+        raise EmptyFilesError(f"{', '.join(blank)} {'is' if len(files) == 1 else 'are'} empty")
+    for path in blank:
+        warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
     # Columns without any value can't be asked for; they are added as nulls.
     asked = pa.schema([field for field in schema if not pt.is_null(field.type)])
     for number, file in enumerate(files):
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
-            for block in _blocks(file):
+            for block in read_lines(file):
                 rows = _parsed(block, asked)
                 _check_integers(block, rows)
                 writer.write_table(conform(rows, schema))
-
-
-def _blocks(file: File) -> Iterator[Lines]:
-    """A file in blocks of whole lines, those of white space left out."""
-    first, found = 1, False
-    with opened(file) as stream:
-        waiting: list[bytes] = []
-        while data := stream.read(BLOCK):
-            end = data.rfind(b"\n") + 1
-            if not end:
-                waiting.append(data)
-                continue
-            lines = b"".join([*waiting, data[:end]])
-            waiting = [data[end:]]
-            if lines.strip():
-                yield Lines(file, lines.removeprefix(MARK) if first == 1 else lines, first)
-                found = True
-            first += lines.count(b"\n")
-        lines = b"".join(waiting)
-        if lines.strip():
-            yield Lines(file, lines.removeprefix(MARK) if first == 1 else lines, first)
-            found = True
-    if not found:
-        raise DataError(f"{file.path} is empty")
 
 
 def _parsed(block: Lines, schema: pa.Schema | None = None) -> pa.Table:

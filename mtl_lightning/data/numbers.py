@@ -1,5 +1,6 @@
 """Numbers of a column as float64, and their moments over blocks."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from mtl_lightning.data.number_text import without_units
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
@@ -21,23 +23,26 @@ class RowError(DataError):
         message: What is wrong, beginning with the column.
         index: Index of the first such value in the block.
         hint: What to do about it.
+        others: What is wrong in other rows, by their index, where that is known.
     """
 
-    def __init__(self, message: str, index: int, hint: str = "") -> None:
+    def __init__(self, message: str, index: int, hint: str = "", others: Mapping[int, str] | None = None) -> None:
         super().__init__(message, hint)
         self.index = index
+        self.others = dict(others or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message, self.index, self.hint)
+        return type(self), (self.message, self.index, self.hint, self.others)
 
 
-def numbers(values: pa.Array, name: str, *, finite: bool = True) -> np.ndarray:
+def numbers(values: pa.Array, name: str, *, finite: bool = True, units: Sequence[str] = ()) -> np.ndarray:
     """A column as float64, NaN where missing.
 
     Args:
         values: Numbers, truth values (0 and 1), times (seconds since 1970) or text that holds numbers.
         name: The column's name, for messages.
         finite: Refuse infinities.
+        units: What text may hold before or after a number.
 
     Raises:
         RowError: At text that is no number, and at infinities.
@@ -55,30 +60,33 @@ def numbers(values: pa.Array, name: str, *, finite: bool = True) -> np.ndarray:
         per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[stamps.type.unit]
         values = pc.divide(pc.cast(pc.cast(stamps, pa.int64()), pa.float64(), safe=False), float(per_second))
     elif is_text(kind):
-        values = _parse(values, name)
+        values = _parse(values, name, units)
     elif not (is_number(kind) or pt.is_decimal(kind) or pt.is_null(kind)):
         raise DataError(f"column {name!r} holds {kind}, not numbers")
     floats = pc.cast(values, pa.float64(), safe=False)
     result = (floats.fill_null(np.nan) if floats.null_count else floats).to_numpy(zero_copy_only=False)
     if finite and np.isinf(result).any():
-        raise RowError(f"column {name!r} is infinite", int(np.isinf(result).argmax()), "clean the column")
+        message, places = f"column {name!r} is infinite", np.flatnonzero(np.isinf(result)).tolist()
+        raise RowError(message, places[0], "clean the column", dict.fromkeys(places, message))
     return np.asarray(result)
 
 
-def _parse(values: pa.Array, name: str) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(values)
+def _parse(values: pa.Array, name: str, units: Sequence[str]) -> pa.Array:
+    trimmed = without_units(pc.utf8_trim_whitespace(values), units)
     nothing = pc.is_in(trimmed, value_set=pa.array(MISSING, trimmed.type))
     filled = pc.if_else(nothing, pa.scalar(None, trimmed.type), trimmed)
     try:
         return pc.cast(filled, pa.float64())
     except pa.ArrowException:
-        for index, one in enumerate(filled.to_pylist()):  # only to name the row, once, before giving up
+        wrong: dict[int, str] = {}
+        for index, value in enumerate(filled.to_pylist()):  # only to name the rows, once, before giving up
             try:
-                pc.cast(pa.scalar(one), pa.float64())
+                pc.cast(pa.scalar(value), pa.float64())
             except pa.ArrowException:
-                message = f"column {name!r} holds {one!r}, which is no number"
-                raise RowError(message, index, "use kind: categorical for text") from None
-        raise
+                wrong[index] = f"column {name!r} holds {value!r}, which is no number"
+        index = next(iter(wrong))
+        hint = "use kind: categorical for text, or strip for units"
+        raise RowError(wrong[index], index, hint, wrong) from None
 
 
 class Moments:

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
 from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.data.columns import Block, column, did_you_mean
+from mtl_lightning.data.number_text import check_units
 from mtl_lightning.data.numbers import Moments, RowError, numbers
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.errors import DataError
@@ -58,6 +60,7 @@ class Numeric(Alone):
             then standard) or ``none``.
         minimum: Smaller values are clipped to it before anything else.
         maximum: Larger values likewise.
+        strip: Units that text may hold before or after a number, such as ``$`` or ``%``.
 
     Raises:
         DataError: If an option is unknown or out of range.
@@ -74,8 +77,11 @@ class Numeric(Alone):
     transform: str = "standard"
     minimum: float | None = None
     maximum: float | None = None
+    strip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strip", tuple(self.strip))
+        check_units(self.strip)
         known = isinstance(self.missing, int | float) or self.missing in MISSING_WORDS
         check(known, f"missing is {self.missing!r}", "mean, zero or a number")
         check(
@@ -115,9 +121,13 @@ class NumericTransform:
             values = np.clip(values, self.feature.minimum, self.feature.maximum)
         return np.sign(values) * np.log1p(np.abs(values)) if self.feature.transform == "log" else values
 
+    def numbers(self, values: pa.Array) -> np.ndarray:
+        """A column as float64, NaN where missing."""
+        return numbers(values, self.column, units=self.feature.strip)
+
     def observe(self, block: Block) -> None:
         """Add to the moments and, evenly spaced rows of the block, to the quantiles."""
-        values = self._shaped(numbers(column(block, self.column), self.column))
+        values = self._shaped(self.numbers(column(block, self.column)))
         self.moments.add(values)
         self.quantiles.add(values[:: max(1, len(values) // SAMPLED)])
 
@@ -138,7 +148,7 @@ class NumericTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Numbers, [B] float32."""
-        return self.scaled(numbers(column(block, self.column), self.column))
+        return self.scaled(self.numbers(column(block, self.column)))
 
     def scaled(self, raw: np.ndarray) -> np.ndarray:
         """Numbers of a column (float64, NaN where missing) as the model sees them, [B] float32."""
@@ -147,7 +157,9 @@ class NumericTransform:
             result = np.where(np.isnan(values), self._missing(), values).astype(np.float32)
         if np.isinf(result).any():
             message = f"column {self.column!r} is too large for float32"
-            raise RowError(message, int(np.isinf(result).argmax()), "transform: log, or set minimum and maximum")
+            places = np.flatnonzero(np.isinf(result)).tolist()
+            hint = "transform: log, or set minimum and maximum"
+            raise RowError(message, places[0], hint, dict.fromkeys(places, message))
         return result
 
     def _missing(self) -> float:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets.iterable_dataset import ArrowExamplesIterable
 
-from mtl_lightning.data.columns import plain, require
+from mtl_lightning.data.columns import plain, repeated_names, require
 from mtl_lightning.data.disagreement import disagreement
 from mtl_lightning.data.files import File, naming, opened
 from mtl_lightning.errors import DataError
@@ -47,7 +47,7 @@ def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> 
         with naming(path), _file(path) as file:
             names = file.schema_arrow.names
             rows += file.metadata.num_rows
-            repeated = sorted({name for name in names if names.count(name) > 1})
+            repeated = repeated_names(names)
             if repeated:
                 raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
             schemas.append(_plain_schema(file.schema_arrow))

@@ -11,6 +11,7 @@ from mtl_lightning.data.columns import column
 from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.operations import clean
 from mtl_lightning.data.quality.days import DayRates
+from mtl_lightning.data.quality.line_breaks import count_line_breaks
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.interfaces import RawSchema, Source
@@ -31,6 +32,7 @@ class ColumnProfile:
         missing: The same per split.
         entries: Of lists of floats, the floats; None for other columns.
         gaps: How many of these are missing or NaN.
+        line_breaks: Values of text with line breaks, and the most line breaks of one.
         values: Distinct values seen; None for nested columns, and once there are more than :data:`MOST_VALUES`.
         rows: Rows read.
     """
@@ -42,6 +44,7 @@ class ColumnProfile:
     missing: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
     entries: int | None = None
     gaps: int = 0
+    line_breaks: tuple[int, int] = (0, 0)
     values: set[Any] | None = field(default_factory=set)
 
     def add(self, values: pa.Array, places: np.ndarray) -> None:
@@ -59,6 +62,8 @@ class ColumnProfile:
             flat = pc.list_flatten(values)
             self.entries = (self.entries or 0) + len(flat)
             self.gaps += pc.sum(pc.is_null(flat, nan_is_null=True)).as_py() or 0
+        count, most = count_line_breaks(values)
+        self.line_breaks = self.line_breaks[0] + count, max(self.line_breaks[1], most)
         if pa.types.is_nested(values.type):
             self.values = None
         if self.values is not None:
@@ -74,6 +79,7 @@ class ColumnProfile:
             "nulls": self.nulls,
             "missing": self.missing,
             "gaps": self.gaps / self.entries if self.entries else None,
+            "line_breaks": list(self.line_breaks),
             "distinct": None if self.values is None else len(self.values),
         }
 

@@ -11,7 +11,6 @@ from mtl_lightning.data.buckets import BucketsTransform
 from mtl_lightning.data.categorical import CategoricalTransform, Table
 from mtl_lightning.data.frames import as_array
 from mtl_lightning.data.keys import EXACT, SPELT
-from mtl_lightning.data.numbers import numbers
 from mtl_lightning.data.numeric import NumericTransform
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.oracles import raw_values, records
@@ -97,9 +96,9 @@ class RowEncoder:
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
         if isinstance(transform, NumericTransform):
-            return lambda columns: transform.scaled(_numbers(columns, transform.column, finite=True))
+            return lambda columns: transform.scaled(_numbers(columns, transform, finite=True))
         if isinstance(transform, BucketsTransform):
-            return lambda columns: transform.bucketed(_numbers(columns, transform.column, finite=False))
+            return lambda columns: transform.bucketed(_numbers(columns, transform, finite=False))
         if isinstance(transform, SequenceTransform):
             return self._sequence(transform)
         needed = self.transforms.feature_columns[name] or self._crossed(name)
@@ -173,16 +172,16 @@ def _column(columns: Columns, name: str) -> Sequence[Any]:
     return columns[name]
 
 
-def _numbers(columns: Columns, name: str, *, finite: bool) -> np.ndarray:
-    values = _column(columns, name)
+def _numbers(columns: Columns, transform: NumericTransform | BucketsTransform, *, finite: bool) -> np.ndarray:
+    values = _column(columns, transform.column)
     if set(map(type, values)) <= NUMBERS:
         try:
             found = np.array(values, dtype=np.float64)
         except OverflowError:
-            return numbers(_array(values, name), name, finite=finite)
+            return transform.numbers(_array(values, transform.column))
         if not finite or not np.isinf(found).any():
             return found
-    return numbers(_array(values, name), name, finite=finite)
+    return transform.numbers(_array(values, transform.column))
 
 
 def _array(values: Sequence[Any], name: str) -> pa.Array:

@@ -1,13 +1,17 @@
 """Columns that are text although a file leaves it open: what they were when a model was trained, they stay."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from mtl_lightning.data.columns import Block
 from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.transform import Feature
 from mtl_lightning.interfaces import Source
+
+PARSED_KINDS = ("numeric", "buckets")
+"""Kinds of features that parse text."""
 
 
 @runtime_checkable
@@ -43,3 +47,23 @@ def text_columns(block: Block, names: Iterable[str]) -> set[str]:
         for name in names
         if (kind := kinds.get(name)) is not None and is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
     }
+
+
+def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> set[str]:
+    """Columns that only features of numbers read: their text is parsed, so that a source may parse it as well.
+
+    Args:
+        features: Features by name.
+        others: Columns that are read for anything else.
+
+    Example:
+        >>> from mtl_lightning.data.features import build_features
+        >>> older = {"kind": "categorical", "column": "age"}
+        >>> features = build_features({"price": "numeric", "age": "buckets", "older": older})
+        >>> parsed_columns(features, ["click"])
+        {'price'}
+    """
+    numeric, text = set[str](), set(others)
+    for name, feature in features.items():
+        (numeric if feature.kind in PARSED_KINDS else text).update(feature.columns(name))
+    return numeric - text

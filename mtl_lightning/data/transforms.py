@@ -22,7 +22,7 @@ from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.oracles import raw_names, raw_values
 from mtl_lightning.data.store import Store
-from mtl_lightning.data.text_columns import text_columns
+from mtl_lightning.data.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.threads import FEW, in_threads
 from mtl_lightning.data.transform import Feature, Transform
 from mtl_lightning.errors import DataError
@@ -96,7 +96,9 @@ class Transforms:
 
     def observe(self, block: Block) -> None:
         """Take one block of training rows into account."""
-        self.text |= text_columns(block, self.columns)
+        others = [name for label in self.labels.values() for name in label.columns]
+        others += [self.group or "", *(one.column for one in self.cold.values())]
+        self.text |= text_columns(block, {*self.columns} - parsed_columns(self.features, others))
         in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:

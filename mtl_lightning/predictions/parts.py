@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.columns import Block
 from mtl_lightning.data.locks import locked
 from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.predictions.refused import Scored
 from mtl_lightning.rundir import TEMPORARY, write_atomic
 
 ENDING = ".parts"
@@ -48,6 +49,7 @@ class Parts:
 
     def __init__(self, out: Path, identity: dict[str, Any]) -> None:
         self.out = out
+        self.refused = out.with_name(f"{out.stem}.refused.parquet")
         self.folder = out.with_name(out.name + ENDING)
         with locked(self.folder, "the folder", "choose another out="), _naming(self.folder):
             self.folder.mkdir(exist_ok=True)
@@ -62,15 +64,23 @@ class Parts:
         return len(list(self.folder.glob("part-*.parquet")))
 
     def write(
-        self, blocks: Iterable[Block], predict: Callable[[Block], pa.Table], *, rank: int = 0, processes: int = 1
+        self,
+        blocks: Iterable[Block],
+        predict: Callable[[Block], pa.Table | Scored],
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        empty: Callable[[], pa.Table] | None = None,
     ) -> int | None:
         """Write this process's parts, and the output if all parts are there.
 
         Args:
             blocks: All blocks of rows, the same in every process.
-            predict: A block → its predictions.
+            predict: A block → its predictions; those of :class:`~mtl_lightning.predictions.refused.Scored` have rows
+                beside them that are written to :attr:`refused`.
             rank: Number of this process.
             processes: Number of processes.
+            empty: The output if there is no row; None if that is an error.
 
         Returns:
             Rows of the output; None while parts of other processes are missing.
@@ -84,7 +94,10 @@ class Parts:
             for number, block in enumerate(blocks):
                 count += 1
                 if number % processes == rank and not self._part(number).is_file():
-                    self._write(predict(block), self._part(number))
+                    self._write_result(predict(block), number)
+            if not count and empty is not None:
+                self._write(empty(), self._part(0))
+                count = 1
             if not count:
                 raise DataError("there are no rows to predict")
         except DataError:
@@ -99,6 +112,16 @@ class Parts:
     def _part(self, number: int) -> Path:
         return self.folder / f"part-{number:06d}.parquet"
 
+    def _refused_part(self, number: int) -> Path:
+        return self.folder / f"refused-{number:06d}.parquet"
+
+    def _write_result(self, result: pa.Table | Scored, number: int) -> None:
+        if isinstance(result, Scored):
+            if result.refused.num_rows:
+                self._write(result.refused, self._refused_part(number))
+            result = result.table
+        self._write(result, self._part(number))  # after its refused rows: a part that is there is whole
+
     def _write(self, table: pa.Table, path: Path) -> None:
         partial = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")  # two processes may share a number
         with _naming(path):
@@ -106,21 +129,30 @@ class Parts:
             partial.replace(path)
 
     def _join(self, count: int) -> int:
-        partial = self.out.with_name(self.out.name + TEMPORARY)
-        rows = 0
-        with _naming(self.out):
-            with pq.ParquetWriter(partial, pq.read_schema(self._part(0))) as writer:
-                for number in range(count):
-                    table = pq.read_table(self._part(number))
-                    writer.write_table(table)
-                    rows += table.num_rows
-            partial.replace(self.out)
+        refused = [path for number in range(count) if (path := self._refused_part(number)).is_file()]
+        if refused:
+            _joined(refused, self.refused)
+        rows = _joined([self._part(number) for number in range(count)], self.out)
         self._remove()
         return rows
 
     def _remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.with_name(self.folder.name + ".lock").unlink(missing_ok=True)
+
+
+def _joined(parts: Sequence[Path], out: Path) -> int:
+    """Write the rows of all parts to one file, which appears when it is whole; returns their number."""
+    partial = out.with_name(out.name + TEMPORARY)
+    rows = 0
+    with _naming(out):
+        with pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
+            for part in parts:
+                table = pq.read_table(part)
+                writer.write_table(table)
+                rows += table.num_rows
+        partial.replace(out)
+    return rows
 
 
 @contextmanager

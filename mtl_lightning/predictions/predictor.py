@@ -15,6 +15,8 @@ from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Config
 from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
 from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.files import EmptyFilesError
+from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.text_columns import read_as_text
@@ -24,11 +26,12 @@ from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
+from mtl_lightning.predictions.file_form import form_of
+from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
 from mtl_lightning.rundir import RunDir
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
 BATCH = 8192
-DIALECT = ("separator", "names", "encoding")
 
 
 class Predictor:
@@ -128,16 +131,20 @@ class Predictor:
         Args:
             data: Path or glob of a table with the run's raw columns (labels are not needed); None for the run's own
                 test split.
-            options: How the table is written (``separator``, ``encoding``, ``format``); else as the run's own files.
+            options: How the table is written (options of the source ``table``); else as the run's own files.
 
         Raises:
             MtlError: If nothing is given and the model is an export.
             DataError: If a column is missing.
         """
         if data is not None:
-            source = _source("table", path=data, **{**self._dialect(), **options})
+            form = options if self.config is None else form_of(self.config, data, options)
+            source = _source("table", path=data, **form)
             read_as_text(source, self.transforms.text)
-            present = source.schema().columns
+            try:
+                present = source.schema().columns
+            except EmptyFilesError:
+                return source.fingerprint(), iter(())
             require(list(present), self.needed, data)
             found = blocks(source.rows(), [name for name in self.columns if name in present], data)
             return source.fingerprint(), even(found, self.block)
@@ -149,21 +156,49 @@ class Predictor:
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
 
-    def _dialect(self) -> dict[str, Any]:
-        """How the run's own files are written, if they are a table: those to predict come from where they came from."""
-        if self.config is None or self.config.source.name != "table":
-            return {}
-        return {name: value for name, value in self.config.source.options.items() if name in DIALECT}
-
     def predict(self, block: Block) -> pa.Table:
         """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.
 
         Tasks with several values per row have a list column.
+
+        Raises:
+            DataError: If a value can't be used; the message names its row and column.
         """
-        parts = [self._table(block.slice(start, self.size)) for start in range(0, block.num_rows, self.size)]
+        parts = []
+        for part in self._slices(block):
+            try:
+                parts.append(self._table(part))
+            except RowError as error:
+                raise locate(part, error) from error
         return pa.concat_tables(parts)
 
+    def predict_good(self, block: Block) -> Scored:
+        """The same for the rows that can be read; the others, with the reasons, beside them.
+
+        Raises:
+            DataError: If a column can't be read in any row.
+        """
+        parts = [score_good_rows(part, self._table) for part in self._slices(block)]
+        return Scored(*(pa.concat_tables(tables) for tables in zip(*parts, strict=True)))
+
+    def empty(self, keys: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+        """The columns of predictions, without a row.
+
+        Args:
+            keys: Types of the keys; None for those that they had in training.
+        """
+        if keys is None:
+            keys = {name: pa.string() if name in self.transforms.text else pa.int64() for name in self.keys}
+        others = {name: pa.nulls(1) for name in self.columns if name not in self.keys or name in self.needed}
+        nothing = {**others, **{name: pa.nulls(1, kind) for name, kind in keys.items()}}
+        return self._table(pa.table({**nothing, ROW: [0]})).slice(0, 0)
+
+    def _slices(self, block: Block) -> Iterator[Block]:
+        return (block.slice(start, self.size) for start in range(0, block.num_rows, self.size))
+
     def _table(self, part: Block) -> pa.Table:
+        if not part.num_rows:
+            return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
         predictions = self.score(self.transforms.encode(part))
         keys = {name: column(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}

@@ -14,6 +14,7 @@ from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drifted, ve
 from mtl_lightning.data.quality.findings import Finding, ordered
 from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks
+from mtl_lightning.data.quality.line_breaks import line_break_findings
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import psi
 from mtl_lightning.errors import DataError
@@ -46,7 +47,7 @@ def look(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any]:
     """
     started = time.perf_counter()
     found = profile(data.source, data.source.schema(), data.tasks, data.split)
-    findings = [*_nulls(data, found), *_labels(data, found)]
+    findings = [*_nulls(data, found), *line_break_findings(found["columns"]), *_labels(data, found)]
     quality: dict[str, Any] = {"sample": {}, "features": {}, "repeated": None, "pairs": []}
     try:
         prepared = data.prepare()

@@ -1,10 +1,10 @@
 """Files of rows: parquet, CSV, JSON lines, by path, glob or URL."""
 
-import codecs
 import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,35 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data import csv_files, json_files, parquet_rows, partitions
+from mtl_lightning.data import (
+    csv_blocks,
+    csv_files,
+    csv_header,
+    csv_options,
+    json_files,
+    json_lines,
+    number_text,
+    numbers,
+    parquet_rows,
+    partitions,
+    quotes,
+)
 from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest
 from mtl_lightning.data.columns import require
-from mtl_lightning.data.csv_files import CsvOptions
+from mtl_lightning.data.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
+from mtl_lightning.data.number_text import NumberText
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.data.partitions import folder_columns
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
-CODE = [Path(str(module.__file__)) for module in (csv_files, json_files, parquet_rows, partitions)]
+CSV = (csv_blocks, csv_files, csv_header, csv_options, number_text, numbers, quotes)
+JSON = (json_files, json_lines)
+CODE = [Path(str(module.__file__)) for module in (*CSV, *JSON, parquet_rows, partitions)]
 ALL = ""
 """Name under which a table without splits is kept."""
 
@@ -41,6 +56,12 @@ class Table(Source):
         separator: Between values of a CSV file; None for a tab in ``.tsv`` files, else a comma.
         names: Names of the columns of a CSV file that has no header.
         encoding: Of CSV files.
+        quote: Around values of a CSV file; None if a quote is a plain character; ``auto`` for the double quote, and for
+            None in ``.tsv`` and ``.dat`` files and where tabs or control characters separate values.
+        escape: Character of a CSV file that makes the next one a plain character, such as a backslash.
+        missing: Spellings of a missing value in CSV files, besides the empty value, ``NULL``, ``NaN`` and the like.
+        decimal: Character before the decimals of numbers in CSV files.
+        thousands: Character between groups of three digits, likewise.
         text: Columns of CSV files that are text whatever they hold: versions 1.10 and 1.1 are two then.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
@@ -65,6 +86,11 @@ class Table(Source):
         separator: str | None = None,
         names: list[str] | None = None,
         encoding: str = "utf-8",
+        quote: str | None = AUTOMATIC,
+        escape: str | None = None,
+        missing: tuple[str, ...] | list[str] = (),
+        decimal: str = ".",
+        thousands: str | None = None,
         text: tuple[str, ...] | list[str] = (),
         time: str | None = None,
         group: str | None = None,
@@ -72,17 +98,22 @@ class Table(Source):
     ) -> None:
         if format is not None and format not in READERS:
             raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
-        if separator is not None and len(separator) != 1:
-            raise DataError(f"source.separator: {separator!r} is not one character")
-        try:
-            codecs.lookup(encoding)
-        except LookupError as error:
-            raise DataError(f"source.encoding: {encoding!r} is not known", "such as utf-8, latin-1, utf-16") from error
         self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
         self.format = format
         self.separator = separator
-        self.names = names
-        self.encoding = encoding
+        self.csv = CsvOptions(
+            separator="," if separator is None else separator,
+            names=tuple(names) if names else None,
+            encoding=encoding,
+            quote=None if quote == AUTOMATIC else quote,
+            escape=escape,
+            missing=tuple(missing),
+            numbers=NumberText(decimal, thousands),
+        )
+        self.quote = quote
+        given = {"quote": quote != AUTOMATIC, "escape": escape is not None, "missing": bool(missing)}
+        given |= {"decimal": decimal != ".", "thousands": thousands is not None}
+        self.for_csv = [name for name, is_given in given.items() if is_given]
         self.text = tuple(text)
         self.time = time
         self.group = group
@@ -96,8 +127,12 @@ class Table(Source):
         return {name: find(listed) for name, listed in patterns.items()}
 
     def _format(self) -> str:
-        if self.format:
-            return self.format
+        kind = self.format or self._format_of_files()
+        if kind != "csv" and self.for_csv:
+            raise DataError(f"source.{self.for_csv[0]} is for CSV files, and these are {kind}", "remove the option")
+        return kind
+
+    def _format_of_files(self) -> str:
         paths = [file.path for files in self.files.values() for file in files]
         found = {format_of(path): path for path in paths}
         if None in found:
@@ -111,7 +146,7 @@ class Table(Source):
 
     def fingerprint(self) -> str:
         """Depends on the options, on path, size and time of every file, and on the code that reads them."""
-        options = [self._format(), self.separator, self.names, self.encoding, self.text, digest(CODE)]
+        options = [self._format(), self.separator, self.quote, asdict(self.csv), self.text, digest(CODE)]
         files = {name: [(file.path, file.stamp) for file in found] for name, found in self.files.items()}
         return hashlib.sha256(json.dumps([options, files], sort_keys=True).encode()).hexdigest()
 
@@ -143,9 +178,9 @@ class Table(Source):
         if kind == "json":
             json_files.convert(files, directory)
             return
-        tabs = files[0].path.split(".csv")[0].endswith(".tsv") or ".tsv" in files[0].path
-        separator = self.separator or ("\t" if tabs else ",")
-        options = CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding, self.text)
+        separator = self.separator or default_separator(files[0].path)
+        quote = default_quote(files[0].path, separator) if self.quote == AUTOMATIC else self.quote
+        options = replace(self.csv, separator=separator, quote=quote, text=self.text)
         csv_files.convert(files, options, directory)
 
     def as_text(self, columns: Iterable[str]) -> None:

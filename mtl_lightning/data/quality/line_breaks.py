@@ -1,0 +1,37 @@
+"""Text with line breaks: what is left of a quote that was opened by mistake."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.quality.findings import Finding
+
+
+def count_line_breaks(values: pa.Array) -> tuple[int, int]:
+    r"""Number of values with line breaks, and the most line breaks of one; zeros for columns that are not text.
+
+    Example:
+        >>> count_line_breaks(pa.array(["a", "b\nc", "d\ne\nf", None]))
+        (2, 2)
+    """
+    if not is_text(values.type) or not pc.any(pc.match_substring(values, "\n")).as_py():
+        return 0, 0
+    breaks = pc.count_substring(values, "\n")
+    return int(pc.sum(pc.greater(breaks, 0)).as_py()), int(pc.max(breaks).as_py())
+
+
+def line_break_findings(columns: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """A warning per column of text whose values hold line breaks."""
+    for name, facts in columns.items():
+        count, most = facts["line_breaks"]
+        if count:
+            values = "1 value" if count == 1 else f"{count:,} values"
+            yield Finding(
+                level="warning",
+                name=f"line_breaks:{name}",
+                reason=f"{values} of {name!r} with line breaks, up to {most + 1:,} lines long",
+                hint="are they texts? Else a quote is a character like any other: source.quote=null",
+            )

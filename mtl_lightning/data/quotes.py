@@ -1,0 +1,180 @@
+"""Quotes of CSV files: where rows end, and values whose quotes don't fit."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mtl_lightning.data.csv_options import CsvOptions
+
+NEWLINE, RETURN = 10, 13
+
+
+class QuoteError(ValueError):
+    """A quoted value that doesn't end where it should.
+
+    Args:
+        start: Offset of its opening quote.
+        end: Offset of the quote that is followed by other text; None if the value never ends.
+    """
+
+    def __init__(self, start: int, end: int | None) -> None:
+        super().__init__(start, end)
+        self.start = start
+        self.end = end
+
+
+class Quoted(NamedTuple):
+    """Values in quotes, and characters that an escape makes plain.
+
+    Args:
+        starts: Offsets of opening quotes, ascending.
+        ends: Offsets of closing quotes; one less than ``starts`` if the last value doesn't end.
+        plain: Whether the character at an offset is escaped; None if none is.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    plain: np.ndarray | None
+
+    @property
+    def open(self) -> int | None:
+        """Offset of the quote of a value that doesn't end."""
+        return int(self.starts[-1]) if len(self.starts) > len(self.ends) else None
+
+    def covers(self, offset: int) -> int | None:
+        """Start of the quoted value that an offset is in, or None."""
+        place = int(np.searchsorted(self.starts, offset)) - 1
+        if place < 0 or (place < len(self.ends) and self.ends[place] < offset):
+            return None
+        return int(self.starts[place])
+
+
+NONE = Quoted(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), None)
+
+
+def find_quoted(data: bytes, options: CsvOptions) -> Quoted:
+    """Quoted values of a text that begins with a row.
+
+    A quote opens a value if it is the first character of one; elsewhere in an unquoted value it is a plain character.
+    Within a quoted value, two quotes are one.
+
+    Raises:
+        QuoteError: If a closing quote is followed by anything but a separator or the end of the line.
+
+    Example:
+        >>> found = find_quoted(b'a,"b,c",12" mix', CsvOptions())
+        >>> found.starts.tolist(), found.ends.tolist()
+        ([2], [6])
+    """
+    quote = options.quote.encode() if options.quote else b""
+    escape = options.escape.encode() if options.escape else b""
+    has_quotes, has_escapes = bool(quote) and quote in data, bool(escape) and escape in data
+    if not has_quotes and not has_escapes:
+        return NONE
+    codes = np.frombuffer(data, dtype=np.uint8)
+    plain = _escaped(codes, escape[0]) if has_escapes else None
+    if not has_quotes:
+        return NONE._replace(plain=plain)
+    places = np.flatnonzero(codes == quote[0])
+    if plain is not None:
+        places = places[~plain[places]]
+    if not len(places):
+        return NONE._replace(plain=plain)
+    limits = np.zeros(256, dtype=bool)
+    limits[[ord(options.separator), NEWLINE, RETURN]] = True
+    first = limits[codes[places - 1]]
+    if plain is not None:
+        first &= ~plain[places - 1]
+    first[0] |= places[0] == 0
+    following = codes[np.minimum(places + 1, len(codes) - 1)]
+    last = limits[following] | (places + 1 == len(codes))
+    return _paired(places, first, last)._replace(plain=plain)
+
+
+def _escaped(codes: np.ndarray, escape: int) -> np.ndarray:
+    """Which characters follow an escape that isn't escaped itself."""
+    places = np.flatnonzero(codes == escape)
+    begins = np.flatnonzero(np.diff(places, prepend=-2) > 1)
+    lengths = np.diff(np.append(begins, len(places)))
+    within = np.arange(len(places)) - np.repeat(begins, lengths)
+    plain = np.zeros(len(codes) + 1, dtype=bool)
+    plain[places[within % 2 == 0] + 1] = True
+    return plain[:-1]
+
+
+def _paired(places: np.ndarray, first: np.ndarray, last: np.ndarray) -> Quoted:
+    """Opening and closing quotes.
+
+    Args:
+        places: Offsets of all quotes.
+        first: Which of them are the first character of a value.
+        last: Which of them are followed by the end of a value.
+    """
+    adjacent = np.diff(places) == 1
+    before, after = np.append(False, adjacent), np.append(adjacent, False)
+    if (first | before)[0::2].all() and first[0] and (last | after)[1::2].all():
+        # Every other quote opens. Where it follows one that closes, the two stand for a quote within the value.
+        opening, closing = np.ones(len(places), dtype=bool), np.ones(len(places), dtype=bool)
+        opening[1::2] = closing[0::2] = False
+        opening[0::2] &= ~before[0::2]
+        closing[1::2] &= ~after[1::2]
+        return Quoted(places[opening], places[closing], None)
+    return _scanned(places.tolist(), first.tolist(), last.tolist())
+
+
+def _scanned(places: list[int], first: list[bool], last: list[bool]) -> Quoted:
+    """The same for texts with plain quotes in unquoted values, one quote after the other."""
+    starts: list[int] = []
+    ends: list[int] = []
+    i, count = 0, len(places)
+    while i < count:
+        if not first[i]:
+            i += 1
+            continue
+        starts.append(places[i])
+        i += 1
+        while i + 1 < count and places[i + 1] == places[i] + 1:
+            i += 2
+        if i >= count:
+            break
+        if not last[i]:
+            raise QuoteError(starts[-1], places[i])
+        ends.append(places[i])
+        i += 1
+    return Quoted(np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), None)
+
+
+def find_rows_end(data: bytes, quoted: Quoted) -> int:
+    """Length of the whole rows that a text begins with."""
+    mark = b"\n"
+    limit = len(data)
+    while True:
+        place = data.rfind(mark, 0, limit)
+        # A return is known to end a line alone only if the next character is there.
+        if mark == b"\r" and place == len(data) - 1 and place >= 0:
+            limit = place
+            continue
+        if place < 0:
+            if mark == b"\r":
+                return 0
+            mark, limit = b"\r", len(data)
+            continue
+        inside = quoted.covers(place)
+        if inside is None and (quoted.plain is None or not quoted.plain[place]):
+            return place + 1
+        limit = place if inside is None else inside
+
+
+def find_row_starts(data: bytes, quoted: Quoted) -> np.ndarray:
+    """Offsets of all rows; empty lines are not rows."""
+    codes = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero((codes == NEWLINE) | (codes == RETURN))
+    if quoted.plain is not None:
+        ends = ends[~quoted.plain[ends]]
+    if len(quoted.starts):
+        place = np.searchsorted(quoted.starts, ends) - 1
+        closes = np.append(quoted.ends, len(data))[np.maximum(place, 0)]
+        ends = ends[(place < 0) | (closes < ends)]
+    starts = np.append(0, ends + 1)
+    lengths = np.append(ends, len(data)) - starts
+    return np.asarray(starts[lengths > 0])
