@@ -1,5 +1,6 @@
 """Bounded reading of regular files, for small files that come from elsewhere."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -12,7 +13,6 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
-    stat.S_IFDIR: "a directory",
 }
 """What a file that is not regular is, by the type bits of its mode."""
 
@@ -28,8 +28,8 @@ def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
         The binary stream. A file may grow after it was opened: whoever reads it whole uses :func:`read_regular`.
 
     Raises:
-        MtlError: If it is a named pipe, a device, a socket or a directory, or is larger than the limit.
-        OSError: If there is no such file or it can't be opened.
+        MtlError: If it is a named pipe, a device or a socket, or is larger than the limit.
+        OSError: If there is no such file, it is a directory or can't be opened, as from ``open``.
 
     Example:
         >>> open_regular("/dev/zero")
@@ -56,7 +56,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 
     Raises:
         MtlError: If it is not a regular file, or is larger than the limit.
-        OSError: If there is no such file or it can't be read.
+        OSError: If there is no such file, it is a directory or can't be read.
 
     Example:
         >>> import tempfile
@@ -73,6 +73,8 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 
 
 def _check(path: Path | str, status: os.stat_result, limit: int | None) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(status.st_mode):
         raise MtlError(f"{path} is {KINDS.get(stat.S_IFMT(status.st_mode), 'special')}, not a regular file")
     if limit is not None and status.st_size > limit:
