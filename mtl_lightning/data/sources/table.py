@@ -78,6 +78,8 @@ class Table(Source):
             codecs.lookup(encoding)
         except LookupError as error:
             raise DataError(f"source.encoding: {encoding!r} is not known", "such as utf-8, latin-1, utf-16") from error
+        if not path:
+            raise DataError("source.path: names no file", "a path, a glob, or several of them")
         self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
         self.format = format
         self.separator = separator
