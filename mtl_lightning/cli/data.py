@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 
 if TYPE_CHECKING:
     from mtl_lightning.config import Config

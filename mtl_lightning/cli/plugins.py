@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from mtl_lightning.cli.new_plugin import new
 from mtl_lightning.entries import KINDS
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 from mtl_lightning.registry import Registry
 
 

@@ -4,12 +4,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
+from mtl_lightning.printable import Console
 from mtl_lightning.rundir import process_count, process_rank
 
 if TYPE_CHECKING:
