@@ -12,7 +12,7 @@ from mtl_lightning.cli.new_plugin import new
 from mtl_lightning.entries import KINDS
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
-from mtl_lightning.printable import Console
+from mtl_lightning.printable import Console, printable
 from mtl_lightning.registry import Registry
 
 
@@ -40,7 +40,9 @@ def plugins(
     problems = found.check() if check else []
     shown = (kind,) if kind else kinds
     if as_json:
-        typer.echo(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+        typer.echo(
+            printable(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+        )
     else:
         console = Console()
         console.print(_names(found, kind) if kind else _plugins(found))

@@ -50,7 +50,7 @@ def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         if entry.file is not None
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(printable(json.dumps(rows, indent=2, ensure_ascii=False)))
         return
     table = Table("recipe", "about", "distribution")
     for row in rows:
@@ -66,7 +66,8 @@ def _show(
     """Print a recipe with everything that it extends and that the command line changes."""
     if raw:
         text = recipe_text(name).text
-        typer.echo(printable(text) if sys.stdout.isatty() else text, nl=False)  # a copy in a file is exact
+        shown = printable(text) if sys.stdout.isatty() else text
+        typer.echo(shown, nl=False, color=True)  # a copy in a file is exact
         return
     composed = compose(name, settings or [])
     for note in composed.notes:

@@ -178,7 +178,7 @@ def _split_key(key: str, pair: str) -> list[str]:
     r"""The parts of a dotted key; ``a[b]`` is ``a.b``, and a backslash keeps a dot or bracket as it is."""
     if not _KEY.fullmatch(key):
         raise MtlError(
-            f"{shown(pair, 120)}: the brackets of the key don't fit", r"write \[ for one that belongs to a name"
+            f"{shown(pair, 120)}: the brackets of the key don't match", r"write \[ for one that belongs to a name"
         )
     return [re.sub(r"\\([.\[\]=])", r"\1", one[0] or one[1]) for one in _PART.findall(key)]
 

@@ -26,7 +26,7 @@ def storable(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     if isinstance(kind, pa.BaseExtensionType):
         return storable(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
-    if pt.is_run_end_encoded(kind):
+    if pt.is_run_end_encoded(kind) and plain == kind.value_type:
         return storable(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
     if pt.is_dictionary(kind):
         values = [storable(pa.chunked_array([chunk.dictionary])).combine_chunks() for chunk in column.chunks]

@@ -13,6 +13,7 @@ from mtl_lightning.data.frames import Frame, as_array, as_table
 from mtl_lightning.errors import MtlError
 
 ROWS = 20
+INTERVAL = "MonthDayNano(months=1, days=2, nanoseconds=3)"
 USUAL = {"user": ["a", "b"] * 10, "click": [0, 1, 1, 0] * 5}
 
 
@@ -49,20 +50,23 @@ def test_what_only_pandas_has_is_a_category_as_it_prints(tmp_path: Path, values:
 def test_intervals_are_text_as_pandas_prints_them() -> None:
     values = pd.Series(pd.cut([1.0, np.nan, 3.0], [0, 2, 4]))
     assert as_array(values, "x").to_pylist() == ["(0, 2]", None, "(2, 4]"]
-    assert as_array(pd.Series(pd.period_range("2024-01", periods=2, freq="M")), "x").to_pylist() == ["2024-01", "2024-02"]
+    assert as_array(pd.Series(pd.period_range("2024-01", periods=2, freq="M")), "x").to_pylist() == [
+        "2024-01",
+        "2024-02",
+    ]
 
 
 @pytest.mark.parametrize(
     ("column", "expected"),
     [
-        (pa.array([(1, 2, 3), None], pa.month_day_nano_interval()), "MonthDayNano(months=1, days=2, nanoseconds=3)"),
-        (pa.array([[(1, 2, 3)], None], pa.list_(pa.month_day_nano_interval())), ["MonthDayNano(months=1, days=2, nanoseconds=3)"]),
+        (pa.array([(1, 2, 3), None], pa.month_day_nano_interval()), INTERVAL),
+        (pa.array([[(1, 2, 3)], None], pa.list_(pa.month_day_nano_interval())), [INTERVAL]),
         (pa.array([{"a": [1]}, None], pa.struct([("a", pa.list_view(pa.int8()))])), {"a": [1]}),
         (pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int8())), [{"key": "k", "value": 1}]),
         (pa.array(["x", None], pa.string_view()).dictionary_encode(), "x"),
         (pa.array(["x", None], pa.string_view()), "x"),
     ],
-)  # fmt: skip
+)
 def test_types_that_cannot_be_stored_become_ones_that_can(column: pa.Array, expected: Any) -> None:
     found = as_table(pa.table({"x": column}))["x"].to_pylist()
     assert found == [expected, None]
@@ -93,9 +97,16 @@ def test_a_column_name_with_a_nul_is_refused(name: str) -> None:
             Frame(rows=rows)
 
 
-@pytest.mark.parametrize("make", [lambda schema: schema.empty_table(), lambda schema: pa.Table.from_batches([], schema)])
+@pytest.mark.parametrize(
+    "make", [lambda schema: schema.empty_table(), lambda schema: pa.Table.from_batches([], schema)]
+)
 def test_an_empty_table_is_a_table_without_training_rows(tmp_path: Path, make: Any) -> None:
-    types = [pa.map_(pa.string(), pa.int64()), pa.list_view(pa.int8()), pa.dictionary(pa.int8(), pa.null()), pa.string_view()]
+    types = [
+        pa.map_(pa.string(), pa.int64()),
+        pa.list_view(pa.int8()),
+        pa.dictionary(pa.int8(), pa.null()),
+        pa.string_view(),
+    ]
     for kind in types:
         table = make(pa.schema([("user", pa.string()), ("click", pa.int64()), ("x", kind)]))
         with pytest.raises(MtlError, match="the training split has no rows"):
@@ -106,5 +117,5 @@ def test_an_empty_table_is_a_table_without_training_rows(tmp_path: Path, make: A
 @pytest.mark.parametrize("values", [[{"a": 1}] * ROWS, [[1]] * ROWS, [[]] * ROWS])
 def test_a_split_by_lists_or_structs_is_refused(tmp_path: Path, by: str, values: Any) -> None:
     rows = pa.table({**USUAL, "x": values})
-    with pytest.raises(MtlError, match="column 'x' holds (struct|list)<"):
+    with pytest.raises(MtlError, match=r"column 'x' holds (struct|list)<"):
         prepared(rows, tmp_path, {"user": "categorical"}, split={"by": by, "column": "x", "time": "x"})
