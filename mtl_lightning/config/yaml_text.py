@@ -110,17 +110,27 @@ def load(text: str, origin: str) -> Any:
         >>> load("seed: 1e-4", "here")
         {'seed': 0.0001}
     """
+    check_size(text, origin)
+    return yaml.load(text, Loader)
+
+
+def check_size(text: str, origin: str) -> None:
+    """Check what a document unfolds to, from its events alone: nothing is built.
+
+    Args:
+        text: YAML.
+        origin: Where it comes from, for errors.
+
+    Raises:
+        LimitError: If it is too large or too deep, aliases counted as often as they are used.
+        yaml.YAMLError: If it is not YAML.
+    """
     try:
-        if len(text.encode()) > MAX_BYTES:
-            raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the most that is read")
-        _count(text, origin)
-        return yaml.load(text, Loader)
+        size = len(text.encode())
     except UnicodeEncodeError as error:
         raise yaml.YAMLError(f"{text[error.start]!r} is not a character") from error
-
-
-def _count(text: str, origin: str) -> None:
-    """Count the values and levels that the document unfolds to, from its events alone: nothing is built."""
+    if size > MAX_BYTES:
+        raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the most that is read")
     open_nodes: list[list[Any]] = []  # values so far, deepest level below, anchor
     known: dict[str, tuple[int, int]] = {}
     for event in yaml.parse(text, Loader):
