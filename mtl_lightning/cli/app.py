@@ -8,13 +8,14 @@ from importlib.metadata import version
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
 from mtl_lightning.cli.allocation import keep_freed_memory
+from mtl_lightning.cli.memory import exhausted
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 from mtl_lightning.rundir import process_rank
 
 
@@ -110,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
     Errors that are meant for the user are printed on stderr without a traceback (with one if ``MTL_DEBUG`` is set), and
-    the exit code is 2.
+    the exit code is 2, or 1 if memory ran out. Control characters in them are printed as text.
 
     Args:
         arguments: Instead of the process's own.
@@ -125,14 +126,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except MtlError as error:
         _fail(str(error))
     except Exception as error:
+        if (short := exhausted(error)) is not None:
+            _fail(short, code=1)
         # Lightning's own word for arguments that contradict each other or the machine.
         if type(error).__name__ != "MisconfigurationException":
             raise
         _fail(f"trainer: {error}")
 
 
-def _fail(message: str) -> NoReturn:
-    """Print an error that is being handled, and exit with code 2."""
+def _fail(message: str, code: int = 2) -> NoReturn:
+    """Print an error that is being handled, and exit."""
     if os.environ.get("MTL_DEBUG"):
         traceback.print_exc()
     rank = process_rank()
@@ -140,4 +143,4 @@ def _fail(message: str) -> NoReturn:
         message = f"[process {rank}] {message.splitlines()[0]}"
     console = Console(stderr=True, highlight=False, emoji=False)
     console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
-    sys.exit(2)
+    sys.exit(code)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 from filelock import FileLock, Timeout
-from rich.console import Console
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
@@ -14,6 +13,7 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.printable import Console
 from mtl_lightning.rundir import write_atomic
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]

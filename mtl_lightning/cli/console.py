@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 from mtl_lightning.rundir import RunDir, plugin_changes, process_rank
 
 

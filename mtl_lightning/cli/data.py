@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console, printable
 
 if TYPE_CHECKING:
     from mtl_lightning.config import Config
@@ -68,7 +68,7 @@ def _inspect(
         except OSError as error:
             raise MtlError(f"{html} can't be written: {error.strerror}") from error
     if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+        typer.echo(printable(json.dumps(found, indent=2, ensure_ascii=False)))
         return
     console = Console(highlight=False, emoji=False)
     for part in quality_tables(found):

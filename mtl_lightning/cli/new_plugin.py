@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from mtl_lightning.entries import HOOKS, KINDS, normalize
 from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 
 ENDING = ".tmpl"
 """Of templates: they are no modules, and no tool of this repository takes them for some."""

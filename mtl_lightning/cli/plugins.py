@@ -5,7 +5,6 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -13,6 +12,7 @@ from mtl_lightning.cli.new_plugin import new
 from mtl_lightning.entries import KINDS
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console, printable
 from mtl_lightning.registry import Registry
 
 
@@ -40,7 +40,9 @@ def plugins(
     problems = found.check() if check else []
     shown = (kind,) if kind else kinds
     if as_json:
-        typer.echo(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+        typer.echo(
+            printable(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+        )
     else:
         console = Console(emoji=False)
         console.print(_names(found, kind) if kind else _plugins(found))

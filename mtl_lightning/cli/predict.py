@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
-from rich.console import Console
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
@@ -14,6 +13,7 @@ from mtl_lightning.config.pairs import read_overrides, split_pair
 from mtl_lightning.config.recipe import resolve
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 from mtl_lightning.rundir import process_count, process_rank
 
 if TYPE_CHECKING:

@@ -1,17 +1,18 @@
 """The commands ``recipes list``, ``show`` and ``copy``."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.config import compose, dump, recipe_text
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console, printable
 
 Name = Annotated[str, typer.Argument(help="Name of a recipe, or a path.")]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings that change.")]
@@ -49,7 +50,7 @@ def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         if entry.file is not None
     ]
     if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(printable(json.dumps(rows, indent=2, ensure_ascii=False)))
         return
     table = Table("recipe", "about", "distribution")
     for row in rows:
@@ -64,11 +65,13 @@ def _show(
 ) -> None:
     """Print a recipe with everything that it extends and that the command line changes."""
     if raw:
-        typer.echo(recipe_text(name).text, nl=False)
+        text = recipe_text(name).text
+        shown = printable(text) if sys.stdout.isatty() else text
+        typer.echo(shown, nl=False, color=True)  # a copy in a file is exact
         return
     composed = compose(name, settings or [])
     for note in composed.notes:
-        typer.echo(f"# {note}", err=True)
+        typer.echo(f"# {printable(note)}", err=True)
     typer.echo(dump(composed.plain), nl=False)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from lightning.pytorch import seed_everything
-from rich.console import Console
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mtl_lightning.analysis.affinity import AffinityCallback
@@ -20,6 +19,7 @@ from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
+from mtl_lightning.cli.memory import exhausted
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
@@ -27,6 +27,7 @@ from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
+from mtl_lightning.printable import Console
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_test, reopen
@@ -205,6 +206,8 @@ class Training:
             if broken is not None and found is None and asked is None and processes.left(self.trainer):
                 asked = signal.SIGTERM  # the other process was, and left at once
             processes.end(self.trainer, patience=0)
+            if short := exhausted(error):
+                self._failed(short)
             if found is None:
                 if broken is not None and asked is not None:
                     self._interrupted(asked)

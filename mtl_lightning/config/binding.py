@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from mtl_lightning.config.suggest import did_you_mean
@@ -41,6 +42,7 @@ class Bound:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+@lru_cache(maxsize=1024)
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:
     """The options of a constructor: keyword-only parameters, or every parameter of a dataclass.
 

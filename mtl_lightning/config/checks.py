@@ -9,6 +9,7 @@ from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.inputs import FITTED, check_features, check_source, check_split, check_tasks
 from mtl_lightning.config.layers import expand
 from mtl_lightning.config.leaks import check_columns
+from mtl_lightning.config.limits import check_limits
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.suggest import did_you_mean
@@ -42,12 +43,14 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
 
     Raises:
         ConfigError: With everything that is wrong.
+        LimitError: If it is too large or too deep, with its defaults filled in or without.
 
     Example:
         >>> from mtl_lightning.config import compose
         >>> validate(compose("ads", ["weighter=pcgrad"]).plain).weighter.name
         'pcgrad'
     """
+    check_limits(plain, "recipe")
     problems: list[Problem] = []
     draft = Draft(_without_targets(expand(plain), "", problems), registry or installed(), problems)
     for key in draft.plain:
@@ -88,7 +91,9 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
         "seed": seed,
         "run": run,
     }
-    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=_page(made, draft.registry))
+    page = _page(made, draft.registry)
+    check_limits(page, "recipe, defaults filled in")  # it is read again when the run is opened
+    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=page)
 
 
 def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:

@@ -4,11 +4,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from mtl_lightning.config.pairs import NAMED, NAMED_PER_ENTRY
-from mtl_lightning.config.yaml_keys import check_keys
+from mtl_lightning.config import yaml_text
+from mtl_lightning.config.pairs import NAMED, NAMED_PER_ENTRY, merge
 from mtl_lightning.errors import MtlError
 
 Layer = dict[str, Any]
@@ -32,20 +30,21 @@ def read_layer(text: str, origin: str) -> Layer:
 
     Raises:
         MtlError: If it is no YAML mapping of plain values; the line is named.
+        LimitError: If it is too large or too deep.
 
     Example:
         >>> read_layer("weighter: pcgrad", "here")
         {'weighter': {'name': 'pcgrad'}}
     """
     try:
-        check_keys(text, origin)
-        loaded = OmegaConf.create(text) if text.strip() else OmegaConf.create({})
-        layer = OmegaConf.to_container(loaded, resolve=False)
+        layer = yaml_text.load(text, origin)
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise MtlError(f"{origin}{line}: {error.problem or error.context}", "a recipe is plain YAML") from error
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
+    except yaml.YAMLError as error:
         raise MtlError(f"{origin}: {' '.join(str(error).split())}", "a recipe is plain YAML") from error
+    if layer is None:  # empty, or comments only
+        layer = {}
     if not isinstance(layer, dict):
         raise MtlError(f"{origin}: a recipe is a mapping of sections, not a list or a single value")
     return expand({str(key): value for key, value in layer.items()})
@@ -96,7 +95,7 @@ def lay_over(below: Layer, above: Layer, note: Note | None = None) -> Layer:
             key = NAMED_PER_ENTRY[section]
             below[section] = {n: _swap(f"{section}.{n}", key, e, new.get(n), note) for n, e in old.items()}
     _forget_tasks(below, above, note)
-    return _merge({key: value for key, value in below.items() if value is not None}, above)
+    return merge({key: value for key, value in below.items() if value is not None}, above)
 
 
 def _swap(path: str, key: str, old: Any, new: Any, note: Note | None) -> Any:
@@ -123,14 +122,3 @@ def _forget_tasks(below: Layer, above: Layer, note: Note | None) -> None:
             below[section] = {name: entry for name, entry in entries.items() if name not in gone}
             if gone and note is not None:
                 note(f"{section}: dropped {', '.join(gone)}, whose task is removed")
-
-
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Layer:
-    result = dict(below)
-    for key, value in above.items():
-        old = result.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            result[key] = _merge(old, value)
-        else:
-            result[key] = value
-    return result

@@ -16,6 +16,8 @@ TEXT = ("string", "large_string", "string_view", "binary", "large_binary", "dict
 LISTS = ("list", "large_list", "fixed_size_list", "list_view")
 RECORDS = ("struct", "map")
 NESTED = (*LISTS, *RECORDS)
+SINGLE = ("data.group", "split.column", "split.time")
+"""Settings that name a column with one value per row."""
 FLAT = "make a column of each of its values"
 UNFIT = {
     "numeric": (LISTS, "a number is needed", "kind sequence or vector fits"),
@@ -68,7 +70,10 @@ def check_columns(
     if split is not None:
         used |= {f"split.{name}": value for name in ("column", "time") if (value := getattr(split, name)) is not None}
     for path, column in used.items():
-        _exists(draft, raw, path, column)
+        if _exists(draft, raw, path, column) and raw is not None and path in SINGLE:
+            held = raw.columns[column]
+            if held.startswith(NESTED):
+                draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")
     for path, column in draft.columns.items():
         if raw is not None and column in raw.oracle and not path.startswith("metrics."):
             draft.problem(path, f"{column!r} holds true probabilities, which no part of a model may see")

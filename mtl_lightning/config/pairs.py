@@ -1,15 +1,15 @@
 """The command line's ``key=value`` pairs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from mtl_lightning.config.yaml_keys import check_keys
+from mtl_lightning.config import yaml_text
+from mtl_lightning.config.limits import check_limits
+from mtl_lightning.config.suggest import shown
 from mtl_lightning.errors import MtlError
 
 NAMED = {
@@ -34,6 +34,8 @@ RESERVED = ("recipe", "resume")
 _NUMBER = re.compile(
     r"[+-]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][+-]?[0-9]+)?|[+-]?\.[0-9]+([eE][+-]?[0-9]+)?|[+-]?\.(inf|nan)"
 )
+_PART = re.compile(r"\[((?:\\.|[^\]\\])*)\]|((?:\\[.\[\]=]|\\(?![.\[\]=])|[^.\[\\])+)", re.DOTALL)
+_KEY = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern})|\[(?:\\.|[^\]\\])*\])*", re.DOTALL)
 _WORDS = {"", "~", "null", "true", "false", "Null", "True", "False", "NULL", "TRUE", "FALSE"}
 
 
@@ -119,7 +121,7 @@ def quote(value: str) -> str:
         return text
     if text[0] in "[{\"'":
         try:
-            yaml.safe_load(text)
+            yaml_text.load(text, "a value")
         except yaml.YAMLError:
             pass  # a glob such as [ab]*.csv or an expression such as "F" == gender
         else:
@@ -159,15 +161,51 @@ def read_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         >>> read_overrides(["weighter=mgda", "weighter.eps=1e-4"])
         {'weighter': {'name': 'mgda', 'eps': 0.0001}}
     """
-    layer = OmegaConf.create({})
+    layer: dict[str, Any] = {}
     for pair in overrides:
         key, value = split_pair(pair)
         quoted = quote(value)
         try:
-            check_keys(quoted, repr(pair))
-            layer.merge_with_dotlist([f"{long_form(key, quoted)}={quoted}"])
-        except (OmegaConfBaseException, yaml.YAMLError) as error:
-            raise MtlError(f"{pair!r} can't be read: {' '.join(str(error).split())}") from error
-    container = OmegaConf.to_container(layer, resolve=False)
-    assert isinstance(container, dict)
-    return {str(key): value for key, value in container.items()}
+            read = yaml_text.load(quoted, shown(pair, 120))
+        except yaml.YAMLError as error:
+            raise MtlError(f"{shown(pair, 120)} can't be read: {' '.join(str(error).split())}") from error
+        _assign(layer, _split_key(long_form(key, quoted), pair), read, pair)
+        check_limits(layer, shown(pair, 120))
+    return layer
+
+
+def _split_key(key: str, pair: str) -> list[str]:
+    r"""The parts of a dotted key; ``a[b]`` is ``a.b``, and a backslash keeps a dot or bracket as it is."""
+    if not _KEY.fullmatch(key):
+        raise MtlError(
+            f"{shown(pair, 120)}: the brackets of the key don't match", r"write \[ for one that belongs to a name"
+        )
+    return [re.sub(r"\\([.\[\]=])", r"\1", one[0] or one[1]) for one in _PART.findall(key)]
+
+
+def _assign(layer: dict[str, Any], keys: Sequence[str], value: Any, pair: str) -> None:
+    """Set a value below nested keys; mappings merge, and what is neither a mapping nor a list gives way."""
+    node: Any = layer
+    for place, key in enumerate(keys):
+        last = place == len(keys) - 1
+        at: Any = key
+        if isinstance(node, list):
+            if not (key.isascii() and key.isdigit() and len(key) < 7 and int(key) < len(node)):
+                known = f"0 to {len(node) - 1}" if node else "none"
+                raise MtlError(f"{shown(pair, 120)}: {key!r} is no place of the list given before", f"places: {known}")
+            at = int(key)
+        old = node[at] if isinstance(node, list) else node.get(at)
+        if last:
+            node[at] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        elif not isinstance(old, dict | list):
+            node[at] = {}
+        node = node[at]
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One mapping over another: mappings within them merge, everything else is replaced."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(value, dict) and isinstance(old, dict) else value
+    return result

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
+from mtl_lightning.config import interpolation, yaml_text
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
+from mtl_lightning.config.limits import MAX_BYTES, MAX_EXTENDS, LimitError, check_limits
 from mtl_lightning.config.pairs import read_overrides
+from mtl_lightning.config.suggest import shown
 from mtl_lightning.entries import normalize
-from mtl_lightning.errors import ConfigError, MtlError, Problem
+from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.regular import read_regular
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,14 @@ def is_path(recipe: str) -> bool:
     if recipe in {entry.qualified for _, entry in registry().entries("recipe")}:
         return False
     distribution = normalize(recipe.rpartition("/")[0])
-    return Path(recipe).is_file() or distribution not in {plugin.distribution for plugin in registry().plugins}
+    return _is_file(recipe) or distribution not in {plugin.distribution for plugin in registry().plugins}
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that is too long, a folder that can't be entered
+        return False
 
 
 def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
@@ -74,21 +82,21 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
         MtlError: If there is no such recipe or it can't be read.
     """
     if not is_path(recipe):
-        if Path(f"{recipe}.yaml").is_file() and recipe not in registry().names("recipe"):
+        if _is_file(f"{recipe}.yaml") and recipe not in registry().names("recipe"):
             raise MtlError(f"no recipe is called {recipe!r}", f"the file is {recipe}.yaml")
         entry = registry().entry("recipe", recipe, owner=by.owner if by else None)
         assert entry.file is not None
         return RecipeText(entry.file.read_text(encoding="utf-8"), entry.qualified, None, entry.distribution)
-    path = Path(recipe).expanduser()
-    if by is not None and by.path is not None and not path.is_absolute():
-        path = by.path.parent / path
     try:
-        return RecipeText(path.read_text(encoding="utf-8"), str(path), path)
+        path = Path(recipe).expanduser()
+        if by is not None and by.path is not None and not path.is_absolute():
+            path = by.path.parent / path
+        return RecipeText(read_regular(path, MAX_BYTES).decode(), str(path), path)
     except UnicodeDecodeError as error:
         raise MtlError(f"{path}: not UTF-8 at byte {error.start}", "save the recipe as UTF-8") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of a user that isn't there
         reason = getattr(error, "strerror", None) or error
-        raise MtlError(f"{path}: {reason}", "a recipe is a name or a path") from error
+        raise MtlError(f"{recipe}: {reason}", "a recipe is a name or a path") from error
 
 
 def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
@@ -123,10 +131,12 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
         if identity in chain:
             raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(identity) :], identity]))
         chain.append(identity)
+        if len(chain) > MAX_EXTENDS:
+            raise LimitError(f"{chain[0]}: more than {MAX_EXTENDS} recipes extend each other")
         layer = read_layer(found.text, found.origin)
         extended = layer.pop("extends", None)
         if extended is not None and not isinstance(extended, str):
-            raise MtlError(f"{found.origin}: extends takes one recipe, not {extended!r}")
+            raise MtlError(f"{found.origin}: extends takes one recipe, not {shown(extended)}")
         layers.append(layer)
         following = extended
     plain: Layer = {}
@@ -149,61 +159,15 @@ def resolve(plain: Layer) -> Layer:
 
     Raises:
         ConfigError: For every value that is missing (``???``), refers to nothing or uses a resolver.
+        LimitError: If the recipe is too large or too deep.
     """
-    problems: list[Problem] = []
-    try:
-        loaded = OmegaConf.create(plain)
-    except OmegaConfBaseException as error:
-        raise ConfigError([Problem(error.full_key or "recipe", _first_line(error))]) from error
-    resolved = _resolve_node(loaded, "", problems)
-    if problems:
-        raise ConfigError(problems)
+    check_limits(plain, "recipe")
+    resolved = interpolation.resolve(plain)
+    check_limits(resolved, "recipe")
     for section in ("features", "tasks", "heads", "losses", "metrics"):
         if isinstance(resolved.get(section), dict):
             resolved[section] = {name: entry for name, entry in resolved[section].items() if entry is not None}
-    return {str(key): value for key, value in resolved.items()}
-
-
-def _first_line(error: OmegaConfBaseException) -> str:
-    return str(error.msg or error).splitlines()[0]
-
-
-def _resolve_node(node: Any, path: str, problems: list[Problem]) -> Any:
-    keys: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
-    found = []
-    for key in keys:
-        here = f"{path}.{key}" if path else str(key)
-        child = node._get_node(key)
-        raw = child._value() if child is not None else None
-        if isinstance(raw, str) and _uses_resolver(raw):
-            problems.append(Problem(here, f"{raw!r} uses a resolver", "only ${other.setting} is allowed in a recipe"))
-            continue
-        try:
-            value = node[key]
-        except OmegaConfBaseException as error:
-            reason = "must be set" if raw == "???" else _first_line(error)
-            problems.append(Problem(here, reason))
-            continue
-        found.append((str(key), _resolve_node(value, here, problems) if OmegaConf.is_config(value) else value))
-    return dict(found) if isinstance(node, DictConfig) else [value for _, value in found]
-
-
-def _uses_resolver(text: str) -> bool:
-    """True if an unescaped ``${`` holds a colon before it closes."""
-    depth, position = 0, 0
-    while position < len(text):
-        if text[position] == "\\":
-            position += 2
-            continue
-        if text.startswith("${", position):
-            depth, position = depth + 1, position + 2
-            continue
-        if depth and text[position] == ":":
-            return True
-        if depth and text[position] == "}":
-            depth -= 1
-        position += 1
-    return False
+    return resolved
 
 
 def dump(plain: Layer) -> str:
@@ -213,12 +177,4 @@ def dump(plain: Layer) -> str:
         >>> dump({"seed": 1, "source": {"name": "table", "path": "数据/*.csv"}})
         'seed: 1\nsource:\n  name: table\n  path: 数据/*.csv\n'
     """
-    return OmegaConf.to_yaml(OmegaConf.create(_escape(plain)))
-
-
-def _escape(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _escape(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_escape(item) for item in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value
+    return yaml_text.dump(interpolation.escape(plain))

@@ -59,7 +59,7 @@ def _check_length(draft: Draft, options: Mapping[str, Any]) -> None:
         if isinstance(number, int) and (number == 0 or number < -1):
             draft.problem(f"trainer.{name}", f"is {number}, and must be at least 1", "-1 for no limit")
     chosen = draft.section("optimizer").get("schedule", "constant")
-    if chosen in SCHEDULES:
+    if isinstance(chosen, str) and chosen in SCHEDULES:
         try:
             check_end(chosen, epochs, steps)
         except MtlError as error:

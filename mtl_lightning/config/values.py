@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from mtl_lightning.bounds import out_of_bounds
-from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.config.suggest import did_you_mean, shown
 
 LISTS = (list, Sequence, Iterable, Collection)
 MAPPINGS = (dict, Mapping, MutableMapping)
@@ -154,11 +154,6 @@ def _plain(hint: Any) -> bool:
     return origin in (Union, types.UnionType) and any(_plain(argument) for argument in get_args(hint))
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
 def _scalar(value: Any, kind: Any) -> Any:
     kind = type(None) if kind is None else kind
     if type(value) is kind:
@@ -175,7 +170,7 @@ def _scalar(value: Any, kind: Any) -> Any:
         except (ValueError, OverflowError):
             pass
     hint = "quote it" if kind is str and isinstance(value, bool | float) else ""
-    raise MismatchError(f"expects {SCALARS[kind]}, not {_shown(value)}", hint)
+    raise MismatchError(f"expects {SCALARS[kind]}, not {shown(value)}", hint)
 
 
 def _bounded(value: Any, markers: Iterable[Any]) -> Any:
@@ -199,7 +194,7 @@ def _union(value: Any, hint: Any) -> Any:
     if inner is not None:
         raise inner
     hints = [mismatch.hint for mismatch in found if mismatch.hint]
-    raise MismatchError(f"expects {describe(hint)}, not {_shown(value)}", hints[0] if hints else "")
+    raise MismatchError(f"expects {describe(hint)}, not {shown(value)}", hints[0] if hints else "")
 
 
 def _literal(value: Any, choices: tuple[Any, ...]) -> Any:
@@ -209,7 +204,7 @@ def _literal(value: Any, choices: tuple[Any, ...]) -> Any:
     known = [choice for choice in choices if isinstance(choice, str)]
     hint = did_you_mean(value, known) if isinstance(value, str) and known else ""
     words = " or ".join(repr(choice) for choice in choices)
-    raise MismatchError(f"expects {words}, not {_shown(value)}", hint if hint.startswith("did") else "")
+    raise MismatchError(f"expects {words}, not {shown(value)}", hint if hint.startswith("did") else "")
 
 
 def _each(values: Iterable[tuple[Any, Any]], function: Callable[[Any], Any]) -> list[Any]:
@@ -228,7 +223,7 @@ def _list(value: Any, arguments: tuple[Any, ...]) -> list[Any]:
     kind = arguments[0] if arguments else Any
     if not isinstance(value, list | tuple):
         hint = f"write [{value}]" if isinstance(value, str | int | float) and value != "" else ""
-        raise MismatchError(f"expects {describe(list[kind])}, not {_shown(value)}", hint)  # type: ignore[valid-type]
+        raise MismatchError(f"expects {describe(list[kind])}, not {shown(value)}", hint)  # type: ignore[valid-type]
     return _each(enumerate(value), lambda item: coerce(item, kind))
 
 
@@ -236,14 +231,14 @@ def _tuple(value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if not arguments or arguments[-1] is Ellipsis:
         return tuple(_list(value, arguments[:1]))
     if not isinstance(value, list | tuple) or len(value) != len(arguments):
-        raise MismatchError(f"expects a list of {len(arguments)}, not {_shown(value)}")
+        raise MismatchError(f"expects a list of {len(arguments)}, not {shown(value)}")
     kinds = iter(arguments)
     return tuple(_each(enumerate(value), lambda item: coerce(item, next(kinds))))
 
 
 def _mapping(value: Any, arguments: tuple[Any, ...]) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
-        raise MismatchError(f"expects a mapping, not {_shown(value)}")
+        raise MismatchError(f"expects a mapping, not {shown(value)}")
     key_kind, kind = arguments or (Any, Any)
     keys = _each(((key, key) for key in value), lambda key: coerce(key, key_kind))
     return dict(zip(keys, _each(value.items(), lambda item: coerce(item, kind)), strict=True))

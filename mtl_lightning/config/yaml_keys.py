@@ -1,6 +1,7 @@
 """Keys of recipes that YAML takes for something else than text."""
 
 import re
+from typing import Any
 
 import yaml
 
@@ -17,7 +18,7 @@ READ_AS = {
 }
 
 
-def check_keys(text: str, origin: str) -> None:
+def check_keys(text: str, origin: str, loader: Any = yaml.SafeLoader) -> None:
     """Refuse keys that are not the text that they look like.
 
     YAML reads the keys ``on``, ``no``, ``yes`` and ``off`` as truth values, ``null`` and ``~`` as null, ``010`` as 8.
@@ -25,6 +26,7 @@ def check_keys(text: str, origin: str) -> None:
     Args:
         text: YAML.
         origin: Where it is from, for the error.
+        loader: Loader whose types count.
 
     Raises:
         MtlError: Naming the first such key and its line.
@@ -35,7 +37,7 @@ def check_keys(text: str, origin: str) -> None:
         Traceback (most recent call last):
         mtl_lightning.errors.MtlError: recipe.yaml: YAML reads the key on as a truth value (quote it: 'on')
     """
-    waiting, seen = [yaml.compose(text, Loader=yaml.SafeLoader)], set()
+    waiting, seen = [yaml.compose(text, Loader=loader)], set()
     while waiting:
         node = waiting.pop()
         if id(node) in seen:  # an alias of a node that was looked at

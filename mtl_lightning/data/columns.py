@@ -69,7 +69,28 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         array = array.dictionary_decode()
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
-    return lists(array) if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type) else array
+    if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
+        array = lists(array)
+    return without_views(array)
+
+
+def without_views(values: pa.Array) -> pa.Array:
+    """Views of text as text, also in lists: Arrow has few functions for views (pyarrow 26).
+
+    Example:
+        >>> without_views(pa.array([["a"]], pa.list_(pa.string_view()))).type
+        ListType(list<item: string>)
+    """
+    kind = values.type
+    inner = kind.value_type if hasattr(kind, "value_field") else kind
+    if not (pa.types.is_string_view(inner) or pa.types.is_binary_view(inner)):
+        return values
+    flat = pa.string() if pa.types.is_string_view(inner) else pa.binary()
+    if inner is kind:
+        return values.cast(flat)
+    if pa.types.is_fixed_size_list(kind):
+        return values.cast(pa.list_(flat, kind.list_size))
+    return values.cast(pa.large_list(flat) if pa.types.is_large_list(kind) else pa.list_(flat))
 
 
 def lists(views: pa.Array) -> pa.Array:

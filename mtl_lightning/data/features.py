@@ -34,6 +34,8 @@ def feature(name: str, spec: Spec) -> Feature:
         return spec
     options = {"kind": spec} if isinstance(spec, str) else dict(spec)
     chosen = options.pop("kind", None)
+    if isinstance(options.get("column"), int):
+        options["column"] = str(options["column"])
     if chosen is None:
         raise DataError(f"features.{name}: no kind given", f"one of {', '.join(registry().names('feature'))}")
     try:
@@ -71,7 +73,7 @@ def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
     Raises:
         DataError: As for :func:`feature`, or if a reference leads nowhere.
     """
-    built = {name: feature(name, spec) for name, spec in specs.items()}
+    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas has names that are numbers
     for name, one in built.items():
         for other in one.needs():
             if other not in built:

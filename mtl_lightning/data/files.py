@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 import fsspec
 import pyarrow as pa
 
-from mtl_lightning.errors import DataError
+from mtl_lightning.data.listing import MAX_FILES, below, expanded, matching
+from mtl_lightning.errors import DataError, MtlError
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 FORMATS |= {".txt": "csv", ".ndjson": "json", ".data": "csv"}
 """Format by the ending of a file, before that of a compression."""
 CHANGES = ("size", "mtime", "created", "ETag", "etag", "Last-Modified", "LastModified", "CRC")
 """What file systems tell of a file that changes with it."""
+LOCAL = "file://"
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
@@ -41,13 +43,15 @@ def find(patterns: Sequence[str]) -> list[File]:
     """Files by path, glob or fsspec URL, in the order of the patterns, sorted within each.
 
     Raises:
-        DataError: If a pattern finds nothing or a file can't be reached.
+        DataError: If a pattern finds nothing or too much, or a file can't be reached.
 
     Example:
         >>> find(["/nowhere/*.csv"])
         Traceback (most recent call last):
         mtl_lightning.errors.DataError: source.path: no file '/nowhere/*.csv' (globs match file names, ** any depth)
     """
+    if not patterns:
+        raise DataError("source.path: names no file", "a path, a glob or a list of them")
     files: list[File] = []
     for pattern in patterns:
         found = _remote(pattern) if "://" in pattern else _local(pattern)
@@ -61,11 +65,14 @@ def find(patterns: Sequence[str]) -> list[File]:
 
 
 def _local(pattern: str) -> list[File]:
-    pattern = str(Path(pattern).expanduser())
-    # A file of exactly this name comes first: names may hold brackets.
-    names = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+    pattern = str(expanded(pattern))
+    try:
+        # A file of exactly this name comes first: names may hold brackets.
+        names = [pattern] if Path(pattern).exists() else matching(pattern)
+    except (OSError, ValueError) as error:  # a name that is too long or holds a NUL
+        raise DataError(f"source.path: {pattern[:200]!r} can't be reached: {error}") from error
     if len(names) == 1 and Path(names[0]).is_dir():
-        names = sorted(str(path) for path in Path(names[0]).rglob("*") if path.is_file() and path.name[0] not in "._")
+        names = below(names[0])
     return [File(name, stamp(Path(name)), local=True) for name in names if Path(name).is_file()]
 
 
@@ -76,6 +83,9 @@ def stamp(path: Path) -> str:
 
 
 def _remote(pattern: str) -> list[File]:
+    below_root = pattern.removeprefix(LOCAL)
+    if pattern.startswith(LOCAL) and (glob.has_magic(below_root) or Path(below_root).is_dir()):  # within the limits
+        return [File(LOCAL + file.path, file.stamp, local=False) for file in _local(below_root)]
     try:
         system, path = fsspec.url_to_fs(pattern)
         if glob.has_magic(path):
@@ -86,11 +96,16 @@ def _remote(pattern: str) -> list[File]:
             names = [path]
         # Of a file in an archive (zip://logs/*.csv::logs.zip) the name says where the archive is.
         inside = pattern[pattern.index("::") :] if "::" in pattern else ""
+        if len(names) > MAX_FILES:
+            raise DataError(f"source.path: {pattern!r} matches more than {MAX_FILES:,} files", "name fewer files")
         return [File(system.unstrip_protocol(name) + inside, _stamp(system, name), local=False) for name in names]
     except FileNotFoundError:
         return []
-    except (OSError, ValueError, ImportError) as error:
-        raise DataError(f"source.path: {pattern!r} can't be reached: {error}") from error
+    except MtlError:
+        raise
+    except Exception as error:  # what a file system raises for an address that it can't take is its own matter
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"source.path: {pattern!r} can't be reached: {reason}", "is the address complete?") from error
 
 
 def _stamp(system: Any, name: str) -> str:

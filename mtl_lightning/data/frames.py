@@ -1,17 +1,22 @@
 """Rows in memory as a source: pandas frames, Arrow tables, Datasets, mappings of columns."""
 
+import decimal
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import datasets
+import numpy as np
+import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.types as pt
 
-from mtl_lightning.data.columns import lists, repeated_names
+from mtl_lightning.data.columns import repeated_names
+from mtl_lightning.data.storable import storable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
+
+NUMBERS = (float, np.floating, complex, decimal.Decimal)
+"""Types with a value that is unequal to itself."""
 
 
 def as_table(rows: Any) -> pa.Table:
@@ -24,23 +29,10 @@ def as_table(rows: Any) -> pa.Table:
     repeated = repeated_names(table.column_names)
     if repeated:
         raise DataError(f"there are several columns called {', '.join(map(repr, repeated))}", "rename all but one")
-    return pa.table({name: _usual(table[name]) for name in table.column_names})
-
-
-def _usual(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column in a type that ``datasets`` has a name for."""
-    kind = column.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _usual(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
-    if pt.is_run_end_encoded(kind):
-        return pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type)
-    if pt.is_string_view(kind) or pt.is_binary_view(kind):
-        return column.cast(pa.string() if pt.is_string_view(kind) else pa.binary())
-    if pt.is_list_view(kind) or pt.is_large_list_view(kind):
-        return pa.chunked_array([lists(chunk) for chunk in column.chunks], pa.large_list(kind.value_type))
-    if pt.is_map(kind):
-        return column.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)])))
-    return column
+    for name in table.column_names:
+        if "\0" in name:  # Arrow cuts a schema's names there
+            raise DataError(f"the column name {name!r} holds a NUL character", "rename the column")
+    return pa.table({name: storable(table[name]) for name in table.column_names})
 
 
 def _as_table(rows: Any) -> pa.Table:
@@ -74,13 +66,36 @@ def as_array(values: Any, name: str) -> pa.Array:
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     try:
-        return pa.array(values, from_pandas=True)
+        array = pa.array(values, from_pandas=True)
+        if not _of_objects(array.type):
+            return array
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        plain = [None if one is None or one != one else one for one in values]  # NaN is unequal to itself
-    if any(isinstance(one, list | tuple | dict | set) for one in plain):
-        raise DataError(f"column {name!r} mixes lists and other values")
+        pass
+    return _as_text(values, name)
+
+
+def _of_objects(kind: pa.DataType) -> bool:
+    """True for pandas' intervals and periods, also as categories: they print better than they are stored."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas.")
+
+
+def _as_text(values: Any, name: str) -> pa.Array:
+    """Values without a type of their own, each as it prints; NaN is missing. Of categories, each is printed once."""
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        found = pd.Series(values).cat
+        printed = pa.array([_print(one) for one in found.categories], pa.string())
+        codes = pa.array(found.codes, pa.int32(), mask=found.codes.to_numpy() < 0)
+        return printed.take(codes).dictionary_encode()
+    plain = [None if _is_missing(one) else one for one in values]
+    if any(isinstance(one, list | tuple | dict | set | np.ndarray) for one in plain):
+        raise DataError(f"column {name!r} mixes lists and other values", "leave the column out, or make it text")
     printed = [None if one is None else _print(one) for one in plain]
     return pa.array(printed, pa.string())
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, NUMBERS) and bool(value != value))
 
 
 def _print(value: Any) -> str:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.columns import Block, column, did_you_mean, first_row
-from mtl_lightning.data.operations import clean, is_number
+from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.operations import is_number
 from mtl_lightning.data.time_bounds import boundaries
 from mtl_lightning.data.time_formats import check_format
 from mtl_lightning.data.times import times_of
@@ -97,7 +98,7 @@ class SplitSpec:
     @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that decide."""
-        return tuple(name for name in (self.column, self.time if self.by == "last" else None) if name)
+        return tuple(dict.fromkeys(name for name in (self.column, self.time if self.by == "last" else None) if name))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers."""
@@ -173,7 +174,7 @@ def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
 
 
 def _users(table: pa.Table, name: str) -> tuple[np.ndarray, int]:
-    values = clean(column(table, name))
+    values = keys(column(table, name), name)
     if values.null_count:
         raise DataError(f"split: the user column {name!r} has no value in row {first_row(pc.is_null(values))}")
     coded = pc.dictionary_encode(values)
@@ -228,7 +229,7 @@ def named(spec: SplitSpec, values: pa.Array) -> np.ndarray:
     Raises:
         DataError: If a name means no split.
     """
-    coded = pc.dictionary_encode(pc.cast(values, pa.string()))
+    coded = pc.dictionary_encode(text(keys(values, str(spec.column))))
     if coded.indices.null_count:
         raise DataError(f"split: column {spec.column!r} has no value in row {first_row(pc.is_null(coded.indices))}")
     numbers = []

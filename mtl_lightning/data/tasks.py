@@ -25,7 +25,7 @@ def build_tasks(specs: Mapping[str, Task | Mapping[str, Any] | str]) -> tuple[Ta
         >>> build_tasks({"buy": {"kind": "binary", "parents": ["click"]}, "click": "binary"})[0].label
         'click'
     """
-    tasks = {name: _task(name, spec) for name, spec in specs.items()}
+    tasks = {str(name): _task(str(name), spec) for name, spec in specs.items()}
     for task in tasks.values():
         for parent in task.parents:
             if parent not in tasks:

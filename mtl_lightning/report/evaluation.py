@@ -6,13 +6,14 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.analysis.evaluation import Evaluation
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.printable import Console
 from mtl_lightning.report.evaluation_page import PAGE, change, evaluation_page, first_metrics
 from mtl_lightning.report.record import FILE, read
 from mtl_lightning.report.tables import number

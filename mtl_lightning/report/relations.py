@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +14,7 @@ from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.printable import Console
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.heatmap import Matrix, largest
 from mtl_lightning.report.record import add_relations

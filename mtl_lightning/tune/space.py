@@ -11,7 +11,10 @@ from typing import Any
 
 import yaml
 
+from mtl_lightning.config.limits import MAX_BYTES
+from mtl_lightning.config.yaml_text import check_size
 from mtl_lightning.errors import MtlError
+from mtl_lightning.regular import read_regular
 
 DEFAULT = "default"
 RANGES = {"log": (float, True), "uniform": (float, False), "int": (int, False), "logint": (int, True)}
@@ -80,8 +83,9 @@ def read_dimension(key: str, spec: Any) -> Dimension:
     """
     if isinstance(spec, str) and spec.lstrip().startswith("["):
         try:
+            check_size(spec, f"space.{key}")
             spec = yaml.safe_load(spec)
-        except yaml.YAMLError as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise MtlError(f"space.{key}: {spec!r} is no list", _HINT) from error
     if isinstance(spec, list):
         choices = tuple(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in spec))
@@ -133,9 +137,13 @@ def read_space(file: str | None, pairs: Mapping[str, str], tasks: Sequence[str])
 
 def _read_file(name: str) -> dict[str, Any]:
     try:
-        path = files("mtl_lightning.tune") / "default.yaml" if name == DEFAULT else Path(name).expanduser()
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        if name == DEFAULT:
+            text = (files("mtl_lightning.tune") / "default.yaml").read_text(encoding="utf-8")
+        else:
+            text = read_regular(Path(name).expanduser(), MAX_BYTES).decode()
+        check_size(text, f"space={name}")
+        loaded = yaml.safe_load(text)
+    except (OSError, ValueError, RuntimeError, yaml.YAMLError) as error:
         raise MtlError(f"space={name}: {' '.join(str(error).split())}", "a space is a YAML file") from error
     if not isinstance(loaded, dict):
         raise MtlError(f"space={name}: a space is a mapping of settings", _HINT)

@@ -13,6 +13,7 @@ import pyarrow as pa
 from mtl_lightning.data.code import digest, file_of
 from mtl_lightning.data.files import stamp
 from mtl_lightning.data.kept import kept_rows
+from mtl_lightning.data.listing import expanded
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
@@ -37,7 +38,7 @@ class RawLog(Source):
     arrow: pa.Schema
 
     def __init__(self, *, path: str) -> None:
-        self.path = Path(path).expanduser()
+        self.path = expanded(path)
 
     @abstractmethod
     def files(self) -> list[Path]:

@@ -98,6 +98,8 @@ class Table(Source):
     ) -> None:
         if format is not None and format not in READERS:
             raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
+        if not path:
+            raise DataError("source.path: names no file", "a path, a glob, or several of them")
         self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
         self.format = format
         self.separator = separator

@@ -1,0 +1,93 @@
+"""Columns of any Arrow type in the types that ``datasets`` has a name for."""
+
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+from mtl_lightning.data.columns import lists
+
+
+def storable(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column in a type that can be stored: views and runs written out, maps as lists of structs.
+
+    Types without any equivalent (calendar intervals, unions) become text, each value as it prints.
+
+    Example:
+        >>> interval = pa.array([(1, 2, 3), None], pa.month_day_nano_interval())
+        >>> storable(pa.chunked_array([interval])).to_pylist()
+        ['MonthDayNano(months=1, days=2, nanoseconds=3)', None]
+    """
+    kind = column.type
+    plain = storable_type(kind)
+    if plain == kind:
+        return column
+    if isinstance(kind, pa.BaseExtensionType):
+        return storable(pa.chunked_array([chunk.storage for chunk in column.chunks], kind.storage_type))
+    if pt.is_run_end_encoded(kind) and plain == kind.value_type:
+        return storable(pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], kind.value_type))
+    if pt.is_dictionary(kind):
+        values = [storable(pa.chunked_array([chunk.dictionary])).combine_chunks() for chunk in column.chunks]
+        chunks = [value.take(chunk.indices) for value, chunk in zip(values, column.chunks, strict=True)]
+        return pa.chunked_array(chunks, plain)
+    if pt.is_string_view(kind) or pt.is_binary_view(kind):
+        return column.cast(plain)
+    if (pt.is_list_view(kind) or pt.is_large_list_view(kind)) and plain.value_type == kind.value_type:
+        return pa.chunked_array([lists(chunk) for chunk in column.chunks], plain)
+    return pa.chunked_array([pa.array([_value(one, plain) for one in column.to_pylist()], plain)], plain)
+
+
+def storable_type(kind: pa.DataType) -> pa.DataType:
+    """The type in which values of a type are stored.
+
+    Example:
+        >>> storable_type(pa.list_view(pa.string_view())), storable_type(pa.month_day_nano_interval())
+        (LargeListType(large_list<item: string>), DataType(string))
+    """
+    if isinstance(kind, pa.BaseExtensionType):
+        return storable_type(kind.storage_type)
+    if pt.is_run_end_encoded(kind):
+        return storable_type(kind.value_type)
+    if pt.is_dictionary(kind):
+        inner = storable_type(kind.value_type)
+        kept = inner == kind.value_type and not pt.is_nested(inner) and not pt.is_null(inner)
+        return kind if kept else inner
+    if pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_binary_view(kind):
+        return pa.binary()
+    if pt.is_map(kind):
+        pair = pa.struct([("key", storable_type(kind.key_type)), ("value", storable_type(kind.item_type))])
+        return pa.list_(pair)
+    if pt.is_fixed_size_list(kind):
+        return pa.list_(kind.value_field.with_type(storable_type(kind.value_type)), kind.list_size)
+    if pt.is_list(kind):
+        return pa.list_(kind.value_field.with_type(storable_type(kind.value_type)))
+    if pt.is_large_list(kind) or pt.is_list_view(kind) or pt.is_large_list_view(kind):
+        return pa.large_list(kind.value_field.with_type(storable_type(kind.value_type)))
+    if pt.is_struct(kind):
+        return pa.struct([field.with_type(storable_type(field.type)) for field in kind])
+    return kind if _has_name(kind) else pa.string()
+
+
+def _has_name(kind: pa.DataType) -> bool:
+    """Whether ``datasets`` can store a type that holds no other one."""
+    try:
+        datasets.Features.from_arrow_schema(pa.schema([("x", kind)]))
+    except ValueError:
+        return False
+    return True
+
+
+def _value(value: Any, kind: pa.DataType) -> Any:
+    """A Python value as the storable type takes it."""
+    if value is None:
+        return None
+    if pt.is_struct(kind):
+        pairs = dict(zip(("key", "value"), value, strict=True)) if isinstance(value, tuple) else value
+        return {field.name: _value(pairs[field.name], field.type) for field in kind}
+    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        return [_value(one, kind.value_type) for one in value]
+    return str(value) if pt.is_string(kind) else value
