@@ -18,6 +18,8 @@ from mtl_lightning.schema import PADDING, Field
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of numbers, and how many there are in a second."""
+FARTHEST = 1000
+"""Hours that times may be shifted by."""
 LAST = 253_402_300_799.0
 """The last second of the year 9999."""
 
@@ -69,6 +71,7 @@ class Date(Alone):
         for name, value, known in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
             hint = did_you_mean(str(value), known) or f"one of {', '.join(known)}"
             check(value in known, f"{name} is {value!r}", hint)
+        check(abs(self.offset) <= FARTHEST, f"offset is {self.offset:g} hours", f"{-FARTHEST} to {FARTHEST}")
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
         """Its transform."""

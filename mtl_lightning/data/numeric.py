@@ -9,6 +9,7 @@ import numpy as np
 from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.data.columns import Block, column, did_you_mean
 from mtl_lightning.data.numbers import Moments, RowError, numbers
+from mtl_lightning.data.saved import SavedNumeric
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Field
@@ -98,6 +99,8 @@ class NumericTransform:
         name: The feature's name.
         feature: Its options.
     """
+
+    saved: ClassVar[Any] = SavedNumeric
 
     def __init__(self, name: str, feature: Numeric) -> None:
         self.name = name
