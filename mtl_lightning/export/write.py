@@ -1,7 +1,6 @@
 """A run → an export: every file in a new folder, which appears when it is whole."""
 
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import measure
 from mtl_lightning.export.extras import need
-from mtl_lightning.export.formula import Formula, default_formula, scalar
-from mtl_lightning.export.graph import PREDICTION, save_onnx, save_pt2, trace
-from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
+from mtl_lightning.export.formula import Formula, default_formula
+from mtl_lightning.export.graph import save_onnx, save_pt2, trace
+from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Input, Manifest, describe
+from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.rundir import TEMPORARY, RunDir
@@ -78,8 +78,8 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
             packages={name: version(name) for name in PACKAGES},
             schema=schema.to_dict(),
             inputs=[_input(name, value) for name, value in example.items()],
-            columns=_columns(transforms, example),
-            outputs={task.name: _output(schema, task.name) for task in schema.tasks},
+            columns=columns_of(transforms, example),
+            outputs={task.name: output_of(task) for task in schema.tasks},
             calibration=calibration,
             score=formula,
             files=describe(partial),
@@ -117,22 +117,6 @@ def _components(config: Config) -> dict[str, Any]:
     return {"encoder": plain(config.encoder), "architecture": plain(config.architecture), "heads": heads}
 
 
-def _input(name: str, value: Tensor) -> dict[str, Any]:
-    return {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": [None, *value.shape[1:]]}
-
-
-def _output(schema: Schema, task: str) -> dict[str, Any]:
-    known = schema.task(task)
-    return {"name": PREDICTION + task, "kind": known.kind, "width": 1 if scalar(known) else known.classes}
-
-
-def _columns(transforms: Transforms, example: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Raw columns that a row must have: those of features, and raw columns that the model itself reads."""
-    columns: dict[str, list[str]] = {}
-    for feature, names in transforms.feature_columns.items():
-        for name in names:
-            columns.setdefault(name, []).append(feature)
-    for name in transforms.raw:
-        if f"raw/{name}" in example:
-            columns.setdefault(name, [])
-    return columns
+def _input(name: str, value: Tensor) -> Input:
+    dtype: Any = str(value.dtype).removeprefix("torch.")
+    return {"name": name, "dtype": dtype, "shape": [None, *value.shape[1:]]}
