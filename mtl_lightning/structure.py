@@ -173,9 +173,7 @@ def _check_record(value: Any, record: Any, place: str, depth: int) -> None:
     hints = get_type_hints(record, include_extras=True)
     if is_dataclass(record):
         hints = {one.name: hints[one.name] for one in fields(record)}
-        required = {
-            one.name for one in fields(record) if one.default is MISSING and one.default_factory is MISSING
-        }
+        required = {one.name for one in fields(record) if one.default is MISSING and one.default_factory is MISSING}
     else:
         required = set(record.__required_keys__)
     if type(value) is not dict:
@@ -198,7 +196,11 @@ def _check_list(value: Any, origin: Any, hints: tuple[Any, ...], place: str, dep
             check(item, hint, f"{place}[{index}]", depth + 1)
         return
     hint = hints[0] if hints else Any
-    if hint is int and set(map(type, value)) <= {int} and (not value or (min(value) >= -(2**63) and max(value) < 2**63)):
+    if (
+        hint is int
+        and set(map(type, value)) <= {int}
+        and (not value or (min(value) >= -(2**63) and max(value) < 2**63))
+    ):
         return  # vocabularies have millions
     if hint is str and set(map(type, value)) <= {str} and all(map(_encodable, value)):
         return

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.errors import MtlError
@@ -20,6 +19,7 @@ from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WE
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
+from mtl_lightning.resumption import load_weights
 from mtl_lightning.rundir import TEMPORARY, RunDir
 from mtl_lightning.schema import Schema
 
@@ -95,7 +95,7 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
 
 def _network(run: RunDir, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
-    module.load_state_dict(AtomicCheckpointIO().load_checkpoint(run.weights())["state_dict"])
+    load_weights(module, run.weights())
     return module.network.eval()
 
 
