@@ -54,7 +54,7 @@ def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> N
 
 
 def _model_optimizer(module: MultiTaskModule) -> tuple[optim.CompositeOptimizer, list[list[nn.Parameter] | None]]:
-    """The run's optimizer over parameters of one number each, after a step; and the run's own parameters by optimizer."""
+    """The run's optimizer over parameters of one number each, after a step; and its own parameters by optimizer."""
     tables = module.network.encoder.table_parameters()
     ids = {id(table) for table in tables}
     dense = [p for p in module.network.parameters() if id(p) not in ids and p.requires_grad]

@@ -59,7 +59,7 @@ def check(value: Any, hint: Any, place: str, depth: int = 0) -> None:
     Args:
         value: Nested containers of plain values (and tensors, where the type names them).
         hint: Scalars, ``Literal``, unions, lists, tuples, mappings, records (``TypedDict`` or a dataclass's fields) and
-            bounds (:mod:`mtl_lightning.bounds`); ``Any`` is any plain value. Floats must be finite, integers fit 64 bits.
+            bounds (:mod:`mtl_lightning.bounds`); ``Any`` is any plain value. Floats are finite, integers fit 64 bits.
         place: Dotted path of the value, for messages.
         depth: Levels above it.
 
@@ -148,9 +148,9 @@ def _check_bounded(value: Any, hint: Any, place: str, depth: int) -> None:
     for marker in markers:
         if isinstance(value, int | float) and (reason := out_of_bounds(value, marker)):
             raise StructureError(f"{place} {reason}")
-        if isinstance(value, list | tuple | dict) and isinstance(marker, Bounds):
-            if reason := out_of_bounds(len(value), marker):
-                raise StructureError(f"{place}: the number of its values {reason}")
+        sized = isinstance(value, list | tuple | dict) and isinstance(marker, Bounds)
+        if sized and (reason := out_of_bounds(len(value), marker)):
+            raise StructureError(f"{place}: the number of its values {reason}")
 
 
 def _check_union(value: Any, hints: Sequence[Any], place: str, depth: int) -> None:
@@ -196,13 +196,10 @@ def _check_list(value: Any, origin: Any, hints: tuple[Any, ...], place: str, dep
             check(item, hint, f"{place}[{index}]", depth + 1)
         return
     hint = hints[0] if hints else Any
-    if (
-        hint is int
-        and set(map(type, value)) <= {int}
-        and (not value or (min(value) >= -(2**63) and max(value) < 2**63))
-    ):
-        return  # vocabularies have millions
-    if hint is str and set(map(type, value)) <= {str} and all(map(_encodable, value)):
+    kinds = set(map(type, value))  # vocabularies have millions of values of one type
+    if hint is int and kinds == {int} and min(value) >= -(2**63) and max(value) < 2**63:
+        return
+    if hint is str and kinds == {str} and all(map(_encodable, value)):
         return
     for index, item in enumerate(value):
         check(item, hint, f"{place}[{index}]", depth + 1)

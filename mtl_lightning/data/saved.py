@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, get_type_hints
 
 from mtl_lightning.bounds import PositiveFloat
@@ -195,7 +196,7 @@ def _check_tasks(tasks: Sequence[Mapping[str, Any]], place: str) -> None:
 
 
 def _check_ascending(edges: Sequence[float], place: str) -> None:
-    ascending = all(low < high for low, high in zip(edges, edges[1:], strict=False))
+    ascending = all(low < high for low, high in pairwise(edges))
     _require(ascending, place, edges, "in ascending order")
 
 

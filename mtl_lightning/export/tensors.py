@@ -36,7 +36,7 @@ def check_onnx(folder: Path, listed: Collection[str]) -> None:
         listed: Names of the files whose size and hash were checked.
 
     Raises:
-        MtlError: If a tensor is in another file, reaches beyond its file, or anything is in the file that no export has.
+        MtlError: If a tensor is in another file or reaches beyond its file, or if there is anything that no export has.
     """
     onnx = need("onnx", "export")
     path = folder / MODEL
