@@ -108,7 +108,9 @@ def model(data: DataModule, folder: Path) -> tuple[MultiTaskModule, Trainer, Ato
     trainer = Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
         num_sanity_val_steps=0, plugins=[io],
-        callbacks=[RandomStates(), RelationsCallback(1), AffinityCallback(2), DivergenceCallback(), Checkpoints(folder)],
+        callbacks=[
+            RandomStates(), RelationsCallback(1), AffinityCallback(2), DivergenceCallback(), Checkpoints(folder),
+        ],
     )  # fmt: skip
     return module, trainer, io
 
@@ -293,7 +295,7 @@ def test_the_altered_files_are_right_before_they_are_altered(data: DataModule, t
     predictions, score = bundle.score({name: sample[name] for name in bundle.manifest.columns}, 2)
     assert score is not None
     assert len(score) == len(predictions["stars"]) == 2
-    with pytest.raises(CheckpointError, match="no such file|No such file"):
+    with pytest.raises(CheckpointError, match=r"[Nn]o such file"):
         AtomicCheckpointIO().load_checkpoint(trained / "none.ckpt")
     with pytest.raises(DataError, match="no such file"):
         Transforms.load(trained / "none.json")
