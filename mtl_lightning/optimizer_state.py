@@ -2,18 +2,52 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning import optim
-from mtl_lightning.bounds import NonNegativeFloat, NonNegativeInt
+from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt
 from mtl_lightning.checkpoint_content import check_alike, require_keys, require_tensor
+from mtl_lightning.data.saved import check_schema
 from mtl_lightning.errors import MtlError
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.sharded import updates
 from mtl_lightning.structure import check, shown
+
+
+class SavedOptimizer(TypedDict):
+    """State of one of torch's optimizers."""
+
+    state: dict[int, dict[str, Tensor | float | None]]
+    param_groups: list[dict[str, Any]]
+
+
+class SavedOptimizers(TypedDict):
+    """State of a :class:`~mtl_lightning.optim.CompositeOptimizer`."""
+
+    optimizers: Annotated[list[SavedOptimizer], Bounds(ge=1)]
+
+
+def check_table_state(checkpoint: Mapping[str, Any]) -> None:
+    """Check what a run with other tables may take over of the optimizers' states: their types, and finite numbers.
+
+    Raises:
+        MtlError: With the place of what is wrong.
+    """
+    require_keys(checkpoint, "mtl_lightning")
+    require_keys(checkpoint["mtl_lightning"], "schema", "config", where="mtl_lightning")
+    check_schema(checkpoint["mtl_lightning"]["schema"], "mtl_lightning.schema")
+    check(checkpoint["mtl_lightning"]["config"], dict[str, Any], "mtl_lightning.config")
+    states = checkpoint.get("optimizer_states", [])
+    check(states, list[SavedOptimizers], "optimizer_states")
+    for number, inner in enumerate(one for state in states for one in state["optimizers"]):
+        for index, values in inner["state"].items():
+            for name, value in values.items():
+                if isinstance(value, Tensor):
+                    where = f"optimizer_states.{number}.state.{index}.{name}"
+                    require_tensor(value, None, where, floating=value.is_floating_point())
 
 
 def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> None:
