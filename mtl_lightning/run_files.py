@@ -35,7 +35,7 @@ def read_run_file(path: Path) -> Any:
         MtlError: If it can't be read, or holds something else than a run writes there.
     """
     found = read_json(path, LARGEST)
-    kind = KINDS.get(path.name, dict)
+    kind: type = KINDS.get(path.name, dict)
     if not isinstance(found, kind):
         wanted = "text" if kind is str else "a mapping"
         raise MtlError(f"{path} holds {shown(found)}, not {wanted}", "put the run's own file back")
@@ -49,7 +49,7 @@ def read_run_file(path: Path) -> Any:
     return found
 
 
-def _check_metrics(found: dict[str, Any]) -> None:
+def _check_metrics(found: Any) -> None:
     """Check the parts that commands go on from; the others are only shown."""
     if not isinstance(found.get("validations", []), list):
         raise StructureError(f"validations is {shown(found['validations'])}, not a list")

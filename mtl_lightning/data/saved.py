@@ -169,7 +169,7 @@ def _check_feature(feature: dict[str, Any], place: str) -> None:
     if "fitted" not in feature:
         raise StructureError(f"{place} has no 'fitted'")
     try:
-        kind = registry().resolve("feature", feature["kind"])
+        kind: Any = registry().resolve("feature", feature["kind"])
     except PluginError as error:
         raise StructureError(f"{place}.kind: {error.message}", error.hint) from error
     hints = get_type_hints(kind, include_extras=True)

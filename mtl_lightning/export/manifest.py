@@ -14,7 +14,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.regular import open_regular
 from mtl_lightning.rundir import write_atomic
 from mtl_lightning.schema import Schema
-from mtl_lightning.structure import StructureError, check, read_json
+from mtl_lightning.structure import StructureError, check, read_json, shown
 
 NAME = "manifest.json"
 MODEL, TENSORS, PROGRAM, WEIGHTS, TRANSFORMS = (
@@ -139,8 +139,8 @@ class Manifest:
             raise MtlError(f"{path} is no manifest of format {FORMAT}", "export the run again with this version")
         known = cls.__dataclass_fields__.keys()
         if set(state) != set(known):
-            different = sorted(set(state) ^ set(known))
-            raise MtlError(f"{path}: keys are missing or unknown: {', '.join(map(str, different))}")
+            different = [key if key.isprintable() else shown(key) for key in sorted(set(state) ^ set(known))]
+            raise MtlError(f"{path}: keys are missing or unknown: {', '.join(different)}")
         try:
             check(state, cls, "")
             check_schema(state["schema"], "schema")
@@ -201,4 +201,4 @@ def describe(folder: Path) -> dict[str, File]:
 def digest(path: Path) -> str:
     """SHA-256 of a regular file."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO has no readinto

@@ -99,7 +99,7 @@ def _network(run: RunDir, config: Config, schema: Schema) -> Network:
     return module.network.eval()
 
 
-def _calibration(network: Network, config: Config) -> dict[str, dict[str, Any]]:
+def _calibration(network: Network, config: Config) -> dict[str, Any]:
     data = build_data(config)
     store = data.prepare().stores.get("validation")
     if store is None or not len(store):
