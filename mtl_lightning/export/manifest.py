@@ -74,6 +74,15 @@ class File(TypedDict):
     sha256: str
 
 
+PARTS: dict[str, Any] = {
+    "inputs": Annotated[list[Input], Bounds(ge=1)],
+    "outputs": dict[str, Output],
+    "calibration": dict[str, Calibration],
+    "files": dict[str, File],
+}
+"""Structure of the parts of a manifest, in which every value is checked."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What an export's folder holds.
@@ -107,12 +116,12 @@ class Manifest:
     plugins: dict[str, str]
     packages: dict[str, str]
     schema: dict[str, Any]
-    inputs: list[Input]
+    inputs: list[dict[str, Any]]
     columns: dict[str, list[str]]
-    outputs: dict[str, Output]
-    calibration: dict[str, Calibration] = field(default_factory=dict)
+    outputs: dict[str, dict[str, Any]]
+    calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     score: str | None = None
-    files: dict[str, File] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write the manifest, if :meth:`open` takes what is in it."""
@@ -143,6 +152,8 @@ class Manifest:
             raise MtlError(f"{path}: keys are missing or unknown: {', '.join(different)}")
         try:
             check(state, cls, "")
+            for name, structure in PARTS.items():
+                check(state[name], structure, name)
             check_schema(state["schema"], "schema")
             _check_calibration(state["calibration"])
         except StructureError as error:
@@ -165,7 +176,7 @@ def _check_calibration(calibration: Mapping[str, Mapping[str, Any]]) -> None:
                 raise StructureError(f"calibration.{task} has {left!r} or {right!r} alone")
 
 
-def check_file(folder: Path, name: str, expected: File) -> Path:
+def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> Path:
     """Check one file of an export.
 
     Args:
@@ -189,7 +200,7 @@ def check_file(folder: Path, name: str, expected: File) -> Path:
     return path
 
 
-def describe(folder: Path) -> dict[str, File]:
+def describe(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and hash of every file of a folder, for its manifest."""
     return {
         path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}

@@ -1,11 +1,11 @@
 """Inputs, outputs and raw columns of a model, as they follow from its schema and transforms."""
 
 from collections.abc import Collection
+from typing import Any
 
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.export.formula import scalar
 from mtl_lightning.export.graph import PREDICTION
-from mtl_lightning.export.manifest import Output
 from mtl_lightning.schema import Schema, Task
 
 Shape = tuple[str, list[int]]
@@ -29,7 +29,7 @@ def input_shapes(schema: Schema) -> dict[str, Shape]:
     return shapes | {f"raw/{name}": ("float64", []) for name in schema.raw}
 
 
-def output_of(task: Task) -> Output:
+def output_of(task: Task) -> dict[str, Any]:
     """The output of a task, as a manifest has it.
 
     Example:

@@ -15,7 +15,7 @@ from mtl_lightning.export.calibration import measure
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula, default_formula
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
-from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Input, Manifest, describe
+from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
@@ -99,7 +99,7 @@ def _network(run: RunDir, config: Config, schema: Schema) -> Network:
     return module.network.eval()
 
 
-def _calibration(network: Network, config: Config) -> dict[str, Any]:
+def _calibration(network: Network, config: Config) -> dict[str, dict[str, Any]]:
     data = build_data(config)
     store = data.prepare().stores.get("validation")
     if store is None or not len(store):
@@ -117,6 +117,5 @@ def _components(config: Config) -> dict[str, Any]:
     return {"encoder": plain(config.encoder), "architecture": plain(config.architecture), "heads": heads}
 
 
-def _input(name: str, value: Tensor) -> Input:
-    dtype: Any = str(value.dtype).removeprefix("torch.")
-    return {"name": name, "dtype": dtype, "shape": [None, *value.shape[1:]]}
+def _input(name: str, value: Tensor) -> dict[str, Any]:
+    return {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": [None, *value.shape[1:]]}

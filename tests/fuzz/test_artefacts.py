@@ -142,7 +142,7 @@ def export(data: DataModule, folder: Path) -> Path:
         packages={"torch": "2"},
         schema=data.schema.to_dict(),
         inputs=[
-            {"name": name, "dtype": str(one.dtype).removeprefix("torch."), "shape": [None, *one.shape[1:]]}  # type: ignore[typeddict-item]
+            {"name": name, "dtype": str(one.dtype).removeprefix("torch."), "shape": [None, *one.shape[1:]]}
             for name, one in example.items()
         ],
         columns=columns_of(data.prepared.transforms, example),
