@@ -12,6 +12,8 @@ from mtl_lightning.structure import DEEPEST, check, shown
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 MAPPINGS = (dict, OrderedDict)
 LISTS = (list, tuple, set)
+PIECE = 1 << 24
+"""Numbers that are looked at together."""
 MOST = 50_000_000
 """Values of a checkpoint at most, each counted as often as it is referred to."""
 
@@ -169,7 +171,8 @@ def require_tensor(value: Any, shape: torch.Size | None, where: str, *, floating
         raise MtlError(f"{where} is {list(value.shape)}, not {list(shape)}")
     if value.is_floating_point() != floating:
         raise MtlError(f"{where} has the type {value.dtype}")
-    if floating and not bool(torch.isfinite(value).all()):
+    # In pieces: a table may be as large as half of the memory.
+    if floating and not all(bool(torch.isfinite(part).all()) for part in value.reshape(-1).split(PIECE)):
         raise MtlError(f"{where} has numbers that are not finite")
 
 

@@ -164,7 +164,7 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
             raise _unfit(f"{name} is of another type")
         elif found.shape != value.shape:
             raise _unfit(f"{name} is {list(found.shape)}, not {list(value.shape)}")
-    for name, _ in module.named_parameters():
+    for name, _ in module.weighter.named_parameters(prefix="weighter"):
         require_tensor(weights[name], None, f"state_dict.{name}")
 
 

@@ -197,9 +197,11 @@ def _check_list(value: Any, origin: Any, hints: tuple[Any, ...], place: str, dep
         return
     hint = hints[0] if hints else Any
     kinds = set(map(type, value))  # vocabularies have millions of values of one type
-    if hint is int and kinds == {int} and min(value) >= -(2**63) and max(value) < 2**63:
+    if hint in (int, Any) and kinds == {int} and min(value) >= -(2**63) and max(value) < 2**63:
         return
-    if hint is str and kinds == {str} and all(map(_encodable, value)):
+    if hint in (str, Any) and kinds == {str} and all(map(_encodable, value)):
+        return
+    if hint in (float, Any) and kinds == {float} and all(map(math.isfinite, value)):
         return
     for index, item in enumerate(value):
         check(item, hint, f"{place}[{index}]", depth + 1)

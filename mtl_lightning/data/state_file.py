@@ -21,13 +21,12 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         DataError: If they hold what :func:`read_state` refuses, such as an option that is infinite.
     """
-    content = json.dumps(state, ensure_ascii=False)
     try:
-        check_transforms(json.loads(content))
+        check_transforms(state)
     except StructureError as error:
         raise DataError(error.message, error.hint) from error
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    partial.write_text(content, encoding="utf-8")
+    partial.write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
     partial.replace(path)
 
 
