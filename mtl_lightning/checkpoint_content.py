@@ -29,6 +29,7 @@ def require_plain(value: Any, where: str = "checkpoint") -> None:
         MtlError: If anything else is in it, with the place.
 
     Example:
+        >>> from pathlib import Path
         >>> require_plain({"weights": [torch.ones(2), 1.0], "name": "ads"})
         >>> require_plain({"callbacks": {"mine": {"path": Path("x")}}})
         Traceback (most recent call last):
