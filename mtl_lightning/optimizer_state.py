@@ -85,6 +85,7 @@ def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> N
         check_alike(state, own.state_dict(), "lr_schedulers[0]", partial=True)
         require_keys(state, "last_epoch", "_last_lr", "base_lrs")
         check(state["last_epoch"], NonNegativeInt, "lr_schedulers[0].last_epoch")
+        check(state.get("lr_lambdas", []), list[None], "lr_schedulers[0].lr_lambdas")
 
 
 def _model_optimizer(module: MultiTaskModule) -> tuple[optim.CompositeOptimizer, list[list[nn.Parameter] | None]]:

@@ -102,6 +102,7 @@ class Expectation:
         _check_progress(checkpoint, self.trainer)
         _check_callbacks(checkpoint, self.trainer.callbacks, self.module)  # type: ignore[attr-defined]
         if self.trainer.state.fn == TrainerFn.FITTING:
+            require_keys(checkpoint, "callbacks", "random_states")
             check_optimizer(checkpoint, self.module)
             _check_random_states(checkpoint)
 
@@ -140,8 +141,7 @@ def check_saved_module(checkpoint: Mapping[str, Any]) -> None:
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
         raise MtlError("state_dict is no mapping of names")
     for name, value in weights.items():
-        # A weighter may remember losses that were not finite; its parameters are held to the module's, see below.
-        if isinstance(value, Tensor) and not name.startswith("weighter."):
+        if isinstance(value, Tensor) and name.startswith(("network.", "weighter.")):  # metrics may have other buffers
             require_tensor(value, None, f"state_dict.{name}", floating=value.is_floating_point())
 
 
@@ -150,7 +150,6 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
 
     Raises:
         UnfitError: If names, types or shapes differ.
-        MtlError: If numbers are not finite.
     """
     weights, own = checkpoint["state_dict"], module.state_dict()
     if different := sorted(weights.keys() ^ own.keys()):
@@ -164,8 +163,6 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
             raise _unfit(f"{name} is of another type")
         elif found.shape != value.shape:
             raise _unfit(f"{name} is {list(found.shape)}, not {list(value.shape)}")
-    for name, _ in module.weighter.named_parameters(prefix="weighter"):
-        require_tensor(weights[name], None, f"state_dict.{name}")
 
 
 def _unfit(reason: str) -> UnfitError:
@@ -207,7 +204,9 @@ def _check_callbacks(checkpoint: Mapping[str, Any], callbacks: Sequence[Callback
         raise MtlError(f"callbacks is {shown(states)}, not a mapping")
     for callback in callbacks:
         place = f"callbacks.{callback.state_key}"
-        if callback.state_key not in states:
+        if callback.state_key not in states:  # it came with a setting; what selects the best weights is always there
+            if callback.state_key == "Checkpoints" and "callbacks" in checkpoint:
+                raise MtlError(f"{place} is missing")
             continue
         state = states[callback.state_key]
         if isinstance(callback, RelationsCallback | AffinityCallback):

@@ -275,17 +275,17 @@ def check_manifests(export: Path, seeds: range) -> None:
 
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_checkpoints(data: DataModule, trained: Path, tmp_path: Path, first: int) -> None:
-    check_checkpoints(data, trained, tmp_path, range(20, 1700) if first else range(20))
+    check_checkpoints(data, trained, tmp_path, range(20, 1000) if first else range(20))
 
 
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_transforms(data: DataModule, tmp_path: Path, first: int) -> None:
-    check_transforms(data, tmp_path, range(20, 1700) if first else range(20))
+    check_transforms(data, tmp_path, range(20, 2200) if first else range(20))
 
 
 @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_manifests(export: Path, first: int) -> None:
-    check_manifests(export, range(20, 1640) if first else range(20))
+    check_manifests(export, range(20, 1860) if first else range(20))
 
 
 def test_the_altered_files_are_right_before_they_are_altered(data: DataModule, trained: Path, export: Path) -> None:
