@@ -48,7 +48,7 @@ class Date(Alone):
         unit: Of numbers: ``s``, ``ms``, ``us`` or ``ns``.
         format: Of text, and of integers that are read as text (``%Y%m%d``), as in ``strptime``
             (``%m/%d/%Y %I:%M:%S %p``); None for ISO 8601 and numbers since 1970.
-        offset: Hours to add, for local time where the log has another.
+        offset: Hours to add, for local time where the log has another; 1000 at most, either way.
 
     Raises:
         DataError: If an option is unknown; while encoding, at text that is no time.
