@@ -225,5 +225,5 @@ def build_data(config: Config, run: RunDir | None = None) -> DataModule:
 def _base(config: Config, run: RunDir | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
-    kept = run.base_transforms if run is not None and run.base_transforms.is_file() else None
+    kept = run.base_transforms if run is not None and run.base_transforms.exists() else None
     return Transforms.load(kept or RunDir.open(config.run.init_from).transforms)

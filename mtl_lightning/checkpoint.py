@@ -4,54 +4,42 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.plugins.io import CheckpointIO
-from torch import Tensor
 
+from mtl_lightning.checkpoint_content import check_content, require_plain
 from mtl_lightning.errors import MtlError
+from mtl_lightning.regular import open_regular
 from mtl_lightning.rundir import LAST, PREVIOUS, SHARDS, TEMPORARY
 
-PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
-UNREADABLE = (RuntimeError, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile)
-"""What reading raises on files that are cut off or damaged."""
+Expect = Callable[[dict[str, Any]], None]
+BARE = ".temp.ckpt"
+"""Lightning's file of bare weights, by which a spawned process hands them back."""
 
 
-def require_plain(value: Any, where: str = "checkpoint") -> None:
-    """Check that a value can be loaded again without running code.
+class CheckpointError(MtlError):
+    """A checkpoint that can't be used.
 
     Args:
-        value: Nested containers of tensors, numbers and strings.
-        where: Name of the value in the error.
-
-    Raises:
-        MtlError: If anything else is in it, with the place.
-
-    Example:
-        >>> require_plain({"weights": [torch.ones(2), 1.0], "name": "ads"})
-        >>> require_plain({"callbacks": {"mine": {"path": Path("x")}}})
-        Traceback (most recent call last):
-        ...
-        mtl_lightning.errors.MtlError: checkpoint.callbacks.mine.path is a PosixPath, which no checkpoint may hold...
+        message: Which one, and why.
+        hint: What to do about it.
+        reason: The reason alone.
     """
-    if type(value) in PLAIN or isinstance(value, Tensor):
-        return
-    if type(value) in (dict, OrderedDict):
-        for key, item in value.items():
-            require_plain(key, f"{where} (key)")
-            require_plain(item, f"{where}.{key}")
-    elif type(value) in (list, tuple, set):
-        for index, item in enumerate(value):
-            require_plain(item, f"{where}[{index}]")
-    else:
-        raise MtlError(
-            f"{where} is a {type(value).__name__}, which no checkpoint may hold",
-            "state must be plain containers of tensors, numbers and strings",
-        )
+
+    def __init__(self, message: str, hint: str = "", reason: str = "") -> None:
+        super().__init__(message, hint)
+        self.reason = reason or message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.hint, self.reason)
+
+
+class UnfitError(MtlError):
+    """A whole checkpoint of something else; its message goes on after the file's name."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
@@ -62,10 +50,11 @@ class AtomicCheckpointIO(CheckpointIO):
 
     Args:
         plugins: Versions of the plugins, saved in every checkpoint.
+        expect: Raises an MtlError for a checkpoint that its reader can't use. Such a one counts as damaged.
 
     Raises:
-        MtlError: When a checkpoint can't be written, holds objects that can't be loaded safely, or is damaged and has
-            no predecessor.
+        MtlError: When a checkpoint can't be written, or holds objects that can't be loaded safely.
+        CheckpointError: When one is damaged and has no predecessor that can be used.
 
     Example:
         >>> import tempfile
@@ -76,8 +65,9 @@ class AtomicCheckpointIO(CheckpointIO):
         (['plugins', 'state_dict'], ['last.ckpt'])
     """
 
-    def __init__(self, plugins: Mapping[str, str] | None = None) -> None:
+    def __init__(self, plugins: Mapping[str, str] | None = None, expect: Expect | None = None) -> None:
         self.plugins = dict(plugins or {})
+        self.expect = expect
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write a checkpoint; ``storage_options`` are for remote stores, which are not supported."""
@@ -109,19 +99,36 @@ class AtomicCheckpointIO(CheckpointIO):
         """Read a checkpoint, always without running code; a damaged last one gives way to its predecessor."""
         target = Path(path)
         try:
-            return _read(target, map_location)
-        except UNREADABLE as error:
+            return self._checked(target, map_location)
+        except CheckpointError as error:
             previous = target.with_name(PREVIOUS)
-            if target.name != LAST or not previous.is_file():
-                raise MtlError(
-                    f"the checkpoint {target} is damaged or no checkpoint: {_first_line(error)}",
-                    "start again, or put another checkpoint in its place",
-                ) from error
-            warnings.warn(f"{target} is damaged ({_first_line(error)}); going on from {previous.name}", stacklevel=2)
+            if target.name != LAST or not previous.exists():
+                raise
+            reason = error.reason
+            warnings.warn(f"{target} is damaged ({reason}); going on from {previous.name}", stacklevel=2)
         try:
-            return _read(previous, map_location)
-        except UNREADABLE as error:
-            raise MtlError(f"{target} and {previous.name} are damaged: {_first_line(error)}", "start again") from error
+            return self._checked(previous, map_location)
+        except CheckpointError as error:
+            reasons = reason if error.reason == reason else f"{reason}; {error.reason}"
+            message = f"{target} and {previous.name} are damaged: {reasons}"
+            raise CheckpointError(message, error.hint, error.reason) from error
+
+    def _checked(self, path: Path, map_location: Any) -> dict[str, Any]:
+        try:
+            checkpoint = _read(path, map_location)
+            if self.expect is not None and path.name != BARE:
+                self.expect(checkpoint)
+        except UnfitError as error:
+            raise CheckpointError(f"{path} {error.message}", error.hint, error.message) from error
+        except Exception as error:  # what unpickling raises on altered files has no end
+            reason = error.message if isinstance(error, MtlError) else _first_line(error)
+            hint = error.hint if isinstance(error, MtlError) and error.hint else ""
+            raise CheckpointError(
+                f"the checkpoint {path} is damaged or no checkpoint: {reason}",
+                hint or "start again, or put another checkpoint in its place",
+                reason,
+            ) from error
+        return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint if it is there."""
@@ -129,6 +136,7 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def _read(path: Path, map_location: Any) -> dict[str, Any]:
+    open_regular(path).close()
     # torch reads the archive's checksums but does not compare them.
     with zipfile.ZipFile(path) as archive:
         # Torch stores tensors as they are: what unpacks to more was made by somebody else, to fill the memory.
@@ -136,27 +144,14 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
             raise zipfile.BadZipFile("it unpacks to more than its file holds")
         if damaged := archive.testzip():
             raise zipfile.BadZipFile(f"bad checksum of {damaged}")
-    checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    checkpoint: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
     if not isinstance(checkpoint, dict):
         raise pickle.UnpicklingError(f"it holds a {type(checkpoint).__name__}")
-    _require_stored(checkpoint, "")
+    check_content(checkpoint, path.stat().st_size)
     for state in checkpoint.get("state_dict", {}).values():  # shards lie beside the file, wherever that is by now
         if isinstance(state, dict) and state.get(SHARDS):
             state[SHARDS] = str(path.parent / Path(state[SHARDS]).name)
     return checkpoint
-
-
-def _require_stored(value: Any, where: str) -> None:
-    """Refuse tensors whose shape claims more than is stored of them: the first copy of one would fill the memory."""
-    if isinstance(value, Tensor):
-        if value.layout == torch.strided and value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise pickle.UnpicklingError(f"{where} {list(value.shape)} is larger than what is stored of it")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            _require_stored(item, f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value):
-            _require_stored(item, f"{where}[{index}]")
 
 
 def _first_line(error: BaseException) -> str:

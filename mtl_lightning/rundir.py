@@ -10,6 +10,7 @@ from typing import Any, Self
 import filelock
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.run_files import read_run_file
 
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 """Environment variables that launchers set, in the order in which Lightning reads them."""
@@ -198,13 +199,13 @@ class RunDir:
     def resume_checkpoint(self) -> Path | None:
         """The checkpoint from which training goes on, or None if there is none yet."""
         for name in (LAST, PREVIOUS):
-            if (self.checkpoints / name).is_file():
+            if (self.checkpoints / name).exists():  # what is no regular file is refused when it is read
                 return self.checkpoints / name
         return None
 
     def weights(self) -> Path:
         """The checkpoint to evaluate: the best one, or the last if nothing was validated."""
-        path = self.best if self.best.is_file() else self.resume_checkpoint()
+        path = self.best if self.best.exists() else self.resume_checkpoint()
         if path is None:
             raise MtlError(f"{self.path} holds no checkpoint yet", f"train it first: fit resume={self.path}")
         return path
@@ -230,12 +231,7 @@ class RunDir:
     def load_json(self, name: str) -> Any:
         """Read a JSON file of the run; None if it is not there."""
         path = self.path / name
-        if not path.is_file():
-            return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise MtlError(f"{path} can't be read: {error}") from error
+        return read_run_file(path) if path.exists() else None
 
 
 def plugin_changes(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

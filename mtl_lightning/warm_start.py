@@ -13,6 +13,8 @@ from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.optim import CompositeOptimizer
+from mtl_lightning.optimizer_state import check_table_state
+from mtl_lightning.resumption import check_saved_module
 from mtl_lightning.rundir import RunDir
 from mtl_lightning.schema import UNKNOWN, Schema
 
@@ -61,7 +63,7 @@ class WarmStart:
         Args:
             module: Its vocabularies hold those of the run, with the same ids.
         """
-        checkpoint = AtomicCheckpointIO().load_checkpoint(self.weights)
+        checkpoint = AtomicCheckpointIO(expect=check_saved_module).load_checkpoint(self.weights)
         saved = checkpoint["mtl_lightning"]
         schema, config = Schema.from_dict(saved["schema"]), saved["config"]
         old: dict[str, Tensor] = checkpoint["state_dict"]
@@ -72,7 +74,7 @@ class WarmStart:
         problems: list[Problem] = []
         fresh: list[str] = []
         for name, value in state.items():
-            if name not in old:
+            if not isinstance(old.get(name), Tensor):
                 if _belongs(name, now - before):
                     fresh.append(name)
                 else:
@@ -161,7 +163,7 @@ class TableState(Callback):
     def _saved(self, module: MultiTaskModule) -> Mapping[str, Any]:
         """The last checkpoint if its tables were optimised in the same way, else nothing."""
         assert self.path is not None
-        checkpoint = AtomicCheckpointIO().load_checkpoint(self.path)
+        checkpoint = AtomicCheckpointIO(expect=check_table_state).load_checkpoint(self.path)
         config = checkpoint["mtl_lightning"]["config"]
         same = _section(config, "optimizer").get("tables") == module.optimizer_config.tables
         return checkpoint if same and checkpoint.get("optimizer_states") else {}

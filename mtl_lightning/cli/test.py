@@ -32,6 +32,7 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.report.relations import RelationsReport
     from mtl_lightning.report.tables import metrics_table
     from mtl_lightning.report.terminal import quiet_lightning
+    from mtl_lightning.resumption import Expectation, restoring, unrestored
     from mtl_lightning.trainer import build_trainer
 
     quiet_lightning()
@@ -44,15 +45,16 @@ def test(pairs: Sequence[str]) -> None:
     looks: list[Callback] = [relations, RelationsReport(relations, run=opened.run)]
     if wanted(opened.config):
         looks.append(EvaluationReport(opened.config, data, opened.run))
-    trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=AtomicCheckpointIO())
+    checkpoint_io = AtomicCheckpointIO()
+    trainer = build_trainer(opened.config, callbacks=looks, checkpoint_io=checkpoint_io)
+    checkpoint_io.expect = Expectation(module, trainer)
     weights = opened.run.weights()
     try:
         results = trainer.test(module, datamodule=data, ckpt_path=weights, weights_only=True, verbose=False)
-    except RuntimeError as error:
-        if "state_dict" not in str(error):
-            raise
-        hint = "leave encoder, architecture and heads as they were"
-        raise MtlError(f"{weights} holds the weights of another network", hint) from error
+    except Exception as error:
+        if restoring(trainer) and not isinstance(error, MtlError):
+            raise unrestored(weights, error) from error
+        raise
     leave()
     if process_rank() > 0:
         return

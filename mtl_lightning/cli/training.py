@@ -15,7 +15,7 @@ from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_data, check_labels, module_from_config
-from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
@@ -37,6 +37,7 @@ from mtl_lightning.report.rows import FILE as ROWS
 from mtl_lightning.report.rows import save_rows
 from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
+from mtl_lightning.resumption import Expectation, load_weights, restoring, unrestored
 from mtl_lightning.rundir import RunDir, process_rank
 from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer
@@ -100,6 +101,7 @@ class Training:
         affinity = AffinityCallback(config.run.affinity) if config.run.affinity != 0 else None
         self.relations = RelationsReport(look, cosines, affinity)
         self.evaluation = EvaluationReport(config, self.data) if wanted(config) else None
+        checkpoint_io = AtomicCheckpointIO(registry().versions())
         self.trainer = build_trainer(
             config,
             callbacks=[
@@ -120,9 +122,10 @@ class Training:
                 *([DivergenceCallback(config.run.divergence)] if config.run.divergence else []),
                 self.checkpoints,
             ],
-            checkpoint_io=AtomicCheckpointIO(registry().versions()),
+            checkpoint_io=checkpoint_io,
         )
         signals.abandon = self._abandon
+        checkpoint_io.expect = Expectation(self.module, self.trainer)
         self.run_dir = run
         if process_rank() == 0:
             self.run_dir = self._open(config, recipe)
@@ -188,7 +191,7 @@ class Training:
 
     def _keep_rows(self, weights: Path) -> None:
         # Spawned processes trained a copy: the weights are in the checkpoint only.
-        self.module.load_state_dict(AtomicCheckpointIO().load_checkpoint(weights)["state_dict"])
+        load_weights(self.module, weights)
         save_rows(self.path / ROWS, self.module.network, self.data.prepared.stores["test"], self.data.eval_batch_size)
 
     def _guarded(self, work: Any) -> Any:
@@ -197,6 +200,9 @@ class Training:
             return work()
         except Interrupted as interrupted:
             self._interrupted(interrupted.signum)
+        except CheckpointError:  # nothing was trained yet, and what is wrong is a file
+            processes.end(self.trainer, patience=0)
+            raise
         except MtlError as error:
             processes.end(self.trainer, patience=0)
             self._failed(str(error))
@@ -208,6 +214,8 @@ class Training:
             processes.end(self.trainer, patience=0)
             if short := exhausted(error):
                 self._failed(short)
+            if restoring(self.trainer):
+                raise unrestored(self.start, error) from error
             if found is None:
                 if broken is not None and asked is not None:
                     self._interrupted(asked)

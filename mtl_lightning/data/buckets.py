@@ -11,6 +11,7 @@ from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.keys import as_printed
 from mtl_lightning.data.number_text import check_units
 from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.saved import SavedBuckets
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
@@ -128,6 +129,8 @@ class BucketsTransform:
         name: The feature's name.
         feature: Its options.
     """
+
+    saved: ClassVar[Any] = SavedBuckets
 
     def __init__(self, name: str, feature: Buckets) -> None:
         self.name = name

@@ -11,6 +11,7 @@ import pyarrow as pa
 from mtl_lightning.data.columns import Block, coded
 from mtl_lightning.data.dictionaries import Dictionaries
 from mtl_lightning.data.keys import keys
+from mtl_lightning.data.saved import SavedVocabulary
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import Field
@@ -127,6 +128,8 @@ class CategoricalTransform:
         name: The feature's name.
         feature: Its options.
     """
+
+    saved: ClassVar[Any] = SavedVocabulary
 
     def __init__(self, name: str, feature: Categorical) -> None:
         self.name = name

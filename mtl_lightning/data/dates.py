@@ -19,6 +19,8 @@ from mtl_lightning.schema import PADDING, Field
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Units of numbers, and how many there are in a second."""
+FARTHEST = 1000
+"""Hours that times may be shifted by."""
 LAST = 253_402_300_799.0
 """The last second of the year 9999."""
 
@@ -48,7 +50,7 @@ class Date(Alone):
         format: Of text, and of integers that are read as text (``%Y%m%d``), as in ``strptime``
             (``%m/%d/%Y %I:%M:%S %p``), with ``%f`` for a fraction of a second and ``%z`` for an offset from UTC; None
             for ISO 8601 and numbers since 1970.
-        offset: Hours to add, for local time where the log has another.
+        offset: Hours to add, for local time where the log has another; 1000 at most, either way.
 
     Raises:
         DataError: If an option is unknown; while encoding, at text that is no time.
@@ -73,6 +75,7 @@ class Date(Alone):
             check(value in known, f"{name} is {value!r}", hint)
         if self.format is not None:
             check_format(self.format, "format")
+        check(abs(self.offset) <= FARTHEST, f"offset is {self.offset:g} hours", f"{-FARTHEST} to {FARTHEST}")
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
         """Its transform."""

@@ -11,6 +11,7 @@ from mtl_lightning.data.buckets import Quantiles
 from mtl_lightning.data.columns import Block, column, did_you_mean
 from mtl_lightning.data.number_text import check_units
 from mtl_lightning.data.numbers import Moments, RowError, numbers
+from mtl_lightning.data.saved import SavedNumeric
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Field
@@ -104,6 +105,8 @@ class NumericTransform:
         name: The feature's name.
         feature: Its options.
     """
+
+    saved: ClassVar[Any] = SavedNumeric
 
     def __init__(self, name: str, feature: Numeric) -> None:
         self.name = name

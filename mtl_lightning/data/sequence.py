@@ -9,6 +9,7 @@ import numpy as np
 from mtl_lightning.data.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
 from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.lists import flatten, padded
+from mtl_lightning.data.saved import SavedNothing, SavedVocabulary
 from mtl_lightning.data.transform import Feature, Transform, check
 from mtl_lightning.data.vocabulary import Vocabulary
 from mtl_lightning.schema import PADDING, Field
@@ -83,6 +84,7 @@ class SequenceTransform:
         self.separator = feature.separator
         self.shares = shared is not None
         self.table = shared or Table(name, feature.min_count, feature.max_size)
+        self.saved = SavedNothing if self.shares else SavedVocabulary
 
     def observe(self, block: Block) -> None:
         """Count the values of all steps."""

@@ -12,7 +12,11 @@ from mtl_lightning.schema import Field
 
 
 class Transform(Protocol):
-    """One feature's fitted state. It observes every training block, is finished, then encodes any block."""
+    """One feature's fitted state. It observes every training block, is finished, then encodes any block.
+
+    A class that declares ``saved``, a ``TypedDict`` of what :meth:`state` returns, has its saved states checked against
+    it (types, bounds, finite numbers) before :meth:`restore` sees them. Without it only plain values are made sure of.
+    """
 
     def observe(self, block: Block) -> None:
         """Take a block of training rows into account."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,11 +20,12 @@ from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.oracles import raw_names, raw_values
+from mtl_lightning.data.saved import check_fitted, check_references, check_transforms
+from mtl_lightning.data.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.threads import FEW, in_threads
 from mtl_lightning.data.transform import Feature, Transform
-from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema, Task
 
 
@@ -205,11 +205,14 @@ class Transforms:
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`; raises MtlError, naming the place, if the state is anything else."""
+        check_transforms(state)
         features = build_features({name: _without_fitted(one) for name, one in state["features"].items()})
+        check_references(features)
         tasks = [Task(**{**_without_fitted(one), "parents": tuple(one["parents"])}) for one in state["tasks"]]
         built = cls(features, tasks, state["raw"], state["group"], state["cold"], state["columns"])
         for name, one in state["features"].items():
+            check_fitted(one["fitted"], getattr(built.transforms[name], "saved", None), f"features.{name}.fitted")
             built.transforms[name].restore(one["fitted"])
         for one in state["tasks"]:
             built.labels[one["name"]].restore(one["fitted"])
@@ -226,22 +229,22 @@ class Transforms:
         return hashlib.sha256(told.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write as JSON; who reads meanwhile sees the old file or the new one."""
-        partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-        partial.write_text(json.dumps(self.to_dict(), ensure_ascii=False), encoding="utf-8")
-        partial.replace(path)
+        """Write as JSON; who reads meanwhile sees the old file or the new one.
+
+        Raises:
+            DataError: If they hold what :meth:`load` would refuse, such as a limit that is infinite.
+        """
+        write_state(path, self.to_dict())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what :meth:`save` wrote.
 
         Raises:
-            DataError: If the file is missing or damaged.
+            DataError: If the file is missing, damaged, or holds anything that transforms don't have.
         """
-        try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{path}: no fitted transforms ({error})") from error
+        with reading_state(path):
+            return cls.from_dict(read_state(path))
 
 
 def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:

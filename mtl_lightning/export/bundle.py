@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.row_encoder import Columns, RowEncoder
@@ -13,6 +12,7 @@ from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula
 from mtl_lightning.export.manifest import MODEL, NAME, TRANSFORMS, Manifest, digest
+from mtl_lightning.export.signature import columns_of, input_shapes, output_of, output_shapes
 from mtl_lightning.export.tensors import check_onnx
 
 DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(double)": np.float64}
@@ -57,11 +57,8 @@ class Bundle:
         """
         onnxruntime = need("onnxruntime", "export")
         manifest = Manifest.open(folder)
-        check_onnx(folder)
-        try:
-            transforms = Transforms.load(folder / TRANSFORMS)
-        except (TypeError, AttributeError, IndexError, pa.ArrowException) as error:
-            raise MtlError(f"{folder / TRANSFORMS} holds no fitted transforms: {error!r}") from error
+        check_onnx(folder, manifest.files)
+        transforms = Transforms.load(folder / TRANSFORMS)
         if transforms.schema != manifest.fitted:
             raise MtlError(f"{folder}: the transforms make other inputs than the manifest says")
         options = onnxruntime.SessionOptions()
@@ -74,7 +71,7 @@ class Bundle:
             session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's have no common parent
             raise MtlError(f"{folder / MODEL} can't be loaded: {str(error).splitlines()[0]}") from error
-        _compare(manifest, session, folder)
+        _compare(manifest, transforms, session, folder)
         return cls(manifest, transforms, session, digest(folder / NAME))
 
     def run(self, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -83,7 +80,14 @@ class Bundle:
         Args:
             parts: The model's inputs by name; others are ignored.
         """
-        found = self.session.run(self.outputs, {name: parts[name] for name in self.inputs})
+        given = {name: parts[name] for name in self.inputs}
+        try:
+            found = self.session.run(self.outputs, given)
+        except Exception as error:  # onnxruntime's have no common parent
+            raise MtlError(f"the model can't be run: {str(error).splitlines()[0]}") from error
+        rows = len(given[self.inputs[0]])
+        if wrong := next((name for name, one in zip(self.outputs, found, strict=True) if len(one) != rows), None):
+            raise MtlError(f"the model gives another number of rows for {wrong!r} than it got")
         return {self.tasks[name]: values for name, values in zip(self.outputs, found, strict=True)}
 
     def predict(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
@@ -104,18 +108,25 @@ class Bundle:
         return predictions, self.formula(predictions) if self.formula else None
 
 
-def _compare(manifest: Manifest, session: Any, folder: Path) -> None:
+def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: Path) -> None:
     """Check that the model takes and gives what the manifest says and the transforms make."""
-    listed = [(one.get("name"), one.get("dtype"), one.get("shape", [])[1:]) for one in manifest.inputs]
-    kinds = {name: np.dtype(kind).name for name, kind in DTYPES.items()}
-    found = [(one.name, kinds.get(one.type), list(one.shape[1:])) for one in session.get_inputs()]
-    outputs = {one.get("name") for one in manifest.outputs.values()}
-    schema = manifest.fitted
-    known = {
-        "ids",
-        "dense",
-        *(f"{one.kind}/{one.name}" for one in schema.fields),
-        *(f"raw/{one}" for one in schema.raw),
-    }
-    if found != listed or outputs != {one.name for one in session.get_outputs()} or not {n for n, *_ in found} <= known:
+    schema = transforms.schema
+    taken, given = (list(map(_shape, values)) for values in (session.get_inputs(), session.get_outputs()))
+    listed = [(one["name"], one["dtype"], one["shape"]) for one in manifest.inputs]
+    known = {name: (dtype, [None, *shape]) for name, (dtype, shape) in input_shapes(schema).items()}
+    made = {name: (dtype, [None, *shape]) for name, (dtype, shape) in output_shapes(schema).items()}
+    same = taken == listed and {name: (dtype, shape) for name, dtype, shape in given} == made
+    if not same or any(known.get(name) != (dtype, shape) for name, dtype, shape in taken):
         raise MtlError(f"{folder}: the model has other inputs or outputs than the manifest says")
+    if manifest.outputs != {task.name: output_of(task) for task in schema.tasks}:
+        raise MtlError(f"{folder}: the manifest has other outputs than its tasks")
+    if manifest.columns != columns_of(transforms, [name for name, *_ in taken]):
+        raise MtlError(f"{folder}: the manifest has other columns than the transforms and the model read")
+    if unknown := sorted(set(manifest.calibration) - set(schema.task_index)):
+        raise MtlError(f"{folder}: the manifest has a calibration of {unknown[0]!r}, which is no task")
+
+
+def _shape(value: Any) -> tuple[str, str | None, list[int | None]]:
+    """Name, type and sizes of an input or output; None for a size that is not fixed."""
+    dtype = np.dtype(DTYPES[value.type]).name if value.type in DTYPES else None
+    return value.name, dtype, [size if isinstance(size, int) else None for size in value.shape]

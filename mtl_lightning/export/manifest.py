@@ -4,13 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 
+from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt, PositiveInt
+from mtl_lightning.data.saved import check_schema
 from mtl_lightning.errors import MtlError
+from mtl_lightning.regular import open_regular
 from mtl_lightning.rundir import write_atomic
 from mtl_lightning.schema import Schema
+from mtl_lightning.structure import StructureError, check, read_json, shown
 
 NAME = "manifest.json"
 MODEL, TENSORS, PROGRAM, WEIGHTS, TRANSFORMS = (
@@ -26,6 +30,57 @@ FORMAT = 1
 LONGEST = 64 << 20
 """Bytes of a manifest at most."""
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Input(TypedDict):
+    """One input of the model."""
+
+    name: str
+    dtype: Literal["int64", "float32", "float64"]
+    shape: Annotated[list[NonNegativeInt | None], Bounds(ge=1)]
+
+
+class Output(TypedDict):
+    """One output of the model."""
+
+    name: str
+    kind: str
+    width: PositiveInt
+
+
+class Group(TypedDict):
+    """One line of a reliability table."""
+
+    rows: NonNegativeFloat
+    predicted: float
+    observed: float
+
+
+class Calibration(TypedDict):
+    """What was measured of a task on validation."""
+
+    rows: NonNegativeFloat
+    predicted: NotRequired[float]
+    observed: NotRequired[float]
+    a: NotRequired[float | None]
+    b: NotRequired[float | None]
+    reliability: NotRequired[list[Group]]
+
+
+class File(TypedDict):
+    """Size and hash of a file."""
+
+    bytes: NonNegativeInt
+    sha256: str
+
+
+PARTS: dict[str, Any] = {
+    "inputs": Annotated[list[Input], Bounds(ge=1)],
+    "outputs": dict[str, Output],
+    "calibration": dict[str, Calibration],
+    "files": dict[str, File],
+}
+"""Structure of the parts of a manifest, in which every value is checked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +124,19 @@ class Manifest:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the manifest."""
-        write_atomic(folder / NAME, json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str) + "\n")
+        """Write the manifest, if :meth:`open` takes what is in it."""
+        content = json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str)
+        self._checked(json.loads(content), folder / NAME)
+        write_atomic(folder / NAME, content + "\n")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Read the manifest of a folder and check every file against it: name, size, hash."""
         path = folder / NAME
         try:
-            if path.stat().st_size > LONGEST:
-                raise MtlError(f"{path} has {path.stat().st_size:,} bytes", f"at most {LONGEST:,} are read")
-            state = json.loads(path.read_text(encoding="utf-8"))
+            state = read_json(path, LONGEST)
         except FileNotFoundError as error:
             raise MtlError(f"{folder} is no export: it has no {NAME}", "export run=… makes one") from error
-        except (OSError, ValueError, RecursionError) as error:
-            raise MtlError(f"{path} can't be read: {error}") from error
         manifest = cls._checked(state, path)
         for name, expected in manifest.files.items():
             check_file(folder, name, expected)
@@ -93,14 +146,18 @@ class Manifest:
     def _checked(cls, state: Any, path: Path) -> Self:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise MtlError(f"{path} is no manifest of format {FORMAT}", "export the run again with this version")
-        known = {one.name: one.type for one in fields(cls)}
+        known = cls.__dataclass_fields__.keys()
         if set(state) != set(known):
-            different = sorted(set(state) ^ set(known))
-            raise MtlError(f"{path}: keys are missing or unknown: {', '.join(map(str, different))}")
-        kinds = {"files": dict, "columns": dict, "outputs": dict, "calibration": dict, "inputs": list, "schema": dict}
-        for name, kind in kinds.items():
-            if not isinstance(state[name], kind):
-                raise MtlError(f"{path}: {name} is a {type(state[name]).__name__}, not a {kind.__name__}")
+            different = [key if key.isprintable() else shown(key) for key in sorted(set(state) ^ set(known))]
+            raise MtlError(f"{path}: keys are missing or unknown: {', '.join(different)}")
+        try:
+            check(state, cls, "")
+            for name, structure in PARTS.items():
+                check(state[name], structure, name)
+            check_schema(state["schema"], "schema")
+            _check_calibration(state["calibration"])
+        except StructureError as error:
+            raise MtlError(f"{path}: {error.message}", error.hint) from error
         missing = [name for name in FILES if name not in state["files"]]
         if missing:
             raise MtlError(f"{path} names no {', '.join(missing)}")
@@ -109,13 +166,17 @@ class Manifest:
     @property
     def fitted(self) -> Schema:
         """The schema as an object."""
-        try:
-            return Schema.from_dict(self.schema)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise MtlError(f"the manifest's schema can't be read: {error!r}") from error
+        return Schema.from_dict(self.schema)
 
 
-def check_file(folder: Path, name: str, expected: Any) -> Path:
+def _check_calibration(calibration: Mapping[str, Mapping[str, Any]]) -> None:
+    for task, measured in calibration.items():
+        for left, right in (("a", "b"), ("predicted", "observed")):
+            if (measured.get(left) is None) != (measured.get(right) is None):
+                raise StructureError(f"calibration.{task} has {left!r} or {right!r} alone")
+
+
+def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> Path:
     """Check one file of an export.
 
     Args:
@@ -131,11 +192,9 @@ def check_file(folder: Path, name: str, expected: Any) -> Path:
     path = folder / name
     if path.is_symlink() or not path.is_file():
         raise MtlError(f"{path} is no file", "the export is incomplete")
-    if not isinstance(expected, Mapping) or not isinstance(expected.get("sha256"), str):
-        raise MtlError(f"{folder / NAME} gives no hash of {name}")
     size = path.stat().st_size
-    if size != expected.get("bytes"):
-        raise MtlError(f"{path} has {size:,} bytes, not {expected.get('bytes')} as its manifest says")
+    if size != expected["bytes"]:
+        raise MtlError(f"{path} has {size:,} bytes, not {expected['bytes']} as its manifest says")
     if digest(path) != expected["sha256"]:
         raise MtlError(f"{path} is not the file that was exported: its SHA-256 differs from the manifest's")
     return path
@@ -151,6 +210,6 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a regular file."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO has no readinto

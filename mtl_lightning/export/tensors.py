@@ -1,6 +1,7 @@
 """Checks of the files that hold tensors, before anything is allocated for them."""
 
 import math
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,56 +10,100 @@ from torch import Tensor
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.manifest import MODEL, TENSORS, WEIGHTS
+from mtl_lightning.regular import open_regular, read_regular
+
+LARGEST = (1 << 31) - 1
+"""Bytes of an ONNX file at most; its format allows no more."""
+NEVER = {
+    "FunctionProto": "a function",
+    "SparseTensorProto": "a sparse tensor",
+    "TrainingInfoProto": "a graph for training",
+}
+"""Parts of ONNX that no export has."""
+DOMAINS = ("", "ai.onnx")
+"""Operators of the standard; those of runtimes may read files."""
+PLACE = ("location", "offset", "length")
 
 
-def check_onnx(folder: Path) -> None:
-    """Check that every tensor of an ONNX file is where the export keeps them, and as large as its shape says.
+def check_onnx(folder: Path, listed: Collection[str]) -> None:
+    """Check that an ONNX file has standard operators only, and every tensor in the file where exports keep them.
+
+    Every message of the file is looked at, wherever it is. Functions, sparse tensors and parts that this version of
+    ONNX does not know are refused, since no export has them.
 
     Args:
         folder: The export.
+        listed: Names of the files whose size and hash were checked.
 
     Raises:
-        MtlError: If a tensor lies in another file, or reaches beyond its file.
+        MtlError: If a tensor is in another file or reaches beyond its file, or if there is anything that no export has.
     """
     onnx = need("onnx", "export")
     path = folder / MODEL
+    model = onnx.ModelProto()
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model.ParseFromString(read_regular(path, LARGEST))
+    except OSError as error:
+        raise MtlError(f"{path} can't be read: {error.strerror}") from error
+    except MtlError:
+        raise
     except Exception as error:  # protobuf exports no parent of its errors
         raise MtlError(f"{path} is no ONNX file: {error}") from error
-    beside = folder / TENSORS
-    available = beside.stat().st_size if beside.is_file() else 0
-    for tensor in _tensors(model.graph):
-        size = _bytes(onnx, tensor, path)
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            if tensor.raw_data and len(tensor.raw_data) != size:
-                raise MtlError(f"{path}: tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, its shape {size}")
-            continue
-        place = {entry.key: entry.value for entry in tensor.external_data}
-        if place.get("location") != TENSORS:
-            raise MtlError(f"{path}: tensor {tensor.name!r} lies in {place.get('location')!r}, not in {TENSORS}")
-        try:
-            start, length = int(place.get("offset", 0)), int(place.get("length", size))
-        except ValueError as error:
-            raise MtlError(f"{path}: tensor {tensor.name!r} has no place: {error}") from error
-        if start < 0 or length != size or start + length > available:
-            raise MtlError(
-                f"{path}: tensor {tensor.name!r} of {size:,} bytes at {start:,} doesn't fit {TENSORS} "
-                f"of {available:,} bytes"
-            )
+    size = model.ByteSize()
+    model.DiscardUnknownFields()
+    if model.ByteSize() != size:
+        raise MtlError(f"{path} has parts that onnx {onnx.__version__} does not know")
+    available = (folder / TENSORS).stat().st_size if TENSORS in listed else 0
+    for kind, message in _messages(model):
+        if kind in NEVER:
+            raise MtlError(f"{path} has {NEVER[kind]}, which no export has")
+        if kind == "NodeProto" and message.domain not in DOMAINS:
+            raise MtlError(f"{path} has the operator {message.domain}.{message.op_type}, which is not of the standard")
+        if kind == "TensorProto":
+            _check_tensor(onnx, message, path, available, listed)
 
 
-def _tensors(graph: Any) -> list[Any]:
-    """All tensors of a graph and of the graphs in its nodes."""
-    found = list(graph.initializer)
-    for sparse in graph.sparse_initializer:
-        found += [sparse.values, sparse.indices]
-    for node in graph.node:
-        for attribute in node.attribute:
-            found += [*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors]
-            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
-                found += _tensors(inner)
-    return found
+def _messages(message: Any) -> Iterator[tuple[str, Any]]:
+    """A protobuf message and all messages in it, with the names of their types."""
+    waiting = [message]
+    while waiting:
+        found = waiting.pop()
+        yield found.DESCRIPTOR.name, found
+        for field, value in found.ListFields():
+            if field.message_type is not None:
+                # One message, or several: the field itself says it differently in every version of protobuf.
+                waiting += [value] if hasattr(value, "DESCRIPTOR") else value
+
+
+def _check_tensor(onnx: Any, tensor: Any, path: Path, available: int, listed: Collection[str]) -> None:
+    name, size = tensor.name, _bytes(onnx, tensor, path)
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        if tensor.external_data:
+            raise MtlError(f"{path}: tensor {name!r} is in the file and names another")
+        if tensor.raw_data and len(tensor.raw_data) != size:
+            raise MtlError(f"{path}: tensor {name!r} has {len(tensor.raw_data)} bytes, its shape {size}")
+        if math.prod(tensor.dims) > 2 * tensor.ByteSize():  # types of four bits have two values in a byte
+            raise MtlError(f"{path}: tensor {name!r} is larger than what is stored of it")
+        return
+    place = {entry.key: entry.value for entry in tensor.external_data}
+    if place.get("location") != TENSORS:
+        raise MtlError(f"{path}: tensor {name!r} lies in {place.get('location')!r}, not in {TENSORS}")
+    if TENSORS not in listed:
+        raise MtlError(f"{path}: tensor {name!r} lies in {TENSORS}, which the manifest does not list")
+    if len(place) != len(tensor.external_data) or not set(place) <= set(PLACE):
+        raise MtlError(f"{path}: tensor {name!r} has two places, or an unknown one: {', '.join(sorted(place))}")
+    start, length = _number(place.get("offset", "0")), _number(place.get("length", str(size)))
+    if start is None or length is None:
+        raise MtlError(f"{path}: tensor {name!r} has no place: offset and length must be numbers")
+    if length != size or start + length > available:
+        raise MtlError(
+            f"{path}: tensor {name!r} of {size:,} bytes at {start:,} doesn't fit {TENSORS} of {available:,} bytes"
+        )
+
+
+def _number(text: str) -> int | None:
+    """Digits alone: others read signs, blanks and other alphabets in other ways."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
 def _bytes(onnx: Any, tensor: Any, path: Path) -> int:
@@ -80,6 +125,7 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
     safetensors, torch_format = need("safetensors", "export"), need("safetensors.torch", "export")
     path = folder / WEIGHTS
     try:
+        open_regular(path).close()
         weights: dict[str, Tensor] = torch_format.load_file(path)
     except (safetensors.SafetensorError, OSError, KeyError) as error:
         raise MtlError(f"{path} is damaged or holds no weights: {error}") from error

@@ -1,7 +1,6 @@
 """A run → an export: every file in a new folder, which appears when it is whole."""
 
 import shutil
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,18 @@ from typing import Any
 from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import measure
 from mtl_lightning.export.extras import need
-from mtl_lightning.export.formula import Formula, default_formula, scalar
-from mtl_lightning.export.graph import PREDICTION, save_onnx, save_pt2, trace
+from mtl_lightning.export.formula import Formula, default_formula
+from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
+from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
+from mtl_lightning.resumption import load_weights
 from mtl_lightning.rundir import TEMPORARY, RunDir
 from mtl_lightning.schema import Schema
 
@@ -78,8 +78,8 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
             packages={name: version(name) for name in PACKAGES},
             schema=schema.to_dict(),
             inputs=[_input(name, value) for name, value in example.items()],
-            columns=_columns(transforms, example),
-            outputs={task.name: _output(schema, task.name) for task in schema.tasks},
+            columns=columns_of(transforms, example),
+            outputs={task.name: output_of(task) for task in schema.tasks},
             calibration=calibration,
             score=formula,
             files=describe(partial),
@@ -95,7 +95,7 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
 
 def _network(run: RunDir, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
-    module.load_state_dict(AtomicCheckpointIO().load_checkpoint(run.weights())["state_dict"])
+    load_weights(module, run.weights())
     return module.network.eval()
 
 
@@ -119,20 +119,3 @@ def _components(config: Config) -> dict[str, Any]:
 
 def _input(name: str, value: Tensor) -> dict[str, Any]:
     return {"name": name, "dtype": str(value.dtype).removeprefix("torch."), "shape": [None, *value.shape[1:]]}
-
-
-def _output(schema: Schema, task: str) -> dict[str, Any]:
-    known = schema.task(task)
-    return {"name": PREDICTION + task, "kind": known.kind, "width": 1 if scalar(known) else known.classes}
-
-
-def _columns(transforms: Transforms, example: Mapping[str, Tensor]) -> dict[str, list[str]]:
-    """Raw columns that a row must have: those of features, and raw columns that the model itself reads."""
-    columns: dict[str, list[str]] = {}
-    for feature, names in transforms.feature_columns.items():
-        for name in names:
-            columns.setdefault(name, []).append(feature)
-    for name in transforms.raw:
-        if f"raw/{name}" in example:
-            columns.setdefault(name, [])
-    return columns

@@ -11,7 +11,6 @@ import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import module_from_config
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Config
 from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
 from mtl_lightning.data.columns import Block, column, require
@@ -28,6 +27,7 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.file_form import form_of
 from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
+from mtl_lightning.resumption import load_weights
 from mtl_lightning.rundir import RunDir
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -78,8 +78,7 @@ class Predictor:
         """A run's best weights, in torch."""
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
-        checkpoint = AtomicCheckpointIO().load_checkpoint(run.weights())
-        module.load_state_dict(checkpoint["state_dict"])
+        load_weights(module, run.weights())
         network = module.network.eval()
 
         def score(batch: Batch) -> dict[str, np.ndarray]:

@@ -11,6 +11,8 @@ import torch
 import mtl_lightning
 from mtl_lightning.build import build_network
 from mtl_lightning.export.graph import PREDICTION, Scorer, blank_batch, inputs_of, save_onnx, save_pt2, trace
+from mtl_lightning.export.manifest import TENSORS
+from mtl_lightning.export.tensors import check_onnx
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Schema, Task
@@ -35,6 +37,7 @@ def agrees(network: Network, folder: Path) -> list[str]:
     save_pt2(program, folder / "model.pt2")
     tasks = [task.name for task in network.schema.tasks]
     save_onnx(program, example, tasks, folder / "model.onnx")
+    check_onnx(folder, [TENSORS])
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     loaded = torch.export.load(folder / "model.pt2").module()
     assert [one.name for one in session.get_inputs()] == list(example)

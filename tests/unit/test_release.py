@@ -192,7 +192,7 @@ def test_lower_bounds_are_those_of_the_project() -> None:
     pinned = dict(
         line.split("==") for line in (ROOT / "constraints-lower.txt").read_text().splitlines() if "==" in line
     )
-    for requirement in PROJECT["dependencies"]:
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["export"]]:
         name, _, bound = requirement.partition(">=")
         lowest = bound.split(",")[0]
         assert pinned[name] == lowest or pinned[name].startswith(f"{lowest}."), requirement
