@@ -70,7 +70,7 @@ def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
         time.sleep(0.05)
 
 
-def left(trainer: Trainer, patience: float = 3.0) -> bool:
+def left(trainer: Trainer, patience: float = 15.0) -> bool:
     """Whether a child ended without a failure, as one does that was asked to stop, within ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while children(trainer) and time.monotonic() < deadline:

@@ -148,7 +148,7 @@ def test_a_test_that_was_made_before_completes_nothing(validated: Pair) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_two_processes(tmp_path: Path, cli: Any, small: Any, rank: str) -> None:
     settings = [*small, "weighter=famo", "architecture.dropout=0.1", "trainer.devices=2", "run.timeout=600"]
