@@ -93,7 +93,9 @@ def test_scope_encoder_gives_towers_and_experts_the_plain_sum_of_log_losses():
     model, found = Model(), step_gradients((1.0, 10.0, 0.1))
     _, losses = model.losses(*batch(0), (1.0, 10.0, 0.1))
     above = [(name, value) for name, value in model.named_parameters() if not name.startswith("trunk")]
-    for (name, _), expected in zip(above, gradients(sum(loss.log() for loss in losses), [v for _, v in above])):
+    for (name, _), expected in zip(
+        above, gradients(sum(loss.log() for loss in losses), [v for _, v in above]), strict=True
+    ):
         torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-12)
 
 
