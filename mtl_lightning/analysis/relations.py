@@ -22,7 +22,8 @@ class GradientRelations:
 
     Single steps are mostly noise, and gradients without any relation have either sign equally often. Two tasks are
     therefore said to conflict only after 20 samples, and if the 95% interval of their mean cosine is below zero. The
-    interval allows for the correlation between successive samples (:func:`~mtl_lightning.analysis.intervals.half_width`).
+    interval allows for the correlation between successive samples, see
+    :func:`~mtl_lightning.analysis.intervals.half_width`.
 
     Args:
         tasks: Names of the tasks.
@@ -30,8 +31,9 @@ class GradientRelations:
     Example:
         >>> relations = GradientRelations(("click", "hide"))
         >>> relations.add(torch.tensor([[4.0, -1.0], [-1.0, 1.0]]))
-        >>> relations.summary()["pairs"]
-        [{'tasks': ['click', 'hide'], 'cosine': -0.5, 'conflicting': 1.0, 'steps': 1, 'interval': None, 'conflict': None}]
+        >>> (pair,) = relations.summary()["pairs"]
+        >>> pair["cosine"], pair["conflicting"], pair["steps"], pair["interval"], pair["conflict"]
+        (-0.5, 1.0, 1, None, None)
     """
 
     def __init__(self, tasks: tuple[str, ...]) -> None:

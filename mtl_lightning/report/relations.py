@@ -207,7 +207,8 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
     title = f"Task relations{f', samples of gradients: {samples}' if samples else ''}"
     parts: list[RenderableType] = [Text(title, style="bold"), table]
     if "few" in columns.get("conflict", {}).values():
-        parts.append(Text(f"fewer than {LEAST} samples say nothing of conflict; run.relations sets the steps between them"))
+        few = f"few: fewer than {LEAST} samples say nothing about conflict; for more, lower run.relations"
+        parts.append(Text(few, style="dim"))
     if len(names) > SHOWN:
         parts.append(Text(f"and {len(names) - SHOWN} further pairs in metrics.json", style="dim"))
     return Group(*parts)

@@ -47,7 +47,7 @@ def hostile(seed):
 def test_weights_and_gradients_are_finite(name, options, dtype):
     for seed in range(1):
         for what, gradients in hostile(seed):
-            for scale in (1.0, 1e-18, 1e15):
+            for scale in (1.0, 1e-18, 1e15) if dtype == torch.float32 else (1.0,):
                 weighter = registry().resolve("weighter", name)(NAMES, **options)
                 jacobian = (scale * gradients).to(dtype).view(4, 2, 3)
                 for index in range(2):
