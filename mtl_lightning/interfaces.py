@@ -156,8 +156,8 @@ class Step(Protocol):
     def reduce(self, tensor: Tensor) -> Tensor:
         """Sum of a tensor over processes."""
 
-    def seam(self, gradient: Tensor) -> Tensor:
-        """The objective whose gradient at z is ``gradient`` [B, D] and whose gradient above z is that of the sum."""
+    def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
+        """The objective whose gradient at z is ``gradient`` [B, D], and above z that of the sum, weighted if asked."""
 
 
 class Weighter(nn.Module, ABC):

@@ -90,22 +90,24 @@ class ParameterStep(Step):
         flat = self.jacobian[:, 0].double()
         return flat @ flat.T
 
-    def seam(self, gradient: Tensor) -> Tensor:
+    def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
         """The objective whose gradient at the shared parameters is ``gradient``.
 
         Args:
             gradient: Wanted gradient of the global objective, [1, P], equal on all processes.
+            weights: Weight of each loss for all other parameters, [T]; one each without it.
 
         Returns:
-            A scalar worth the sum of the losses. All other parameters get the gradient of that sum.
+            A scalar worth the weighted sum of the losses. All other parameters get the gradient of that sum.
         """
-        change = (gradient - self.jacobian.sum(0)).detach()[0]
+        total, plain = self._total(weights)
+        change = (gradient - plain).detach()[0]
         parts = change.split([parameter.numel() for parameter in self.parameters])
         correction = sum(
             ((value * part.view_as(value)).sum() for value, part in zip(self.parameters, parts, strict=True)),
             start=self.losses.new_zeros(()),
         )
-        return self.losses.sum() + correction - correction.detach()
+        return total + correction - correction.detach()
 
 
 def make_step(

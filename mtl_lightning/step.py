@@ -100,14 +100,23 @@ class Step:
         """Sum of a detached tensor over processes."""
         return reduce_sum(tensor)
 
-    def seam(self, gradient: Tensor) -> Tensor:
+    def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
         """The objective whose gradient at z is ``gradient``.
 
         Args:
             gradient: Wanted gradient of this process's objective at z, [B, D].
+            weights: Weight of each loss for what is above z, [T], equal on all processes; one each without it.
 
         Returns:
-            A scalar worth the sum of the losses. Parameters above z get the gradient of that sum.
+            A scalar worth the weighted sum of the losses. Parameters above z get the gradient of that sum.
         """
-        correction = (self.z * (gradient - self.jacobian.sum(0)).detach()).sum()
-        return self.losses.sum() + correction - correction.detach()
+        total, plain = self._total(weights)
+        correction = (self.z * (gradient - plain).detach()).sum()
+        return total + correction - correction.detach()
+
+    def _total(self, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The weighted sum of the losses and its gradient, of the shape of a row of the Jacobian."""
+        if weights is None:
+            return self.losses.sum(), self.jacobian.sum(0)
+        total = (weights.to(self.losses) * self.losses).sum()
+        return total, torch.einsum("t,tbd->bd", weights.to(self.jacobian), self.jacobian)

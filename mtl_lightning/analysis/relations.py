@@ -1,12 +1,17 @@
 """How the tasks' gradients relate while they train: agreement, opposition, size."""
 
+import math
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from mtl_lightning.analysis.intervals import half_width
 from mtl_lightning.interfaces import Step
+
+LEAST = 20
+"""Samples of a pair below which nothing is said about conflict."""
 
 
 class GradientRelations:
@@ -15,14 +20,20 @@ class GradientRelations:
     Gradients of two tasks conflict in a step when their inner product is negative (Yu et al., "Gradient Surgery for
     Multi-Task Learning", NeurIPS 2020, definition 1). A step counts for a pair only if both gradients are non-zero.
 
+    Single steps are mostly noise, and gradients without any relation have either sign equally often. Two tasks are
+    therefore said to conflict only after 20 samples, and if the 95% interval of their mean cosine is below zero. The
+    interval allows for the correlation between successive samples, see
+    :func:`~mtl_lightning.analysis.intervals.half_width`.
+
     Args:
         tasks: Names of the tasks.
 
     Example:
         >>> relations = GradientRelations(("click", "hide"))
         >>> relations.add(torch.tensor([[4.0, -1.0], [-1.0, 1.0]]))
-        >>> relations.summary()["pairs"]
-        [{'tasks': ['click', 'hide'], 'cosine': -0.5, 'conflicting': 1.0, 'steps': 1}]
+        >>> (pair,) = relations.summary()["pairs"]
+        >>> pair["cosine"], pair["conflicting"], pair["steps"], pair["interval"], pair["conflict"]
+        (-0.5, 1.0, 1, None, None)
     """
 
     def __init__(self, tasks: tuple[str, ...]) -> None:
@@ -33,6 +44,11 @@ class GradientRelations:
         self.steps = torch.zeros(count, count, dtype=torch.float64)
         self.norms = torch.zeros(count, dtype=torch.float64)
         self.last = torch.zeros(count, count, dtype=torch.float64)
+        self.squares = torch.zeros(count, count, dtype=torch.float64)
+        self.products = torch.zeros(count, count, dtype=torch.float64)
+        self.previous = torch.zeros(count, count, dtype=torch.float64)
+        self.measured = torch.zeros(count, count, dtype=torch.float64)
+        """Samples in ``squares``: less than ``steps`` after resuming from a checkpoint without it."""
 
     def add(self, gramian: Tensor) -> None:
         """Count one step's Gramian [T, T]; one that is not finite is left out."""
@@ -43,6 +59,10 @@ class GradientRelations:
         scale = norms.unsqueeze(0) * norms.unsqueeze(1)
         known = scale > 0
         self.last = torch.where(known, gramian / scale.clamp(min=1e-300), 0.0)
+        self.products += torch.where(known, self.previous * self.last, 0.0)
+        self.previous = torch.where(known, self.last, self.previous)
+        self.squares += self.last**2
+        self.measured += known.double()
         self.cosines += self.last
         self.conflicts += (self.last < 0).double()
         self.steps += known.double()
@@ -53,20 +73,31 @@ class GradientRelations:
         return [(i, j) for i in range(len(self.tasks)) for j in range(i + 1, len(self.tasks))]
 
     def summary(self) -> dict[str, Any]:
-        """Mean cosine, share of conflicting steps and mean gradient norm, by task name."""
+        """By pair and task name: mean cosine with its interval, share of conflicting steps; mean gradient norms.
+
+        ``conflict`` is true if the interval is below zero, false if it is above, and None if neither can be said.
+        """
         return {
-            "pairs": [
-                {
-                    "tasks": [self.tasks[i], self.tasks[j]],
-                    "cosine": float(self.cosines[i, j] / self.steps[i, j].clamp(min=1)),
-                    "conflicting": float(self.conflicts[i, j] / self.steps[i, j].clamp(min=1)),
-                    "steps": int(self.steps[i, j]),
-                }
-                for i, j in self.pairs()
-            ],
+            "pairs": [self._pair(i, j) for i, j in self.pairs()],
             "gradient_norm": {
                 task: float(self.norms[i] / self.steps[i, i].clamp(min=1)) for i, task in enumerate(self.tasks)
             },
+        }
+
+    def _pair(self, i: int, j: int) -> dict[str, Any]:
+        count = int(self.steps[i, j])
+        mean = float(self.cosines[i, j] / max(count, 1))
+        half = math.inf
+        if int(self.measured[i, j]) == count:
+            half = half_width(count, mean, float(self.squares[i, j]), float(self.products[i, j]))
+        low, high = mean - half, mean + half
+        return {
+            "tasks": [self.tasks[i], self.tasks[j]],
+            "cosine": mean,
+            "conflicting": float(self.conflicts[i, j] / max(count, 1)),
+            "steps": count,
+            "interval": [low, high] if math.isfinite(half) else None,
+            "conflict": (high < 0) if count >= LEAST and (high < 0 or low > 0) else None,
         }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mtl_lightning.analysis.intervals import student_quantile
 from mtl_lightning.batch import WITHOUT_GROUP
 
 Floats = NDArray[np.float64]
@@ -208,17 +209,3 @@ def interval(per_seed: Floats, samples: Floats, level: float) -> Difference:
     squared = normal**2 * max(bootstrap - own, 0.0) + student**2 * spread
     reach = math.sqrt(max(squared, normal**2 * bootstrap))
     return Difference(mean, mean - reach, mean + reach)
-
-
-def student_quantile(level: float, freedom: float) -> float:
-    """The t with P(|T| < t) = level, by the substitution t = √ν tan θ, under which the density is cos^(ν-1) θ.
-
-    Example:
-        >>> round(student_quantile(0.95, 2), 2), round(student_quantile(0.95, math.inf), 2)
-        (4.3, 1.96)
-    """
-    freedom = min(freedom, 2000.0)
-    angle = np.linspace(0.0, math.pi / 2, 5_001)
-    density = np.cos(angle) ** (freedom - 1)
-    below = np.r_[0.0, np.cumsum((density[1:] + density[:-1]) / 2)]
-    return math.sqrt(freedom) * math.tan(float(np.interp(level * below[-1], below, angle)))

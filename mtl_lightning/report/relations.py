@@ -13,7 +13,7 @@ from rich.text import Text
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.moments import matrix
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.relations import LEAST, RelationsCallback
 from mtl_lightning.printable import Console
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.heatmap import Matrix, largest
@@ -161,19 +161,23 @@ def _draw(
 def relations_table(found: Mapping[str, Any]) -> Group | None:
     """A row per pair of tasks, those first whose gradients oppose each other most; None if nothing was looked at.
 
+    Whether gradients conflict is "yes" or "no" where the interval of the mean cosine has one sign, "unclear" where it
+    has not, and "few" with too few samples.
+
     Args:
         found: :meth:`RelationsReport.found`.
 
     Example:
-        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 4}
+        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 40}
+        >>> pair |= {"interval": [-0.56, -0.44], "conflict": True}
         >>> affinity = {"tasks": ["click", "hide"], "relative": [[1.0, -0.25], [-0.5, 1.0]]}
         >>> Console(width=80).print(relations_table({"pairs": [pair], "affinity": affinity}))
-        Task relations, samples of gradients: 4
-                                          first  second
-                                          helps   helps
-        first  second  cosine  conflict  second   first
-        ───────────────────────────────────────────────
-        click  hide     -0.50      100%   -0.25   -0.50
+        Task relations, samples of gradients: 40
+                                             first  second
+                                             helps   helps
+        first  second     cosine  conflict  second   first
+        ──────────────────────────────────────────────────
+        click  hide    -0.50±.06       yes   -0.25   -0.50
     """
     columns: dict[str, dict[tuple[str, str], str]] = {}
     for kind, heading in (("labels", "labels"), ("predictions", "predicted")):
@@ -183,8 +187,8 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
     pairs = {(each["tasks"][0], each["tasks"][1]): each for each in found.get("pairs", ())}
     if pairs:
         known = {pair: each for pair, each in pairs.items() if each["steps"]}
-        columns["cosine"] = {pair: f"{each['cosine']:+.2f}" for pair, each in known.items()}
-        columns["conflict"] = {pair: f"{each['conflicting']:.0%}" for pair, each in known.items()}
+        columns["cosine"] = {pair: _cosine(each) for pair, each in known.items()}
+        columns["conflict"] = {pair: _conflict(each) for pair, each in known.items()}
     if affinity := found.get("affinity"):
         columns["first\nhelps\nsecond"] = _pairs(affinity["tasks"], affinity["relative"])
         turned = [list(row) for row in zip(*affinity["relative"], strict=True)]
@@ -203,9 +207,25 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
     samples = max((each["steps"] for each in pairs.values()), default=0)
     title = f"Task relations{f', samples of gradients: {samples}' if samples else ''}"
     parts: list[RenderableType] = [Text(title, style="bold"), table]
+    if "few" in columns.get("conflict", {}).values():
+        few = f"few: fewer than {LEAST} samples say nothing about conflict; for more, lower run.relations"
+        parts.append(Text(few, style="dim"))
     if len(names) > SHOWN:
         parts.append(Text(f"and {len(names) - SHOWN} further pairs in metrics.json", style="dim"))
     return Group(*parts)
+
+
+def _cosine(pair: Mapping[str, Any]) -> str:
+    """The mean with half the width of its interval, which is left out where it says nothing."""
+    interval = pair.get("interval")
+    half = (interval[1] - interval[0]) / 2 if interval else 1.0
+    return f"{pair['cosine']:+.2f}" + (f"±{half:.2f}".replace("0.", ".") if half < 0.995 else "")
+
+
+def _conflict(pair: Mapping[str, Any]) -> str:
+    if pair["steps"] < LEAST:
+        return "few"
+    return {True: "yes", False: "no", None: "unclear"}[pair.get("conflict")]
 
 
 def _pairs(tasks: Sequence[str], values: Matrix) -> dict[tuple[str, str], str]:

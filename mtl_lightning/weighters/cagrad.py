@@ -7,10 +7,13 @@ from torch import Tensor
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.quadratic import minimize, normalized
+from mtl_lightning.weighters.quadratic import minimize, normalized, solve, square_length
 
-SMALLEST = 1e-6
-"""Norm of a combination, with gradients scaled together to a Frobenius norm of 1, that counts as zero."""
+ZERO = 1e-4
+"""Norm of a combination that counts as zero, with gradients scaled together to a Frobenius norm of 1.
+
+Inner products of float32 gradients cannot distinguish shorter combinations from none.
+"""
 
 
 class CAGrad(GramianWeighter):
@@ -59,11 +62,12 @@ class CAGrad(GramianWeighter):
         products = normalized(gramian, 1e-12)
         mean = torch.full((len(gramian),), 1 / len(gramian), dtype=gramian.dtype)
         toward = products @ mean
-        radius = float(self.c * (mean @ toward).sqrt())
-        if radius == 0:
+        length = square_length(products, mean) ** 0.5
+        if self.c == 0 or length < ZERO:  # the ball is a point: no update, or gradients that sum to zero
             return mean
+        radius = self.c * length
         combination, norm = _combination(products, toward, radius, mean)
-        if norm < 2 * SMALLEST:  # no direction helps all: the end of the ball that is nearest to zero
+        if norm < ZERO:  # no direction helps all: the end of the ball that is nearest to zero
             return mean * max(1 - self.c, 0.0)
         return mean + radius / norm * combination
 
@@ -74,20 +78,20 @@ def _combination(products: Tensor, toward: Tensor, radius: float, start: Tensor)
     While the set of positive weights stays the same, ``w(s) = p + s q`` with ``g_p ⟂ g_q``, so the root of
     ``|g_w(s)| = s`` is ``s² = |g_p|² / (1 − |g_q|²)``; where the set changes, the root is bracketed.
     """
-    low, high = SMALLEST, float(products.diagonal().max().sqrt())
-    norm, weights = max(float((start @ products @ start).sqrt()), 2 * low), start
+    low, high = ZERO / 2, float(products.diagonal().max().sqrt())
+    norm, weights = max(square_length(products, start) ** 0.5, ZERO), start
     for _ in range(60):
         weights = minimize(products * (radius / norm), toward, total=1.0, start=weights)
-        square = float(weights @ products @ weights)
+        square = square_length(products, weights)
         if abs(square - norm**2) < 1e-12 * norm**2 or high < low * (1 + 1e-12):
             break
         low, high = (norm, high) if square > norm**2 else (low, norm)
         free = weights > 0
         least = torch.zeros_like(weights)
-        least[free] = torch.linalg.solve(products[free][:, free], torch.ones_like(weights[free]))
+        least[free] = solve(products[free][:, free], torch.ones_like(weights[free]))
         least /= least.sum()
         rest = (weights - least) / norm
-        room = 1 - float(rest @ products @ rest)
-        root = (float(least @ products @ least) / room) ** 0.5 if room > 0 else high
+        room = 1 - square_length(products, rest)
+        root = (square_length(products, least) / room) ** 0.5 if room > 0 else high
         norm = root if low < root < high else (low * high) ** 0.5
     return weights, norm

@@ -10,13 +10,21 @@ from mtl_lightning.interfaces import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
 
+SMALLEST = 1e-8
+"""Least loss that is divided by, as in the authors' code, where it is added to every loss."""
+
 
 class DBMTL(GramianWeighter):
-    """Gradients of the logarithms of the losses, all scaled to the norm of the largest.
+    """Every parameter descends the logarithms of the losses; below z their gradients are scaled to the largest norm.
 
-    ``w_t = max_s n_s / (n_t L_t)`` with running means ``n_t`` of the norms ``|g_t| / L_t``, whose decay at step k is
-    ``β / k^σ``. The paper averages gradients; at the seam the rows differ from batch to batch, so norms are averaged.
-    Losses must be positive.
+    With ``g_t = ∇_z log L_t = ∇_z L_t / L_t`` and running means ``n_t`` of ``|g_t|``, whose decay at step k is
+    ``β / k^σ``, the gradient at z is ``max_s n_s Σ g_t / n_t``: weights ``w_t = max_s n_s / (n_t L_t)`` of the losses.
+    Above z every parameter descends ``Σ log L_t``. The paper averages gradients; at the seam the rows differ from batch
+    to batch, so norms are averaged. Losses must be positive: a task whose loss is not takes no part in the step.
+
+    In the paper everything that tasks share gets the scaled gradients, experts included, and task-specific layers get
+    the gradient of their own ``log L_t``. With experts above z, ``scope="encoder"`` follows it but for the experts,
+    which get the plain sum of the log-losses' gradients; ``gradients_at="parameters"`` follows it for dense weights.
 
     Args:
         tasks: Names of the tasks.
@@ -24,7 +32,8 @@ class DBMTL(GramianWeighter):
         sigma: Exponent σ with which the decay falls.
         every: Steps between computations of the weights; this and what follows is explained in
             :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
+        scope: What the scaling applies to: ``encoder``: z and below. ``model``: every parameter descends ``Σ w_t L_t``,
+            experts and towers alike.
         rescale: Whether the weights are scaled to sum to the number of tasks.
         gradients_at: Where gradients are taken.
 
@@ -64,11 +73,15 @@ class DBMTL(GramianWeighter):
         """Take the values of the losses."""
         self.current = step.values.double().cpu()
 
+    def above(self, step: Step) -> Tensor:
+        """``1 / L_t``, under which what is above z descends ``Σ log L_t``; zero for a task without a positive loss."""
+        return torch.where(self.current > 0, 1 / self.current.clamp_min(SMALLEST), 0.0)
+
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights; zero for a task without a gradient or a positive loss."""
         warn_of_negative("db_mtl", self.tasks, self.current, LEFT_OUT)
         present = (gramian.diagonal() > 0) & (self.current > 0)
-        losses = torch.where(present, self.current, 1.0)
+        losses = torch.where(present, self.current.clamp_min(SMALLEST), 1.0)
         now, before = gramian.diagonal().clamp_min(0).sqrt() / losses, self.norms.double().cpu()
         self.updates += 1
         decay = self.beta / float(self.updates) ** self.sigma

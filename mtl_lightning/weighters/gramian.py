@@ -85,6 +85,10 @@ class GramianWeighter(Weighter):
             Weights, [T] float64.
         """
 
+    def above(self, step: Step) -> Tensor | None:
+        """Weights of the losses for what is above z where ``scope`` is ``encoder``, [T]; None for the plain sum."""
+        return None
+
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
         if step.index % self.every:
@@ -96,7 +100,7 @@ class GramianWeighter(Weighter):
         if self.scope == "model":
             return self._weighted_sum(step)
         jacobian = step.jacobian
-        return step.seam(torch.einsum("t,tbd->bd", self.kept.to(jacobian.dtype), jacobian))
+        return step.seam(torch.einsum("t,tbd->bd", self.kept.to(jacobian), jacobian), self.above(step))
 
     def report(self) -> dict[str, float]:
         """The last weight of each task."""

@@ -5,10 +5,40 @@ from torch import Tensor
 
 
 def normalized(gramian: Tensor, ridge: float = 0.0) -> Tensor:
-    """A Gramian scaled to trace 1, with ``ridge`` added to its diagonal; zero stays zero but for the ridge."""
+    """A Gramian scaled to trace 1, with ``ridge`` added to its diagonal; zero stays zero but for the ridge.
+
+    Inner products of float32 gradients may form a matrix that no gradients have, with eigenvalues down to -1e-7; the
+    nearest one that gradients can have takes its place.
+    """
     trace = gramian.diagonal().sum()
     scaled = gramian / trace if float(trace) > 0 else torch.zeros_like(gramian)
+    values, vectors = torch.linalg.eigh(scaled)
+    if float(values[0]) < 0:
+        scaled = (vectors * values.clamp_min(0)) @ vectors.T
     return scaled + ridge * torch.eye(len(gramian), dtype=gramian.dtype)
+
+
+def square_length(gramian: Tensor, weights: Tensor) -> float:
+    """``|Σ w_t g_t|²``, which rounding must not make negative.
+
+    Example:
+        >>> square_length(torch.tensor([[1.0, -1.0], [-1.0, 1.0 - 1e-9]]).double(), torch.tensor([0.5, 0.5]).double())
+        0.0
+    """
+    return max(float(weights @ gramian @ weights), 0.0)
+
+
+def solve(system: Tensor, right: Tensor) -> Tensor:
+    """The solution of a square system; of a singular one, that of least squares and least norm.
+
+    Example:
+        >>> [round(x, 6) for x in solve(torch.ones(2, 2).double(), torch.ones(2).double()).tolist()]
+        [0.5, 0.5]
+    """
+    solution, failed = torch.linalg.solve_ex(system, right)
+    if int(failed) or not bool(torch.isfinite(solution).all()):
+        solution = torch.linalg.lstsq(system, right.unsqueeze(1), driver="gelsd").solution[:, 0]
+    return solution
 
 
 def minimize(hessian: Tensor, linear: Tensor, *, total: float | None = None, start: Tensor | None = None) -> Tensor:
@@ -18,7 +48,7 @@ def minimize(hessian: Tensor, linear: Tensor, *, total: float | None = None, sta
     solve a linear system, the one with the steepest descent is freed, those that would turn negative go back to zero.
 
     Args:
-        hessian: H, [T, T], symmetric and positive definite, of a scale near 1.
+        hessian: H, [T, T], symmetric without negative eigenvalues, of a scale near 1.
         linear: c, [T].
         total: The sum of the weights.
         start: A feasible point, [T], to begin with.
@@ -73,14 +103,12 @@ def _to_minimum_of_face(
 def _stationary(hessian: Tensor, linear: Tensor, total: float | None) -> Tensor:
     """The stationary point of the quadratic, on the plane ``Σ w = total`` if it is given."""
     if total is None:
-        solution: Tensor = torch.linalg.solve(hessian, -linear)
-        return solution
+        return solve(hessian, -linear)
     count = len(linear)
     system = torch.ones(count + 1, count + 1, dtype=hessian.dtype)
     system[:count, :count] = hessian
     system[count, count] = 0.0
-    solution = torch.linalg.solve(system, torch.cat([-linear, linear.new_tensor([total])]))
-    return solution[:count]
+    return solve(system, torch.cat([-linear, linear.new_tensor([total])]))[:count]
 
 
 def simplex_projection(point: Tensor) -> Tensor:

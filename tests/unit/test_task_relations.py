@@ -296,10 +296,11 @@ def test_the_terminal_shows_the_most_opposed_pairs_first_and_says_how_many_are_l
     gramian = torch.eye(6)
     gramian[4, 5] = gramian[5, 4] = -0.5
     relations.add(gramian)
-    title, table, rest = relations_table(relations.summary()).renderables
+    title, table, few, rest = relations_table(relations.summary()).renderables
     assert "samples of gradients: 1" in title.plain
     first = [next(iter(column.cells)) for column in table.columns]
-    assert (first, table.row_count) == (["e", "f", "-0.50", "100%"], 10)
+    assert (first, table.row_count) == (["e", "f", "-0.50", "few"], 10)
+    assert "fewer than 20 samples" in few.plain
     assert "5 further pairs" in rest.plain
 
 
