@@ -61,6 +61,7 @@ def test_no_accepted_request_is_lost(export: Path, question: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("without", LOOPS, ids=NAMES)
 def test_ten_stops_lose_no_accepted_request(export: Path, question: bytes, without: tuple[str, ...]) -> None:
     stops(export, question, without, 10)
