@@ -1,8 +1,11 @@
 """The command ``serve``: an export as an HTTP service."""
 
+import logging
+import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.config.pairs import split_pair
@@ -16,18 +19,24 @@ OPTIONS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "workers": (int, 0),
     "max_body": (int, 4 << 20),
     "max_rows": (int, 2000),
+    "max_head": (int, 32 << 10),
+    "max_headers": (int, 100),
+    "max_connections": (int, 1000),
+    "head_seconds": (float, 10.0),
     "body_seconds": (float, 10.0),
+    "grace": (float, 30.0),
     "reload_every": (float, 2.0),
 }
 PORTS = 65535
-LIMITS = ("workers", "max_body", "max_rows", "body_seconds", "reload_every")
+NOT_LIMITS = ("host", "port", "threads")
 
 
 def serve(pairs: Sequence[str]) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
-        pairs: ``export=<folder>``, and ``host=``, ``port=`` and the limits of :data:`OPTIONS`.
+        pairs: ``export=<folder>``, and ``host=``, ``port=`` and the limits of :data:`OPTIONS`. The process ends with 0
+            when it was asked to stop.
 
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
@@ -49,15 +58,24 @@ def serve(pairs: Sequence[str]) -> None:
 
     for module in ("fastapi", "uvicorn", "orjson", "prometheus_client", "onnxruntime", "onnx"):
         need(module, "serve")
-    from mtl_lightning.serve.app import Limits
+    from mtl_lightning.serve.limits import Limits
     from mtl_lightning.serve.server import run
 
-    limits = Limits(**{name: chosen.pop(name) for name in LIMITS})
+    limits = Limits(**{name: chosen.pop(name) for name in OPTIONS if name not in NOT_LIMITS})
 
     def ready() -> None:
         say(first_console(), f"serving {folder} on http://{chosen['host']}:{chosen['port']} (docs at /docs)")
 
     run(Path(folder), limits=limits, ready=ready, **chosen)
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End with 0 at once: the interpreter's own end takes a second, and waits for threads that may be stuck."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _read(key: str, value: str) -> Any:
@@ -66,7 +84,7 @@ def _read(key: str, value: str) -> Any:
         found = kind(value)
     except ValueError as error:
         raise MtlError(f"serve: {key} is {value!r}", f"{'an integer' if kind is int else 'a number'}") from error
-    least = 0 if key in ("port", "workers", "reload_every") else 1e-9
+    least = 0 if key in ("port", "workers", "reload_every", "grace") else 1e-9
     most = PORTS if key == "port" else 2**40
     if kind is not str and not least <= found <= most:
         raise MtlError(f"serve: {key} is {value}", "out of range")

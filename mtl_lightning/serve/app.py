@@ -1,59 +1,30 @@
-"""The service: one route that scores, and those that tell how it is."""
+"""The service: a scoring route, plus health, readiness and metrics."""
 
 import asyncio
 import logging
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import ClientDisconnect
 
-from mtl_lightning.errors import DataError
-from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.serve.answer import SHOWN, answer, described
+from mtl_lightning.serve.limits import Limits
 from mtl_lightning.serve.live import Live
 from mtl_lightning.serve.measures import Measures
 from mtl_lightning.serve.openapi import operation
-from mtl_lightning.serve.request import Refused, read
+from mtl_lightning.serve.request import Refused
 
 LOG = logging.getLogger("mtl_lightning.serve")
 JSON = "application/json"
-SHOWN = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a request may ask for.
-
-    Args:
-        max_body: Bytes of a body.
-        max_rows: Candidates of a request.
-        body_seconds: Seconds in which a body must have arrived.
-        workers: Requests that are worked on at once; 0 for the number of processors.
-        reload_every: Seconds between looks at the export's folder; 0 for never.
-
-    Raises:
-        ValueError: If a limit is out of range.
-    """
-
-    max_body: int = 4 << 20
-    max_rows: int = 2000
-    body_seconds: float = 10.0
-    workers: int = 0
-    reload_every: float = 2.0
-
-    def __post_init__(self) -> None:
-        for name in ("max_body", "max_rows", "body_seconds"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: above 0 is needed")
-        for name in ("workers", "reload_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}: 0 or more is needed")
 
 
 class Service:
@@ -61,7 +32,7 @@ class Service:
 
     Args:
         live: The export.
-        limits: What a request may ask for.
+        limits: Limits on requests, connections and the stop.
 
     Example:
         ``uvicorn.run(Service(Live(Path("export"))).app)``
@@ -72,6 +43,7 @@ class Service:
         self.limits = limits or Limits()
         self.measures = Measures()
         self.stopping = False
+        self._ended = threading.Event()
         self.pool = ThreadPoolExecutor(self.limits.workers or os.cpu_count() or 1, thread_name_prefix="score")
         self.app = self._app()
         self._tell()
@@ -87,22 +59,25 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(self._watch())
+        # A thread of its own that ends with the process: an export that is being opened cannot be interrupted.
+        threading.Thread(target=self._watch, name="reload", daemon=True).start()
         yield
         self.stopping = True
-        watch.cancel()
-        with suppress(asyncio.CancelledError):
-            await watch
-        self.pool.shutdown(wait=True)
+        self._ended.set()
+        self.pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _watch(self) -> None:
-        while self.limits.reload_every:
-            await asyncio.sleep(self.limits.reload_every)
-            # Not on the pool of requests: opening takes seconds.
-            taken = await asyncio.to_thread(self.live.refresh)
-            if taken is not None:
-                self.measures.reloaded(taken)
-                self._tell()
+    def _watch(self) -> None:
+        while self.limits.reload_every and not self._ended.wait(self.limits.reload_every):
+            try:
+                self._refresh()
+            except Exception:
+                LOG.exception("looking for a new export failed, and is tried again")
+
+    def _refresh(self) -> None:
+        taken = self.live.refresh()
+        if taken is not None:
+            self.measures.reloaded(taken, self.live.failure.at if self.live.failure else 0.0)
+            self._tell()
 
     def _tell(self) -> None:
         self.measures.serving(self.live.bundle.manifest.recipe, self.live.bundle.identity[:SHOWN])
@@ -118,7 +93,11 @@ class Service:
         except Refused as refusal:
             # What is left of a body that is too large or too slow is not waited for.
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None
-            response = Response(orjson.dumps({"error": refusal.reason}), refusal.status, headers, JSON)
+            response = _problem(refusal.status, refusal.reason, headers)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            response = _problem(503, "the service stops", {"Connection": "close"})
         self.measures.answered(response.status_code, time.perf_counter() - start, rows)
         return response
 
@@ -138,6 +117,8 @@ class Service:
                     parts.append(part)
         except TimeoutError as error:
             raise Refused(408, f"the body didn't arrive within {self.limits.body_seconds:g} seconds") from error
+        except ClientDisconnect as error:
+            raise Refused(400, "the connection ended before the body") from error
         return b"".join(parts)
 
     async def health(self) -> dict[str, bool]:
@@ -145,9 +126,10 @@ class Service:
         return {"ok": True}
 
     async def ready(self) -> Response:
-        """The export that is served; 503 while the service stops."""
-        bundle = self.live.bundle
-        found = {"ready": not self.stopping, "model": bundle.identity, "recipe": bundle.manifest.recipe}
+        """The export that is served, and why the newest one is not; 503 while the service stops."""
+        failure = self.live.failure
+        failed = failure and {"reason": failure.reason, "at": datetime.fromtimestamp(failure.at, UTC).isoformat()}
+        found = {"ready": not self.stopping, **described(self.live.bundle), "failed": failed}
         return Response(orjson.dumps(found), 503 if self.stopping else 200, media_type=JSON)
 
     async def metrics(self) -> Response:
@@ -161,23 +143,5 @@ class Service:
         return found
 
 
-def answer(bundle: Bundle, body: bytes, most: int) -> tuple[bytes, int]:
-    """The answer to a body, and its number of rows.
-
-    Args:
-        bundle: The export.
-        body: See :func:`mtl_lightning.serve.request.read`.
-        most: Candidates at most.
-
-    Raises:
-        Refused: If the body can't be read or its values can't be encoded.
-    """
-    question = read(body, tuple(bundle.manifest.columns), most)
-    try:
-        predictions, score = bundle.score(question.columns, question.rows)
-    except DataError as error:
-        raise Refused(422, str(error)) from error
-    found: dict[str, Any] = {"model": bundle.identity[:SHOWN], "predictions": predictions}
-    if score is not None:
-        found["score"] = score
-    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), question.rows
+def _problem(status: int, reason: str, headers: dict[str, str] | None) -> Response:
+    return Response(orjson.dumps({"error": reason}), status, headers, JSON)

@@ -24,6 +24,11 @@ class Measures:
         )
         self._rows = Histogram("mtl_candidates", "Candidates of a request.", buckets=ROWS, registry=self.registry)
         self._reloads = Counter("mtl_reloads", "New exports by outcome.", ["outcome"], registry=self.registry)
+        self._failed = Gauge(
+            "mtl_reload_failed_seconds",
+            "Unix time at which the newest export was refused; 0 if it is served.",
+            registry=self.registry,
+        )
         self._model = Gauge("mtl_model", "The export that is served.", ["recipe", "model"], registry=self.registry)
         ProcessCollector(registry=self.registry)
 
@@ -34,9 +39,19 @@ class Measures:
             self._seconds.observe(seconds)
             self._rows.observe(rows)
 
-    def reloaded(self, taken: bool) -> None:
-        """Count a new export."""
+    def refused(self, status: int) -> None:
+        """Count a request that was refused before it reached the service."""
+        self._requests.labels(str(status)).inc()
+
+    def reloaded(self, taken: bool, failed_at: float = 0.0) -> None:
+        """Count a new export.
+
+        Args:
+            taken: Whether it is served now.
+            failed_at: Unix time of the failure, if it isn't.
+        """
         self._reloads.labels("taken" if taken else "refused").inc()
+        self._failed.set(failed_at)
 
     def serving(self, recipe: str, model: str) -> None:
         """Say which export is served."""

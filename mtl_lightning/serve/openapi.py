@@ -63,6 +63,8 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
         "408": "The body took too long.",
         "413": "The body or the batch is too large.",
         "422": "A column is missing or holds values that its feature can't read.",
+        "431": "The headers are too large or too many.",
+        "503": "Too many connections are open, or the service stops.",
     }
     return {
         "summary": "Score candidates",

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,24 @@ import httpx
 
 
 class Server:
-    """A service in a process of its own."""
+    """A service in a process of its own.
 
-    def __init__(self, export: Path, **options: Any) -> None:
+    Args:
+        export: What it serves.
+        without: Modules that it can't import.
+        options: Arguments of the command.
+    """
+
+    def __init__(self, export: Path, without: Sequence[str] = (), **options: Any) -> None:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
         pairs = [f"{name}={value}" for name, value in options.items()]
+        code = f"import sys; sys.modules.update(dict.fromkeys({list(without)!r})); "
+        code += "from mtl_lightning.cli.app import main; main()"
+        start = ["-c", code] if without else ["-m", "mtl_lightning"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "mtl_lightning", "serve", f"export={export}", f"port={self.port}", *pairs],
+            [sys.executable, *start, "serve", f"export={export}", f"port={self.port}", *pairs],
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stderr=subprocess.PIPE,
         )
