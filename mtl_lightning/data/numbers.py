@@ -23,16 +23,16 @@ class RowError(DataError):
         message: What is wrong, beginning with the column.
         index: Index of the first such value in the block.
         hint: What to do about it.
-        others: What is wrong in other rows, by their index, where that is known.
+        further: What is wrong in other rows, by their index, where that is known.
     """
 
-    def __init__(self, message: str, index: int, hint: str = "", others: Mapping[int, str] | None = None) -> None:
+    def __init__(self, message: str, index: int, hint: str = "", further: Mapping[int, str] | None = None) -> None:
         super().__init__(message, hint)
         self.index = index
-        self.others = dict(others or {})
+        self.further = dict(further or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message, self.index, self.hint, self.others)
+        return type(self), (self.message, self.index, self.hint, self.further)
 
 
 def numbers(values: pa.Array, name: str, *, finite: bool = True, units: Sequence[str] = ()) -> np.ndarray:

@@ -46,7 +46,7 @@ def score_good_rows(block: Block, score: Callable[[Block], pa.Table]) -> Scored:
         try:
             table = score(block.take(pa.array(left)))
         except RowError as error:
-            wrong = {error.index: error.message, **error.others}
+            wrong = {error.index: error.message, **error.further}
             reasons |= {int(left[index]): reason for index, reason in wrong.items()}
             left = np.delete(left, list(wrong))
             continue

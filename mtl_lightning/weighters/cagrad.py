@@ -68,7 +68,8 @@ class CAGrad(GramianWeighter):
         radius = self.c * length
         combination, norm = _combination(products, toward, radius, mean)
         if norm < ZERO:  # no direction helps all: the end of the ball that is nearest to zero
-            return mean * max(1 - self.c, 0.0)
+            end: Tensor = mean * max(1 - self.c, 0.0)
+            return end
         return mean + radius / norm * combination
 
 
