@@ -325,6 +325,7 @@ def test_a_recipe_is_read_or_refused(folder: Path, text: str, pairs: list[tuple[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(4))
 def test_ten_thousand_recipes_are_read_or_refused(folder: Path, part: int) -> None:
     @seed(part)

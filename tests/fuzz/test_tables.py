@@ -242,6 +242,7 @@ def test_a_table_is_prepared_or_refused(tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("part", range(4))
 def test_five_thousand_tables_are_prepared_or_refused(tmp_path: Path, part: int) -> None:
     @seed(part)
