@@ -73,6 +73,7 @@ class SavedTransforms(TypedDict):
     cold: dict[str, SavedVocabulary]
     columns: list[str]
     text: NotRequired[list[str]]
+    tokens: NotRequired[list[str] | None]
 
 
 def check_schema(state: Any, place: str) -> None:
