@@ -69,7 +69,8 @@ class CAGrad(GramianWeighter):
         combination, norm = _combination(products, toward, radius, mean)
         if norm < ZERO:  # no direction helps all: the end of the ball that is nearest to zero
             return mean * max(1 - self.c, 0.0)
-        return mean + radius / norm * combination
+        weights: Tensor = mean + radius / norm * combination
+        return weights
 
 
 def _combination(products: Tensor, toward: Tensor, radius: float, start: Tensor) -> tuple[Tensor, float]:

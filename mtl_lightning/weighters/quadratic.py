@@ -35,6 +35,7 @@ def solve(system: Tensor, right: Tensor) -> Tensor:
         >>> [round(x, 6) for x in solve(torch.ones(2, 2).double(), torch.ones(2).double()).tolist()]
         [0.5, 0.5]
     """
+    solution: Tensor
     solution, failed = torch.linalg.solve_ex(system, right)
     if int(failed) or not bool(torch.isfinite(solution).all()):
         solution = torch.linalg.lstsq(system, right.unsqueeze(1), driver="gelsd").solution[:, 0]
