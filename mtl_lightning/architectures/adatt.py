@@ -16,8 +16,8 @@ class AdaTT(Architecture):
     input: h_t = Σ_e softmax(W_t x_t)_e E_e + Σ_{e ∈ own_t} v_te E_e, with v_t learned and the same for all rows. The
     shared group fuses in the same way, except at the last level.
 
-    Here v starts at one over the number of a group's experts and is always learned. The authors' code fixes v at 1 where
-    every group has one expert, and starts at random otherwise.
+    Here v starts at one over the number of a group's experts and is always learned. The authors' code fixes v at 1
+    where every group has one expert, and starts at random otherwise.
 
     Source: Li et al., "AdaTT: Adaptive Task-to-Task Fusion Network", KDD 2023 (its AdaTT-sp
     with ``shared_experts: 0``).
