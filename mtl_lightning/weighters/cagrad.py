@@ -68,9 +68,9 @@ class CAGrad(GramianWeighter):
         radius = self.c * length
         combination, norm = _combination(products, toward, radius, mean)
         if norm < ZERO:  # no direction helps all: the end of the ball that is nearest to zero
-            end: Tensor = mean * max(1 - self.c, 0.0)
-            return end
-        return mean + radius / norm * combination
+            return mean * max(1 - self.c, 0.0)
+        weights: Tensor = mean + radius / norm * combination
+        return weights
 
 
 def _combination(products: Tensor, toward: Tensor, radius: float, start: Tensor) -> tuple[Tensor, float]:
