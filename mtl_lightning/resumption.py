@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mtl_lightning.analysis.affinity import AffinityCallback
-from mtl_lightning.analysis.relations import GradientRelations, RelationsCallback
+from mtl_lightning.analysis.relations import ADDED, GradientRelations, RelationsCallback
 from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError, UnfitError
 from mtl_lightning.checkpoint_content import check_alike, require_keys, require_tensor
@@ -221,7 +221,9 @@ def _check_pairs(state: Any, callback: Callback, module: MultiTaskModule, place:
     square = torch.zeros(len(names), len(names), dtype=torch.float64)
     pairs: dict[str, Any] = {"sums": square, "samples": square}
     if isinstance(callback, RelationsCallback):
-        pairs = {name: value for name, value in vars(GradientRelations(tuple(names))).items() if name != "tasks"}
+        today = vars(GradientRelations(tuple(names)))
+        left_out = {"tasks", *(set(ADDED) - set(state if isinstance(state, dict) else ()))}
+        pairs = {name: value for name, value in today.items() if name not in left_out}
     if state != {}:
         check_alike(state, {"tasks": names, **pairs}, place)
         if state["tasks"] != names:

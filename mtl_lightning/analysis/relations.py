@@ -10,6 +10,8 @@ from torch import Tensor
 from mtl_lightning.analysis.intervals import half_width
 from mtl_lightning.interfaces import Step
 
+ADDED = ("squares", "products", "previous", "measured")
+"""Sums that checkpoints of earlier versions lack; they start at zero then."""
 LEAST = 20
 """Samples of a pair below which nothing is said about conflict."""
 

@@ -14,7 +14,6 @@ READ_AS = {
     "tag:yaml.org,2002:null": "null",
     "tag:yaml.org,2002:float": "a number",
     "tag:yaml.org,2002:int": "a number",
-    "tag:yaml.org,2002:timestamp": "a date",
 }
 
 

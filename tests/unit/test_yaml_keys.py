@@ -24,7 +24,6 @@ from mtl_lightning.errors import ConfigError, MtlError
         ("features: {0x1F: categorical}", "here: YAML reads the key 0x1F as a number (quote it: '0x1F')"),
         ("features: {12:30: categorical}", "here: YAML reads the key 12:30 as a number (quote it: '12:30')"),
         ("features: {1.50: categorical}", "here: YAML reads the key 1.50 as a number (quote it: '1.50')"),
-        ("features: {2024-05-31: numeric}", "here: YAML reads the key 2024-05-31 as a date (quote it: '2024-05-31')"),
     ],
 )  # fmt: skip
 def test_refused(text: str, message: str) -> None:
@@ -34,12 +33,12 @@ def test_refused(text: str, message: str) -> None:
 
 
 def test_quoted_keys_and_plain_integers_are_text() -> None:
-    layer = read_layer("features: {'on': numeric, \"null\": numeric, 7: numeric, yesterday: numeric}", "here")
-    assert [str(name) for name in layer["features"]] == ["on", "null", "7", "yesterday"]
+    layer = read_layer("features: {'on': numeric, \"null\": numeric, 7: numeric, 2024-05-31: numeric}", "here")
+    assert [str(name) for name in layer["features"]] == ["on", "null", "7", "2024-05-31"]
 
 
 def test_aliases_that_go_in_circles_end() -> None:
-    with pytest.raises(MtlError, match="truth value"):
+    with pytest.raises(MtlError, match="contains itself"):
         read_layer("a: &a [1, *a]\nb: {<<: {c: 1}, no: 2}", "here")
 
 
