@@ -2,7 +2,7 @@
 
 import codecs
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from mtl_lightning.data.csv_types import KINDS, WHOLE, written
 from mtl_lightning.data.files import File, opened
 from mtl_lightning.data.keys import INTEGER
 from mtl_lightning.data.numbers import MISSING
+from mtl_lightning.data.uses import Uses
 from mtl_lightning.errors import DataError
 
-MISSING_TEXT = MISSING[:2]
-"""What stands for a missing value in a column of text: NA is Namibia."""
 BLOCK = 8 << 20
 EXACT = 1 << 53
 """Up to here a float64 holds every integer."""
+INFINITE = r"^[+-]?inf(inity)?$"
 SEPARATORS = ("\t", ";", "|", ",")
 """What else may stand between values, if a header looks like one name."""
 
@@ -43,48 +44,71 @@ class CsvOptions:
     text: tuple[str, ...] = ()
 
 
-def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None:
+def convert(
+    files: Sequence[File],
+    options: CsvOptions,
+    directory: Path,
+    kinds: Mapping[str, str] | None = None,
+    uses: Uses | None = None,
+) -> None:
     """Write one parquet file per CSV file.
 
-    A column holds integers if every value of every file prints as one (007 doesn't), else numbers (unless there are
-    integers among them that a float would change), else truth values, else text.
+    Args:
+        files: The CSV files.
+        options: How they are written.
+        directory: Where parquet goes.
+        kinds: What :func:`infer` gave, or None.
+        uses: What reads the columns; see :func:`mtl_lightning.data.csv_types.written`.
 
     Raises:
         DataError: Naming the file, and the line where there is one.
     """
-    types = infer(files, options)
+    columns = written(infer(files, options) if kinds is None else kinds, uses or Uses())
+    schema = pa.schema([(one.name, one.kind) for one in columns])
     for number, file in enumerate(files):
-        schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
             for block in _blocks(file, options):
-                columns = [_cast(block.column(name), kind) for name, kind in types.items()]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                arrays = [one.cast(block.column(one.column)) for one in columns]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
-    """Type of each column over all rows of all files."""
+def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
+    """Which of :data:`~mtl_lightning.data.csv_types.KINDS` each column is, over all rows of all files.
+
+    A column holds integers if every value of every file prints as one (007 doesn't), else whole numbers, else numbers
+    (unless there are integers among them that a float would change, or numbers that are too large for one), else truth
+    values, else text.
+    """
     candidates: dict[str, list[str]] = {}
-    first = ""
+    first, late, seen = "", set[str](), 0
     for file in files:
         names: list[str] | None = None
         for block in _blocks(file, options):
             if names is None:
                 names = block.schema.names
                 if not candidates:
-                    candidates = {name: [] if name in options.text else list(TYPES) for name in names}
+                    candidates = {name: [] if name in options.text else list(KINDS)[:-1] for name in names}
                     first = file.path
                 elif set(names) != set(candidates):
                     odd = ", ".join(map(repr, sorted(set(names) ^ set(candidates))))
                     raise DataError(f"{file.path} and {first} have different columns: {odd}")
-            for name, left in candidates.items():
-                while left and not _fits(block.column(name), left[0]):
-                    left.pop(0)
+            narrowed = {name for name, left in candidates.items() if _narrow(left, block.column(name))}
+            late |= narrowed if seen else set()
+            seen += 1
     if not candidates:
         raise DataError(f"{', '.join(file.path for file in files)}: no rows below the header")
-    return {name: TYPES[left[0]] if left else pa.string() for name, left in candidates.items()}
+    while late := {name for name in late if candidates[name]}:  # earlier rows haven't been held against what is left
+        blocks = (block for file in files for block in _blocks(file, options))
+        late = {name for block in blocks for name in late if _narrow(candidates[name], block.column(name))}
+    return {name: left[0] if left else "text" for name, left in candidates.items()}
 
 
-TYPES = {"integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
+def _narrow(kinds: list[str], column: pa.Array) -> bool:
+    """Drop kinds until one fits; whether any was dropped."""
+    before = len(kinds)
+    while kinds and not _fits(column, kinds[0]):
+        kinds.pop(0)
+    return len(kinds) < before
 
 
 def _values(column: pa.Array, missing: list[str]) -> pa.Array:
@@ -98,14 +122,16 @@ def _fits(column: pa.Array, kind: str) -> bool:
             whole = pc.all(pc.match_substring_regex(values, INTEGER)).as_py()
             pc.cast(values if whole is not False else values.slice(0, 0), pa.int64())
             return whole is not False
+        if kind == "whole":
+            return pc.all(pc.match_substring_regex(values, WHOLE)).as_py() is not False
         if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
             return False  # codes with leading zeros
         if kind == "number" and _large(values):
             return False  # ids that a float would change
-        pc.cast(values, TYPES[kind])
+        typed = pc.cast(values, KINDS[kind])
     except pa.ArrowException:
         return False
-    return True
+    return kind != "number" or not _overflows(values, typed)
 
 
 def _large(values: pa.Array) -> bool:
@@ -116,9 +142,10 @@ def _large(values: pa.Array) -> bool:
     return bool(pc.any(pc.greater(pc.abs(pc.cast(pc.utf8_ltrim(long, "+"), pa.int64())), EXACT)).as_py())
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    text = pa.types.is_string(kind)
-    return pc.cast(_values(column, MISSING_TEXT if text else MISSING), kind)
+def _overflows(values: pa.Array, numbers: pa.Array) -> bool:
+    """Whether a number is infinite that is not written so: 25e83726 is an id."""
+    infinite = pc.filter(values, pc.is_inf(numbers))
+    return pc.all(pc.match_substring_regex(infinite, INFINITE, ignore_case=True)).as_py() is False
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Rows in memory as a source: pandas frames, Arrow tables, Datasets, mappings of columns."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
@@ -9,7 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import lists
+from mtl_lightning.data.columns import lists, plain
+from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.mixed import mixed, untensored
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.parquet_rows import unified
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
@@ -78,19 +82,13 @@ def as_array(values: Any, name: str) -> pa.Array:
     try:
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        plain = [None if one is None or one != one else one for one in values]  # NaN is unequal to itself
-    if any(isinstance(one, list | tuple | dict | set) for one in plain):
-        raise DataError(f"column {name!r} mixes lists and other values")
-    printed = [None if one is None else _print(one) for one in plain]
-    return pa.array(printed, pa.string())
-
-
-def _print(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        return str(int(value))
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+        plain = untensored(values)
+    try:
+        return pa.array(plain, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        if not isinstance(plain, Iterable):
+            raise DataError(f"column {name!r} is one value, {plain!r}", "a value per row is needed") from None
+        return mixed(plain, name)
 
 
 class Frame(Source):
@@ -121,7 +119,12 @@ class Frame(Source):
         """The rows."""
         if split is not None:
             return _dataset(self.own[split])
-        return _dataset(pa.concat_tables(self._tables(), promote_options="permissive"))
+        tables = self._tables()
+        if len(tables) > 1:
+            schema = unified([table.schema for table in tables])
+            mixed = {one.name for one in schema if pt.is_string(one.type)}
+            tables = [_as_text(table, mixed) for table in tables]
+        return _dataset(pa.concat_tables(tables, promote_options="permissive"))
 
     def fingerprint(self) -> str:
         """Depends on every value."""
@@ -133,6 +136,14 @@ class Frame(Source):
                 for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
                     digest.update(batch.serialize())
         return digest.hexdigest()
+
+
+def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
+    """The table with text where other tables have some."""
+    for place, field in enumerate(table.schema):
+        if field.name in names and not is_text(field.type) and not pt.is_dictionary(field.type):
+            table = table.set_column(place, field.name, text(keys(plain(table[field.name]), field.name)))
+    return table
 
 
 def _is_table(value: Any) -> bool:

@@ -14,10 +14,11 @@ from mtl_lightning.build import module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import Config
 from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
-from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.columns import Block, as_written, require
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.text_columns import read_as_text
+from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
@@ -136,7 +137,7 @@ class Predictor:
         """
         if data is not None:
             source = _source("table", path=data, **{**self._dialect(), **options})
-            read_as_text(source, self.transforms.text)
+            self._tell(source)
             present = source.schema().columns
             require(list(present), self.needed, data)
             found = blocks(source.rows(), [name for name in self.columns if name in present], data)
@@ -144,10 +145,16 @@ class Predictor:
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
-        read_as_text(source, self.transforms.text)
+        self._tell(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
+
+    def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
+        """Let a source give columns the types that they had in training."""
+        known = self.transforms
+        tasks = [label.task for label in known.labels.values()]
+        read_for(source, column_uses(known.features, tasks, split, known.group, known.raw), known)
 
     def _dialect(self) -> dict[str, Any]:
         """How the run's own files are written, if they are a table: those to predict come from where they came from."""
@@ -165,7 +172,7 @@ class Predictor:
 
     def _table(self, part: Block) -> pa.Table:
         predictions = self.score(self.transforms.encode(part))
-        keys = {name: column(part, name) for name in self.keys if name in part.schema.names}
+        keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
             tasks.setdefault("score", pa.array(self.combined(predictions)))

@@ -16,6 +16,7 @@ from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import psi
+from mtl_lightning.data.quality.separators import unsplit
 from mtl_lightning.errors import DataError
 
 SAMPLE = 100_000
@@ -46,7 +47,7 @@ def look(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any]:
     """
     started = time.perf_counter()
     found = profile(data.source, data.source.schema(), data.tasks, data.split)
-    findings = [*_nulls(data, found), *_labels(data, found)]
+    findings = [*_nulls(data, found), *_labels(data, found), *unsplit(data)]
     quality: dict[str, Any] = {"sample": {}, "features": {}, "repeated": None, "pairs": []}
     try:
         prepared = data.prepare()

@@ -12,20 +12,22 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data import csv_files, json_files, parquet_rows, partitions
+from mtl_lightning.data import csv_files, csv_types, json_files, mixed_json, parquet_rows, partitions
 from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest
-from mtl_lightning.data.columns import require
+from mtl_lightning.data.columns import WRITTEN, require
 from mtl_lightning.data.csv_files import CsvOptions
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.data.partitions import folder_columns
+from mtl_lightning.data.uses import Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
-CODE = [Path(str(module.__file__)) for module in (csv_files, json_files, parquet_rows, partitions)]
+MODULES = (csv_files, csv_types, json_files, mixed_json, parquet_rows, partitions)
+CODE = [Path(str(module.__file__)) for module in MODULES]
 ALL = ""
 """Name under which a table without splits is kept."""
 
@@ -87,6 +89,7 @@ class Table(Source):
         self.time = time
         self.group = group
         self.after_event = tuple(after_event)
+        self._uses = Uses()
         self._read: dict[str | None, Footers] = {}
 
     @cached_property
@@ -121,7 +124,10 @@ class Table(Source):
         kind = self._format()
         if kind == "parquet":
             return {name: [file.path for file in files] for name, files in self.files.items()}
-        directory = cache_directory() / "tables" / self.fingerprint()[:32]
+        kinds = self._kinds() if kind == "csv" else {}
+        changed = csv_types.written(kinds, self._uses) if csv_types.changed(kinds, self._uses) else []
+        told = hashlib.sha256(f"{self.fingerprint()} {changed}".encode()).hexdigest() if changed else self.fingerprint()
+        directory = cache_directory() / "tables" / told[:32]
         with locked(directory):
             if not _whole(directory, sum(map(len, self.files.values()))):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -130,7 +136,7 @@ class Table(Source):
                 partial.mkdir()
                 try:
                     with writing(directory):
-                        self._convert(kind, partial)
+                        self._convert(kinds, partial)
                         partial.replace(directory)
                 except BaseException:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -138,25 +144,54 @@ class Table(Source):
         converted = iter(sorted(directory.glob("*.parquet")))
         return {name: [str(next(converted)) for _ in files] for name, files in self.files.items()}
 
-    def _convert(self, kind: str, directory: Path) -> None:
-        files = [file for found in self.files.values() for file in found]
-        if kind == "json":
-            json_files.convert(files, directory)
-            return
-        tabs = files[0].path.split(".csv")[0].endswith(".tsv") or ".tsv" in files[0].path
+    def _all_files(self) -> list[File]:
+        return [file for found in self.files.values() for file in found]
+
+    def _csv_options(self) -> CsvOptions:
+        path = self._all_files()[0].path
+        tabs = path.split(".csv")[0].endswith(".tsv") or ".tsv" in path
         separator = self.separator or ("\t" if tabs else ",")
-        options = CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding, self.text)
-        csv_files.convert(files, options, directory)
+        return CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding, self.text)
+
+    def _kinds(self) -> dict[str, str]:
+        """What the columns of CSV files hold: looked at once, and kept beside the converted files."""
+        path = cache_directory() / "tables" / f"{self.fingerprint()[:32]}.json"
+        with locked(path):
+            try:
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                kinds = csv_files.infer(self._all_files(), self._csv_options())
+            partial = path.with_name(path.name + ".partial")
+            with writing(path):
+                partial.write_text(json.dumps(kinds), encoding="utf-8")
+                partial.replace(path)
+        return kinds
+
+    def _convert(self, kinds: dict[str, str], directory: Path) -> None:
+        if kinds:
+            csv_files.convert(self._all_files(), self._csv_options(), directory, kinds, self._uses)
+        else:
+            json_files.convert(self._all_files(), directory)
 
     def as_text(self, columns: Iterable[str]) -> None:
         """Read these columns of CSV files as text, too."""
         self.text = tuple(sorted({*self.text, *columns}))
+        self._forget()
+
+    def follow(self, uses: Uses) -> None:
+        """Give columns of CSV files the types that their uses need."""
+        if uses != self._uses:
+            self._uses = uses
+            self._forget()
+
+    def _forget(self) -> None:
         self.__dict__.pop("_parquet", None)
         self._read.clear()
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
-        columns = {field.name: str(field.type) for field in self._footers(None).schema}
+        fields = self._footers(None).schema
+        columns = {field.name: str(field.type) for field in fields if not field.name.startswith(WRITTEN)}
         require(list(columns), self.after_event, "source.after_event")
         return RawSchema(
             columns=columns,
