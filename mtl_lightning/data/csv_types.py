@@ -20,7 +20,7 @@ KINDS = {
     "text": pa.string(),
 }
 """What all cells of a column can be, and its type where nothing reads them as they are written."""
-WHOLE = r"^(?:0|-?[1-9][0-9]{0,14})(?:\.0*)?$"
+WHOLE = r"^(?:0|-?[1-9][0-9]{0,14})(?:\.0+)?$"
 """Whole numbers, as pandas writes them where values are missing; a float64 holds them all."""
 
 
@@ -46,7 +46,7 @@ class Written(NamedTuple):
         nothing = pc.is_in(cells, value_set=pa.array(self.missing))
         values = pc.if_else(nothing, pa.scalar(None, pa.string()), cells)
         if self.floats:
-            values = pc.replace_substring_regex(values, r"\.0*$", "")
+            values = pc.replace_substring_regex(values, r"\.0+$", "")
         return pc.cast(values, self.kind)
 
 

@@ -9,7 +9,7 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.operations import is_text
-from mtl_lightning.data.printed import OPENED
+from mtl_lightning.data.printed import CERTAIN, OPENED
 from mtl_lightning.data.printed import values as printed_values
 from mtl_lightning.errors import DataError
 
@@ -39,7 +39,7 @@ def flatten(
         separator: Delimiter in text.
         regex: The separator is a regular expression.
         printed: Text that begins with a bracket is a list as Python, JSON or numpy prints it; None where the separator
-            is a comma or white space, as it is in such lists.
+            is a comma or white space, as it is in such lists. Where it is white space, words may stand in brackets.
 
     Raises:
         RowError: At text that begins with a bracket and is no list.
@@ -78,7 +78,7 @@ def _of_text(column: pa.Array, name: str, separator: str, *, regex: bool, printe
     """Pieces of delimited text, and values of lists that were printed."""
     places = np.zeros(0, dtype=np.int64)
     if printed:
-        opened = pc.fill_null(pc.match_substring_regex(column, OPENED), False)
+        opened = pc.fill_null(pc.match_substring_regex(column, CERTAIN if separator.isspace() else OPENED), False)
         places = np.flatnonzero(opened.to_numpy(zero_copy_only=False))
     if len(places):
         try:

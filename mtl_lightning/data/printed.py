@@ -11,6 +11,9 @@ from mtl_lightning.data.numbers import RowError
 
 OPENED = r"^\s*[\[({]"
 """Text that begins as a printed list does."""
+BEGUN = r"""\s*(?:(?:[-+.0-9'"]|(?:None|nan|NaN|NaT|True|False)\b|np\.|(?:null|true|false)\s*,).*)?"""
+CERTAIN = rf"(?s)^\s*(?:\[{BEGUN}\]|\({BEGUN}\)|\{{{BEGUN}\}})\s*$"
+"""Text that is a printed list, whereas words may stand in brackets."""
 ENCLOSED = r"(?s)^(?:\[.*\]|\(.*\)|\{.*\})$"
 INTEGER = r"(?:0|-?[1-9][0-9]*)"
 NUMBER = r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
@@ -45,7 +48,7 @@ def values(column: pa.Array, name: str) -> tuple[pa.Array, np.ndarray]:
     """Values of printed lists, as text without the missing ones, and the row of each, ascending.
 
     Args:
-        column: Text that matches :data:`OPENED`.
+        column: Text that matches :data:`OPENED` or :data:`CERTAIN`.
         name: The column's name, for messages.
 
     Raises:

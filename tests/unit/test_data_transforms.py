@@ -229,7 +229,7 @@ def test_lists_that_were_printed_are_read_as_lists() -> None:
             ["1", "22"], ["a b", "it's"], [], [], ["x"]
         ]  # fmt: skip
     # Other text keeps its brackets: with another separator, or where they stand within it.
-    assert flatten(pa.array(["[a]|[b]"]), "h", "|").values.to_pylist() == ["[a]", "[b]"]
+    assert flatten(pa.array(["[a] [b]"]), "h", " ").values.to_pylist() == ["[a]", "[b]"]
     assert flatten(pa.array(["a,[b]", "'c'"]), "h").values.to_pylist() == ["a", "[b]", "'c'"]
 
 

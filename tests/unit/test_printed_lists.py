@@ -94,6 +94,13 @@ def test_with_another_separator_brackets_belong_to_the_values():
     assert read("a (b),[c", ",") == ["a (b)", "[c"]
 
 
+@pytest.mark.parametrize("text", ["(really) good", "[REC]", "(", "[a] [b]"])
+def test_words_may_stand_in_brackets(text):
+    assert read(text, " ") == text.split()
+    with pytest.raises(RowError, match=r"\[1 2 \.\.\. 9\]' was cut off by numpy"):
+        read("[1 2 ... 9]", " ")
+
+
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(-1e15, 1e15).map(lambda one: round(one, 3)),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=5),

@@ -154,8 +154,8 @@ class Table(Source):
         return CsvOptions(separator, tuple(self.names) if self.names else None, self.encoding, self.text)
 
     def _kinds(self) -> dict[str, str]:
-        """What the columns of CSV files hold: looked at once, and kept beside the converted files."""
-        path = cache_directory() / "tables" / f"{self.fingerprint()[:32]}.json"
+        """What the columns of CSV files hold: looked at once, and kept in the cache."""
+        path = cache_directory() / "kinds" / f"{self.fingerprint()[:32]}.json"
         with locked(path):
             try:
                 return dict(json.loads(path.read_text(encoding="utf-8")))
