@@ -43,7 +43,8 @@ class Table(Source):
         separator: Between values of a CSV file; None for a tab in ``.tsv`` files, else a comma.
         names: Names of the columns of a CSV file that has no header.
         encoding: Of CSV files.
-        text: Columns of CSV files that are text whatever they hold: versions 1.10 and 1.1 are two then.
+        text: Columns of CSV files that are text whatever they hold and whatever reads them. Otherwise types follow use:
+            versions 1.10 and 1.1 are two categories, and equal numbers.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
         after_event: Columns that are known only after the event: no feature may read them.
