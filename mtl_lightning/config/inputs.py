@@ -1,13 +1,18 @@
 """Checks of a recipe's source, split, features and tasks."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
 
 from torch import nn
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
 from mtl_lightning.config.suggest import did_you_mean
+from mtl_lightning.data.features import Feature, feature
 from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.uses import Uses, column_uses, read_for
 from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import TASK_KINDS, Task
@@ -26,7 +31,9 @@ def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, Raw
     if component is None or len(draft.problems) > before:
         return component, None
     try:
-        return component, draft.classes["source"](**component.options).schema()
+        made = draft.classes["source"](**component.options)
+        read_for(made, _uses(draft))
+        return component, made.schema()
     except MtlError as error:
         if not rows:
             return component, None
@@ -34,6 +41,31 @@ def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, Raw
         named = separator and path.startswith("source.") and " " not in path
         draft.problem(path if named else "source", reason if named else error.message, error.hint)
     return component, None
+
+
+def _uses(draft: Draft) -> Uses:
+    """How the recipe reads columns, as far as it can be read before it is checked."""
+    features: dict[str, Feature] = {}
+    tasks: list[Task] = []
+    for name, entry in _entries(draft, "features").items():
+        with suppress(MtlError):
+            features[str(name)] = feature(str(name), entry)
+    for name, entry in _entries(draft, "tasks").items():
+        with suppress(MtlError):
+            tasks += build_tasks({str(name): {**entry, "parents": ()} if isinstance(entry, Mapping) else entry})
+    group = _entries(draft, "data").get("group")
+    split = None
+    with suppress(MtlError, TypeError):
+        split = SplitSpec(**_entries(draft, "split"))
+    return column_uses(features, tasks, split, group)
+
+
+def _entries(draft: Draft, section: str) -> dict[str, Any]:
+    """A section's entries that may be right; what is wrong with the others is said elsewhere."""
+    found = draft.plain.get(section)
+    own = found.items() if isinstance(found, Mapping) else ()
+    odd = (list, tuple, type(None)) if section in ("features", "tasks") else ()
+    return {str(name): entry for name, entry in own if not isinstance(entry, odd)}
 
 
 def check_features(draft: Draft, raw: RawSchema | None) -> None:
@@ -58,15 +90,15 @@ def check_features(draft: Draft, raw: RawSchema | None) -> None:
         except PluginError as error:
             draft.problem(f"{path}.kind", error.message, error.hint)
             continue
-        feature = draft.record(path, found, options, owner=f"{kind} features", also=("kind",))
-        if feature is not None:
-            draft.features[str(name)] = feature
-    for name, feature in draft.features.items():
-        for other in feature.needs():
+        one = draft.record(path, found, options, owner=f"{kind} features", also=("kind",))
+        if one is not None:
+            draft.features[str(name)] = one
+    for name, one in draft.features.items():
+        for other in one.needs():
             referred = draft.features.get(other)
             if other not in entries:
                 draft.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, entries))
-            elif referred is not None and (reason := feature.refuses(referred)):
+            elif referred is not None and (reason := one.refuses(referred)):
                 draft.problem(f"features.{name}.of", f"{other!r} {reason}", "it must be categorical")
 
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import require
+from mtl_lightning.data.columns import WRITTEN, require
 from mtl_lightning.data.parquet_rows import ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 
@@ -35,6 +35,7 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
     names = rows.arrow_schema.names if isinstance(rows, ParquetRows) else rows.column_names
     if names is not None:
         require(names, columns, place)
+        columns = [*columns, *(WRITTEN + name for name in columns if WRITTEN + name in names)]
     start = 0
     try:
         for block in _read(rows, list(columns), size, selects=names is not None):

@@ -43,6 +43,10 @@ class Categorical(Alone):
     def __post_init__(self) -> None:
         check_vocabulary(self.min_count, self.max_size)
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its column."""
+        return self.columns(name)
+
     def build(self, name: str, others: Mapping[str, Transform]) -> "CategoricalTransform":
         """Its transform."""
         return CategoricalTransform(name, self)

@@ -14,6 +14,10 @@ from mtl_lightning.errors import DataError
 Block: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
+WRITTEN = "__written__"
+"""Prefix of a column that holds the text of another one, which is there as numbers as well."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint with the closest of the known names; empty if none is close.
 
@@ -34,9 +38,23 @@ def column(block: Block, name: str) -> pa.Array:
     return plain(_only(block, name))
 
 
+def as_written(block: Block, name: str) -> pa.Array:
+    """The same, but values as they are written where a CSV file holds the column and others read it as numbers.
+
+    Example:
+        >>> as_written(pa.table({"v": [1.5, 1.5], "__written__v": ["1.50", "1.5"]}), "v").to_pylist()
+        ['1.50', '1.5']
+    """
+    return column(block, _written(block, name))
+
+
+def _written(block: Block, name: str) -> str:
+    return WRITTEN + name if WRITTEN + name in block.schema.names else name
+
+
 def coded(block: Block, name: str) -> list[pa.Array]:
     """The same, but a column with dictionaries keeps them, and its chunks, of which there is one at least."""
-    found = _only(block, name)
+    found = _only(block, _written(block, name))
     if not pa.types.is_dictionary(found.type):
         return [plain(found)]
     if not isinstance(found, pa.ChunkedArray):

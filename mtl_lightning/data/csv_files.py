@@ -1,86 +1,103 @@
 """CSV → parquet, with types that all rows of all files agree on, and errors that name file and line."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mtl_lightning.data.columns import WRITTEN
 from mtl_lightning.data.csv_blocks import read_blocks
 from mtl_lightning.data.csv_options import CsvOptions
+from mtl_lightning.data.csv_types import KINDS, WHOLE, Written, written
 from mtl_lightning.data.files import EmptyFilesError, File
 from mtl_lightning.data.keys import INTEGER
 from mtl_lightning.data.numbers import MISSING
+from mtl_lightning.data.uses import Uses
 from mtl_lightning.errors import DataError
 
-MISSING_TEXT = MISSING[:2]
-"""What stands for a missing value in a column of text: NA is Namibia."""
 EXACT = 1 << 53
 """Up to here a float64 holds every integer."""
+INFINITE = r"^[+-]?inf(inity)?$"
+SAMPLE = 100
+"""Values that are tried before a whole block: Arrow takes long to fail at every value of it."""
 
 
-def convert(files: Sequence[File], options: CsvOptions, directory: Path) -> None:
+def convert(
+    files: Sequence[File],
+    options: CsvOptions,
+    directory: Path,
+    kinds: Mapping[str, str] | None = None,
+    uses: Uses | None = None,
+) -> None:
     """Write one parquet file per CSV file.
 
-    A column holds integers if every value of every file prints as one (007 doesn't), else numbers (unless there are
-    integers among them that a float would change), else truth values, else text.
+    Args:
+        files: The CSV files.
+        options: How they are written.
+        directory: Where parquet goes.
+        kinds: What :func:`infer` gave, or None.
+        uses: What reads the columns; see :func:`mtl_lightning.data.csv_types.written`.
 
     Raises:
         DataError: Naming the file, and the line where there is one.
     """
-    types = infer(files, options)
+    uses = uses or Uses()
+    columns = written(infer(files, options) if kinds is None else kinds, uses)
+    schema = pa.schema([(one.name, one.kind) for one in columns])
     for number, file in enumerate(files):
-        schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
             for block in read_blocks(file, options):
                 if not block.num_rows:
                     continue
-                columns = [_cast(_readable(block.column(name), name, options), kind) for name, kind in types.items()]
-                writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+                arrays = [one.cast(_cells(block, one, options, uses)) for one in columns]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def infer(files: Sequence[File], options: CsvOptions) -> dict[str, pa.DataType]:
-    """Type of each column over all rows of all files."""
+def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
+    """Which of :data:`~mtl_lightning.data.csv_types.KINDS` each column is, over all rows of all files.
+
+    A column holds integers if every value of every file prints as one (007 doesn't), else whole numbers, else numbers
+    (unless there are integers among them that a float would change, or numbers that are too large for one), else truth
+    values, else text.
+    """
     candidates: dict[str, list[str]] = {}
-    first, rows, blank = "", 0, []
+    first, blank, rows, late = "", [], 0, set[str]()
     for file in files:
         names: list[str] | None = None
         for block in read_blocks(file, options):
-            rows += block.num_rows
             if names is None:
                 names = block.schema.names
                 if not candidates:
-                    candidates = {name: [] if name in options.text else list(TYPES) for name in names}
+                    candidates = {name: [] if name in options.text else list(KINDS)[:-1] for name in names}
                     first = file.path
                 elif set(names) != set(candidates):
                     odd = ", ".join(map(repr, sorted(set(names) ^ set(candidates))))
                     raise DataError(f"{file.path} and {first} have different columns: {odd}")
-            if not block.num_rows:
-                continue
-            for name, left in candidates.items():
-                _narrow(left, _readable(block.column(name), name, options))
+            narrowed = {name for name, left in candidates.items() if _narrow(left, _readable(block, name, options))}
+            late |= narrowed if rows else set()
+            rows += block.num_rows
         blank += [file.path] if names is None else []
     _check_rows(files, names=bool(candidates), rows=rows)
     for path in blank:
         warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
-    return {name: TYPES[left[0]] if left else pa.string() for name, left in candidates.items()}
+    while late := {name for name in late if candidates[name]}:  # earlier rows haven't been held against what is left
+        blocks = (block for file in files for block in read_blocks(file, options))
+        late = {n for block in blocks for n in late if _narrow(candidates[n], _readable(block, n, options))}
+    return {name: left[0] if left else "text" for name, left in candidates.items()}
 
 
-def _narrow(kinds: list[str], column: pa.Array) -> None:
-    """Remove the kinds that a further block has not: what is left must hold for the blocks before it, too."""
-    if not kinds:
-        return
-    values = _values(column, MISSING)
-    first = values[:100]  # Arrow takes long to fail at every value of a block
-    while kinds and not (_fits(first, kinds[0]) and _fits(values, kinds[0])):
-        kinds.pop(0)
-    if "truth" in kinds[1:] and not (_fits(first, "truth") and _fits(values, "truth")):
-        kinds.remove("truth")
-    # Only text of 16 characters can be an integer that a float would change.
-    if "number" in kinds[1:] and (pc.max(pc.binary_length(values)).as_py() or 0) > 15 and not _fits(values, "number"):
-        kinds.remove("number")
+def _narrow(kinds: list[str], column: pa.Array) -> bool:
+    """Drop kinds until one fits; whether any was dropped."""
+    before = len(kinds)
+    if before and len(column):
+        values = _values(column, MISSING)
+        sample = values[:SAMPLE]
+        while kinds and not (_fits(sample, kinds[0]) and _fits(values, kinds[0])):
+            kinds.pop(0)
+    return len(kinds) < before
 
 
 def _check_rows(files: Sequence[File], *, names: bool, rows: int) -> None:
@@ -90,14 +107,22 @@ def _check_rows(files: Sequence[File], *, names: bool, rows: int) -> None:
         raise EmptyFilesError(f"{paths}: no rows below the header" if names else nothing)
 
 
-TYPES = {"integer": pa.int64(), "number": pa.float64(), "truth": pa.bool_()}
-
-
-def _readable(column: pa.Array, name: str, options: CsvOptions) -> pa.Array:
+def _readable(block: pa.RecordBatch, name: str, options: CsvOptions) -> pa.Array:
     """A column with null for the source's own spellings of a missing value, and plain numbers where it isn't text."""
-    if options.missing:
-        column = _values(column, list(options.missing))
+    column = _present(block.column(name), options)
     return column if name in options.text else options.numbers.plain(column)
+
+
+def _present(column: pa.Array, options: CsvOptions) -> pa.Array:
+    return _values(column, list(options.missing)) if options.missing else column
+
+
+def _cells(block: pa.RecordBatch, one: Written, options: CsvOptions, uses: Uses) -> pa.Array:
+    """Cells of a column to write: as they are where they are read as written, else with plain numbers."""
+    as_written = one.name.startswith(WRITTEN) or (
+        pa.types.is_string(one.kind) and one.column in uses.tokens | uses.lists
+    )
+    return _present(block.column(one.column), options) if as_written else _readable(block, one.column, options)
 
 
 def _values(column: pa.Array, missing: list[str]) -> pa.Array:
@@ -111,14 +136,16 @@ def _fits(values: pa.Array, kind: str) -> bool:
             whole = pc.all(pc.match_substring_regex(values, INTEGER)).as_py()
             pc.cast(values if whole is not False else values.slice(0, 0), pa.int64())
             return whole is not False
+        if kind == "whole":
+            return pc.all(pc.match_substring_regex(values, WHOLE)).as_py() is not False
         if kind == "number" and pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
             return False  # codes with leading zeros
         if kind == "number" and _large(values):
             return False  # ids that a float would change
-        pc.cast(values, TYPES[kind])
+        typed = pc.cast(values, KINDS[kind])
     except pa.ArrowException:
         return False
-    return True
+    return kind != "number" or not _overflows(values, typed)
 
 
 def _large(values: pa.Array) -> bool:
@@ -129,6 +156,7 @@ def _large(values: pa.Array) -> bool:
     return bool(pc.any(pc.greater(pc.abs(pc.cast(pc.utf8_ltrim(long, "+"), pa.int64())), EXACT)).as_py())
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    text = pa.types.is_string(kind)
-    return pc.cast(_values(column, MISSING_TEXT if text else MISSING), kind)
+def _overflows(values: pa.Array, numbers: pa.Array) -> bool:
+    """Whether a number is infinite that is not written so: 25e83726 is an id."""
+    infinite = pc.filter(values, pc.is_inf(numbers))
+    return pc.all(pc.match_substring_regex(infinite, INFINITE, ignore_case=True)).as_py() is False

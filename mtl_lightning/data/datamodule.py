@@ -15,6 +15,7 @@ from mtl_lightning.data.prepare import prepare
 from mtl_lightning.data.prepared import Prepared, Transforms
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.tasks import build_tasks, in_order
+from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Schema, Task
@@ -81,6 +82,9 @@ class DataModule(LightningDataModule):
             if size is not None and size < 1:
                 raise DataError(f"data.{name} is {size}", "at least 1")
         self.source = source
+        if features is not None and tasks is not None:  # a source that suggests them has types of its own
+            given = split if isinstance(split, SplitSpec) else _split(split) if split else None
+            read_for(source, column_uses(build_features(features), _tasks(tasks), given, group, raw), base)
         suggested = source.schema() if features is None or tasks is None or split is None else None
         self.features: dict[str, Feature] = build_features(suggested.features if features is None else features)  # type: ignore[union-attr]
         self.tasks = _tasks(suggested.tasks if tasks is None else tasks)  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, column, did_you_mean
+from mtl_lightning.data.columns import Block, as_written, column, did_you_mean
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 from mtl_lightning.data.time_formats import check_format, format_hint, parse_times
@@ -77,6 +77,10 @@ class Date(Alone):
             check_format(self.format, "format")
         check(abs(self.offset) <= FARTHEST, f"offset is {self.offset:g} hours", f"{-FARTHEST} to {FARTHEST}")
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its column where a format says how text is read: 2024.10 is October then."""
+        return () if self.format is None else self.columns(name)
+
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
         """Its transform."""
         return DateTransform(name, self)
@@ -102,7 +106,8 @@ class DateTransform(Stateless):
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        times = self._times(clean(column(block, self.column)))
+        read = column if self.feature.format is None else as_written
+        times = self._times(clean(read(block, self.column)))
         if self.feature.offset:
             shift = pa.scalar(round(self.feature.offset * 3600), pa.duration("s"))
             times = pc.add(times, pc.cast(shift, pa.duration(times.type.unit)))

@@ -1,22 +1,22 @@
 """Rows in memory as a source: pandas frames, Arrow tables, Datasets, mappings of columns."""
 
-import decimal
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import datasets
-import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.types as pt
 
-from mtl_lightning.data.columns import repeated_names
+from mtl_lightning.data.columns import plain, repeated_names
+from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.mixed import mixed, printed, untensored
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.parquet_rows import unified
 from mtl_lightning.data.storable import storable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
-
-NUMBERS = (float, np.floating, complex, decimal.Decimal)
-"""Types with a value that is unequal to itself."""
 
 
 def as_table(rows: Any) -> pa.Table:
@@ -71,7 +71,18 @@ def as_array(values: Any, name: str) -> pa.Array:
             return array
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         pass
-    return _as_text(values, name)
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        return _printed_categories(values)
+    bare = untensored(values)
+    try:
+        array = pa.array(bare, from_pandas=True)
+        if not _of_objects(array.type):
+            return array
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        pass
+    if not isinstance(bare, Iterable):
+        raise DataError(f"column {name!r} is one value, {bare!r}", "a value per row is needed")
+    return mixed(bare, name)
 
 
 def _of_objects(kind: pa.DataType) -> bool:
@@ -80,30 +91,12 @@ def _of_objects(kind: pa.DataType) -> bool:
     return isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas.")
 
 
-def _as_text(values: Any, name: str) -> pa.Array:
-    """Values without a type of their own, each as it prints; NaN is missing. Of categories, each is printed once."""
-    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
-        found = pd.Series(values).cat
-        printed = pa.array([_print(one) for one in found.categories], pa.string())
-        codes = pa.array(found.codes, pa.int32(), mask=found.codes.to_numpy() < 0)
-        return printed.take(codes).dictionary_encode()
-    plain = [None if _is_missing(one) else one for one in values]
-    if any(isinstance(one, list | tuple | dict | set | np.ndarray) for one in plain):
-        raise DataError(f"column {name!r} mixes lists and other values", "leave the column out, or make it text")
-    printed = [None if one is None else _print(one) for one in plain]
-    return pa.array(printed, pa.string())
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value is pd.NaT or value is pd.NA or (isinstance(value, NUMBERS) and bool(value != value))
-
-
-def _print(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        return str(int(value))
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+def _printed_categories(values: Any) -> pa.Array:
+    """Categories without a type of their own, each printed once."""
+    categories = pd.Series(values).cat
+    words = pa.array([printed(category) for category in categories.categories], pa.string())
+    codes = pa.array(categories.codes, pa.int32(), mask=categories.codes.to_numpy() < 0)
+    return words.take(codes).dictionary_encode()
 
 
 class Frame(Source):
@@ -134,7 +127,12 @@ class Frame(Source):
         """The rows."""
         if split is not None:
             return _dataset(self.own[split])
-        return _dataset(pa.concat_tables(self._tables(), promote_options="permissive"))
+        tables = self._tables()
+        if len(tables) > 1:
+            schema = unified([table.schema for table in tables])
+            mixed = {one.name for one in schema if pt.is_string(one.type)}
+            tables = [_as_text(table, mixed) for table in tables]
+        return _dataset(pa.concat_tables(tables, promote_options="permissive"))
 
     def fingerprint(self) -> str:
         """Depends on every value."""
@@ -146,6 +144,14 @@ class Frame(Source):
                 for batch in table.combine_chunks().to_batches(max_chunksize=65_536):
                     digest.update(batch.serialize())
         return digest.hexdigest()
+
+
+def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
+    """The table with text where other tables have some."""
+    for place, field in enumerate(table.schema):
+        if field.name in names and not is_text(field.type) and not pt.is_dictionary(field.type):
+            table = table.set_column(place, field.name, text(keys(plain(table[field.name]), field.name)))
+    return table
 
 
 def _is_table(value: Any) -> bool:

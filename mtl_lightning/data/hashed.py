@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.columns import Block, as_written
 from mtl_lightning.data.hashing import hash_keys
 from mtl_lightning.data.keys import keys
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
@@ -53,6 +53,10 @@ class Hashed(Alone):
     def __post_init__(self) -> None:
         check_size(self.size)
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its column."""
+        return self.columns(name)
+
     def build(self, name: str, others: Mapping[str, Transform]) -> "HashedTransform":
         """Its transform."""
         return HashedTransform(name, self)
@@ -77,7 +81,7 @@ class HashedTransform(Stateless):
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        values = keys(column(block, self.column), self.column)
+        values = keys(as_written(block, self.column), self.column)
         ids = bucket_ids(hash_keys(values, self.column), self.size)
         return np.where(missing(values), PADDING, ids).astype(np.int32)
 

@@ -1,7 +1,6 @@
 """JSON lines → parquet in bounded memory, with types that all lines of all files agree on."""
 
 import json
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,8 @@ import pyarrow.types as pt
 from mtl_lightning.data.files import EmptyFilesError, File
 from mtl_lightning.data.json_lines import Lines, read_lines
 from mtl_lightning.data.keys import EXACT
+from mtl_lightning.data.mixed_json import AS_TEXT, CHANGED, joined, joined_types, rewritten
+from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.parquet_rows import conform
 from mtl_lightning.errors import DataError
 
@@ -28,11 +29,12 @@ def convert(files: Sequence[File], directory: Path) -> None:
         DataError: Naming the file, and the line where it can be told.
     """
     schema = pa.schema([])
+    ways: dict[str, str] = {}
     blank = []
     for file in files:
         lines = 0
         for block in read_lines(file):
-            schema = _joined(schema, block)
+            schema = _joined(schema, block, ways)
             lines += 1
         blank += [] if lines else [file.path]
     if len(blank) == len(files):
@@ -44,22 +46,28 @@ def convert(files: Sequence[File], directory: Path) -> None:
     for number, file in enumerate(files):
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
             for block in read_lines(file):
-                rows = _parsed(block, asked)
+                rows = _parsed(block, asked, ways)
                 _check_integers(block, rows)
                 writer.write_table(conform(rows, schema))
 
 
-def _parsed(block: Lines, schema: pa.Schema | None = None) -> pa.Table:
-    read = pj.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
+def _parsed(block: Lines, schema: pa.Schema | None, ways: dict[str, str]) -> pa.Table:
+    """A block's rows; without a schema, ``ways`` gets what becomes of columns that mix types."""
     unexpected = "infer" if schema is None else "ignore"
     parse = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected)
-    try:
-        return pj.read_json(pa.BufferReader(block.data), read, parse)
-    except pa.ArrowInvalid as error:
-        raise _explain(block, str(error)) from error
+    while True:
+        data = rewritten(block.data, ways)
+        read = pj.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        try:
+            return pj.read_json(pa.BufferReader(data), read, parse)
+        except pa.ArrowInvalid as error:
+            found = joined(str(error), ways) if schema is None else None
+            if found is None:
+                raise _explain(block, str(error)) from error
+            ways |= [found]
 
 
-def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
+def _joined(before: pa.Schema, block: Lines, ways: dict[str, str]) -> pa.Schema:
     """The types of all lines so far and of a block."""
     try:
         block.data.decode("utf-8")  # Arrow doesn't look
@@ -67,9 +75,14 @@ def _joined(before: pa.Schema, block: Lines) -> pa.Schema:
         line = block.first + block.data.count(b"\n", 0, error.start)
         raise DataError(f"{block.file.path}: line {line} is not UTF-8", "JSON is UTF-8: convert the file") from error
     fields = {field.name: field for field in before}
-    for found in _parsed(block).schema:
+    for found in _parsed(block, None, ways).schema:
         field = found.with_type(_plain(found.type))
         known = fields.get(field.name, field)
+        way = joined_types(known.type, field.type)
+        if way is not None:
+            ways[field.name] = way
+            kinds = [kind for kind in (known.type, field.type) if is_text(kind) == (way == AS_TEXT)]
+            known = field = field.with_type(kinds[0])
         try:
             merged = pa.unify_schemas([pa.schema([known]), pa.schema([field])], promote_options="permissive")
         except pa.ArrowException as error:
@@ -125,8 +138,12 @@ def _explain(block: Lines, message: str) -> DataError:
         except (ValueError, RecursionError) as error:
             return DataError(f"{path}: line {number} is no JSON: {error}", "one object per line is needed")
         objects += [number] if line.strip() else []
-    found = re.search(r"Column\(/(.*)\) changed from (\w+) to (\w+) in row (\d+)", message)
+    found = CHANGED.search(message)
     if found and int(found.group(4)) < len(objects):
         name, old, new, row = found.groups()
-        return DataError(f"{path}: line {objects[int(row)]}: {name!r} is a {new}, before it was a {old}")
+        place = f"{path}: line {objects[int(row)]}"
+        if name.endswith("/[]"):
+            hint = "write all values of lists as one type"
+            return DataError(f"{place}: {name[:-3]!r} holds a {new} in a list, before it held a {old}", hint)
+        return DataError(f"{place}: {name!r} is a {new}, before it was a {old}")
     return DataError(f"{path} can't be read: {message}")

@@ -1,10 +1,14 @@
 """Values of any type as exact keys: integers stay integers, everything else is text; what prints alike is equal."""
 
+import re
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from mtl_lightning.data.operations import clean, is_text
+from mtl_lightning.data.spelling import suspicious
 from mtl_lightning.errors import DataError
 
 EXACT = 2**53
@@ -13,6 +17,9 @@ INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
 SPELT = {"": None, "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
 """Text that a log in another format has as a missing value or a truth value: CSV does."""
 LONGEST = max(map(len, SPELT))
+WHOLE = r"^(-?[1-9][0-9]{0,17}|-?0)(?:\.0+)?$"
+"""Text that is a whole number, perhaps written as a float."""
+SPELLED_WHOLE = re.compile(WHOLE.replace("$", r"\Z"), re.ASCII)
 LARGEST, SMALLEST = str(2**63 - 1), str(-(2**63))
 
 
@@ -20,8 +27,8 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     """Keys of a column: int64 where every value is a whole number, else strings; null where missing.
 
     A log read twice may call a column integer here, float there (pandas does so where values are missing) and text
-    elsewhere: 7, 7.0 and "7" are one key, "007" is another. True, "True", "TRUE" and "true" are one, too; empty text is
-    missing.
+    elsewhere: 7, 7.0, "7", "7.0" and " 7" are one key, "007" is another; 0, -0.0 and "-0.0" are one. True, "True",
+    "TRUE" and "true" are one, too. White space around text doesn't count, and empty text is missing.
 
     Args:
         values: The column.
@@ -35,10 +42,12 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
         [9007199254740993, None]
         >>> keys(pa.array([1.0, 2.5, float("nan")])).to_pylist()
         ['1', '2.5', None]
+        >>> keys(pa.array([" 7", "7.0", "1.50", "1e3", "-0"])).to_pylist()
+        ['7', '7', '1.50', '1e3', '0']
     """
     kind = values.type
     if pt.is_string(kind):
-        return _spelt(values)
+        return spelled(values)
     if pt.is_null(kind):
         return pc.cast(values, pa.int64())
     if pt.is_uint64(kind):
@@ -58,10 +67,17 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     except pa.ArrowException as error:
         raise DataError(f"column {name!r} holds {kind} that is no text: {str(error).splitlines()[0]}") from error
     # A time is the same in seconds as in microseconds.
-    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else _spelt(printed)
+    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else spelled(printed)
 
 
-def _spelt(values: pa.Array) -> pa.Array:
+def spelled(values: pa.Array) -> pa.Array:
+    """Text in the one spelling of its key; the same array if all of it is."""
+    suspects = suspicious(values)
+    if len(suspects):
+        usual = _unpadded(values.take(pa.array(suspects)))
+        mask = np.zeros(len(values), dtype=bool)
+        mask[suspects] = True
+        values = pc.replace_with_mask(values, pa.array(mask), usual)
     shortest = pc.min(pc.binary_length(values)).as_py()
     if shortest is None or shortest > LONGEST:
         return values
@@ -69,6 +85,25 @@ def _spelt(values: pa.Array) -> pa.Array:
     if found.null_count == len(values):
         return values
     return pc.if_else(found.is_valid(), pa.array(SPELT.values(), pa.string()).take(found), values)
+
+
+def _unpadded(values: pa.Array) -> pa.Array:
+    """Text without white space around it and without the zeros of a whole number."""
+    whole = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), WHOLE, r"\1")
+    return pc.if_else(pc.equal(whole, "-0"), "0", whole)
+
+
+def spell(value: str) -> str | None:
+    """One text in the spelling of its key, as :func:`spelled` has it.
+
+    Example:
+        >>> spell(" 7.00"), spell("TRUE"), spell(" ")
+        ('7', 'true', None)
+    """
+    trimmed = value.strip()
+    if (found := SPELLED_WHOLE.fullmatch(trimmed)) is not None:
+        return "0" if found[1] == "-0" else found[1]
+    return SPELT.get(trimmed, trimmed)
 
 
 def as_printed(values: pa.Array) -> pa.Array:

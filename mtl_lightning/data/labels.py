@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import Block
+from mtl_lightning.data.columns import Block, as_written
 from mtl_lightning.data.expressions import Expression
 from mtl_lightning.data.keys import integers, keys
 from mtl_lightning.data.lists import flatten
 from mtl_lightning.data.numbers import Moments, RowError, numbers
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.operations import clean, is_text
+from mtl_lightning.data.uses import names_classes
 from mtl_lightning.data.vocabulary import FIRST, Counter, Vocabulary
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Task
@@ -48,6 +49,7 @@ class Label:
         when, weight = task.observed_when, task.sample_weight
         self.observed = Expression(when, columns, f"{place}.observed_when") if when else None
         self.weighted = Expression(weight, columns, f"{place}.sample_weight") if weight else None
+        self.by_name = self.label.is_column and names_classes(task)
         self.counter: Counter | None = None
         self.vocabulary: Vocabulary | None = None
         self.moments = Moments()
@@ -72,7 +74,7 @@ class Label:
 
     def _values(self, block: Block) -> pa.Array:
         """The label's values; null where it is unknown."""
-        values = self.label.evaluate(block)
+        values = clean(as_written(block, self.label.columns[0])) if self.by_name else self.label.evaluate(block)
         if self.observed is not None:
             seen = self.observed.holds(block)
             values = pc.if_else(seen, values, pa.scalar(None, values.type))

@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
+from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.printed import CERTAIN, OPENED
+from mtl_lightning.data.printed import values as printed_values
 from mtl_lightning.errors import DataError
-
-PRINTED = r"(?s)^\s*\[.*\]\s*$"
-"""Text that is a list as Python and JSON print it."""
-QUOTED = r"""(?s)^(?:'(.*)'|"(.*)")$"""
 
 
 class Flat(NamedTuple):
@@ -29,17 +28,21 @@ class Flat(NamedTuple):
     total: int
 
 
-def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = False) -> Flat:
+def flatten(
+    column: pa.Array, name: str, separator: str = ",", *, regex: bool = False, printed: bool | None = None
+) -> Flat:
     """Flat values of a column of lists or delimited text; nulls and empty pieces are left out.
 
     Args:
-        column: Lists of scalars, text, or single scalars (lists of one). Text may be a list as Python or JSON prints
-            it, where the separator is a comma.
+        column: Lists of scalars, text, or single scalars (lists of one).
         name: The column's name, for messages.
         separator: Delimiter in text.
         regex: The separator is a regular expression.
+        printed: Text that begins with a bracket is a list as Python, JSON or numpy prints it; None where the separator
+            is a comma or white space, as it is in such lists. Where it is white space, words may stand in brackets.
 
     Raises:
+        RowError: At text that begins with a bracket and is no list.
         DataError: If the lists hold lists or structs.
 
     Example:
@@ -51,19 +54,9 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
     """
     count = len(column)
     if is_text(column.type):
-        split = pc.split_pattern_regex if regex else pc.split_pattern
-        printed = pc.fill_null(pc.match_substring_regex(column, PRINTED), False) if "," in separator else None
-        if printed is not None and pc.any(printed).as_py():
-            column = pc.if_else(printed, pc.utf8_trim(column, "[] \t\r\n"), column)
-        else:
-            printed = None
-        column = split(column, separator)
-        values, rows = pc.utf8_trim_whitespace(pc.list_flatten(column)), pc.list_parent_indices(column)
-        if printed is not None:
-            bare = pc.replace_substring_regex(values, QUOTED, r"\1\2")
-            values = pc.if_else(printed.take(rows), bare, values)
-        kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
-    elif pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type):
+        printed = "," in separator or separator.isspace() if printed is None else printed
+        return _of_text(column, name, separator, regex=regex, printed=printed)
+    if pt.is_list(column.type) or pt.is_large_list(column.type) or pt.is_fixed_size_list(column.type):
         values, rows = pc.list_flatten(column), pc.list_parent_indices(column)
         if pt.is_nested(values.type):
             raise DataError(f"column {name!r} holds {column.type}", "lists of single values are needed")
@@ -79,6 +72,31 @@ def flatten(column: pa.Array, name: str, separator: str = ",", *, regex: bool = 
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
     return Flat(values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64), count)
+
+
+def _of_text(column: pa.Array, name: str, separator: str, *, regex: bool, printed: bool) -> Flat:
+    """Pieces of delimited text, and values of lists that were printed."""
+    places = np.zeros(0, dtype=np.int64)
+    if printed:
+        opened = pc.fill_null(pc.match_substring_regex(column, CERTAIN if separator.isspace() else OPENED), False)
+        places = np.flatnonzero(opened.to_numpy(zero_copy_only=False))
+    if len(places):
+        try:
+            inside, inside_rows = printed_values(pc.cast(column.take(pa.array(places)), pa.string()), name)
+        except RowError as error:
+            raise RowError(error.message, int(places[error.index]), error.hint) from None
+        column = pc.if_else(opened, pa.scalar(None, column.type), column)
+    split = pc.split_pattern_regex if regex else pc.split_pattern
+    pieces = split(column, separator)
+    values, rows = pc.utf8_trim_whitespace(pc.list_flatten(pieces)), pc.list_parent_indices(pieces)
+    kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
+    values, numbered = values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64)
+    if len(places):
+        numbered = np.concatenate([numbered, places[inside_rows]])
+        order = np.argsort(numbered, kind="stable")
+        values = pa.concat_arrays([values, pc.cast(inside, values.type)]).take(pa.array(order))
+        numbered = numbered[order]
+    return Flat(values, numbered, len(column))
 
 
 def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int, *, latest: bool = True) -> np.ndarray:

@@ -12,6 +12,8 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from mtl_lightning.data.columns import plain, repeated_names, require
 from mtl_lightning.data.disagreement import disagreement
 from mtl_lightning.data.files import File, naming, opened
+from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.operations import is_number, is_text
 from mtl_lightning.errors import DataError
 
 ROWS = 131_072
@@ -52,7 +54,7 @@ def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> 
                 raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
             schemas.append(_plain_schema(file.schema_arrow))
     try:
-        whole = pa.unify_schemas(schemas, promote_options="permissive")
+        whole = unified(schemas)
         own = set(whole.names)
         told = tuple({name: value for name, value in one.items() if name not in own} for one in folders)
         for name in told[0] if told else ():
@@ -60,6 +62,31 @@ def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> 
         return Footers(whole, rows, told)
     except pa.ArrowException as error:
         raise DataError(*disagreement(paths, schemas)) from error
+
+
+def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """The columns of all schemas; one that is text in some and holds numbers or truth values in others is text.
+
+    Raises:
+        pa.ArrowException: If a column has types that don't go together.
+
+    Example:
+        >>> unified([pa.schema({"id": pa.int64()}), pa.schema({"id": pa.string(), "x": pa.bool_()})]).types
+        [DataType(string), DataType(bool)]
+    """
+    kinds: dict[str, list[pa.DataType]] = {}
+    for field in (field for schema in schemas for field in schema):
+        kinds.setdefault(field.name, []).append(field.type)
+    mixed = {name for name, found in kinds.items() if len(set(found)) > 1 and _printable(found)}
+    told = [
+        pa.schema([one.with_type(pa.string()) if one.name in mixed else one for one in schema]) for schema in schemas
+    ]
+    return pa.unify_schemas(told, promote_options="permissive")
+
+
+def _printable(kinds: Sequence[pa.DataType]) -> bool:
+    single = (is_text, is_number, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
+    return any(map(is_text, kinds)) and all(any(test(kind) for test in single) for kind in kinds)
 
 
 class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
@@ -166,6 +193,13 @@ def _tables(
                     yield (number, group, start), table.slice(start, ROWS)
 
 
+def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
+    kind = column.type
+    if is_text(field.type) and (is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)):
+        return pa.chunked_array([text(keys(plain(column), field.name))], pa.string())
+    return column.cast(field.type)
+
+
 def conform(table: pa.Table, schema: pa.Schema, *, coded: bool = False) -> pa.Table:
     """The table with these columns and types; columns that it lacks are null.
 
@@ -184,7 +218,7 @@ def conform(table: pa.Table, schema: pa.Schema, *, coded: bool = False) -> pa.Ta
         if pa.types.is_dictionary(column.type) and not (text and column.type.value_type == field.type):
             column = pa.chunked_array([plain(column)])
         if column.type != field.type and not pa.types.is_dictionary(column.type):
-            column = column.cast(field.type)
+            column = _cast(column, field)
         if text and not pa.types.is_dictionary(column.type):  # blocks of all files must have one type
             column = column.dictionary_encode()
         columns[field.name] = column

@@ -27,9 +27,9 @@ from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
-from mtl_lightning.data.text_columns import read_as_text
 from mtl_lightning.data.transform import Remembers
 from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
@@ -85,10 +85,11 @@ def prepare(
         >>> {name: len(store) for name, store in done.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
-    if base is not None:
-        read_as_text(source, base.text)
+    uses = column_uses(features, tasks, split, group, raw)
+    tokens = read_for(source, uses, base)
     schema = source.schema()
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
+    transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
     if base is not None:
         growth.begin(transforms, base)

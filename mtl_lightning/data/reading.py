@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.blocks import ROW, blocks, count_rows
-from mtl_lightning.data.columns import column
+from mtl_lightning.data.columns import as_written
 from mtl_lightning.data.split import SPLITS, SplitSpec, assign, named, split_name
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
@@ -69,10 +69,10 @@ class Reader:
         rows = self._divided
         deciding = [name for name in spec.columns if not self._by_source]
         if spec.by == "given" and spec.column is not None:
-            parts = [named(spec, column(block, spec.column)) for block in blocks(rows, deciding, "split")]
+            parts = [named(spec, as_written(block, spec.column)) for block in blocks(rows, deciding, "split")]
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
         if deciding:
-            return assign(spec, [block.select(deciding) for block in blocks(rows, deciding, "split")])
+            return assign(spec, [block.drop_columns(ROW) for block in blocks(rows, deciding, "split")])
         given = self.own if self._by_source else {}
         validation = 0.0 if "validation" in given else spec.validation
         test = 0.0 if "test" in given else spec.test

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mtl_lightning.data.buckets import BucketsTransform
 from mtl_lightning.data.categorical import CategoricalTransform, Table
 from mtl_lightning.data.frames import as_array
-from mtl_lightning.data.keys import EXACT, SPELT
+from mtl_lightning.data.keys import EXACT, spell, spelled
 from mtl_lightning.data.numeric import NumericTransform
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.oracles import raw_values, records
@@ -118,17 +119,23 @@ class RowEncoder:
             found: dict[Any, int] = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
             found[None] = PADDING
             if is_text(keys.type):
-                found |= {spelling: found.get(key, UNKNOWN) for spelling, key in SPELT.items()}
+                # What an earlier version took for another key than its spelling of today is never looked up.
+                stale = pc.not_equal(spelled(keys), keys).fill_null(True)
+                for key in keys.filter(stale).to_pylist():
+                    del found[key]
             self._tables[table.name] = found
         return self._tables[table.name], KEYS[is_text(keys.type)]
 
     def _categorical(self, transform: CategoricalTransform) -> Encode:
         ids, plain = self._lookup(transform.table)
+        text = plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
             values = _column(columns, transform.column)
             if not _as_they_are(values, plain):
                 return transform.encode(_table(columns, (transform.column,)))
+            if text:
+                return np.fromiter((_text_id(ids, value) for value in values), np.int32, len(values))
             return np.fromiter((ids.get(value, UNKNOWN) for value in values), np.int32, len(values))
 
         return encode
@@ -145,7 +152,7 @@ class RowEncoder:
             matrix = np.zeros((len(rows), length), dtype=np.int32)
             for i, row in enumerate(rows):
                 if row and text:  # as text that is divided: pieces of white space are none
-                    kept = [ids.get(one, UNKNOWN) for value in row if value and (one := value.strip())][-length:]
+                    kept = [_text_id(ids, one) for value in row if value and (one := value.strip())][-length:]
                     matrix[i, : len(kept)] = kept
                 elif row:
                     kept = [ids.get(value, UNKNOWN) for value in row if value is not None][-length:]
@@ -153,6 +160,12 @@ class RowEncoder:
             return matrix
 
         return encode
+
+
+def _text_id(ids: dict[Any, int], value: str | None) -> int:
+    """Id of text, which may be spelled otherwise than its key."""
+    found = ids.get(value, UNKNOWN)
+    return found if found != UNKNOWN or value is None else ids.get(spell(value), UNKNOWN)
 
 
 def _as_they_are(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:

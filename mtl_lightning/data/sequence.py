@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtl_lightning.data.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
-from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.columns import Block, as_written
 from mtl_lightning.data.lists import flatten, padded
 from mtl_lightning.data.saved import SavedNothing, SavedVocabulary
 from mtl_lightning.data.transform import Feature, Transform, check
@@ -53,6 +53,10 @@ class Sequence(Feature):
         """Its column, or the one called like the feature."""
         return (self.column or name,)
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its column."""
+        return self.columns(name)
+
     def needs(self) -> tuple[str, ...]:
         """The feature whose vocabulary it shares."""
         return (self.of,) if self.of else ()
@@ -88,7 +92,7 @@ class SequenceTransform:
 
     def observe(self, block: Block) -> None:
         """Count the values of all steps."""
-        flat = flatten(column(block, self.column), self.column, self.separator)
+        flat = flatten(as_written(block, self.column), self.column, self.separator)
         self.table.add(flat.values, self.column)
 
     def finish(self) -> None:
@@ -101,7 +105,7 @@ class SequenceTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B, L] int32."""
-        flat = flatten(column(block, self.column), self.column, self.separator)
+        flat = flatten(as_written(block, self.column), self.column, self.separator)
         ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing, and padding stands on the right only
         return padded(ids[known], flat.rows[known], flat.total, self.length)

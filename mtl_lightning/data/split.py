@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, column, did_you_mean, first_row
+from mtl_lightning.data.columns import Block, as_written, did_you_mean, first_row
 from mtl_lightning.data.keys import keys, text
 from mtl_lightning.data.operations import is_number
 from mtl_lightning.data.time_bounds import boundaries
@@ -174,7 +174,7 @@ def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
 
 
 def _users(table: pa.Table, name: str) -> tuple[np.ndarray, int]:
-    values = keys(column(table, name), name)
+    values = keys(as_written(table, name), name)
     if values.null_count:
         raise DataError(f"split: the user column {name!r} has no value in row {first_row(pc.is_null(values))}")
     coded = pc.dictionary_encode(values)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.columns import Block, as_written
 from mtl_lightning.data.hashed import bucket_ids, check_size
 from mtl_lightning.data.hashing import hash_keys, mix
 from mtl_lightning.data.keys import keys, text
@@ -54,6 +54,10 @@ class Text(Alone):
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(1 <= self.ngrams <= 5, f"ngrams is {self.ngrams}", "1 to 5")
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its column."""
+        return self.columns(name)
+
     def build(self, name: str, others: Mapping[str, Transform]) -> "TextTransform":
         """Its transform."""
         return TextTransform(name, self)
@@ -98,4 +102,4 @@ class TextTransform(Stateless):
         return padded(ids, rows[begins], words.total, self.feature.length, latest=False)
 
     def _lower(self, block: Block) -> pa.Array:
-        return pc.utf8_lower(text(keys(column(block, self.column), self.column)))
+        return pc.utf8_lower(text(keys(as_written(block, self.column), self.column)))

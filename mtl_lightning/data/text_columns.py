@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block
+from mtl_lightning.data.columns import Block, coded
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.transform import Feature
 from mtl_lightning.interfaces import Source
@@ -35,18 +36,25 @@ def read_as_text(source: Source, columns: Iterable[str]) -> None:
 
 
 def text_columns(block: Block, names: Iterable[str]) -> set[str]:
-    """Those of the columns that hold text.
+    """Those of the columns that hold text, some of which is no number.
 
     Example:
-        >>> text_columns(pa.table({"user": ["a"], "price": [1.0]}), ["user", "price", "day"])
+        >>> text_columns(pa.table({"user": ["a"], "price": [1.0], "code": ["1.50"]}), ["user", "price", "code", "day"])
         {'user'}
     """
-    kinds = {field.name: field.type for field in block.schema}
-    return {
-        name
-        for name in names
-        if (kind := kinds.get(name)) is not None and is_text(kind.value_type if pa.types.is_dictionary(kind) else kind)
-    }
+    return {name for name in names if name in block.schema.names and any(map(_words, coded(block, name)))}
+
+
+def _words(values: pa.Array) -> bool:
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary
+    if not is_text(values.type):
+        return False
+    try:
+        pc.cast(values, pa.float64())
+    except pa.ArrowException:
+        return True
+    return False
 
 
 def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> set[str]:

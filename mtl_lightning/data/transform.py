@@ -61,6 +61,14 @@ class Feature(ABC):
     def columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that the feature called ``name`` reads."""
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Of its columns those whose values it compares as they are written, instead of reading numbers: none.
+
+        In CSV files they keep the text of their cells; its transform reads them with
+        :func:`mtl_lightning.data.columns.as_written`.
+        """
+        return ()
+
     @abstractmethod
     def build(self, name: str, others: Mapping[str, Transform]) -> Transform:
         """The transform to fit; ``others`` holds those of the features that it refers to."""

@@ -14,7 +14,7 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.data import growth
 from mtl_lightning.data.cold import Cold, slice_name
-from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.columns import Block, as_written, column, require
 from mtl_lightning.data.features import build_features, build_transforms, kind_of
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.hashing import group_numbers
@@ -67,6 +67,7 @@ class Transforms:
         self.cold = {slice_name(one): Cold(one) for one in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
         self.text: set[str] = set()
+        self.tokens: tuple[str, ...] | None = None  # None for runs of versions in which use didn't decide on types
         self.base: Self | None = None  # see growth.begin
         self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
 
@@ -98,7 +99,7 @@ class Transforms:
         """Take one block of training rows into account."""
         others = [name for label in self.labels.values() for name in label.columns]
         others += [self.group or "", *(one.column for one in self.cold.values())]
-        self.text |= text_columns(block, {*self.columns} - parsed_columns(self.features, others))
+        self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
         in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
@@ -161,7 +162,7 @@ class Transforms:
         for name, cold in self.cold.items():
             parts[f"raw/{name}"] = cold.encode(block) if there(cold.column) else np.full(rows, np.nan)
         if self.group and there(self.group):
-            parts["group"] = group_numbers(column(block, self.group), self.group)
+            parts["group"] = group_numbers(as_written(block, self.group), self.group)
         return parts
 
     def encode(self, rows: Any) -> Batch:
@@ -201,6 +202,7 @@ class Transforms:
             "cold": {one.column: one.state() for one in self.cold.values()},
             "columns": list(self.known),
             "text": sorted(self.text),
+            "tokens": None if self.tokens is None else list(self.tokens),
         }
 
     @classmethod
@@ -219,6 +221,7 @@ class Transforms:
         for one in built.cold.values():
             one.restore(state["cold"][one.column])
         built.text = set(state.get("text", ()))  # runs of earlier versions say nothing of it
+        built.tokens = None if state.get("tokens") is None else tuple(state["tokens"])
         return built
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.keys import SPELT, integers, text
+from mtl_lightning.data.keys import SPELT, integers, spelled, text
 from mtl_lightning.data.operations import is_text
 from mtl_lightning.schema import PADDING, UNKNOWN
 
@@ -225,4 +225,12 @@ class Vocabulary:
             if key and old in known and key not in known:
                 found[found.index(old)] = key
                 known.add(key)
-        return cls(pa.array(found, pa.string() if state["text"] else pa.int64()))
+        if not state["text"]:
+            return cls(pa.array(found, pa.int64()))
+        written = pa.array(found, pa.string())
+        usual = spelled(written)
+        for place in np.flatnonzero(pc.not_equal(usual, written).fill_null(False).to_numpy(zero_copy_only=False)):
+            if (key := usual[place].as_py()) and key not in known:
+                found[place] = key
+                known.add(key)
+        return cls(pa.array(found, pa.string()))

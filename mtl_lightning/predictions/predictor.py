@@ -13,12 +13,13 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.build import module_from_config
 from mtl_lightning.config import Config
 from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
-from mtl_lightning.data.columns import Block, column, require
+from mtl_lightning.data.columns import Block, as_written, column, require
 from mtl_lightning.data.files import EmptyFilesError
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.text_columns import read_as_text
+from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
@@ -139,7 +140,7 @@ class Predictor:
         if data is not None:
             form = options if self.config is None else form_of(self.config, data, options)
             source = _source("table", path=data, **form)
-            read_as_text(source, self.transforms.text)
+            self._tell(source)
             try:
                 present = source.schema().columns
             except EmptyFilesError:
@@ -150,10 +151,16 @@ class Predictor:
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
-        read_as_text(source, self.transforms.text)
+        self._tell(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
+
+    def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
+        """Let a source give columns the types that they had in training."""
+        known = self.transforms
+        tasks = [label.task for label in known.labels.values()]
+        read_for(source, column_uses(known.features, tasks, split, known.group, known.raw), known)
 
     def predict(self, block: Block) -> pa.Table:
         """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.
@@ -199,7 +206,7 @@ class Predictor:
         if not part.num_rows:
             return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
         predictions = self.score(self.transforms.encode(part))
-        keys = {name: column(part, name) for name in self.keys if name in part.schema.names}
+        keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
             tasks.setdefault("score", pa.array(self.combined(predictions)))

@@ -228,9 +228,9 @@ def test_lists_that_were_printed_are_read_as_lists() -> None:
         assert [flatten(pa.array([text], pa.string()), "h").values.to_pylist() for text in texts] == [
             ["1", "22"], ["a b", "it's"], [], [], ["x"]
         ]  # fmt: skip
-    # Other text keeps its brackets: with another separator, or where they don't enclose it.
+    # Other text keeps its brackets: with another separator, or where they stand within it.
     assert flatten(pa.array(["[a] [b]"]), "h", " ").values.to_pylist() == ["[a]", "[b]"]
-    assert flatten(pa.array(["[a,b", "'c'"]), "h").values.to_pylist() == ["[a", "b", "'c'"]
+    assert flatten(pa.array(["a,[b]", "'c'"]), "h").values.to_pylist() == ["a", "[b]", "'c'"]
 
 
 def test_sequences_of_numbers_share_ids_with_their_feature() -> None:

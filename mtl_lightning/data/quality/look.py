@@ -17,6 +17,7 @@ from mtl_lightning.data.quality.leaks import leak_scores, leaks
 from mtl_lightning.data.quality.line_breaks import line_break_findings
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import psi
+from mtl_lightning.data.quality.separators import unsplit
 from mtl_lightning.errors import DataError
 
 SAMPLE = 100_000
@@ -47,7 +48,7 @@ def look(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any]:
     """
     started = time.perf_counter()
     found = profile(data.source, data.source.schema(), data.tasks, data.split)
-    findings = [*_nulls(data, found), *line_break_findings(found["columns"]), *_labels(data, found)]
+    findings = [*_nulls(data, found), *line_break_findings(found["columns"]), *_labels(data, found), *unsplit(data)]
     quality: dict[str, Any] = {"sample": {}, "features": {}, "repeated": None, "pairs": []}
     try:
         prepared = data.prepare()

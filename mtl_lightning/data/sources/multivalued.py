@@ -19,7 +19,7 @@ def as_list(column: pa.Array | pa.ChunkedArray, separator: str, kind: pa.DataTyp
         >>> as_list(pa.array(["1,22", "", None, "3"]), ",", pa.int64()).to_pylist()
         [[1, 22], [], [], [3]]
     """
-    flat = flatten(_whole(column), "", separator)
+    flat = flatten(_whole(column), "", separator, printed=False)
     offsets = np.zeros(flat.total + 1, dtype=np.int32)
     np.cumsum(np.bincount(flat.rows, minlength=flat.total), out=offsets[1:])
     values = flat.values if kind is None else flat.values.cast(kind)

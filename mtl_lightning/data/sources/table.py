@@ -17,8 +17,10 @@ from mtl_lightning.data import (
     csv_files,
     csv_header,
     csv_options,
+    csv_types,
     json_files,
     json_lines,
+    mixed_json,
     number_text,
     numbers,
     parquet_rows,
@@ -27,19 +29,20 @@ from mtl_lightning.data import (
 )
 from mtl_lightning.data.cache import cache_directory, writing
 from mtl_lightning.data.code import digest
-from mtl_lightning.data.columns import require
+from mtl_lightning.data.columns import WRITTEN, require
 from mtl_lightning.data.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.locks import locked
 from mtl_lightning.data.number_text import NumberText
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.data.partitions import folder_columns
+from mtl_lightning.data.uses import Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
-CSV = (csv_blocks, csv_files, csv_header, csv_options, number_text, numbers, quotes)
-JSON = (json_files, json_lines)
+CSV = (csv_blocks, csv_files, csv_header, csv_options, csv_types, number_text, numbers, quotes)
+JSON = (json_files, json_lines, mixed_json)
 CODE = [Path(str(module.__file__)) for module in (*CSV, *JSON, parquet_rows, partitions)]
 ALL = ""
 """Name under which a table without splits is kept."""
@@ -62,7 +65,8 @@ class Table(Source):
         missing: Spellings of a missing value in CSV files, besides the empty value, ``NULL``, ``NaN`` and the like.
         decimal: Character before the decimals of numbers in CSV files.
         thousands: Character between groups of three digits, likewise.
-        text: Columns of CSV files that are text whatever they hold: versions 1.10 and 1.1 are two then.
+        text: Columns of CSV files that are text whatever they hold and whatever reads them. Otherwise types follow use:
+            versions 1.10 and 1.1 are two categories, and equal numbers.
         time: Column that orders rows in time, if a split or a report should know.
         group: Column with the user, likewise.
         after_event: Columns that are known only after the event: no feature may read them.
@@ -120,6 +124,7 @@ class Table(Source):
         self.time = time
         self.group = group
         self.after_event = tuple(after_event)
+        self._uses = Uses()
         self._read: dict[str | None, Footers] = {}
 
     @cached_property
@@ -158,7 +163,13 @@ class Table(Source):
         kind = self._format()
         if kind == "parquet":
             return {name: [file.path for file in files] for name, files in self.files.items()}
-        directory = cache_directory() / "tables" / self.fingerprint()[:32]
+        kinds = self._kinds() if kind == "csv" else {}
+        changed = csv_types.written(kinds, self._uses) if csv_types.changed(kinds, self._uses) else []
+        # Tokens keep decimal and thousands characters.
+        as_written = self._uses.tokens | self._uses.lists if self.csv.numbers != NumberText() else ()
+        asked = f"{self.fingerprint()} {changed} {sorted(as_written)}"
+        told = hashlib.sha256(asked.encode()).hexdigest() if changed or as_written else self.fingerprint()
+        directory = cache_directory() / "tables" / told[:32]
         with locked(directory):
             if not _whole(directory, sum(map(len, self.files.values()))):
                 shutil.rmtree(directory, ignore_errors=True)
@@ -167,7 +178,7 @@ class Table(Source):
                 partial.mkdir()
                 try:
                     with writing(directory):
-                        self._convert(kind, partial)
+                        self._convert(kinds, partial)
                         partial.replace(directory)
                 except BaseException:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -175,25 +186,54 @@ class Table(Source):
         converted = iter(sorted(directory.glob("*.parquet")))
         return {name: [str(next(converted)) for _ in files] for name, files in self.files.items()}
 
-    def _convert(self, kind: str, directory: Path) -> None:
-        files = [file for found in self.files.values() for file in found]
-        if kind == "json":
-            json_files.convert(files, directory)
-            return
-        separator = self.separator or default_separator(files[0].path)
-        quote = default_quote(files[0].path, separator) if self.quote == AUTOMATIC else self.quote
-        options = replace(self.csv, separator=separator, quote=quote, text=self.text)
-        csv_files.convert(files, options, directory)
+    def _all_files(self) -> list[File]:
+        return [file for found in self.files.values() for file in found]
+
+    def _csv_options(self) -> CsvOptions:
+        path = self._all_files()[0].path
+        separator = self.separator or default_separator(path)
+        quote = default_quote(path, separator) if self.quote == AUTOMATIC else self.quote
+        return replace(self.csv, separator=separator, quote=quote, text=self.text)
+
+    def _kinds(self) -> dict[str, str]:
+        """What the columns of CSV files hold: looked at once, and kept in the cache."""
+        path = cache_directory() / "kinds" / f"{self.fingerprint()[:32]}.json"
+        with locked(path):
+            try:
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                kinds = csv_files.infer(self._all_files(), self._csv_options())
+            partial = path.with_name(path.name + ".partial")
+            with writing(path):
+                partial.write_text(json.dumps(kinds), encoding="utf-8")
+                partial.replace(path)
+        return kinds
+
+    def _convert(self, kinds: dict[str, str], directory: Path) -> None:
+        if kinds:
+            csv_files.convert(self._all_files(), self._csv_options(), directory, kinds, self._uses)
+        else:
+            json_files.convert(self._all_files(), directory)
 
     def as_text(self, columns: Iterable[str]) -> None:
         """Read these columns of CSV files as text, too."""
         self.text = tuple(sorted({*self.text, *columns}))
+        self._forget()
+
+    def follow(self, uses: Uses) -> None:
+        """Give columns of CSV files the types that their uses need."""
+        if uses != self._uses:
+            self._uses = uses
+            self._forget()
+
+    def _forget(self) -> None:
         self.__dict__.pop("_parquet", None)
         self._read.clear()
 
     def schema(self) -> RawSchema:
         """Columns from the files' footers, which also shows whether the files are whole."""
-        columns = {field.name: str(field.type) for field in self._footers(None).schema}
+        fields = self._footers(None).schema
+        columns = {field.name: str(field.type) for field in fields if not field.name.startswith(WRITTEN)}
         require(list(columns), self.after_event, "source.after_event")
         return RawSchema(
             columns=columns,

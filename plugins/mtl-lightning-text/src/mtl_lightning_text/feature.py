@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.columns import Block, column
+from mtl_lightning.data.columns import Block, as_written
 from mtl_lightning.data.keys import keys, text
 from mtl_lightning.data.transform import Feature, Stateless, Transform, check
 from mtl_lightning.errors import DataError
@@ -84,6 +84,10 @@ class LanguageModel(Feature):
         """Its columns, or the one called like the feature."""
         return self.column if isinstance(self.column, tuple) else (self.column or name,)
 
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Its columns: text stays as it is written."""
+        return self.columns(name)
+
     def build(self, name: str, others: Mapping[str, Transform]) -> "LanguageModelTransform":
         """Its transform."""
         return LanguageModelTransform(name, self)
@@ -134,7 +138,7 @@ class LanguageModelTransform(Stateless):
 
     def texts(self, block: Block) -> list[str]:
         """The joined columns, row by row; empty where all are missing or blank."""
-        columns = [text(keys(column(block, name), name)).to_pylist() for name in self.columns]
+        columns = [text(keys(as_written(block, name), name)).to_pylist() for name in self.columns]
         rows = zip(*columns, strict=True)
         return [self.feature.separator.join(part.strip() for part in row if part and part.strip()) for row in rows]
 

@@ -1,0 +1,61 @@
+"""Sequences whose text is not divided: another sign than the feature's separator stands in it."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mtl_lightning.data.columns import as_written
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.quality.findings import Finding
+from mtl_lightning.data.reading import Reader
+from mtl_lightning.data.sequence import Sequence
+
+SIGNS = ("|", ";", ",", "\t", "::")
+NUMBERS = r"^-?[0-9]+( +-?[0-9]+)+$"
+"""Blanks stand in names, too; between numbers they divide."""
+SHARE = 0.02
+"""Share of rows from which on another sign counts."""
+
+
+def unsplit(data: DataModule) -> Iterator[Finding]:
+    """Sequence features in whose text another sign stands where the separator should; the first block is looked at.
+
+    Example:
+        >>> import tempfile
+        >>> rows = {"genres": ["Comedy|Drama", "Drama"] * 10, "click": [0, 1] * 10}
+        >>> data = DataModule.from_frame(rows, features={"genres": "sequence"}, tasks={"click": "binary"},
+        ...                              cache_dir=tempfile.mkdtemp())
+        >>> [finding.name for finding in unsplit(data)]
+        ['unsplit:genres']
+    """
+    features = {name: one for name, one in data.features.items() if isinstance(one, Sequence)}
+    columns = tuple({column for name, one in features.items() for column in one.columns(name)})
+    block = next(Reader(data.source, data.split, columns).train(), None) if columns else None
+    for name, one in features.items() if block is not None else ():
+        values = pc.drop_null(as_written(block, one.columns(name)[0]))
+        sign = _other(values, one.separator) if is_text(values.type) and len(values) else None
+        if sign is not None:
+            shown, share = repr(sign[0]).replace("'", '"'), sign[1] / len(values)
+            yield Finding(
+                level="warning",
+                name=f"unsplit:{name}",
+                reason=f"{share:.0%} of {name!r} hold {shown}, hardly any the separator {one.separator!r}",
+                hint=f"features.{name}.separator={shown}",
+            )
+
+
+def _other(values: pa.Array, separator: str) -> tuple[str, int] | None:
+    """The sign that most rows hold, and how many do, if it is another one than the separator."""
+    divided = _count(pc.match_substring(values, separator))
+    counts = {sign: _count(pc.match_substring(values, sign)) for sign in SIGNS if sign != separator}
+    if separator != " ":
+        counts[" "] = _count(pc.match_substring_regex(values, NUMBERS))
+    sign = max(counts, key=lambda one: counts[one])
+    count = counts[sign]
+    return (sign, count) if count > SHARE * len(values) and 10 * divided < count else None
+
+
+def _count(matches: pa.Array) -> int:
+    return int(pc.sum(matches).as_py() or 0)
