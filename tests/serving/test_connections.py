@@ -211,7 +211,7 @@ def ask_without_reading(connection: socket.socket, seconds: float) -> None:
 
 
 @pytest.mark.slow
-def test_a_client_that_does_not_read_its_answers_is_cut_off(server: Server) -> None:
+def test_a_client_that_asks_and_never_reads_is_cut_off(server: Server) -> None:
     before = memory(server)
     with connected(server) as connection, pytest.raises(ConnectionError):
         ask_without_reading(connection, 120)
