@@ -140,10 +140,11 @@ def _explain(block: Lines, message: str) -> DataError:
         objects += [number] if line.strip() else []
     found = CHANGED.search(message)
     if found and int(found.group(4)) < len(objects):
-        name, old, new, row = found.groups()
+        name, row = found[1], found[4]
+        old, new = (f"an {kind}" if kind in ("array", "object") else f"a {kind}" for kind in (found[2], found[3]))
         place = f"{path}: line {objects[int(row)]}"
         if name.endswith("/[]"):
             hint = "write all values of lists as one type"
-            return DataError(f"{place}: {name[:-3]!r} holds a {new} in a list, before it held a {old}", hint)
-        return DataError(f"{place}: {name!r} is a {new}, before it was a {old}")
+            return DataError(f"{place}: {name[:-3]!r} holds {new} in a list, before it held {old}", hint)
+        return DataError(f"{place}: {name!r} is {new}, before it was {old}")
     return DataError(f"{path} can't be read: {message}")

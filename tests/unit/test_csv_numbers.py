@@ -83,7 +83,7 @@ def test_what_is_no_number_without_its_unit_is_named(value: str) -> None:
     fitted = Transforms(build_features({"price": {"kind": "numeric", "strip": ["$"]}}), ())
     with pytest.raises(RowError, match="column 'price' holds") as caught:
         fitted.fit([pa.table({"price": ["$1", value, "$2", value]})])
-    assert (caught.value.index, sorted(caught.value.others)) == (1, [1, 3])
+    assert (caught.value.index, sorted(caught.value.further)) == (1, [1, 3])
 
 
 @pytest.mark.parametrize("unit", ["", " ", "5", ".", "-", "e", "nan"])

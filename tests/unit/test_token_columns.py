@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.data import csv_files
+from mtl_lightning.data import csv_blocks
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import Frame, as_array
@@ -264,7 +264,7 @@ def test_floats_of_whole_numbers_are_integers(tmp_path):
     ],
 )
 def test_what_comes_late_is_held_against_what_came_early(tmp_path, monkeypatch, first, later, values):
-    monkeypatch.setattr(csv_files, "BLOCK", 1 << 12)
+    monkeypatch.setattr(csv_blocks, "BLOCK", 1 << 12)
     (tmp_path / "log.csv").write_text("x\n" + f"{first}\n" * 3000 + f"{later}\n")
     found = list(Table(path=str(tmp_path / "log.csv")).rows())
     assert [found[0]["x"], found[-1]["x"]] == values
