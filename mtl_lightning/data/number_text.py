@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.transform import check
 from mtl_lightning.errors import DataError
 
 AFFIX = 8
@@ -113,4 +112,5 @@ def check_units(units: Sequence[str]) -> None:
     """
     for unit in units:
         wrong = not unit.strip() or re.search("[0-9.,+-]", unit) or unit.strip().lower() in ("e", "nan", "inf")
-        check(not wrong, f"strip holds {unit!r}", "units such as $, % or kg: no digits, signs, dots or commas")
+        if wrong:
+            raise DataError(f"strip holds {unit!r}", "units such as $, % or kg: no digits, signs, dots or commas")
