@@ -34,7 +34,7 @@ from mtl_lightning.compare.launch import arguments, unfinished
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.compare.verdict import GAIN, LOSS, NO_EVIDENCE
 from mtl_lightning.config import compose
-from mtl_lightning.rundir import write_atomic
+from mtl_lightning.files import write_atomic
 
 Result = dict[str, Any]
 WORLDS = {

@@ -13,8 +13,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from mtl_lightning.checkpoint_content import check_content, require_plain
 from mtl_lightning.errors import MtlError
-from mtl_lightning.regular import open_regular
-from mtl_lightning.rundir import LAST, PREVIOUS, SHARDS, TEMPORARY
+from mtl_lightning.files import TEMPORARY, open_regular
+from mtl_lightning.rundir import LAST, PREVIOUS, SHARDS
 
 Expect = Callable[[dict[str, Any]], None]
 BARE = ".temp.ckpt"

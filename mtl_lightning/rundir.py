@@ -1,7 +1,6 @@
 """The directory of one run: who chooses it, what lies in it, and how it is opened again."""
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,57 +9,14 @@ from typing import Any, Self
 import filelock
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.files import TEMPORARY, write_atomic
 from mtl_lightning.run_files import read_run_file
-
-RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
-"""Environment variables that launchers set, in the order in which Lightning reads them."""
-
-COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
-"""The same for the number of processes."""
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 SHARDS = "shards"
 """Beginning of the folders beside checkpoints that hold tables which no process holds whole."""
 LOCK = "run.lock"
 """Held by the process that trains; what is left of it when the process has ended holds nobody up."""
-TEMPORARY = ".partial"
-"""Ending of files that are being written; one that is found later was cut off."""
-
-
-def process_rank() -> int:
-    """This process's rank before any process group exists: 0 unless a launcher says otherwise.
-
-    Example:
-        >>> import os
-        >>> os.environ.pop("RANK", None) is None and process_rank() >= 0
-        True
-    """
-    for name in RANK_VARIABLES:
-        if os.environ.get(name, "").isdecimal():
-            return int(os.environ[name])
-    return 0
-
-
-def process_count() -> int:
-    """Number of processes that a launcher started; 1 without one."""
-    if not any(os.environ.get(name, "").isdecimal() for name in RANK_VARIABLES):
-        return 1
-    found = (os.environ[name] for name in COUNT_VARIABLES if os.environ.get(name, "").isdecimal())
-    return max(1, int(next(found, "1")))
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never a part; MtlError if it can't be."""
-    partial = path.with_name(path.name + TEMPORARY)
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise MtlError(f"{path} can't be written: {error.strerror or error}", "is the disk full?") from error
 
 
 class RunDir:

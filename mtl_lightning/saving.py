@@ -13,10 +13,10 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
+from mtl_lightning.distributed import world_size
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.rundir import BEST, LAST
 from mtl_lightning.sharded import prune, save_beside
-from mtl_lightning.step import world_size
 
 AGREE_EVERY = 10
 """Steps between two questions whether any process was asked to stop; one collective each."""

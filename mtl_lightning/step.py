@@ -4,24 +4,10 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
-
-
-def world_size() -> int:
-    """Number of processes of the default group, 1 outside distributed runs."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def reduce_sum(tensor: Tensor) -> Tensor:
-    """Sum of a detached tensor over processes; the tensor itself in one process."""
-    if world_size() == 1:
-        return tensor
-    total = tensor.detach().clone().contiguous()
-    dist.all_reduce(total)
-    return total
+from mtl_lightning.distributed import reduce_sum, world_size
 
 
 def global_counts(batch: Batch) -> Tensor:

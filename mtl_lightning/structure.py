@@ -21,7 +21,7 @@ from typing import (
 
 from mtl_lightning.bounds import Bounds, out_of_bounds
 from mtl_lightning.errors import MtlError
-from mtl_lightning.regular import read_regular
+from mtl_lightning.files import read_regular
 
 DEEPEST = 64
 """Levels of nesting that a file may have."""

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_lightning.step import world_size
+from mtl_lightning.distributed import world_size
 
 RADIX = 32_768
 """From this number on torch sorts integers on a CPU by radix, which is so much faster that it pays to fill up."""

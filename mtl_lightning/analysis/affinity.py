@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.batch import Batch
+from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
 from mtl_lightning.sharded import updates
-from mtl_lightning.step import global_counts, reduce_sum, world_size
+from mtl_lightning.step import global_counts
 from mtl_lightning.tables import exchange_rows
 
 OWN_FALL = 1e-3

@@ -9,8 +9,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
+from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.interfaces import Step
-from mtl_lightning.step import reduce_sum, world_size
 
 
 class Divergence:

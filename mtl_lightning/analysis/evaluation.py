@@ -12,10 +12,10 @@ from mtl_lightning.config.slices import slice_columns
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.store import Store
+from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.interfaces import TaskMetric
 from mtl_lightning.metrics.closer import closer_metrics
 from mtl_lightning.metrics.ece import ECE
-from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.slices import SlicedSuite
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions, threshold
@@ -126,7 +126,7 @@ def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, 
                 levels[task].update(predictions[task], targets[task])
     module.train(training)
     return {
-        "rows": int(total(rows)),
+        "rows": int(reduce_sum(rows)),
         "metrics": whole.compute(),
         "slices": {name: parts[name].compute() for name in slices},
         "thresholds": {task: counts.counts().cpu() for task, counts in seen.items()},

@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mtl_lightning.step import world_size
+from mtl_lightning.distributed import world_size
 
 WIDEST = 64
 """Gates that are no mixtures are told element by element up to this width, else by their mean alone."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_lightning.metrics.exchange import processes, total
+from mtl_lightning.distributed import reduce_sum, world_size
 
 
 class PairMoments:
@@ -68,11 +68,11 @@ class PairMoments:
 
     def reduced(self, device: torch.device) -> "PairMoments":
         """The moments of all processes' rows, summed on a device that their backend reaches; a collective."""
-        if processes() == 1:
+        if world_size() == 1:
             return self
 
         def summed(values: Tensor) -> Tensor:
-            return total(values.to(device)).cpu()
+            return reduce_sum(values.to(device)).cpu()
 
         found = PairMoments(self.names)
         found.rows = summed(self.rows)

@@ -16,7 +16,7 @@ from mtl_lightning.cli.memory import exhausted
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.rundir import process_rank
+from mtl_lightning.ranks import process_rank
 
 
 def _pairs(example: str) -> Any:

@@ -7,7 +7,8 @@ from rich.markup import escape
 
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.rundir import RunDir, plugin_changes, process_rank
+from mtl_lightning.ranks import process_rank
+from mtl_lightning.rundir import RunDir, plugin_changes
 
 
 def first_console() -> Console:

@@ -9,7 +9,8 @@ from mtl_lightning.config import compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.printable import Console
-from mtl_lightning.rundir import RunDir, process_rank
+from mtl_lightning.ranks import process_rank
+from mtl_lightning.rundir import RunDir
 
 
 def fit(pairs: Sequence[str]) -> None:

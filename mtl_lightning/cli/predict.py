@@ -14,7 +14,7 @@ from mtl_lightning.config.recipe import resolve
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.rundir import process_count, process_rank
+from mtl_lightning.ranks import process_count, process_rank
 
 if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import process_rank
+from mtl_lightning.ranks import process_rank
 
 
 def test(pairs: Sequence[str]) -> None:

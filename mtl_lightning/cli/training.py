@@ -28,6 +28,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
+from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_test, reopen
@@ -38,7 +39,7 @@ from mtl_lightning.report.rows import save_rows
 from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.resumption import Expectation, load_weights, restoring, unrestored
-from mtl_lightning.rundir import RunDir, process_rank
+from mtl_lightning.rundir import RunDir
 from mtl_lightning.saving import Checkpoints, RandomStates
 from mtl_lightning.trainer import build_trainer
 from mtl_lightning.warm_start import TableState, WarmStart

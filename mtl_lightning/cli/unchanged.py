@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import write_atomic
+from mtl_lightning.files import write_atomic
 
 FILE = "data.json"
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from typing import Any, get_type_hints
 
-from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.config.values import MismatchError, coerce, describe, is_plain, mentions, strings
-from mtl_lightning.errors import PluginError, Problem
+from mtl_lightning.errors import PluginError, Problem, did_you_mean
 from mtl_lightning.schema import ColumnName, FieldName
 
 

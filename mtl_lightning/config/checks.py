@@ -12,12 +12,11 @@ from mtl_lightning.config.leaks import check_columns
 from mtl_lightning.config.limits import check_limits
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
-from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.config.trainer import check_trainer
 from mtl_lightning.config.values import MismatchError, coerce
 from mtl_lightning.config.values import plain as to_plain
 from mtl_lightning.data.quality.findings import acceptable
-from mtl_lightning.errors import ConfigError, MtlError, Problem
+from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry as installed
 from mtl_lightning.registry import Registry

@@ -5,9 +5,8 @@ from typing import Any
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
-from mtl_lightning.config.suggest import did_you_mean
 from mtl_lightning.data.expressions import Expression
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
 from mtl_lightning.schema import Task
 

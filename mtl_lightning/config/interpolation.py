@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mtl_lightning.config.limits import HINT, MAX_BYTES, MAX_VALUES, too_many
-from mtl_lightning.config.suggest import did_you_mean, shown
-from mtl_lightning.errors import ConfigError, Problem
+from mtl_lightning.errors import ConfigError, Problem, did_you_mean, shown
 
 MISSING = "???"
 """A value that whoever uses the recipe must set."""

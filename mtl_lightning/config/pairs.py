@@ -9,8 +9,7 @@ import yaml
 
 from mtl_lightning.config import yaml_text
 from mtl_lightning.config.limits import check_limits
-from mtl_lightning.config.suggest import shown
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, shown
 
 NAMED = {
     "source": "name",

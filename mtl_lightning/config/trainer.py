@@ -8,8 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from mtl_lightning.config.draft import Draft
-from mtl_lightning.config.suggest import did_you_mean
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.schedule import SCHEDULES, check_end
 from mtl_lightning.strategies import STRATEGIES, refusal
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from mtl_lightning.bounds import out_of_bounds
-from mtl_lightning.config.suggest import did_you_mean, shown
+from mtl_lightning.errors import did_you_mean, shown
 
 LISTS = (list, Sequence, Iterable, Collection)
 MAPPINGS = (dict, Mapping, MutableMapping)

@@ -1,6 +1,5 @@
 """Access to single columns of Arrow blocks, with errors that name the column."""
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -9,24 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 
 Block: TypeAlias = "pa.Table | pa.RecordBatch"
 
 
 WRITTEN = "__written__"
 """Prefix of a column that holds the text of another one, which is there as numbers as well."""
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint with the closest of the known names; empty if none is close.
-
-    Example:
-        >>> did_you_mean("clik", ["click", "like"])
-        "did you mean 'click'?"
-    """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def column(block: Block, name: str) -> pa.Array:

@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, as_written, column, did_you_mean
+from mtl_lightning.data.columns import Block, as_written, column
 from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.operations import clean, is_number, is_text, is_time
 from mtl_lightning.data.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import PADDING, Field
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data import operations as op
-from mtl_lightning.data.columns import column, did_you_mean
+from mtl_lightning.data.columns import column
 from mtl_lightning.data.expression_hints import QUOTED, backticks_hint, syntax_hint
 from mtl_lightning.data.functions import FUNCTIONS
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 
 LONGEST = 2000
 DEEPEST = 100

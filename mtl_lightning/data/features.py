@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from mtl_lightning.data.columns import did_you_mean
 from mtl_lightning.data.transform import Feature, Transform
-from mtl_lightning.errors import DataError, PluginError
+from mtl_lightning.errors import DataError, PluginError, did_you_mean
 from mtl_lightning.plugins import registry
 
 __all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature", "kind_of"]

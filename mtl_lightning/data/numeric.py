@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.buckets import Quantiles
-from mtl_lightning.data.columns import Block, column, did_you_mean
+from mtl_lightning.data.columns import Block, column
 from mtl_lightning.data.number_text import check_units
 from mtl_lightning.data.numbers import Moments, RowError, numbers
 from mtl_lightning.data.saved import SavedNumeric
 from mtl_lightning.data.transform import Alone, Transform, check
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
 
 NUMERIC_TRANSFORMS = ("standard", "log", "none")

@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import did_you_mean
 from mtl_lightning.data.dates import parse_iso
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.numbers import RowError, numbers
 from mtl_lightning.data.operations import clean, is_text
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 
 
 def raw_names(raw: Iterable[str], labels: Iterable[Label]) -> tuple[str, ...]:

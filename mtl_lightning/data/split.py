@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, as_written, did_you_mean, first_row
+from mtl_lightning.data.columns import Block, as_written, first_row
 from mtl_lightning.data.keys import keys, text
 from mtl_lightning.data.operations import is_number
 from mtl_lightning.data.time_bounds import boundaries
 from mtl_lightning.data.time_formats import check_format
 from mtl_lightning.data.times import times_of
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 
 SPLITS = ("train", "validation", "test")
 DROPPED = -1

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from mtl_lightning.data.columns import did_you_mean
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import TASK_KINDS, Task
 
 FITTED = ("mean", "scale")

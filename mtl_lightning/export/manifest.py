@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt, PositiveInt
 from mtl_lightning.data.saved import check_schema
 from mtl_lightning.errors import MtlError
-from mtl_lightning.regular import open_regular
-from mtl_lightning.rundir import write_atomic
+from mtl_lightning.files import open_regular, write_atomic
 from mtl_lightning.schema import Schema
 from mtl_lightning.structure import StructureError, check, read_json, shown
 

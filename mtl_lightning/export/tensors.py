@@ -10,7 +10,7 @@ from torch import Tensor
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.manifest import MODEL, TENSORS, WEIGHTS
-from mtl_lightning.regular import open_regular, read_regular
+from mtl_lightning.files import open_regular, read_regular
 
 LARGEST = (1 << 31) - 1
 """Bytes of an ONNX file at most; its format allows no more."""

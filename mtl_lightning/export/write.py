@@ -17,10 +17,11 @@ from mtl_lightning.export.formula import Formula, default_formula
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
+from mtl_lightning.files import TEMPORARY
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.resumption import load_weights
-from mtl_lightning.rundir import TEMPORARY, RunDir
+from mtl_lightning.rundir import RunDir
 from mtl_lightning.schema import Schema
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import WITHOUT_GROUP, Target
+from mtl_lightning.distributed import gather, world_size
 from mtl_lightning.errors import MtlError
 from mtl_lightning.losses.rows import known_rows
-from mtl_lightning.metrics.exchange import gather, processes
 
 RowLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Scores [N, K], labels [N] and group numbers [N] → a value per row, [N]."""
@@ -40,9 +40,9 @@ def grouped_mean(loss: str, score: Tensor, target: Target, row_loss: RowLoss) ->
     if target.group is None:
         raise MtlError(f"losses: {loss} compares rows of one group, and the data have none", "set data.group")
     score = known_rows(score, target)
-    if target.count is None or processes() == 1:
+    if target.count is None or world_size() == 1:
         return target.mean(row_loss(score, target.label[:, 0].to(score.dtype), _numbers(target.group, target.mask)))
-    world = processes()
+    world = world_size()
     whole, others, own = _whole(score, target)
     live = torch.cat([others[: own.start], score, others[own.stop :]])
     group = gather(target.group.unsqueeze(1))[:, 0]
@@ -84,6 +84,6 @@ def _whole(score: Tensor, target: Target) -> tuple[Target, Tensor, slice]:
     row = torch.stack([torch.full_like(known, rank), known, weight, target.label[:, 0].to(score.dtype)], dim=1)
     values = gather(torch.cat([row, score.detach()], dim=1))
     start = int((values[:, 0] < rank).sum())
-    count = None if target.count is None else target.count * processes()
+    count = None if target.count is None else target.count * world_size()
     whole = Target(label=values[:, 3:4], mask=values[:, 1] > 0, weight=values[:, 2], count=count)
     return whole, values[:, 4:], slice(start, start + len(score))

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import PositiveInt
+from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.histogram import BINS, bin_index
 from mtl_lightning.metrics.rows import chance, ratio, row_weight
 
@@ -68,7 +68,7 @@ class ECE(TaskMetric):
 
     def points(self) -> dict[str, list[float]]:
         """The reliability plot as lists of at most ``bins`` numbers, over all processes; a collective."""
-        alone, self.cells = self.cells, total(self.cells)
+        alone, self.cells = self.cells, reduce_sum(self.cells)
         found = self.reliability()
         self.cells = alone
         names = ("weight", "predicted", "observed")

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import WITHOUT_GROUP
+from mtl_lightning.distributed import no_sync, reduce_sum, route, world_size
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import no_sync, processes, route, total
 from mtl_lightning.metrics.rows import ratio, row_weight
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -88,7 +88,7 @@ def group_mean(value: Tensor, share: Tensor, broken: Tensor) -> Tensor:
         broken: Rows of this process that can't be ranked, [n]; one is enough to make the mean NaN.
     """
     counted = torch.where(share > 0, value, 0.0) * share
-    sums = total(torch.stack([counted.sum(), share.sum(), broken.sum().to(share.dtype)]))
+    sums = reduce_sum(torch.stack([counted.sum(), share.sum(), broken.sum().to(share.dtype)]))
     return torch.where(sums[2] > 0, torch.nan, ratio(sums[0], sums[1]))
 
 
@@ -138,7 +138,7 @@ class GroupedMetric(TaskMetric):
     def parts(self) -> list[Rows]:
         """The rows of the groups that this process owns, in parts; a collective."""
         parts = list(zip(self.scores, self.labels, self.weights, self.groups, strict=True))
-        if processes() == 1:
+        if world_size() == 1:
             return parts
         rows, group = route(*stacked(parts, self.device))
         score, label, weight = rows.unbind(1)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Target
+from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.interfaces import TaskMetric
-from mtl_lightning.metrics.exchange import total
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.schema import Schema
 
@@ -58,7 +58,7 @@ class SlicedSuite(nn.Module):
 
     def compute(self) -> dict[str, dict[str, dict[str, float]]]:
         """Per part, over all processes: known labels per task (``rows``), and ``metrics`` as a suite gives them."""
-        rows = total(self.rows).tolist()
+        rows = reduce_sum(self.rows).tolist()
         return {
             value: {
                 "rows": dict(zip(self.tasks, rows[i], strict=True)),

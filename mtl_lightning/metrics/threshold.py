@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Target
-from mtl_lightning.metrics.exchange import total
+from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.metrics.histogram import BINS, LOW, STEP, bin_index
 from mtl_lightning.metrics.rows import row_weight
 
@@ -41,7 +41,7 @@ class Thresholds(nn.Module):
 
     def counts(self) -> Tensor:
         """Positive and negative weight per bin over all processes, [2, BINS + 1]."""
-        return total(self.histogram)
+        return reduce_sum(self.histogram)
 
 
 def best_edge(counts: Tensor) -> int | None:

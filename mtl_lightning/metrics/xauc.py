@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mtl_lightning.distributed import gather, no_sync
 from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.exchange import gather, no_sync
 from mtl_lightning.metrics.rows import ratio, row_weight
 
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.columns import Block
 from mtl_lightning.data.locks import locked
 from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.files import TEMPORARY, write_atomic
 from mtl_lightning.predictions.refused import Scored
-from mtl_lightning.rundir import TEMPORARY, write_atomic
 
 ENDING = ".parts"
 PLAN = "plan.json"

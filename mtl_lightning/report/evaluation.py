@@ -13,11 +13,12 @@ from rich.text import Text
 from mtl_lightning.analysis.evaluation import Evaluation
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
 from mtl_lightning.report.evaluation_page import PAGE, change, evaluation_page, first_metrics
 from mtl_lightning.report.record import FILE, read
 from mtl_lightning.report.tables import number
-from mtl_lightning.rundir import RunDir, write_atomic
+from mtl_lightning.rundir import RunDir
 
 DECISIONS = ("precision", "recall", "f1", "accuracy")
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.store import Store
 from mtl_lightning.errors import MtlError
+from mtl_lightning.files import TEMPORARY
 from mtl_lightning.network import Network
-from mtl_lightning.rundir import TEMPORARY
 
 FILE = "test.npz"
 

@@ -14,7 +14,7 @@ import yaml
 from mtl_lightning.config.limits import MAX_BYTES
 from mtl_lightning.config.yaml_text import check_size
 from mtl_lightning.errors import MtlError
-from mtl_lightning.regular import read_regular
+from mtl_lightning.files import read_regular
 
 DEFAULT = "default"
 RANGES = {"log": (float, True), "uniform": (float, False), "int": (int, False), "logint": (int, True)}

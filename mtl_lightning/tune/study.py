@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 
 from mtl_lightning.compare.launch import Main, start
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import RunDir, write_atomic
+from mtl_lightning.files import write_atomic
+from mtl_lightning.rundir import RunDir
 from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
 

@@ -147,7 +147,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mtl_lightning.predictions import Parts, Predictor
-from mtl_lightning.rundir import process_count, process_rank
+from mtl_lightning.ranks import process_count, process_rank
 
 folder, data, out = sys.argv[1:]
 predictor = Predictor.of_export(Path(folder))

@@ -14,7 +14,7 @@ from mtl_lightning.data.store import Store
 from mtl_lightning.errors import DataError
 from mtl_lightning.export.calibration import BINS, CENTRES, measure, platt, reliability
 from mtl_lightning.export.formula import Formula, calibrate, default_formula
-from mtl_lightning.rundir import process_count
+from mtl_lightning.ranks import process_count
 from mtl_lightning.schema import Field, Schema, Task
 
 TASKS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.regular import open_regular, read_regular
+from mtl_lightning.files import open_regular, read_regular
 
 
 def test_a_file_is_read_whole_up_to_the_limit(tmp_path):

@@ -13,8 +13,8 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.columns import did_you_mean, require
-from mtl_lightning.errors import DataError
+from mtl_lightning.data.columns import require
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema, Source
 
 FAILURES = (DatasetsError, pa.ArrowException, OSError, ValueError, RuntimeError)

@@ -1,4 +1,4 @@
-"""Bounded reading of regular files, for small files that come from elsewhere."""
+"""Atomic writes of small files."""
 
 import errno
 import os
@@ -84,3 +84,21 @@ def _check(path: Path | str, status: os.stat_result, limit: int | None) -> None:
 def _too_large(path: Path | str, limit: int) -> MtlError:
     size = f"{limit / 1e6:,.0f} MB" if limit >= 1_000_000 else f"{limit:,} bytes"
     return MtlError(f"{path} is larger than {size}, the most that is read")
+
+
+TEMPORARY = ".partial"
+"""Ending of files that are being written; one that is found later was cut off."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees the old text or the new one, never a part; MtlError if it can't be."""
+    partial = path.with_name(path.name + TEMPORARY)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise MtlError(f"{path} can't be written: {error.strerror or error}", "is the disk full?") from error

@@ -1,16 +1,8 @@
-"""Rows of all processes for the metrics that can't be summed: gathered everywhere, or sent to the owner of their group.
-
-Every function is a collective: all processes call it, also those without a row. Alone, a process keeps its rows.
-"""
+"""Ranks before a process group exists, and sums and exchanges across processes."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-
-def processes() -> int:
-    """Number of processes that take part in collectives."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def no_sync() -> bool:
@@ -27,10 +19,10 @@ def gather(rows: Tensor) -> Tensor:
     Args:
         rows: [n, c], n may differ between processes and be 0; c and the dtype may not.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return rows
     count = torch.tensor([rows.shape[0]], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(processes())]
+    counts = [torch.zeros_like(count) for _ in range(world_size())]
     dist.all_gather(counts, count)
     longest = max(int(each) for each in counts)
     padded = rows.new_zeros(longest, rows.shape[1])
@@ -50,7 +42,7 @@ def route(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The rows and groups that this process owns; a group's rows are in the order of ranks, then of ``rows``.
     """
-    world = processes()
+    world = world_size()
     if world == 1:
         return rows, group
     owner = group % world
@@ -66,9 +58,15 @@ def route(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
     return rows_out, group_out
 
 
-def total(values: Tensor) -> Tensor:
-    """Sum of a tensor over processes."""
-    if processes() > 1:
-        values = values.clone()
-        dist.all_reduce(values)
-    return values
+def world_size() -> int:
+    """Number of processes of the default group, 1 outside distributed runs."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def reduce_sum(tensor: Tensor) -> Tensor:
+    """Sum of a detached tensor over processes; the tensor itself in one process."""
+    if world_size() == 1:
+        return tensor
+    total = tensor.detach().clone().contiguous()
+    dist.all_reduce(total)
+    return total

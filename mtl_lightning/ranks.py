@@ -1,0 +1,32 @@
+"""To be described."""
+
+import os
+
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables that launchers set, in the order in which Lightning reads them."""
+
+
+COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
+"""The same for the number of processes."""
+
+
+def process_rank() -> int:
+    """This process's rank before any process group exists: 0 unless a launcher says otherwise.
+
+    Example:
+        >>> import os
+        >>> os.environ.pop("RANK", None) is None and process_rank() >= 0
+        True
+    """
+    for name in RANK_VARIABLES:
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return 0
+
+
+def process_count() -> int:
+    """Number of processes that a launcher started; 1 without one."""
+    if not any(os.environ.get(name, "").isdecimal() for name in RANK_VARIABLES):
+        return 1
+    found = (os.environ[name] for name in COUNT_VARIABLES if os.environ.get(name, "").isdecimal())
+    return max(1, int(next(found, "1")))
