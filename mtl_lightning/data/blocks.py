@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import WRITTEN, require
+from mtl_lightning.data.arrow.columns import WRITTEN, require
 from mtl_lightning.data.parquet_rows import ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, column
-from mtl_lightning.data.keys import as_printed
-from mtl_lightning.data.number_text import check_units
-from mtl_lightning.data.numbers import numbers
+from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.keys import as_printed
+from mtl_lightning.data.arrow.number_text import check_units
+from mtl_lightning.data.arrow.numbers import numbers
 from mtl_lightning.data.saved import SavedBuckets
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import FIRST

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, coded
+from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.keys import keys
 from mtl_lightning.data.dictionaries import Dictionaries
-from mtl_lightning.data.keys import keys
 from mtl_lightning.data.saved import SavedVocabulary
 from mtl_lightning.data.transform import Alone, Transform, check
 from mtl_lightning.data.vocabulary import Counter, Vocabulary

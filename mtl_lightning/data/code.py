@@ -5,6 +5,11 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from mtl_lightning import data
+
+UNRELATED = ("quality", "simulator", "sources")
+"""Folders of ``data`` that don't affect encoded values; a source's own code is part of the source's fingerprint."""
+
 
 def digest(files: Iterable[Path]) -> str:
     """A digest of files, whatever their order.
@@ -30,3 +35,15 @@ def file_of(kind: type) -> Path:
         'table.py'
     """
     return Path(str(sys.modules[kind.__module__].__file__))
+
+
+def encoding_code() -> list[Path]:
+    """Every file of the package that affects encoded values.
+
+    Example:
+        >>> {"prepare.py", "vocabulary.py", "schema.py"} <= {file.name for file in encoding_code()}
+        True
+    """
+    folder = Path(str(data.__file__)).parent
+    own = [file for file in folder.rglob("*.py") if file.relative_to(folder).parts[0] not in UNRELATED]
+    return [*own, folder.with_name("schema.py")]

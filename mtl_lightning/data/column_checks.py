@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from mtl_lightning.data.columns import require
+from mtl_lightning.data.arrow.columns import require
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError

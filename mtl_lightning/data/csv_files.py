@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.columns import WRITTEN
+from mtl_lightning.data.arrow.columns import WRITTEN
+from mtl_lightning.data.arrow.keys import INTEGER
+from mtl_lightning.data.arrow.numbers import MISSING
 from mtl_lightning.data.csv_blocks import read_blocks
 from mtl_lightning.data.csv_options import CsvOptions
 from mtl_lightning.data.csv_types import KINDS, WHOLE, Written, written
 from mtl_lightning.data.files import EmptyFilesError, File
-from mtl_lightning.data.keys import INTEGER
-from mtl_lightning.data.numbers import MISSING
 from mtl_lightning.data.uses import Uses
 from mtl_lightning.errors import DataError
 

@@ -3,7 +3,7 @@
 import codecs
 from dataclasses import dataclass
 
-from mtl_lightning.data.number_text import USUAL, NumberText
+from mtl_lightning.data.arrow.number_text import USUAL, NumberText
 from mtl_lightning.errors import DataError
 
 AUTOMATIC = "auto"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import WRITTEN
-from mtl_lightning.data.numbers import MISSING
+from mtl_lightning.data.arrow.columns import WRITTEN
+from mtl_lightning.data.arrow.numbers import MISSING
 from mtl_lightning.data.uses import Uses
 
 MISSING_TEXT = MISSING[:2]
@@ -55,7 +55,7 @@ def written(kinds: Mapping[str, str], uses: Uses) -> list[Written]:
 
     A column whose cells are numbers is one of numbers, but what is read as written keeps the text of its cells unless
     all are integers, which print as they were. What something else reads as numbers is there in both forms; see
-    :func:`mtl_lightning.data.columns.as_written`.
+    :func:`mtl_lightning.data.arrow.columns.as_written`.
 
     Example:
         >>> uses = Uses(tokens=frozenset({"id", "price"}), numbers=frozenset({"price"}))

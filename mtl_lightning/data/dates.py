@@ -8,10 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, as_written, column
-from mtl_lightning.data.numbers import RowError
-from mtl_lightning.data.operations import clean, is_number, is_text, is_time
-from mtl_lightning.data.time_formats import check_format, format_hint, parse_times
+from mtl_lightning.data.arrow.columns import Block, as_written, column
+from mtl_lightning.data.arrow.numbers import RowError
+from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
+from mtl_lightning.data.arrow.times import in_utc, parse_iso, zoned
+from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.errors import DataError, did_you_mean
@@ -24,8 +25,6 @@ FARTHEST = 1000
 LAST = 253_402_300_799.0
 """The last second of the year 9999."""
 
-ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
-ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}(:?\d{2})?)$"
 
 PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "hour": (24, pc.hour),
@@ -143,31 +142,3 @@ class DateTransform(Stateless):
             message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time{told}"
             raise RowError(message, index, format_hint(values[index].as_py(), f"features.{self.name}.format"))
         return parsed
-
-
-def zoned(kind: pa.DataType) -> bool:
-    """Whether a type of times has a zone."""
-    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
-
-
-def in_utc(values: pa.Array) -> pa.Array:
-    """Times with a zone as times in UTC that have none."""
-    unit = values.type.unit
-    return pc.cast(pc.cast(values, pa.timestamp(unit, "UTC")), pa.timestamp(unit))
-
-
-def parse_iso(values: pa.Array) -> pa.Array:
-    """Times in ISO 8601 in microseconds, in UTC where they have an offset; null where they are none."""
-    values = pc.replace_substring_regex(values, r"(\.\d{6})\d+", r"\1")
-    right = pc.match_substring_regex(values, ISO)
-    offset = pc.match_substring_regex(values, ISO_OFFSET)
-    none = pa.scalar(None, values.type)
-    local = pc.if_else(pc.and_(right, pc.invert(offset)), values, none)
-    shifted = pc.if_else(pc.and_(right, offset), values, none)
-    try:
-        utc = in_utc(pc.cast(shifted, pa.timestamp("us", "UTC")))
-        return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
-    except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
-        if len(values) == 1:
-            return pa.nulls(1, pa.timestamp("us"))
-        return pa.concat_arrays([parse_iso(values.slice(index, 1)) for index in range(len(values))])

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import plain
-from mtl_lightning.data.keys import keys, text
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.columns import plain
+from mtl_lightning.data.arrow.keys import keys, text
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import PADDING
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from mtl_lightning.data.operations import is_number, is_text, is_time
+from mtl_lightning.data.arrow.types import is_number, is_text, is_time
 
 ZONES = "write the times of all files with one zone, or all without"
 

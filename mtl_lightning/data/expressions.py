@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data import operations as op
-from mtl_lightning.data.columns import column
+from mtl_lightning.data.arrow.columns import column
+from mtl_lightning.data.arrow.types import OperandError, clean, truth
 from mtl_lightning.data.expression_hints import QUOTED, backticks_hint, syntax_hint
 from mtl_lightning.data.functions import FUNCTIONS
 from mtl_lightning.errors import DataError, did_you_mean
@@ -104,10 +105,10 @@ class Expression:
             if name not in table.schema.names:
                 names = table.schema.names
                 raise self._error(f"no column {name!r}", backticks_hint(self.text, names) or did_you_mean(name, names))
-            values[name] = op.clean(column(table, name))
+            values[name] = clean(column(table, name))
         try:
             result = self._node(values)
-        except op.OperandError as error:
+        except OperandError as error:
             raise self._error(f"{self.text!r}: {error.message}", error.hint) from None
         except pa.ArrowException as error:
             raise self._error(f"{self.text!r} can't be computed: {str(error).splitlines()[0]}") from error
@@ -118,8 +119,8 @@ class Expression:
     def holds(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
         """True where the condition is true; unknown counts as false."""
         try:
-            return pc.fill_null(op.truth(self.evaluate(table)), False)
-        except op.OperandError as error:
+            return pc.fill_null(truth(self.evaluate(table)), False)
+        except OperandError as error:
             raise self._error(f"{self.text!r} is no condition: {error.message}", "such as: rating >= 4") from None
 
     def result_type(self, schema: pa.Schema) -> pa.DataType:
@@ -175,7 +176,7 @@ class Expression:
                 return lambda columns: op.multiply(inner(columns), pa.scalar(-1))
             case ast.BinOp(left=left, op=operator, right=right) if type(operator) in ARITHMETIC:
                 compute, first, second = ARITHMETIC[type(operator)], self._compile(left), self._compile(right)
-                return lambda columns: op.clean(compute(first(columns), second(columns)))
+                return lambda columns: clean(compute(first(columns), second(columns)))
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
                 raise self._error(f"{self.text!r}: & and | are not known", "write 'and', 'or'")
             case ast.Compare(left=left, ops=operators, comparators=comparators):
@@ -233,7 +234,7 @@ class Expression:
             wanted = str(least) if least == most else f"{least} to {most}"
             raise self._error(f"{self.text!r}: {name} takes {wanted} arguments, not {len(arguments)}")
         parts = [self._compile(argument) for argument in arguments]
-        return lambda columns: op.clean(function(*(part(columns) for part in parts)))
+        return lambda columns: clean(function(*(part(columns) for part in parts)))
 
 
 def evaluate_all(expressions: Mapping[str, Expression], table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:

@@ -9,12 +9,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import plain, repeated_names
-from mtl_lightning.data.keys import keys, text
-from mtl_lightning.data.mixed import mixed, printed, untensored
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.columns import plain, repeated_names
+from mtl_lightning.data.arrow.keys import keys, text
+from mtl_lightning.data.arrow.mixed import mixed, printed, untensored
+from mtl_lightning.data.arrow.storable import storable
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.parquet_rows import unified
-from mtl_lightning.data.storable import storable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 

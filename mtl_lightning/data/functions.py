@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.operations import OperandError, Value, align, family, is_text, numeric, real, truth
+from mtl_lightning.data.arrow.types import OperandError, Value, family, is_text, numeric, real, truth
+from mtl_lightning.data.operations import align
 
 
 def _defined(compute: Callable[[Value], Value], domain: Callable[[Value], Value]) -> Callable[[Value], Value]:

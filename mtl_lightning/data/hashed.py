@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, as_written
-from mtl_lightning.data.hashing import hash_keys
-from mtl_lightning.data.keys import keys
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.hashing import hash_keys
+from mtl_lightning.data.arrow.keys import keys
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import Block, as_written
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.keys import integers, keys
+from mtl_lightning.data.arrow.lists import flatten
+from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
+from mtl_lightning.data.arrow.types import clean, is_text
 from mtl_lightning.data.expressions import Expression
-from mtl_lightning.data.keys import integers, keys
-from mtl_lightning.data.lists import flatten
-from mtl_lightning.data.numbers import Moments, RowError, numbers
-from mtl_lightning.data.operations import clean, is_text
 from mtl_lightning.data.uses import names_classes
 from mtl_lightning.data.vocabulary import FIRST, Counter, Vocabulary
 from mtl_lightning.errors import DataError

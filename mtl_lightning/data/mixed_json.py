@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from mtl_lightning.data.mixed import printed
-from mtl_lightning.data.operations import is_number, is_text
+from mtl_lightning.data.arrow.mixed import printed
+from mtl_lightning.data.arrow.types import is_number, is_text
 
 CHANGED = re.compile(r"Column\(/(.*)\) changed from (\w+) to (\w+) in row (\d+)")
 """How Arrow says that a line holds another type than those before it."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from mtl_lightning.data.keys import INTEGER
+from mtl_lightning.data.arrow.keys import INTEGER
 
 FOLDER = re.compile(r"(\w+)=(.*)")
 NOTHING = "__HIVE_DEFAULT_PARTITION__"

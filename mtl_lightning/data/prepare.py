@@ -15,13 +15,13 @@ import pyarrow as pa
 
 from mtl_lightning import data
 from mtl_lightning.data import growth
+from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache import cache_directory, writing
-from mtl_lightning.data.code import digest, file_of
+from mtl_lightning.data.code import digest, encoding_code, file_of
 from mtl_lightning.data.column_checks import check_columns
 from mtl_lightning.data.features import Feature
 from mtl_lightning.data.locks import locked
-from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
@@ -109,7 +109,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "raw": transforms.raw,
         "group": transforms.group,
         "split": split.to_dict(),
-        "code": digest(HERE.glob("*.py")),
+        "code": digest(encoding_code()),
     }
     if transforms.base is not None:
         asked["base"] = transforms.base.to_dict()
@@ -119,7 +119,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
 def described(feature: Feature) -> list[str]:
     """Kind, options, and what else the values depend on; the code of a plugin's kind, whose file is not ours."""
     file = file_of(type(feature))
-    return [feature.kind, repr(feature), feature.fingerprint(), "" if file.parent == HERE else digest([file])]
+    return [feature.kind, repr(feature), feature.fingerprint(), "" if file.is_relative_to(HERE) else digest([file])]
 
 
 def opened(path: Path) -> Prepared | None:

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import column
+from mtl_lightning.data.arrow.columns import column
+from mtl_lightning.data.arrow.types import clean
 from mtl_lightning.data.expressions import Expression
-from mtl_lightning.data.operations import clean
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.quality.line_breaks import count_line_breaks
 from mtl_lightning.data.reading import Reader

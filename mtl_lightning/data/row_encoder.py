@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.buckets import BucketsTransform
 from mtl_lightning.data.categorical import CategoricalTransform, Table
 from mtl_lightning.data.frames import as_array
-from mtl_lightning.data.keys import EXACT, spell, spelled
 from mtl_lightning.data.numeric import NumericTransform
-from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.oracles import raw_values, records
 from mtl_lightning.data.sequence import SequenceTransform
 from mtl_lightning.data.transform import Transform

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.lists import flatten, padded
 from mtl_lightning.data.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
-from mtl_lightning.data.columns import Block, as_written
-from mtl_lightning.data.lists import flatten, padded
 from mtl_lightning.data.saved import SavedNothing, SavedVocabulary
 from mtl_lightning.data.transform import Feature, Transform, check
 from mtl_lightning.data.vocabulary import Vocabulary

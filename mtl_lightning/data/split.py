@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, as_written, first_row
-from mtl_lightning.data.keys import keys, text
-from mtl_lightning.data.operations import is_number
+from mtl_lightning.data.arrow.columns import Block, as_written, first_row
+from mtl_lightning.data.arrow.keys import keys, text
+from mtl_lightning.data.arrow.time_formats import check_format
+from mtl_lightning.data.arrow.times import times_of
+from mtl_lightning.data.arrow.types import is_number
 from mtl_lightning.data.time_bounds import boundaries
-from mtl_lightning.data.time_formats import check_format
-from mtl_lightning.data.times import times_of
 from mtl_lightning.errors import DataError, did_you_mean
 
 SPLITS = ("train", "validation", "test")

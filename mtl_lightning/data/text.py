@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, as_written
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.hashing import hash_keys, mix
+from mtl_lightning.data.arrow.keys import keys, text
+from mtl_lightning.data.arrow.lists import flatten, padded
 from mtl_lightning.data.hashed import bucket_ids, check_size
-from mtl_lightning.data.hashing import hash_keys, mix
-from mtl_lightning.data.keys import keys, text
-from mtl_lightning.data.lists import flatten, padded
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.schema import Field

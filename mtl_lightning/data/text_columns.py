@@ -6,8 +6,8 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, coded
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.transform import Feature
 from mtl_lightning.interfaces import Source
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from mtl_lightning.data.columns import Block
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Field
 
@@ -65,7 +65,7 @@ class Feature(ABC):
         """Of its columns those whose values it compares as they are written, instead of reading numbers: none.
 
         In CSV files they keep the text of their cells; its transform reads them with
-        :func:`mtl_lightning.data.columns.as_written`.
+        :func:`mtl_lightning.data.arrow.columns.as_written`.
         """
         return ()
 

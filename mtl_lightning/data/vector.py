@@ -7,9 +7,9 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.columns import Block, column
-from mtl_lightning.data.lists import flatten
-from mtl_lightning.data.numbers import RowError, numbers
+from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.lists import flatten
+from mtl_lightning.data.arrow.numbers import RowError, numbers
 from mtl_lightning.data.transform import Alone, Stateless, Transform, check
 from mtl_lightning.schema import Field
 

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.keys import SPELT, integers, spelled, text
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.keys import SPELT, integers, spelled, text
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.schema import PADDING, UNKNOWN
 
 FIRST = UNKNOWN + 1

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.columns import Block
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.locks import locked
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.files import TEMPORARY, write_atomic

@@ -12,10 +12,10 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import module_from_config
 from mtl_lightning.config import Config
+from mtl_lightning.data.arrow.columns import Block, as_written, column, require
+from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
-from mtl_lightning.data.columns import Block, as_written, column, require
 from mtl_lightning.data.files import EmptyFilesError
-from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.prepared import Transforms
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SplitSpec

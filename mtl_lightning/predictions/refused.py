@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.blocks import ROW
-from mtl_lightning.data.columns import Block, column
-from mtl_lightning.data.numbers import RowError
 from mtl_lightning.errors import DataError
 
 

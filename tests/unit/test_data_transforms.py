@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.batch import WITHOUT_GROUP
+from mtl_lightning.data.arrow.hashing import group_numbers, hash_keys, hash_text
+from mtl_lightning.data.arrow.keys import SPELT, keys
+from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import as_array
-from mtl_lightning.data.hashing import group_numbers, hash_keys, hash_text
-from mtl_lightning.data.keys import SPELT, keys
-from mtl_lightning.data.lists import flatten
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.errors import DataError

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mtl_lightning.data.arrow.lists import flatten
+from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
-from mtl_lightning.data.lists import flatten
-from mtl_lightning.data.numbers import RowError
 from mtl_lightning.data.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.transforms import Transforms

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mtl_lightning import DataModule
+from mtl_lightning.data.arrow.threads import FEW, in_threads
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.threads import FEW, in_threads
 from mtl_lightning.errors import DataError, MtlError
 
 ROWS = 60

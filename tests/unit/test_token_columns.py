@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data import csv_blocks
+from mtl_lightning.data.arrow.keys import keys, spell
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.frames import Frame, as_array
-from mtl_lightning.data.keys import keys, spell
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.row_encoder import RowEncoder

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.dates import parse_iso
-from mtl_lightning.data.operations import clean, is_number, is_text, is_time
-from mtl_lightning.data.time_formats import parse_times
+from mtl_lightning.data.arrow.time_formats import parse_times
+from mtl_lightning.data.arrow.times import parse_iso
+from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 
 MOST = 60
 """Most stretches of a time that is no date."""

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.quality.findings import Finding
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import as_written
+from mtl_lightning.data.arrow.columns import as_written
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.operations import is_text
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.sequence import Sequence

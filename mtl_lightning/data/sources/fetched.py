@@ -14,7 +14,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 HERE = Path(__file__).parent
-SHARED = [HERE / f"{name}.py" for name in ("fetched", "atomic", "joined", "multivalued", "../lists")]
+SHARED = [HERE / f"{name}.py" for name in ("fetched", "atomic", "joined", "multivalued", "../arrow/lists")]
 """Code that sources of public sets share, besides their own file."""
 
 

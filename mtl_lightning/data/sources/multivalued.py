@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.lists import flatten
+from mtl_lightning.data.arrow.lists import flatten
 
 
 def as_list(column: pa.Array | pa.ChunkedArray, separator: str, kind: pa.DataType | None = None) -> pa.Array:

@@ -20,7 +20,9 @@ from mtl_lightning.interfaces import RawSchema, Source
 
 ENDINGS = ("", ".gz", ".zip")
 HERE = Path(__file__).parent
-SHARED = [HERE / f"{name}.py" for name in ("raw_log", "delimited", "joined", "multivalued", "side_table", "../lists")]
+SHARED = [
+    HERE / f"{name}.py" for name in ("raw_log", "delimited", "joined", "multivalued", "side_table", "../arrow/lists")
+]
 """Code that loaders share, besides their own file."""
 
 

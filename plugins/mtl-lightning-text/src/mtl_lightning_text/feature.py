@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.columns import Block, as_written
-from mtl_lightning.data.keys import keys, text
 from mtl_lightning.data.transform import Feature, Stateless, Transform, check
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Field

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.keys import keys, text
-from mtl_lightning.data.numbers import RowError
+from mtl_lightning.data.arrow.keys import keys, text
+from mtl_lightning.data.arrow.numbers import RowError
 
 OPENED = r"^\s*[\[({]"
 """Text that begins as a printed list does."""

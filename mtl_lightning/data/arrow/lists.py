@@ -7,10 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.numbers import RowError
-from mtl_lightning.data.operations import is_text
-from mtl_lightning.data.printed import CERTAIN, OPENED
-from mtl_lightning.data.printed import values as printed_values
+from mtl_lightning.data.arrow.numbers import RowError
+from mtl_lightning.data.arrow.printed_lists import CERTAIN, OPENED
+from mtl_lightning.data.arrow.printed_lists import values as printed_values
+from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.errors import DataError
 
 

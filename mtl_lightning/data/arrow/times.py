@@ -4,12 +4,45 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.columns import Block, column, first_row
-from mtl_lightning.data.dates import parse_iso
-from mtl_lightning.data.keys import INTEGER
-from mtl_lightning.data.operations import clean, is_number, is_text, is_time
-from mtl_lightning.data.time_formats import format_hint, parse_times
+from mtl_lightning.data.arrow.columns import Block, column, first_row
+from mtl_lightning.data.arrow.keys import INTEGER
+from mtl_lightning.data.arrow.time_formats import format_hint, parse_times
+from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
+
+ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+
+
+ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}(:?\d{2})?)$"
+
+
+def zoned(kind: pa.DataType) -> bool:
+    """Whether a type of times has a zone."""
+    return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
+
+
+def in_utc(values: pa.Array) -> pa.Array:
+    """Times with a zone as times in UTC that have none."""
+    unit = values.type.unit
+    return pc.cast(pc.cast(values, pa.timestamp(unit, "UTC")), pa.timestamp(unit))
+
+
+def parse_iso(values: pa.Array) -> pa.Array:
+    """Times in ISO 8601 in microseconds, in UTC where they have an offset; null where they are none."""
+    values = pc.replace_substring_regex(values, r"(\.\d{6})\d+", r"\1")
+    right = pc.match_substring_regex(values, ISO)
+    offset = pc.match_substring_regex(values, ISO_OFFSET)
+    none = pa.scalar(None, values.type)
+    local = pc.if_else(pc.and_(right, pc.invert(offset)), values, none)
+    shifted = pc.if_else(pc.and_(right, offset), values, none)
+    try:
+        utc = in_utc(pc.cast(shifted, pa.timestamp("us", "UTC")))
+        return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
+    except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
+        if len(values) == 1:
+            return pa.nulls(1, pa.timestamp("us"))
+        return pa.concat_arrays([parse_iso(values.slice(index, 1)) for index in range(len(values))])
+
 
 MONTH = r"^(\d{4}-\d{2})$"
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.columns import lists
+from mtl_lightning.data.arrow.columns import lists
 
 
 def storable(column: pa.ChunkedArray) -> pa.ChunkedArray:

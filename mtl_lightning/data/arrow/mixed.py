@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from mtl_lightning.data.keys import keys, text
+from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.errors import DataError
 
 WORDS = {

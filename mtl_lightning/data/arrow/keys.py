@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.operations import clean, is_text
-from mtl_lightning.data.spelling import suspicious
+from mtl_lightning.data.arrow.spelling import suspicious
+from mtl_lightning.data.arrow.types import clean, is_text
 from mtl_lightning.errors import DataError
 
 EXACT = 2**53

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.number_text import without_units
-from mtl_lightning.data.operations import clean, is_number, is_text, is_time
+from mtl_lightning.data.arrow.number_text import without_units
+from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
 MISSING = ["", "\\N", "NULL", "null", "None", "NaN", "nan", "NA", "N/A", "n/a"]

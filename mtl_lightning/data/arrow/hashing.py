@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.batch import WITHOUT_GROUP
-from mtl_lightning.data.keys import integers, keys, text
-from mtl_lightning.data.operations import is_text
+from mtl_lightning.data.arrow.keys import integers, keys, text
+from mtl_lightning.data.arrow.types import is_text
 
 
 def mix(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,91 @@
+"""Families of Arrow types, and their values as numbers, times and truth values."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as pt
+
+Value = Any
+"""A pyarrow Array or Scalar."""
+
+
+class OperandError(Exception):
+    """Operands of types that an operation doesn't take."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Integers and floats."""
+    return bool(pt.is_integer(kind) or pt.is_floating(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Strings of any width of offset."""
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
+
+
+def is_time(kind: pa.DataType) -> bool:
+    """Dates and timestamps."""
+    return bool(pt.is_timestamp(kind) or pt.is_date(kind))
+
+
+def family(kind: pa.DataType) -> str:
+    """The word for a type in messages."""
+    words = {"text": is_text, "a number": is_number, "a truth value": pt.is_boolean, "a time": is_time}
+    for word, test in words.items():
+        if test(kind):
+            return word
+    return str(kind)
+
+
+def clean(values: Value) -> Value:
+    """NaN becomes null, decimals floats, half floats floats, string views strings, dates timestamps."""
+    kind = values.type
+    if pt.is_decimal(kind) or pt.is_float16(kind):
+        values = pc.cast(values, pa.float64())
+    elif pt.is_string_view(kind):
+        values = pc.cast(values, pa.string())
+    elif pt.is_date(kind):
+        values = pc.cast(values, pa.timestamp("s" if pt.is_date32(kind) else "ms"))
+    if pt.is_floating(values.type):
+        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return values
+
+
+def numeric(values: Value) -> Value:
+    """Numbers, integers in 64 bits, truth values as 0 and 1; anything else is an error."""
+    kind = values.type
+    if pt.is_boolean(kind):
+        return pc.cast(values, pa.int64())
+    if pt.is_null(kind):
+        return pc.cast(values, pa.float64())
+    if pt.is_integer(kind) and not pt.is_uint64(kind):
+        return pc.cast(values, pa.int64())  # a difference of two uint8 may be negative
+    if is_number(kind):
+        return values
+    if pt.is_duration(kind):
+        return seconds(values)
+    raise OperandError(f"{family(kind)} where a number is needed")
+
+
+def real(values: Value) -> Value:
+    """Numbers as float64."""
+    return pc.cast(numeric(values), pa.float64(), safe=False)
+
+
+def seconds(values: Value) -> Value:
+    """Durations in seconds."""
+    scale = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[values.type.unit]
+    return pc.divide(pc.cast(pc.cast(values, pa.int64()), pa.float64(), safe=False), scale)
+
+
+def truth(values: Value) -> Value:
+    """Truth values; numbers are true where they are not 0."""
+    if pt.is_boolean(values.type):
+        return values
+    return pc.not_equal(numeric(values), 0)
