@@ -17,11 +17,11 @@ from mtl_lightning import data
 from mtl_lightning.data import growth
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.blocks import ROW, ahead, even
-from mtl_lightning.data.cache import cache_directory, writing
-from mtl_lightning.data.code import digest, encoding_code, file_of
+from mtl_lightning.data.cache.code_digest import digest, encoding_code, file_of
+from mtl_lightning.data.cache.directory import cache_directory, writing
+from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.column_checks import check_columns
 from mtl_lightning.data.features import Feature
-from mtl_lightning.data.locks import locked
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec

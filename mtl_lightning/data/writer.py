@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from mtl_lightning.data.cache import writing
+from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.store import META, dtype_of, file_of
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.arrow.columns import Block
-from mtl_lightning.data.locks import locked
+from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.files import TEMPORARY, write_atomic
 from mtl_lightning.predictions.refused import Scored

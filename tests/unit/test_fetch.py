@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from mtl_lightning.data import fetch as fetching
-from mtl_lightning.data.fetch import Wheel, download, extract, fetch
+from mtl_lightning.data.cache import fetch as fetching
+from mtl_lightning.data.cache.fetch import Wheel, download, extract, fetch
 from mtl_lightning.data.sources.movielens_100k import MovieLens100K
 from mtl_lightning.data.sources.womens_clothing import WomensClothing
 from mtl_lightning.errors import DataError

@@ -102,7 +102,7 @@ def test_truncated_archives_are_named(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.int64(), pa.string()])
 def test_side_table_finds_rows_in_any_file_and_order(kind, monkeypatch):
-    monkeypatch.setattr("mtl_lightning.data.kept.ROWS_PER_FILE", 3)
+    monkeypatch.setattr("mtl_lightning.data.cache.arrow_tables.ROWS_PER_FILE", 3)
     schema = pa.schema([("key", kind), ("value", pa.list_(pa.int64()))])
     keys = pa.array([7, 3, 9, 1, 4, 8, 2]).cast(kind)
     values = [[n] for n in (70, 30, 90, 10, 40, 80, 20)]

@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
-from mtl_lightning.data import kept as kept_rows
+from mtl_lightning.data.cache import arrow_tables as kept_rows
 from mtl_lightning.data.simulator import scenario
 from mtl_lightning.data.sources import simulator
 from mtl_lightning.data.sources.simulator import Simulator

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl_lightning.data import quality
-from mtl_lightning.data.cache import writing
-from mtl_lightning.data.code import digest
-from mtl_lightning.data.locks import locked
+from mtl_lightning.data.cache.code_digest import digest
+from mtl_lightning.data.cache.directory import writing
+from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.quality.findings import Finding, ordered
 from mtl_lightning.data.quality.labels import funnels, label_pairs

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mtl_lightning.data.fetch import Wheel
+from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.files import naming
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.errors import DataError

@@ -8,8 +8,8 @@ from typing import ClassVar
 import datasets
 import pyarrow as pa
 
-from mtl_lightning.data.code import digest, file_of
-from mtl_lightning.data.fetch import Wheel, fetch
+from mtl_lightning.data.cache.code_digest import digest, file_of
+from mtl_lightning.data.cache.fetch import Wheel, fetch
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 

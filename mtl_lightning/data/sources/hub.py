@@ -13,7 +13,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from mtl_lightning.data.arrow.columns import require
-from mtl_lightning.data.cache import cache_directory
+from mtl_lightning.data.cache.directory import cache_directory
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema, Source
 

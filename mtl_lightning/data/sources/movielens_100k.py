@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.fetch import Wheel
+from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.sources.atomic import read_atomic
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.data.sources.joined import joined

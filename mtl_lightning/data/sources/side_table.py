@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.kept import kept_files
+from mtl_lightning.data.cache.arrow_tables import kept_files
 from mtl_lightning.errors import DataError
 
 

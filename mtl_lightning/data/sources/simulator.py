@@ -12,9 +12,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.kept import kept_rows
+from mtl_lightning.data.cache.arrow_tables import kept_rows
+from mtl_lightning.data.cache.write_files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
-from mtl_lightning.data.write_files import write_files
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 

@@ -28,11 +28,11 @@ from mtl_lightning.data import (
 from mtl_lightning.data.arrow import number_text, numbers
 from mtl_lightning.data.arrow.columns import WRITTEN, require
 from mtl_lightning.data.arrow.number_text import NumberText
-from mtl_lightning.data.cache import cache_directory, writing
-from mtl_lightning.data.code import digest
+from mtl_lightning.data.cache.code_digest import digest
+from mtl_lightning.data.cache.directory import cache_directory, writing
+from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
 from mtl_lightning.data.files import File, find, format_of
-from mtl_lightning.data.locks import locked
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.data.partitions import folder_columns
 from mtl_lightning.data.uses import Uses

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.fetch import Wheel
+from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.data.sources.multivalued import words
 from mtl_lightning.errors import DataError

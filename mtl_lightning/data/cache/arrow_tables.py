@@ -8,9 +8,9 @@ from pathlib import Path
 import datasets
 import pyarrow as pa
 
-from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.locks import locked
-from mtl_lightning.data.write_files import write_files
+from mtl_lightning.data.cache.directory import cache_directory
+from mtl_lightning.data.cache.locks import locked
+from mtl_lightning.data.cache.write_files import write_files
 
 ROWS_PER_FILE = 2_000_000
 

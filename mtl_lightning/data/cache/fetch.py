@@ -8,8 +8,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mtl_lightning.data.cache import cache_directory
-from mtl_lightning.data.locks import locked
+from mtl_lightning.data.cache.directory import cache_directory
+from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.errors import DataError
 
 

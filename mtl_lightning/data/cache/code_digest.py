@@ -15,7 +15,7 @@ def digest(files: Iterable[Path]) -> str:
     """A digest of files, whatever their order.
 
     Example:
-        >>> from mtl_lightning.data import code
+        >>> from mtl_lightning.data.cache import code_digest as code
         >>> here = Path(code.__file__)
         >>> digest([here, here.with_name("lists.py")]) == digest([here.with_name("lists.py"), here])
         True

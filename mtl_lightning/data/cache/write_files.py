@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from mtl_lightning.data.cache import writing
+from mtl_lightning.data.cache.directory import writing
 
 
 class BatchWriter(Protocol):
