@@ -79,7 +79,7 @@ def _inspect(
 
 def _roles(config: "Config", raw: "RawSchema") -> dict[str, str]:
     """What each column is for."""
-    from mtl_lightning.data.expressions import Expression
+    from mtl_lightning.data.expressions.expression import Expression
 
     roles: dict[str, list[str]] = {}
     for name, feature in config.features.items():

@@ -5,7 +5,7 @@ from typing import Any
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
 from mtl_lightning.schema import Task

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import column
 from mtl_lightning.data.arrow.types import clean
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.quality.line_breaks import count_line_breaks
 from mtl_lightning.data.reading import Reader

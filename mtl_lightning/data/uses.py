@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.sequence import Sequence
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.text_columns import read_as_text

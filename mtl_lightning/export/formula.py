@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Schema, Task
 

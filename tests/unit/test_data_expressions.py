@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError
 
 TABLE = pa.table(

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError
 
 TABLE = pa.table({

@@ -20,7 +20,7 @@ from mtl_lightning.config import validate
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.keys import keys
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.expressions import Expression
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features import build_features
 from mtl_lightning.data.row_encoder import RowEncoder
 from mtl_lightning.data.sources.raw_log import RawLog, declare

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.types import OperandError, Value, family, is_text, numeric, real, truth
-from mtl_lightning.data.operations import align
+from mtl_lightning.data.expressions.operations import align
 
 
 def _defined(compute: Callable[[Value], Value], domain: Callable[[Value], Value]) -> Callable[[Value], Value]:

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data import operations as op
 from mtl_lightning.data.arrow.columns import column
 from mtl_lightning.data.arrow.types import OperandError, clean, truth
-from mtl_lightning.data.expression_hints import QUOTED, backticks_hint, syntax_hint
-from mtl_lightning.data.functions import FUNCTIONS
+from mtl_lightning.data.expressions import operations as op
+from mtl_lightning.data.expressions.functions import FUNCTIONS
+from mtl_lightning.data.expressions.hints import QUOTED, backticks_hint, syntax_hint
 from mtl_lightning.errors import DataError, did_you_mean
 
 LONGEST = 2000
@@ -49,7 +49,8 @@ class Expression:
 
     It knows columns (in backticks where the name is no identifier), numbers, strings, True and False, ``and or not``,
     comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` (or ``^``) and the functions of
-    :data:`mtl_lightning.data.functions.FUNCTIONS`. A null (or NaN) is unknown: it makes comparisons and arithmetic
+    :data:`~mtl_lightning.data.expressions.functions.FUNCTIONS`.
+    A null (or NaN) is unknown: it makes comparisons and arithmetic
     unknown, ``and`` and ``or`` follow Kleene, a division by zero is unknown, and ``is_null(x)`` asks. Numbers don't
     compare with text.
 
