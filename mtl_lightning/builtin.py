@@ -27,15 +27,15 @@ SOURCES = {
 }
 
 FEATURES = {
-    "buckets": "mtl_lightning.data.buckets:Buckets",
-    "categorical": "mtl_lightning.data.categorical:Categorical",
-    "cross": "mtl_lightning.data.cross:Cross",
-    "date": "mtl_lightning.data.dates:Date",
-    "hashed": "mtl_lightning.data.hashed:Hashed",
-    "numeric": "mtl_lightning.data.numeric:Numeric",
-    "sequence": "mtl_lightning.data.sequence:Sequence",
-    "text": "mtl_lightning.data.text:Text",
-    "vector": "mtl_lightning.data.vector:Vector",
+    "buckets": "mtl_lightning.data.features.buckets:Buckets",
+    "categorical": "mtl_lightning.data.features.categorical:Categorical",
+    "cross": "mtl_lightning.data.features.cross:Cross",
+    "date": "mtl_lightning.data.features.date:Date",
+    "hashed": "mtl_lightning.data.features.hashed:Hashed",
+    "numeric": "mtl_lightning.data.features.numeric:Numeric",
+    "sequence": "mtl_lightning.data.features.sequence:Sequence",
+    "text": "mtl_lightning.data.features.text:Text",
+    "vector": "mtl_lightning.data.features.vector:Vector",
 }
 
 ENCODERS = {

@@ -21,7 +21,7 @@ HOOKS = {
 }
 KINDS = tuple(HOOKS)
 INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in KINDS} | {
-    "feature": "mtl_lightning.data.transform:Feature",
+    "feature": "mtl_lightning.data.features.base:Feature",
     "metric": "mtl_lightning.interfaces:TaskMetric",
 }
 """Where the contract of a kind stands."""

@@ -18,7 +18,7 @@ from mtl_lightning.analysis.relations import ADDED, GradientRelations, Relations
 from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError, UnfitError
 from mtl_lightning.checkpoint_content import check_alike, require_keys, require_tensor
-from mtl_lightning.data.saved import check_schema
+from mtl_lightning.data.features.saved import check_schema
 from mtl_lightning.errors import MtlError
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.optimizer_state import check_optimizer

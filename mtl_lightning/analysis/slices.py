@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.categorical import CategoricalTransform
+from mtl_lightning.data.features.categorical import CategoricalTransform
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.quality.days import DayRates
-from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.errors import MtlError
 
 MOST = 40

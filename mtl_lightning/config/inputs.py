@@ -8,7 +8,7 @@ from torch import nn
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
-from mtl_lightning.data.features import Feature, feature
+from mtl_lightning.data.features.build import Feature, feature
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.tasks import build_tasks
 from mtl_lightning.data.uses import Uses, column_uses, read_for

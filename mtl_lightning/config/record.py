@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mtl_lightning.schema import Task
 
 if TYPE_CHECKING:
-    from mtl_lightning.data.features import Feature
+    from mtl_lightning.data.features.build import Feature
     from mtl_lightning.data.split import SplitSpec
     from mtl_lightning.optim import OptimizerConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block
-from mtl_lightning.data.categorical import Categorical, CategoricalTransform
+from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform
 from mtl_lightning.schema import UNKNOWN
 
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from lightning.pytorch import LightningDataModule
 
-from mtl_lightning.data.features import Feature, Spec, build_features
+from mtl_lightning.data.features.build import Feature, Spec, build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.prepare import prepare

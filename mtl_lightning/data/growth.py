@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mtl_lightning.data.features import kind_of
-from mtl_lightning.data.transform import Feature
+from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.build import kind_of
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.schema import Schema
 
@@ -42,7 +42,7 @@ def begin(transforms: "Transforms", base: "Transforms") -> None:
 
     Example:
         >>> import pyarrow as pa
-        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.features.build import build_features
         >>> from mtl_lightning.data.transforms import Transforms
         >>> yesterday = Transforms(build_features({"user": "categorical"}), ())
         >>> yesterday.fit([pa.table({"user": ["b", "b", "a"]})])

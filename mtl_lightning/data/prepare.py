@@ -21,13 +21,13 @@ from mtl_lightning.data.cache.code_digest import digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.column_checks import check_columns
-from mtl_lightning.data.features import Feature
+from mtl_lightning.data.features.base import Remembers
+from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.prepared import Prepared
 from mtl_lightning.data.reading import Reader
 from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.summary import Summary
-from mtl_lightning.data.transform import Remembers
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.data.writer import StoreWriter
@@ -76,7 +76,7 @@ def prepare(
 
     Example:
         >>> import tempfile
-        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.features.build import build_features
         >>> from mtl_lightning.data.frames import Frame
         >>> rows = {"user": list("abcd") * 5, "click": [0, 1, 1, 0] * 5}
         >>> done = prepare(Frame(rows=rows), features=build_features({"user": "categorical"}),

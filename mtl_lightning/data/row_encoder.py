@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.buckets import BucketsTransform
-from mtl_lightning.data.categorical import CategoricalTransform, Table
+from mtl_lightning.data.features.base import Transform
+from mtl_lightning.data.features.buckets import BucketsTransform
+from mtl_lightning.data.features.categorical import CategoricalTransform, Table
+from mtl_lightning.data.features.numeric import NumericTransform
+from mtl_lightning.data.features.sequence import SequenceTransform
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.data.frames import as_array
-from mtl_lightning.data.numeric import NumericTransform
 from mtl_lightning.data.oracles import raw_values, records
-from mtl_lightning.data.sequence import SequenceTransform
-from mtl_lightning.data.transform import Transform
 from mtl_lightning.data.transforms import Transforms
-from mtl_lightning.data.vocabulary import FIRST
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
 
@@ -47,7 +47,7 @@ class RowEncoder:
         DataError: While encoding, if a column is missing or holds values that its feature can't read.
 
     Example:
-        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.features.build import build_features
         >>> fitted = Transforms(build_features({"user": "categorical", "price": "numeric"}), ())
         >>> fitted.fit([pa.table({"user": ["a", "b", "b"], "price": [1.0, 2.0, 3.0]})])
         >>> parts = RowEncoder(fitted).encode({"user": ["a", None], "price": [2, None]}, 2)

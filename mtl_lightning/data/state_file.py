@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mtl_lightning.data.saved import check_transforms
+from mtl_lightning.data.features.saved import check_transforms
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.structure import StructureError, read_json
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import Block, coded
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.transform import Feature
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.interfaces import Source
 
 PARSED_KINDS = ("numeric", "buckets")
@@ -65,7 +65,7 @@ def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> se
         others: Columns that are read for anything else.
 
     Example:
-        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.features.build import build_features
         >>> older = {"kind": "categorical", "column": "age"}
         >>> features = build_features({"price": "numeric", "age": "buckets", "older": older})
         >>> parsed_columns(features, ["click"])

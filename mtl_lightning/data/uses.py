@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from mtl_lightning.data.expressions.expression import Expression
-from mtl_lightning.data.sequence import Sequence
+from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.split import SplitSpec
 from mtl_lightning.data.text_columns import read_as_text
-from mtl_lightning.data.transform import Feature
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
@@ -24,7 +24,7 @@ class Uses:
         numbers: Numbers or times.
 
     Example:
-        >>> from mtl_lightning.data.features import build_features
+        >>> from mtl_lightning.data.features.build import build_features
         >>> features = build_features({"user": "categorical", "price": "numeric"})
         >>> uses = column_uses(features, [Task(name="buy", kind="binary", label="price > 2 * mean")])
         >>> sorted(uses.tokens), sorted(uses.numbers)

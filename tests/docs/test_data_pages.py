@@ -10,7 +10,7 @@ import yaml
 
 from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.expressions.functions import FUNCTIONS
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.quality.drift import LARGE, MODERATE
 from mtl_lightning.data.quality.findings import acceptable

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.prepare import prepare
 from mtl_lightning.data.sources.table import Table

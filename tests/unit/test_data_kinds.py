@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.builtin import FEATURES
-from mtl_lightning.data.buckets import Quantiles
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.buckets import Quantiles
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 

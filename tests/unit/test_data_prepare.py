@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mtl_lightning.data import prepare as preparation
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.prepare import prepare
 from mtl_lightning.data.prepared import Prepared

@@ -15,10 +15,10 @@ from mtl_lightning.batch import WITHOUT_GROUP
 from mtl_lightning.data.arrow.hashing import group_numbers, hash_keys, hash_text
 from mtl_lightning.data.arrow.keys import SPELT, keys
 from mtl_lightning.data.arrow.lists import flatten
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.data.frames import as_array
 from mtl_lightning.data.transforms import Transforms
-from mtl_lightning.data.vocabulary import Counter, Vocabulary
 from mtl_lightning.errors import DataError
 
 SCALARS = st.one_of(
@@ -90,8 +90,8 @@ def test_size_cap_keeps_the_most_frequent() -> None:
 
 @pytest.mark.parametrize("tallied", [0, 30, 1 << 18])
 def test_counting_compacts(monkeypatch: pytest.MonkeyPatch, tallied: int) -> None:
-    monkeypatch.setattr("mtl_lightning.data.vocabulary.COMPACT", 10)
-    monkeypatch.setattr("mtl_lightning.data.vocabulary.TALLIED", tallied)
+    monkeypatch.setattr("mtl_lightning.data.features.vocabulary.COMPACT", 10)
+    monkeypatch.setattr("mtl_lightning.data.features.vocabulary.TALLIED", tallied)
     counter = Counter()
     for start in range(0, 100, 5):
         counter.add(pa.array(range(start, start + 10)))
@@ -132,7 +132,7 @@ def test_dictionaries_are_text(largest: int, blocks: list[list[str | None]], rep
     spec = {"x": {"kind": "categorical", "max_size": keep}}
     expected = fitted(spec, *plain)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtl_lightning.data.dictionaries.LARGEST", largest)
+        patch.setattr("mtl_lightning.data.features.dictionary_codes.LARGEST", largest)
         transforms = fitted(spec, *(block.slice(0, 5) for block in coded), *(block.slice(5) for block in coded))
     assert transforms.to_dict() == expected.to_dict()
     again = [pa.table({"x": block["x"].dictionary_encode()}) for block in plain] if repeat else coded

@@ -7,7 +7,7 @@ import torch
 from mtl_lightning.build import build_module
 from mtl_lightning.data import growth
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.tasks import build_tasks
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import ConfigError, DataError

@@ -10,7 +10,7 @@ import torch
 
 from mtl_lightning import DataModule
 from mtl_lightning.batch import Target
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.oracles import oracles
 from mtl_lightning.data.row_encoder import RowEncoder

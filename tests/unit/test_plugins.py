@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from mtl_lightning.cli import plugins as plugins_command
 from mtl_lightning.config import compose, validate
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.growth import begin
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.entries import HOOKS
@@ -261,8 +261,8 @@ def test_the_environment_restricts_loading(install: Install, monkeypatch: pytest
 def test_a_kind_of_feature_that_two_plugins_have_is_read_again_as_it_was(install: Install, tmp_path: Path) -> None:
     module = """
     from dataclasses import dataclass
-    from mtl_lightning.data.numeric import Numeric as Core
-    from mtl_lightning.data.numeric import NumericTransform
+    from mtl_lightning.data.features.numeric import Numeric as Core
+    from mtl_lightning.data.features.numeric import NumericTransform
 
     class Doubled(NumericTransform):
         def encode(self, block):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from mtl_lightning import DataModule
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.schema import Task
 

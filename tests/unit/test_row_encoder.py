@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.row_encoder import RowEncoder
 from mtl_lightning.data.transforms import Transforms

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.simulator.articles import VOCABULARY
 from mtl_lightning.data.sources.simulator import SCENARIOS, Simulator
 from mtl_lightning.data.tasks import build_tasks

@@ -17,7 +17,8 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.data import csv_blocks
 from mtl_lightning.data.arrow.keys import keys, spell
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.features import build_features
+from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.frames import Frame, as_array
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.reading import Reader
@@ -25,7 +26,6 @@ from mtl_lightning.data.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.transforms import Transforms
-from mtl_lightning.data.vocabulary import Vocabulary
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
 from mtl_lightning.rundir import RunDir

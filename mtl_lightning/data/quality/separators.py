@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 from mtl_lightning.data.arrow.columns import as_written
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.sequence import Sequence
 
 SIGNS = ("|", ";", ",", "\t", "::")
 NUMBERS = r"^-?[0-9]+( +-?[0-9]+)+$"

@@ -10,8 +10,8 @@ import pyarrow as pa
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.transform import Alone, Stateless, Transform, check
-from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
 LARGEST = 2**31 - 1 - FIRST

@@ -10,9 +10,9 @@ import pyarrow as pa
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
-from mtl_lightning.data.buckets import Quantiles
-from mtl_lightning.data.saved import SavedNumeric
-from mtl_lightning.data.transform import Alone, Transform, check
+from mtl_lightning.data.features.base import Alone, Transform, check
+from mtl_lightning.data.features.buckets import Quantiles
+from mtl_lightning.data.features.saved import SavedNumeric
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
 

@@ -13,8 +13,8 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.arrow.times import in_utc, parse_iso, zoned
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
-from mtl_lightning.data.transform import Alone, Stateless, Transform, check
-from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import PADDING, Field
 

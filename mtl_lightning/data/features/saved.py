@@ -14,7 +14,7 @@ from mtl_lightning.schema import FIELD_KINDS, TASK_KINDS, Field, Task
 from mtl_lightning.structure import DEEPEST, INFINITE, StructureError, check, shown
 
 if TYPE_CHECKING:
-    from mtl_lightning.data.transform import Feature
+    from mtl_lightning.data.features.base import Feature
 
 LONGEST = 1 << 24
 """Values that one feature may have per row."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.arrow.numbers import RowError, numbers
-from mtl_lightning.data.transform import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
 from mtl_lightning.schema import Field
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from mtl_lightning.data.arrow.columns import plain
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.vocabulary import Counter, Vocabulary
+from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import PADDING
 
 LARGEST = 16 << 20

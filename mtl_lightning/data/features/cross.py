@@ -8,9 +8,9 @@ import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.hashing import mix
-from mtl_lightning.data.hashed import bucket_ids, check_size
-from mtl_lightning.data.transform import Feature, Stateless, Transform, check
-from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.data.features.base import Feature, Stateless, Transform, check
+from mtl_lightning.data.features.hashed import bucket_ids, check_size
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
 

@@ -12,9 +12,9 @@ from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.lists import flatten, padded
-from mtl_lightning.data.hashed import bucket_ids, check_size
-from mtl_lightning.data.transform import Alone, Stateless, Transform, check
-from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.hashed import bucket_ids, check_size
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import Field
 
 UNSPACED = r"(\p{Han}|\p{Hiragana}|\p{Katakana}|\p{Thai})"

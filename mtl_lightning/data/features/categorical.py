@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import Block, coded
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.dictionaries import Dictionaries
-from mtl_lightning.data.saved import SavedVocabulary
-from mtl_lightning.data.transform import Alone, Transform, check
-from mtl_lightning.data.vocabulary import Counter, Vocabulary
+from mtl_lightning.data.features.base import Alone, Transform, check
+from mtl_lightning.data.features.dictionary_codes import Dictionaries
+from mtl_lightning.data.features.saved import SavedVocabulary
+from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import Field
 
 

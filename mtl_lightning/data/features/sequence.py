@@ -8,10 +8,10 @@ import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.lists import flatten, padded
-from mtl_lightning.data.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
-from mtl_lightning.data.saved import SavedNothing, SavedVocabulary
-from mtl_lightning.data.transform import Feature, Transform, check
-from mtl_lightning.data.vocabulary import Vocabulary
+from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
+from mtl_lightning.data.features.saved import SavedNothing, SavedVocabulary
+from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.schema import PADDING, Field
 
 
@@ -24,7 +24,7 @@ class Sequence(Feature):
         of: Categorical feature whose vocabulary and embedding table the values share; None for an own one.
         length: Number of values kept; of longer sequences the latest, which stand at the end.
         separator: Delimiter where the column holds text.
-        min_count: As for :class:`~mtl_lightning.data.categorical.Categorical`; only with an own vocabulary.
+        min_count: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only with an own vocabulary.
         max_size: Likewise.
 
     Raises:

@@ -11,9 +11,9 @@ from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.keys import as_printed
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import numbers
-from mtl_lightning.data.saved import SavedBuckets
-from mtl_lightning.data.transform import Alone, Transform, check
-from mtl_lightning.data.vocabulary import FIRST
+from mtl_lightning.data.features.base import Alone, Transform, check
+from mtl_lightning.data.features.saved import SavedBuckets
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
 POINTS = 1 << 16

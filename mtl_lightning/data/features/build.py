@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from mtl_lightning.data.transform import Feature, Transform
+from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.errors import DataError, PluginError, did_you_mean
 from mtl_lightning.plugins import registry
 
