@@ -51,8 +51,8 @@ def show(group: str) -> None:
 
 def tables(group: str) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
     """Raw rows of each split, with the labels of the set's tasks, exactly as a run divides them."""
-    from mtl_lightning.data.reading import Reader
-    from mtl_lightning.data.split import SPLITS
+    from mtl_lightning.data.preparation.split import SPLITS
+    from mtl_lightning.data.preparation.split_reader import Reader
 
     config = validate(composed(group, next(iter(TRIALS[group]["trials"])), 0))
     data = build_data(config)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mtl_lightning.build import build_module, build_network
     from mtl_lightning.config import Component, Config, compose, validate
     from mtl_lightning.data.datamodule import DataModule
-    from mtl_lightning.data.split import SplitSpec
+    from mtl_lightning.data.preparation.split import SplitSpec
     from mtl_lightning.errors import ConfigError, DataError, MtlError, PluginError
     from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, RawSchema, Source, TaskMetric, Weighter
     from mtl_lightning.module import MultiTaskModule

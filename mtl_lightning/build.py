@@ -7,7 +7,7 @@ from mtl_lightning.config import Component, Config
 from mtl_lightning.config.binding import bind
 from mtl_lightning.config.values import is_plain
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.features.categorical import CategoricalTransform
 from mtl_lightning.data.features.vocabulary import FIRST
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.errors import MtlError
 

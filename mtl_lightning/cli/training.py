@@ -21,9 +21,9 @@ from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.cli.header import header
 from mtl_lightning.cli.memory import exhausted
 from mtl_lightning.config import Config, dump
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 

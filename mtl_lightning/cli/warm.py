@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.growth import sizes
+from mtl_lightning.data.preparation.growth import sizes
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.schema import UNKNOWN
 from mtl_lightning.warm_start import TableState, WarmStart

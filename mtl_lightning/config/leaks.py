@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.expressions.hints import backticks_hint
-from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import Task

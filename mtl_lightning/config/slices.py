@@ -6,8 +6,8 @@ from typing import Any
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.leaks import NESTED, TEXT
-from mtl_lightning.data.cold import slice_name
-from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.preparation.cold_start import slice_name
+from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import did_you_mean
 from mtl_lightning.interfaces import RawSchema
 

@@ -15,7 +15,7 @@ from mtl_lightning.data.csv_blocks import read_blocks
 from mtl_lightning.data.csv_options import CsvOptions
 from mtl_lightning.data.csv_types import KINDS, WHOLE, Written, written
 from mtl_lightning.data.files import EmptyFilesError, File
-from mtl_lightning.data.uses import Uses
+from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 
 EXACT = 1 << 53

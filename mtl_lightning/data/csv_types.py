@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import WRITTEN
 from mtl_lightning.data.arrow.numbers import MISSING
-from mtl_lightning.data.uses import Uses
+from mtl_lightning.data.readers.uses import Uses
 
 MISSING_TEXT = MISSING[:2]
 """What stands for a missing value in a column of text: NA is Namibia."""

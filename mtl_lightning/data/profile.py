@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 from mtl_lightning.data.arrow.columns import column
 from mtl_lightning.data.arrow.types import clean
 from mtl_lightning.data.expressions.expression import Expression
+from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
+from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.quality.line_breaks import count_line_breaks
-from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.split import SPLITS, SplitSpec
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Task
 

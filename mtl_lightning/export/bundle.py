@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from mtl_lightning.data.prepared import Transforms
-from mtl_lightning.data.row_encoder import Columns, RowEncoder
+from mtl_lightning.data.preparation.prepared import Transforms
+from mtl_lightning.data.preparation.row_encoder import Columns, RowEncoder
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.export.formula import scalar
 from mtl_lightning.export.graph import PREDICTION
 from mtl_lightning.schema import Schema, Task

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Component, Config
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import measure
 from mtl_lightning.export.extras import need

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import Spec, build_features
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.schema import FIELD_KINDS, Field
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle
 

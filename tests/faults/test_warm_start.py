@@ -10,7 +10,7 @@ import torch
 from endings import final, same
 
 from mtl_lightning.checkpoint import AtomicCheckpointIO
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.sources.simulator import Simulator
 
 SETTINGS = (

@@ -23,8 +23,8 @@ from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_module
 from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.row_encoder import RowEncoder
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace

@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from mtl_lightning.config import compose, dump, validate
 from mtl_lightning.config.binding import options_of
 from mtl_lightning.config.record import DataConfig, RunConfig
-from mtl_lightning.data.split import SplitSpec
+from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import MtlError
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry

@@ -11,7 +11,7 @@ import torch
 from commands import command
 
 from mtl_lightning.build import build_network
-from mtl_lightning.data.prepared import Transforms
+from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.formula import calibrate
 from mtl_lightning.export.graph import inputs_of

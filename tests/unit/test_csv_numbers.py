@@ -9,9 +9,9 @@ import pytest
 from mtl_lightning.data.arrow.number_text import NumberText
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 
 

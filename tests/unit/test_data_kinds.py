@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.features.buckets import Quantiles
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
 
 OPTIONS: dict[str, dict[str, Any]] = {"vector": {"size": 2}, "cross": {"of": ["a", "b"]}}

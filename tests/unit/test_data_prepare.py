@@ -16,17 +16,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data import prepare as preparation
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.frames import Frame
-from mtl_lightning.data.prepare import prepare
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.preparation import prepare as preparation
+from mtl_lightning.data.preparation.prepare import prepare
+from mtl_lightning.data.preparation.prepared import Prepared
+from mtl_lightning.data.preparation.split import SplitSpec, assign
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.split import SplitSpec, assign
 from mtl_lightning.data.tasks import build_tasks
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.split import SplitSpec, assign, named
+from mtl_lightning.data.preparation.split import SplitSpec, assign, named
 from mtl_lightning.errors import DataError
 
 

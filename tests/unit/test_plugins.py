@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from mtl_lightning.cli import plugins as plugins_command
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.growth import begin
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.growth import begin
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.entries import HOOKS
 from mtl_lightning.errors import ConfigError, MtlError, PluginError
 from mtl_lightning.plugins import KINDS, Registry, registry

@@ -12,7 +12,7 @@ import pytest
 
 from mtl_lightning import DataModule
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.schema import Task
 
 ROWS = pa.table({

@@ -23,11 +23,11 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
-from mtl_lightning.data.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.split import SplitSpec, assign
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.split import SplitSpec, assign
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.plugins import registry

@@ -13,9 +13,9 @@ from mtl_lightning import DataModule
 from mtl_lightning.data.arrow.time_formats import COMMON, check_format, parse_times, readable_formats
 from mtl_lightning.data.arrow.times import parse_iso
 from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.preparation.split import SplitSpec, assign
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.look import look
-from mtl_lightning.data.split import SplitSpec, assign
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import DataError
 
 FORMATS = [

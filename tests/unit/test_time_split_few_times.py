@@ -9,7 +9,7 @@ import pytest
 
 from mtl_lightning import DataModule
 from mtl_lightning.cli.app import main
-from mtl_lightning.data.split import SplitSpec, assign
+from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.errors import DataError
 
 

@@ -20,12 +20,12 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.frames import Frame, as_array
+from mtl_lightning.data.preparation.row_encoder import RowEncoder
+from mtl_lightning.data.preparation.split import SplitSpec, assign
+from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.look import look
-from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.split import SplitSpec, assign
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
 from mtl_lightning.rundir import RunDir

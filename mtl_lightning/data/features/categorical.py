@@ -76,7 +76,7 @@ class Table:
         self._lock = threading.Lock()  # columns are observed in parallel
         self._vocabulary: Vocabulary | None = None
         self.known: Vocabulary | None = None
-        """What an earlier fit knew; see :mod:`mtl_lightning.data.growth`."""
+        """What an earlier fit knew; see :mod:`mtl_lightning.data.preparation.growth`."""
 
     def add(self, values: pa.Array, name: str) -> None:
         """Count a column's values; each value of a dictionary is looked at once."""

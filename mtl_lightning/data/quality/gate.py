@@ -9,7 +9,7 @@ from mtl_lightning.data import quality
 from mtl_lightning.data.cache.code_digest import digest
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.cache.locks import locked
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.quality.findings import Finding, ordered
 from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks

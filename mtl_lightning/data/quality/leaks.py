@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.quality.rows import distinct
 from mtl_lightning.data.quality.scores import FOLDS, auc, encoded_auc
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.schema import PADDING, Schema, Task
 
 SERIOUS, WARNING = 0.98, 0.95

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.prepared import Prepared
+from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.profile import profile
 from mtl_lightning.data.quality.association import associations
 from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drifted, vector_facts

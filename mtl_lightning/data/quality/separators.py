@@ -9,8 +9,8 @@ from mtl_lightning.data.arrow.columns import as_written
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.sequence import Sequence
+from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.quality.findings import Finding
-from mtl_lightning.data.reading import Reader
 
 SIGNS = ("|", ";", ",", "\t", "::")
 NUMBERS = r"^-?[0-9]+( +-?[0-9]+)+$"

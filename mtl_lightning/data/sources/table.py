@@ -35,7 +35,7 @@ from mtl_lightning.data.csv_options import AUTOMATIC, CsvOptions, default_quote,
 from mtl_lightning.data.files import File, find, format_of
 from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
 from mtl_lightning.data.partitions import folder_columns
-from mtl_lightning.data.uses import Uses
+from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 

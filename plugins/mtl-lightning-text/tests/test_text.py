@@ -13,7 +13,7 @@ import torch
 import mtl_lightning_text.feature as feature_module
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.plugins import registry
 from mtl_lightning.testing import FeatureContract

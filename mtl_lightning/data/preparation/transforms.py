@@ -12,20 +12,20 @@ import pyarrow as pa
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data import growth
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, in_threads
-from mtl_lightning.data.cold import Cold, slice_name
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.saved import check_fitted, check_references, check_transforms
 from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.labels import Label
 from mtl_lightning.data.oracles import raw_names, raw_values
-from mtl_lightning.data.state_file import read_state, reading_state, write_state
+from mtl_lightning.data.preparation import growth
+from mtl_lightning.data.preparation.cold_start import Cold, slice_name
+from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
+from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.store import Store
-from mtl_lightning.data.text_columns import parsed_columns, text_columns
 from mtl_lightning.schema import Schema, Task
 
 
@@ -37,7 +37,8 @@ class Transforms:
         tasks: Tasks, parents before children.
         raw: Raw numeric columns to carry along.
         group: Column with the user, or None.
-        cold: Columns whose new values are marked in a raw column; see :class:`~mtl_lightning.data.cold.Cold`.
+        cold: Columns whose new values are marked in a raw column; see
+            :class:`~mtl_lightning.data.preparation.cold_start.Cold`.
         columns: Names of the source's columns, if they are known.
 
     Example:

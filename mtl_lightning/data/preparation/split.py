@@ -13,7 +13,7 @@ from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.time_formats import check_format
 from mtl_lightning.data.arrow.times import times_of
 from mtl_lightning.data.arrow.types import is_number
-from mtl_lightning.data.time_bounds import boundaries
+from mtl_lightning.data.preparation.time_bounds import boundaries
 from mtl_lightning.errors import DataError, did_you_mean
 
 SPLITS = ("train", "validation", "test")

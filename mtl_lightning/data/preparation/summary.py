@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_lightning.data.split import SPLITS
+from mtl_lightning.data.preparation.split import SPLITS
 from mtl_lightning.schema import PADDING, UNKNOWN, Schema
 
 

@@ -11,7 +11,7 @@ from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.schema import Schema
 
 if TYPE_CHECKING:
-    from mtl_lightning.data.transforms import Transforms
+    from mtl_lightning.data.preparation.transforms import Transforms
 
 LOG = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def begin(transforms: "Transforms", base: "Transforms") -> None:
     Example:
         >>> import pyarrow as pa
         >>> from mtl_lightning.data.features.build import build_features
-        >>> from mtl_lightning.data.transforms import Transforms
+        >>> from mtl_lightning.data.preparation.transforms import Transforms
         >>> yesterday = Transforms(build_features({"user": "categorical"}), ())
         >>> yesterday.fit([pa.table({"user": ["b", "b", "a"]})])
         >>> today = Transforms(build_features({"user": "categorical"}), ())

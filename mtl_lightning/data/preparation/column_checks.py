@@ -3,8 +3,8 @@
 from collections.abc import Collection
 
 from mtl_lightning.data.arrow.columns import require
-from mtl_lightning.data.split import SplitSpec
-from mtl_lightning.data.transforms import Transforms
+from mtl_lightning.data.preparation.split import SplitSpec
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 

@@ -1,47 +1,17 @@
 """How a recipe reads columns, as written, as lists or as numbers: the types of CSV columns follow it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.features.sequence import Sequence
-from mtl_lightning.data.split import SplitSpec
-from mtl_lightning.data.text_columns import read_as_text
+from mtl_lightning.data.preparation.split import SplitSpec
+from mtl_lightning.data.preparation.text_columns import read_as_text
+from mtl_lightning.data.readers.uses import TypedByUse, Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
-
-
-@dataclass(frozen=True, slots=True)
-class Uses:
-    """Columns by what reads them; a column may have several uses.
-
-    Args:
-        tokens: Values are compared as they are written: ids, names, codes.
-        lists: Several values in one cell; always tokens, too.
-        numbers: Numbers or times.
-
-    Example:
-        >>> from mtl_lightning.data.features.build import build_features
-        >>> features = build_features({"user": "categorical", "price": "numeric"})
-        >>> uses = column_uses(features, [Task(name="buy", kind="binary", label="price > 2 * mean")])
-        >>> sorted(uses.tokens), sorted(uses.numbers)
-        (['user'], ['mean', 'price', 'price > 2 * mean'])
-    """
-
-    tokens: frozenset[str] = frozenset()
-    lists: frozenset[str] = frozenset()
-    numbers: frozenset[str] = frozenset()
-
-
-@runtime_checkable
-class TypedByUse(Protocol):
-    """A source whose format leaves types open, as CSV does: the type of a column depends on its use."""
-
-    def follow(self, uses: Uses) -> None:
-        """Give columns the types that their uses need; called before anything else."""
 
 
 class Fitted(Protocol):
@@ -93,10 +63,10 @@ def column_uses(
         for text in (task.label, task.observed_when, task.sample_weight):
             if text is None or (text is task.label and names_classes(task)):
                 continue
-            numbers |= _columns(text)
+            numbers |= columns_of(text)
         if names_classes(task):
-            tokens.add(_bare(task.label))
-            lists |= {_bare(task.label)} if task.kind == "multilabel" else set()
+            tokens.add(bare_name(task.label))
+            lists |= {bare_name(task.label)} if task.kind == "multilabel" else set()
     if split is not None:
         ids = {split.column} if split.by in ("user", "last", "given") and split.column else set()
         tokens |= {*ids, *split.cold}
@@ -109,18 +79,19 @@ def names_classes(task: Task) -> bool:
     """Whether a label is one column whose values are the names of classes."""
     if task.kind != "multilabel" and not (task.kind == "multiclass" and task.classes == 1):
         return False
-    return isinstance(task.label, str) and _columns(task.label) <= {_bare(task.label), task.label.strip()}
+    return isinstance(task.label, str) and columns_of(task.label) <= {bare_name(task.label), task.label.strip()}
 
 
-def _bare(text: str) -> str:
+def bare_name(text: str) -> str:
+    """A column's name without white space and backticks around it."""
     return text.strip().strip("`")
 
 
-def _columns(text: str) -> set[str]:
+def columns_of(text: str) -> set[str]:
     """Columns of an expression, and the column that it may be the name of."""
     if not isinstance(text, str):
         return set()
     try:
-        return {*Expression(text).columns, _bare(text)}
+        return {*Expression(text).columns, bare_name(text)}
     except DataError:
-        return {_bare(text)}
+        return {bare_name(text)}

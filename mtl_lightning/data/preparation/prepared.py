@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.store import Store
-from mtl_lightning.data.transforms import Transforms
 from mtl_lightning.schema import Schema
 
 __all__ = ["Prepared", "Transforms"]
@@ -16,7 +16,7 @@ __all__ = ["Prepared", "Transforms"]
 
 @dataclass
 class Prepared:
-    """What :func:`~mtl_lightning.data.prepare.prepare` makes.
+    """What :func:`~mtl_lightning.data.preparation.prepare.prepare` makes.
 
     Args:
         transforms: Fitted to the training split.

@@ -14,22 +14,22 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning import data
-from mtl_lightning.data import growth
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache.code_digest import digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
-from mtl_lightning.data.column_checks import check_columns
 from mtl_lightning.data.features.base import Remembers
 from mtl_lightning.data.features.build import Feature
-from mtl_lightning.data.prepared import Prepared
-from mtl_lightning.data.reading import Reader
-from mtl_lightning.data.split import SPLITS, SplitSpec
+from mtl_lightning.data.preparation import growth
+from mtl_lightning.data.preparation.column_checks import check_columns
+from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.prepared import Prepared
+from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
+from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.summary import Summary
+from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.store import Store
-from mtl_lightning.data.summary import Summary
-from mtl_lightning.data.transforms import Transforms
-from mtl_lightning.data.uses import column_uses, read_for
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
@@ -68,7 +68,7 @@ def prepare(
         raw: Raw numeric columns to carry along; oracles of tasks are added.
         group: Column with the user, or None.
         cache_dir: Where prepared data is kept; see :func:`cache_directory`.
-        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.growth`.
+        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.preparation.growth`.
         accept: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read what a label is made of.
 
     Raises:
