@@ -8,13 +8,13 @@ import numpy as np
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Prepared
-from mtl_lightning.data.profile import profile
 from mtl_lightning.data.quality.association import associations
 from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drifted, vector_facts
 from mtl_lightning.data.quality.findings import Finding, ordered
 from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks
 from mtl_lightning.data.quality.line_breaks import line_break_findings
+from mtl_lightning.data.quality.profile import profile
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import psi
 from mtl_lightning.data.quality.separators import unsplit
@@ -40,7 +40,7 @@ def look(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any]:
         accepted: Names of findings that the recipe accepts.
 
     Returns:
-        Plain containers: what :func:`~mtl_lightning.data.profile.profile` gives, and ``sample``, ``features``,
+        Plain containers: what :func:`~mtl_lightning.data.quality.profile.profile` gives, and ``sample``, ``features``,
         ``repeated``, ``pairs``, ``findings``, ``seconds``.
 
     Raises:
