@@ -5,8 +5,8 @@ from itertools import chain
 from typing import Any
 
 from mtl_lightning.config import Config
-from mtl_lightning.data.csv_options import AUTOMATIC, default_quote, default_separator
-from mtl_lightning.data.files import find, format_of
+from mtl_lightning.data.readers.csv_options import AUTOMATIC, default_quote, default_separator
+from mtl_lightning.data.readers.files import find, format_of
 
 CSV_FORM = ("separator", "names", "encoding", "quote", "escape", "missing", "decimal", "thousands")
 """Options of a table that say how its CSV files are written."""

@@ -14,12 +14,12 @@ from mtl_lightning.build import module_from_config
 from mtl_lightning.config import Config
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.numbers import RowError
-from mtl_lightning.data.blocks import ROW, ROWS, blocks, even
-from mtl_lightning.data.files import EmptyFilesError
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.readers.blocks import ROW, ROWS, blocks, even
+from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of

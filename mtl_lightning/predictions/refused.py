@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.numbers import RowError
-from mtl_lightning.data.blocks import ROW
+from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.errors import DataError
 
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data import csv_blocks
-from mtl_lightning.data.csv_files import MISSING_TEXT
+from mtl_lightning.data.readers import csv_blocks
+from mtl_lightning.data.readers.csv import MISSING_TEXT
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.split import SplitSpec
+from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Source

@@ -10,7 +10,7 @@ import torch
 
 from mtl_lightning.cli.app import main
 from mtl_lightning.config import Config, compose, recipe_text, validate
-from mtl_lightning.data.blocks import ROW
+from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of

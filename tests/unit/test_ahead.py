@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from mtl_lightning.data.blocks import ahead
+from mtl_lightning.data.readers.blocks import ahead
 
 
 def test_the_next_item_is_made_while_one_is_used():

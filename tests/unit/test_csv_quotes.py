@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mtl_lightning.data import csv_blocks
-from mtl_lightning.data.csv_options import CsvOptions
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.quality.line_breaks import line_break_findings
 from mtl_lightning.data.quality.profile import profile
-from mtl_lightning.data.quotes import find_quoted, find_row_starts, find_rows_end
+from mtl_lightning.data.readers import csv_blocks
+from mtl_lightning.data.readers.csv_options import CsvOptions
+from mtl_lightning.data.readers.quotes import find_quoted, find_row_starts, find_rows_end
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.frames import Frame, as_array, as_table
+from mtl_lightning.data.readers.frames import Frame, as_array, as_table
 from mtl_lightning.errors import MtlError
 
 ROWS = 20

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.frames import Frame
 from mtl_lightning.data.preparation import prepare as preparation
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.tasks import build_tasks
@@ -143,7 +143,7 @@ def test_streams_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         def rows(self, split: str | None = None) -> Any:
             return super().rows(split).to_iterable_dataset(num_shards=3)
 
-    monkeypatch.setattr("mtl_lightning.data.blocks.ROWS", 37)
+    monkeypatch.setattr("mtl_lightning.data.readers.blocks.ROWS", 37)
     expected = everything(run(log(), tmp_path / "a"))
     assert everything(run(Stream(rows=log()), tmp_path / "b")) == expected
     split = {"by": "random", "seed": 3}

@@ -218,7 +218,7 @@ def test_files_that_differ(tmp_path: Path) -> None:
 
 @pytest.fixture
 def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mtl_lightning.data.json_lines.BLOCK", 40)
+    monkeypatch.setattr("mtl_lightning.data.readers.json_blocks.BLOCK", 40)
 
 
 def test_json_lines_are_read_in_blocks(tmp_path: Path, tiny_blocks: None) -> None:

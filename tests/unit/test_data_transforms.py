@@ -17,8 +17,8 @@ from mtl_lightning.data.arrow.keys import SPELT, keys
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
-from mtl_lightning.data.frames import as_array
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.errors import DataError
 
 SCALARS = st.one_of(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mtl_lightning.data import json_lines
+from mtl_lightning.data.readers import json_blocks as json_lines
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data import listing
-from mtl_lightning.data.files import find
+from mtl_lightning.data.readers import listing
+from mtl_lightning.data.readers.files import find
 from mtl_lightning.errors import DataError
 
 

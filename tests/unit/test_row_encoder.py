@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.frames import as_table
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.frames import as_table
 from mtl_lightning.errors import DataError
 
 SPECS: dict[str, Any] = {

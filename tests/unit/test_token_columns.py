@@ -14,17 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.data import csv_blocks
 from mtl_lightning.data.arrow.keys import keys, spell
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
-from mtl_lightning.data.frames import Frame, as_array
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.look import look
+from mtl_lightning.data.readers import csv_blocks
+from mtl_lightning.data.readers.frames import Frame, as_array
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from mtl_lightning import data
 from mtl_lightning.data.arrow.numbers import RowError
-from mtl_lightning.data.blocks import ROW, ahead, even
 from mtl_lightning.data.cache.code_digest import digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
@@ -29,6 +28,7 @@ from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.blocks import ROW, ahead, even
 from mtl_lightning.data.store import Store
 from mtl_lightning.data.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -77,7 +77,7 @@ def prepare(
     Example:
         >>> import tempfile
         >>> from mtl_lightning.data.features.build import build_features
-        >>> from mtl_lightning.data.frames import Frame
+        >>> from mtl_lightning.data.readers.frames import Frame
         >>> rows = {"user": list("abcd") * 5, "click": [0, 1, 1, 0] * 5}
         >>> done = prepare(Frame(rows=rows), features=build_features({"user": "categorical"}),
         ...                tasks=[Task(name="click", kind="binary", label="click")], split=SplitSpec(),

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import as_written
-from mtl_lightning.data.blocks import ROW, blocks, count_rows
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec, assign, named, split_name
+from mtl_lightning.data.readers.blocks import ROW, blocks, count_rows
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.files import naming
+from mtl_lightning.data.readers.files import naming
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.interfaces import RawSchema
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from mtl_lightning.data.files import File, naming, opened
+from mtl_lightning.data.readers.files import File, naming, opened
 from mtl_lightning.errors import DataError
 
 BLOCK_BYTES = 8 << 20

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.files import naming
+from mtl_lightning.data.readers.files import naming
 from mtl_lightning.data.sources.multivalued import words
 from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
 

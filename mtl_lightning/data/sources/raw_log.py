@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from mtl_lightning.data.cache.arrow_tables import kept_rows
 from mtl_lightning.data.cache.code_digest import digest, file_of
-from mtl_lightning.data.files import stamp
-from mtl_lightning.data.listing import expanded
+from mtl_lightning.data.readers.files import stamp
+from mtl_lightning.data.readers.listing import expanded
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source

@@ -12,29 +12,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data import (
-    csv_blocks,
-    csv_files,
-    csv_header,
-    csv_options,
-    csv_types,
-    json_files,
-    json_lines,
-    mixed_json,
-    parquet_rows,
-    partitions,
-    quotes,
-)
 from mtl_lightning.data.arrow import number_text, numbers
 from mtl_lightning.data.arrow.columns import WRITTEN, require
 from mtl_lightning.data.arrow.number_text import NumberText
 from mtl_lightning.data.cache.code_digest import digest
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
-from mtl_lightning.data.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
-from mtl_lightning.data.files import File, find, format_of
-from mtl_lightning.data.parquet_rows import Footers, ParquetRows, footers
-from mtl_lightning.data.partitions import folder_columns
+from mtl_lightning.data.readers import csv as csv_files
+from mtl_lightning.data.readers import csv_blocks, csv_header, csv_options, csv_types, mixed_json, partitions, quotes
+from mtl_lightning.data.readers import json_blocks as json_lines
+from mtl_lightning.data.readers import json_lines as json_files
+from mtl_lightning.data.readers import parquet as parquet_rows
+from mtl_lightning.data.readers.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
+from mtl_lightning.data.readers.files import File, find, format_of
+from mtl_lightning.data.readers.parquet import Footers, ParquetRows, footers
+from mtl_lightning.data.readers.partitions import folder_columns
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_lightning.data.csv_options import CsvOptions
+from mtl_lightning.data.readers.csv_options import CsvOptions
 
 NEWLINE, RETURN = 10, 13
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import WRITTEN, require
-from mtl_lightning.data.parquet_rows import ParquetRows
+from mtl_lightning.data.readers.parquet import ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 
 ROWS = 131_072

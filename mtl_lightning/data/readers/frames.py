@@ -14,7 +14,7 @@ from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.mixed import mixed, printed, untensored
 from mtl_lightning.data.arrow.storable import storable
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.parquet_rows import unified
+from mtl_lightning.data.readers.parquet import unified
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from mtl_lightning.data.csv_header import read_header
-from mtl_lightning.data.csv_options import CsvOptions
-from mtl_lightning.data.files import File, opened
-from mtl_lightning.data.quotes import Quoted, QuoteError, find_quoted, find_row_starts, find_rows_end
+from mtl_lightning.data.readers.csv_header import read_header
+from mtl_lightning.data.readers.csv_options import CsvOptions
+from mtl_lightning.data.readers.files import File, opened
+from mtl_lightning.data.readers.quotes import Quoted, QuoteError, find_quoted, find_row_starts, find_rows_end
 from mtl_lightning.errors import DataError
 
 BLOCK = 8 << 20

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.arrow.columns import WRITTEN
 from mtl_lightning.data.arrow.keys import INTEGER
 from mtl_lightning.data.arrow.numbers import MISSING
-from mtl_lightning.data.csv_blocks import read_blocks
-from mtl_lightning.data.csv_options import CsvOptions
-from mtl_lightning.data.csv_types import KINDS, WHOLE, Written, written
-from mtl_lightning.data.files import EmptyFilesError, File
+from mtl_lightning.data.readers.csv_blocks import read_blocks
+from mtl_lightning.data.readers.csv_options import CsvOptions
+from mtl_lightning.data.readers.csv_types import KINDS, WHOLE, Written, written
+from mtl_lightning.data.readers.files import EmptyFilesError, File
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 
@@ -39,7 +39,7 @@ def convert(
         options: How they are written.
         directory: Where parquet goes.
         kinds: What :func:`infer` gave, or None.
-        uses: What reads the columns; see :func:`mtl_lightning.data.csv_types.written`.
+        uses: What reads the columns; see :func:`mtl_lightning.data.readers.csv_types.written`.
 
     Raises:
         DataError: Naming the file, and the line where there is one.
@@ -57,7 +57,7 @@ def convert(
 
 
 def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
-    """Which of :data:`~mtl_lightning.data.csv_types.KINDS` each column is, over all rows of all files.
+    """Which of :data:`~mtl_lightning.data.readers.csv_types.KINDS` each column is, over all rows of all files.
 
     A column holds integers if every value of every file prints as one (007 doesn't), else whole numbers, else numbers
     (unless there are integers among them that a float would change, or numbers that are too large for one), else truth

@@ -12,8 +12,8 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from mtl_lightning.data.arrow.columns import plain, repeated_names, require
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.types import is_number, is_text
-from mtl_lightning.data.disagreement import disagreement
-from mtl_lightning.data.files import File, naming, opened
+from mtl_lightning.data.readers.disagreement import disagreement
+from mtl_lightning.data.readers.files import File, naming, opened
 from mtl_lightning.errors import DataError
 
 ROWS = 131_072

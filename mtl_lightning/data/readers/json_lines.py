@@ -13,10 +13,10 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.keys import EXACT
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.files import EmptyFilesError, File
-from mtl_lightning.data.json_lines import Lines, read_lines
-from mtl_lightning.data.mixed_json import AS_TEXT, CHANGED, joined, joined_types, rewritten
-from mtl_lightning.data.parquet_rows import conform
+from mtl_lightning.data.readers.files import EmptyFilesError, File
+from mtl_lightning.data.readers.json_blocks import Lines, read_lines
+from mtl_lightning.data.readers.mixed_json import AS_TEXT, CHANGED, joined, joined_types, rewritten
+from mtl_lightning.data.readers.parquet import conform
 from mtl_lightning.errors import DataError
 
 

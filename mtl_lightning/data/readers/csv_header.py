@@ -4,7 +4,7 @@ import csv
 from typing import Any
 
 from mtl_lightning.data.arrow.columns import repeated_names
-from mtl_lightning.data.csv_options import CsvOptions
+from mtl_lightning.data.readers.csv_options import CsvOptions
 from mtl_lightning.errors import DataError
 
 MOST_COLUMNS = 20_000

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import fsspec
 import pyarrow as pa
 
-from mtl_lightning.data.listing import MAX_FILES, below, expanded, matching
+from mtl_lightning.data.readers.listing import MAX_FILES, below, expanded, matching
 from mtl_lightning.errors import DataError, MtlError
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_lightning.data.files import File, opened
+from mtl_lightning.data.readers.files import File, opened
 from mtl_lightning.errors import DataError
 
 BLOCK = 16 << 20
