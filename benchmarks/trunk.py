@@ -26,7 +26,7 @@ from rows import EXPERT_HIDDEN, EXPERTS
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
-from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.step import global_counts
 
 VOCABULARY = 10_000

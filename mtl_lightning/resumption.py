@@ -37,7 +37,7 @@ class SavedModule(TypedDict):
 
 
 class SavedLoader(TypedDict):
-    """State of a :class:`~mtl_lightning.data.loader.Loader`."""
+    """State of a :class:`~mtl_lightning.data.store.loader.Loader`."""
 
     seed: int
     epoch: NonNegativeInt

@@ -28,7 +28,7 @@ from mtl_lightning.build import build_data, build_module
 from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.loader import Loader
+from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.rundir import BEST
 from mtl_lightning.saving import Checkpoints
 

@@ -18,8 +18,8 @@ from rows import CATEGORICAL, EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TOWER_HIDDEN,
 
 from mtl_lightning.build import build_module
 from mtl_lightning.cli.allocation import keep_freed_memory
-from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.optim import build_optimizer
 from mtl_lightning.schema import Field, Schema, Task

@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from mtl_lightning.analysis.slices import Slice, make_slices
 from mtl_lightning.config.record import Config
 from mtl_lightning.config.slices import slice_columns
-from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.preparation.prepared import Prepared
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.interfaces import TaskMetric
 from mtl_lightning.metrics.closer import closer_metrics

@@ -8,12 +8,12 @@ from typing import Any, Self
 from lightning.pytorch import LightningDataModule
 
 from mtl_lightning.data.features.build import Feature, Spec, build_features
-from mtl_lightning.data.loader import Loader
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.readers.frames import Frame
+from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.tasks import build_tasks, in_order
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import Source

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.export.formula import scalar
 from mtl_lightning.metrics.histogram import BINS, LOW, STEP, bin_index
 from mtl_lightning.network import Network

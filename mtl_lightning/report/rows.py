@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import TEMPORARY
 from mtl_lightning.network import Network

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.order import Pools, Whole
-from mtl_lightning.data.store import Store
-from mtl_lightning.data.writer import StoreWriter
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.order import Pools, Whole
+from mtl_lightning.data.store.store import Store
+from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
@@ -125,10 +125,10 @@ def test_pools_mix_rows_from_everywhere(tmp_path: Path) -> None:
 FLAT = """
 import resource, sys, torch
 from pathlib import Path
-from mtl_lightning.data.loader import Loader
-from mtl_lightning.data.order import Pools, Whole
-from mtl_lightning.data.store import Store
-from mtl_lightning.data.writer import StoreWriter
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.order import Pools, Whole
+from mtl_lightning.data.store.store import Store
+from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.schema import Schema
 torch.set_num_threads(1)
 store = Store.open(Path(sys.argv[1]), Schema((), ()))

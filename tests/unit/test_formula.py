@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from mtl_lightning.build import build_network
 from mtl_lightning.data.expressions.expression import Expression
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 from mtl_lightning.export.calibration import BINS, CENTRES, measure, platt, reliability
 from mtl_lightning.export.formula import Formula, calibrate, default_formula

@@ -29,8 +29,8 @@ from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import ROW, ahead, even
-from mtl_lightning.data.store import Store
-from mtl_lightning.data.writer import StoreWriter
+from mtl_lightning.data.store.store import Store
+from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task

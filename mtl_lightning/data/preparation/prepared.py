@@ -8,7 +8,7 @@ from typing import Any
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.schema import Schema
 
 __all__ = ["Prepared", "Transforms"]

@@ -25,7 +25,7 @@ from mtl_lightning.data.preparation.cold_start import Cold, slice_name
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.schema import Schema, Task
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.quality.scores import correlation
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.schema import Schema
 
 BLOCK = 1 << 18

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 
 RANGES = 64
 """Stretches of rows that a sample consists of, spread over the whole log."""

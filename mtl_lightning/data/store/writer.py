@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from mtl_lightning.data.cache.directory import writing
-from mtl_lightning.data.store import META, dtype_of, file_of
+from mtl_lightning.data.store.store import META, dtype_of, file_of
 
 
 class StoreWriter:
@@ -23,7 +23,7 @@ class StoreWriter:
 
     Example:
         >>> import tempfile
-        >>> from mtl_lightning.data.store import Store
+        >>> from mtl_lightning.data.store.store import Store
         >>> from mtl_lightning.schema import Schema
         >>> path = Path(tempfile.mkdtemp()) / "train"
         >>> with StoreWriter(path) as writer:

@@ -6,8 +6,8 @@ from typing import Any, Self
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.order import Order, Pools, Whole, generator
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.order import Order, Pools, Whole, generator
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
 WINDOW = 1 << 14
@@ -42,7 +42,7 @@ class Loader:
         rank: Number of this process.
         world: Number of processes.
         pool: Rows in memory at a time, for a Store that is larger than memory (see
-            :class:`~mtl_lightning.data.order.Pools`); None for all. All processes need the same.
+            :class:`~mtl_lightning.data.store.order.Pools`); None for all. All processes need the same.
 
     Example:
         >>> from mtl_lightning.schema import Schema

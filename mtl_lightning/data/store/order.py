@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store import Store
+from mtl_lightning.data.store.store import Store
 
 CHUNK = 8192
 """Rows that stand together on disk and are read together."""
