@@ -12,7 +12,7 @@ from mtl_lightning.data.features.build import Feature, feature
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.readers.uses import Uses
-from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import MtlError, PluginError, did_you_mean
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import TASK_KINDS, Task

@@ -14,7 +14,7 @@ from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.data.tasks import build_tasks, in_order
+from mtl_lightning.data.targets.tasks import build_tasks, in_order
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Schema, Task

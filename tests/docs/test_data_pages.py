@@ -11,14 +11,14 @@ import yaml
 from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.expressions.functions import FUNCTIONS
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.labels import Label
 from mtl_lightning.data.preparation.split import ASSIGN, SplitSpec
 from mtl_lightning.data.quality.drift import LARGE, MODERATE
 from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.data.quality.gate import SAMPLE as FIT_SAMPLE
 from mtl_lightning.data.quality.leaks import BINS, FEWEST, SERIOUS, WARNING
 from mtl_lightning.data.quality.look import SAMPLE
-from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.targets.labels import Label
+from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import TASK_KINDS
 

@@ -26,7 +26,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
-from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 

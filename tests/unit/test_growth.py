@@ -9,7 +9,7 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.warm_start import table_rows
 

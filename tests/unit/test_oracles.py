@@ -11,10 +11,10 @@ import torch
 from mtl_lightning import DataModule
 from mtl_lightning.batch import Target
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.labels import Label
-from mtl_lightning.data.oracles import oracles
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.targets.labels import Label
+from mtl_lightning.data.targets.raw_columns import oracles
 from mtl_lightning.errors import DataError
 from mtl_lightning.metrics.expected_auc import ExpectedAUC
 from mtl_lightning.metrics.oracle_auc import OracleAUC

@@ -9,7 +9,7 @@ import pytest
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.simulator.articles import VOCABULARY
 from mtl_lightning.data.sources.simulator import SCENARIOS, Simulator
-from mtl_lightning.data.tasks import build_tasks
+from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import DataError
 
 ROWS = 120_000

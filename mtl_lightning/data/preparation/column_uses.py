@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.text_columns import read_as_text
 from mtl_lightning.data.readers.uses import TypedByUse, Uses
-from mtl_lightning.errors import DataError
+from mtl_lightning.data.targets.tasks import bare_name, columns_of, names_classes
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
 
@@ -73,25 +72,3 @@ def column_uses(
         numbers |= {*split.columns} - ids
     named = [frozenset(one for one in names if isinstance(one, str)) for names in (tokens, lists, numbers - lists)]
     return Uses(*named)  # a recipe that isn't checked yet may have anything where a name is expected
-
-
-def names_classes(task: Task) -> bool:
-    """Whether a label is one column whose values are the names of classes."""
-    if task.kind != "multilabel" and not (task.kind == "multiclass" and task.classes == 1):
-        return False
-    return isinstance(task.label, str) and columns_of(task.label) <= {bare_name(task.label), task.label.strip()}
-
-
-def bare_name(text: str) -> str:
-    """A column's name without white space and backticks around it."""
-    return text.strip().strip("`")
-
-
-def columns_of(text: str) -> set[str]:
-    """Columns of an expression, and the column that it may be the name of."""
-    if not isinstance(text, str):
-        return set()
-    try:
-        return {*Expression(text).columns, bare_name(text)}
-    except DataError:
-        return {bare_name(text)}

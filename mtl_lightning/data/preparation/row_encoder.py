@@ -16,9 +16,9 @@ from mtl_lightning.data.features.categorical import CategoricalTransform, Table
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
 from mtl_lightning.data.features.vocabulary import FIRST
-from mtl_lightning.data.oracles import raw_values, records
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
+from mtl_lightning.data.targets.raw_columns import raw_values, records
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
 

@@ -18,14 +18,14 @@ from mtl_lightning.data.arrow.threads import FEW, in_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.saved import check_fitted, check_references, check_transforms
-from mtl_lightning.data.labels import Label
-from mtl_lightning.data.oracles import raw_names, raw_values
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import Cold, slice_name
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
 from mtl_lightning.data.store.store import Store
+from mtl_lightning.data.targets.labels import Label
+from mtl_lightning.data.targets.raw_columns import raw_names, raw_values
 from mtl_lightning.schema import Schema, Task
 
 

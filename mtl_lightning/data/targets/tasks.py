@@ -4,8 +4,32 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import TASK_KINDS, Task
+
+
+def names_classes(task: Task) -> bool:
+    """Whether a label is one column whose values are the names of classes."""
+    if task.kind != "multilabel" and not (task.kind == "multiclass" and task.classes == 1):
+        return False
+    return isinstance(task.label, str) and columns_of(task.label) <= {bare_name(task.label), task.label.strip()}
+
+
+def bare_name(text: str) -> str:
+    """A column's name without white space and backticks around it."""
+    return text.strip().strip("`")
+
+
+def columns_of(text: str) -> set[str]:
+    """Columns of an expression, and the column that it may be the name of."""
+    if not isinstance(text, str):
+        return set()
+    try:
+        return {*Expression(text).columns, bare_name(text)}
+    except DataError:
+        return {bare_name(text)}
+
 
 FITTED = ("mean", "scale")
 """Attributes of a task that are fitted, not given."""

@@ -11,7 +11,7 @@ import pyarrow.types as pt
 from mtl_lightning.data.arrow.numbers import RowError, numbers
 from mtl_lightning.data.arrow.times import parse_iso
 from mtl_lightning.data.arrow.types import clean, is_text
-from mtl_lightning.data.labels import Label
+from mtl_lightning.data.targets.labels import Label
 from mtl_lightning.errors import DataError, did_you_mean
 
 

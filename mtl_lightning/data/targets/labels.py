@@ -16,7 +16,7 @@ from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
 from mtl_lightning.data.arrow.types import clean, is_text
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.vocabulary import FIRST, Counter, Vocabulary
-from mtl_lightning.data.preparation.column_uses import names_classes
+from mtl_lightning.data.targets.tasks import names_classes
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Task
 
