@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import yaml
 from rich.console import Console
 
-from mtl_lightning.cli.training import Training
 from mtl_lightning.config import compose, validate
+from mtl_lightning.fit.run import Training
 from mtl_lightning.interrupts import Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.record import read

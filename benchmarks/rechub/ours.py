@@ -29,8 +29,8 @@ from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.fit.checkpointing import Checkpoints
 from mtl_lightning.rundir import BEST
-from mtl_lightning.saving import Checkpoints
 
 ROWS = {"ads": ["source.rows=60000"], "movielens": []}
 TASKS = {

@@ -61,8 +61,8 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     if run is not None:
         warn_of_other_plugins(console, run)
 
-    from mtl_lightning.cli.processes import leave
-    from mtl_lightning.cli.training import Training  # torch comes in here, after everything that can be wrong cheaply
+    from mtl_lightning.fit.children import leave
+    from mtl_lightning.fit.run import Training
 
     named = run or (base if not request.recipe else None)
     name = (named.load_json("recipe.json") if named else None) or composed.recipe

@@ -1,31 +1,17 @@
 """Runs the cells that are left, each in a process of its own."""
 
-import importlib
-import multiprocessing
 import os
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
 
 from mtl_lightning.compare.plan import Cell, Grid
+from mtl_lightning.fit.launch import Main, start
 from mtl_lightning.rundir import RunDir
-
-Main = Callable[[Sequence[str]], None]
-"""The command line's function."""
-
-THREADS = "OMP_NUM_THREADS"
-PRELOADED = ["mtl_lightning.cli.training", "mtl_lightning.compare.launch"]
-"""What takes seconds to import: done once, by the process from which the others are forked."""
 
 
 def finished(path: Path) -> bool:
@@ -50,58 +36,6 @@ def arguments(grid: Grid, cell: Cell) -> list[str]:
 def command(grid: Grid, cell: Cell) -> str:
     """The cell's command as a line for a shell or a launcher."""
     return shlex.join([sys.executable, "-m", "mtl_lightning", *arguments(grid, cell)])
-
-
-def start(main: Main, given: Sequence[str], log: Path, threads: int) -> BaseProcess:
-    """Start a command in a process that needn't import torch first.
-
-    It is forked from a server that has imported it and done nothing else, so that it starts as a new process does. When
-    this process dies, it saves and stops; until then nothing else that writes to the same log begins.
-
-    Args:
-        main: The command line's function.
-        given: Its arguments.
-        log: Where to append what it prints.
-        threads: Of torch, unless the environment says otherwise; the first call decides for the server.
-    """
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context: Any = multiprocessing.get_context(method)
-    context.set_forkserver_preload(PRELOADED)
-    process: BaseProcess = context.Process(target=_run, args=(main, list(given), str(log)))
-    with _environment(threads):
-        process.start()
-    return process
-
-
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    given = os.environ.get(THREADS)
-    os.environ.setdefault(THREADS, str(threads))
-    try:
-        yield
-    finally:
-        if given is None:
-            del os.environ[THREADS]
-
-
-def _run(main: Main, given: list[str], log: str) -> None:
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
-    with Path(log).open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    # A run on several devices starts its other processes by the command that it finds here.
-    program = importlib.import_module("mtl_lightning.__main__")
-    sys.modules["__main__"] = program
-    sys.argv = [str(program.__file__), *given]
-    with FileLock(f"{log}.lock"):
-        main(given)
-
-
-def _stop_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def launch(grid: Grid, left: Sequence[Cell], tell: Callable[[Cell, int, float], None], main: Main) -> list[Cell]:

@@ -30,10 +30,10 @@ from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
+from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates, restore_random_state
 from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.resumption import Expectation
 from mtl_lightning.rundir import LAST, PREVIOUS
-from mtl_lightning.saving import Checkpoints, RandomStates, restore_random_state
 
 pytestmark = [
     pytest.mark.xdist_group("altered"),  # one model for all of them

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.rundir import RunDir
-from mtl_lightning.saving import Checkpoints, RandomStates
 
 ROWS, BATCH, EPOCHS, ACCUMULATE = 26, 2, 3, 3
 

@@ -16,15 +16,19 @@ from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_data, check_labels, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
-from mtl_lightning.cli import processes, warm
 from mtl_lightning.cli.console import resume_command, say
-from mtl_lightning.cli.header import header
-from mtl_lightning.cli.memory import exhausted
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fit import children as processes
+from mtl_lightning.fit import warm_start_report as warm
+from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates
+from mtl_lightning.fit.header import header
+from mtl_lightning.fit.memory import exhausted
+from mtl_lightning.fit.trainer import build_trainer
+from mtl_lightning.fit.warm_start import TableState, WarmStart
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
@@ -40,9 +44,6 @@ from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
 from mtl_lightning.resumption import Expectation, load_weights, restoring, unrestored
 from mtl_lightning.rundir import RunDir
-from mtl_lightning.saving import Checkpoints, RandomStates
-from mtl_lightning.trainer import build_trainer
-from mtl_lightning.warm_start import TableState, WarmStart
 
 SCHEMA = "schema.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
