@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
+from mtl_lightning.layers import Gates
+from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixture
 
 
 class AdaTT(Architecture):

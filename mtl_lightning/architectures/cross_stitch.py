@@ -4,10 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
-from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, make_activation
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.mlp import Activation, make_activation
 
 
 def stitch_start(tasks: int, own: float) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Norm, mixtures
+from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixtures
 
 
 def smooth_step(t: Tensor, gamma: float) -> Tensor:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.layers import Experts, Gates, mixture
+from mtl_lightning.layers import Gates
+from mtl_lightning.layers.mlp import Experts, mixture
 
 
 class Extraction(nn.Module):
@@ -22,7 +23,7 @@ class Extraction(nn.Module):
         activation: Activation of the experts.
         dropout: Dropout in the experts.
         norm: Normalisation in the experts.
-        gate_dropout: See :class:`mtl_lightning.layers.Gates`.
+        gate_dropout: See :class:`mtl_lightning.layers.mlp.Gates`.
 
     Shapes: one input [B, in_width] or T + 1 of them → T (``last``) or T + 1 outputs [B, H], and their gates, each
     [B, own + shared] with the task's own experts first; the shared group's is [B, T·own + shared].

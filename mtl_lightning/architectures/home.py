@@ -10,7 +10,8 @@ from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Gates, mixture
+from mtl_lightning.layers import Gates
+from mtl_lightning.layers.mlp import mixture
 
 
 class HoME(Architecture):

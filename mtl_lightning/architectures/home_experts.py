@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batched import BatchedLinear
-from mtl_lightning.layers import Experts
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.mlp import Experts
 
 
 class GatedExperts(nn.Module):

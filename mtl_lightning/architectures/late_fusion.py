@@ -7,7 +7,7 @@ from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Norm
+from mtl_lightning.layers.mlp import Activation, Experts, Norm
 
 
 class LateFusion(Architecture):

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Encoded
-from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, make_activation
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.initialisation import hidden_linear
+from mtl_lightning.layers.mlp import Activation, make_activation
 
 
 class MTAN(Architecture):

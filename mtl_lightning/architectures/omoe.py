@@ -5,7 +5,8 @@ from torch import Tensor
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Experts, Gates, Norm, mixture
+from mtl_lightning.layers import Gates
+from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixture
 
 
 class OMoE(Architecture):

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
-from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
-from mtl_lightning.layers import MLP, Activation, make_activation
+from mtl_lightning.layers import MLP
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.mlp import Activation, make_activation
 
 
 class GateUnit(nn.Module):

@@ -6,7 +6,7 @@ from mtl_lightning.architectures.extraction import Extraction
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, Norm
+from mtl_lightning.layers.mlp import Activation, Norm
 
 
 class PLE(Architecture):

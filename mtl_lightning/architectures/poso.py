@@ -8,7 +8,8 @@ from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
-from mtl_lightning.layers import MLP, Activation, Experts, mixture
+from mtl_lightning.layers import MLP
+from mtl_lightning.layers.mlp import Activation, Experts, mixture
 
 
 class POSO(Architecture):

@@ -5,7 +5,8 @@ from torch import Tensor
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import MLP, Activation, Norm
+from mtl_lightning.layers import MLP
+from mtl_lightning.layers.mlp import Activation, Norm
 
 
 class SharedBottom(Architecture):

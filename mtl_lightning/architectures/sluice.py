@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.batch import Encoded
-from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers import Activation, make_activation
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.mlp import Activation, make_activation
 
 
 class Sluice(Architecture):

@@ -8,9 +8,10 @@ from mtl_lightning.architectures.priors import check_known
 from mtl_lightning.batch import Encoded
 from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.errors import MtlError
-from mtl_lightning.initial import hidden_linear
 from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
-from mtl_lightning.layers import MLP, Activation, make_activation
+from mtl_lightning.layers import MLP
+from mtl_lightning.layers.initialisation import hidden_linear
+from mtl_lightning.layers.mlp import Activation, make_activation
 
 
 class StarLayer(nn.Module):

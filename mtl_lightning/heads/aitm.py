@@ -14,7 +14,8 @@ from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import rate_logit, served
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers import MLP, Activation
+from mtl_lightning.layers import MLP
+from mtl_lightning.layers.mlp import Activation
 
 
 class AITMHead(Head):

@@ -10,7 +10,7 @@ from mtl_lightning.batch import Output
 from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class CountHead(Head):

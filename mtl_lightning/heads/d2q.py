@@ -12,7 +12,7 @@ from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.heads.interpolation import interpolate
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import ColumnName, Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class D2QHead(Head):

@@ -12,7 +12,7 @@ from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import product_logit, rate_logit, served
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class ESMMHead(Head):

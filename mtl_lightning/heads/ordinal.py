@@ -12,7 +12,7 @@ from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class OrdinalHead(Head):

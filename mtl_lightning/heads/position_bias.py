@@ -11,7 +11,7 @@ from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
 from mtl_lightning.heads.probability import rate_logit, served
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import ColumnName, Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class PositionBiasHead(Head):

@@ -11,7 +11,7 @@ from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.scales import SCALES
 from mtl_lightning.heads.tower import Tower
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers import Activation
+from mtl_lightning.layers.mlp import Activation
 
 
 class RegressionHead(Head):

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_lightning import aligned
-from mtl_lightning.batched import BatchedLinear
 from mtl_lightning.errors import MtlError
-from mtl_lightning.layers import MLP, Experts, Gates, mixture
+from mtl_lightning.layers import MLP, Gates
+from mtl_lightning.layers import padding as aligned
+from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.layers.mlp import Experts, mixture
 
 
 def copy_expert(experts, index):

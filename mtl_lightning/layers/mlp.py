@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batched import BatchedLinear, BatchedNorm
 from mtl_lightning.errors import MtlError
-from mtl_lightning.initial import hidden_linear
+from mtl_lightning.layers.batched import BatchedLinear, BatchedNorm
+from mtl_lightning.layers.initialisation import hidden_linear
 
 Activation = Literal["relu", "silu", "gelu", "leaky_relu", "tanh", "identity"]
 Norm = Literal["none", "layer"]

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.aligned import linear
-from mtl_lightning.initial import he_uniform_
+from mtl_lightning.layers.initialisation import he_uniform_
+from mtl_lightning.layers.padding import linear
 
 
 class BatchedLinear(nn.Module):
@@ -17,7 +17,7 @@ class BatchedLinear(nn.Module):
         out_width: Width of the output.
         bias: Whether to add a bias.
         activation: Name of the activation that follows, for which a hidden layer starts
-            (:func:`mtl_lightning.initial.he_uniform_`); without one each map starts as nn.Linear does.
+            (:func:`mtl_lightning.layers.initialisation.he_uniform_`); without one each map starts as nn.Linear does.
 
     Shapes: [B, in_width] or [E, B, in_width] → [E, B, out_width].
 
