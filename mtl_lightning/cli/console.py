@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.markup import escape
 
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.versions import plugin_changes
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.rundir import RunDir, plugin_changes
+from mtl_lightning.rundir import RunDir
 
 
 def first_console() -> Console:

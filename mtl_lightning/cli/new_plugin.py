@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mtl_lightning.entries import HOOKS, KINDS, normalize
 from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.entries import HOOKS, KINDS, normalize
 from mtl_lightning.printable import Console
 
 ENDING = ".tmpl"

@@ -9,11 +9,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.cli.new_plugin import new
-from mtl_lightning.entries import KINDS
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.entries import KINDS
+from mtl_lightning.plugins.names import Registry
 from mtl_lightning.printable import Console, printable
-from mtl_lightning.registry import Registry
 
 
 def register(app: typer.Typer) -> None:

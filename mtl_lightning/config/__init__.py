@@ -11,7 +11,7 @@ from mtl_lightning.config.recipe import Composed, compose, dump, recipe_text
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 
 if TYPE_CHECKING:
-    from mtl_lightning.registry import Registry
+    from mtl_lightning.plugins.names import Registry
 
 
 def validate(plain: Mapping[str, Any], registry: "Registry | None" = None, *, rows: bool = True) -> Config:

@@ -19,7 +19,7 @@ from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry as installed
-from mtl_lightning.registry import Registry
+from mtl_lightning.plugins.names import Registry
 from mtl_lightning.schema import Task
 
 SECTIONS = (

@@ -7,7 +7,7 @@ from typing import Any
 from mtl_lightning.config.binding import Bound, bind
 from mtl_lightning.config.record import Component
 from mtl_lightning.errors import MtlError, PluginError, Problem, did_you_mean
-from mtl_lightning.registry import Registry
+from mtl_lightning.plugins.names import Registry
 from mtl_lightning.schema import Task
 
 

@@ -9,10 +9,10 @@ from mtl_lightning.config import interpolation, yaml_text
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
 from mtl_lightning.config.limits import MAX_BYTES, MAX_EXTENDS, LimitError, check_limits
 from mtl_lightning.config.pairs import read_overrides
-from mtl_lightning.entries import normalize
 from mtl_lightning.errors import MtlError, shown
 from mtl_lightning.files import read_regular
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.entries import normalize
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.manifest import NAME
 from mtl_lightning.plugins import registry
-from mtl_lightning.rundir import plugin_changes
+from mtl_lightning.plugins.versions import plugin_changes
 from mtl_lightning.serve.trial import attempt
 
 File = tuple[str, int, int, int, int]

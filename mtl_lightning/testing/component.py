@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mtl_lightning.config.binding import options_of
-from mtl_lightning.entries import foreign_lightning
+from mtl_lightning.plugins.entries import foreign_lightning
 
 
 class ComponentContract:

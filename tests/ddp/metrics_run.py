@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from mtl_lightning.builtin import METRICS
 from mtl_lightning.interfaces import Target, Task
+from mtl_lightning.plugins.builtin import METRICS
 
 TASKS = (
     Task(name="click", kind="binary", label="click", oracle="p"),

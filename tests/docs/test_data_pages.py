@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.expressions.functions import FUNCTIONS
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.split import ASSIGN, SplitSpec
@@ -20,6 +19,7 @@ from mtl_lightning.data.quality.look import SAMPLE
 from mtl_lightning.data.targets.labels import Label
 from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import FEATURES
 from mtl_lightning.schema import TASK_KINDS
 
 PAGES = Path(__file__).parents[2] / "docs" / "data"

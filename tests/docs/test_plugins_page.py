@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mtl_lightning import hookspecs, testing
-from mtl_lightning.builtin import MTL_API
-from mtl_lightning.entries import HOOKS
+from mtl_lightning.plugins.builtin import MTL_API
+from mtl_lightning.plugins.entries import HOOKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "plugins.md").read_text()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_lightning.builtin import WEIGHTERS
+from mtl_lightning.plugins.builtin import WEIGHTERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "weighters" / "README.md"
 

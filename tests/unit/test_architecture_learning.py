@@ -9,8 +9,8 @@ from torch.nn import functional
 from mtl_lightning.architectures.cgc import CGC
 from mtl_lightning.architectures.example import example
 from mtl_lightning.architectures.shared_bottom import SharedBottom
-from mtl_lightning.builtin import ARCHITECTURES
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import ARCHITECTURES
 
 
 def train(architecture, encoder, batches, steps=300, lr=0.01):

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from mtl_lightning.architectures.example import example
-from mtl_lightning.builtin import ARCHITECTURES
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import ARCHITECTURES
 
 NAMES = sorted(ARCHITECTURES)
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.builtin import FEATURES
 from mtl_lightning.data.features.buckets import Quantiles
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
+from mtl_lightning.plugins.builtin import FEATURES
 
 OPTIONS: dict[str, dict[str, Any]] = {"vector": {"size": 2}, "cross": {"of": ["a", "b"]}}
 

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.builtin import ENCODERS
 from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.din import DINEncoder
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.encoders.numeric import Periodic, PiecewiseLinear
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import ENCODERS
 from mtl_lightning.schema import Field, Schema
 
 SCHEMA = Schema(

@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
-from mtl_lightning.builtin import HEADS
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.aitm import AITMHead
 from mtl_lightning.heads.binary import BinaryHead
@@ -19,6 +18,7 @@ from mtl_lightning.heads.regression import RegressionHead
 from mtl_lightning.heads.restoration import restore
 from mtl_lightning.heads.value import ValueHead
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import HEADS
 from mtl_lightning.schema import TASK_KINDS, Task
 
 CASCADES = ("aitm", "dcmt", "escm2", "esmm")

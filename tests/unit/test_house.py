@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtl_lightning.plugins import registry
-from mtl_lightning.registry import KINDS
+from mtl_lightning.plugins.names import KINDS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for folder in ("mtl_lightning", "recipes") for path in (ROOT / folder).rglob("*.py"))

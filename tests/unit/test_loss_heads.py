@@ -2,10 +2,10 @@
 
 import pytest
 
-from mtl_lightning.builtin import HEADS, LOSSES
 from mtl_lightning.config import compose, validate
 from mtl_lightning.errors import ConfigError
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import HEADS, LOSSES
 
 
 def test_every_head_has_a_loss_that_reads_it():

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mtl_lightning.batch import Output, Target
-from mtl_lightning.builtin import LOSSES
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import LOSSES
 from mtl_lightning.schema import Task
 
 LOG2 = math.log(2)

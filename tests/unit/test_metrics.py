@@ -12,11 +12,11 @@ import torchmetrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.builtin import METRICS
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task
 from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
 from mtl_lightning.metrics.score import overall_score
+from mtl_lightning.plugins.builtin import METRICS
 from mtl_lightning.schema import TASK_KINDS
 
 BINARY = Task(name="click", kind="binary", label="click", oracle="p")

@@ -17,9 +17,9 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.growth import begin
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.entries import HOOKS
 from mtl_lightning.errors import ConfigError, MtlError, PluginError
 from mtl_lightning.plugins import KINDS, Registry, registry
+from mtl_lightning.plugins.entries import HOOKS
 
 HEAD = "from mtl_lightning.hookspecs import hookimpl\nMTL_API = 1\n"
 Install = Callable[..., None]

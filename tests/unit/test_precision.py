@@ -8,10 +8,10 @@ from torch.utils.data import DataLoader
 from mtl_lightning.architectures.shared_bottom import SharedBottom
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
-from mtl_lightning.builtin import HEADS
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.builtin import HEADS
 from mtl_lightning.schema import Field, Schema, Task
 
 CASCADES = ("aitm", "dcmt", "escm2", "esmm")

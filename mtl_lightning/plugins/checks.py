@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mtl_lightning.entries import FOREIGN, FOREIGN_HINT, Entry, PluginInfo, foreign_lightning
 from mtl_lightning.errors import PluginError
 from mtl_lightning.hookspecs import MTL_API
+from mtl_lightning.plugins.entries import FOREIGN, FOREIGN_HINT, Entry, PluginInfo, foreign_lightning
 
 NAME = re.compile(r"[\w.-]+")
 TARGET = re.compile(r"[\w.]+:[\w.]+")
@@ -45,7 +45,7 @@ def declared(kind: str, answer: Any, info: PluginInfo) -> Iterator[Entry]:
     """The entries of one hook's answer.
 
     Args:
-        kind: One of :data:`~mtl_lightning.entries.KINDS`, or ``recipe``.
+        kind: One of :data:`~mtl_lightning.plugins.entries.KINDS`, or ``recipe``.
         answer: Names → ``"module:Class"``, or the packages of recipes.
         info: Who answers.
 

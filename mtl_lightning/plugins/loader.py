@@ -13,10 +13,10 @@ from typing import Any
 import pluggy
 
 from mtl_lightning import hookspecs
-from mtl_lightning.declared import check_api, check_callback, declared, refuse_foreign
-from mtl_lightning.entries import HOOKS, KINDS, Entry, Failure, PluginInfo, normalize
 from mtl_lightning.errors import PluginError
-from mtl_lightning.registry import Registry
+from mtl_lightning.plugins.checks import check_api, check_callback, declared, refuse_foreign
+from mtl_lightning.plugins.entries import HOOKS, KINDS, Entry, Failure, PluginInfo, normalize
+from mtl_lightning.plugins.names import Registry
 
 __all__ = ["GROUP", "KINDS", "Entry", "Failure", "PluginInfo", "Registry", "load", "registry"]
 

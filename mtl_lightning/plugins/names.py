@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Protocol
 
-from mtl_lightning.entries import KINDS, Entry, PluginInfo, import_class, normalize
 from mtl_lightning.errors import MtlError, PluginError, Problem
+from mtl_lightning.plugins.entries import KINDS, Entry, PluginInfo, import_class, normalize
 
 
 class Calls(Protocol):
