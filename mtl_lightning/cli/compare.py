@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 from filelock import FileLock, Timeout
 
-from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
@@ -15,6 +14,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.printable import Console
+from mtl_lightning.report.console import first_console, say
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
 Print = Annotated[bool, typer.Option("--print", help="Print the commands of the runs that are left; run nothing.")]

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
+from mtl_lightning.report.console import first_console, say
 
 SWITCH = {"true": True, "false": False}
 

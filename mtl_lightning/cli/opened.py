@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mtl_lightning.cli.console import say, warn_of_other_plugins
 from mtl_lightning.config import Config, compose, validate
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.printable import Console
+from mtl_lightning.report.console import say, warn_of_other_plugins
 from mtl_lightning.rundir import RunDir
 
 

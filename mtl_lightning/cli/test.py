@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mtl_lightning.cli.console import first_console, say
 from mtl_lightning.cli.opened import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
+from mtl_lightning.report.console import first_console, say
 
 
 def test(pairs: Sequence[str]) -> None:

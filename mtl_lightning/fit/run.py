@@ -16,7 +16,6 @@ from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_data, check_labels, module_from_config
 from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
-from mtl_lightning.cli.console import resume_command, say
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
@@ -33,6 +32,7 @@ from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
+from mtl_lightning.report.console import resume_command, say
 from mtl_lightning.report.evaluation import EvaluationReport, wanted
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import Record, add_test, reopen
