@@ -15,7 +15,7 @@ from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.network import Network
 from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.schema import Schema
 
 Spec = str | Mapping[str, Any] | Component

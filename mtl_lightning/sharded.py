@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.optim import OptimizerConfig
-from mtl_lightning.rundir import SHARDS
+from mtl_lightning.runs.directory import SHARDS
 
 
 class ShardedEncoder(Encoder, ABC):

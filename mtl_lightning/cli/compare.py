@@ -12,9 +12,9 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
-from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.printable import Console
 from mtl_lightning.report.console import first_console, say
+from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
 Print = Annotated[bool, typer.Option("--print", help="Print the commands of the runs that are left; run nothing.")]

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 
 from mtl_lightning.config import compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.console import first_console, resume_command, say, warn_of_other_plugins
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 
 def fit(pairs: Sequence[str]) -> None:

@@ -25,7 +25,6 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.analysis.evaluated import EvaluatedRelations
     from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
-    from mtl_lightning.checkpoint import AtomicCheckpointIO
     from mtl_lightning.fit.children import leave
     from mtl_lightning.fit.trainer import build_trainer
     from mtl_lightning.report.evaluation import EvaluationReport, wanted
@@ -33,7 +32,8 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.report.relations import RelationsReport
     from mtl_lightning.report.tables import metrics_table
     from mtl_lightning.report.terminal import quiet_lightning
-    from mtl_lightning.resumption import Expectation, restoring, unrestored
+    from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.runs.resumption import Expectation, restoring, unrestored
 
     quiet_lightning()
     data = build_data(opened.config, opened.run)

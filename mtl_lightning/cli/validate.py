@@ -9,7 +9,7 @@ from rich.table import Table
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.printable import Console
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
 

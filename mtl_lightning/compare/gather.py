@@ -19,7 +19,7 @@ from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
 from mtl_lightning.report.rows import FILE, read_rows
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 LEVEL = 0.95
 ENDS = ("mean", "low", "high")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mtl_lightning.compare.plan import Cell, Grid
 from mtl_lightning.fit.launch import Main, start
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 
 def finished(path: Path) -> bool:

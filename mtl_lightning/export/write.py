@@ -20,8 +20,8 @@ from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.files import TEMPORARY
 from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
-from mtl_lightning.resumption import load_weights
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.schema import Schema
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")

@@ -14,8 +14,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from mtl_lightning.distributed import world_size
-from mtl_lightning.interrupts import Interrupted, Signals
-from mtl_lightning.rundir import BEST, LAST
+from mtl_lightning.runs.directory import BEST, LAST
+from mtl_lightning.runs.interrupts import Interrupted, Signals
 from mtl_lightning.sharded import prune, save_beside
 
 AGREE_EVERY = 10

@@ -15,7 +15,6 @@ from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.evaluation import space
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_data, check_labels, module_from_config
-from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
@@ -28,7 +27,6 @@ from mtl_lightning.fit.header import header
 from mtl_lightning.fit.memory import exhausted
 from mtl_lightning.fit.trainer import build_trainer
 from mtl_lightning.fit.warm_start import TableState, WarmStart
-from mtl_lightning.interrupts import Interrupted, Signals
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
@@ -42,8 +40,10 @@ from mtl_lightning.report.rows import FILE as ROWS
 from mtl_lightning.report.rows import save_rows
 from mtl_lightning.report.tables import metrics_table
 from mtl_lightning.report.terminal import Terminal, quiet_lightning
-from mtl_lightning.resumption import Expectation, load_weights, restoring, unrestored
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
+from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.interrupts import Interrupted, Signals
+from mtl_lightning.runs.resumption import Expectation, load_weights, restoring, unrestored
 
 SCHEMA = "schema.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -28,8 +28,8 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.file_form import form_of
 from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
-from mtl_lightning.resumption import load_weights
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.resumption import load_weights
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
 BATCH = 8192

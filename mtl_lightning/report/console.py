@@ -9,7 +9,7 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.versions import plugin_changes
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 
 def first_console() -> Console:

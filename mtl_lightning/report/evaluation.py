@@ -18,7 +18,7 @@ from mtl_lightning.printable import Console
 from mtl_lightning.report.evaluation_page import PAGE, change, evaluation_page, first_metrics
 from mtl_lightning.report.record import FILE, read
 from mtl_lightning.report.tables import number
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 DECISIONS = ("precision", "recall", "f1", "accuracy")
 

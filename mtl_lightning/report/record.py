@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 FILE = "metrics.json"
 BY_SPLIT = ("labels", "predictions", "gates")

@@ -18,7 +18,7 @@ from mtl_lightning.printable import Console
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.heatmap import Matrix, largest
 from mtl_lightning.report.record import add_relations
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 SHOWN = 10
 """Pairs on the terminal; the others are in ``metrics.json``."""

@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 
 from mtl_lightning.analysis.resources import ResourcesCallback
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 FILE = "resources.json"
 

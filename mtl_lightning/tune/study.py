@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.fit.launch import Main, start
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
 

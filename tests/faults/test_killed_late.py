@@ -10,7 +10,7 @@ import pytest
 from endings import same
 from forked import run_forked
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
 PLUGIN = Path(__file__).parent / "plugin"
 LONGER = "trainer.max_epochs=3"

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.cli.app import main
 from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
 LABELS = ("click", "conversion", "dwell")
 

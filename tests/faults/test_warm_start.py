@@ -9,9 +9,9 @@ import pytest
 import torch
 from endings import final, same
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
 SETTINGS = (
     "recipe=ads",

@@ -21,7 +21,6 @@ from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.divergence import DivergenceCallback
 from mtl_lightning.analysis.relations import RelationsCallback
 from mtl_lightning.build import build_module
-from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -32,8 +31,9 @@ from mtl_lightning.export.manifest import FORMAT, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates, restore_random_state
 from mtl_lightning.module import MultiTaskModule
-from mtl_lightning.resumption import Expectation
-from mtl_lightning.rundir import LAST, PREVIOUS
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
+from mtl_lightning.runs.directory import LAST, PREVIOUS
+from mtl_lightning.runs.resumption import Expectation
 
 pytestmark = [
     pytest.mark.xdist_group("altered"),  # one model for all of them

@@ -16,7 +16,7 @@ from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions import Predictor
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 ABSTRACT = {"base"}
 """Recipes that only others extend."""

@@ -14,11 +14,11 @@ import torch
 from commands import command
 from external_data import SECRET, in_constant, in_function, outside
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
+from mtl_lightning.runs.directory import RunDir
 
 pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
 

@@ -18,10 +18,10 @@ import torch
 from commands import command
 
 import mtl_lightning
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.tensors import load_weights
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
 pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
 

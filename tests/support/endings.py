@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
 
 def same(a: Any, b: Any) -> bool:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO, require_plain
 from mtl_lightning.errors import MtlError
-from mtl_lightning.rundir import LAST, PREVIOUS
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, require_plain
+from mtl_lightning.runs.directory import LAST, PREVIOUS
 
 
 def content(value: float) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_old_checkpoint(two: Path, monke
 WRITER = """
 import sys, torch
 from pathlib import Path
-from mtl_lightning.checkpoint import AtomicCheckpointIO
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 step = 0
 while True:
     step += 1

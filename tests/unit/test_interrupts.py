@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mtl_lightning.interrupts import Interrupted, Signals
+from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_spawned_process_starts_without_requests(signals: Signals) -> None:
 WAITS = """
 import os, sys, time
 import torch.distributed as dist
-from mtl_lightning.interrupts import Signals
+from mtl_lightning.runs.interrupts import Signals
 rank, file = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
 dist.barrier()

@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.record import add_test, read, reopen
 from mtl_lightning.report.tables import header_table, metrics_table
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 
 def shown(renderable: RenderableType, width: int = 80) -> list[list[str]]:

@@ -7,7 +7,7 @@ import pytest
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.rundir import BEST, LAST, PREVIOUS, RunDir
+from mtl_lightning.runs.directory import BEST, LAST, PREVIOUS, RunDir
 
 
 def test_default_directories_are_distinct_even_when_made_at_once(

@@ -32,7 +32,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.predictor import Predictor
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.schema import Task
 
 

@@ -15,10 +15,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mtl_lightning.checkpoint import AtomicCheckpointIO
 from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates
-from mtl_lightning.interrupts import Interrupted, Signals
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
+from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 ROWS, BATCH, EPOCHS, ACCUMULATE = 26, 2, 3, 3
 

@@ -29,7 +29,7 @@ from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
 from mtl_lightning.network import Network
 from mtl_lightning.report.heatmap import PIXELS
 from mtl_lightning.report.relations import RelationsReport, relations_table
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.sharded import ShardedEncoder
 

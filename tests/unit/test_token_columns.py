@@ -28,7 +28,7 @@ from mtl_lightning.data.readers.frames import Frame, as_array
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
-from mtl_lightning.rundir import RunDir
+from mtl_lightning.runs.directory import RunDir
 
 HEX = ["25e83726", "68e35100", "12e44003", "91736281"]
 TOKENS = [HEX, ["1e3", "1000"], ["+4915112345", "+4915112346"], ["1.50", "1.5", "1.500"], ["inf", "1e999", "2"],

@@ -9,7 +9,7 @@ import filelock
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import TEMPORARY, write_atomic
-from mtl_lightning.run_files import read_run_file
+from mtl_lightning.runs.run_files import read_run_file
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 SHARDS = "shards"
