@@ -27,7 +27,7 @@ from rows import EXPERT_HIDDEN, EXPERTS
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.step import global_counts
+from mtl_lightning.training.step import global_counts
 
 VOCABULARY = 10_000
 SIZES = {2048: (5, 15), 256: (7, 40)}

@@ -23,11 +23,11 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.interfaces import Weighter
-from mtl_lightning.optim import OptimizerConfig, build_optimizer
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.builtin import WEIGHTERS
 from mtl_lightning.schema import Field, Schema, Task
-from mtl_lightning.step import Step, global_counts
+from mtl_lightning.training.optimizer import OptimizerConfig, build_optimizer
+from mtl_lightning.training.step import Step, global_counts
 from mtl_lightning.weighters.gramian import GramianWeighter
 from mtl_lightning.weighters.jacobian import JacobianWeighter
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from mtl_lightning.data.preparation.split import SplitSpec
     from mtl_lightning.errors import ConfigError, DataError, MtlError, PluginError
     from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, RawSchema, Source, TaskMetric, Weighter
-    from mtl_lightning.module import MultiTaskModule
-    from mtl_lightning.network import Network
-    from mtl_lightning.optim import OptimizerConfig
     from mtl_lightning.plugins import registry
     from mtl_lightning.schema import Field, Schema, Task
+    from mtl_lightning.training.module import MultiTaskModule
+    from mtl_lightning.training.network import Network
+    from mtl_lightning.training.optimizer import OptimizerConfig
 
 __version__: str
 
@@ -36,15 +36,15 @@ _HOMES = {
     "Head": "interfaces",
     "Loss": "interfaces",
     "MtlError": "errors",
-    "MultiTaskModule": "module",
-    "Network": "network",
-    "OptimizerConfig": "optim",
+    "MultiTaskModule": "training.module",
+    "Network": "training.network",
+    "OptimizerConfig": "training.optimizer",
     "Output": "batch",
     "PluginError": "errors",
     "RawSchema": "interfaces",
     "Schema": "schema",
     "Source": "interfaces",
-    "SplitSpec": "data.split",
+    "SplitSpec": "data.preparation.split",
     "Target": "batch",
     "Task": "schema",
     "TaskMetric": "interfaces",

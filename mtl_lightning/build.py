@@ -11,12 +11,12 @@ from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
-from mtl_lightning.module import MultiTaskModule
-from mtl_lightning.network import Network
-from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.schema import Schema
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.network import Network
+from mtl_lightning.training.optimizer import OptimizerConfig
 
 Spec = str | Mapping[str, Any] | Component
 """A component by name, as ``{"name": …, option: …}``, or as the configuration has it."""
@@ -131,7 +131,7 @@ def build_module(
         metrics: Metrics per task; the first counts in the score.
         optimizer: Options of :class:`OptimizerConfig`.
         seed: Seed of the weighter's random numbers.
-        skip_nonfinite: See :class:`~mtl_lightning.module.MultiTaskModule`.
+        skip_nonfinite: See :class:`~mtl_lightning.training.module.MultiTaskModule`.
         config: Resolved configuration to be saved with checkpoints.
 
     Example:

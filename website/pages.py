@@ -17,8 +17,8 @@ API = {
     "hookspecs": "Hooks of plugins",
     "data.datamodule": "DataModule",
     "build": "From names to a module",
-    "step": "The step of a weighter",
-    "layers": "Layers",
+    "training.step": "The step of a weighter",
+    "layers.mlp": "Layers",
     "testing": "Contracts as tests",
     "errors": "Errors",
 }

@@ -20,10 +20,10 @@ from mtl_lightning.build import build_module
 from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.store import Store
-from mtl_lightning.module import MultiTaskModule
-from mtl_lightning.optim import build_optimizer
 from mtl_lightning.schema import Field, Schema, Task
-from mtl_lightning.step import global_counts
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.optimizer import build_optimizer
+from mtl_lightning.training.step import global_counts
 
 
 def store(rows: int, vocabulary: int, tasks: int) -> Store:

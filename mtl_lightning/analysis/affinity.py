@@ -11,9 +11,9 @@ from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
-from mtl_lightning.sharded import updates
-from mtl_lightning.step import global_counts
-from mtl_lightning.tables import exchange_rows
+from mtl_lightning.training.sharded import updates
+from mtl_lightning.training.step import global_counts
+from mtl_lightning.training.tables import exchange_rows
 
 OWN_FALL = 1e-3
 """Share by which a look-ahead step lowers its own task's loss, to first order."""
@@ -36,7 +36,7 @@ def affinity(module: Any, batch: Batch, own_fall: float = OWN_FALL) -> Tensor:
     there η is the optimizer's rate.
 
     Args:
-        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         batch: This process's rows, on the module's device.
         own_fall: See above.
 

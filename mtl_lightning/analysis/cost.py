@@ -17,7 +17,7 @@ def batch_flops(module: Any, batch: Batch) -> int:
     further gradients that a weighter may ask for. Weights, gradients and random states stay as they are.
 
     Args:
-        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         batch: B rows, on the module's device.
     """
     network = module.network
@@ -64,7 +64,7 @@ def kept_bytes(module: Any, optimizers: Iterable[Any], data: Any) -> dict[str, i
     """Bytes of the process's model (tables among them), tables, optimizer state, and of all Stores on disk.
 
     Args:
-        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         optimizers: The Trainer's.
         data: The :class:`~mtl_lightning.data.datamodule.DataModule`, or None for other data, whose size isn't known.
     """

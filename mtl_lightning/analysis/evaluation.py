@@ -96,7 +96,7 @@ def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, 
     """Metrics, counts for thresholds and slices of one split; a collective.
 
     Args:
-        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         loader: This process's rows of it.
         slices: Ways to divide it.
     """

@@ -12,7 +12,7 @@ from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 
 from mtl_lightning.analysis.cost import batch_flops, kept_bytes
 from mtl_lightning.interfaces import Step
-from mtl_lightning.sharded import table_size, updates
+from mtl_lightning.training.sharded import table_size, updates
 
 PARTS = ("data", "forward", "weighter", "backward", "optimizer")
 
@@ -158,7 +158,7 @@ def parameters_by_part(module: Any) -> dict[str, int]:
     """Parameters of tables, encoder (without them), architecture, heads, losses and weighter.
 
     Args:
-        module: A :class:`~mtl_lightning.module.MultiTaskModule`.
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
     """
     network = module.network
     tables = sum(table.numel() for table in network.encoder.table_parameters())  # 0 of one that shards them

@@ -17,10 +17,10 @@ from mtl_lightning.config.values import MismatchError, coerce
 from mtl_lightning.config.values import plain as to_plain
 from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
-from mtl_lightning.optim import OptimizerConfig
 from mtl_lightning.plugins import registry as installed
 from mtl_lightning.plugins.names import Registry
 from mtl_lightning.schema import Task
+from mtl_lightning.training.optimizer import OptimizerConfig
 
 SECTIONS = (
     "source", "split", "features", "tasks", "data", "encoder", "architecture", "heads", "losses", "metrics", "weighter",

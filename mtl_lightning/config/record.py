@@ -10,7 +10,7 @@ from mtl_lightning.schema import Task
 if TYPE_CHECKING:
     from mtl_lightning.data.features.build import Feature
     from mtl_lightning.data.preparation.split import SplitSpec
-    from mtl_lightning.optim import OptimizerConfig
+    from mtl_lightning.training.optimizer import OptimizerConfig
 
 
 @dataclass(frozen=True)

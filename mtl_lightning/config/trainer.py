@@ -9,8 +9,8 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.errors import MtlError, did_you_mean
-from mtl_lightning.schedule import SCHEDULES, check_end
-from mtl_lightning.strategies import STRATEGIES, refusal
+from mtl_lightning.training.schedule import SCHEDULES, check_end
+from mtl_lightning.training.strategies import STRATEGIES, refusal
 
 RESERVED = {
     "callbacks": "callbacks come from plugins (hook mtl_callbacks)",

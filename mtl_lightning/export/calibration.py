@@ -11,7 +11,7 @@ import torch
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.export.formula import scalar
 from mtl_lightning.metrics.histogram import BINS, LOW, STEP, bin_index
-from mtl_lightning.network import Network
+from mtl_lightning.training.network import Network
 
 GROUPS = 10
 """Rows of a reliability table, of about as many data rows each."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from mtl_lightning.batch import Batch
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
-from mtl_lightning.network import Network
 from mtl_lightning.schema import Schema
+from mtl_lightning.training.network import Network
 
 PREDICTION = "prediction/"
 """Outputs are called ``prediction/<task>``, so that no task's name can meet an input's."""

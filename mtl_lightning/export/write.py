@@ -18,11 +18,11 @@ from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.files import TEMPORARY
-from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.schema import Schema
+from mtl_lightning.training.network import Network
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
 

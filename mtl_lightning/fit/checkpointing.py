@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from mtl_lightning.distributed import world_size
 from mtl_lightning.runs.directory import BEST, LAST
 from mtl_lightning.runs.interrupts import Interrupted, Signals
-from mtl_lightning.sharded import prune, save_beside
+from mtl_lightning.training.sharded import prune, save_beside
 
 AGREE_EVERY = 10
 """Steps between two questions whether any process was asked to stop; one collective each."""

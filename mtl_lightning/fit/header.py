@@ -7,10 +7,10 @@ from typing import Any
 from rich.table import Table
 
 from mtl_lightning.config import Config
-from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.tables import header_table, number
-from mtl_lightning.sharded import table_size
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.sharded import table_size
 
 
 def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, path: Path) -> Table:

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
-from mtl_lightning.strategies import build_strategy, launched
+from mtl_lightning.training.strategies import build_strategy, launched
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
 """The terminal is the report's: Lightning's own bar and summary would draw over it."""

@@ -10,13 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from mtl_lightning.errors import ConfigError, Problem
-from mtl_lightning.module import MultiTaskModule
-from mtl_lightning.optim import CompositeOptimizer
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.runs.optimizer_state import check_table_state
 from mtl_lightning.runs.resumption import check_saved_module
 from mtl_lightning.schema import UNKNOWN, Schema
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.optimizer import CompositeOptimizer
 
 NETWORK, WEIGHTER = "network.", "weighter."
 COMPARED = ("encoder", "architecture", "heads")

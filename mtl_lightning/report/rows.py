@@ -11,7 +11,7 @@ from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import TEMPORARY
-from mtl_lightning.network import Network
+from mtl_lightning.training.network import Network
 
 FILE = "test.npz"
 

@@ -14,7 +14,8 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import TEMPORARY, open_regular
 from mtl_lightning.runs.checkpoint_content import check_content, require_plain
-from mtl_lightning.runs.directory import LAST, PREVIOUS, SHARDS
+from mtl_lightning.runs.directory import LAST, PREVIOUS
+from mtl_lightning.training.sharded import SHARDS
 
 Expect = Callable[[dict[str, Any]], None]
 BARE = ".temp.ckpt"

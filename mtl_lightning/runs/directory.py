@@ -12,8 +12,6 @@ from mtl_lightning.files import TEMPORARY, write_atomic
 from mtl_lightning.runs.run_files import read_run_file
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-SHARDS = "shards"
-"""Beginning of the folders beside checkpoints that hold tables which no process holds whole."""
 LOCK = "run.lock"
 """Held by the process that trains; what is left of it when the process has ended holds nobody up."""
 

@@ -7,14 +7,14 @@ from typing import Annotated, Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning import optim
 from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt
 from mtl_lightning.data.features.saved import check_schema
 from mtl_lightning.errors import MtlError
-from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.runs.checkpoint_content import check_alike, require_keys, require_tensor
-from mtl_lightning.sharded import updates
 from mtl_lightning.structure import check, shown
+from mtl_lightning.training import optimizer as optim
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.sharded import updates
 
 
 class SavedOptimizer(TypedDict):
@@ -25,7 +25,7 @@ class SavedOptimizer(TypedDict):
 
 
 class SavedOptimizers(TypedDict):
-    """State of a :class:`~mtl_lightning.optim.CompositeOptimizer`."""
+    """State of a :class:`~mtl_lightning.training.optimizer.CompositeOptimizer`."""
 
     optimizers: Annotated[list[SavedOptimizer], Bounds(ge=1)]
 

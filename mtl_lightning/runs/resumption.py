@@ -18,11 +18,11 @@ from mtl_lightning.analysis.relations import ADDED, GradientRelations, Relations
 from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.data.features.saved import check_schema
 from mtl_lightning.errors import MtlError
-from mtl_lightning.module import MultiTaskModule
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError, UnfitError
 from mtl_lightning.runs.checkpoint_content import check_alike, require_keys, require_tensor
 from mtl_lightning.runs.optimizer_state import check_optimizer
 from mtl_lightning.structure import INFINITE, check, shown
+from mtl_lightning.training.module import MultiTaskModule
 
 RELEASE = r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?"
 

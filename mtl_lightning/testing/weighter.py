@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Weighter
-from mtl_lightning.step import Step
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle, gradients
+from mtl_lightning.training.step import Step
 
 TASKS = ("click", "cart", "buy")
 HARD = ("zero", "one_zero", "all_masked", "huge", "tiny", "parallel", "opposed")

@@ -28,7 +28,7 @@ class AttentionWeighting(Weighter):
         Learning", ICLR 2021, equation 6), and the loss rates of DWA (Liu, Johns, Davison, CVPR 2019) as inputs.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> weighter = AttentionWeighting(("a", "b"))
         >>> z = torch.ones(2, 1, requires_grad=True)
         >>> step = Step(torch.stack([z.sum(), 3 * z.sum()]), z, tasks=("a", "b"), index=0, seed=0)

@@ -31,7 +31,7 @@ class GramianWeighter(Weighter):
         MtlError: If ``every`` is less than 1.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> class Inverse(GramianWeighter):
         ...     def weights(self, gramian):
         ...         return 1 / gramian.diagonal().sqrt()

@@ -20,7 +20,7 @@ class IMTLL(Weighter):
         Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, equation 6 with base e.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> weighter = IMTLL(("a", "b"))
         >>> z = torch.ones(2, 1, requires_grad=True)
         >>> step = Step(torch.stack([z.sum(), 3 * z.sum()]), z, tasks=("a", "b"), index=0, seed=0)

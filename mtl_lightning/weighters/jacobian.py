@@ -20,7 +20,7 @@ class JacobianWeighter(Weighter):
         tasks: Names of the tasks.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> class Largest(JacobianWeighter):
         ...     def combine(self, jacobian):
         ...         return jacobian.amax(0)

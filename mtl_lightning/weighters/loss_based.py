@@ -20,7 +20,7 @@ class LossWeighter(Weighter):
         tasks: Names of the tasks.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> class Halved(LossWeighter):
         ...     def weights(self, values):
         ...         return torch.full_like(values, 0.5)

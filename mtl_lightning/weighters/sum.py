@@ -17,7 +17,7 @@ class Sum(Weighter):
 
     Example:
         >>> import torch
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> z = torch.ones(2, 1, requires_grad=True)
         >>> step = Step(torch.stack([z.sum(), 3 * z.sum()]), z, tasks=("a", "b"), index=0, seed=0)
         >>> float(Sum(("a", "b"))(step))

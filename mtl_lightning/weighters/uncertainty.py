@@ -23,7 +23,7 @@ class Uncertainty(Weighter):
         to minus infinity (the likelihood of a continuous value) makes the weight grow without bound.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> weighter = Uncertainty(("a", "b"))
         >>> z = torch.ones(2, 1, requires_grad=True)
         >>> step = Step(torch.stack([z.sum(), 3 * z.sum()]), z, tasks=("a", "b"), index=0, seed=0)

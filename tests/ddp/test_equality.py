@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from launch import HERE, launch
 from run import train
 
-from mtl_lightning.optim import DENSE_OPTIMIZERS
 from mtl_lightning.plugins import registry
-from mtl_lightning.tables import TABLE_OPTIMIZERS
+from mtl_lightning.training.optimizer import DENSE_OPTIMIZERS
+from mtl_lightning.training.tables import TABLE_OPTIMIZERS
 
 MMOE = {"name": "mmoe", "experts": 3, "hidden": [8]}
 HEADS = {"conversion": "esmm"}

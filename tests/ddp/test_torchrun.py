@@ -14,7 +14,7 @@ from launch import free_port
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
-from mtl_lightning.strategies import build_strategy, launched
+from mtl_lightning.training.strategies import build_strategy, launched
 
 # SGD, because float32 with an adaptive optimizer drifts by rounding alone; so do the weights of FAMO, which Adam moves.
 SETTINGS = (

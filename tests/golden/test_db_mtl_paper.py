@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mtl_lightning.parameter_step import ParameterStep
-from mtl_lightning.step import Step
+from mtl_lightning.training.parameter_step import ParameterStep
+from mtl_lightning.training.step import Step
 from mtl_lightning.weighters.db_mtl import DBMTL
 
 NAMES = ("click", "conversion", "dwell")

@@ -5,7 +5,7 @@ import torch
 from torchjd import scalarization as torchjd
 
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
+from mtl_lightning.training.step import Step
 
 NAMES = ("click", "conversion", "dwell")
 LOSSES = torch.tensor(

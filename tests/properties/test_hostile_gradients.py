@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
+from mtl_lightning.training.step import Step
 
 NAMES = ("click", "conversion", "dwell", "share")
 VALUES = (0.5, 0.1, 2.0, 0.01)

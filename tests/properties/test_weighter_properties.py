@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
+from mtl_lightning.training.step import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 
 ALL = sorted(registry().names("weighter"))

@@ -13,11 +13,11 @@ from mtl_lightning.build import build_network
 from mtl_lightning.export.graph import PREDICTION, Scorer, blank_batch, inputs_of, save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import TENSORS
 from mtl_lightning.export.tensors import check_onnx
-from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Schema, Task
 from mtl_lightning.testing import example_batch, example_schema, example_task
 from mtl_lightning.testing.component import perturb
+from mtl_lightning.training.network import Network
 
 KINDS = ("categorical", "numeric", "sequence", "vector")
 ARCHITECTURES = registry().names("architecture")

@@ -15,7 +15,7 @@ from mtl_lightning.plugins.names import KINDS
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(path for folder in ("mtl_lightning", "recipes") for path in (ROOT / folder).rglob("*.py"))
 FORBIDDEN = {"utils", "common", "helpers", "manager", "misc"}
-KNOWS_NO_METHOD = ("module.py", "network.py", "step.py")
+KNOWS_NO_METHOD = ("training/module.py", "training/network.py", "training/step.py")
 
 
 def tracked() -> list[str]:

@@ -11,7 +11,7 @@ from torch import nn
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.errors import MtlError
-from mtl_lightning.optim import (
+from mtl_lightning.training.optimizer import (
     CompositeOptimizer,
     OptimizerConfig,
     build_optimizer,
@@ -19,7 +19,7 @@ from mtl_lightning.optim import (
     clip_gradients,
     gradient_norm,
 )
-from mtl_lightning.tables import RADIX, TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad, coalesce, distinct
+from mtl_lightning.training.tables import RADIX, TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad, coalesce, distinct
 
 
 class Model(nn.Module):

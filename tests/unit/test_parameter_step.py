@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.parameter_step import ParameterStep, gradient_parameters
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
+from mtl_lightning.training.parameter_step import ParameterStep, gradient_parameters
+from mtl_lightning.training.step import Step
 from mtl_lightning.weighters.gramian import GramianWeighter
 
 NAMES = ("a", "b", "c")

@@ -9,10 +9,10 @@ from mtl_lightning.architectures.shared_bottom import SharedBottom
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
-from mtl_lightning.network import Network
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.builtin import HEADS
 from mtl_lightning.schema import Field, Schema, Task
+from mtl_lightning.training.network import Network
 
 CASCADES = ("aitm", "dcmt", "escm2", "esmm")
 CASES = [(name, kind) for name in sorted(HEADS) for kind in sorted(registry().resolve("head", name).kinds)]

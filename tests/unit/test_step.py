@@ -6,7 +6,7 @@ import torch
 from mtl_lightning.batch import Batch, Target
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.schema import Schema, Task
-from mtl_lightning.step import Step, global_counts
+from mtl_lightning.training.step import Step, global_counts
 
 
 @pytest.fixture

@@ -26,12 +26,12 @@ from mtl_lightning.batch import Batch, Encoded, Output
 from mtl_lightning.build import build_module
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
-from mtl_lightning.network import Network
 from mtl_lightning.report.heatmap import PIXELS
 from mtl_lightning.report.relations import RelationsReport, relations_table
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.schema import Field, Schema, Task
-from mtl_lightning.sharded import ShardedEncoder
+from mtl_lightning.training.network import Network
+from mtl_lightning.training.sharded import ShardedEncoder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ddp"))
 from problem import SCHEMA, GlobalBatches, global_batch

@@ -8,7 +8,7 @@ import torch
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
+from mtl_lightning.training.step import Step
 
 NAMES = ("click", "conversion")
 

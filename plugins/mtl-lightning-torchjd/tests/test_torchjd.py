@@ -8,8 +8,8 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.errors import ConfigError
 from mtl_lightning.interfaces import MtlError
 from mtl_lightning.plugins import registry
-from mtl_lightning.step import Step
 from mtl_lightning.testing import WeighterContract
+from mtl_lightning.training.step import Step
 from mtl_lightning_torchjd.plugin import WEIGHTERS
 
 NAMES = ("click", "conversion", "dwell")

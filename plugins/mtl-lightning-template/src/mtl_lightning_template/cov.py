@@ -24,7 +24,7 @@ class Cov(Weighter):
         section 3. Made for several losses of one task; here the losses are those of several tasks.
 
     Example:
-        >>> from mtl_lightning.step import Step
+        >>> from mtl_lightning.training.step import Step
         >>> weighter = Cov(("click", "buy"), warmup=1)
         >>> for index, (click, buy) in enumerate([(1.0, 1.0), (1.0, 2.0)]):
         ...     z = torch.ones(1, 1, requires_grad=True)

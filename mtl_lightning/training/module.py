@@ -7,20 +7,20 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
-from mtl_lightning import optim
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
-from mtl_lightning.network import Network, full_precision
-from mtl_lightning.optim import OptimizerConfig, gradients_of
-from mtl_lightning.parameter_step import gradient_parameters, make_step
-from mtl_lightning.schedule import check_end
-from mtl_lightning.sharded import distribute, updates
-from mtl_lightning.step import global_counts
-from mtl_lightning.tables import broadcast_table, exchange_rows
+from mtl_lightning.training import optimizer as optim
+from mtl_lightning.training.network import Network, full_precision
+from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
+from mtl_lightning.training.parameter_step import gradient_parameters, make_step
+from mtl_lightning.training.schedule import check_end
+from mtl_lightning.training.sharded import distribute, updates
+from mtl_lightning.training.step import global_counts
+from mtl_lightning.training.tables import broadcast_table, exchange_rows
 
 SPLITS = ("validation", "test")
 

@@ -9,8 +9,10 @@ import torch
 from torch.optim import Optimizer
 
 from mtl_lightning.interfaces import Encoder
-from mtl_lightning.optim import OptimizerConfig
-from mtl_lightning.runs.directory import SHARDS
+from mtl_lightning.training.optimizer import OptimizerConfig
+
+SHARDS = "shards"
+"""Beginning of the folders beside checkpoints that hold tables which no process holds whole."""
 
 
 class ShardedEncoder(Encoder, ABC):

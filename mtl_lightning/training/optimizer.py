@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from mtl_lightning.schedule import SCHEDULES, schedule
-from mtl_lightning.tables import TABLE_OPTIMIZERS, decay_rows
+from mtl_lightning.training.schedule import SCHEDULES, schedule
+from mtl_lightning.training.tables import TABLE_OPTIMIZERS, decay_rows
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": lambda groups, o: torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=o.fused),
@@ -63,7 +63,7 @@ class CompositeOptimizer(Optimizer):
 
     Args:
         optimizers: Inner optimizers over disjoint parameters; at least one.
-        row_decay: L2 penalty of the rows of sparse gradients, see :func:`mtl_lightning.tables.decay_rows`.
+        row_decay: L2 penalty of the rows of sparse gradients, see :func:`mtl_lightning.training.tables.decay_rows`.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(2))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
-from mtl_lightning.step import Step
+from mtl_lightning.training.step import Step
 
 
 def gradient_parameters(network: nn.Module, tables: Sequence[nn.Parameter], where: str) -> list[nn.Parameter]:

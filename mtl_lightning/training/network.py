@@ -98,7 +98,7 @@ class Network(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_compiled_dense"}
 
     def targets(self, batch: Batch, counts: Tensor | None = None) -> dict[str, Target]:
-        """Every task's target; ``counts`` [T + 1] come from :func:`mtl_lightning.step.global_counts`."""
+        """Every task's target; ``counts`` [T + 1] come from :func:`mtl_lightning.training.step.global_counts`."""
         return {
             task.name: Target(
                 label=batch.label(task.name),
