@@ -6,6 +6,8 @@ The names below are imported on use (PEP 562), so that no command imports torch 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mtl_lightning.moved import install
+
 if TYPE_CHECKING:
     from mtl_lightning.batch import Batch, Encoded, Output, Target
     from mtl_lightning.build import build_module, build_network
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from mtl_lightning.training.optimizer import OptimizerConfig
 
 __version__: str
+
+install()
 
 _HOMES = {
     "Architecture": "interfaces",

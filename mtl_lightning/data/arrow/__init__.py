@@ -1,0 +1,1 @@
+"""Values of one Arrow column: types, keys, numbers, lists and times."""

@@ -1,0 +1,1 @@
+"""The safe language of labels and conditions."""

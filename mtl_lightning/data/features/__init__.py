@@ -1,0 +1,1 @@
+"""Kinds of features: fitted on training rows, encoding all rows."""

@@ -1,0 +1,1 @@
+"""From a source to splits, fitted transforms and encoded rows."""

@@ -1,0 +1,1 @@
+"""Labels, tasks, and the raw columns that losses and heads read."""

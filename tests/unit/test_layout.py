@@ -1,0 +1,64 @@
+"""Where modules are: what a fingerprint of prepared data covers, and old names of modules that moved."""
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import mtl_lightning
+from mtl_lightning.moved import MOVED
+
+PACKAGE = Path(mtl_lightning.__file__).parent
+AFFECTS = ("arrow", "cache", "expressions", "features", "preparation", "readers", "store", "targets")
+DIGESTS = textwrap.dedent("""
+    import json, sys
+    from pathlib import Path
+    from mtl_lightning.data.cache.code_digest import digest, encoding_code
+
+    package = Path(sys.argv[1])
+    assert all(file.is_relative_to(package) for file in encoding_code())
+    before = digest(encoding_code())
+    changed = {}
+    for name in sys.argv[2:]:
+        file = package / name
+        text = file.read_text()
+        file.write_text(text + "# edited")
+        changed[name] = digest(encoding_code()) != before
+        file.write_text(text)
+    print(json.dumps(changed))
+""")
+
+
+def test_a_fingerprint_covers_what_affects_encoded_values(tmp_path: Path) -> None:
+    copy = tmp_path / "mtl_lightning"
+    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    affects = [f"data/{folder}/{max((copy / 'data' / folder).glob('*.py')).name}" for folder in AFFECTS]
+    affects += ["schema.py", "data/datamodule.py"]
+    others = ["report/tables.py", "data/quality/profile.py", "cli/app.py"]
+    program = [sys.executable, "-c", DIGESTS, str(copy), *affects, *others]
+    ran = subprocess.run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    changed = dict(re.findall(r'"([^"]+)": (true|false)', ran.stdout))
+    assert changed == dict.fromkeys(affects, "true") | dict.fromkeys(others, "false")
+
+
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_an_old_name_warns_and_has_the_new_contents(old: str) -> None:
+    sys.modules.pop(f"mtl_lightning.{old}", None)
+    places = [importlib.import_module(f"mtl_lightning.{place}") for place in MOVED[old].split()]
+    with pytest.warns(DeprecationWarning, match=f"moved to {re.escape(places[0].__name__)}"):
+        moved = importlib.import_module(f"mtl_lightning.{old}")
+    for place in places:
+        for name, value in vars(place).items():
+            if getattr(value, "__module__", None) == place.__name__:
+                assert vars(moved)[name] is value
+
+
+def test_a_module_that_never_was_is_missing() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"mtl_lightning\.nothing"):
+        importlib.import_module("mtl_lightning.nothing")
