@@ -15,9 +15,9 @@ def digest(files: Iterable[Path]) -> str:
     """A digest of files, whatever their order.
 
     Example:
-        >>> from mtl_lightning.data.cache import code_digest as code
-        >>> here = Path(code.__file__)
-        >>> digest([here, here.with_name("lists.py")]) == digest([here.with_name("lists.py"), here])
+        >>> from mtl_lightning.data.cache import locks
+        >>> here, other = file_of(Path), Path(locks.__file__)
+        >>> digest([here, other]) == digest([other, here])
         True
     """
     found = hashlib.sha256()

@@ -48,7 +48,15 @@ def column_uses(
     group: str | None = None,
     raw: Iterable[str] = (),
 ) -> Uses:
-    """The uses of all columns; names that no source has are among them where an expression may also be a name."""
+    """The uses of all columns; names that no source has are among them where an expression may also be a name.
+
+    Example:
+        >>> from mtl_lightning.data.features.build import build_features
+        >>> features = build_features({"user": "categorical", "price": "numeric"})
+        >>> uses = column_uses(features, [Task(name="buy", kind="binary", label="price > 2 * mean")])
+        >>> sorted(uses.tokens), sorted(uses.numbers)
+        (['user'], ['mean', 'price', 'price > 2 * mean'])
+    """
     tokens = {group} if group else set()
     lists: set[str] = set()
     numbers = set(raw)

@@ -14,11 +14,9 @@ class Uses:
         numbers: Numbers or times.
 
     Example:
-        >>> from mtl_lightning.data.features.build import build_features
-        >>> features = build_features({"user": "categorical", "price": "numeric"})
-        >>> uses = column_uses(features, [Task(name="buy", kind="binary", label="price > 2 * mean")])
-        >>> sorted(uses.tokens), sorted(uses.numbers)
-        (['user'], ['mean', 'price', 'price > 2 * mean'])
+        >>> uses = Uses(tokens=frozenset({"user", "tags"}), lists=frozenset({"tags"}), numbers=frozenset({"price"}))
+        >>> uses.lists <= uses.tokens
+        True
     """
 
     tokens: frozenset[str] = frozenset()
