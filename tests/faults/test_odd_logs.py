@@ -208,7 +208,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
     "labels as words": ("log.csv", text(click=["yes", "no"] * (ROWS // 2)), (), 'compare it: click == "yes"'),
     "labels of -1 and 1": ("log.parquet", {"click": [-1, 1] * (ROWS // 2)}, (), "is -1, not 0 or 1 in row"),
     "a list of JSON": ("log.json", "[" + lines().replace("\n", ",") + "]", (), "one object per line is needed"),
-    "JSON of two kinds": ("log.jsonl", lines('{"user": 5}'), (), f"line {ROWS + 1}: 'user' is int64"),
+    "JSON of two kinds": ("log.jsonl", lines('{"user": {"id": 5}}'), (), f"line {ROWS + 1}: 'user' is "),
 }  # fmt: skip
 
 
