@@ -114,7 +114,11 @@ def load(text: str, origin: str) -> Any:
     """
     check_size(text, origin)
     check_keys(text, origin, Loader)
-    return yaml.load(text, Loader)
+    loader = Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def check_size(text: str, origin: str) -> None:

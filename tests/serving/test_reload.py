@@ -166,7 +166,7 @@ def test_whatever_is_wrong_with_an_export_the_next_good_one_is_taken(
         assert "Traceback" not in told["failed"]["reason"]
         served.point(good[count % 2])
         served.wait_for_model(good[count % 2])
-        assert served.ready()["failed"] is None
+        served.wait(lambda: served.ready()["failed"] is None)
         assert served.metric("mtl_reload_failed_seconds") == 0
         assert served.server.client.get("/openapi.json").status_code == 200
     said = served.server.stop()

@@ -20,7 +20,10 @@ def finish(grid, cell, score, quality):
     path.mkdir(parents=True)
     (path / "config.yaml").write_text("")
     (path / "resources.json").write_text(json.dumps({"parameters": {"all": 10}}))
-    metrics = {"validations": [{"metrics": {"validation/score": score}}], "test": {"evaluations": 1}}
+    metrics = {
+        "validations": [{"step": 1, "metrics": {"validation/score": score}}],
+        "test": {"evaluations": 1, "metrics": {}},
+    }
     (path / "metrics.json").write_text(json.dumps(metrics))
     label = np.random.default_rng(0).integers(0, 2, ROWS)
     noise = np.random.default_rng([cell.seed, len(cell.configuration)]).normal(size=ROWS)

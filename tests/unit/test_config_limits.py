@@ -59,7 +59,7 @@ CHAIN = "\n".join(f"a{i}: ${{a{i + 1}}}" for i in range(5000)) + "\na5000: 1\n"
         ("seed: !!binary eA==", "could not determine a constructor"),
         ("seed: !!set {a}", "could not determine a constructor"),
         ("? [1]\n: 2", "unhashable key"),
-        ("~: 1", "a key must be text"),
+        ("~: 1", "YAML reads the key ~ as null"),
         ("x: ${a", "isn't closed"),
         ("x: ${}", "an empty reference"),
         ("x: ${...a}", "begins above the recipe"),

@@ -16,9 +16,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mtl_lightning.data.cache import code_digest
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
-from mtl_lightning.data.preparation import prepare as preparation
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SplitSpec, assign
@@ -253,9 +253,10 @@ def test_cached_until_something_changes(tmp_path: Path) -> None:
 def test_other_code_prepares_and_converts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "tables"))
     code, converter = tmp_path / "code", tmp_path / "converter.py"
-    shutil.copytree(preparation.HERE, code)
+    shutil.copytree(code_digest.HERE, code)
+    shutil.copy(code_digest.HERE.with_name("schema.py"), tmp_path)
     converter.write_text("")
-    monkeypatch.setattr(preparation, "HERE", code)
+    monkeypatch.setattr(code_digest, "HERE", code)
     monkeypatch.setattr(table, "CODE", [converter])
     pd.DataFrame(log()).drop(columns="seen").to_csv(tmp_path / "log.csv", index=False)
 
@@ -264,7 +265,7 @@ def test_other_code_prepares_and_converts_again(tmp_path: Path, monkeypatch: pyt
         return done.summary["cached"], len(list((tmp_path / "tables" / "tables").glob("*.lock")))
 
     assert (cached(), cached()) == ((False, 1), (True, 1))
-    (code / "vocabulary.py").write_text("# another one")
+    (code / "features" / "vocabulary.py").write_text("# another one")
     assert (cached(), cached()) == ((False, 1), (True, 1))
     converter.write_text("# another one")
     assert (cached(), cached()) == ((False, 2), (True, 2))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from mtl_lightning import data
 
+HERE = Path(str(data.__file__)).parent
+"""Folder of ``data``."""
 UNRELATED = ("quality", "simulator", "sources")
 """Folders of ``data`` that don't affect encoded values; a source's own code is part of the source's fingerprint."""
 
@@ -44,6 +46,5 @@ def encoding_code() -> list[Path]:
         >>> {"prepare.py", "vocabulary.py", "schema.py"} <= {file.name for file in encoding_code()}
         True
     """
-    folder = Path(str(data.__file__)).parent
-    own = [file for file in folder.rglob("*.py") if file.relative_to(folder).parts[0] not in UNRELATED]
-    return [*own, folder.with_name("schema.py")]
+    own = [file for file in HERE.rglob("*.py") if file.relative_to(HERE).parts[0] not in UNRELATED]
+    return [*own, HERE.with_name("schema.py")]

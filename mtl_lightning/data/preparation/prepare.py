@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning import data
 from mtl_lightning.data.arrow.numbers import RowError
-from mtl_lightning.data.cache.code_digest import digest, encoding_code, file_of
+from mtl_lightning.data.cache.code_digest import HERE, digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.features.base import Remembers
@@ -39,7 +38,6 @@ TRANSFORMS, SUMMARY = "transforms.json", "summary.json"
 PARTIAL = ".partial"
 KEEP = 384 << 20
 """Bytes of rows that the second pass needn't read again: reading is half of what preparing a small log costs."""
-HERE = Path(str(data.__file__)).parent
 
 
 def prepare(
