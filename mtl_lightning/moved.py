@@ -1,12 +1,10 @@
 """Old names of modules that moved in 0.1.0: importing one warns and gives the contents of its new place."""
 
-import importlib
-import importlib.abc
-import importlib.machinery
 import sys
-import warnings
-from collections.abc import Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 PACKAGE = "mtl_lightning."
 MOVED = {
@@ -94,18 +92,16 @@ MOVED = {
 """Old module → new modules, without the package's name."""
 
 
-class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class MovedModules:
     """Finder and loader of modules under their old names, asked after all others."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Specification of a moved module; None for all others."""
         if fullname.removeprefix(PACKAGE) not in MOVED or not fullname.startswith(PACKAGE):
             return None
-        return importlib.machinery.ModuleSpec(fullname, self)
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type] # without load_module, which is deprecated
 
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Leave the making of an empty module to the import system."""
         return None
 
@@ -113,9 +109,11 @@ class MovedModules(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Fill the module with the names of its new places, and warn."""
         places = MOVED[module.__name__.removeprefix(PACKAGE)].split()
         named = " and ".join(PACKAGE + place for place in places)
+        import warnings  # on use: every import of the package comes by here
+
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
-            contents = vars(importlib.import_module(PACKAGE + place))
+            contents = vars(import_module(PACKAGE + place))
             vars(module).update({name: value for name, value in contents.items() if not name.startswith("__")})
 
 

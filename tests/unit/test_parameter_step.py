@@ -73,6 +73,8 @@ def test_shared_parameters_get_the_weighted_gradient_and_all_others_the_sum(mode
     step = step_at(model, weighter.gradients_at)
     jacobian = step.jacobian[:, 0]
     losses, _ = model.losses()
+    if name == "db_mtl":  # everything descends log-losses
+        losses = [loss / loss.detach() for loss in losses]
     plain = dict(
         zip(
             dict(model.named_parameters()),

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from mtl_lightning.config import compose, validate
 from mtl_lightning.plugins import registry
-from mtl_lightning.training.step import Step
 from mtl_lightning.testing import WeighterContract
+from mtl_lightning.training.step import Step
 
 from mtl_lightning_template.cov import Cov
 
