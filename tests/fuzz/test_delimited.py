@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.data.readers import csv_blocks
-from mtl_lightning.data.readers.csv import MISSING_TEXT
+from mtl_lightning.data.readers.csv_types import MISSING_TEXT
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 

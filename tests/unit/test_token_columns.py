@@ -371,7 +371,7 @@ def test_parts_of_integers_and_of_text_are_one_column(tmp_path):
     ("text", "message"),
     [
         ('{"h": [1, "1"]}', "line 1: 'h' holds a string in a list, before it held a number"),
-        ('{"h": [1]}\n{"h": "x"}', "line 2: 'h' is a string, before it was a array"),
+        ('{"h": [1]}\n{"h": "x"}', "line 2: 'h' is a string, before it was an array"),
         ('{"u": 1}\n{"u": true}', "line 2: 'u' is "),
         ('{"u": 7}\n{"u": "a"}\n{bad', "line 3 is no JSON"),
     ],
