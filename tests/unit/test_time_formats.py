@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mtl_lightning import DataModule
 from mtl_lightning.data.arrow.time_formats import COMMON, check_format, parse_times, readable_formats
-from mtl_lightning.data.arrow.times import parse_iso
+from mtl_lightning.data.arrow.times import parse_iso, times_of
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -158,3 +158,17 @@ def test_labels_are_counted_by_days_of_the_format(tmp_path: Path) -> None:
     days = look(data)["days"]["click"]
     assert [day["day"] for day in days] == [f"2024-05-0{day}" for day in range(1, 6)]
     assert {day["known"] for day in days} == {20}
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2024-05-01T10:00:00Z", "2024-05-01T11:00:00"],
+        ["2024-05-01 10:00:00+02:00", "2024-05-01"],
+        ["2024-05-01T10:00:00+00", "2024-05-02 10:00"],
+    ],
+)
+def test_times_with_a_zone_next_to_times_without_are_refused(times: list[str]) -> None:
+    with pytest.raises(DataError, match=r"'ts' has a zone in row 0 \(.*\) and none in row 1") as caught:
+        times_of(pa.table({"ts": times}), "ts")
+    assert caught.value.hint == "write all times with a zone, or all without"

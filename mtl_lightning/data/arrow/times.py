@@ -89,7 +89,19 @@ def _ordered(values: pa.Array, name: str, start: int) -> pa.Array:
         row = first_row(pc.is_null(parsed))
         message = f"split: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
         raise DataError(f"{message}, whose order is not that of time", format_hint(values[row].as_py(), "split.format"))
+    _check_zones(values, name, start)
     return pc.cast(parsed, pa.int64())
+
+
+def _check_zones(values: pa.Array, name: str, start: int) -> None:
+    """Refuse times with a zone next to times without one: nobody knows which of two comes first."""
+    with_zone = pc.match_substring_regex(values, ISO_OFFSET)
+    if pc.any(with_zone).as_py() and not pc.all(with_zone).as_py():
+        one, other = pc.index(with_zone, True).as_py(), pc.index(with_zone, False).as_py()
+        zoned_row = f"a zone in row {start + one} ({values[one].as_py()!r})"
+        plain_row = f"none in row {start + other} ({values[other].as_py()!r})"
+        message = f"split: the time column {name!r} has {zoned_row} and {plain_row}"
+        raise DataError(message, "write all times with a zone, or all without")
 
 
 def _parsed(values: pa.Array, name: str, start: int, text_format: str) -> pa.Array:
