@@ -1,6 +1,7 @@
 """Old names of modules that moved in 0.1.0: importing one warns and gives the contents of its new place."""
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -115,6 +116,26 @@ class MovedModules:
         for place in reversed(places):
             contents = vars(import_module(PACKAGE + place))
             vars(module).update({name: value for name, value in contents.items() if not name.startswith("__")})
+
+
+def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package that was a module: names that it had warn, and come from their new modules.
+
+    Args:
+        package: Name of the package.
+        places: New module of each old name, below the package.
+    """
+
+    def get(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        import warnings  # on use
+
+        place = f"{package}.{places[name]}"
+        warnings.warn(f"{package}.{name} moved to {place}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(place), name)
+
+    return get
 
 
 def install() -> None:

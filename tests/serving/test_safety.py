@@ -15,9 +15,11 @@ from typing import Any
 import onnx
 import pytest
 import torch
+import yaml
 from commands import command
 
 import mtl_lightning
+from mtl_lightning.config.yaml_text import Loader
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.tensors import load_weights
@@ -247,3 +249,10 @@ def test_the_package_has_no_way_to_run_what_it_reads() -> None:
             if name == "torch.load" and "weights_only" in unsafe:
                 found.append(f"{path.name}: {name}")
     assert found == []
+
+
+def test_yaml_of_recipes_constructs_plain_values_only() -> None:
+    plain = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+    assert set(Loader.yaml_constructors) - {None} <= plain
+    assert Loader.yaml_multi_constructors == {}
+    assert Loader.yaml_constructors[None] is yaml.SafeLoader.yaml_constructors[None]  # refuses every other tag

@@ -62,3 +62,23 @@ def test_an_old_name_warns_and_has_the_new_contents(old: str) -> None:
 def test_a_module_that_never_was_is_missing() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"mtl_lightning\.nothing"):
         importlib.import_module("mtl_lightning.nothing")
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "names"),
+    [
+        ("data.cache", "directory", "cache_directory writing"),
+        ("data.expressions", "expression", "Expression evaluate_all"),
+        ("data.features", "build", "feature kind_of build_features build_transforms"),
+        ("data.store", "store", "dtype_of Store file_of"),
+        ("layers", "mlp", "make_activation Experts mixture mixtures"),
+    ],
+)
+def test_names_of_modules_that_are_packages_now_warn(package: str, module: str, names: str) -> None:
+    now = importlib.import_module(f"mtl_lightning.{package}")
+    place = importlib.import_module(f"mtl_lightning.{package}.{module}")
+    for name in names.split():
+        with pytest.warns(DeprecationWarning, match=f"{name} moved to {re.escape(place.__name__)}"):
+            assert getattr(now, name) is getattr(place, name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        now.nothing  # noqa: B018

@@ -1,1 +1,5 @@
 """The safe language of labels and conditions."""
+
+from mtl_lightning.moved import moved_names
+
+__getattr__ = moved_names(__name__, dict.fromkeys(("Expression", "evaluate_all"), "expression"))
