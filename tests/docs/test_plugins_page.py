@@ -11,7 +11,7 @@ from mtl_lightning.plugins.entries import HOOKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "plugins.md").read_text()
-TESTS = (ROOT / "tests" / "unit" / "test_plugins.py").read_text()
+TESTS = (ROOT / "tests" / "unit" / "plugins" / "test_plugins.py").read_text()
 NAMES = [name for name, _ in inspect.getmembers(hookspecs, inspect.isfunction) if name.startswith("mtl_")]
 
 

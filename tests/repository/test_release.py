@@ -38,7 +38,7 @@ def test_the_source_distribution_holds_what_tests_and_site_need(distributions: d
     with tarfile.open(distributions["sdist"]) as archive:
         held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
     wanted = {"README.md", "README.zh-CN.md", "CHANGELOG.md", "LICENSE", "constraints.txt", "mkdocs.yml", "conftest.py"}
-    wanted |= {"tests/unit/test_release.py", "docs/start.md", ".ci/run", "recipes/ads.yaml", "website/hooks.py"}
+    wanted |= {"tests/repository/test_release.py", "docs/start.md", ".ci/run", "recipes/ads.yaml", "website/hooks.py"}
     wanted |= {".ci/requirements/build.txt", ".github/dependabot.yml"}
     wanted |= {"plugins/mtl-lightning-template/pyproject.toml", "mtl_lightning/templates/common/README.md.tmpl"}
     assert wanted <= held

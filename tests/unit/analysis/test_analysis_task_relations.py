@@ -33,7 +33,7 @@ from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.sharded import ShardedEncoder
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "ddp"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "ddp"))
 from problem import SCHEMA, GlobalBatches, global_batch
 
 

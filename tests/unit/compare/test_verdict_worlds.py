@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "verdict.py"
+BENCHMARK = Path(__file__).parents[3] / "benchmarks" / "verdict.py"
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "larger_than_memory.py"
+FILE = Path(__file__).parents[3] / "benchmarks" / "larger_than_memory.py"
 
 
 @pytest.fixture(scope="module")

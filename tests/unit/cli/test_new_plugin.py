@@ -17,7 +17,7 @@ from mtl_lightning.cli.new_plugin import MADE_KINDS, NewPlugin, component_of, wr
 from mtl_lightning.errors import MtlError
 from mtl_lightning.testing import CONTRACTS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEMPLATE = ROOT / "plugins" / "mtl-lightning-template"
 TOOLS = Path(sys.executable).parent
 

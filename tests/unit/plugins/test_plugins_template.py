@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-TEMPLATE = Path(__file__).parents[2] / "plugins" / "mtl-lightning-template"
+TEMPLATE = Path(__file__).parents[3] / "plugins" / "mtl-lightning-template"
 
 pytestmark = pytest.mark.slow
 

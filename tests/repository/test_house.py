@@ -109,3 +109,14 @@ def test_ci_runs_the_command_of_the_readme():
     ]
     assert len(commands) == 1
     assert commands[0] in (ROOT / ".ci" / "run").read_text().splitlines()
+
+
+@pytest.mark.parametrize("test", sorted((ROOT / "tests" / "unit").rglob("test_*.py")), ids=lambda path: path.stem)
+def test_unit_tests_mirror_the_package(test):
+    folder = ROOT / "mtl_lightning" / test.parent.relative_to(ROOT / "tests" / "unit")
+    tested = [path.stem for path in folder.glob("*.py")] + [path.name for path in folder.iterdir() if path.is_dir()]
+    tested += [folder.name]  # tests of a whole subpackage
+    name = test.stem.removeprefix("test_")
+    assert any(name == module or name.startswith(f"{module}_") for module in tested), (
+        f"name it test_<module of {folder.name}>.py or test_<module>_<topic>.py"
+    )
