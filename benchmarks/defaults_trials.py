@@ -16,9 +16,9 @@ from rich.console import Console
 from mtl_lightning.config import compose, validate
 from mtl_lightning.fit.run import Training
 from mtl_lightning.plugins import registry
-from mtl_lightning.report.record import read
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.runs.interrupts import Signals
+from mtl_lightning.runs.records.metrics import read
 
 OUT = Path("runs") / "defaults"
 

@@ -8,7 +8,7 @@ from mtl_lightning.config import compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import first_console, resume_command, say, warn_of_other_plugins
+from mtl_lightning.report.render.console import first_console, resume_command, say, warn_of_other_plugins
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 
@@ -84,8 +84,8 @@ def _finished(run: RunDir, overrides: Sequence[str], console: Console) -> bool:
     """Say so if there is nothing left to do."""
     if overrides or not run.is_complete():
         return False
-    from mtl_lightning.report.record import read
-    from mtl_lightning.report.tables import metrics_table
+    from mtl_lightning.report.render.tables import metrics_table
+    from mtl_lightning.runs.records.metrics import read
 
     test = read(run)["test"]
     values = {name: float("nan") if value is None else value for name, value in test["metrics"].items()}

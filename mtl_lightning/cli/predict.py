@@ -14,7 +14,7 @@ from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_count, process_rank
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 
 if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor

@@ -10,10 +10,10 @@ from lightning.pytorch import seed_everything
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from mtl_lightning.analysis.affinity import AffinityCallback
+from mtl_lightning.analysis.detailed_evaluation import space
 from mtl_lightning.analysis.divergence import DivergenceCallback
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
-from mtl_lightning.analysis.evaluation import space
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.gradient_relations import RelationsCallback
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.build import build_data, check_labels, module_from_config
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -30,19 +30,19 @@ from mtl_lightning.fit.warm_start import TableState, WarmStart
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import resume_command, say
-from mtl_lightning.report.evaluation import EvaluationReport, wanted
-from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import Record, add_test, reopen
-from mtl_lightning.report.relations import RelationsReport
-from mtl_lightning.report.resources import ResourcesReport
-from mtl_lightning.report.rows import FILE as ROWS
-from mtl_lightning.report.rows import save_rows
-from mtl_lightning.report.tables import metrics_table
-from mtl_lightning.report.terminal import Terminal, quiet_lightning
+from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
+from mtl_lightning.report.render.console import resume_command, say
+from mtl_lightning.report.render.tables import metrics_table
+from mtl_lightning.report.training.events import EventLog
+from mtl_lightning.report.training.relations import RelationsReport
+from mtl_lightning.report.training.terminal import Terminal, quiet_lightning
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.runs.directory import RunDir
 from mtl_lightning.runs.interrupts import Interrupted, Signals
+from mtl_lightning.runs.records.metrics import Record, add_test, reopen
+from mtl_lightning.runs.records.resources import ResourcesReport
+from mtl_lightning.runs.records.test_rows import FILE as ROWS
+from mtl_lightning.runs.records.test_rows import save_rows
 from mtl_lightning.runs.resumption import Expectation, load_weights, restoring, unrestored
 
 SCHEMA = "schema.json"
@@ -98,7 +98,7 @@ class Training:
         )
         self.record = Record()
         self.resources = ResourcesReport()
-        look = EvaluatedRelations()
+        look = OutputRelations()
         cosines = RelationsCallback(config.run.relations) if config.run.relations else None
         affinity = AffinityCallback(config.run.affinity) if config.run.affinity != 0 else None
         self.relations = RelationsReport(look, cosines, affinity)

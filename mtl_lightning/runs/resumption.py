@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mtl_lightning.analysis.affinity import AffinityCallback
-from mtl_lightning.analysis.relations import ADDED, GradientRelations, RelationsCallback
+from mtl_lightning.analysis.gradient_relations import ADDED, GradientRelations, RelationsCallback
 from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.data.features.saved import check_schema
 from mtl_lightning.errors import MtlError
