@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.console import first_console, say
@@ -25,8 +25,8 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.analysis.evaluated import EvaluatedRelations
     from mtl_lightning.analysis.evaluation import space
     from mtl_lightning.build import build_data, module_from_config
-    from mtl_lightning.fit.children import leave
-    from mtl_lightning.fit.trainer import build_trainer
+    from mtl_lightning.fitting.children import leave
+    from mtl_lightning.fitting.trainer import build_trainer
     from mtl_lightning.report.evaluation import EvaluationReport, wanted
     from mtl_lightning.report.record import add_test
     from mtl_lightning.report.relations import RelationsReport

@@ -18,7 +18,7 @@ from mtl_lightning.printable import Console
 from mtl_lightning.report.events import EventLog
 from mtl_lightning.report.heatmap import Matrix, largest
 from mtl_lightning.report.record import add_relations
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 SHOWN = 10
 """Pairs on the terminal; the others are in ``metrics.json``."""
@@ -42,7 +42,7 @@ class RelationsReport(Callback):
         evaluated: EvaluatedRelations,
         gradients: RelationsCallback | None = None,
         affinity: AffinityCallback | None = None,
-        run: RunDir | None = None,
+        run: RunDirectory | None = None,
     ) -> None:
         self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
         self._drawn = -1.0
