@@ -139,10 +139,10 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
 def _prepare(grid: Grid, cell: Cell) -> None:
     """Once for all runs."""
     from mtl_lightning.build import build_data
-    from mtl_lightning.cli.unchanged import check_unchanged
+    from mtl_lightning.cli.data_identity import check_data_identity
 
     data = build_data(validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain))
-    check_unchanged(grid.out, data.prepare())
+    check_data_identity(grid.out, data.prepare())
     for split in ("validation", "test"):
         if not len(data.prepared.stores.get(split, ())):
             raise MtlError(f"compare needs a {split} split", f"set split.{split}")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.pairs import read_overrides, split_pair
 from mtl_lightning.config.recipe import resolve

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
@@ -25,8 +25,8 @@ def test(pairs: Sequence[str]) -> None:
     from mtl_lightning.analysis.detailed_evaluation import space
     from mtl_lightning.analysis.output_relations import OutputRelations
     from mtl_lightning.build import build_data, module_from_config
-    from mtl_lightning.fit.children import leave
-    from mtl_lightning.fit.trainer import build_trainer
+    from mtl_lightning.fitting.children import leave
+    from mtl_lightning.fitting.trainer import build_trainer
     from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
     from mtl_lightning.report.render.tables import metrics_table
     from mtl_lightning.report.training.relations import RelationsReport

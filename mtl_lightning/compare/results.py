@@ -18,7 +18,7 @@ from mtl_lightning.compare.resources import parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.test_rows import FILE, read_rows
 
 LEVEL = 0.95
@@ -48,7 +48,7 @@ class Run:
 
 def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
     """Read what a finished cell left, and measure it."""
-    directory = RunDir.open(cell.path(grid.out))
+    directory = RunDirectory.open(cell.path(grid.out))
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
     rows = read_rows(directory.path / FILE)
@@ -56,7 +56,7 @@ def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
 
 
 def _score(grid: Grid, cell: Cell) -> float:
-    validations = RunDir(cell.path(grid.out)).load_json("metrics.json")["validations"]
+    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
     scores = [entry["metrics"].get("validation/score") for entry in validations]
     return max((float(score) for score in scores if score is not None), default=math.nan)
 

@@ -54,7 +54,7 @@ class SavedLoaders(TypedDict):
 
 
 class SavedBest(TypedDict):
-    """State of :class:`~mtl_lightning.fit.checkpointing.Checkpoints`."""
+    """State of :class:`~mtl_lightning.fitting.checkpointing.Checkpoints`."""
 
     best_score: Annotated[float, INFINITE] | None
     best_step: NonNegativeInt

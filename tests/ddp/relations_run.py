@@ -20,7 +20,7 @@ from problem import SCHEMA, GlobalBatches, global_batch
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 
 
 class Uneven(GlobalBatches):

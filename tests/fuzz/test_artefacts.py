@@ -29,7 +29,7 @@ from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
-from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates, restore_random_state
+from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates, restore_random_state
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.runs.directory import LAST, PREVIOUS
 from mtl_lightning.runs.resumption import Expectation

@@ -17,7 +17,7 @@ from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
 from mtl_lightning.report.evaluation.page import PAGE, change, evaluation_page, first_metrics
 from mtl_lightning.report.render.tables import number
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import FILE, read
 
 DECISIONS = ("precision", "recall", "f1", "accuracy")
@@ -35,7 +35,7 @@ class EvaluationReport(DetailedEvaluation):
         ``Trainer(callbacks=[EvaluationReport(config, data, run)])``
     """
 
-    def __init__(self, config: Config, data: DataModule, run: RunDir | None = None) -> None:
+    def __init__(self, config: Config, data: DataModule, run: RunDirectory | None = None) -> None:
         super().__init__(config, data.prepared, data.source.schema().time)
         self.run = run
 

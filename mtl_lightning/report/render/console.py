@@ -9,7 +9,7 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.versions import plugin_changes
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 
 def first_console() -> Console:
@@ -42,7 +42,7 @@ def resume_command(path: Path) -> str:
     return command("fit", f"resume={path}")
 
 
-def warn_of_other_plugins(console: Console, run: RunDir) -> None:
+def warn_of_other_plugins(console: Console, run: RunDirectory) -> None:
     """Say in a line which plugins are not those that the run was made with."""
     changes = plugin_changes(run.load_json("plugins.json") or {}, registry().versions())
     if changes:

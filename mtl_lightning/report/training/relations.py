@@ -17,7 +17,7 @@ from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.heatmap import Matrix, largest
 from mtl_lightning.report.training.events import EventLog
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import add_relations
 
 SHOWN = 10
@@ -42,7 +42,7 @@ class RelationsReport(Callback):
         evaluated: OutputRelations,
         gradients: RelationsCallback | None = None,
         affinity: AffinityCallback | None = None,
-        run: RunDir | None = None,
+        run: RunDirectory | None = None,
     ) -> None:
         self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
         self._drawn = -1.0

@@ -7,7 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 FILE = "metrics.json"
 BY_SPLIT = ("labels", "predictions", "gates")
@@ -25,7 +25,7 @@ class Record(Callback):
         True
     """
 
-    def __init__(self, run: RunDir | None = None) -> None:
+    def __init__(self, run: RunDirectory | None = None) -> None:
         self.run = run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,19 +41,19 @@ class Record(Callback):
         self.run.save_json(FILE, content)
 
 
-def read(run: RunDir) -> dict[str, Any]:
+def read(run: RunDirectory) -> dict[str, Any]:
     """A run's record; empty before the first validation."""
     return {"validations": [], "test": None, **(run.load_json(FILE) or {})}
 
 
-def reopen(run: RunDir) -> None:
+def reopen(run: RunDirectory) -> None:
     """Record that training goes on: a run is complete again when ``fit`` has evaluated it again."""
     if (content := run.load_json(FILE)) is not None:
         run.save_json(FILE, {**content, "complete": False})
 
 
 def add_test(
-    run: RunDir,
+    run: RunDirectory,
     results: Mapping[str, float],
     weights: str,
     spaces: Mapping[str, str] | None = None,
@@ -78,7 +78,7 @@ def add_test(
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> run = RunDir(Path(tempfile.mkdtemp()))
+        >>> run = RunDirectory(Path(tempfile.mkdtemp()))
         >>> add_test(run, {"test/score": 0.7}, "best.ckpt"), add_test(run, {"test/score": 0.7}, "best.ckpt")
         (1, 2)
     """
@@ -91,7 +91,7 @@ def add_test(
     return int(before + 1)
 
 
-def add_relations(run: RunDir, found: Mapping[str, Any]) -> None:
+def add_relations(run: RunDirectory, found: Mapping[str, Any]) -> None:
     """Record what a training or a test found out about its tasks' relations, beside what was known before.
 
     Args:
@@ -101,7 +101,7 @@ def add_relations(run: RunDir, found: Mapping[str, Any]) -> None:
     Example:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> run = RunDir(Path(tempfile.mkdtemp()))
+        >>> run = RunDirectory(Path(tempfile.mkdtemp()))
         >>> add_relations(run, {"labels": {"validation": 1}})
         >>> add_relations(run, {"labels": {"test": 2}})
         >>> read(run)["relations"]

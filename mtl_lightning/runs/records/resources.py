@@ -3,7 +3,7 @@
 from lightning.pytorch import LightningModule, Trainer
 
 from mtl_lightning.analysis.resources import ResourcesCallback
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 FILE = "resources.json"
 
@@ -19,7 +19,7 @@ class ResourcesReport(ResourcesCallback):
         ``Trainer(callbacks=[ResourcesReport(run)])``
     """
 
-    def __init__(self, run: RunDir | None = None, warm_up: int = 3) -> None:
+    def __init__(self, run: RunDirectory | None = None, warm_up: int = 3) -> None:
         super().__init__(warm_up)
         self.run = run
 

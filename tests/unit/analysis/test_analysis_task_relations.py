@@ -28,7 +28,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
 from mtl_lightning.report.render.heatmap import PIXELS
 from mtl_lightning.report.training.relations import RelationsReport, relations_table
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.sharded import ShardedEncoder
@@ -317,7 +317,7 @@ def run(tmp_path_factory):
         "run.affinity=4", "trainer.log_every_n_steps=2",
     ]  # fmt: skip
     assert command("fit", "recipe=ads", *small, f"run.dir={path}") == 0
-    run = RunDir(path)
+    run = RunDirectory(path)
     run.save_json("as_fitted.json", run.load_json("metrics.json"))
     return run
 
@@ -374,7 +374,7 @@ def test_spawned_processes_leave_relations_and_resources_in_the_run_directory(tm
         [sys.executable, "-m", "mtl_lightning", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    run = RunDir(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
     relations, resources = run.load_json("metrics.json")["relations"], run.load_json("resources.json")
     assert {pair["steps"] for pair in relations["pairs"]} == {3}
     assert relations["affinity"]["samples"] > 0

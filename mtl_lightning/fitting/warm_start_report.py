@@ -9,7 +9,7 @@ from rich.text import Text
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.growth import sizes
-from mtl_lightning.fit.warm_start import TableState, WarmStart
+from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.schema import UNKNOWN
 from mtl_lightning.training.module import MultiTaskModule
 

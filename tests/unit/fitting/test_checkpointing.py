@@ -15,9 +15,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates
+from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 ROWS, BATCH, EPOCHS, ACCUMULATE = 26, 2, 3, 3
@@ -118,7 +118,7 @@ class Stop(Callback):
 
 
 def train(
-    run: RunDir, *callbacks: Callback, validate: bool = True, patience: int | None = None, **options: Any
+    run: RunDirectory, *callbacks: Callback, validate: bool = True, patience: int | None = None, **options: Any
 ) -> tuple[Model, Checkpoints]:
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
@@ -154,7 +154,8 @@ def fingerprint(model: Model, checkpoints: Checkpoints) -> tuple[Any, ...]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Any]:
     return {
-        str(options): fingerprint(*train(RunDir(tmp_path_factory.mktemp("whole")), **options)) for options in SETTINGS
+        str(options): fingerprint(*train(RunDirectory(tmp_path_factory.mktemp("whole")), **options))
+        for options in SETTINGS
     }
 
 
@@ -171,7 +172,7 @@ CUTS = [
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("options", "place", "at"), CUTS, ids=str)
 def test_cut_off_and_resumed(tmp_path: Path, whole: dict[Any, Any], options: Any, place: str, at: int) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     with pytest.raises(RuntimeError, match="cut off"):
         train(run, CutOff(place, at), **options)
     assert fingerprint(*train(run, **options)) == whole[str(options)]
@@ -183,7 +184,7 @@ def test_cut_off_and_resumed(tmp_path: Path, whole: dict[Any, Any], options: Any
 def test_a_signal_saves_at_the_end_of_the_step(
     tmp_path: Path, whole: dict[Any, Any], signum: int, code: int, at: int
 ) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     with pytest.raises(Interrupted) as caught:
         train(run, Signal(signum, at))
     assert caught.value.code == code
@@ -199,7 +200,7 @@ def test_a_signal_saves_at_the_end_of_the_step(
 def test_a_run_whose_limit_grows_goes_on_where_it_stopped(
     tmp_path: Path, whole: dict[Any, Any], options: Any, at: int
 ) -> None:
-    limited, asked = RunDir(tmp_path / "limited"), RunDir(tmp_path / "asked")
+    limited, asked = RunDirectory(tmp_path / "limited"), RunDirectory(tmp_path / "asked")
     train(limited, max_steps=at, **options)
     assert fingerprint(*train(limited, **options)) == whole[str(options)]
     train(asked, Stop(at), **options)
@@ -211,13 +212,13 @@ def test_a_run_whose_limit_grows_goes_on_where_it_stopped(
 
 
 def test_a_finished_run_resumes_to_itself(tmp_path: Path, whole: dict[Any, Any]) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     train(run)
     assert fingerprint(*train(run)) == whole["{}"]
 
 
 def test_best_is_the_best_validated(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     _, checkpoints = train(run)
     best = AtomicCheckpointIO().load_checkpoint(run.best)
     assert best["global_step"] == checkpoints.best_step > 0
@@ -232,9 +233,9 @@ def test_best_is_the_best_validated(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("place", "at"), [("batch", 20), ("validation end", 1), ("validation end", 2)])
 def test_patience_ends_a_run_once_and_for_all(tmp_path: Path, place: str, at: int) -> None:
-    model, checkpoints = train(RunDir(tmp_path / "whole"), patience=1)
+    model, checkpoints = train(RunDirectory(tmp_path / "whole"), patience=1)
     assert model.epochs_validated == [0, 1]
-    run = RunDir(tmp_path / "cut")
+    run = RunDirectory(tmp_path / "cut")
     with pytest.raises(RuntimeError, match="cut off"):
         train(run, CutOff(place, at), patience=1)
     for _ in range(2):

@@ -20,13 +20,13 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
 from mtl_lightning.errors import MtlError
-from mtl_lightning.fit import children as processes
-from mtl_lightning.fit import warm_start_report as warm
-from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates
-from mtl_lightning.fit.header import header
-from mtl_lightning.fit.memory import exhausted
-from mtl_lightning.fit.trainer import build_trainer
-from mtl_lightning.fit.warm_start import TableState, WarmStart
+from mtl_lightning.fitting import children as processes
+from mtl_lightning.fitting import warm_start_report as warm
+from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
+from mtl_lightning.fitting.header import header
+from mtl_lightning.fitting.memory import exhausted
+from mtl_lightning.fitting.trainer import build_trainer
+from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
@@ -37,7 +37,7 @@ from mtl_lightning.report.training.events import EventLog
 from mtl_lightning.report.training.relations import RelationsReport
 from mtl_lightning.report.training.terminal import Terminal, quiet_lightning
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 from mtl_lightning.runs.records.metrics import Record, add_test, reopen
 from mtl_lightning.runs.records.resources import ResourcesReport
@@ -70,7 +70,9 @@ class Training:
         MtlError: If data, components or Trainer can't be made.
     """
 
-    def __init__(self, config: Config, recipe: str, run: RunDir | None, signals: Signals, console: Console) -> None:
+    def __init__(
+        self, config: Config, recipe: str, run: RunDirectory | None, signals: Signals, console: Console
+    ) -> None:
         quiet_lightning()
         self.console = console
         self.keep_rows = config.run.keep_rows
@@ -139,8 +141,8 @@ class Training:
             where = f"from {self.start}" if self.start else "from the beginning: there is no checkpoint yet"
             say(console, f"going on {where}")
 
-    def _open(self, config: Config, recipe: str) -> RunDir:
-        run = self.run_dir or RunDir.create(recipe, config.run.dir)
+    def _open(self, config: Config, recipe: str) -> RunDirectory:
+        run = self.run_dir or RunDirectory.create(recipe, config.run.dir)
         reopen(run)  # before the configuration, by which it may have more to do
         run.save_config(dump(config.plain))
         run.save_json("recipe.json", recipe)
@@ -178,7 +180,7 @@ class Training:
         if not len(self.data.prepared.stores.get("test", ())):
             say(self.console, "there is no test split")
             return
-        weights = RunDir(self.path).weights()
+        weights = RunDirectory(self.path).weights()
         results = self._guarded(
             lambda: self.trainer.test(
                 self.module, datamodule=self.data, ckpt_path=weights, weights_only=True, verbose=False
@@ -256,7 +258,7 @@ class Training:
         raise SystemExit(1)
 
     def _how_to_go_on(self) -> str:
-        saved = RunDir(self.path).resume_checkpoint()
+        saved = RunDirectory(self.path).resume_checkpoint()
         by = "under torchrun as before, with fit" if os.environ.get("TORCHELASTIC_RUN_ID") else ""
         command = f"{by} resume={self.path}" if by else resume_command(self.path)
         if saved:

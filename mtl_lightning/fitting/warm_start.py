@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.optimizer_state import check_table_state
 from mtl_lightning.runs.resumption import check_saved_module
 from mtl_lightning.schema import UNKNOWN, Schema
@@ -54,7 +54,7 @@ class WarmStart:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.run = RunDir.open(path)
+        self.run = RunDirectory.open(path)
         self.weights = self.run.weights()
 
     def copy(self, module: MultiTaskModule) -> Copied:

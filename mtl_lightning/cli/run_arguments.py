@@ -8,7 +8,7 @@ from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import say, warn_of_other_plugins
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Opened:
         named: Values of the command's own keys.
     """
 
-    run: RunDir
+    run: RunDirectory
     config: Config
     named: dict[str, str]
 
@@ -61,7 +61,7 @@ def open_run(
     for key in needed:
         if not named.get(key):
             raise MtlError(f"{verb} needs {key}=", f"{verb} " + " ".join(f"{name}=…" for name in needed))
-    run = RunDir.open(named["run"])
+    run = RunDirectory.open(named["run"])
     run.weights()
     composed = compose(str(run.config_file), overrides)
     for note in composed.notes:

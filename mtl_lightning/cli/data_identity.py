@@ -10,7 +10,7 @@ from mtl_lightning.files import write_atomic
 FILE = "data.json"
 
 
-def check_unchanged(out: Path, prepared: Prepared) -> None:
+def check_data_identity(out: Path, prepared: Prepared) -> None:
     """Remember a directory's data, or check that they are those of before.
 
     Args:

@@ -22,7 +22,7 @@ Main = Callable[[Sequence[str]], None]
 THREADS = "OMP_NUM_THREADS"
 
 
-PRELOADED = ["mtl_lightning.fit.run", "mtl_lightning.fit.launch"]
+PRELOADED = ["mtl_lightning.fitting.run", "mtl_lightning.fitting.launch"]
 """What takes seconds to import: done once, by the process from which the others are forked."""
 
 
