@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from mtl_lightning.report.heatmap import heatmap
-from mtl_lightning.report.html import document
+from mtl_lightning.report.render.heatmap import heatmap
+from mtl_lightning.report.render.html import document
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
