@@ -96,8 +96,7 @@ def python_rows(text: str, form: Form) -> list[list[str]] | None:
 
     A last row whose end is escaped is a row: the strict module misses its end, as it does not miss that of others.
     """
-    escape = form.python.get("escapechar")
-    if escape and re.search(rf"(?<!{re.escape(escape)})(?:{re.escape(escape * 2)})*{re.escape(escape)}(?:\r?\n|\r)\Z", text):
+    if form.escape and re.search(r"(?<!\\)(?:\\\\)*\\(?:\r?\n|\r)\Z", text):
         text += "\n"
     try:
         return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True, **form.python) if row]
