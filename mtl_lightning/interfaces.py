@@ -17,6 +17,7 @@ from torchmetrics import Metric
 
 from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.options import write_inherited
 from mtl_lightning.schema import FIELD_KINDS, PADDING, TASK_KINDS, UNKNOWN, ColumnName, Field, FieldName, Schema, Task
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ __all__ = [
 ]
 
 
-class Encoder(nn.Module, ABC):
+class Component:
+    """Base of the components' contracts: ``help`` of a class shows the options that its constructor inherits."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        write_inherited(cls)
+
+
+class Encoder(Component, nn.Module, ABC):
     """Batch → z. Constructor: ``(schema, copies, *, options)``; sets ``width`` (D) and builds ``copies`` table sets."""
 
     width: int
@@ -74,7 +83,7 @@ class Encoder(nn.Module, ABC):
         """Encode a batch."""
 
 
-class Architecture(nn.Module, ABC):
+class Architecture(Component, nn.Module, ABC):
     """z → one representation per task. Constructor: ``(schema, encoder, *, options)``; sets ``widths`` (H per task)."""
 
     widths: dict[str, int]
@@ -93,7 +102,7 @@ class Architecture(nn.Module, ABC):
         """Representations per task, each [B, H]."""
 
 
-class Head(nn.Module, ABC):
+class Head(Component, nn.Module, ABC):
     """h → Output. Constructor: ``(task, width, parents, *, options)``; ``parents`` maps names to their built heads."""
 
     kinds: ClassVar[frozenset[str]]
@@ -114,7 +123,7 @@ class Head(nn.Module, ABC):
         """The value users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
 
 
-class Loss(nn.Module, ABC):
+class Loss(Component, nn.Module, ABC):
     """One task's loss. Constructor: ``(task, *, options)``."""
 
     kinds: ClassVar[frozenset[str]]
@@ -160,7 +169,7 @@ class Step(Protocol):
         """The objective whose gradient at z is ``gradient`` [B, D], and above z that of the sum, weighted if asked."""
 
 
-class Weighter(nn.Module, ABC):
+class Weighter(Component, nn.Module, ABC):
     """The tasks' losses → one objective. Constructor: ``(tasks, *, options)`` with ``tasks`` a tuple of names.
 
     State lives in buffers; control flow depends only on ``step.values``, ``step.gramian`` and ``step.index``.
@@ -187,7 +196,7 @@ class Weighter(nn.Module, ABC):
         return {}
 
 
-class TaskMetric(Metric, ABC):
+class TaskMetric(Component, Metric, ABC):
     """One number about one task, exact across processes. Constructor: ``(task, *, options)``.
 
     State is added with ``add_state(..., dist_reduce_fx="sum")`` or ``"cat"``; only rows with ``target.mask`` count.
