@@ -36,6 +36,11 @@ class Option:
         """True if a recipe must give it."""
         return self.default is inspect.Parameter.empty
 
+    @property
+    def has_default(self) -> bool:
+        """True if the default is known: the option is not required, and a constructor lists it."""
+        return not self.required and self.default is not INNER
+
 
 @lru_cache(maxsize=1024)
 def options_of(target: Callable[..., Any]) -> dict[str, Option]:
@@ -210,8 +215,7 @@ def write_inherited(component: type) -> None:
         return
     listed, texts = {name for name, _ in ENTRY.findall(own)}, documentation_of(component)
     lines = [
-        f"{name}: {texts[name]}"
-        + ("" if option.required or option.default is INNER else f" (Default: {option.default!r})")
+        f"{name}: {texts[name]}" + (f" (Default: {option.default!r})" if option.has_default else "")
         for name, option in options.items()
         if name not in listed and name in texts
     ]

@@ -40,13 +40,7 @@ class CAGrad(GramianWeighter):
 
     skips_absent = True
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        c: NonNegativeFloat = 0.4,
-        **options: Unpack[GramianOptions],
-    ) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, c: NonNegativeFloat = 0.4, **options: Unpack[GramianOptions]) -> None:
         super().__init__(tasks, **options)
         self.c = c
 

@@ -34,13 +34,7 @@ class GradVac(GramianWeighter):
 
     targets: Tensor
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        beta: Share = 0.01,
-        **options: Unpack[GramianOptions],
-    ) -> None:
+    def __init__(self, tasks: tuple[str, ...], *, beta: Share = 0.01, **options: Unpack[GramianOptions]) -> None:
         super().__init__(tasks, **options)
         self.beta = beta
         count = len(self.tasks)

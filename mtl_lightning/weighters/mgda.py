@@ -34,11 +34,7 @@ class MGDA(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        eps: NonNegativeFloat = 1e-8,
-        **options: Unpack[GramianOptions],
+        self, tasks: tuple[str, ...], *, eps: NonNegativeFloat = 1e-8, **options: Unpack[GramianOptions]
     ) -> None:
         super().__init__(tasks, **options)
         self.eps = eps

@@ -33,12 +33,7 @@ class NashMTL(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        scope: Scope = "encoder",
-        rescale: bool = True,
-        **options: Unpack[SeamOptions],
+        self, tasks: tuple[str, ...], *, scope: Scope = "encoder", rescale: bool = True, **options: Unpack[SeamOptions]
     ) -> None:
         super().__init__(tasks, scope=scope, rescale=rescale, **options)
 

@@ -35,11 +35,7 @@ class UPGrad(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        ridge: NonNegativeFloat = 1e-4,
-        **options: Unpack[GramianOptions],
+        self, tasks: tuple[str, ...], *, ridge: NonNegativeFloat = 1e-4, **options: Unpack[GramianOptions]
     ) -> None:
         super().__init__(tasks, **options)
         self.ridge = ridge

@@ -5,10 +5,13 @@ from typing import Any, TypedDict, Unpack, get_type_hints
 
 import pytest
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.bounds import PositiveInt, Share
 from mtl_lightning.config.binding import bind
 from mtl_lightning.errors import PluginError, Problem
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.layers.mlp import ActivationOptions, LayerOptions
 from mtl_lightning.options import INNER, documentation_of, options_of, write_inherited
 from mtl_lightning.plugins import registry
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, SeamOptions
@@ -121,7 +124,16 @@ def test_type_hints_that_cannot_be_resolved_name_the_constructor() -> None:
         options_of(Component)
 
 
-@pytest.mark.parametrize(("options", "base"), [(SeamOptions, GramianWeighter), (GramianOptions, GramianWeighter)])
+@pytest.mark.parametrize(
+    ("options", "base"),
+    [
+        (SeamOptions, GramianWeighter),
+        (GramianOptions, GramianWeighter),
+        (TowerOptions, TowerHead),
+        (ActivationOptions, DenseArchitecture),
+        (LayerOptions, DenseArchitecture),
+    ],
+)
 def test_types_that_a_typed_dict_repeats_are_those_of_the_base(options: type, base: type) -> None:
     constructor = get_type_hints(base.__init__, include_extras=True)  # type: ignore[misc]
     assert {name: constructor[name] for name in options.__annotations__} == get_type_hints(options, include_extras=True)
@@ -160,7 +172,7 @@ def test_help_shows_inherited_options_with_their_documentation_and_default() -> 
 def test_weighters_show_what_they_inherit() -> None:
     text = registry().resolve("weighter", "nash_mtl").__doc__ or ""
     assert [f"        {name}: " in text for name in ("every", "scope", "rescale", "gradients_at")] == [True] * 4
-    assert "(Default: 'encoder')" in text
+    assert "(Default: 'encoder')" in " ".join(text.split())
 
 
 def test_a_docstring_without_an_entry_for_options_is_left_alone() -> None:
@@ -174,4 +186,4 @@ def test_a_docstring_without_an_entry_for_options_is_left_alone() -> None:
         def forward(self, step: Step) -> Any:
             return step.losses.sum()
 
-    assert (Own.__doc__ or "").count("\n") == 5
+    assert (Own.__doc__ or "").count(": ") == 1

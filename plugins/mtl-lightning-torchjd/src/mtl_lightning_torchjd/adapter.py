@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import MtlError, Step
-from mtl_lightning.weighters.bases.gramian import GramianWeighter
+from mtl_lightning.interfaces import GramianWeighter, MtlError, Step
 
 
 def construct(kind: Any, *args: Any, **options: Any) -> Any:
