@@ -1,14 +1,16 @@
 """Raw log → readers → sources → preparation → store → batches.
 
-- ``readers``: files and frames as blocks of Arrow rows (CSV, JSON lines, parquet).
-- ``sources``: a log as a component: tables, Hub datasets, public sets, ``simulator``.
-- ``features``: one file per kind of feature; fits on training rows, encodes all rows.
-- ``targets``: labels, tasks, and raw columns that losses and heads read.
-- ``expressions``: the language of labels and conditions.
-- ``preparation``: splits, fits, encodes and saves; ``row_encoder`` does it for requests.
-- ``store``: encoded columns on disk, the order of rows, the loader of batches.
-- ``quality``: what ``data inspect`` and the check before ``fit`` report.
-- ``arrow``: values of one column (types, keys, numbers, lists, times).
-- ``cache``: folders, locks, downloads and digests of code.
-- ``datamodule``: all of it for a Lightning Trainer.
+To change this, look there:
+
+- how a file format or a data frame is read: ``readers`` (CSV, JSON lines, parquet → blocks of Arrow rows)
+- which logs exist, or to add one: ``sources`` (tables, Hub datasets, public sets); made-up logs: ``simulator``
+- how a column becomes features, or to add a kind of feature: ``features`` (one kind per file)
+- labels, tasks, and raw columns for losses and heads: ``targets``
+- what labels and conditions can express: ``expressions``
+- splits, fitting and encoding of a log: ``preparation``; of the rows of a request: ``preparation.row_encoder``
+- files of encoded rows, their order and their batches: ``store``
+- findings of ``data inspect`` and of the check before ``fit``: ``quality``
+- when two raw values are equal, numbers, lists and times of one column: ``arrow``
+- cache folders, locks, downloads, and when a cache is stale: ``cache``
+- what a Lightning Trainer sees of all this: ``datamodule``
 """

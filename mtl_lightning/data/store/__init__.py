@@ -1,4 +1,4 @@
-"""Encoded rows on disk, their order, and the loader of batches."""
+"""Encoded rows on disk, row orders, and the loader of batches."""
 
 from mtl_lightning.moved import moved_names
 

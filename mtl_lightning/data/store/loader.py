@@ -1,4 +1,4 @@
-"""The loader: every row once per epoch over all processes, equal steps, and exact resumption in mid-epoch."""
+"""Loader of batches: each row once per epoch across processes, equal steps, exact resumption in mid-epoch."""
 
 from collections.abc import Iterator
 from typing import Any, Self
@@ -6,16 +6,21 @@ from typing import Any, Self
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store.order import Order, Pools, Whole, generator
+from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, generator
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
 WINDOW = 1 << 14
-"""Rows that are gathered together from a shuffled Store."""
+"""Number of rows that one gather takes from a shuffled Store."""
 
 
 def bounds(total: int, parts: int, index: int) -> tuple[int, int]:
-    """Start and end of part ``index`` when ``total`` rows are cut into parts whose sizes differ by at most one.
+    """Start and end of one of several parts of ``total`` rows; the sizes of the parts differ by at most one.
+
+    Args:
+        total: Number of rows.
+        parts: Number of parts.
+        index: Number of the part, from 0.
 
     Example:
         >>> [bounds(10, 3, i) for i in range(3)]
@@ -28,21 +33,23 @@ class Loader:
     """Batches of a Store for one of several processes.
 
     An epoch has ``S = ceil(N / (batch_size × world))`` steps on every process. The N rows are cut into S global
-    batches whose sizes differ by at most one, and each global batch into the processes' parts, likewise. So there is
-    no tiny last batch, no row is seen twice or padded, and one process with ``batch_size × world`` sees the same
-    global batches as ``world`` processes.
+    batches, and each global batch into one part per process; sizes differ by at most one. As a result:
 
-    Lightning saves and restores :meth:`state_dict` with its checkpoints: a resumed run sees exactly the rows left.
+    - There is no tiny last batch, and no row is repeated or padded.
+    - One process with ``batch_size × world`` sees the same global batches as ``world`` processes.
+
+    Lightning saves and restores :meth:`state_dict` with its checkpoints, so a resumed run sees exactly the remaining
+    rows.
 
     Args:
         store: The rows.
         batch_size: Largest number of rows in a process's batch.
-        shuffle: A new permutation per epoch, from seed and epoch, equal on all processes.
+        shuffle: Draw a new permutation per epoch. It depends on seed and epoch only, so it is equal on all processes.
         seed: Seed of the permutations.
-        rank: Number of this process.
+        rank: Rank of this process.
         world: Number of processes.
-        pool: Rows in memory at a time, for a Store that is larger than memory (see
-            :class:`~mtl_lightning.data.store.order.Pools`); None for all. All processes need the same.
+        pool: Number of rows in memory at a time, for a Store larger than memory (see
+            :class:`~mtl_lightning.data.store.order.PooledOrder`). None for all rows. Must be equal on all processes.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -79,34 +86,38 @@ class Loader:
 
     @property
     def sampler(self) -> Self:
-        """Itself: Lightning tells a loader's sampler which epoch begins."""
+        """The loader itself, because Lightning calls ``set_epoch`` of a loader's sampler."""
         return self
 
     @property
     def batch_sampler(self) -> None:
-        """Nothing: Lightning looks for one beside a sampler."""
+        """None; Lightning reads this attribute of every loader with a sampler."""
         return None
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin this epoch, unless it is the one in which the loader stands already.
+        """Start an epoch; does nothing if the loader is in this epoch already.
 
-        A run that is resumed at the end of an epoch gets no loader state from Lightning, only the number of the epoch.
+        A run resumed at the end of an epoch gets only the epoch's number from Lightning, not the loader's state.
+
+        Args:
+            epoch: Number of the epoch, from 0.
         """
         if epoch != self.epoch:
             self.epoch, self.cursor = epoch, 0
 
     def order(self) -> Order:
-        """The rows in this epoch's order."""
+        """The rows in the current epoch's order."""
         if self.pool is not None:
-            return Pools(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
+            return PooledOrder(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
         if not self.shuffle:
-            return Whole(self.store, None)
-        # Of several processes each takes only its part of a global batch.
+            return FullOrder(self.store, None)
+        # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
         window = WINDOW if self.world == 1 else 0
-        return Whole(self.store, torch.randperm(len(self.store), generator=generator(self.seed, self.epoch)), window)
+        permutation = torch.randperm(len(self.store), generator=generator(self.seed, self.epoch))
+        return FullOrder(self.store, permutation, window)
 
     def __iter__(self) -> Iterator[Batch]:
-        if self.cursor and not self._resumed:  # the last epoch was left before its end
+        if self.cursor and not self._resumed:  # the previous epoch was abandoned before its end
             self.epoch, self.cursor = self.epoch + 1, 0
         self._resumed = False
         order, steps, total = self.order(), len(self), len(self.store)
@@ -114,21 +125,24 @@ class Loader:
         while step < steps:
             start, stop = bounds(total, steps, step)
             first, last = bounds(stop - start, self.world, self.rank)
-            # The cursor moves before the batch is handed out: a checkpoint made while it is used counts it as seen.
+            # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
             yield order.batch(start + first, start + last)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the loader stands: the epoch and the steps of it that were handed out."""
+        """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""
         plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool}
         return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`: the next iteration yields the rows that are left.
+        """Resume from :meth:`state_dict`: the next iteration yields the remaining rows.
+
+        Args:
+            state: Result of :meth:`state_dict`.
 
         Raises:
-            DataError: If the Store has another number of rows or, in mid-epoch, the order or the steps are others.
+            DataError: If the number of rows differs or, in mid-epoch, the pool or the number of steps.
         """
         if state["rows"] != len(self.store):
             raise DataError(

@@ -1,4 +1,4 @@
-"""In which order a loader takes rows, and how it reads them: from memory, or pool by pool from disk."""
+"""Row orders of a loader: all rows from memory, or pool by pool from disk."""
 
 from typing import Protocol
 
@@ -9,11 +9,16 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.store import Store
 
 CHUNK = 8192
-"""Rows that stand together on disk and are read together."""
+"""Number of rows that are adjacent on disk and read together."""
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """Random numbers that depend on these numbers and are the same on all processes."""
+    """Random generator seeded by several numbers, equal on all processes.
+
+    Example:
+        >>> torch.randperm(3, generator=generator(1, 2)).equal(torch.randperm(3, generator=generator(1, 2)))
+        True
+    """
     state = 0
     for number in numbers:
         state = (state * 1_000_003 + number) % 2**63
@@ -21,20 +26,28 @@ def generator(*numbers: int) -> torch.Generator:
 
 
 class Order(Protocol):
-    """Rows of one epoch in their order."""
+    """Rows of one epoch in a certain order."""
 
     def batch(self, start: int, stop: int) -> Batch:
-        """The rows at these places of the order."""
+        """Rows at positions ``start`` to ``stop`` (excluded) of the order."""
 
 
-class Whole:
-    """All rows at once: in the Store's order, or by a permutation of them all.
+class FullOrder:
+    """All rows, in the Store's order or by a permutation.
 
     Args:
         store: The rows.
-        permutation: Row at each place, [N] int64, or None.
-        window: Places whose rows are gathered together, where batches come one after the other: a few large gathers,
-            which torch divides among threads, in place of many small ones. 0 for each batch's own.
+        permutation: Row at each position, [N] int64; None for the Store's order.
+        window: Number of consecutive positions whose rows are gathered together. Torch divides one large gather among
+            threads, which is faster than many small ones. 0 gathers each batch by itself.
+
+    Example:
+        >>> from mtl_lightning.schema import Schema
+        >>> empty = torch.zeros(3, 0)
+        >>> store = Store(Schema((), ()), {"ids": torch.arange(3).reshape(3, 1), "dense": empty, "labels": empty,
+        ...                                "mask": empty.bool()})
+        >>> FullOrder(store, torch.tensor([2, 0, 1])).batch(0, 2).ids.flatten().tolist()
+        [2, 0]
     """
 
     def __init__(self, store: Store, permutation: Tensor | None, window: int = 0) -> None:
@@ -44,7 +57,7 @@ class Whole:
         self._gathered: tuple[int, Store] | None = None
 
     def batch(self, start: int, stop: int) -> Batch:
-        """The rows at these places."""
+        """Rows at positions ``start`` to ``stop`` (excluded) of the order."""
         if self.permutation is None:
             return self.store.batch(slice(start, stop))
         if stop - start >= self.window:
@@ -56,24 +69,25 @@ class Whole:
         return rows.batch(slice(start - first, stop - first))
 
 
-class Pools:
-    """Rows read from disk in pools of many chunks; chunks are shuffled over the Store, rows within a pool.
+class PooledOrder:
+    """Rows read from disk in pools of many chunks, for Stores larger than memory.
 
-    Only one pool is in memory. A row can meet any other row in a batch, as the chunks of a pool come from everywhere;
-    rows of one chunk meet more often than in a full permutation.
+    Chunks are shuffled over the whole Store, rows within a pool, and only one pool is in memory. The chunks of a pool
+    come from the whole Store, so any two rows can share a batch. Rows of one chunk do so more often than in a full
+    permutation.
 
     Args:
         store: The rows, on disk.
-        pool: Rows of a pool, about; at least a chunk.
-        seeds: Numbers that decide the order (seed and epoch), or None for the Store's own order.
-        chunk: Rows of a chunk.
+        pool: Approximate number of rows in a pool; at least one chunk.
+        seeds: Numbers that determine the order (seed and epoch); None for the Store's order.
+        chunk: Number of rows in a chunk.
 
     Example:
         >>> from mtl_lightning.schema import Schema
         >>> empty = torch.zeros(6, 0)
         >>> store = Store(Schema((), ()), {"ids": torch.arange(6).reshape(6, 1), "dense": empty, "labels": empty,
         ...                                "mask": empty.bool()})
-        >>> sorted(Pools(store, 4, (0, 0), chunk=2).batch(0, 6).ids.flatten().tolist())
+        >>> sorted(PooledOrder(store, 4, (0, 0), chunk=2).batch(0, 6).ids.flatten().tolist())
         [0, 1, 2, 3, 4, 5]
     """
 
@@ -97,7 +111,7 @@ class Pools:
 
     def _load(self, pool: int) -> Store:
         if self._pool is None or self._pool[0] != pool:
-            self._pool = None  # before the next one is read: two would take twice the memory
+            self._pool = None  # release it before reading the next pool: two would take twice the memory
             first = pool * self.per_pool
             starts = (self.chunks[first : first + self.per_pool] * self.chunk).tolist()
             rows = self.store.read([(start, min(start + self.chunk, len(self.store))) for start in starts])
@@ -107,7 +121,7 @@ class Pools:
         return self._pool[1]
 
     def batch(self, start: int, stop: int) -> Batch:
-        """The rows at these places; reads the next pool when they reach into it."""
+        """Rows at positions ``start`` to ``stop`` (excluded); reads the next pool when they extend into it."""
         parts = []
         while start < stop:
             chunk = int(torch.searchsorted(self.ends, start, right=True))
@@ -115,5 +129,5 @@ class Pools:
             first, last = self._bounds(pool)
             parts.append(self._load(pool).take(slice(start - first, min(stop, last) - first)))
             start = last
-        rows = Store.joined(self.store.schema, parts) if parts else self.store.read([])
+        rows = Store.concatenate(self.store.schema, parts) if parts else self.store.read([])
         return rows.batch(slice(0, len(rows)))

@@ -1,4 +1,4 @@
-"""Encoded rows as a few packed, memory-mapped matrices: a batch is one gather per matrix."""
+"""Encoded rows as a few packed, memory-mapped matrices; a batch takes one gather per matrix."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
 META = "store.json"
+"""File with the number of rows and the shape and type of each matrix."""
 DTYPES = {
     "ids": "int32",
     "dense": "float32",
@@ -22,8 +23,9 @@ DTYPES = {
     "weight": "float32",
     "group": "int64",
 }
-"""Type on disk of each matrix; ``sequence/…`` is int32, ``vector/…`` float32, ``raw/…`` float64."""
+"""Type on disk of each matrix that every Store may have."""
 PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64"}
+"""Type on disk of the matrices named ``<prefix>/<feature>``."""
 
 
 def dtype_of(part: str) -> str:
@@ -41,10 +43,10 @@ class Store:
 
     Args:
         schema: Fitted schema.
-        parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T], and where there
-            are any ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d],
+        parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
+            ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d] and
             ``raw/<name>`` [N].
-        path: Directory of its files, or None.
+        path: Directory of the files; None for rows in memory.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -63,10 +65,14 @@ class Store:
 
     @classmethod
     def open(cls, path: Path, schema: Schema) -> Self:
-        """Map a Store that :class:`StoreWriter` wrote; nothing is read until it is used.
+        """Map a Store written by :class:`~mtl_lightning.data.store.writer.StoreWriter`; rows are read on use.
+
+        Args:
+            path: Directory of the Store.
+            schema: Fitted schema.
 
         Raises:
-            DataError: If it is missing or damaged.
+            DataError: If the Store is missing or damaged.
         """
         try:
             meta = json.loads((path / META).read_text())
@@ -80,23 +86,27 @@ class Store:
 
     @property
     def bytes(self) -> int:
-        """Size of all matrices."""
+        """Size of all matrices in bytes."""
         return sum(part.numel() * part.element_size() for part in self.parts.values())
 
     def take(self, index: Tensor | slice) -> Self:
-        """The rows of ``index``, in its order, in memory unless it is a slice."""
+        """Rows at ``index``, in its order: a copy in memory, or a view if ``index`` is a slice."""
         return type(self)(self.schema, {name: _take(part, index) for name, part in self.parts.items()})
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Self:
-        """The rows of some ranges, in their order, in memory: what is on disk is read, not mapped.
+        """Read ranges of rows into memory, in the given order.
 
-        Pages of a mapped file count as memory of the process; read rows are gone when they are dropped.
+        Files are read, not mapped: pages of a mapped file would count as memory of the process after use.
+
+        Args:
+            ranges: Start and end (excluded) of each range.
 
         Raises:
             DataError: If the Store's files can't be read.
         """
         if self.path is None:
-            return self.joined(self.schema, [self.take(slice(0, 0)), *(self.take(slice(*one)) for one in ranges)])
+            parts = [self.take(slice(0, 0)), *(self.take(slice(start, stop)) for start, stop in ranges)]
+            return self.concatenate(self.schema, parts)
         try:
             return type(self)(self.schema, {name: self._read(name, ranges) for name in self.parts})
         except (OSError, ValueError) as error:
@@ -115,20 +125,20 @@ class Store:
                     while len(view):
                         count = file.readinto(view)
                         if not count:
-                            raise ValueError(f"{file_of(name)} is cut off")
+                            raise ValueError(f"{file_of(name)} is truncated")
                         view = view[count:]
                     place += stop - start
         return torch.from_numpy(result)
 
     @classmethod
-    def joined(cls, schema: Schema, stores: Sequence["Store"]) -> Self:
-        """The rows of several Stores, one after the other."""
+    def concatenate(cls, schema: Schema, stores: Sequence["Store"]) -> Self:
+        """The rows of several Stores, one after the other, in memory."""
         if len(stores) == 1:
             return cls(schema, stores[0].parts)
         return cls(schema, {name: torch.cat([store.parts[name] for store in stores]) for name in stores[0].parts})
 
     def batch(self, index: Tensor | slice) -> Batch:
-        """The rows of ``index`` (int64, or a slice), in its order."""
+        """The batch of the rows at ``index`` ([B] int64, or a slice), in its order."""
         named: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in PREFIXES}
         plain: dict[str, Tensor] = {}
         for name, part in self.parts.items():
@@ -159,12 +169,17 @@ def _map(path: Path, part: Mapping[str, Any], rows: int) -> Tensor:
     shape = (rows, *part["shape"])
     if 0 in shape:
         return torch.from_numpy(np.zeros(shape, dtype=part["dtype"]))
-    # Copy-on-write: torch wants writable memory, and the file must stay as it is.
+    # Copy-on-write: torch requires writable memory, and the file must not change.
     return torch.from_numpy(np.memmap(path, dtype=part["dtype"], mode="c", shape=shape))
 
 
 def file_of(name: str) -> str:
-    """Name of a matrix's file."""
-    # Feature names may hold any character; files are numbered by a hex form of the name.
+    """Name of a matrix's file.
+
+    Example:
+        >>> file_of("ids"), file_of("raw/p")
+        ('ids.bin', 'raw-70.bin')
+    """
+    # A feature's name may hold any character, so files are named by its hexadecimal form.
     prefix, _, rest = name.partition("/")
     return f"{prefix}-{rest.encode().hex()}.bin" if rest else f"{prefix}.bin"

@@ -1,4 +1,4 @@
-"""Writes Stores block by block."""
+"""Writer of Stores, block by block."""
 
 import json
 import os
@@ -16,10 +16,15 @@ from mtl_lightning.data.store.store import META, dtype_of, file_of
 
 
 class StoreWriter:
-    """Writes a Store block by block; it appears under its path only when it is whole.
+    """Context manager that writes a Store block by block.
+
+    The directory gets its name only when the Store is complete; an error removes what was written.
 
     Args:
-        path: Directory to make; must not exist.
+        path: Directory to create; must not exist.
+
+    Raises:
+        DataError: If the disk is full or can't be written.
 
     Example:
         >>> import tempfile
@@ -47,7 +52,15 @@ class StoreWriter:
         return self
 
     def write(self, block: Mapping[str, np.ndarray]) -> None:
-        """Append rows; every block has the same parts."""
+        """Append rows.
+
+        Args:
+            block: Matrices by name, as in :class:`~mtl_lightning.data.store.store.Store`.
+
+        Raises:
+            ValueError: If the block has other matrices than the first one.
+            DataError: If the disk is full or can't be written.
+        """
         if self.files and set(block) != set(self.files):
             raise ValueError(f"parts {sorted(block)} after {sorted(self.files)}")
         for name, values in block.items():
@@ -63,7 +76,7 @@ class StoreWriter:
     ) -> None:
         if kind is not None:
             for file in self.files.values():
-                with suppress(OSError):  # what ended the writing is the error to tell
+                with suppress(OSError):  # the error that ended the writing is the one to report
                     file.close()
             shutil.rmtree(self.partial, ignore_errors=True)
             return

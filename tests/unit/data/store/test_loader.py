@@ -15,7 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.data.store.order import Pools, Whole
+from mtl_lightning.data.store.order import FullOrder, PooledOrder
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -58,7 +58,7 @@ def test_plan(rows: int, size: int, world: int, shuffle: bool) -> None:
 )
 def test_rows_that_are_gathered_together_are_the_same(rows: int, window: int, cuts: list[int], sort: bool) -> None:
     permutation = torch.randperm(rows)
-    order = Whole(make(rows), permutation, window)
+    order = FullOrder(make(rows), permutation, window)
     places = [min(cut, rows) for cut in (sorted(cuts) if sort else cuts)]
     for start, stop in itertools.pairwise(places):
         start, stop = min(start, stop), max(start, stop)
@@ -90,7 +90,7 @@ def test_pools_from_disk(
 ) -> None:
     store = on_disk(tmp_path_factory.mktemp("store"), rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Pools.__init__, "__defaults__", (chunk,))
+        patch.setattr(PooledOrder.__init__, "__defaults__", (chunk,))
         loaders = [
             Loader(store, size, shuffle=shuffle, seed=1, rank=rank, world=world, pool=pool) for rank in range(world)
         ]
@@ -115,18 +115,18 @@ def test_pools_from_disk(
 
 
 def test_pools_mix_rows_from_everywhere(tmp_path: Path) -> None:
-    order = Pools(make(10_000), 1000, (0, 0), chunk=50)
+    order = PooledOrder(make(10_000), 1000, (0, 0), chunk=50)
     pool = np.array(ids(order.batch(0, 1000)))
     assert pool.std() > 2000
     assert np.abs(np.diff(pool)).mean() > 1000
-    assert ids(Pools(make(10_000), 1000, (0, 1), chunk=50).batch(0, 1000)) != pool.tolist()
+    assert ids(PooledOrder(make(10_000), 1000, (0, 1), chunk=50).batch(0, 1000)) != pool.tolist()
 
 
 FLAT = """
 import resource, sys, torch
 from pathlib import Path
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.data.store.order import Pools, Whole
+from mtl_lightning.data.store.order import FullOrder, PooledOrder
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.schema import Schema
