@@ -1,6 +1,5 @@
 """A number from a tower."""
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Unpack
 
@@ -52,7 +51,7 @@ class RegressionHead(TowerHead):
         super().__init__(task, width, parents, **options)
         self.nonnegative = transform == "log1p"
         self.scale = SCALES[transform](task)
-        self.least = -math.inf if task.kind == "regression" else 0.0
+        self.least = task.label_range.lowest
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Standardised value."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Target, Task
-from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
+from mtl_lightning.metrics import default_metrics
 from mtl_lightning.metrics.score import overall_score
 from mtl_lightning.plugins.builtin import METRICS
 from mtl_lightning.schema import TASK_KINDS
@@ -391,12 +391,11 @@ def test_states_survive_reset_and_half_precision_modules(name):
 
 
 def test_every_task_kind_has_defaults_whose_first_is_better_when_higher():
-    assert set(DEFAULT_METRICS) == set(TASK_KINDS)
-    for kind, names in DEFAULT_METRICS.items():
-        classes = [resolve(name) for name in names]
-        assert all(kind in cls.kinds for cls in classes), kind
-        assert classes[0].higher_is_better is True
-    assert default_metrics(BINARY) == (*DEFAULT_METRICS["binary"], "expected_auc", "oracle_auc")
+    for name, kind in TASK_KINDS.items():
+        names = (*kind.default_metrics, *kind.oracle_metrics, *kind.detailed_metrics, *kind.group_metrics)
+        assert all(kind.served_by(resolve(metric).kinds) for metric in names), name
+        assert resolve(kind.default_metrics[0]).higher_is_better is True
+    assert default_metrics(BINARY) == (*TASK_KINDS["binary"].default_metrics, "expected_auc", "oracle_auc")
 
 
 def test_score_leaves_out_what_is_not_defined():

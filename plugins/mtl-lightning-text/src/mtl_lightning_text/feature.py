@@ -10,6 +10,10 @@ import numpy as np
 
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.cache.directory import cache_directory
+<<<<<<< HEAD
+=======
+from mtl_lightning.data.features.base import Feature, StatelessTransform, Transform, check
+>>>>>>> main
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Block, Feature, Field, Stateless, Transform, as_written, check
 from mtl_lightning_text.cache import VectorCache
@@ -100,7 +104,7 @@ class LanguageModel(Feature):
         return LocalModel(path, self.length, self.device, self.precision)
 
 
-class LanguageModelTransform(Stateless):
+class LanguageModelTransform(StatelessTransform):
     """Looks vectors up, and embeds what isn't there; the model is loaded for that alone.
 
     Args:
