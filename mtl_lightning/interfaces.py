@@ -49,7 +49,14 @@ if TYPE_CHECKING:
     )
     from mtl_lightning.data.arrow.columns import Block, as_written, column
     from mtl_lightning.data.arrow.numbers import numbers
-    from mtl_lightning.data.features.base import Alone, Feature, Remembers, Stateless, Transform, check
+    from mtl_lightning.data.features.base import (
+        CachingTransform,
+        ColumnFeature,
+        Feature,
+        StatelessTransform,
+        Transform,
+        check,
+    )
     from mtl_lightning.encoders.embedding import EmbeddingEncoder
     from mtl_lightning.heads.tower import Tower, TowerHead, TowerOptions
     from mtl_lightning.layers.mlp import MLP, Activation, ActivationOptions, Experts, Gates, LayerOptions, Norm
@@ -70,11 +77,12 @@ __all__ = [
     "UNKNOWN",
     "Activation",
     "ActivationOptions",
-    "Alone",
     "Architecture",
     "Batch",
     "Block",
     "Bounds",
+    "CachingTransform",
+    "ColumnFeature",
     "ColumnName",
     "ConfigError",
     "DataError",
@@ -109,7 +117,6 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "RawSchema",
-    "Remembers",
     "Schema",
     "Scope",
     "SeamOptions",
@@ -117,7 +124,7 @@ __all__ = [
     "Share",
     "Sizes",
     "Source",
-    "Stateless",
+    "StatelessTransform",
     "Step",
     "Target",
     "Task",
@@ -137,8 +144,9 @@ __all__ = [
 LAZY = {
     "Activation": "layers.mlp",
     "ActivationOptions": "layers.mlp",
-    "Alone": "data.features.base",
     "Block": "data.arrow.columns",
+    "CachingTransform": "data.features.base",
+    "ColumnFeature": "data.features.base",
     "DenseArchitecture": "architectures.dense",
     "EmbeddingEncoder": "encoders.embedding",
     "ExpertArchitecture": "architectures.dense",
@@ -157,11 +165,10 @@ LAZY = {
     "Norm": "layers.mlp",
     "OffsetWeighter": "weighters.bases.offset",
     "PairedWeighter": "weighters.bases.paired",
-    "Remembers": "data.features.base",
     "Scope": "weighters.bases.gramian",
     "SeamOptions": "weighters.bases.gramian",
     "ShardedEncoder": "training.sharded",
-    "Stateless": "data.features.base",
+    "StatelessTransform": "data.features.base",
     "Tower": "heads.tower",
     "TowerHead": "heads.tower",
     "TowerOptions": "heads.tower",

@@ -10,12 +10,8 @@ import numpy as np
 
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.cache.directory import cache_directory
-<<<<<<< HEAD
-=======
-from mtl_lightning.data.features.base import Feature, StatelessTransform, Transform, check
->>>>>>> main
 from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import Block, Feature, Field, Stateless, Transform, as_written, check
+from mtl_lightning.interfaces import Block, Feature, Field, StatelessTransform, Transform, as_written, check
 from mtl_lightning_text.cache import VectorCache
 from mtl_lightning_text.model import LocalModel, find
 
