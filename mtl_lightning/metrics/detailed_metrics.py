@@ -1,4 +1,4 @@
-"""Which metrics the closer look after a test takes besides those that a recipe names."""
+"""Metrics that the detailed evaluation adds to the metrics of the recipe."""
 
 from mtl_lightning.schema import Task
 
@@ -18,11 +18,11 @@ GROUP_METRICS: dict[str, tuple[str, ...]] = {
     "binary": ("gauc", "ndcg", "recall_at_k"),
     **dict.fromkeys(("count", "ordinal", "regression", "value"), ("ndcg",)),
 }
-"""Task kind → names of the metrics added when rows have a group (``data.group``)."""
+"""Task kind → names of the metrics added if rows have a group (``data.group``)."""
 
 
 def detailed_metrics(task: Task, *, grouped: bool) -> tuple[str, ...]:
-    """Names of the metrics that a closer look at a task takes.
+    """Names of the metrics that the detailed evaluation computes for a task.
 
     Args:
         task: The task.
