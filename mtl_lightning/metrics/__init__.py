@@ -13,20 +13,6 @@ The registry resolves metric names to classes. This module does not import torch
 
 from mtl_lightning.schema import Task
 
-DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "normalized_entropy", "calibration"),
-    "count": ("r2", "mae", "calibration"),
-    "multiclass": ("accuracy", "macro_f1", "multiclass_log_loss"),
-    "multilabel": ("auc", "log_loss"),
-    "ordinal": ("xauc", "mae"),
-    "regression": ("r2", "mae", "rmse"),
-    "value": ("xauc", "mae", "calibration"),
-}
-"""Task kind → names of its metrics. The first one enters the overall score; higher values of it are better."""
-
-ORACLE_METRICS: dict[str, tuple[str, ...]] = dict.fromkeys(("binary", "multilabel"), ("expected_auc", "oracle_auc"))
-"""Task kind → names of the metrics added when the task's true expectation is known (``oracle``)."""
-
 
 def default_metrics(task: Task) -> tuple[str, ...]:
     """Names of a task's metrics if the recipe names none; the first one enters the overall score.
@@ -37,7 +23,7 @@ def default_metrics(task: Task) -> tuple[str, ...]:
         >>> default_metrics(Task(name="click", kind="binary", label="click", oracle="p_click"))[-2:]
         ('expected_auc', 'oracle_auc')
     """
-    return DEFAULT_METRICS[task.kind] + (ORACLE_METRICS.get(task.kind, ()) if task.oracle else ())
+    return task.traits.default_metrics + (task.traits.oracle_metrics if task.oracle else ())
 
 
-__all__ = ["DEFAULT_METRICS", "ORACLE_METRICS", "default_metrics"]
+__all__ = ["default_metrics"]

@@ -9,7 +9,7 @@ import sklearn.metrics as reference
 import torch
 from metric_batches import BINARY, CLASSES, SCALE, make_metric, metric_class, skewed_log, value_of
 
-from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
+from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins.builtin import METRICS
 from mtl_lightning.schema import TASK_KINDS
 
@@ -75,9 +75,8 @@ def test_states_survive_reset_and_half_precision_modules(name):
 
 
 def test_every_task_kind_has_defaults_whose_first_is_better_when_higher():
-    assert set(DEFAULT_METRICS) == set(TASK_KINDS)
-    for kind, names in DEFAULT_METRICS.items():
-        classes = [metric_class(name) for name in names]
-        assert all(kind in cls.kinds for cls in classes), kind
-        assert classes[0].higher_is_better is True
-    assert default_metrics(BINARY) == (*DEFAULT_METRICS["binary"], "expected_auc", "oracle_auc")
+    for name, kind in TASK_KINDS.items():
+        names = (*kind.default_metrics, *kind.oracle_metrics, *kind.detailed_metrics, *kind.group_metrics)
+        assert all(kind.served_by(metric_class(metric).kinds) for metric in names), name
+        assert metric_class(kind.default_metrics[0]).higher_is_better is True
+    assert default_metrics(BINARY) == (*TASK_KINDS["binary"].default_metrics, "expected_auc", "oracle_auc")
