@@ -84,7 +84,7 @@ def column_uses(
             numbers |= columns_of(text)
         if names_classes(task):
             tokens.add(bare_name(task.label))
-            lists |= {bare_name(task.label)} if task.kind == "multilabel" else set()
+            lists |= {bare_name(task.label)} if task.traits.several else set()
     if split is not None:
         ids = {split.column} if split.by in ("user", "last", "given") and split.column else set()
         tokens |= {*ids, *split.cold}
