@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class Constant(LossWeighter):

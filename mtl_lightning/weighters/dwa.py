@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import PositiveFloat, PositiveInt
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class DWA(LossWeighter):

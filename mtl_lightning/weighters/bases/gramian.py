@@ -1,13 +1,29 @@
 """The base of weighters that look at the inner products of the tasks' gradients."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
+
+Scope = Literal["encoder", "model"]
+
+
+class SeamOptions(TypedDict, total=False):
+    """Options of every :class:`GramianWeighter` that say when and where gradients are taken."""
+
+    every: PositiveInt
+    gradients_at: str
+
+
+class GramianOptions(SeamOptions, total=False):
+    """Options of every :class:`GramianWeighter`; a subclass ends its constructor with ``Unpack[GramianOptions]``."""
+
+    scope: Scope
+    rescale: bool
 
 
 class GramianWeighter(Weighter):
@@ -55,7 +71,7 @@ class GramianWeighter(Weighter):
         tasks: tuple[str, ...],
         *,
         every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
+        scope: Scope = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",
     ) -> None:
