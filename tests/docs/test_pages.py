@@ -52,7 +52,9 @@ def tables() -> Any:
 def test_tables_of_options_are_those_of_the_constructors(tables: Any) -> None:
     pages = list(tables.component_pages())
     assert len(pages) > 80
-    stale = [page.name for page, component in pages if tables.refreshed(page.read_text(), component) != page.read_text()]
+    stale = [
+        page.name for page, component in pages if tables.refreshed(page.read_text(), component) != page.read_text()
+    ]
     assert stale == [], "run python website/option_tables.py"
 
 
