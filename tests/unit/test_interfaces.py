@@ -37,7 +37,7 @@ def test_a_lazy_name_is_the_one_of_its_module(name: str) -> None:
 
 
 def test_a_name_that_is_not_there() -> None:
-    with pytest.raises(AttributeError, match="'mtl_lightning.interfaces' has no attribute 'Nothing'"):
+    with pytest.raises(AttributeError, match=r"'mtl_lightning\.interfaces' has no attribute 'Nothing'"):
         interfaces.Nothing  # noqa: B018
 
 
