@@ -139,7 +139,7 @@ def _unpacked(hint: Any) -> dict[str, Option] | None:
 
 
 def documentation_of(target: Callable[..., Any]) -> dict[str, str]:
-    """What the docstring's section ``Args`` says about each argument, inherited arguments included.
+    """Texts of the section ``Args`` of a docstring by argument: the class's own ones, then those of its bases.
 
     Args:
         target: A class or function.
@@ -164,7 +164,7 @@ def documentation_of(target: Callable[..., Any]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for owner in target.__mro__ if inspect.isclass(target) else (target,):
         for name, text in ENTRY.findall(_arguments(inspect.cleandoc(owner.__doc__ or ""))):
-            texts.setdefault(name, " ".join(text.split()))
+            texts.setdefault(name, re.sub(r" \(Default: .*\)$", "", " ".join(text.split())))
     return texts
 
 

@@ -20,7 +20,8 @@ class CorrectedHead(ESMMHead):
         width: Width H of the representation.
         parents: The parent's head, a binary one.
         predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
-            Metrics compare it with the label as it is: a joint label doesn't judge a conditional probability.
+            Metrics compare the prediction with the label. For ``conditional`` set the task's ``observed_when``, so that
+            its label is known only where the parent's event happened.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Raises:

@@ -30,7 +30,8 @@ class CREADHead(TowerHead):
         task: A task whose label is a time or value of at least 0.
         width: Width H of the representation.
         parents: Ignored.
-        edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for the default.
+        edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for ``buckets`` quantiles
+            of an exponential distribution with the task's mean.
         buckets: Number M of default thresholds.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 

@@ -31,7 +31,8 @@ class TPMHead(TowerHead):
         task: A task whose label is a time or value of at least 0.
         width: Width H of the representation.
         parents: Ignored.
-        edges: The 2^depth − 1 ascending bounds between the leaves, in the label's unit. Empty for the default.
+        edges: The 2^depth − 1 ascending bounds between the leaves, in the label's unit. Empty for quantiles of an
+            exponential distribution with the task's mean.
         depth: Depth of the tree, if ``edges`` is empty.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 

@@ -30,8 +30,8 @@ class DBMTL(GramianWeighter):
         tasks: Names of the tasks.
         beta: Decay β of the running means; 0 uses the norms of the step.
         sigma: Exponent σ with which the decay falls.
-        scope: What the scaling applies to: ``encoder``: z and below. ``model``: every parameter descends ``Σ w_t L_t``,
-            experts and towers alike.
+        scope: Parameters that the scaling applies to. ``encoder``: z and everything below it; parameters above z
+            descend the plain sum of the logarithms. ``model``: every parameter descends ``Σ w_t L_t``.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

@@ -15,8 +15,8 @@ class DWA(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        window: Steps in a window.
-        temperature: τ; larger is more even.
+        window: Steps in a window; the weights are 1 until two windows are full.
+        temperature: Temperature τ; larger values give more even weights.
 
     Raises:
         MtlError: If window or temperature is not positive.

@@ -20,11 +20,11 @@ class GradNorm(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        alpha: Strength α of the restoring force.
+        alpha: Strength α of the restoring force; 0 makes the norms equal.
         learning_rate: Step size η of the weights.
         floor: Least weight before scaling.
-        scope: What the weights apply to; the paper weights the losses, so towers see the weights too.
-        gradients_at: Where gradients are taken; the paper takes the last shared layer.
+        scope: Parameters that the weights apply to. The paper weights the losses, so towers see the weights too.
+        gradients_at: Where gradients are taken, as for every Gramian weighter. The paper takes the last shared layer.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

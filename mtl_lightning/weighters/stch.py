@@ -17,7 +17,7 @@ class STCH(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        mu: Smoothness μ.
+        mu: Smoothness μ; towards 0 only the worst task counts.
         warmup: Steps over which the nadir is averaged.
 
     Raises:

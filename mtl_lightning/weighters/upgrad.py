@@ -18,8 +18,8 @@ class UPGrad(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        ridge: Added to the Gramian of trace 1, so that the weights of dependent gradients are unique; it lets a
-            conflict of that order through.
+        ridge: Added to the diagonal of the Gramian of trace 1, so that the weights of dependent gradients are unique.
+            Conflicts of that order remain: the step may go against a gradient a hundred times shorter than another.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

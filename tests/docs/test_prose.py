@@ -13,6 +13,7 @@ PENDING: tuple[str, ...] = (
     "docs/encoders",
     "docs/heads",
     "docs/losses",
+    "docs/plugins.md",
     "docs/sources",
     "docs/weighters",
     "mtl_lightning/analysis",
