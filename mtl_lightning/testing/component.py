@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.plugins.entries import foreign_lightning
+from mtl_lightning.validation.binding import options_of
 
 
 class ComponentContract:

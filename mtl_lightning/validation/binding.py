@@ -1,15 +1,16 @@
 """Options of a recipe, bound to the constructor that takes them: the constructor is the schema."""
 
 import inspect
+import numbers
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, is_dataclass
 from functools import lru_cache
 from typing import Any, get_type_hints
 
-from mtl_lightning.config.values import MismatchError, coerce, describe, is_plain, mentions, strings
 from mtl_lightning.errors import PluginError, Problem, did_you_mean
 from mtl_lightning.schema import ColumnName, FieldName
+from mtl_lightning.validation.values import MismatchError, coerce, describe, is_plain, mentions, strings
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,19 @@ class Bound:
     options: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
+
+
+def coerce_option(value: Any, hint: Any) -> Any:
+    """The value as its type hint needs it. Objects that no recipe can hold are left to the constructor.
+
+    Raises:
+        MismatchError: If a plain value or a number does not fit.
+    """
+    if not is_plain(value):
+        if not isinstance(value, numbers.Real):
+            return value
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)  # NumPy's
+    return coerce(value, hint)
 
 
 @lru_cache(maxsize=1024)
@@ -149,7 +163,7 @@ def bind(
                 value = coerce(value, option.hint)
         else:
             try:
-                value = coerce(given[name], option.hint)
+                value = coerce_option(given[name], option.hint)
             except MismatchError as error:
                 problems.append(Problem(f"{here}.{error.inner}" if error.inner else here, error.reason, error.hint))
                 continue
