@@ -140,6 +140,14 @@ MOVED = {
     "tables": "training.tables",
     "trainer": "fitting.trainer",
     "warm_start": "fitting.warm_start",
+    "weighters.bargaining": "weighters.bases.bargaining",
+    "weighters.gramian": "weighters.bases.gramian",
+    "weighters.jacobian": "weighters.bases.jacobian",
+    "weighters.loss_based": "weighters.bases.loss_based",
+    "weighters.negative": "weighters.bases.negative",
+    "weighters.offset": "weighters.bases.offset",
+    "weighters.paired": "weighters.bases.paired",
+    "weighters.quadratic": "weighters.bases.quadratic",
 }
 """Old module → new modules, without the package's name."""
 

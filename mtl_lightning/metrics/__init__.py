@@ -1,13 +1,21 @@
-"""Metrics of one task, one per file, exact across processes; and which of them a task has by default.
+"""Metrics of one task, exact across processes, and the default metrics of each kind of task.
 
-The classes are reached by name through the registry. This module imports no torch, so that listing stays light.
+Each registered metric is a file of its own, in the folder of its kind:
+
+- ``binary/``: predicted probabilities. AUC and its variants, log-loss, calibration.
+- ``counting/``: decisions at a threshold. Precision, recall, F1.
+- ``multiclass/``: predicted classes. Accuracy, macro F1, log-loss.
+- ``ranking/``: order within groups (users). GAUC, NDCG, recall at k.
+- ``regression/``: predictions on a scale. Errors, R², XAUC.
+
+The registry resolves metric names to classes. This module does not import torch, so listing names stays fast.
 """
 
 from mtl_lightning.schema import Task
 
 
 def default_metrics(task: Task) -> tuple[str, ...]:
-    """Names of a task's metrics when the recipe names none; the first counts in the overall score.
+    """Names of a task's metrics if the recipe names none; the first one enters the overall score.
 
     Example:
         >>> default_metrics(Task(name="dwell", kind="regression", label="dwell"))

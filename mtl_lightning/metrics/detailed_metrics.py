@@ -1,10 +1,10 @@
-"""Which metrics the closer look after a test takes besides those that a recipe names."""
+"""Metrics that the detailed evaluation adds to the metrics of the recipe."""
 
 from mtl_lightning.schema import Task
 
 
 def detailed_metrics(task: Task, *, grouped: bool) -> tuple[str, ...]:
-    """Names of the metrics that a closer look at a task takes.
+    """Names of the metrics that the detailed evaluation computes for a task.
 
     Args:
         task: The task.

@@ -72,7 +72,7 @@ def test_a_module_that_never_was_is_missing() -> None:
         ("data.features", "build", "feature kind_of build_features build_transforms"),
         ("data.store", "store", "dtype_of Store file_of"),
         ("layers", "mlp", "make_activation Experts mixture mixtures"),
-        ("metrics.ranking", "grouped_metric", "GroupedMetric Rows group_mean stacked"),
+        ("metrics.ranking", "grouped_metric", "GroupedMetric Rows group_mean"),
         ("metrics.ranking", "order", "Ranking rank sortable"),
         ("report.evaluation", "report", "EvaluationReport evaluation_tables plain wanted"),
     ],
