@@ -6,7 +6,16 @@ import prose
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ROOTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "docs", "recipes", "mtl_lightning")
+ROOTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "docs",
+    "benchmarks/results",
+    "recipes",
+    "mtl_lightning",
+)
 PENDING: tuple[str, ...] = (
     "docs/architectures",
     "docs/data",
