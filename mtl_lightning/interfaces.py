@@ -80,6 +80,13 @@ class Architecture(nn.Module, ABC):
     widths: dict[str, int]
     keep_gates: bool = False
     gates: dict[str, Tensor]
+    keep_shared: bool = False
+    shared: tuple[Tensor, ...] = ()
+    """Tensors [B, …] that the tasks share last, such as the outputs of experts and the gates; empty if that is z.
+
+    A forward sets it if ``keep_shared``: then weighters take gradients there (``gradients_at: shared``). Every path
+    from z to a representation must cross one of them, and none may be computed from another.
+    """
     penalty: Tensor | None = None
     """Extra term of the objective per row, [B], set by a training forward of a method that has one (an entropy)."""
 
@@ -169,7 +176,8 @@ class Weighter(nn.Module, ABC):
     needs_losses_after_step: bool = False
     """True if :meth:`after_step` must be called with the losses of this batch after the update; may change per step."""
     gradients_at: str = "seam"
-    """Where ``step.jacobian`` is taken: ``seam`` (z), ``parameters``, or a pattern over names of parameters."""
+    """Where ``step.jacobian`` is taken: ``seam`` (z), ``shared`` (:attr:`Architecture.shared`), ``parameters``, or a
+    pattern over names of parameters."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()

@@ -50,4 +50,7 @@ class SharedBottom(Architecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        return dict.fromkeys(self.tasks, self.trunk(encoded.z))
+        h = self.trunk(encoded.z)
+        if self.keep_shared:
+            self.shared = (h,)
+        return dict.fromkeys(self.tasks, h)
