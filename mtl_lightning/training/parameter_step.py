@@ -18,8 +18,8 @@ def gradient_parameters(network: nn.Module, tables: Sequence[nn.Parameter], wher
     Args:
         network: The model, with its parts named ``encoder``, ``architecture`` and ``heads``.
         tables: Parameters with sparse gradients, which are left out.
-        where: ``seam`` or ``shared``; ``parameters`` for all of encoder and architecture; or a pattern over the network's parameter
-            names, such as ``architecture.experts*``.
+        where: ``seam`` or ``shared``; ``parameters`` for all of encoder and architecture; or a pattern over the
+            network's parameter names, such as ``architecture.experts*``.
 
     Raises:
         MtlError: If the pattern matches no dense parameter.
