@@ -1,23 +1,32 @@
-"""AUC that gradient weighters reach at z, with ``scope: model``, and at the tensors that the tasks share last.
+"""AUC and step time of gradient weighters at z, with ``scope: model``, and at the tensors that the tasks share last.
 
-Usage: ``python benchmarks/seams.py OUT.jsonl [--rows 100000] [--seeds 3] [--epochs 1] [names …]``. Cases that OUT holds
-already are not run again. Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads,
-and prints a Markdown table: means over seeds of the expected AUC of click and conversion and of the RMSE of dwell, on
-the test split.
+Usage: ``python benchmarks/seams.py [--out OUT.jsonl] [--rows 100000] [--seeds 3] [--epochs 1] [names …]``. Cases that
+OUT holds already are not run again. Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the
+simulator's ads, and prints a Markdown table: means over seeds of the expected AUC of click and conversion and of the
+RMSE of dwell, on the test split.
+
+``python benchmarks/seams.py --times`` prints step times relative to ``sum`` for 3 and 8 tasks: medians over turns of
+CPU time, on one thread, with the model and the batch of ``benchmarks/weighters.py``.
 """
 
 import argparse
 import json
+import statistics
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import weighters
 from lightning.pytorch import Trainer, seed_everything
 
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.plugins import registry
 
 METRICS = {"click": ["expected_auc"], "conversion": ["expected_auc"], "dwell": ["rmse"]}
 PLACES: dict[str, dict[str, Any]] = {
@@ -51,15 +60,41 @@ def run(data: DataModule, weighter: dict[str, Any], epochs: int, seed: int) -> l
     return [float(figures[f"test/{task}/{metric}"]) for task, metrics in METRICS.items() for metric in metrics]
 
 
+def times(names: Sequence[str], tasks: int, turns: int = 4, steps: int = 4) -> None:
+    """Print each weighter's step time at both seams, relative to that of ``sum``."""
+    problem = weighters.Problem(weighters.BATCH, tasks, trunk=False)
+    make = registry().resolve
+    order = tuple(problem.schema.task_index)
+    cases = {("sum", "seam"): make("weighter", "sum")(order)}
+    cases |= {(name, at): make("weighter", name)(order, gradients_at=at) for name in names for at in ("seam", "shared")}
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in cases}
+    for _ in range(turns + 1):
+        for (name, at), weighter in cases.items():
+            problem.module.network.architecture.keep_shared = at == "shared"
+            start = time.process_time()
+            for _ in range(steps):
+                problem.step(weighter)
+            seconds[name, at].append(time.process_time() - start)
+    for (name, at), values in seconds.items():  # the first turn warms up
+        ratio = statistics.median(a / b for a, b in zip(values[1:], seconds["sum", "seam"][1:], strict=True))
+        print(f"{tasks} tasks, {name}, {at}: ×{ratio:.2f}", flush=True)
+
+
 def main() -> None:
     """Run the cases that are missing and print the table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("seams.jsonl"))
+    parser.add_argument("--times", action="store_true")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("names", nargs="*", default=NAMES)
     arguments = parser.parse_args()
+    if arguments.times:
+        torch.set_num_threads(1)
+        for tasks in (3, 8):
+            times(arguments.names, tasks)
+        return
     lines = [json.loads(line) for line in arguments.out.read_text().splitlines()] if arguments.out.exists() else []
     size = {"rows": arguments.rows, "epochs": arguments.epochs}
     figures = {

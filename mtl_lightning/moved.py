@@ -138,6 +138,14 @@ MOVED = {
     "tables": "training.tables",
     "trainer": "fitting.trainer",
     "warm_start": "fitting.warm_start",
+    "weighters.bargaining": "weighters.bases.bargaining",
+    "weighters.gramian": "weighters.bases.gramian",
+    "weighters.jacobian": "weighters.bases.jacobian",
+    "weighters.loss_based": "weighters.bases.loss_based",
+    "weighters.negative": "weighters.bases.negative",
+    "weighters.offset": "weighters.bases.offset",
+    "weighters.paired": "weighters.bases.paired",
+    "weighters.quadratic": "weighters.bases.quadratic",
 }
 """Old module → new modules, without the package's name."""
 
@@ -164,7 +172,8 @@ class MovedModules:
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
             contents = vars(import_module(PACKAGE + place))
-            vars(module).update({name: value for name, value in contents.items() if not name.startswith("__")})
+            public = {name: value for name, value in contents.items() if not name.startswith("__")}
+            vars(module).update(public | {name: contents[name] for name in ("__getattr__",) if name in contents})
 
 
 def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
@@ -183,6 +192,25 @@ def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
         place = f"{package}.{places[name]}"
         warnings.warn(f"{package}.{name} moved to {place}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(place), name)
+
+    return get
+
+
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module whose names changed: old names warn and give the new objects.
+
+    Args:
+        module: Name of the module.
+        names: New name by old name.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import warnings  # on use
+
+        warnings.warn(f"{module}.{name} is called {names[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), names[name])
 
     return get
 

@@ -1,29 +1,16 @@
-"""Options of a recipe, bound to the constructor that takes them: the constructor is the schema."""
+"""Binding of a recipe's options to the constructor that takes them."""
 
-import inspect
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, is_dataclass
-from functools import lru_cache
-from typing import Any, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any
 
 from mtl_lightning.config.values import MismatchError, coerce, describe, is_plain, mentions, strings
-from mtl_lightning.errors import PluginError, Problem, did_you_mean
+from mtl_lightning.errors import Problem, did_you_mean
+from mtl_lightning.options import Option, options_of
 from mtl_lightning.schema import ColumnName, FieldName
 
-
-@dataclass(frozen=True)
-class Option:
-    """One option of a constructor."""
-
-    name: str
-    hint: Any
-    default: Any = inspect.Parameter.empty
-
-    @property
-    def required(self) -> bool:
-        """True if there is no default."""
-        return self.default is inspect.Parameter.empty
+__all__ = ["Bound", "Option", "bind", "options_of"]
 
 
 @dataclass
@@ -39,65 +26,6 @@ class Bound:
     options: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
-
-
-@lru_cache(maxsize=1024)
-def options_of(target: Callable[..., Any]) -> dict[str, Option]:
-    """The options of a constructor: keyword-only parameters, or every parameter of a dataclass.
-
-    A constructor that ends with ``**options`` hands them to the next one of the class's bases, as ``super().__init__``
-    does, and so has that one's options too. One that it lists itself is its own: its type and default count.
-
-    Args:
-        target: A class or function.
-
-    Raises:
-        PluginError: If a type hint can't be resolved.
-
-    Example:
-        >>> def component(context, *, eps: float = 1e-8): ...
-        >>> options_of(component)["eps"].default
-        1e-08
-        >>> class Base:
-        ...     def __init__(self, context, *, width: int = 16): ...
-        >>> class Derived(Base):
-        ...     def __init__(self, context, *, depth: int = 2, **options: Any):
-        ...         super().__init__(context, **options)
-        >>> [option.name for option in options_of(Derived).values()]
-        ['width', 'depth']
-    """
-    if not inspect.isclass(target):
-        return _listed(target, target, {inspect.Parameter.KEYWORD_ONLY})
-    kinds: set[Any] = {inspect.Parameter.KEYWORD_ONLY}
-    if is_dataclass(target):
-        kinds.add(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    found: dict[str, Option] = {}
-    for owner in target.__mro__:
-        if owner is object or "__init__" not in vars(owner):
-            continue
-        constructor = vars(owner)["__init__"]
-        found = _listed(owner, constructor, kinds) | found
-        parameters = inspect.signature(constructor).parameters.values()
-        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
-
-
-def _listed(owner: Callable[..., Any], constructor: Callable[..., Any], kinds: Collection[Any]) -> dict[str, Option]:
-    """What a constructor lists itself."""
-    try:
-        hints = get_type_hints(constructor, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
-        named = getattr(owner, "__qualname__", str(owner))
-        raise PluginError(
-            f"the options of {getattr(owner, '__module__', '')}.{named} can't be read: {error}",
-            "type hints of a constructor must be importable at run time",
-        ) from error
-    return {
-        name: Option(name, hints.get(name, Any), parameter.default)
-        for name, parameter in inspect.signature(constructor).parameters.items()
-        if parameter.kind in kinds and name != "self"
-    }
 
 
 def bind(

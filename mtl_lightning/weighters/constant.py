@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class Constant(LossWeighter):
@@ -15,7 +15,8 @@ class Constant(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        weights: Weight per task; tasks that are not named have weight 1.
+        weights: Weight per task, such as ``{click: 1.0, conversion: 3.0}``; other tasks have weight 1. A resumed run
+            takes the weights of its recipe, not those of the checkpoint.
 
     Raises:
         MtlError: If a weight names no task or is negative.

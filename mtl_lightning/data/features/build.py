@@ -1,4 +1,4 @@
-"""Features as a recipe names them: the kinds, and how they are built."""
+"""Builders of features and transforms from a recipe's specifications."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -11,18 +11,18 @@ from mtl_lightning.plugins import registry
 __all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature", "kind_of"]
 
 Spec = str | Mapping[str, Any] | Feature
-"""A feature as a recipe has it: a kind, or a mapping with ``kind`` and options, or the record itself."""
+"""Specification of a feature: a kind, a mapping with ``kind`` and options, or the feature itself."""
 
 
 def feature(name: str, spec: Spec) -> Feature:
     """Build one feature.
 
     Args:
-        name: The feature's name, for messages.
-        spec: Kind or options.
+        name: Name of the feature, for messages.
+        spec: Its specification.
 
     Raises:
-        DataError: If the kind or an option is unknown or an option is out of range.
+        DataError: If the kind or an option is unknown, or an option is out of range.
 
     Example:
         >>> feature("age", "numerc")
@@ -56,35 +56,35 @@ def feature(name: str, spec: Spec) -> Feature:
     return built
 
 
-def kind_of(one: Feature) -> str:
-    """The kind that builds such a feature: qualified where several plugins have one of that name.
+def kind_of(feature: Feature) -> str:
+    """Return the name of the kind of a feature, qualified if several plugins have a kind of that name.
 
     Example:
-        >>> kind_of(feature("age", "numeric"))
+        >>> kind_of(build_features({"age": "numeric"})["age"])
         'numeric'
     """
-    return registry().name_of("feature", type(one)) or one.kind
+    return registry().name_of("feature", type(feature)) or feature.kind
 
 
 def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
-    """Build all features of a recipe and check what they refer to.
+    """Build all features of a recipe and check the features that they refer to.
 
     Raises:
-        DataError: As for :func:`feature`, or if a reference leads nowhere.
+        DataError: As for :func:`feature`, or if a referenced feature is missing or of the wrong kind.
     """
-    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas has names that are numbers
-    for name, one in built.items():
-        for other in one.needs():
+    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas columns may be numbers
+    for name, current in built.items():
+        for other in current.needs():
             if other not in built:
                 hint = did_you_mean(other, built)
                 raise DataError(f"features.{name}.of: no feature {other!r}", hint)
-            if reason := one.refuses(built[other]):
+            if reason := current.refuses(built[other]):
                 raise DataError(f"features.{name}.of: {other!r} {reason}", "it must be categorical")
     return built
 
 
 def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
-    """A transform per feature, in the features' order; what others refer to is built first.
+    """Build a transform per feature, in the order of the features; features that others refer to are built first.
 
     Raises:
         DataError: If features refer to each other in a circle.
