@@ -361,8 +361,8 @@ class Weighter(Component, nn.Module, ABC):
     gradients_at: str = "seam"
     """Where ``step.jacobian`` is taken.
 
-    ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters. Otherwise
-    a pattern over names of parameters.
+    ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
+    Anything else is a pattern over names of parameters.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
