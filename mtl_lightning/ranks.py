@@ -1,4 +1,4 @@
-"""To be described."""
+"""Rank of this process and number of processes, from the environment variables of launchers. Free of torch."""
 
 import os
 
