@@ -21,7 +21,7 @@ def add_option(parser: argparse.ArgumentParser, page: str) -> None:
 
 
 def stamp(started: float) -> str:
-    """When and where a measurement was made, and how long it took.
+    """Date, machine and duration of a measurement.
 
     Args:
         started: ``time.monotonic()`` at its start.

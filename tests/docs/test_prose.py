@@ -86,7 +86,7 @@ def problems(path: Path) -> list[str]:
 
 
 def pending(path: Path) -> bool:
-    """Whether a file is in a place that still breaks the rules."""
+    """True for a file in a place that still breaks the rules."""
     return any(path == ROOT / place or path.is_relative_to(ROOT / place) for place in PENDING)
 
 
