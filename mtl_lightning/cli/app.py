@@ -13,6 +13,7 @@ from rich.markup import escape
 from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
 from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting.launch import Program
 from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
@@ -36,7 +37,7 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "obj": PROGRAM},
     )
     app.callback(help="Multi-task learning for recommender systems, on Lightning.")(_options)
     app.command("fit")(_fit)
@@ -144,3 +145,10 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     console = Console(stderr=True, highlight=False, emoji=False)
     console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
     sys.exit(code)
+
+
+PROGRAM = Program(main, preload=("mtl_lightning.fitting.run",))
+"""The command line for processes that compare and tune start; the ``obj`` of every command's context."""
+
+if __name__ == "__main__":
+    main()

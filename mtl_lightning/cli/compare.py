@@ -12,6 +12,7 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
+from mtl_lightning.fitting.launch import Program
 from mtl_lightning.printable import Console
 from mtl_lightning.report.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, Signals
@@ -28,7 +29,9 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(_compare)
 
 
-def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False) -> None:
+def _compare(
+    context: typer.Context, pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False
+) -> None:
     """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
     grid = read_grid(pairs or [])
     if print_commands and only_gather:
@@ -56,7 +59,7 @@ def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Ga
     if only_gather:
         _leave(first_console(), grid, every, kinds)
         return
-    _run(grid, every, kinds)
+    _run(grid, every, kinds, context.obj)
 
 
 def _check(grid: Grid, every: Sequence[Cell]) -> None:
@@ -94,8 +97,7 @@ def _remember(grid: Grid, config: Config) -> None:
         raise MtlError(f"out={grid.out}: can't be written: {error.strerror}", "choose another directory") from error
 
 
-def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
-    from mtl_lightning.cli.app import main
+def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program) -> None:
     from mtl_lightning.compare.gather import select
     from mtl_lightning.compare.launch import launch, unfinished
 
@@ -104,7 +106,7 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     say(console, f"{len(every)} runs, {len(every) - len(left)} finished, {grid.jobs} at a time, in {grid.out}")
     ended, total = len(every) - len(left), len(every)
 
-    def tell(cell: Cell, code: int, seconds: float) -> None:
+    def report(cell: Cell, code: int, seconds: float) -> None:
         nonlocal ended
         ended += 1
         how = f"{seconds:.0f} s" if not code else f"failed with exit code {code}: {grid.out / 'logs' / cell.name}.log"
@@ -117,13 +119,13 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
         with FileLock(grid.out / ".lock", timeout=0):
             if left:
                 _prepare(grid, left[0])
-                failed = launch(grid, left, tell, main)
+                failed = launch(grid, left, report, program)
             selected = select(grid, every)
             if more := unfinished(grid, confirming(grid, every, selected)):
                 say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
                 total += len(more)
                 _prepare(grid, more[0])
-                failed += launch(grid, more, tell, main)
+                failed += launch(grid, more, report, program)
             _leave(console, grid, every, kinds)
     except Timeout as error:
         raise MtlError(f"another compare works in {grid.out}", "wait for it, or choose another out=") from error

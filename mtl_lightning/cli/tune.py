@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("tune")(_tune)
 
 
-def _tune(pairs: Pairs = None) -> None:
+def _tune(context: typer.Context, pairs: Pairs = None) -> None:
     """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
     plan = read_plan(pairs or [])
     plan.check()
@@ -41,7 +41,6 @@ def _tune(pairs: Pairs = None) -> None:
     metrics, higher = _metrics(config)
 
     from mtl_lightning.build import build_data
-    from mtl_lightning.cli.app import main
     from mtl_lightning.cli.data_identity import check_data_identity
     from mtl_lightning.tune.outcome import gather
     from mtl_lightning.tune.study import REASON, Trials, open_study
@@ -67,7 +66,7 @@ def _tune(pairs: Pairs = None) -> None:
             settings = " ".join(plan.pairs(trial.params))
             say(console, f"trial {trial.number} {trial.state.name.lower()}{value}, {seconds:.0f} s: {settings}{log}")
 
-        Trials(plan, study, metrics, main, tell).run()
+        Trials(plan, study, metrics, context.obj, tell).run()
     except Interrupted:
         say(console, "stopped; the same command goes on where it was")
         raise

@@ -129,10 +129,6 @@ class Checkpoints(Checkpoint):
         if self._asked_to_stop(trainer):
             self._stop()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back: Lightning's handler answers them with a collective, in the midst of others."""
-        self.signals.install()
-
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save nothing: weights may be half updated, and the last checkpoint is exact."""
         self.signals.deferring = False

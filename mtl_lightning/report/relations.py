@@ -31,7 +31,8 @@ class RelationsReport(Callback):
         evaluated: Labels, predictions and gates.
         gradients: Cosines, or None if they aren't sampled.
         affinity: Look-ahead steps, or None if they aren't sampled.
-        run: The run directory; set before training starts.
+        run: The run directory; without one nothing is written or printed.
+        quiet: Print nothing.
 
     Example:
         ``Trainer(callbacks=[look, cosines, RelationsReport(look, cosines)])``
@@ -43,8 +44,11 @@ class RelationsReport(Callback):
         gradients: RelationsCallback | None = None,
         affinity: AffinityCallback | None = None,
         run: RunDirectory | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
         self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
+        self.quiet = quiet
         self._drawn = -1.0
 
     def found(self) -> dict[str, Any]:
@@ -105,7 +109,7 @@ class RelationsReport(Callback):
         self._record(trainer)
         found = self.found()
         if trainer.is_global_zero and self.run is not None and (table := relations_table(found)) is not None:
-            Console(highlight=False, emoji=False).print(table)
+            Console(highlight=False, emoji=False, quiet=self.quiet).print(table)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record what the test showed."""

@@ -12,14 +12,14 @@ class ResourcesReport(ResourcesCallback):
     """Writes what a training cost from the process that trained: a spawned one takes its numbers with it.
 
     Args:
-        run: The run directory; set before training starts.
+        run: The run directory; None on processes that do not know it.
         warm_up: Steps at the start that are not counted.
 
     Example:
         ``Trainer(callbacks=[ResourcesReport(run)])``
     """
 
-    def __init__(self, run: RunDirectory | None = None, warm_up: int = 3) -> None:
+    def __init__(self, run: RunDirectory | None, warm_up: int = 3) -> None:
         super().__init__(warm_up)
         self.run = run
 

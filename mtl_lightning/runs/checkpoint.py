@@ -106,7 +106,7 @@ class AtomicCheckpointIO(CheckpointIO):
             if target.name != LAST or not previous.exists():
                 raise
             reason = error.reason
-            warnings.warn(f"{target} is damaged ({reason}); going on from {previous.name}", stacklevel=2)
+            warnings.warn(f"{target} is damaged ({reason}); continuing with {previous.name}", stacklevel=2)
         try:
             return self._checked(previous, map_location)
         except CheckpointError as error:

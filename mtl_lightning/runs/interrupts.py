@@ -5,10 +5,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from mtl_lightning.ranks import process_rank
 
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 GRACE = 25.0 if "TORCHELASTIC_RUN_ID" in os.environ else 60.0
@@ -131,6 +134,37 @@ class Signals:
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes have their own handlers.
         return {**self.__dict__, "received": None, "deferring": False, "abandon": None, "_before": {}, "_woken": None}
+
+
+@contextmanager
+def handled_signals(*, first_answers: bool = False) -> Iterator[Signals]:
+    """Handle Ctrl-C and SIGTERM within a block; the earlier handlers are restored afterwards.
+
+    Args:
+        first_answers: For processes that Lightning starts: the exit code of the first one counts. Others exit with 0
+            when they are interrupted, since Lightning takes another code for a failure.
+
+    Raises:
+        Interrupted: If a signal arrives.
+
+    Example:
+        >>> before = signal.getsignal(signal.SIGTERM)
+        >>> with handled_signals() as signals:
+        ...     signal.getsignal(signal.SIGTERM) == signals.handle
+        True
+        >>> signal.getsignal(signal.SIGTERM) == before
+        True
+    """
+    signals = Signals()
+    signals.install()
+    try:
+        yield signals
+    except Interrupted:
+        if first_answers and process_rank() > 0:
+            raise SystemExit(0) from None
+        raise
+    finally:
+        signals.restore()
 
 
 def _waits(frame: FrameType) -> bool:

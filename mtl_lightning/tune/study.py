@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
-from mtl_lightning.fitting.launch import Main, start
+from mtl_lightning.fitting.launch import Program, start
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
@@ -119,12 +119,12 @@ class Trials:
         plan: The plan.
         study: The study.
         metrics: Each task's metric, as it is logged.
-        main: The command line's function.
+        program: The command line that trains a trial.
         tell: Called with a trial that has ended, and its seconds.
     """
 
-    def __init__(self, plan: Plan, study: "Study", metrics: dict[str, str], main: Main, tell: Tell) -> None:
-        self.plan, self.study, self.metrics, self.main, self.tell = plan, study, metrics, main, tell
+    def __init__(self, plan: Plan, study: "Study", metrics: dict[str, str], program: Program, tell: Tell) -> None:
+        self.plan, self.study, self.metrics, self.program, self.tell = plan, study, metrics, program, tell
         self.optuna = import_optuna()
         for name in ("trials", "logs", "locks"):
             (plan.out / name).mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ class Trials:
             RunDirectory(self.plan.path(trial.number)).clean()
             log = self.plan.out / "logs" / f"{trial.number:04d}.log"
             threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
-            process = start(self.main, self.plan.arguments(trial.number, trial.params), log, threads)
+            process = start(self.program, self.plan.arguments(trial.number, trial.params), log, threads)
             self.running[trial.number] = Running(trial, owner, process, time.monotonic())
         return len(self.running) > before
 

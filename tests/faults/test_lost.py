@@ -25,7 +25,9 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any,
     assert failed.returncode == 1, failed.stderr
     assert "training failed: the process of rank 1 was ended by SIGKILL" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
-    found = re.search(r"Saved in run/checkpoints/last.ckpt. To go on: python -m mtl_lightning (fit .*)", failed.stdout)
+    found = re.search(
+        r"Saved in run/checkpoints/last.ckpt. To continue: python -m mtl_lightning (fit .*)", failed.stdout
+    )
     assert found, failed.stdout
     finished = cli(*shlex.split(found.group(1)))
     assert finished.returncode == 0, finished.stderr
@@ -74,10 +76,10 @@ def test_under_torchrun_whoever_is_left_says_so(torchrun: Any, small: Any, rank:
     said = failed.stdout + failed.stderr
     assert failed.returncode == 1, said
     assert f"process {1 - int(rank)}: another process died, or was silent for run.timeout=15 s" in said
-    assert "To go on: under torchrun as before, with fit resume=run" in said
+    assert "To continue: under torchrun as before, with fit resume=run" in said
     finished = torchrun("resume=run")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "going on from run/checkpoints/last.ckpt" in finished.stdout
+    assert "resuming from run/checkpoints/last.ckpt" in finished.stdout
 
 
 @pytest.mark.slow
@@ -86,4 +88,4 @@ def test_a_silent_process_is_given_up_after_the_timeout(cli: Any, small: Any) ->
     failed = cli("fit", *settings, MTL_FAULT="SIGSTOP@5", MTL_FAULT_RANK="1")
     assert failed.returncode == 1, failed.stderr
     assert "another process died, or was silent for run.timeout=15 s" in failed.stdout
-    assert "To go on: python -m mtl_lightning fit resume=run" in failed.stdout
+    assert "To continue: python -m mtl_lightning fit resume=run" in failed.stdout
