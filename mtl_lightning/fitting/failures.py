@@ -82,9 +82,9 @@ class Failures:
 
     def _explain(self, error: Exception) -> None:
         """End the other processes, and raise another error if the reason of this one is known."""
-        failed_child, lost = children.failed(self.trainer), children.lost(error)
+        failed_child, lost = children.failed_child(self.trainer), children.lost_peer(error)
         signum = self.checkpoints.signals.received
-        if lost is not None and failed_child is None and signum is None and children.left(self.trainer):
+        if lost is not None and failed_child is None and signum is None and children.any_child_ended(self.trainer):
             signum = signal.SIGTERM  # the other process received it, and ended at once
         children.end(self.trainer, patience=0)
         if (memory := exhausted(error)) is not None:
@@ -93,7 +93,7 @@ class Failures:
             rank, code = failed_child
             if child_signum := children.signal_of(code):
                 self._interrupt(child_signum)
-            reason = _spawned_message(error) or f"the process of rank {rank} {children.ending(code)}"
+            reason = _spawned_message(error) or f"the process of rank {rank} {children.describe_exit(code)}"
             raise self._failure(reason) from error
         if lost is not None and signum is not None:
             self._interrupt(signum)

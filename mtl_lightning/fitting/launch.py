@@ -35,9 +35,9 @@ class Program:
 def start(program: Program, arguments: Sequence[str], log: Path, threads: int) -> BaseProcess:
     """Start a command in a process that does not need to import torch first.
 
-    The process is forked from a server that has imported the program's modules and done nothing else, so it starts as
-    a new process does. When the calling process dies, the command saves and stops. Until then, no other command
-    that writes to the same log begins.
+    The process is forked from a server that has only imported the program's modules, so it starts like a new process.
+    When the calling process dies, the command saves and stops. Until then, no other command that writes to the same log
+    begins.
 
     Args:
         program: The command line.

@@ -1,4 +1,4 @@
-"""What to train, and where: a checked configuration, and the run directory to resume if there is one."""
+"""Plan of a run: a checked configuration, and the run directory to resume if there is one."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +18,7 @@ INIT_FROM = "init_from"
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What to train, and where.
+    """Configuration and directory of a run.
 
     Args:
         config: The checked configuration.

@@ -51,7 +51,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
     Nothing is written before the data, the model and the Trainer are known to be right.
 
     Args:
-        plan: What to train, and where.
+        plan: Its configuration and directory.
         signals: Where requests to stop arrive.
         console: Where to print.
 
@@ -166,7 +166,7 @@ class Run:
     """A run that is ready to train.
 
     Args:
-        plan: What to train, and where.
+        plan: Its configuration and directory.
         data: Its data.
         module: Its module.
         trainer: Its Trainer, with :class:`~mtl_lightning.fitting.checkpointing.Checkpoints` among its callbacks.
@@ -240,7 +240,7 @@ def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dic
     """Train a run, and evaluate it unless ``run.test=false``.
 
     Args:
-        plan: What to train, and where.
+        plan: Its configuration and directory.
         signals: Where requests to stop arrive.
         console: Where to print.
 

@@ -213,5 +213,5 @@ class RunDirectory:
 
 
 def _missing(path: Path) -> list[Path]:
-    """The directory and those of its parents that do not exist yet, the innermost first."""
+    """The directory and its parents that do not exist yet, the innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mtl_lightning.fitting.children import lost
+from mtl_lightning.fitting.children import lost_peer
 
 # torchrun ends whoever is left when it sees a dead process: it looks seldom here, so that they can say so before.
 AGENT = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--monitor-interval=5")
@@ -35,11 +35,11 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any,
 
 def test_what_backends_say_of_lost_processes_is_told_from_other_errors() -> None:
     gloo = "[a/gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:2. This is typically caused by…"
-    assert lost(RuntimeError(gloo)) == "Connection closed by peer [127.0.0.1]:2"
+    assert lost_peer(RuntimeError(gloo)) == "Connection closed by peer [127.0.0.1]:2"
     watchdog = "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7) ran for 1800 ms"
-    assert lost(RuntimeError(watchdog)) is not None
-    assert lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
-    assert lost(KeyError("gloo")) is None
+    assert lost_peer(RuntimeError(watchdog)) is not None
+    assert lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert lost_peer(KeyError("gloo")) is None
 
 
 @pytest.fixture
