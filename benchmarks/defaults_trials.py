@@ -15,8 +15,8 @@ from mtl_lightning.fitting.plan import RunPlan
 from mtl_lightning.fitting.run import set_up
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.report.record import read
 from mtl_lightning.runs.interrupts import Signals
+from mtl_lightning.runs.records.metrics import read
 
 OUT = Path("runs") / "defaults"
 

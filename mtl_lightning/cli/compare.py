@@ -14,7 +14,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.fitting.launch import Program
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
@@ -49,8 +49,8 @@ def _compare(
         _check_finished(grid, every)
     _save_settings(grid, config)
     if print_commands:
-        from mtl_lightning.compare.gather import select
         from mtl_lightning.compare.launch import command, unfinished
+        from mtl_lightning.compare.results import select
 
         # The configuration to confirm is known when the grid has finished.
         for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
@@ -98,8 +98,8 @@ def _save_settings(grid: Grid, config: Config) -> None:
 
 
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program) -> None:
-    from mtl_lightning.compare.gather import select
     from mtl_lightning.compare.launch import launch, unfinished
+    from mtl_lightning.compare.results import select
 
     console = first_console()
     left = unfinished(grid, every)
@@ -149,8 +149,8 @@ def _prepare(grid: Grid, cell: Cell) -> None:
 
 def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     """Compare finished runs: on the terminal, as JSON and as a page."""
-    from mtl_lightning.compare.gather import gather
     from mtl_lightning.compare.page import page
+    from mtl_lightning.compare.results import gather
     from mtl_lightning.compare.tables import result_tables
 
     result: dict[str, Any] = gather(grid, every, kinds)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mtl_lightning.config import read_pairs
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import first_console, resume_command, say
+from mtl_lightning.report.render.console import first_console, resume_command, say
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals, handled_signals
 
@@ -53,8 +53,8 @@ def _fit(plan: RunPlan, signals: Signals, console: Console) -> RunDirectory:
 
 def _print_result(run: RunDirectory, console: Console) -> None:
     """Print the metrics of a complete run, and how to train it further."""
-    from mtl_lightning.report.record import read_test
-    from mtl_lightning.report.tables import metrics_table
+    from mtl_lightning.report.render.tables import metrics_table
+    from mtl_lightning.runs.records.metrics import read_test
 
     console.print(metrics_table(read_test(run), "test", "Test"))
     say(console, f"{run.path} is complete; to train it further: {resume_command(run.path)} trainer.max_epochs=…")

@@ -7,7 +7,7 @@ from mtl_lightning.config import Config, compose, validate
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import say, warn_of_other_plugins
+from mtl_lightning.report.render.console import say, warn_of_other_plugins
 from mtl_lightning.runs.directory import RunDirectory
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
 
@@ -25,7 +25,7 @@ def test(pairs: Sequence[str]) -> None:
 
         from mtl_lightning.fitting import children, steps
         from mtl_lightning.fitting.observers import evaluation_observers
-        from mtl_lightning.report.terminal import quiet_lightning
+        from mtl_lightning.report.training.terminal import quiet_lightning
 
         quiet_lightning()
         data = steps.prepare_data(opened.config, opened.run)

@@ -13,7 +13,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import command, first_console, say
+from mtl_lightning.report.render.console import command, first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 from mtl_lightning.tune.plan import Plan, read_plan
 

@@ -17,7 +17,7 @@ from mtl_lightning.fitting.checkpointing import Checkpoints
 from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import resume_command, say
+from mtl_lightning.report.render.console import resume_command, say
 from mtl_lightning.runs.checkpoint import CheckpointError
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted

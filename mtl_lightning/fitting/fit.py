@@ -15,11 +15,11 @@ from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.fitting.run import fit_run
 from mtl_lightning.fitting.steps import build_model, prepare_data
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import first_console
-from mtl_lightning.report.record import read_test
-from mtl_lightning.report.tables import by_task
+from mtl_lightning.report.render.console import first_console
+from mtl_lightning.report.render.tables import by_task
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
+from mtl_lightning.runs.records.metrics import read_test
 from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.training.module import MultiTaskModule
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from mtl_lightning.config import Config
 from mtl_lightning.plugins import registry
-from mtl_lightning.report.tables import header_table, number
+from mtl_lightning.report.render.tables import header_table, number
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.sharded import table_size
 

@@ -4,20 +4,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.divergence import DivergenceCallback
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.gradient_relations import RelationsCallback
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
 from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.plugins import registry
-from mtl_lightning.report.evaluation import EvaluationReport, wanted
-from mtl_lightning.report.record import Record
-from mtl_lightning.report.relations import RelationsReport
-from mtl_lightning.report.resources import ResourcesReport
-from mtl_lightning.report.terminal import Terminal
+from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
+from mtl_lightning.report.training.relations import RelationsReport
+from mtl_lightning.report.training.terminal import Terminal
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals
+from mtl_lightning.runs.records.metrics import Record
+from mtl_lightning.runs.records.resources import ResourcesReport
 
 
 class EvaluationSignals(Callback):
@@ -102,7 +102,7 @@ def evaluation_observers(
         affinity: Samples of look-ahead steps, taken while training.
         quiet: Print nothing.
     """
-    relations = EvaluatedRelations()
+    relations = OutputRelations()
     callbacks: list[Callback] = [
         EvaluationSignals(signals),
         relations,

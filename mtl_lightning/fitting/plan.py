@@ -10,7 +10,7 @@ from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import say, warn_of_other_plugins
+from mtl_lightning.report.render.console import say, warn_of_other_plugins
 from mtl_lightning.runs.directory import RunDirectory
 
 INIT_FROM = "init_from"

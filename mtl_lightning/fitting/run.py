@@ -26,14 +26,14 @@ from mtl_lightning.fitting.warm_start import WarmStart
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import say
-from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import reopen
-from mtl_lightning.report.rows import FILE as ROWS
-from mtl_lightning.report.rows import save_rows
-from mtl_lightning.report.terminal import quiet_lightning
+from mtl_lightning.report.render.console import say
+from mtl_lightning.report.training.events import EventLog
+from mtl_lightning.report.training.terminal import quiet_lightning
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals
+from mtl_lightning.runs.records.metrics import reopen
+from mtl_lightning.runs.records.test_rows import FILE as ROWS
+from mtl_lightning.runs.records.test_rows import save_rows
 from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.training.module import MultiTaskModule
 

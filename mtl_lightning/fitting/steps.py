@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 
-from mtl_lightning.analysis.evaluation import space
+from mtl_lightning.analysis.detailed_evaluation import space
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
@@ -16,10 +16,10 @@ from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.fitting.trainer import build_trainer
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.report.record import add_test
-from mtl_lightning.report.tables import metrics_table
+from mtl_lightning.report.render.tables import metrics_table
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.runs.records.metrics import add_test
 from mtl_lightning.runs.resumption import Expectation, restoring, unrestored
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule

@@ -19,7 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.divergence import DivergenceCallback
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.gradient_relations import RelationsCallback
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.row_encoder import RowEncoder

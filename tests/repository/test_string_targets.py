@@ -36,7 +36,9 @@ TABLES = {
 def layers(container: str) -> dict[str, int]:
     """Module below a container → its height, from the contracts in pyproject.toml."""
     (contract,) = (
-        contract for contract in PROJECT["tool"]["importlinter"]["contracts"] if contract["containers"] == [container]
+        contract
+        for contract in PROJECT["tool"]["importlinter"]["contracts"]
+        if contract.get("containers") == [container]
     )
     rows = [re.findall(r"\w+", row) for row in reversed(contract["layers"])]
     return {name: height for height, names in enumerate(rows) for name in names}

@@ -18,16 +18,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from mtl_lightning.analysis.affinity import AffinityCallback, affinity
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.gates import GateUse
+from mtl_lightning.analysis.gradient_relations import GradientRelations, RelationsCallback
 from mtl_lightning.analysis.moments import PairMoments
-from mtl_lightning.analysis.relations import GradientRelations, RelationsCallback
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.batch import Batch, Encoded, Output
 from mtl_lightning.build import build_module
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
-from mtl_lightning.report.heatmap import PIXELS
-from mtl_lightning.report.relations import RelationsReport, relations_table
+from mtl_lightning.report.render.heatmap import PIXELS
+from mtl_lightning.report.training.relations import RelationsReport, relations_table
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.network import Network
@@ -198,7 +198,7 @@ CASES = {
 def test_what_is_sampled_leaves_no_trace_in_the_weights(name):
     options = {"accumulate_grad_batches": 2} if name == "mmoe" else {}
     plain = fit(CASES[name], **options)
-    look, steps = EvaluatedRelations(), AffinityCallback(2)
+    look, steps = OutputRelations(), AffinityCallback(2)
     sampled = fit(CASES[name], RelationsCallback(3), look, steps, **options)
     for key, value in plain.state_dict().items():
         assert torch.equal(value, sampled.state_dict()[key]), key
@@ -211,7 +211,7 @@ def test_what_is_sampled_leaves_no_trace_in_the_weights(name):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_evaluation_tells_labels_predictions_and_gates_of_all_its_rows():
-    look = EvaluatedRelations()
+    look = OutputRelations()
     module = fit({"architecture": "mmoe"}, look)
     module.eval()
     module.network.architecture.keep_gates = True
@@ -260,10 +260,10 @@ def test_where_steps_cannot_be_tried_they_are_refused_if_asked_for_and_left_out_
     module = build_module(SCHEMA)
     module.network.encoder = Sharded()
     module.network.encoder.updates = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    with pytest.raises(MtlError, match=r"run\.affinity.*no process holds"):
+    with pytest.raises(MtlError, match=r"run\.affinity.*shards its tables"):
         AffinityCallback(5).on_fit_start(None, module)
     AffinityCallback().on_fit_start(None, module)
-    with pytest.raises(MtlError, match="16 bits"):
+    with pytest.raises(MtlError, match="16-bit weights"):
         AffinityCallback(5).on_fit_start(None, build_module(SCHEMA).to(torch.bfloat16))
 
 
@@ -306,7 +306,7 @@ def test_the_terminal_shows_the_most_opposed_pairs_first_and_says_how_many_are_l
 
 def test_a_run_without_pairs_prints_nothing():
     assert relations_table({}) is None
-    assert RelationsReport(EvaluatedRelations()).found() == {}
+    assert RelationsReport(OutputRelations()).summary() == {}
 
 
 @pytest.fixture(scope="module")

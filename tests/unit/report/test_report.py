@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console, RenderableType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import add_test, read, reopen
-from mtl_lightning.report.tables import header_table, metrics_table
+from mtl_lightning.report.render.tables import header_table, metrics_table
+from mtl_lightning.report.training.events import EventLog
 from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.runs.records.metrics import add_test, read, reopen
 
 
 def shown(renderable: RenderableType, width: int = 80) -> list[list[str]]:

@@ -1,0 +1,230 @@
+"""Result of a comparison from finished cells, as plain containers for JSON, the page and the terminal."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample, task_rows
+from mtl_lightning.compare.launch import finished
+from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
+from mtl_lightning.compare.relations import average
+from mtl_lightning.compare.reliability import reliability_of
+from mtl_lightning.compare.resources import parts_of
+from mtl_lightning.compare.statistics import Difference, metric_name
+from mtl_lightning.compare.verdict import judge
+from mtl_lightning.errors import MtlError
+from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.runs.records.test_rows import FILE, read_rows
+from mtl_lightning.task_kinds import task_kind
+
+LEVEL = 0.95
+ENDS = ("mean", "low", "high")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished cell.
+
+    Args:
+        cell: The cell.
+        score: Best validation score; NaN if it was never defined.
+        resources: Content of ``resources.json``.
+        rows: Predictions and labels of the test rows.
+        sampled: Metrics on these rows and on bootstrap samples.
+        relations: ``relations`` of ``metrics.json``.
+    """
+
+    cell: Cell
+    score: float
+    resources: dict[str, Any]
+    rows: dict[str, NDArray[Any]]
+    sampled: Sampled
+    relations: dict[str, Any] = field(default_factory=dict)
+
+
+def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
+    """Read the records of a finished cell, and compute its metrics."""
+    directory = RunDirectory.open(cell.path(grid.out))
+    resources = directory.load_json("resources.json") or {}
+    relations = directory.load_json("metrics.json").get("relations", {})
+    rows = read_rows(directory.path / FILE)
+    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations)
+
+
+def _score(grid: Grid, cell: Cell) -> float:
+    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
+    scores = [entry["metrics"].get("validation/score") for entry in validations]
+    return max((float(score) for score in scores if score is not None), default=math.nan)
+
+
+def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
+    """Mean validation score of configurations whose cells have all finished; minus infinity if undefined."""
+    by_name: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_name.setdefault(cell.configuration, []).append(cell)
+    means = {
+        name: statistics.fmean(_score(grid, cell) for cell in own)
+        for name, own in by_name.items()
+        if all(finished(cell.path(grid.out)) for cell in own)
+    }
+    return {name: -math.inf if math.isnan(mean) else mean for name, mean in means.items()}
+
+
+def select(grid: Grid, cells: Sequence[Cell]) -> str | None:
+    """Configuration with the best validation score, which is compared with single-task models.
+
+    Args:
+        grid: The grid.
+        cells: The grid's cells.
+
+    Returns:
+        Name of the configuration; None until the single-task models and another configuration have finished all seeds.
+    """
+    scores = _scores(grid, cells)
+    rivals = {name: score for name, score in scores.items() if name != BASELINE and score > -math.inf}
+    return max(rivals, key=lambda name: rivals[name], default=None) if BASELINE in scores else None
+
+
+def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """Compare the finished cells.
+
+    The configuration with the best mean validation score is selected among those with all seeds finished. The verdict
+    is based on the test rows, by which nothing was selected, and includes the confirming runs. Of the constant weights
+    only the setting with the best validation score is reported: the tuned sum.
+
+    Args:
+        grid: The grid.
+        cells: The grid's cells.
+        kinds: Kind of each task.
+    """
+    selected = select(grid, cells)
+    all_cells = [*cells, *confirming(grid, cells, selected)]
+    candidates = {cell.configuration for cell in cells if cell.tried}
+    constants = {name: score for name, score in _scores(grid, cells).items() if name in candidates}
+    tuned = max(constants, key=lambda name: constants[name], default=None)
+    runs_by_name: dict[str, list[Run]] = {}
+    for cell in all_cells:
+        shown = not cell.tried or cell.configuration == tuned
+        if shown and finished(cell.path(grid.out)):
+            runs_by_name.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
+    runs = [run for own in runs_by_name.values() for run in own]
+    for run in runs:
+        _check_same_rows(runs[0], run, kinds)
+    level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # simultaneous for all tasks (Bonferroni)
+    baseline = runs_by_name.get(BASELINE, [])
+    configurations = [
+        _configuration(own, baseline, kinds, level, name == tuned, grid.seeds) for name, own in runs_by_name.items()
+    ]
+    return {
+        "recipe": grid.recipe,
+        "overrides": list(grid.overrides),
+        "seeds": list(grid.seeds),
+        "tasks": {task: _task(task, kind, runs) for task, kind in kinds.items()},
+        "confidence": LEVEL,
+        "configurations": configurations,
+        "tuned": tuned,
+        "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],
+        "selected": selected,
+        "verdict": _verdict(configurations, selected, kinds) if selected else None,
+    }
+
+
+def _check_same_rows(first: Run, run: Run, kinds: Mapping[str, str]) -> None:
+    """Check that two runs were tested on the same rows, as paired differences require.
+
+    Raises:
+        MtlError: If rows or labels differ.
+    """
+    for task in kinds:
+        for key in (f"known/{task}", f"label/{task}"):
+            if not np.array_equal(first.rows[key], run.rows[key], equal_nan=True):
+                reason = f"{first.cell.name} and {run.cell.name} were tested on different rows of {task}"
+                raise MtlError(reason, "the data changed between these runs: choose another out=")
+
+
+def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
+    """Kind, metric and numbers of rows of a task; ``positive`` for binary tasks only."""
+    facts: dict[str, Any] = {"kind": kind, "metric": metric_name(kind)[0], "rows": None, "positive": None}
+    if runs:
+        rows, _ = task_rows(runs[0].rows, task)
+        facts["rows"] = len(rows.label)
+        facts["positive"] = int(rows.label.sum()) if task_kind(kind).event_probability else None
+    return facts
+
+
+def _verdict(configurations: Sequence[dict[str, Any]], selected: str, kinds: Mapping[str, str]) -> dict[str, Any]:
+    by_name = {configuration["name"]: configuration for configuration in configurations}
+    own = by_name[selected]
+    differences = {task: _read(own["tasks"][task]["difference"]) for task in kinds}
+    parameters = {name: by_name[name]["parameters"] for name in (selected, BASELINE) if by_name[name]["parameters"]}
+    metrics = {task: metric_name(kind)[0] for task, kind in kinds.items()}
+    return asdict(judge(selected, BASELINE, differences, parameters, metrics=metrics, seeds=own["paired_seeds"]))
+
+
+def _read(ends: Mapping[str, float | None]) -> Difference:
+    values = (ends[end] for end in ENDS)
+    return Difference(*(math.nan if value is None else value for value in values))
+
+
+def _configuration(
+    runs: Sequence[Run],
+    baseline: Sequence[Run],
+    kinds: Mapping[str, str],
+    level: float,
+    tuned: bool,
+    seeds: Sequence[int],
+) -> dict[str, Any]:
+    others = {run.cell.seed: run.sampled for run in baseline}
+    paired = [(run.sampled, others[run.cell.seed]) for run in runs if run.cell.seed in others]
+    models, against = [model for model, _ in paired], [other for _, other in paired]
+    none = dict.fromkeys(ENDS)
+    tasks: dict[str, Any] = {}
+    for task, kind in kinds.items():
+        tasks[task] = {
+            **_spread([run.sampled.value[task] for run in runs]),
+            "difference": _plain_ends(advantage(task, kind, models, against, level)) if paired else none,
+            "reliability": reliability_of(kind, [task_rows(run.rows, task) for run in runs]),
+        }
+    overall = _plain_ends(delta_m(kinds, models, against, LEVEL)) if paired else none
+    return {
+        "name": runs[0].cell.configuration,
+        "settings": list(runs[0].cell.pairs),
+        "tuned": tuned,
+        "seeds": len(runs),
+        "paired_seeds": len(paired),
+        "validation_score": _spread([run.score for run in runs if run.cell.seed in seeds]),
+        "tasks": tasks,
+        "delta_m": overall["mean"],
+        "delta_m_interval": [overall["low"], overall["high"]],
+        "parameters": next(filter(None, (sum(run.resources.get("parameters", {}).values()) for run in runs)), None),
+        "step_ms": _median([run.resources.get("step_ms") for run in runs]),
+        "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
+        "peak_memory_mb": _median([run.resources.get("peak_memory_mb") for run in runs]),
+        "parts": parts_of([run.resources for run in runs]),
+        "relations": average([run.relations for run in runs]),
+    }
+
+
+def _plain_ends(difference: Difference) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in asdict(difference).items()}
+
+
+def _spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and standard deviation; None if undefined or with too few values."""
+    mean = float(np.mean(values)) if values else math.nan
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    return {"mean": _plain(mean), "sd": _plain(deviation)}
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,109 @@
+"""The detailed evaluation as an HTML page, with reliability plots of binary tasks."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mtl_lightning.report.evaluation.reliability import STYLE, reliability_plot
+from mtl_lightning.report.render.html import document, table
+from mtl_lightning.report.render.tables import number
+
+PAGE = "evaluation.html"
+TABLES = """
+table { display: block; overflow-x: auto; } th, td { white-space: nowrap; }
+"""
+DECISIONS = ("precision", "recall", "f1", "accuracy")
+
+
+def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
+    """HTML page of a detailed evaluation.
+
+    Args:
+        summary: The evaluation as in ``metrics.json``; undefined values are None.
+        title: Name of the run.
+
+    Example:
+        >>> curve = {"weight": [5.0], "predicted": [0.2], "observed": [0.1]}
+        >>> split = {"rows": 5, "of": 5, "metrics": {"click/auc": None}, "reliability": {"click": curve}}
+        >>> spaces = {"click": "entire"}
+        >>> summary = {"spaces": spaces, "splits": {"test": split}, "thresholds": {}, "slices": {}}
+        >>> page = evaluation_page(summary, "ads")
+        >>> page.count("<svg"), "undefined" in page
+        (1, True)
+    """
+    splits = summary["splits"]
+    rows = []
+    for name in next(iter(splits.values()))["metrics"]:
+        task, _, metric = name.partition("/")
+        if metric:
+            values = [facts["metrics"][name] for facts in splits.values()]
+            rows.append([f"{task} {metric}", summary["spaces"][task], *map(_number, values), change(values)])
+    counts = ", ".join(f"{split} {facts['rows']:,} of {facts['of']:,} rows" for split, facts in splits.items())
+    changes = " − ".join((list(splits)[-1], next(iter(splits))))
+    parts = [f"<p>{counts}.</p>", table(["metric", "space", *splits, changes], rows)]
+    if summary["thresholds"]:
+        parts += ["<h2>Decisions at the threshold of the best F1 on validation</h2>", _decisions(summary["thresholds"])]
+    for split, slices in summary["slices"].items():
+        for name, cells in slices.items():
+            parts += [f"<h2>{escape(f'{split} by {name}')}</h2>", _slice(cells)]
+    tasks = list(dict.fromkeys(task for facts in splits.values() for task in facts["reliability"]))
+    if tasks:
+        parts.append("<h2>Reliability</h2><p>Observed against predicted rates, in groups of equally many rows.</p>")
+    for task in tasks:
+        parts.append(reliability_plot(task, {split: facts["reliability"][task] for split, facts in splits.items()}))
+    return document(f"Evaluation of {title}", "\n".join(parts), STYLE + TABLES)
+
+
+def _decisions(thresholds: Mapping[str, Any]) -> str:
+    rows = [
+        [task, split, _number(by_split["threshold"]), *(_number(values[name]) for name in DECISIONS)]
+        for task, by_split in thresholds.items()
+        for split, values in by_split.items()
+        if split != "threshold"
+    ]
+    return table(["task", "split", "threshold", *DECISIONS], rows)
+
+
+def change(values: Sequence[float | None]) -> str:
+    """Difference of a metric between the last split and the first.
+
+    Example:
+        >>> change([0.8, 0.75, 0.7]), change([None, 0.7]), change([0.7])
+        ('-0.1000', '–', '–')
+    """
+    first, last = values[0], values[-1]
+    return "–" if first is None or last is None or len(values) < 2 else f"{last - first:+.4f}"
+
+
+def first_metrics(metrics: Iterable[str]) -> dict[str, str]:
+    """First metric of each task, from names ``task/metric``.
+
+    Example:
+        >>> first_metrics(["click/auc", "click/ece", "dwell/r2", "score"])
+        {'click': 'auc', 'dwell': 'r2'}
+    """
+    first: dict[str, str] = {}
+    for name in metrics:
+        task, _, metric = name.partition("/")
+        if metric:
+            first.setdefault(task, metric)
+    return first
+
+
+def _slice(by_part: Mapping[str, Any]) -> str:
+    """Table with a row per part: known labels and first metric of each task. Parts without labels are left out."""
+    tasks = first_metrics(next(iter(by_part.values()))["metrics"]) if by_part else {}
+    headings = [heading for task, metric in tasks.items() for heading in (f"{task}: labels", metric)]
+    rows = []
+    for part, values in by_part.items():
+        if any(values["rows"][task] for task in tasks):
+            cells = [part]
+            for task, metric in tasks.items():
+                labels = values["rows"][task]
+                cells += [f"{labels:,}", _number(values["metrics"][f"{task}/{metric}"]) if labels else "–"]
+            rows.append(cells)
+    return table(["part", *headings], rows)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else number(value)

@@ -1,0 +1,50 @@
+"""Self-contained HTML pages: no scripts, and no fonts or images from other files."""
+
+from collections.abc import Sequence
+from html import escape
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg .title { font-weight: bold; } svg .name { text-anchor: end; } svg .tick { text-anchor: middle; fill: #666; }
+line { stroke-width: 2; } rect.bar { fill: #6b93d6; }
+"""
+
+
+def document(title: str, body: str, style: str = "") -> str:
+    """HTML page.
+
+    Args:
+        title: Title and first heading.
+        body: HTML of the page below the heading.
+        style: CSS rules in addition to :data:`STYLE`.
+
+    Example:
+        >>> "<h1>A &amp; B</h1>" in document("A & B", "<p>text</p>")
+        True
+    """
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<link rel="icon" href="data:,"><style>{STYLE}{style}</style></head><body>
+<h1>{escape(title)}</h1>
+{body}
+</body></html>
+"""
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int | None = None) -> str:
+    """HTML table of texts; row number ``selected`` is highlighted.
+
+    Example:
+        >>> table(["task", "rate"], [["<b>", "0.2"]])
+        '<table><thead><tr><th>task</th><th>rate</th></tr></thead><tbody><tr><td>&lt;b&gt;</td><td>0.2</td></tr></tbody></table>'
+    """
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = ""
+    for i, row in enumerate(rows):
+        body += '<tr class="selected">' if i == selected else "<tr>"
+        body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

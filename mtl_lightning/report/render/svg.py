@@ -1,0 +1,67 @@
+"""Plots as SVG text for HTML pages."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+WIDTH, LEFT, RIGHT, ROW = 760, 220, 30, 24
+
+
+def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> str:
+    """Bar plot of non-negative values, one bar per line.
+
+    Args:
+        title: Title above the plot.
+        values: Names and values ≥ 0; a missing value has no bar.
+        unit: Unit printed after each value.
+
+    Example:
+        >>> bars("step time", [("mmoe", 3.0), ("ple", None)], "ms").count("<rect")
+        1
+    """
+    largest = max((value for _, value in values if value is not None), default=0.0) or 1.0
+    parts = [text(LEFT, ROW * 0.8, title, "title")]
+    for i, (name, value) in enumerate(values):
+        y = ROW * (i + 1.4)
+        parts.append(text(LEFT - 10, y + 13, name, "name"))
+        if value is None:
+            continue
+        width = value / largest * (WIDTH - RIGHT - LEFT - 90)
+        parts.append(f'<rect class="bar" x="{LEFT}" y="{y:.1f}" width="{width:.1f}" height="{ROW - 8}"/>')
+        number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+        parts.append(text(LEFT + width + 6, y + 13, f"{number} {unit}".rstrip(), "value"))
+    return svg(title, ROW * (len(values) + 2), parts)
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """At most ``most`` round numbers between two ends.
+
+    Example:
+        >>> ticks(0, 0.522), ticks(-0.17, 0.09)
+        ([0.0, 0.2, 0.4], [-0.15, -0.1, -0.05, 0.0, 0.05])
+    """
+    for exponent in range(math.floor(math.log10((high - low) / most)) if high > low else 0, 309):
+        for digit in (1, 2, 2.5, 5):
+            step = digit * 10.0**exponent
+            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+            if last - first < most:
+                return [float(f"{i * step:.10g}") for i in range(first, last + 1)]
+    raise ValueError(f"no ticks between {low} and {high}")
+
+
+def svg(title: str, height: float, parts: Sequence[str]) -> str:
+    """SVG element that contains ``parts``."""
+    return (
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}" '
+        f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
+    )
+
+
+def text(x: float, y: float, words: str, kind: str) -> str:
+    """SVG text at a position; ``kind`` is its CSS class."""
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
+    """SVG line between two points; ``kind`` is its CSS class."""
+    return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'

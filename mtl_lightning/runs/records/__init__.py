@@ -1,0 +1,1 @@
+"""Records in a run directory: ``metrics.json``, ``resources.json`` and ``test.npz``."""

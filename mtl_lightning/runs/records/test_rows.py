@@ -1,0 +1,63 @@
+"""``test.npz``: predictions and labels of the test split by row, for paired comparisons."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
+from mtl_lightning.errors import MtlError
+from mtl_lightning.files import TEMPORARY
+from mtl_lightning.training.network import Network
+
+FILE = "test.npz"
+
+
+def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> None:
+    """Predict the rows of a Store in order, and write them with labels, masks, weights and groups.
+
+    Args:
+        path: The file; it appears when it is complete.
+        network: Trained network.
+        store: Encoded rows.
+        batch_size: Rows per batch.
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    batches: list[dict[str, torch.Tensor]] = []
+    with torch.inference_mode():
+        for batch in Loader(store, batch_size):
+            values = network(batch.to(device))
+            batches.append({task: value.cpu() for task, value in values.items()})
+    network.train(training)
+    arrays: dict[str, Any] = {}
+    for task in network.schema.tasks:
+        arrays[f"prediction/{task.name}"] = torch.cat([batch[task.name] for batch in batches]).numpy()
+        arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
+        column = network.schema.task_index[task.name]
+        arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
+        if "weight" in store.parts:
+            arrays[f"weight/{task.name}"] = np.array(store.parts["weight"][:, column])
+    if "group" in store.parts:
+        arrays["group"] = np.array(store.parts["group"])
+    partial = path.with_name(path.name + TEMPORARY)
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def read_rows(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a file of :func:`save_rows`.
+
+    Raises:
+        MtlError: If the file is missing or damaged.
+    """
+    try:
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError) as error:
+        raise MtlError(f"{path} cannot be read: {error}", "train that run again") from error
