@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pages import folder_of
 
-from mtl_lightning.config.values import LISTS, MAPPINGS, plain
 from mtl_lightning.options import documentation_of, options_of
 from mtl_lightning.plugins import registry
+from mtl_lightning.validation.values import LISTS, MAPPINGS, plain
 
 DOCS = Path(__file__).parents[1] / "docs"
 KINDS = ("encoder", "architecture", "head", "loss", "weighter")

@@ -1,12 +1,11 @@
 """Fixed weights."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
@@ -32,9 +31,7 @@ class Constant(LossWeighter):
         super().__init__(tasks)
         for name, weight in (weights or {}).items():
             if name not in self.tasks:
-                close = get_close_matches(name, self.tasks, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"tasks are {', '.join(self.tasks)}"
-                raise MtlError(f"weighter.weights: no task {name!r}", hint)
+                raise MtlError(f"weighter.weights: no task {name!r}", did_you_mean(name, self.tasks))
             if weight < 0:
                 raise MtlError(f"weighter.weights.{name}: {weight} is negative")
         fixed = [float((weights or {}).get(name, 1.0)) for name in self.tasks]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.names import KINDS
+from mtl_lightning.validation.binding import options_of
 
 ROOT = Path(__file__).parents[2]
 # Kinds of features stand on one page, docs/data/features.md, which has a test of its own.

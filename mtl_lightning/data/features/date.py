@@ -72,7 +72,7 @@ class Date(ColumnFeature):
 
     def __post_init__(self) -> None:
         for name, value, choices in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
-            hint = did_you_mean(str(value), choices) or f"one of {', '.join(choices)}"
+            hint = did_you_mean(str(value), choices)
             check(value in choices, f"{name} is {value!r}", hint)
         if self.format is not None:
             check_format(self.format, "format")

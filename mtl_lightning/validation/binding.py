@@ -1,14 +1,15 @@
 """Binding of a recipe's options to the constructor that takes them."""
 
+import numbers
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtl_lightning.config.values import MismatchError, coerce, describe, is_plain, mentions, strings
 from mtl_lightning.errors import Problem, did_you_mean
 from mtl_lightning.options import Option, options_of
 from mtl_lightning.schema import ColumnName, FieldName
+from mtl_lightning.validation.values import MismatchError, coerce, describe, is_plain, mentions, strings
 
 __all__ = ["Bound", "Option", "bind", "options_of"]
 
@@ -26,6 +27,19 @@ class Bound:
     options: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
     fields: dict[str, str] = field(default_factory=dict)
+
+
+def coerce_option(value: Any, hint: Any) -> Any:
+    """The value as its type hint needs it. Objects that no recipe can hold are left to the constructor.
+
+    Raises:
+        MismatchError: If a plain value or a number does not fit.
+    """
+    if not is_plain(value):
+        if not isinstance(value, numbers.Real):
+            return value
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)  # NumPy's
+    return coerce(value, hint)
 
 
 def bind(
@@ -77,7 +91,7 @@ def bind(
                 value = coerce(value, option.hint)
         else:
             try:
-                value = coerce(given[name], option.hint)
+                value = coerce_option(given[name], option.hint)
             except MismatchError as error:
                 problems.append(Problem(f"{here}.{error.inner}" if error.inner else here, error.reason, error.hint))
                 continue
