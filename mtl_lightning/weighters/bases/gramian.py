@@ -39,9 +39,9 @@ class GramianWeighter(Weighter):
         scope: Parameters that the weights apply to. ``encoder``: z and everything below it; parameters above z (towers,
             and experts, which are shared) get the gradient of the plain sum. ``model``: every parameter.
         rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
-        gradients_at: Where gradients are taken. ``seam``: at z. ``parameters``: at every dense parameter that at least
-            two tasks share, which costs one full backward pass per task. A pattern such as ``architecture.experts*``
-            selects from these parameters by name.
+        gradients_at: Where gradients are taken. ``seam``: at z. ``shared``: at the tensors that the architecture's
+            tasks share last. ``parameters``: at every dense parameter that at least two tasks share, which costs one
+            full backward pass per task. A pattern such as ``architecture.experts*`` selects from these by name.
 
     Example:
         >>> from mtl_lightning.training.step import Step
