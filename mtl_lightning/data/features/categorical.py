@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.columns import Block, column_chunks
 from mtl_lightning.data.arrow.keys import keys
 from mtl_lightning.data.features.base import Alone, Transform, check
 from mtl_lightning.data.features.dictionary_codes import Dictionaries
@@ -142,7 +142,7 @@ class CategoricalTransform:
 
     def observe(self, block: Block) -> None:
         """Count."""
-        for values in coded(block, self.column):
+        for values in column_chunks(block, self.column):
             self.table.add(values, self.column)
 
     def finish(self) -> None:
@@ -154,7 +154,7 @@ class CategoricalTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Ids, [B] int32."""
-        return np.concatenate([self.table.ids(values, self.column) for values in coded(block, self.column)])
+        return np.concatenate([self.table.ids(values, self.column) for values in column_chunks(block, self.column)])
 
     def forget(self) -> None:
         """Give back what only helps while a log is prepared."""

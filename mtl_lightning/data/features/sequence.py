@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block, as_written
-from mtl_lightning.data.arrow.lists import flatten, padded
+from mtl_lightning.data.arrow.lists import flatten, pad
 from mtl_lightning.data.features.base import Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
 from mtl_lightning.data.features.saved import SavedNothing, SavedVocabulary
@@ -108,7 +108,7 @@ class SequenceTransform:
         flat = flatten(as_written(block, self.column), self.column, self.separator)
         ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing, and padding stands on the right only
-        return padded(ids[known], flat.rows[known], flat.total, self.length)
+        return pad(ids[known], flat.rows[known], flat.total, self.length)
 
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids of an earlier vocabulary, if it is its own."""

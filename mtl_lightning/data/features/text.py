@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
-from mtl_lightning.data.arrow.lists import flatten, padded
+from mtl_lightning.data.arrow.lists import flatten, pad
 from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -99,7 +99,7 @@ class TextTransform(Stateless):
         order = np.argsort(np.concatenate(places), kind="stable")
         begins = np.concatenate(places)[order]
         ids = bucket_ids(np.concatenate(parts)[order], self.feature.size)
-        return padded(ids, rows[begins], words.total, self.feature.length, latest=False)
+        return pad(ids, rows[begins], words.total, self.feature.length, latest=False)
 
     def _lower(self, block: Block) -> pa.Array:
         return pc.utf8_lower(text(keys(as_written(block, self.column), self.column)))

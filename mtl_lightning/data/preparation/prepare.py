@@ -27,7 +27,7 @@ from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import Reader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.readers.blocks import ROW, ahead, even
+from mtl_lightning.data.readers.blocks import ROW, prefetch, rebatch
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -162,7 +162,7 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
 def fit(reader: Reader, transforms: Transforms) -> None:
     """Fit to the training split, in one pass."""
     seen = 0
-    for block in ahead(even(reader.train())):
+    for block in prefetch(rebatch(reader.train())):
         seen += block.num_rows
         with located(block):
             transforms.observe(block)
@@ -203,7 +203,7 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         empty = pa.table({})
-        for block, assigned, parts in ahead(encoded(reader, transforms)):
+        for block, assigned, parts in prefetch(encoded(reader, transforms)):
             for number, (split, writer) in enumerate(writers.items()):
                 rows = np.flatnonzero(assigned == number)
                 if len(rows):
@@ -220,7 +220,7 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
 
 def encoded(reader: Reader, transforms: Transforms) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray]]]:
     """Blocks of all rows with the split of each and all parts of the Store."""
-    for block, assigned in ahead(reader.all()):
+    for block, assigned in prefetch(reader.all()):
         with located(block, assigned):
             parts = encode_block(transforms, block)
         yield block, assigned, parts

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
+from mtl_lightning.data.arrow.keys import EXACT, canonical_spelling, canonical_text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
@@ -120,7 +120,7 @@ class RowEncoder:
             found[None] = PADDING
             if is_text(keys.type):
                 # What an earlier version took for another key than its spelling of today is never looked up.
-                stale = pc.not_equal(spelled(keys), keys).fill_null(True)
+                stale = pc.not_equal(canonical_text(keys), keys).fill_null(True)
                 for key in keys.filter(stale).to_pylist():
                     del found[key]
             self._tables[table.name] = found
@@ -165,7 +165,7 @@ class RowEncoder:
 def _text_id(ids: dict[Any, int], value: str | None) -> int:
     """Id of text, which may be spelled otherwise than its key."""
     found = ids.get(value, UNKNOWN)
-    return found if found != UNKNOWN or value is None else ids.get(spell(value), UNKNOWN)
+    return found if found != UNKNOWN or value is None else ids.get(canonical_spelling(value), UNKNOWN)
 
 
 def _as_they_are(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:

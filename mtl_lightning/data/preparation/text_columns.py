@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.columns import Block, column_chunks
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.interfaces import Source
@@ -36,13 +36,13 @@ def read_as_text(source: Source, columns: Iterable[str]) -> None:
 
 
 def text_columns(block: Block, names: Iterable[str]) -> set[str]:
-    """Those of the columns that hold text, some of which is no number.
+    """Those of the columns that hold text, some of which is not a number.
 
     Example:
         >>> text_columns(pa.table({"user": ["a"], "price": [1.0], "code": ["1.50"]}), ["user", "price", "code", "day"])
         {'user'}
     """
-    return {name for name in names if name in block.schema.names and any(map(_words, coded(block, name)))}
+    return {name for name in names if name in block.schema.names and any(map(_words, column_chunks(block, name)))}
 
 
 def _words(values: pa.Array) -> bool:

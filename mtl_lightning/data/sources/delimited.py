@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from mtl_lightning.data.readers.files import File, naming, opened
+from mtl_lightning.data.readers.files import File, open_file, reading
 from mtl_lightning.errors import DataError
 
 BLOCK_BYTES = 8 << 20
@@ -87,10 +87,10 @@ def nulled(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table:
 @contextmanager
 def _stream(path: Path) -> Iterator[Any]:
     if path.suffix != ".zip":
-        with opened(File(str(path), "", local=True)) as stream:
+        with open_file(File(str(path), "", local=True)) as stream:
             yield stream
         return
-    with naming(str(path)):
+    with reading(str(path)):
         try:
             with zipfile.ZipFile(path) as archive:
                 members = [one for one in archive.namelist() if not one.endswith("/") and "__MACOSX" not in one]

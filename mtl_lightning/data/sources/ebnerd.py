@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.readers.files import naming
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.multivalued import words
 from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
 
@@ -143,7 +143,7 @@ def _in_view(block: pa.Table) -> pa.Table:
 
 
 def _blocks(path: Path, columns: dict[str, pa.DataType], rows: int = 8_000) -> Iterator[pa.Table]:
-    with naming(str(path)):
+    with reading(str(path)):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=rows, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns)).cast(pa.schema(list(columns.items())))
 

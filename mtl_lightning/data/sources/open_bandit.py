@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.readers.files import naming
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.data.sources.joined import joined
 from mtl_lightning.errors import DataError
@@ -96,10 +96,10 @@ class OpenBandit(Fetched):
     def _campaign(self, campaign: str) -> pa.Table:
         path = self.file(f"{self.policy}-{campaign}-log.csv")
         types = pcsv.ConvertOptions(column_types={**USER, "click": pa.int8(), "timestamp": pa.string()})
-        with naming(str(path)):
+        with reading(str(path)):
             log = pcsv.read_csv(path, convert_options=types)
         items_path = self.file(f"{self.policy}-{campaign}-items.csv")
-        with naming(str(items_path)):
+        with reading(str(items_path)):
             items = pcsv.read_csv(items_path, convert_options=pcsv.ConvertOptions(column_types=ITEM))
         affinities = [name for name in log.column_names if name.startswith(AFFINITY)]
         shown = total = pa.scalar(0.0)

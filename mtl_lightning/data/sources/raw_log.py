@@ -13,7 +13,7 @@ import pyarrow as pa
 from mtl_lightning.data.cache.arrow_tables import kept_rows
 from mtl_lightning.data.cache.code_digest import digest, file_of
 from mtl_lightning.data.readers.files import stamp
-from mtl_lightning.data.readers.listing import expanded
+from mtl_lightning.data.readers.listing import expand_user
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
@@ -40,7 +40,7 @@ class RawLog(Source):
     arrow: pa.Schema
 
     def __init__(self, *, path: str) -> None:
-        self.path = expanded(path)
+        self.path = expand_user(path)
 
     @abstractmethod
     def files(self) -> list[Path]:

@@ -24,8 +24,8 @@ from mtl_lightning.data.readers import json_blocks as json_lines
 from mtl_lightning.data.readers import json_lines as json_files
 from mtl_lightning.data.readers import parquet as parquet_rows
 from mtl_lightning.data.readers.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
-from mtl_lightning.data.readers.files import File, find, format_of
-from mtl_lightning.data.readers.parquet import Footers, ParquetRows, footers
+from mtl_lightning.data.readers.files import File, find_files, format_of
+from mtl_lightning.data.readers.parquet import Footers, ParquetRows, read_footers
 from mtl_lightning.data.readers.partitions import folder_columns
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
@@ -94,7 +94,7 @@ class Table(Source):
         if format is not None and format not in READERS:
             raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
         if not path:
-            raise DataError("source.path: names no file", "a path, a glob, or several of them")
+            raise DataError("source.path: no file is named", "a path, a glob, or several of them")
         self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
         self.format = format
         self.separator = separator
@@ -122,7 +122,7 @@ class Table(Source):
     def files(self) -> dict[str, list[File]]:
         """Files by split; one entry with an empty name for a table without splits."""
         patterns = self.path if isinstance(self.path, dict) else {ALL: self.path}
-        return {name: find(listed) for name, listed in patterns.items()}
+        return {name: find_files(listed) for name, listed in patterns.items()}
 
     def _format(self) -> str:
         kind = self.format or self._format_of_files()
@@ -155,7 +155,7 @@ class Table(Source):
         if kind == "parquet":
             return {name: [file.path for file in files] for name, files in self.files.items()}
         kinds = self._kinds() if kind == "csv" else {}
-        changed = csv_types.written(kinds, self._uses) if csv_types.changed(kinds, self._uses) else []
+        changed = csv_types.plan_columns(kinds, self._uses) if csv_types.find_retyped(kinds, self._uses) else []
         # Tokens keep decimal and thousands characters.
         as_written = self._uses.tokens | self._uses.lists if self.csv.numbers != NumberText() else ()
         asked = f"{self.fingerprint()} {changed} {sorted(as_written)}"
@@ -246,7 +246,7 @@ class Table(Source):
 
     def _footers(self, split: str | None) -> Footers:
         if split not in self._read:
-            self._read[split] = footers(self._paths(split), self._folders(split))
+            self._read[split] = read_footers(self._paths(split), self._folders(split))
         return self._read[split]
 
     def rows(self, split: str | None = None) -> ParquetRows:

@@ -190,7 +190,7 @@ def test_numeric_options(options: dict[str, object], served: list[float | None],
     ("values", "part"),
     [
         ([1.0, float("inf")], "column 'x' is infinite"),
-        (["1", "two"], "column 'x' holds 'two', which is no number"),
+        (["1", "two"], "column 'x' holds 'two', which is not a number"),
         ([[1.0], [2.0]], "column 'x' holds list<item: double>, not numbers"),
         ([1e300, -1e300], "has values that overflow"),
     ],

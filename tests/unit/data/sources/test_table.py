@@ -163,8 +163,8 @@ DAMAGE: dict[str, tuple[str, bytes, str]] = {
     "cut gzip": ("log.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-30], "log.csv.gz can't be read"),
     "empty parquet": ("log.parquet", b"", "log.parquet can't be read"),
     "no parquet": ("log.parquet", b"a,b\n1,2\n" * 10, "log.parquet can't be read"),
-    "no json": ("log.jsonl", b'{"a": 1}\n{"a": 2\n', "log.jsonl: line 2 is no JSON"),
-    "json list": ("log.jsonl", b'{"a": 1}\n[1]\n', "log.jsonl: line 2 is no JSON object"),
+    "no json": ("log.jsonl", b'{"a": 1}\n{"a": 2\n', "log.jsonl: line 2 is not valid JSON"),
+    "json list": ("log.jsonl", b'{"a": 1}\n[1]\n', "log.jsonl: line 2 is not a JSON object"),
     "json types": (
         "log.jsonl",
         b'{"a": 1}\n{"a": [2]}\n',
