@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         "log.parquet",
         {},
         ("tasks.click.observed_when=user",),
-        "tasks.click.observed_when: 'user' is no condition",
+        "tasks.click.observed_when: 'user' is not a condition",
     ),
     "a name of our own": (
         "log.parquet",

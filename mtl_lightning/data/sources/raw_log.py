@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import datasets
 import pyarrow as pa
 
-from mtl_lightning.data.cache.arrow_tables import kept_rows
+from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.code_digest import digest, file_of
 from mtl_lightning.data.readers.files import stamp
 from mtl_lightning.data.readers.listing import expand_user
@@ -101,7 +101,7 @@ class RawLog(Source):
 
     def _kept(self, split: str | None) -> datasets.Dataset:
         name = f"logs/{self.name}/{self.fingerprint()[:32]}/{split or 'all'}"
-        return kept_rows(name, self.written(), lambda: self._batches(split))
+        return cache_rows(name, self.written(), lambda: self._batches(split))
 
     def _batches(self, split: str | None) -> Iterator[pa.RecordBatch]:
         return batches_of(self.tables(split), self.written())

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.cache.arrow_tables import kept_files
+from mtl_lightning.data.cache.arrow_tables import cache_files
 from mtl_lightning.errors import DataError
 
 
@@ -30,7 +30,7 @@ class SideTable:
     ) -> None:
         self.schema, self.key = schema, key
         self._batches: list[pa.RecordBatch] = []
-        for path in kept_files(name, schema, batches):
+        for path in cache_files(name, schema, batches):
             with pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
                 self._batches += list(reader)
         self._ends = np.cumsum([0, *(batch.num_rows for batch in self._batches)])

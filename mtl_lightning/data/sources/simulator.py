@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache.arrow_tables import kept_rows
+from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.write_files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
 from mtl_lightning.errors import DataError
@@ -107,7 +107,7 @@ class Simulator(Source):
             batches = list(self.batches())
             table = pa.Table.from_batches(batches, schema=self._kind().arrow)
             return datasets.Dataset(table, fingerprint=self.fingerprint())
-        return kept_rows(f"simulator/{self.fingerprint()}", self._kind().arrow, self.batches)
+        return cache_rows(f"simulator/{self.fingerprint()}", self._kind().arrow, self.batches)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The log block by block, in bounded memory."""
