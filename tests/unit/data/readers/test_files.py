@@ -36,7 +36,7 @@ def test_a_pattern_finds_the_files_that_glob_finds(tree: Path, parts: list[str],
     with contextlib.chdir(tree):
         pattern = str((tree if absolute else Path()) / Path(*parts))
         expected = {os.path.normpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}  # noqa: PTH113, PTH207
-        assert {name for name in listing.matching(pattern) if Path(name).is_file()} == expected
+        assert {name for name in listing.match_glob(pattern) if Path(name).is_file()} == expected
 
 
 def test_a_folder_gives_its_files_without_hidden_ones(tree: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_pattern_that_matches_too_much_is_refused(tree: Path, monkeypatch: pyt
 
 
 def test_many_deep_parts_cost_no_more_than_one(tree: Path) -> None:
-    assert listing.matching(str(tree) + "/**" * 30 + "/a.csv") == listing.matching(f"{tree}/**/a.csv")
+    assert listing.match_glob(str(tree) + "/**" * 30 + "/a.csv") == listing.matching(f"{tree}/**/a.csv")
 
 
 @pytest.mark.parametrize(
