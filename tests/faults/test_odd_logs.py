@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
     "nothing": ("log.csv", "\n\n", (), "log.csv is empty"),
     "one row": ("log.csv", "user,price,day,click\nu,1,1,1\n", (), "the label 'click' is 1 in every row"),
     "not packed": ("log.csv.gz", text(), (), "log.csv.gz can't be read"),
-    "packed in another way": ("log.csv.xz", lzma.compress(text().encode()), (), "log.csv.xz has no known ending"),
+    "packed in another way": ("log.csv.xz", lzma.compress(text().encode()), (), "log.csv.xz has no known suffix"),
     "an archive": ("log.csv.zip", b"PK", (), "zip://*.csv::"),
     "one name twice": ("log.csv", text().replace("day", "price", 1), (), "log.csv has several columns called 'price'"),
     "blanks before names": ("log.csv", text().replace(",", ", "), (), "did you mean ' price'?"),
