@@ -40,7 +40,7 @@ def test_a_pattern_finds_the_files_that_glob_finds(tree: Path, parts: list[str],
 
 
 def test_a_folder_gives_its_files_without_hidden_ones(tree: Path) -> None:
-    found = {str(Path(name).relative_to(tree / "a")) for name in listing.below(str(tree / "a"))}
+    found = {str(Path(name).relative_to(tree / "a")) for name in listing.list_below(str(tree / "a"))}
     names = ("a.csv", "[x].csv", "é.csv")
     assert found == {f"{above}{name}" for above in ("", "b/", "a/b/") for name in names}
 
@@ -67,7 +67,7 @@ def test_a_pattern_that_matches_too_much_is_refused(tree: Path, monkeypatch: pyt
 
 
 def test_many_deep_parts_cost_no_more_than_one(tree: Path) -> None:
-    assert listing.match_glob(str(tree) + "/**" * 30 + "/a.csv") == listing.matching(f"{tree}/**/a.csv")
+    assert listing.match_glob(str(tree) + "/**" * 30 + "/a.csv") == listing.match_glob(f"{tree}/**/a.csv")
 
 
 @pytest.mark.parametrize(
