@@ -4,19 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.config import Component, Config
-from mtl_lightning.config.binding import bind
-from mtl_lightning.config.values import is_plain
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.optimizer import OptimizerConfig
+from mtl_lightning.validation.binding import bind
 
 Spec = str | Mapping[str, Any] | Component
 """A component by name, as ``{"name": …, option: …}``, or as the configuration has it."""
@@ -42,7 +41,6 @@ def _chosen(kind: str, spec: Spec) -> tuple[Any, dict[str, Any]]:
     target = registry().resolve(kind, chosen.name)
     problems: list[Problem] = []
     bind(target, chosen.options, kind, problems, owner=f"{kind} {chosen.name!r}")
-    problems = [problem for problem in problems if is_plain(chosen.options.get(problem.path.split(".")[1]))]
     if problems:
         raise ConfigError(problems)
     return target, dict(chosen.options)
@@ -67,7 +65,7 @@ def build_network(
         schema: Fitted schema of a :class:`DataModule`.
         encoder: The encoder.
         architecture: The architecture.
-        heads: Heads per task; a task without one takes the head named like its kind.
+        heads: Heads per task; a task without one takes the default head of its kind.
         losses: Losses per task; a task without one takes its head's default.
 
     Raises:
@@ -88,7 +86,7 @@ def build_network(
     built_losses: dict[str, Loss] = {}
     for task in schema.tasks:
         parents = {name: built_heads[name] for name in task.parents}
-        head = _make("head", (heads or {}).get(task.name, task.kind), task, built.widths[task.name], parents)
+        head = _make("head", (heads or {}).get(task.name, task.traits.head), task, built.widths[task.name], parents)
         built_heads[task.name] = head
         built_losses[task.name] = _make("loss", (losses or {}).get(task.name, head.loss), task)
     return Network(schema, built_encoder, built, built_heads, built_losses)
@@ -195,7 +193,7 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             raise DataError(reason, hint)
 
 
-def build_data(config: Config, run: RunDir | None = None) -> DataModule:
+def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
     """The data of a checked configuration; none of its rows are read yet.
 
     Args:
@@ -222,8 +220,8 @@ def build_data(config: Config, run: RunDir | None = None) -> DataModule:
     )
 
 
-def _base(config: Config, run: RunDir | None) -> Transforms | None:
+def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
     kept = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(kept or RunDir.open(config.run.init_from).transforms)
+    return Transforms.load(kept or RunDirectory.open(config.run.init_from).transforms)

@@ -10,16 +10,23 @@ from typing import Any
 PACKAGE = "mtl_lightning."
 MOVED = {
     "aligned": "layers.padding",
+    "analysis.evaluated": "analysis.output_relations",
+    "analysis.evaluation": "analysis.detailed_evaluation",
+    "analysis.relations": "analysis.gradient_relations",
     "batched": "layers.batched",
     "builtin": "plugins.builtin",
     "checkpoint": "runs.checkpoint",
-    "cli.console": "report.console",
-    "cli.header": "fit.header",
-    "cli.memory": "fit.memory",
-    "cli.processes": "fit.children",
-    "cli.training": "fit.run",
-    "cli.warm": "fit.warm_start_report",
+    "cli.console": "report.render.console",
+    "cli.header": "fitting.header",
+    "cli.memory": "fitting.memory",
+    "cli.processes": "fitting.children",
+    "cli.training": "fitting.run",
+    "cli.warm": "fitting.warm_start_report",
+    "compare.gather": "compare.results",
+    "compare.sampled": "compare.bootstrap",
+    "config.binding": "validation.binding",
     "config.suggest": "errors",
+    "config.values": "validation.values",
     "data.blocks": "data.readers.blocks",
     "data.buckets": "data.features.buckets",
     "data.categorical": "data.features.categorical",
@@ -74,21 +81,73 @@ MOVED = {
     "entries": "plugins.entries",
     "initial": "layers.initialisation",
     "interrupts": "runs.interrupts",
+    "metrics.accuracy": "metrics.multiclass.accuracy",
+    "metrics.auc": "metrics.binary.auc",
+    "metrics.calibration": "metrics.binary.calibration",
+    "metrics.closer": "metrics.detailed_metrics",
+    "metrics.counts": "metrics.counting.decisions",
+    "metrics.ece": "metrics.binary.ece",
     "metrics.exchange": "distributed",
+    "metrics.expected_auc": "metrics.binary.expected_auc",
+    "metrics.f1": "metrics.counting.f1",
+    "metrics.few": "metrics.ranking.rare_positives",
+    "metrics.gauc": "metrics.ranking.gauc",
+    "metrics.histogram": "metrics.binary.histogram",
+    "metrics.log_loss": "metrics.binary.log_loss",
+    "metrics.macro_f1": "metrics.multiclass.macro_f1",
+    "metrics.mae": "metrics.regression.mae",
+    "metrics.multiclass_log_loss": "metrics.multiclass.multiclass_log_loss",
+    "metrics.ndcg": "metrics.ranking.ndcg",
+    "metrics.normalized_entropy": "metrics.binary.normalized_entropy",
+    "metrics.oracle_auc": "metrics.binary.oracle_auc",
+    "metrics.packed": "metrics.ranking.sort_keys",
+    "metrics.pr_auc": "metrics.binary.pr_auc",
+    "metrics.precision": "metrics.counting.precision",
+    "metrics.r2": "metrics.regression.r2",
+    "metrics.recall": "metrics.counting.recall",
+    "metrics.recall_at_k": "metrics.ranking.recall_at_k",
+    "metrics.rmse": "metrics.regression.rmse",
+    "metrics.rows": "metrics.row_weights",
+    "metrics.threshold": "metrics.counting.thresholds",
+    "metrics.xauc": "metrics.regression.xauc",
     "module": "training.module",
     "network": "training.network",
     "optim": "training.optimizer",
     "parameter_step": "training.parameter_step",
     "registry": "plugins.names",
+    "report.console": "report.render.console",
+    "report.evaluation_page": "report.evaluation.page",
+    "report.events": "report.training.events",
+    "report.heatmap": "report.render.heatmap",
+    "report.html": "report.render.html",
+    "report.quality_page": "report.quality.page",
+    "report.quality_plots": "report.quality.plots",
+    "report.quality_tables": "report.quality.tables",
+    "report.record": "runs.records.metrics",
+    "report.relations": "report.training.relations",
+    "report.reliability": "report.evaluation.reliability",
+    "report.resources": "runs.records.resources",
+    "report.rows": "runs.records.test_rows",
+    "report.svg": "report.render.svg",
+    "report.tables": "report.render.tables",
+    "report.terminal": "report.training.terminal",
     "rundir": "runs.directory ranks files plugins.versions",
-    "saving": "fit.checkpointing",
+    "saving": "fitting.checkpointing",
     "schedule": "training.schedule",
     "sharded": "training.sharded",
     "step": "training.step distributed",
     "strategies": "training.strategies",
     "tables": "training.tables",
-    "trainer": "fit.trainer",
-    "warm_start": "fit.warm_start",
+    "trainer": "fitting.trainer",
+    "warm_start": "fitting.warm_start",
+    "weighters.bargaining": "weighters.bases.bargaining",
+    "weighters.gramian": "weighters.bases.gramian",
+    "weighters.jacobian": "weighters.bases.jacobian",
+    "weighters.loss_based": "weighters.bases.loss_based",
+    "weighters.negative": "weighters.bases.negative",
+    "weighters.offset": "weighters.bases.offset",
+    "weighters.paired": "weighters.bases.paired",
+    "weighters.quadratic": "weighters.bases.quadratic",
 }
 """Old module → new modules, without the package's name."""
 
@@ -115,7 +174,8 @@ class MovedModules:
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
             contents = vars(import_module(PACKAGE + place))
-            vars(module).update({name: value for name, value in contents.items() if not name.startswith("__")})
+            public = {name: value for name, value in contents.items() if not name.startswith("__")}
+            vars(module).update(public | {name: contents[name] for name in ("__getattr__",) if name in contents})
 
 
 def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
@@ -134,6 +194,25 @@ def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
         place = f"{package}.{places[name]}"
         warnings.warn(f"{package}.{name} moved to {place}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(place), name)
+
+    return get
+
+
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module whose names changed: old names warn and give the new objects.
+
+    Args:
+        module: Name of the module.
+        names: New name by old name.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import warnings  # on use
+
+        warnings.warn(f"{module}.{name} is called {names[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), names[name])
 
     return get
 

@@ -1,12 +1,13 @@
 """Extraction layers of CGC and PLE: experts per task and shared ones, mixed by gates per task."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Experts, mixture
+from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
 class Extraction(nn.Module):
@@ -20,10 +21,8 @@ class Extraction(nn.Module):
         hidden: Layer sizes of each expert; H is the last.
         first: Whether all groups read one input (then experts and gates are one matrix product each).
         last: Whether there is no level above, so that the shared group needs no gate.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: See :class:`mtl_lightning.layers.mlp.Gates`.
+        gate_dropout: Dropout of :class:`~mtl_lightning.layers.mlp.Gates`.
+        options: Activation, dropout and normalisation of the experts.
 
     Shapes: one input [B, in_width] or T + 1 of them → T (``last``) or T + 1 outputs [B, H], and their gates, each
     [B, own + shared] with the task's own experts first; the shared group's is [B, T·own + shared].
@@ -44,18 +43,14 @@ class Extraction(nn.Module):
         *,
         first: bool,
         last: bool,
-        activation: str = "relu",
-        dropout: float = 0.0,
-        norm: str = "none",
         gate_dropout: float = 0.0,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
         self.counts = [own] * tasks + ([shared] if shared else [])
         self.tasks, self.own, self.first, self.last = tasks, own, first, last
         groups = [sum(self.counts)] if first else self.counts
-        self.experts = nn.ModuleList(
-            Experts(count, in_width, hidden, activation=activation, dropout=dropout, norm=norm) for count in groups
-        )
+        self.experts = nn.ModuleList(Experts(count, in_width, hidden, **options) for count in groups)
         choices = own + shared
         gates = [Gates(in_width, tasks, choices, dropout=gate_dropout)] if first else [
             Gates(in_width, 1, choices, dropout=gate_dropout) for _ in range(tasks)

@@ -10,7 +10,6 @@ from rich.markup import escape
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
-from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console, printable
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def _fetch(
     from mtl_lightning.config.draft import Draft
     from mtl_lightning.config.pairs import read_overrides
 
-    draft = Draft({}, registry())
+    draft = Draft()
     component = draft.component("source", "source", {"name": name, **read_overrides(settings or [])})
     if component is None or draft.problems:
         raise ConfigError(draft.problems)
@@ -57,8 +56,8 @@ def _inspect(
     from mtl_lightning.build import build_data
     from mtl_lightning.data.quality.drift import LARGE, MODERATE
     from mtl_lightning.data.quality.look import look
-    from mtl_lightning.report.quality_page import quality_page
-    from mtl_lightning.report.quality_tables import quality_tables
+    from mtl_lightning.report.quality.page import quality_page
+    from mtl_lightning.report.quality.tables import quality_tables
 
     data = build_data(config)
     found = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}

@@ -17,7 +17,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.readers.blocks import ROW, ROWS, read_blocks, rebatch
 from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.errors import MtlError
@@ -28,7 +28,7 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.file_form import form_of
 from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -75,7 +75,7 @@ class Predictor:
         self.combined = combined
 
     @classmethod
-    def of_run(cls, run: RunDir, config: Config) -> Self:
+    def of_run(cls, run: RunDirectory, config: Config) -> Self:
         """A run's best weights, in torch."""
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
@@ -154,7 +154,7 @@ class Predictor:
         self._tell(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
-        return name, rebatch(Reader(source, self.config.split, columns).of("test"), self.block)
+        return name, rebatch(SplitReader(source, self.config.split, columns).of("test"), self.block)
 
     def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
         """Let a source give columns the types that they had in training."""

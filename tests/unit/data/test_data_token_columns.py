@@ -20,7 +20,7 @@ from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.split import SplitSpec, assign
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.readers import csv_blocks
@@ -28,7 +28,7 @@ from mtl_lightning.data.readers.frames import Frame, as_array
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 HEX = ["25e83726", "68e35100", "12e44003", "91736281"]
 TOKENS = [HEX, ["1e3", "1000"], ["+4915112345", "+4915112346"], ["1.50", "1.5", "1.500"], ["inf", "1e999", "2"],
@@ -143,7 +143,7 @@ def test_ids_that_look_like_numbers_are_told_apart_from_fit_to_predict(tmp_path,
     command(tmp_path, "predict", "run=csv", "data=few.csv", "out=few.parquet")
     monkeypatch.chdir(tmp_path)
     config = validate(yaml.safe_load((tmp_path / "csv" / "config.yaml").read_text()))
-    predictor = Predictor.of_run(RunDir.open(tmp_path / "csv"), config)
+    predictor = Predictor.of_run(RunDirectory.open(tmp_path / "csv"), config)
     few = pa.concat_tables(predictor.rows("few.csv")[1])
     assert few["user"].to_pylist() == ["12e44003", "91736281"]
     assert predictor.transforms.encode(few).ids.min() >= 2
@@ -187,7 +187,7 @@ def test_users_groups_and_cold_starts_are_told_apart(tmp_path):
     assert len(set.union(*groups)) == 6
     assert [part["raw/new_user"].unique().tolist() for part in parts] == [[0.0], [1.0], [1.0]]
     wanted = assign(spec, [pa.table({"user": [*HEX, "1e3", "1000"] * 20})])
-    assert np.array_equal(Reader(module.source, spec, ("user",)).assignment, wanted)
+    assert np.array_equal(SplitReader(module.source, spec, ("user",)).assignment, wanted)
 
 
 def test_the_split_of_users_is_the_same_for_numbers_and_text():

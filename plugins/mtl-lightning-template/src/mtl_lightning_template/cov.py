@@ -24,12 +24,12 @@ class Cov(Weighter):
         section 3. Made for several losses of one task; here the losses are those of several tasks.
 
     Example:
-        >>> from mtl_lightning.training.step import Step
+        >>> from mtl_lightning.interfaces import TrainingStep
         >>> weighter = Cov(("click", "buy"), warmup=1)
         >>> for index, (click, buy) in enumerate([(1.0, 1.0), (1.0, 2.0)]):
         ...     z = torch.ones(1, 1, requires_grad=True)
-        ...     objective = weighter(Step(torch.stack([click * z.sum(), buy * z.sum()]), z,
-        ...                               tasks=("click", "buy"), index=index, seed=0))
+        ...     objective = weighter(TrainingStep(torch.stack([click * z.sum(), buy * z.sum()]), z,
+        ...                                       tasks=("click", "buy"), index=index, seed=0))
         >>> weighter.report()  # only the second loss moves
         {'click': 0.0, 'buy': 1.0}
     """

@@ -16,7 +16,7 @@ class CAGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         c: Radius of the ball, as a multiple of the mean gradient's norm.
         norm_eps: Norm below which a gradient counts as zero.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu et al., NeurIPS 2021; ``torchjd.aggregation.CAGradWeighting``, which needs cvxpy and clarabel.
@@ -41,7 +41,7 @@ class Krum(TorchJDWeighter):
         tasks: Names of the tasks.
         n_byzantine: Number of gradients that may be arbitrary; at least three more tasks are needed.
         n_selected: Number of gradients in the mean.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If there are too few tasks.
@@ -75,7 +75,7 @@ class Mean(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         ``torchjd.aggregation.MeanWeighting``.
@@ -96,7 +96,7 @@ class Random(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Lin et al., TMLR 2022; ``torchjd.aggregation.RandomWeighting``.

@@ -20,7 +20,7 @@ class CRMOGM(TorchJDWeighter):
         tasks: Names of the tasks.
         weighting: Name of a weighter of this plugin without state; it has its default options.
         alpha: Decay of the average; 0 gives the other weighter's weights.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If ``weighting`` is not a weighter of this plugin without state.

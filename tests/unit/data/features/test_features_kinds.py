@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.features.buckets import Quantiles
 from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins.builtin import FEATURES
@@ -130,10 +130,10 @@ def test_crosses_depend_on_every_part() -> None:
         ({"x": {"kind": "buckets", "edges": [2.0, 1.0]}}, "ascending numbers"),
         ({"x": {"kind": "date", "part": "weekdya"}}, "did you mean 'weekday'?"),
         ({"x": {"kind": "text", "ngrams": 9}}, "ngrams is 9"),
-        ({"x": {"kind": "vector"}}, "features.x: an option"),
+        ({"x": {"kind": "vector"}}, "features.x.size: is required"),
         ({"x": {"kind": "numeric", "transform": "lgo"}}, "did you mean 'log'?"),
         ({"x": {"kind": "categorical", "min_cuont": 2}}, "did you mean 'min_count'?"),
-        ({"x": {}}, "no kind given"),
+        ({"x": {}}, "features.x.kind: is required"),
     ],
 )
 def test_refused(features: dict[str, Any], part: str) -> None:
@@ -176,7 +176,7 @@ def test_parts_of_a_date_in_every_form(part: str, expected: int) -> None:
 @pytest.mark.parametrize("text", ["yesterday", "2024-02-31", "2024-13-01T00:00:00", "12:00"])
 def test_text_that_is_no_time_is_named(text: str) -> None:
     transforms = fitted({"x": {"kind": "date", "part": "day"}}, {"x": ["2024-01-01"]})
-    with pytest.raises(DataError, match=f"'x' holds '{text}', which is no time"):
+    with pytest.raises(DataError, match=f"'x' holds '{text}', which is not a time"):
         transforms.encode({"x": ["2024-01-01", text]})
 
 

@@ -1,0 +1,135 @@
+"""The base of weighters that look at the inner products of the tasks' gradients."""
+
+from abc import abstractmethod
+from typing import ClassVar, Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.bounds import PositiveInt
+from mtl_lightning.interfaces import Step, Weighter
+
+Scope = Literal["encoder", "model"]
+
+
+class SeamOptions(TypedDict, total=False):
+    """Options of every :class:`GramianWeighter` that say when and where gradients are taken."""
+
+    every: PositiveInt
+    gradients_at: str
+
+
+class GramianOptions(SeamOptions, total=False):
+    """Options of every :class:`GramianWeighter`; a subclass ends its constructor with ``Unpack[GramianOptions]``."""
+
+    scope: Scope
+    rescale: bool
+
+
+class GramianWeighter(Weighter):
+    """Weights from the Gramian of the tasks' gradients at the seam: the gradient at z becomes ``Σ w_t ∂L_t/∂z``.
+
+    A subclass computes :meth:`weights` from the global Gramian, on the CPU in float64. A step whose Gramian is not
+    finite changes no state and takes the plain sum, so that the check of the gradients can skip it.
+
+    Args:
+        tasks: Names of the tasks.
+        every: Number of steps from one computation of the weights to the next. Steps in between reuse the weights and
+            cost as much as ``sum``: their objective is ``Σ w_t L_t`` for every parameter, whatever ``scope`` is.
+        scope: Parameters that the weights apply to. ``encoder``: z and everything below it; parameters above z (towers,
+            and experts, which are shared) get the gradient of the plain sum. ``model``: every parameter.
+        rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
+        gradients_at: Where gradients are taken. ``seam``: at z. ``parameters``: at every dense parameter that at least
+            two tasks share, which costs one full backward pass per task. A pattern such as ``architecture.experts*``
+            selects from these parameters by name.
+
+    Example:
+        >>> from mtl_lightning.training.step import Step
+        >>> class Inverse(GramianWeighter):
+        ...     def weights(self, gramian):
+        ...         return 1 / gramian.diagonal().sqrt()
+        >>> z = torch.zeros(1, 2, requires_grad=True)
+        >>> step = Step(torch.stack([2 * z[0, 0], 4 * z[0, 1]]), z, tasks=("a", "b"), index=0, seed=0)
+        >>> Inverse(("a", "b"))(step).backward()
+        >>> z.grad.tolist()
+        [[1.0, 1.0]]
+    """
+
+    skips_absent: ClassVar[bool] = False
+    """True if :meth:`weights` shall see only the tasks that have a gradient in this step.
+
+    A task without labels in the batch has none, and a method that looks for the smallest combination of gradients
+    would give it all the weight.
+    """
+    kept: Tensor
+
+    def __init__(
+        self,
+        tasks: tuple[str, ...],
+        *,
+        every: PositiveInt = 1,
+        scope: Scope = "encoder",
+        rescale: bool = False,
+        gradients_at: str = "seam",
+    ) -> None:
+        super().__init__(tasks)
+        self.every = every
+        self.scope = scope
+        self.rescale = rescale
+        self.gradients_at = gradients_at
+        self.present = torch.ones(len(self.tasks), dtype=torch.bool)
+        self.register_buffer("kept", torch.ones(len(self.tasks), dtype=torch.float64))
+
+    def begin(self, step: Step) -> None:
+        """Called before :meth:`weights`, for methods that draw random numbers or need the values of the losses."""
+
+    def inner_products(self, step: Step) -> Tensor:
+        """What :meth:`weights` gets, [T, T]; a method that tracks gradients over steps overrides it."""
+        return step.gramian
+
+    @abstractmethod
+    def weights(self, gramian: Tensor) -> Tensor:
+        """Weight of each task.
+
+        Args:
+            gramian: Inner products of the global gradients, [T, T] float64 on the CPU, finite.
+
+        Returns:
+            Weights, [T] float64.
+        """
+
+    def above(self, step: Step) -> Tensor | None:
+        """Weights of the losses for what is above z where ``scope`` is ``encoder``, [T]; None for the plain sum."""
+        return None
+
+    def forward(self, step: Step) -> Tensor:
+        """The objective, a scalar."""
+        if step.index % self.every:
+            return self._weighted_sum(step)
+        if not bool(torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all()):
+            return step.losses.sum()
+        self.begin(step)
+        self.kept.copy_(self._present_weights(self.inner_products(step).double().cpu()))
+        if self.scope == "model":
+            return self._weighted_sum(step)
+        jacobian = step.jacobian
+        return step.seam(torch.einsum("t,tbd->bd", self.kept.to(jacobian), jacobian), self.above(step))
+
+    def report(self) -> dict[str, float]:
+        """The last weight of each task."""
+        return dict(zip(self.tasks, self.kept.tolist(), strict=True))
+
+    def _present_weights(self, gramian: Tensor) -> Tensor:
+        present = gramian.diagonal() != 0  # between two batches the product of a task with itself may be negative
+        if not bool(present.any()):
+            return self.kept.double().cpu()
+        self.present = present if self.skips_absent else torch.ones_like(present)
+        found = self.weights(gramian[self.present][:, self.present])
+        if self.rescale and float(found.sum()) > 0:
+            found = found * (len(found) / found.sum())
+        weights = found.mean().repeat(len(gramian))  # of an absent task: only steps that keep the weights see it
+        weights[self.present] = found
+        return weights
+
+    def _weighted_sum(self, step: Step) -> Tensor:
+        return (self.kept.to(step.losses.dtype) * step.losses).sum()

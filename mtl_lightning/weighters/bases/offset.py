@@ -1,0 +1,42 @@
+"""The base of weighters that keep something about gradients over steps."""
+
+from typing import Any, Unpack
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Step
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
+
+
+class OffsetWeighter(GramianWeighter):
+    """Weights from the gradients by an offset of z, followed over steps.
+
+    A gradient at z has a row per example, so that of one step can't be averaged with that of the next. An offset added
+    to every row of z is a parameter like a bias: its gradient is the sum over rows, [T, D], and means the same at each
+    step. With ``gradients_at: parameters`` the gradient of the parameters themselves is followed, as in the papers.
+
+    Args:
+        tasks: Names of the tasks.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
+    """
+
+    track: Tensor
+    """What is kept per task and coordinate, [T, D]; [T, 0] until the first step tells D."""
+
+    def __init__(self, tasks: tuple[str, ...], **options: Unpack[GramianOptions]) -> None:
+        super().__init__(tasks, **options)
+        self.register_buffer("track", torch.zeros(len(self.tasks), 0, dtype=torch.float64))
+
+    def gradient(self, step: Step) -> Tensor:
+        """Gradients of the global losses by an offset of z, [T, D] float64, equal on all processes."""
+        rows = step.jacobian.sum(1, dtype=torch.float64)
+        if not self.track.numel():
+            self.track = torch.zeros_like(rows)
+        total = step.reduce(torch.cat([rows.flatten(), rows.new_ones(1)]))
+        return (total[:-1] / total[-1]).view_as(rows)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if prefix + "track" in state_dict:
+            self.track = self.track.new_zeros(state_dict[prefix + "track"].shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
