@@ -84,8 +84,10 @@ class AdaTT(DenseArchitecture):
                 groups = list(experts[0](encoded.z).split(self.counts, dim=1))
             else:
                 groups = [group(x) for group, x in zip(experts, inputs, strict=True)]
-            every = torch.cat(groups, dim=1)
             weights = [gate(x)[:, 0] for gate, x in zip(fusions, inputs, strict=False)]
+            if self.keep_shared:  # those of the last level stay
+                self.shared = (*groups, *weights)
+            every = torch.cat(groups, dim=1)
             kept = weights
             inputs = [
                 mixture(weight, every) + torch.einsum("e,beh->bh", next(residuals), own)

@@ -68,6 +68,8 @@ class DBMTL(DenseArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         shared = self.trunk(encoded.z)
+        if self.keep_shared:
+            self.shared = (shared,)
         h: dict[str, Tensor] = {}
         for task, parents in self.parents.items():
             known = [self.towers[task](shared), *(h[parent] for parent in parents)]

@@ -102,4 +102,7 @@ class DSelectK(DenseArchitecture):
             # clamp cuts the gradient at exact zeros, where the entropy's slope is infinite
             entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
             self.penalty = self.entropy * entropy.mean((1, 2))
-        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))
+        experts = self.experts(encoded.z)
+        if self.keep_shared:
+            self.shared = (experts, weights)
+        return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

@@ -28,7 +28,7 @@ class Extraction(nn.Module):
     [B, own + shared] with the task's own experts first; the shared group's is [B, T·own + shared].
 
     Example:
-        >>> outputs, gates = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
+        >>> outputs, gates, crossed = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
         >>> len(outputs), outputs[0].shape, [tuple(gate.shape) for gate in gates]
         (3, torch.Size([5, 8]), [(5, 3), (5, 3), (5, 4)])
     """
@@ -60,15 +60,16 @@ class Extraction(nn.Module):
         self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if goes_on else None
         self.width = hidden[-1]
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Outputs and gates of every group."""
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
+        """Outputs and gates of every group, and the tensors that every path to a task's output crosses."""
         if self.first:
-            every = self.experts[0](inputs[0])
-            groups = list(every.split(self.counts, dim=1))
-            gates = list(self.task_gates[0](inputs[0]).unbind(1))
+            every, weights = self.experts[0](inputs[0]), self.task_gates[0](inputs[0])
+            groups, gates = list(every.split(self.counts, dim=1)), list(weights.unbind(1))
+            crossed = (every, weights)
         else:
             groups = [experts(x) for experts, x in zip(self.experts, inputs, strict=True)]
             gates = [gate(x)[:, 0] for gate, x in zip(self.task_gates, inputs, strict=False)]
+            crossed = (*groups, *gates)
         shared = groups[self.tasks] if len(groups) > self.tasks else None
         outputs = []
         for weights, own in zip(gates, groups, strict=False):
@@ -78,4 +79,4 @@ class Extraction(nn.Module):
             weights = self.shared_gate(inputs[-1])[:, 0]
             gates.append(weights)
             outputs.append(mixture(weights, torch.cat(groups, dim=1)))
-        return outputs, gates
+        return outputs, gates, crossed

@@ -59,5 +59,8 @@ class LateFusion(DenseArchitecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        fused = self.fusion(self.networks(encoded.z).flatten(1))
+        features = self.networks(encoded.z).flatten(1)
+        if self.keep_shared:
+            self.shared = (features,)
+        fused = self.fusion(features)
         return dict(zip(self.tasks, fused.chunk(len(self.tasks), dim=1), strict=True))

@@ -53,4 +53,7 @@ class OMoE(ExpertArchitecture):
         weights = self.gate(encoded.z)[:, 0]
         if self.keep_gates:
             self.gates = {"shared": weights.detach()}
-        return dict.fromkeys(self.tasks, mixture(weights, self.experts(encoded.z)))
+        h = mixture(weights, self.experts(encoded.z))
+        if self.keep_shared:
+            self.shared = (h,)
+        return dict.fromkeys(self.tasks, h)

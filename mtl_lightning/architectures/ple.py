@@ -68,7 +68,9 @@ class PLE(ExpertArchitecture):
         kept: dict[str, Tensor] = {}
         names = (*self.tasks, "shared")
         for level, layer in enumerate(self.levels):
-            groups, gates = layer(groups)
+            groups, gates, crossed = layer(groups)
+            if self.keep_shared:  # that of the last level stays
+                self.shared = crossed
             if self.keep_gates:
                 prefix = "" if level == len(self.levels) - 1 else f"level{level}/"
                 kept |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}

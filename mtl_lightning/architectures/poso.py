@@ -79,4 +79,6 @@ class POSO(DenseArchitecture):
             if self.keep_gates:
                 self.gates[f"layer{i}"] = weights.detach()
             x = mixture(weights, layer(x)) * (2 / self.copies)
+        if self.keep_shared:
+            self.shared = (x,)
         return dict.fromkeys(self.tasks, x)

@@ -138,4 +138,6 @@ class STAR(LayerwiseArchitecture):
         else:
             scenario = encoded.batch.id(self.scenario)
         h = self.trunk(self.normalise(z, scenario), scenario) + self.output(self.auxiliary(z))
+        if self.keep_shared:
+            self.shared = (h,)
         return dict.fromkeys(self.tasks, h)

@@ -79,6 +79,8 @@ class STEM(DenseArchitecture):
             seen = [groups[j] if j in (0, i) else detached[j] for j in range(len(groups))]
             gates[task] = self.task_gates[i - 1](parts[i] + parts[0])[:, 0]
             h[task] = mixture(gates[task], torch.cat(seen, dim=1))
+        if self.keep_shared:
+            self.shared = (*groups, *gates.values())
         if self.keep_gates:
             self.gates = {task: gate.detach() for task, gate in gates.items()}
         return h

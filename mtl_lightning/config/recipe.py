@@ -36,7 +36,7 @@ class RecipeText:
 
     Args:
         text: YAML.
-        origin: What names it in errors, and tells it from all others.
+        origin: Its name in errors, which differs from those of all others.
         path: Its path if it is a file of the user's.
         owner: Distribution that supplies it otherwise.
     """
@@ -48,10 +48,10 @@ class RecipeText:
 
 
 def is_path(recipe: str) -> bool:
-    """True if the recipe is a file's path, not a name: it ends in ``.yaml`` or ``.yml``, or has a separator.
+    """Whether a recipe is given by the path of a file: it ends in ``.yaml`` or ``.yml``, or has a separator.
 
-    ``distribution/name`` is a name if a plugin of that distribution is installed, also one that failed: it is looked up
-    in the registry, whose error says why the plugin isn't used. A file that is there is read in any case.
+    ``distribution/name`` is a name if a plugin of that distribution is installed, even one that failed to load: the
+    registry's error then says why the plugin isn't used. An existing file is read in any case.
     """
     if recipe.endswith((".yaml", ".yml")):
         return True
@@ -75,7 +75,7 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
 
     Args:
         recipe: Name or path.
-        by: The recipe that extends it: a relative path is looked up beside it, a name in its own plugin first.
+        by: The recipe that extends it. A relative path is looked up next to that recipe, a name in its plugin first.
 
     Raises:
         MtlError: If there is no such recipe or it can't be read.
@@ -93,7 +93,7 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
         return RecipeText(read_regular(path, MAX_BYTES).decode(), str(path), path)
     except UnicodeDecodeError as error:
         raise MtlError(f"{path}: not UTF-8 at byte {error.start}", "save the recipe as UTF-8") from error
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of a user that isn't there
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of an unknown user
         reason = getattr(error, "strerror", None) or error
         raise MtlError(f"{recipe}: {reason}", "a recipe is a name or a path") from error
 
@@ -101,7 +101,7 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
 def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     """Compose a recipe.
 
-    A recipe that says ``extends: other`` is laid over the other one, and so on; the pairs are laid over the result.
+    A recipe with ``extends: other`` is merged over the other one, and so on; the pairs are merged over the result.
     Interpolations between settings (``${seed}``) are resolved last. Resolvers (``${oc.env:HOME}``) are refused:
     every process and every later run of the same command must read the same configuration.
 
@@ -123,19 +123,19 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     if recipe is None:
         raise MtlError("no recipe is given", "for instance recipe=ads; `recipes list` shows them")
     following: str | None = recipe
-    found: RecipeText | None = None
+    text: RecipeText | None = None
     while following is not None:
-        found = recipe_text(following, found)
-        identity = str(found.path.resolve()) if found.path else found.origin
+        text = recipe_text(following, text)
+        identity = str(text.path.resolve()) if text.path else text.origin
         if identity in chain:
             raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(identity) :], identity]))
         chain.append(identity)
         if len(chain) > MAX_EXTENDS:
             raise LimitError(f"{chain[0]}: more than {MAX_EXTENDS} recipes extend each other")
-        layer = read_layer(found.text, found.origin)
+        layer = read_layer(text.text, text.origin)
         extended = layer.pop("extends", None)
         if extended is not None and not isinstance(extended, str):
-            raise MtlError(f"{found.origin}: extends takes one recipe, not {shown(extended)}")
+            raise MtlError(f"{text.origin}: extends takes one recipe, not {shown(extended)}")
         layers.append(layer)
         following = extended
     plain: Layer = {}
