@@ -207,12 +207,12 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         numbers = (
             [batch.dense] * self.copies if self.numeric is None else [layer(batch.dense) for layer in self.numeric]
         )
-        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
+        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
         embedded = [batch.dense[:, :0]] * self.copies
         if self.tables:
-            seen = self.kept(batch)
+            seen = self.drop_steps(batch)
             pooled = self._embed_distributed(seen) if self._engine else self._embed_locally(seen)
-            embedded = [self.dropped(self._weighted(part, seen)) for part in pooled]
+            embedded = [self.drop_units(self._weighted(part, seen)) for part in pooled]
         copies = enumerate(zip(embedded, numbers, strict=True))
         parts = [self.projected(torch.cat([ids, dense, *vectors], dim=1), copy) for copy, (ids, dense) in copies]
         z = torch.cat(parts, dim=1)
