@@ -126,7 +126,7 @@ def test_ali_ccp_common_features_must_be_unique(tmp_path):
     shutil.copytree(raw_logs.written("ali_ccp"), tmp_path / "raw")
     with (tmp_path / "raw" / "common_features_train.csv").open("a") as file:
         file.write("c1,1,101\x02u9\x031.0\n")
-    with pytest.raises(DataError, match=r"common_features_train\.csv: 1 rows have a common_feature_index"):
+    with pytest.raises(DataError, match=r"common_features_train\.csv: 1 rows repeat the common_feature_index"):
         AliCCP(path=str(tmp_path / "raw")).rows("train")
 
 
