@@ -1,13 +1,12 @@
 """Every snippet of the README runs, in order and in one directory, as a reader would run it."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from snippets import run_snippet
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -40,12 +39,6 @@ def shape(line: str) -> str:
 
 @pytest.mark.timeout(900)
 def test_snippets_run_in_order(tmp_path):
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MTL_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
     printed: set[str] = set()
     for language, code in BLOCKS:
         if language == "sh setup":
@@ -53,18 +46,7 @@ def test_snippets_run_in_order(tmp_path):
         if language == "text":  # a part of the output above it, whatever the figures
             assert [line for line in code.splitlines() if line and shape(line) not in printed] == []
             continue
-        command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        printed = {shape(line) for line in done.stdout.splitlines()}
-        assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        printed = {shape(line) for line in run_snippet(language, code, tmp_path).splitlines()}
     assert list(tmp_path.glob("runs/ads/*/metrics.json"))
     assert list(tmp_path.glob("runs/mine/*/metrics.json"))
 
