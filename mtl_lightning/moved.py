@@ -100,7 +100,7 @@ MOVED = {
     "metrics.ndcg": "metrics.ranking.ndcg",
     "metrics.normalized_entropy": "metrics.binary.normalized_entropy",
     "metrics.oracle_auc": "metrics.binary.oracle_auc",
-    "metrics.packed": "metrics.ranking.sort_keys",
+    "metrics.packed": "metrics.ranking.group_areas",
     "metrics.pr_auc": "metrics.binary.pr_auc",
     "metrics.precision": "metrics.counting.precision",
     "metrics.r2": "metrics.regression.r2",

@@ -1,9 +1,11 @@
 """Compose a recipe, what it extends and the command line's pairs into one plain mapping."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mtl_lightning.config import interpolation, yaml_text
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
@@ -13,6 +15,9 @@ from mtl_lightning.errors import MtlError, shown
 from mtl_lightning.files import read_regular
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.entries import normalize
+
+CONTENT = "the recipe's mapping"
+"""Origin of a recipe that is given by its content."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
         raise MtlError(f"{recipe}: {reason}", "a recipe is a name or a path") from error
 
 
-def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
+def compose(recipe: str | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Composed:
     """Compose a recipe.
 
     A recipe with ``extends: other`` is merged over the other one, and so on; the pairs are merged over the result.
@@ -106,7 +111,7 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     every process and every later run of the same command must read the same configuration.
 
     Args:
-        recipe: Name (found through the plugins) or path; None is an error that says so.
+        recipe: Name (found through the plugins), path, or content as a mapping; None is an error that says so.
         overrides: ``key=value`` pairs.
 
     Raises:
@@ -122,10 +127,10 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     chain: list[str] = []
     if recipe is None:
         raise MtlError("no recipe is given", "for instance recipe=ads; `recipes list` shows them")
-    following: str | None = recipe
+    following: str | Mapping[str, Any] | None = recipe
     text: RecipeText | None = None
     while following is not None:
-        text = recipe_text(following, text)
+        text = recipe_text(following, text) if isinstance(following, str) else _recipe_of(following)
         identity = str(text.path.resolve()) if text.path else text.origin
         if identity in chain:
             raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(identity) :], identity]))
@@ -146,7 +151,18 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     return Composed(_short_name(recipe), resolve(plain), tuple(notes))
 
 
-def _short_name(recipe: str) -> str:
+def _recipe_of(content: Mapping[str, Any]) -> RecipeText:
+    """A mapping as a recipe that is written in YAML, so that the same rules hold."""
+    try:
+        return RecipeText(yaml_text.dump(dict(content)), CONTENT)
+    except yaml.YAMLError as error:
+        raise MtlError(f"{CONTENT}: {' '.join(str(error).split())}", "it takes plain values, as YAML does") from error
+
+
+def _short_name(recipe: str | Mapping[str, Any]) -> str:
+    if not isinstance(recipe, str):
+        extended = recipe.get("extends")
+        return _short_name(extended) if isinstance(extended, str) else "recipe"
     if not is_path(recipe):
         return recipe
     path = Path(recipe.replace("\\", "/"))
