@@ -30,15 +30,12 @@ from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
 from mtl_lightning.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 HEX = ["25e83726", "68e35100", "12e44003", "91736281"]
 TOKENS = [HEX, ["1e3", "1000"], ["+4915112345", "+4915112346"], ["1.50", "1.5", "1.500"], ["inf", "1e999", "2"],
           ["7.", "7.5"], ["0x10", "16"], ["1_0", "10"], [".5", "0.5"], ["true", "1", "0"]]  # fmt: skip
 ALL = {"by": "random", "validation": 0, "test": 0}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
 
 
 def write(path, columns, rows=120):

@@ -19,10 +19,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(text, separator=","):

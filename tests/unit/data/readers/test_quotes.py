@@ -15,10 +15,7 @@ from mtl_lightning.data.readers.quotes import find_quoted, find_row_starts, find
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(source: Table) -> dict[str, list[Any]]:

@@ -13,10 +13,7 @@ from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins import registry
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 FORM = Form(columns={"a": pa.int64(), "b": pa.string()})

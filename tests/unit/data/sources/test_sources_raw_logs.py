@@ -22,6 +22,8 @@ from mtl_lightning.data.sources.tenrec import Tenrec
 from mtl_lightning.data.sources.wechat import WeChat
 from mtl_lightning.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 LOADERS = {
     "ali_ccp": AliCCP,
     "aliexpress": AliExpress,
@@ -39,12 +41,6 @@ FORMS = {name: (kind, {}) for name, kind in LOADERS.items()} | {
     "aliexpress_processed": (AliExpress, {"processed": True}),
     "tenrec_article": (Tenrec, {"scenario": "qk_article"}),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def source(name, **options):

@@ -14,11 +14,7 @@ import pytest
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(source: Table, split: str | None = None) -> dict[str, list[Any]]:
