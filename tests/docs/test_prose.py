@@ -22,8 +22,6 @@ PENDING: tuple[str, ...] = (
     "docs/heads",
     "docs/weighters",
     "mtl_lightning/architectures",
-    "mtl_lightning/bounds.py",
-    "mtl_lightning/config",
     "mtl_lightning/data/features",
     "mtl_lightning/data/quality",
     "mtl_lightning/encoders",
