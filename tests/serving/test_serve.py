@@ -212,7 +212,7 @@ def test_a_new_export_is_taken_without_losing_a_request(
     ("pairs", "expected"),
     [
         ([], "serve needs export="),
-        (["export=none"], "is no export"),
+        (["export=none"], "is not an export"),
         (["export=x", "prot=1"], "did you mean 'port'"),
         (["export=x", "port=http"], "an integer"),
         (["export=x", "max_rows=0"], "out of range"),
