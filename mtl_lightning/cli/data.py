@@ -56,12 +56,12 @@ def _inspect(
 
     from mtl_lightning.build import build_data
     from mtl_lightning.data.quality.drift import LARGE, MODERATE
-    from mtl_lightning.data.quality.look import look
+    from mtl_lightning.data.quality.inspection import inspect_log
     from mtl_lightning.report.quality.page import quality_page
     from mtl_lightning.report.quality.tables import quality_tables
 
     data = build_data(config)
-    found = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}
+    found = {**inspect_log(data, config.data.accept), "roles": _roles(config, data.source.schema())}
     if html is not None:
         try:
             html.write_text(quality_page(found, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")

@@ -71,7 +71,7 @@ def predict(pairs: Sequence[str]) -> None:
     parts = Parts(out, identity)
     if parts.refused.exists():
         raise MtlError(f"out: {parts.refused} exists already", "choose another name")
-    if there := parts.there():
+    if there := parts.count_written():
         say(console, f"going on: {there} parts are there")
     score = predictor.predict if bad_rows == "fail" else predictor.predict_good
     count = parts.write(blocks, score, rank=rank, processes=processes, empty=predictor.empty)

@@ -109,7 +109,7 @@ def test_a_path_that_leads_out_of_the_folder(copy: Path, name: str) -> None:
     (copy.parent / "secret").write_bytes(b"x")
     digest = hashlib.sha256(b"x").hexdigest()
     edit(copy, lambda m: m["files"].update({name: {"bytes": 1, "sha256": digest}}))
-    refused(copy, "only plain names")
+    refused(copy, "only names of files in the same folder")
 
 
 def test_a_link_that_leads_out_of_the_folder(copy: Path) -> None:

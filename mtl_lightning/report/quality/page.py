@@ -26,7 +26,7 @@ SHOWN = 15
 
 
 def quality_page(found: Mapping[str, Any], title: str, thresholds: Sequence[float]) -> str:
-    """The page of what :func:`~mtl_lightning.data.quality.look.look` found.
+    """The page of what :func:`~mtl_lightning.data.quality.inspection.inspect_log` found.
 
     Args:
         found: The findings and what they rest on.
