@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.config import Component, Config
-from mtl_lightning.config.binding import bind
-from mtl_lightning.config.values import is_plain
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
@@ -17,6 +15,7 @@ from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.optimizer import OptimizerConfig
+from mtl_lightning.validation.binding import bind
 
 Spec = str | Mapping[str, Any] | Component
 """A component by name, as ``{"name": …, option: …}``, or as the configuration has it."""
@@ -42,7 +41,6 @@ def _chosen(kind: str, spec: Spec) -> tuple[Any, dict[str, Any]]:
     target = registry().resolve(kind, chosen.name)
     problems: list[Problem] = []
     bind(target, chosen.options, kind, problems, owner=f"{kind} {chosen.name!r}")
-    problems = [problem for problem in problems if is_plain(chosen.options.get(problem.path.split(".")[1]))]
     if problems:
         raise ConfigError(problems)
     return target, dict(chosen.options)
@@ -178,7 +176,7 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
 
 
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
-    """Refuse labels below 0 where a head reads them as times or amounts.
+    """Check that labels are at least 0 where a head reads them as times or amounts.
 
     Args:
         network: The network.
@@ -190,20 +188,20 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
     for task in network.schema.tasks:
         value = lowest[task.name]
         if network.heads[task.name].nonnegative and value is not None and value < 0:
-            reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head wants at least 0"
+            reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head needs at least 0"
             hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
             raise DataError(reason, hint)
 
 
 def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
-    """The data of a checked configuration; none of its rows are read yet.
+    """Build the data of a validated configuration without reading its rows.
 
     Args:
         config: The configuration.
-        run: The run's directory, if it has one: it keeps what the run started from.
+        run: The run's directory, if it has one; it holds the transforms that the run started from.
 
     Raises:
-        MtlError: If the run starts from another one that isn't there.
+        MtlError: If the run starts from another run that doesn't exist.
     """
     return DataModule(
         _make("source", config.source),
@@ -225,5 +223,5 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
 def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
-    kept = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(kept or RunDirectory.open(config.run.init_from).transforms)
+    saved = run.base_transforms if run is not None and run.base_transforms.exists() else None
+    return Transforms.load(saved or RunDirectory.open(config.run.init_from).transforms)

@@ -241,6 +241,13 @@ class Architecture(Component, nn.Module, ABC):
     """True if a forward pass must store its gate values in ``gates``, for reports."""
     gates: dict[str, Tensor]
     """Gate values of the last forward pass, [B, number of experts], by task or by a name such as ``layer0``."""
+    keep_shared: bool = False
+    """True if a forward pass must store the tensors in ``shared``, for weighters with ``gradients_at: shared``."""
+    shared: tuple[Tensor, ...] = ()
+    """Tensors [B, …] that the tasks share last, such as experts' outputs and gates; empty if the tasks share z last.
+
+    Every path from z to a representation must cross one of them. None may be computed from another.
+    """
     penalty: Tensor | None = None
     """Extra term of the objective per row, [B], set by the forward pass in training of a method that has one."""
 
@@ -352,7 +359,11 @@ class Weighter(Component, nn.Module, ABC):
     needs_losses_after_step: bool = False
     """True if :meth:`after_step` must be called after this update; may change from step to step."""
     gradients_at: str = "seam"
-    """Where ``step.jacobian`` is taken: ``seam`` (z), ``parameters``, or a pattern over names of parameters."""
+    """Where ``step.jacobian`` is taken.
+
+    ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
+    Anything else is a pattern over names of parameters.
+    """
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Customized gate control: experts per task beside shared ones."""
+"""Customized gate control: experts per task and shared ones."""
 
 from typing import Unpack
 
@@ -52,7 +52,9 @@ class CGC(ExpertArchitecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        outputs, gates = self.layer([encoded.z])
+        outputs, gates, crossed = self.layer([encoded.z])
+        if self.keep_shared:
+            self.shared = crossed
         if self.keep_gates:
             self.gates = {task: gate.detach() for task, gate in zip(self.tasks, gates, strict=True)}
         return dict(zip(self.tasks, outputs, strict=True))

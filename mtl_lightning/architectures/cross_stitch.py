@@ -67,5 +67,8 @@ class CrossStitch(LayerwiseArchitecture):
         x, count = encoded.z, len(self.tasks)
         for layer, stitch in zip(self.layers, self.stitches, strict=True):
             x = self.dropout(self.activation(layer(x)))
+            if self.keep_shared:  # that of the last layer stays
+                rows = x.transpose(0, 1)
+                x, self.shared = rows.transpose(0, 1), (rows,)
             x = torch.einsum("ts,sbh->tbh", stitch.view(count, count), x)
         return dict(zip(self.tasks, x.unbind(0) if len(self.layers) else [x] * count, strict=True))

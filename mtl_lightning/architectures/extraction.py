@@ -11,7 +11,7 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
 class Extraction(nn.Module):
-    """One level: task t mixes its own experts and the shared ones; the shared group, if it goes on, mixes all.
+    """One level: task t mixes its own experts and the shared ones; the shared group mixes all, unless it is last.
 
     Args:
         tasks: Number T of tasks.
@@ -19,8 +19,8 @@ class Extraction(nn.Module):
         own: Experts per task.
         shared: Shared experts.
         hidden: Layer sizes of each expert; H is the last.
-        first: Whether all groups read one input (then experts and gates are one matrix product each).
-        last: Whether there is no level above, so that the shared group needs no gate.
+        first: Whether all groups read one input, so that experts and gates are one matrix product each.
+        last: Whether this is the last level, so that the shared group needs no gate.
         gate_dropout: Dropout of :class:`~mtl_lightning.layers.mlp.Gates`.
         options: Activation, dropout and normalisation of the experts.
 
@@ -28,7 +28,7 @@ class Extraction(nn.Module):
     [B, own + shared] with the task's own experts first; the shared group's is [B, T·own + shared].
 
     Example:
-        >>> outputs, gates = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
+        >>> outputs, gates, crossed = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
         >>> len(outputs), outputs[0].shape, [tuple(gate.shape) for gate in gates]
         (3, torch.Size([5, 8]), [(5, 3), (5, 3), (5, 4)])
     """
@@ -56,19 +56,20 @@ class Extraction(nn.Module):
             Gates(in_width, 1, choices, dropout=gate_dropout) for _ in range(tasks)
         ]  # fmt: skip
         self.task_gates = nn.ModuleList(gates)
-        goes_on = shared > 0 and not last
-        self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if goes_on else None
+        has_shared_gate = shared > 0 and not last
+        self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if has_shared_gate else None
         self.width = hidden[-1]
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Outputs and gates of every group."""
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
+        """Outputs and gates of every group, and the tensors that every path to a task's output crosses."""
         if self.first:
-            every = self.experts[0](inputs[0])
-            groups = list(every.split(self.counts, dim=1))
-            gates = list(self.task_gates[0](inputs[0]).unbind(1))
+            every, weights = self.experts[0](inputs[0]), self.task_gates[0](inputs[0])
+            groups, gates = list(every.split(self.counts, dim=1)), list(weights.unbind(1))
+            crossed = (every, weights)
         else:
             groups = [experts(x) for experts, x in zip(self.experts, inputs, strict=True)]
             gates = [gate(x)[:, 0] for gate, x in zip(self.task_gates, inputs, strict=False)]
+            crossed = (*groups, *gates)
         shared = groups[self.tasks] if len(groups) > self.tasks else None
         outputs = []
         for weights, own in zip(gates, groups, strict=False):
@@ -78,4 +79,4 @@ class Extraction(nn.Module):
             weights = self.shared_gate(inputs[-1])[:, 0]
             gates.append(weights)
             outputs.append(mixture(weights, torch.cat(groups, dim=1)))
-        return outputs, gates
+        return outputs, gates, crossed

@@ -57,4 +57,7 @@ class MMoE(ExpertArchitecture):
         weights = self.task_gates(encoded.z)
         if self.keep_gates:
             self.gates = dict(zip(self.tasks, weights.detach().unbind(1), strict=True))
-        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))
+        experts = self.experts(encoded.z)
+        if self.keep_shared:
+            self.shared = (experts, weights)
+        return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

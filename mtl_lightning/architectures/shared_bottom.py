@@ -42,4 +42,7 @@ class SharedBottom(DenseArchitecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        return dict.fromkeys(self.tasks, self.trunk(encoded.z))
+        h = self.trunk(encoded.z)
+        if self.keep_shared:
+            self.shared = (h,)
+        return dict.fromkeys(self.tasks, h)

@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl_lightning.config import Config
 from mtl_lightning.data.readers.csv_options import AUTOMATIC, default_quote, default_separator
-from mtl_lightning.data.readers.files import find, format_of
+from mtl_lightning.data.readers.files import find_files, format_of
 
 CSV_OPTIONS = ("separator", "names", "encoding", "quote", "escape", "missing", "decimal", "thousands")
 """Options of the source ``table`` for CSV files."""
@@ -26,7 +26,7 @@ def file_options(config: Config, data: str, options: Mapping[str, Any]) -> dict[
     if config.source.name != "table":
         return dict(options)
     own = config.source.options
-    formats = {format_of(file.path) for file in find([data])}
+    formats = {format_of(file.path) for file in find_files([data])}
     chosen = dict(options)
     if "format" not in chosen and None in formats:
         chosen |= _format_of_run(own)

@@ -118,8 +118,10 @@ class Network(nn.Module):
             for i, task in enumerate(self.schema.tasks)
         }
 
-    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """Return this process's losses with their graph, T scalars, and the seam z [B, D].
+    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """Return this process's losses with their graph, T scalars, and the seam.
+
+        The seam is z [B, D], or the last tensors [B, …] that tasks share if the architecture keeps them.
 
         Args:
             batch: Batch with labels.
@@ -134,7 +136,8 @@ class Network(nn.Module):
         if penalty is not None:
             target = targets[self.schema.tasks[0].name]
             values = [value + target.row_mean(penalty) / len(values) for value in values]
-        return values, z
+        shared, self.architecture.shared = self.architecture.shared, ()
+        return values, shared or (z,)
 
     def _loss(self, task: Task, outputs: Mapping[str, Output], targets: Mapping[str, Target]) -> Tensor:
         output, target = outputs[task.name], targets[task.name]

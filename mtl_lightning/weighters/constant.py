@@ -1,24 +1,24 @@
 """Fixed weights."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class Constant(LossWeighter):
-    """Weights that the recipe gives: ``Σ w_t L_t``. Tuned on validation, the baseline that other methods must beat.
+    """Fixed weights: ``Σ w_t L_t``. Tuned on the validation split, they are the baseline of all other methods.
 
     Args:
         tasks: Names of the tasks.
-        weights: Weight per task; tasks that are not named have weight 1.
+        weights: Weight per task, such as ``{click: 1.0, conversion: 3.0}``; other tasks have weight 1. A resumed run
+            takes the weights of its recipe, not those of the checkpoint.
 
     Raises:
-        MtlError: If a weight names no task or is negative.
+        MtlError: If a weight is negative or names an unknown task.
 
     Example:
         >>> Constant(("a", "b"), weights={"b": 0.3}).weights(torch.ones(2)).tolist()
@@ -31,9 +31,7 @@ class Constant(LossWeighter):
         super().__init__(tasks)
         for name, weight in (weights or {}).items():
             if name not in self.tasks:
-                close = get_close_matches(name, self.tasks, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"tasks are {', '.join(self.tasks)}"
-                raise MtlError(f"weighter.weights: no task {name!r}", hint)
+                raise MtlError(f"weighter.weights: no task {name!r}", did_you_mean(name, self.tasks))
             if weight < 0:
                 raise MtlError(f"weighter.weights.{name}: {weight} is negative")
         fixed = [float((weights or {}).get(name, 1.0)) for name in self.tasks]

@@ -11,15 +11,15 @@ from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class UPGrad(GramianWeighter):
-    """Each gradient is projected onto the cone of directions that conflict with no task; the projections are averaged.
+    """The mean of the gradients' projections onto the cone of directions that conflict with no task.
 
     The projection of ``g_t`` is ``Σ_s v_s g_s`` with ``v = argmin vᵀGv`` over ``v ≥ e_t``. Unlike the update of MGDA,
     it grows with each task's gradient. Without conflict it is the mean.
 
     Args:
         tasks: Names of the tasks.
-        ridge: Added to the Gramian of trace 1, so that the weights of dependent gradients are unique; it lets a
-            conflict of that order through.
+        ridge: Added to the diagonal of the Gramian of trace 1, so that the weights of dependent gradients are unique.
+            Conflicts of that order remain: the step may go against a gradient a hundred times shorter than another.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

@@ -1,25 +1,23 @@
 """Every snippet of the README runs, in order and in one directory, as a reader would run it."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from snippets import run_snippet
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def test_every_block_says_what_it_is():
-    assert {language for language, _ in BLOCKS} <= {"sh", "sh setup", "python", "yaml"}
+    assert {language for language, _ in BLOCKS} <= {"sh", "sh setup", "python", "text"}
 
 
 def test_two_commands_set_up_a_fresh_machine():
-    (setup,) = [code for language, code in BLOCKS if language == "sh setup"]
-    install, test = setup.splitlines()
+    install, test = (line for language, code in BLOCKS if language == "sh setup" for line in code.splitlines())
     for command in (install, test):
         assert "-c constraints.txt" in command
         assert subprocess.run(["bash", "-n", "-c", command], check=False).returncode == 0
@@ -27,27 +25,24 @@ def test_two_commands_set_up_a_fresh_machine():
     assert shlex.split(test)[-4:] == ["pytest", "-q", "-n", "2"]
 
 
+def test_the_first_screen_is_a_sentence_a_picture_and_commands_with_their_output():
+    first = README.read_text().split("\n## ")[0]
+    assert first.index("![") < first.index("```sh setup")
+    languages = re.findall(r"^```(\w[^\n]*)$", first, flags=re.MULTILINE)
+    assert languages == ["sh setup", *["sh", "text"] * 3]
+
+
 @pytest.mark.timeout(600)
 def test_snippets_run_in_order(tmp_path):
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MTL_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
     for language, code in BLOCKS:
-        if language == "sh setup":
+        if language in ("sh setup", "text"):
             continue
-        command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        run_snippet(language, code, tmp_path)
     assert list(tmp_path.glob("runs/ads/*/metrics.json"))
     assert list(tmp_path.glob("runs/mine/*/metrics.json"))
+
+
+def test_the_first_page_of_the_site_shows_the_same():
+    top = README.read_text().split("\n## From Python")[0].partition("\nMulti-task")[2]
+    page = (README.parent / "docs" / "README.md").read_text()
+    assert top.replace("](docs/", "](") in page

@@ -7,13 +7,13 @@ import pytest
 
 from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.bounds import PositiveInt, Share
-from mtl_lightning.config.binding import bind
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Step, Weighter
 from mtl_lightning.layers.mlp import ActivationOptions, LayerOptions
 from mtl_lightning.options import INNER, documentation_of, options_of, write_inherited
 from mtl_lightning.plugins import registry
+from mtl_lightning.validation.binding import bind
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, SeamOptions
 
 

@@ -96,7 +96,7 @@ class Numeric(ColumnFeature):
         check(
             self.transform in NUMERIC_TRANSFORMS,
             f"transform is {self.transform!r}",
-            did_you_mean(self.transform, NUMERIC_TRANSFORMS) or f"one of {', '.join(NUMERIC_TRANSFORMS)}",
+            did_you_mean(self.transform, NUMERIC_TRANSFORMS),
         )
         ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
         check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
