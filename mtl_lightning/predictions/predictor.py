@@ -18,8 +18,9 @@ from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
-from mtl_lightning.data.readers.blocks import ROW, ROWS, read_blocks, rebatch
+from mtl_lightning.data.readers.blocks import ROW, read_blocks, rebatch
 from mtl_lightning.data.readers.files import EmptyFilesError
+from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
