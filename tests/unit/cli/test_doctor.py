@@ -21,6 +21,12 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return json.loads(done.stdout)
 
 
+def test_its_keys_are_documented(report: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "command_line.md").read_text()
+    (row,) = (line for line in page.splitlines() if line.startswith("| `doctor` | `ok`"))
+    assert [key for key in report if f"`{key}`" not in row] == []
+
+
 def test_a_working_installation(report: Any) -> None:
     assert (report["ok"], report["problems"]) == (True, [])
     assert report["python"]["version"] == platform.python_version()

@@ -11,6 +11,7 @@ from commands import environment_of, run_command
 
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 
+PAGE = Path(__file__).parents[3] / "docs" / "command_line.md"
 SMALL = ("recipe=ads", "source.rows=600", "trainer.accelerator=cpu", "trainer.max_steps=1")
 
 
@@ -18,7 +19,20 @@ def document(folder: Path, *arguments: str, code: int = 0) -> Any:
     """The document that a command prints with ``--json``."""
     done = run_command(folder, *arguments, "--json")
     assert done.returncode == code, done.stderr
-    return json.loads(done.stdout, parse_constant=refuse)
+    content = json.loads(done.stdout, parse_constant=refuse)
+    row = documented(" ".join(arguments[:2] if arguments[0] in ("recipes", "data") else arguments[:1]))
+    if "result.json" not in row and "sections" not in row:
+        assert [key for key in (content if isinstance(content, dict) else content[0]) if f"`{key}`" not in row] == []
+    return content
+
+
+def documented(command: str) -> str:
+    """The keys of a command's document on the page."""
+    if command == "test":
+        return documented("fit")
+    table = PAGE.read_text().split("## JSON")[1].split("\n## ")[0]
+    (row,) = (line for line in table.splitlines() if line.startswith(f"| `{command}` |"))
+    return row
 
 
 def refuse(constant: str) -> None:
