@@ -1,4 +1,4 @@
-r"""Interpolations between settings: ``${seed}`` stands for the value of ``seed``, ``\${seed}`` for its own text."""
+r"""Interpolations between settings: ``${seed}`` is replaced by the value of ``seed``, ``\${seed}`` stays text."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class RefusedError(Exception):
 
 @dataclass
 class Reference:
-    """What stands between ``${`` and ``}``: text and further references."""
+    """Content between ``${`` and ``}``: text and further references."""
 
     parts: list["str | Reference"] = field(default_factory=list)
 
@@ -83,7 +83,7 @@ def _append(levels: list[list[str | Reference]], text: str) -> None:
 
 
 def escape(value: Any) -> Any:
-    r"""Plain values in which every text stands for itself, backslashes before ``${`` included.
+    r"""Escape plain values so that every text is read as it is, including backslashes before ``${``.
 
     Example:
         >>> escape([r"a${b}", r"\${c}", "???"]) == [r"a\${b}", r"\\\${c}", r"\???"]
@@ -162,17 +162,17 @@ class _Resolution:
         try:
             parts = parse(raw)
             if len(parts) == 1 and isinstance(parts[0], Reference):
-                found = self.follow(path, parts[0])
+                resolved = self.follow(path, parts[0])
             else:
-                found = self.joined(path, parts)
+                resolved = self.joined(path, parts)
         except RefusedError as error:
             if error.reason == "uses a resolver":
                 raise RefusedError(f"{shown(raw)} uses a resolver", error.hint) from None
             raise
         finally:
             self.active.discard(path)
-        self.texts[path] = found
-        return found
+        self.texts[path] = resolved
+        return resolved
 
     def joined(self, path: tuple[str, ...], parts: list[str | Reference]) -> str:
         """Text and the values of references as one text."""
@@ -205,9 +205,13 @@ class _Resolution:
                 here = (*here, key)
             if node == MISSING and not plain:
                 raise RefusedError(f"refers to {shown(name)}, which must be set")
-            found = self.value(here, node, plain)
-            # A text's value is kept, so that a section that it stands for needs a copy.
-            return self.value(here, found, True) if isinstance(node, str) and isinstance(found, dict | list) else found
+            resolved = self.value(here, node, plain)
+            # The value of a text is cached, so that a section that replaces it must be copied.
+            return (
+                self.value(here, resolved, True)
+                if isinstance(node, str) and isinstance(resolved, dict | list)
+                else resolved
+            )
 
     @contextmanager
     def level(self) -> Iterator[None]:

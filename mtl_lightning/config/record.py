@@ -32,7 +32,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How a run is kept; the ``run`` section of a recipe.
+    """Settings of a run: its directory, checkpoints and evaluations; the ``run`` section of a recipe.
 
     Args:
         dir: The run's directory; None for ``runs/<recipe>/<time>``.
@@ -88,19 +88,19 @@ class Config:
         features: Model inputs by name.
         tasks: What is predicted, parents before children; otherwise in the recipe's order.
         split: How rows are divided.
-        data: How rows are prepared and read.
+        data: Batches and caches.
         encoder: Batch → z.
         architecture: z → one representation per task.
         heads: One per task.
         losses: One per task.
         metrics: Per task, the one that counts in the score first.
         weighter: Losses → objective.
-        optimizer: How the run optimises.
+        optimizer: Optimizer and learning rate.
         trainer: Arguments of ``lightning.pytorch.Trainer``, as the recipe gives them.
-        seed: Seed of everything that is left to chance.
-        run: How the run is kept.
+        seed: Seed of all random numbers.
+        run: Directory, checkpoints and evaluations of the run.
         raw: Raw columns that components declare.
-        plain: The same as YAML's types; :func:`~mtl_lightning.config.validate` makes an equal Config of it.
+        plain: The configuration in YAML's types; :func:`~mtl_lightning.config.validate` turns it into an equal Config.
     """
 
     source: Component
@@ -123,6 +123,6 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """The same for configurations that differ in their seed and in how the run is kept only."""
+        """Digest that is equal for configurations that differ in their ``seed`` and ``run`` sections only."""
         content = {section: part for section, part in self.plain.items() if section not in ("seed", "run")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -137,7 +137,7 @@ def check_size(text: str, origin: str) -> None:
     except UnicodeEncodeError as error:
         raise yaml.YAMLError(f"{text[error.start]!r} is not a character") from error
     if size > MAX_BYTES:
-        raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the most that is read")
+        raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the limit")
     open_nodes: list[list[Any]] = []  # values so far, deepest level below, anchor
     known: dict[str, tuple[int, int]] = {}
     for event in yaml.parse(text, Loader):

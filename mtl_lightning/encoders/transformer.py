@@ -12,15 +12,16 @@ from mtl_lightning.schema import PADDING, Field, Schema
 
 
 class TransformerEncoder(EmbeddingEncoder):
-    """Self-attention over a sequence and the item at hand; the item's place is read out.
+    """Self-attention over a sequence and the target item; the output is the token of the target.
 
-    The tokens are the target (the categorical field whose table the sequence shares, or a learned token), then the
-    steps, each with a learned embedding of its place, counted back from the latest: 1 for the last step that is known,
-    whatever the length of the history (steps that ``step_dropout`` takes are not known). After the blocks, the first
-    token stands for the sequence.
+    The first token is the target: the categorical field whose table the sequence shares, or a learned token. The steps
+    follow, each with a learned embedding of its position. Positions are counted back from the latest known step, which
+    has position 1 whatever the length of the history; steps left out by ``step_dropout`` are unknown. After the blocks,
+    the first token represents the sequence.
 
-    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019, whose
-    places are times before the target; here numbers of steps, normalisation before each block, and one token read out.
+    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
+    positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a
+    single token is the output.
 
     Args:
         schema: Fitted schema.
@@ -56,7 +57,7 @@ class TransformerEncoder(EmbeddingEncoder):
         super().__init__(schema, copies, init_scale=init_scale, **options)
         width = self.embedding_width
         self.targets = targets(self.categorical, self.sequences)
-        # By number: a feature's name may be no name of a module.
+        # By number: a feature's name may not be a valid name of a module.
         self.numbers = {field.name: i for i, field in enumerate(self.sequences)}
         self.places = nn.ParameterList(
             nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
@@ -79,12 +80,12 @@ class TransformerEncoder(EmbeddingEncoder):
         else:
             reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
             first = self.readers[reader].expand(len(ids), -1)
-        # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
+        # Padding is at the end: counted from the start, the latest step would have another position for each length.
         places, counted = self.places[number], torch.arange(1, field.length + 1, device=ids.device)
         latest = torch.where(ids != PADDING, counted, 0).amax(1, keepdim=True)
         back = (latest - counted).clamp(min=0) + 1
         x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
-        # The first token is always known: no row is without anything to attend to.
+        # The first token is always known, so every row has a token to attend to.
         known = torch.cat([torch.ones_like(ids[:, :1], dtype=torch.bool), ids != PADDING], dim=1)
         layers = self.blocks[number]
         assert isinstance(layers, nn.ModuleList)

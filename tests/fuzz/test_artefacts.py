@@ -214,7 +214,7 @@ def check_checkpoints(data: DataModule, trained: Path, path: Path, seeds: range)
             warnings.simplefilter("always")
             found = timed(seed, lambda: io.load_checkpoint(path / LAST))
         assert found is not None, f"seed {seed}: the predecessor was not taken"
-        if any("going on from previous.ckpt" in str(one.message) for one in caught):
+        if any("continuing with previous.ckpt" in str(one.message) for one in caught):
             assert found["global_step"] == before["global_step"], seed
             kinds["refused"] += 1
             continue

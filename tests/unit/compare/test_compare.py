@@ -209,7 +209,7 @@ def test_what_rules_out_a_verdict_is_said_before_anything_runs(tmp_path):
         assert f"compare needs a {split} split" in done.stderr
         assert not (tmp_path / split / "cells").exists()
     both = run(tmp_path, *SMALL, *GRID, "out=both", "--print", "--gather")
-    assert (both.returncode, "two things to do" in both.stderr) == (2, True)
+    assert (both.returncode, "exclude each other" in both.stderr) == (2, True)
     (tmp_path / "file").write_text("")
     done = run(tmp_path, *SMALL, *GRID, "out=file")
     assert (done.returncode, "out=file: can't be written" in done.stderr) == (2, True)

@@ -160,7 +160,7 @@ def test_everything_is_told_at_once() -> None:
         (["trainer.max_epochs=0"], "trainer.max_epochs: is 0, and must be at least 1"),
         (
             ["tasks.conversion.observed_when=click == 1"],
-            "heads.conversion: learns on all rows, and observed_when leaves out those without 'click'",
+            "heads.conversion: learns on all rows, but observed_when leaves out the rows without 'click'",
         ),
         (
             ["tasks.dwell.label=minimum(dwell / price, 1)"],

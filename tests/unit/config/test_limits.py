@@ -169,9 +169,9 @@ def test_a_recipe_that_cannot_be_named_is_an_error(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("pairs", "reason"),
     [
-        (["length=[1]", "length.x=1"], "'x' is no place of the list given before"),
-        (["length=[1]", "length.1=1"], "places: 0 to 0"),
-        (["length=[]", "length.0.a=1"], "places: none"),
+        (["length=[1]", "length.x=1"], "'x' is not an index of the list given before"),
+        (["length=[1]", "length.1=1"], "indices: 0 to 0"),
+        (["length=[]", "length.0.a=1"], "indices: none"),
         (["a[b=1"], "brackets of the key don't match"),
         (["a]=[&a [*a]]", "b=" + "[" * 90 + "]" * 90], "nested in more than 40 levels"),
         ([".".join("a" * 60) + "=1"], "nested in more than 40 levels"),

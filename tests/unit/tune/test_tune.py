@@ -46,7 +46,7 @@ def tune(folder, *arguments):
     [
         ("log(0, 1)", "reaches 0"),
         ("log(2, 1)", "is empty"),
-        ("uniform(0, inf)", "has no end"),
+        ("uniform(0, inf)", "is not finite"),
         ("int(1.5, 2)", "invalid literal"),
         ("normal(0, 1)", "no range"),
         ("[]", "an empty list"),
@@ -81,7 +81,7 @@ def test_what_is_fixed_is_not_searched():
     assert "optimizer.lr" in {each.key for each in read_plan(["recipe=ads"]).space}
     assert "optimizer.lr" not in {each.key for each in fixed.space}
     assert "optimizer.lr=0.003" in fixed.overrides
-    with pytest.raises(MtlError, match=r"optimizer\.lr is fixed and searched"):
+    with pytest.raises(MtlError, match=r"optimizer\.lr is both fixed and searched"):
         read_plan(["recipe=ads", "optimizer.lr=0.003", "space.optimizer.lr=log(1e-4,1e-2)"])
     with pytest.raises(MtlError, match=r"space\.run\.dir: can't be searched"):
         read_plan(["recipe=ads", "space.run.dir=[a,b]"])

@@ -202,12 +202,12 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
         numbers = [batch.dense] * self.copies if self.numeric is None else [each(batch.dense) for each in self.numeric]
-        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
+        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
         embedded = [batch.dense[:, :0]] * self.copies
         if self.tables:
-            seen = self.kept(batch)
+            seen = self.drop_steps(batch)
             found = self._spread(seen) if self._engine else self._alone(seen)
-            embedded = [self.dropped(self._weighted(part, seen)) for part in found]
+            embedded = [self.drop_units(self._weighted(part, seen)) for part in found]
         copies = enumerate(zip(embedded, numbers, strict=True))
         parts = [self.projected(torch.cat([ids, dense, *vectors], dim=1), copy) for copy, (ids, dense) in copies]
         z = torch.cat(parts, dim=1)
