@@ -1,7 +1,7 @@
 """Bounds of numbers as part of type hints.
 
 Options are checked against the hints of the constructor that takes them, so that ``validate`` reports ``experts: 0``
-with its place. Any marker with ``ge``, ``gt``, ``le`` or ``lt`` is understood, including those of ``annotated_types``.
+with its place. Any marker with ``ge``, ``gt``, ``le`` or ``lt`` is understood, such as those in ``annotated_types``.
 
 Example:
     >>> from typing import Annotated

@@ -15,6 +15,7 @@ API = {
     "schema": "Schemas, fields and tasks",
     "batch": "Batches, outputs and targets",
     "hookspecs": "Hooks of plugins",
+    "fitting.fit": "Train with one call",
     "data.datamodule": "DataModule",
     "build": "From names to a module",
     "training.step": "The step of a weighter",

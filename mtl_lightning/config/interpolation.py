@@ -10,13 +10,13 @@ from mtl_lightning.config.limits import HINT, MAX_BYTES, MAX_VALUES, too_many
 from mtl_lightning.errors import ConfigError, Problem, did_you_mean, shown
 
 MISSING = "???"
-"""A value that whoever uses the recipe must set."""
+"""Value that users of the recipe must set."""
 MAX_NESTED = 8
-"""Most references within each other: ``${a.${b}}`` has two."""
+"""Largest depth of nested references: ``${a.${b}}`` has two."""
 MAX_CHAIN = 150
-"""Most levels and references on the way to one value."""
+"""Largest number of levels and references on the path to a value."""
 MAX_EXPANSIONS = 10_000
-"""Most references that are followed in a recipe."""
+"""Largest number of references in a recipe, repeated ones included."""
 
 _OPEN = re.compile(r"(\\*)\$\{")
 _TOKEN = re.compile(r"(\\*)\$\{|\}")
@@ -40,7 +40,7 @@ class Reference:
 
 
 def parse(text: str) -> list[str | Reference]:
-    r"""The text in parts. A backslash before ``${`` makes it text, and two are one.
+    r"""Split a text into parts. A backslash before ``${`` makes it text; two backslashes are one.
 
     Raises:
         RefusedError: If a reference isn't closed, uses a resolver or is nested too deep.
@@ -64,7 +64,7 @@ def parse(text: str) -> list[str | Reference]:
             if len(token[1]) % 2 == 0:
                 levels.append([])
                 if len(levels) > MAX_NESTED + 1:
-                    raise RefusedError(f"more than {MAX_NESTED} references within each other", "refer to the setting")
+                    raise RefusedError(f"more than {MAX_NESTED} nested references", "refer to the setting")
     if len(levels) > 1:
         raise RefusedError(f"{shown(text)} has a reference that isn't closed", r"write } after it, or \${ for text")
     _append(levels, text[end:])
@@ -129,7 +129,7 @@ class _Resolution:
         self.depth = self.values = self.expansions = self.characters = 0
 
     def value(self, path: tuple[str, ...], node: Any, plain: bool = False) -> Any:
-        """The value of a node; ``plain`` says that its texts are resolved already."""
+        """Value of a node; ``plain`` if its texts are resolved already."""
         self.values += 1
         if self.values > MAX_VALUES:
             raise too_many("recipe")
@@ -147,7 +147,7 @@ class _Resolution:
             return None
 
     def text(self, path: tuple[str, ...], raw: str) -> Any:
-        """The value of a text, whose references are followed."""
+        """Value of a text after its references are followed."""
         if raw == MISSING:
             raise RefusedError("must be set")
         if _ESCAPED_MISSING.fullmatch(raw):
@@ -175,7 +175,7 @@ class _Resolution:
         return resolved
 
     def joined(self, path: tuple[str, ...], parts: list[str | Reference]) -> str:
-        """Text and the values of references as one text."""
+        """Join text and the values of references."""
         words = []
         for part in parts:
             word = part if isinstance(part, str) else self.follow(path, part)
@@ -189,7 +189,7 @@ class _Resolution:
         return text
 
     def follow(self, path: tuple[str, ...], reference: Reference) -> Any:
-        """The value that a reference names, a copy of its own."""
+        """Copy the value that a reference names."""
         self.expansions += 1
         if self.expansions > MAX_EXPANSIONS:
             raise RefusedError(f"there are more than {MAX_EXPANSIONS:,} references to follow")
@@ -215,22 +215,22 @@ class _Resolution:
 
     @contextmanager
     def level(self) -> Iterator[None]:
-        """One step deeper into levels and references."""
+        """Count one more level or reference."""
         self.depth += 1
         try:
             if self.depth > MAX_CHAIN:
-                raise RefusedError("is reached over too many references and levels", HINT)
+                raise RefusedError("is reached through too many references and levels", HINT)
             yield
         finally:
             self.depth -= 1
 
 
 def _keys(path: tuple[str, ...], name: str) -> list[str]:
-    """The keys from the root to what a reference at a path names; each leading dot is a level up."""
+    """Keys from the root to the target of a reference at a path; each leading dot is one level up."""
     below = name.lstrip(".")
     dots = len(name) - len(below)
     if dots > len(path):
-        raise RefusedError(f"refers to {shown(name)}, which begins above the recipe")
+        raise RefusedError(f"refers to {shown(name)}, which is above the root of the recipe")
     keys = [*(path[: len(path) - dots] if dots else ()), *(key for key in _INDEX.sub(r".\1", below).split(".") if key)]
     if not keys:
         raise RefusedError("holds an empty reference", r"write ${setting}, or \${ for text")
@@ -247,4 +247,4 @@ def _child(node: Any, key: str, name: str) -> Any:
         if isinstance(node, list | tuple) and re.fullmatch(r"[0-9]{1,6}", key) and int(key) < len(node):
             return node[int(key)]
         known = []
-    raise RefusedError(f"refers to {shown(name)}, and there is no such setting", did_you_mean(key[:60], known))
+    raise RefusedError(f"refers to {shown(name)}, which is not a setting", did_you_mean(key[:60], known))

@@ -27,7 +27,7 @@ class Composed:
     Args:
         recipe: Short name of the recipe, for run directories and titles.
         plain: Plain containers, interpolations resolved.
-        notes: Sentences about what was dropped on the way.
+        notes: Sentences about options that were dropped.
     """
 
     recipe: str
@@ -37,11 +37,11 @@ class Composed:
 
 @dataclass(frozen=True)
 class RecipeText:
-    """A recipe as it is written.
+    """The text of a recipe.
 
     Args:
         text: YAML.
-        origin: Its name in errors, which differs from those of all others.
+        origin: Unique name, for errors.
         path: Its path if it is a file of the user's.
         owner: Distribution that supplies it otherwise.
     """
@@ -53,10 +53,10 @@ class RecipeText:
 
 
 def is_path(recipe: str) -> bool:
-    """Whether a recipe is given by the path of a file: it ends in ``.yaml`` or ``.yml``, or has a separator.
+    """True if a recipe is given by the path of a file: it ends in ``.yaml`` or ``.yml``, or has a separator.
 
-    ``distribution/name`` is a name if a plugin of that distribution is installed, even one that failed to load: the
-    registry's error then says why the plugin isn't used. An existing file is read in any case.
+    ``distribution/name`` is a name if a plugin of that distribution is installed, even if it failed to load. The
+    registry's error then gives the reason. An existing file is read in any case.
     """
     if recipe.endswith((".yaml", ".yml")):
         return True

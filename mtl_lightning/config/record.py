@@ -43,14 +43,14 @@ class RunConfig:
         timeout: Seconds after which a process that waits for a dead one gives up.
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
-        test: Evaluate the test split at the end; ``tune`` does not look at it.
+        test: Evaluate the test split at the end; ``tune`` does not evaluate it.
         relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
-        affinity: Batches between two samples of what a step on one task does to the others' losses; 0 for none, None
-            for every 300 per task where they are possible.
-        divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
-            after which a warning names the task; 0 for never.
-        evaluation: After the test, look at train, validation and test side by side, and at the best threshold.
-        slices: Parts of validation and test to look at as well: ``day``, ``new_users``, ``new_<column>``, a column.
+        affinity: Batches between two samples of the affinity: how a step on one task changes the others' losses. 0 for
+            none, None for 300 batches per task where affinities are possible.
+        divergence: Number of validations in a row in which a task's training loss falls while its validation metric
+            worsens. A warning then names the task; 0 for never.
+        evaluation: After the test, compare train, validation and test, and find the best threshold.
+        slices: Parts of validation and test to evaluate as well: ``day``, ``new_users``, ``new_<column>``, a column.
         train_rows: Training rows that are evaluated for the gap to validation, at most.
     """
 

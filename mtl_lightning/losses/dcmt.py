@@ -16,8 +16,8 @@ class DCMTLoss(Loss):
     """Joint cross-entropy plus factual and counterfactual losses of the conditional, tied by a soft constraint.
 
     The loss is joint + w · mean(O/p̂ · ℓ(y, r) + (1 − O)/(1 − p̂) · ℓ(1 − y, r*) + λ |1 − (r + r*)|). O is 1 where the
-    parent's event happened, and p̂ is its predicted probability, clipped and without gradient. r is the probability of
-    the conditional, r* the probability of the twin, and y = 0 for rows without the parent's event. Rows count and
+    parent's event happened. p̂ is its predicted probability, clipped and without gradient. r is the probability of the
+    conditional, r* the probability of the twin, and y = 0 for rows without the parent's event. Rows count and
     weigh as in :class:`~mtl_lightning.losses.escm2.ESCM2Loss`.
 
     Source: Zhu et al., "DCMT: A Direct Entire-Space Causal Multi-Task Framework for Post-Click Conversion Estimation",

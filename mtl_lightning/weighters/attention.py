@@ -11,9 +11,9 @@ from mtl_lightning.interfaces import Step, Weighter
 class AttentionWeighting(Weighter):
     """Weights from one layer of attention over the training states of all tasks.
 
-    The state of a task is its log-loss, the fall of the log-loss since the start, and its present rate of fall (the
-    difference of a quick and a slow running mean), together with a learned vector. Scaled dot-product attention over
-    the T states gives a score ``s_t``.
+    The state of a task is its log-loss, the fall of the log-loss since the start, its present rate of fall, and a
+    learned vector. The rate is the difference of a quick and a slow running mean. Scaled dot-product attention over the
+    T states gives a score ``s_t``.
 
     - The model descends ``Σ w_t L_t`` with ``w = T exp(s) / Σ exp(s)`` held constant.
     - The attention descends ``Σ exp(s_t) L_t − s_t`` with the losses held constant. For constant losses the optimum is

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from endings import final, same
+from final_state import final, same
 
 SMALL = ("recipe=conflict", "source.rows=20000", "trainer.max_epochs=3", "run.checkpoint_every=5")
 GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0", "jobs=1")

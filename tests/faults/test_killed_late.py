@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endings import same
-from forked import run_forked
+from final_state import same
+from forked_commands import run_forked
 
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 

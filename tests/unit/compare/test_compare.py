@@ -4,11 +4,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 from html.parser import HTMLParser
 from statistics import fmean
 
 import pytest
+from commands import run_command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,15 +22,7 @@ GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "co
 
 
 def run(folder, *arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", "compare", *arguments],
-        cwd=folder,
-        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    return run_command(folder, "compare", *arguments)
 
 
 class Tags(HTMLParser):

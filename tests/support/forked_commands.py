@@ -29,7 +29,7 @@ def run_forked(
         Its exit code (negative: a signal), and what it printed, all of it as ``stdout``.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PROGRAM.preload, "forked"])
+    context.set_forkserver_preload([*PROGRAM.preload, "forked_commands"])
     log = folder / "forked.log"
     log.unlink(missing_ok=True)
     process = context.Process(target=_run, args=(list(arguments), folder, dict(environment), plugin, log))
