@@ -116,13 +116,16 @@ def module_problems(path: Path) -> Iterator[Problem]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     }
+    # Declarations without a value: their names may be saved with checkpoints.
+    declared = {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and node.value is None}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) in docstrings:
                 yield from docstring_problems(path, node)
             elif " " in node.value.strip():
                 yield from banned(path, node.lineno, node.value)
-        name = node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
+        stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in declared
+        name = node.id if stored else ""
         name = node.arg if isinstance(node, ast.arg) else name
         if name in UNCLEAR_NAMES:
             yield Problem(path, getattr(node, "lineno", 0), f"a variable {name!r}: name what it holds")
