@@ -43,6 +43,7 @@ ENCODERS = {
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
 }
 
