@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtl_lightning.batch import Batch, Encoded, Output, Target
+from mtl_lightning.batch import Batch, Encoded, Output, Steps, Target
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.schema import FIELD_KINDS, PADDING, TASK_KINDS, UNKNOWN, ColumnName, Field, FieldName, Schema, Task
 
@@ -43,6 +43,7 @@ __all__ = [
     "Schema",
     "Source",
     "Step",
+    "Steps",
     "Target",
     "Task",
     "TaskMetric",

@@ -15,6 +15,7 @@ from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.trainer import check_trainer
 from mtl_lightning.config.values import MismatchError, coerce
 from mtl_lightning.config.values import plain as to_plain
+from mtl_lightning.data.features.build import option_name
 from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
 from mtl_lightning.plugins import registry as installed
@@ -169,7 +170,8 @@ def _page(made: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         return {"name": chosen.name, **chosen.options}
 
     def feature(part: Any) -> dict[str, Any]:
-        return {"kind": registry.name_of("feature", type(part)) or part.kind, **asdict(part)}
+        options = {option_name(parameter): value for parameter, value in asdict(part).items()}
+        return {"kind": registry.name_of("feature", type(part)) or part.kind, **options}
 
     def task(record: Any) -> dict[str, Any]:
         return {key: value for key, value in asdict(record).items() if key not in FITTED}

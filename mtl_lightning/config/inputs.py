@@ -8,7 +8,7 @@ from torch import nn
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
-from mtl_lightning.data.features.build import Feature, feature
+from mtl_lightning.data.features.build import Feature, feature, parameter_name
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.readers.uses import Uses
@@ -80,7 +80,7 @@ def check_features(draft: Draft, raw: RawSchema | None) -> None:
         if not isinstance(options, Mapping):
             draft.problem(path, f"expects a kind, not {entry!r}", "one of " + ", ".join(known))
             continue
-        options = dict(options)
+        options = {parameter_name(key): value for key, value in options.items()}
         kind = options.pop("kind", None)
         if kind is None:
             draft.problem(f"{path}.kind", "is required", "one of " + ", ".join(known))

@@ -61,6 +61,14 @@ class Feature(ABC):
     def columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that the feature called ``name`` reads."""
 
+    def event_columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that the feature reads of rows before the one at hand: none; labels may be among them."""
+        return ()
+
+    def request_columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that a row to be scored must have: those of :meth:`columns`."""
+        return self.columns(name)
+
     def tokens(self, name: str) -> tuple[str, ...]:
         """Of its columns those whose values it compares as they are written, instead of reading numbers: none.
 
@@ -75,6 +83,10 @@ class Feature(ABC):
 
     def needs(self) -> tuple[str, ...]:
         """Other features that it refers to in its option ``of``: none."""
+        return ()
+
+    def shares(self, others: Mapping[str, "Feature"]) -> tuple[str, ...]:
+        """Names of other features whose vocabularies it shares without naming them: none."""
         return ()
 
     def refuses(self, other: "Feature") -> str:

@@ -1,14 +1,24 @@
 """Features as a recipe names them: the kinds, and how they are built."""
 
+import keyword
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import Any
 
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.errors import DataError, PluginError, did_you_mean
 from mtl_lightning.plugins import registry
 
-__all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature", "kind_of"]
+__all__ = [
+    "Feature",
+    "Spec",
+    "build_features",
+    "build_transforms",
+    "feature",
+    "kind_of",
+    "option_name",
+    "parameter_name",
+]
 
 Spec = str | Mapping[str, Any] | Feature
 """A feature as a recipe has it: a kind, or a mapping with ``kind`` and options, or the record itself."""
@@ -31,7 +41,7 @@ def feature(name: str, spec: Spec) -> Feature:
     """
     if not isinstance(spec, str | Mapping):
         return spec
-    options = {"kind": spec} if isinstance(spec, str) else dict(spec)
+    options = {"kind": spec} if isinstance(spec, str) else {parameter_name(key): value for key, value in spec.items()}
     chosen = options.pop("kind", None)
     if isinstance(options.get("column"), int):
         options["column"] = str(options["column"])
@@ -45,8 +55,11 @@ def feature(name: str, spec: Spec) -> Feature:
     known = [option.name for option in fields(kind)]
     for option in options:
         if option not in known:
-            hint = did_you_mean(option, known) or f"options of {chosen}: {', '.join(known)}"
+            hint = did_you_mean(option, known) or f"options of {chosen}: {', '.join(map(option_name, known))}"
             raise DataError(f"features.{name}: {chosen} has no option {option!r}", hint)
+    required = [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
+    if missing := [option_name(option) for option in required if option not in options]:
+        raise DataError(f"features.{name}: {chosen} needs {missing[0]!r}", f"set features.{name}.{missing[0]}")
     try:
         built: Feature = kind(**options)
     except DataError as error:
@@ -54,6 +67,27 @@ def feature(name: str, spec: Spec) -> Feature:
     except TypeError as error:
         raise DataError(f"features.{name}: an option has a wrong type: {error}") from None
     return built
+
+
+def parameter_name(option: str) -> str:
+    """Parameter of a constructor for an option of a recipe: Python's keywords end with an underscore there.
+
+    Example:
+        >>> parameter_name("with"), parameter_name("length")
+        ('with_', 'length')
+    """
+    return f"{option}_" if keyword.iskeyword(option) else option
+
+
+def option_name(parameter: str) -> str:
+    """Inverse of :func:`parameter_name`.
+
+    Example:
+        >>> option_name("with_"), option_name("length")
+        ('with', 'length')
+    """
+    plain = parameter.removesuffix("_")
+    return plain if keyword.iskeyword(plain) else parameter
 
 
 def kind_of(one: Feature) -> str:
@@ -95,7 +129,7 @@ def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
         if name in path:
             raise DataError(f"features.{name}.of: features refer to each other: {' → '.join((*path, name))}")
         if name not in built:
-            for other in features[name].needs():
+            for other in (*features[name].needs(), *features[name].shares(features)):
                 visit(other, (*path, name))
             built[name] = features[name].build(name, built)
 

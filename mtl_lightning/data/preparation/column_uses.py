@@ -64,7 +64,7 @@ def column_uses(
         read = feature.tokens(name)
         tokens |= set(read)
         lists |= set(read) if isinstance(feature, Sequence) else set()
-        numbers |= set(feature.columns(name)) - set(read)
+        numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(read)
     for task in tasks:
         numbers |= {task.oracle} if task.oracle else set()
         for text in (task.label, task.observed_when, task.sample_weight):

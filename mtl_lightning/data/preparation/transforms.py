@@ -17,6 +17,7 @@ from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, in_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
+from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.saved import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import Cold, slice_name
@@ -71,11 +72,14 @@ class Transforms:
         self.tokens: tuple[str, ...] | None = None  # None for runs of versions in which use didn't decide on types
         self.base: Self | None = None  # see growth.begin
         self.feature_columns = {name: one.columns(name) for name, one in self.features.items()}
+        self.event_columns = {name: one.event_columns(name) for name, one in self.features.items()}
+        self.request_columns = {name: one.request_columns(name) for name, one in self.features.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that are read to prepare."""
-        names = [name for columns in self.feature_columns.values() for name in columns]
+        read = (*self.feature_columns.values(), *self.event_columns.values())
+        names = [name for columns in read for name in columns]
         names += [name for label in self.labels.values() for name in label.columns]
         names += [*self.raw, *([self.group] if self.group else []), *(one.column for one in self.cold.values())]
         return tuple(dict.fromkeys(names))
@@ -89,6 +93,11 @@ class Transforms:
             group=self.group,
             raw=(*raw_names(self.raw, self.labels.values()), *self.cold),
         )
+
+    @property
+    def histories(self) -> dict[str, HistoryTransform]:
+        """Transforms of histories by name."""
+        return {name: part for name, part in self.transforms.items() if isinstance(part, HistoryTransform)}
 
     def fit(self, blocks: Iterable[Block]) -> None:
         """Fit to blocks of training rows, in one pass."""
@@ -117,7 +126,10 @@ class Transforms:
         return [*self.transforms.values(), *self.labels.values(), *self.cold.values()]
 
     def encode_features(self, block: Block) -> dict[str, np.ndarray]:
-        """The Store's parts that features make: ``ids``, ``dense``, ``sequence/…``, ``vector/…``."""
+        """The Store's parts that features make: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``time/…``.
+
+        Slices of histories are not among them: they depend on other rows.
+        """
         encoded = in_threads(lambda one: one.encode(block), self.transforms.values(), block.num_rows)
         found = dict(zip(self.transforms, encoded, strict=True))
         fields = self.schema.fields
@@ -129,7 +141,8 @@ class Transforms:
             "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
         }
         wide = (one for one in fields if one.kind in ("sequence", "vector"))
-        return parts | {f"{one.kind}/{one.name}": found[one.name] for one in wide}
+        parts |= {f"{one.kind}/{one.name}": found[one.name] for one in wide}
+        return parts | {f"time/{one.name}": found[one.name] for one in fields if one.kind == "history" and one.gap}
 
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """The Store's parts that tasks make: ``labels``, ``mask`` and, if any task is weighted, ``weight``."""

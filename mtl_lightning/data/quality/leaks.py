@@ -23,7 +23,8 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
 
     Categorical values and the entries of sequences are target-encoded out of fold, with missing and unknown as values;
     numbers are taken by their rank in both directions, and their 256 quantiles also as values, so that a filled null or
-    a middle that stands out is seen; sequences also by their length. Labels that are no yes or no are asked as such:
+    a middle that stands out is seen; sequences also by their length, histories by
+    their length alone. Labels that are no yes or no are asked as such:
     above the median, or each of the most frequent classes against the rest (mean by rows).
 
     Args:
@@ -50,6 +51,9 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif field.kind == "history":
+            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            ranks = [codes]
         else:
             continue
         codes = _dense_codes(codes)

@@ -51,7 +51,9 @@ def row_hash(parts: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 
 def features_of(parts: dict[str, np.ndarray]) -> list[str]:
     """Names of the parts that a model sees."""
-    return sorted(name for name in parts if name in ("ids", "dense") or name.startswith(("sequence/", "vector/")))
+    return sorted(
+        name for name in parts if name in ("ids", "dense") or name.startswith(("sequence/", "vector/", "history/"))
+    )
 
 
 def distinct(parts: dict[str, np.ndarray]) -> np.ndarray:
