@@ -29,7 +29,7 @@ from defaults_trials import OUT, TRIALS, composed, main_values, result, run, wri
 from mtl_lightning.build import build_data
 from mtl_lightning.compare.statistics import Difference, Rows, difference, draws, interval, metric_of
 from mtl_lightning.config import validate
-from mtl_lightning.report.rows import read_rows
+from mtl_lightning.runs.records.test_rows import read_rows
 
 
 def show(group: str) -> None:

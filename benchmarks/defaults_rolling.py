@@ -21,7 +21,7 @@ from defaults_trials import OUT, TRIALS, composed, result, run, written
 
 from mtl_lightning.compare.statistics import Rows, draws, interval, metric_of
 from mtl_lightning.config import validate
-from mtl_lightning.report.rows import read_rows
+from mtl_lightning.runs.records.test_rows import read_rows
 
 RECIPE, SEVERAL, SINGLE = "recipe", "several tasks", "single-task"
 DRAWS = 1000

@@ -14,11 +14,11 @@ import yaml
 from rich.console import Console
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.fit.run import Training
+from mtl_lightning.fitting.run import Training
 from mtl_lightning.plugins import registry
-from mtl_lightning.report.record import read
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals
+from mtl_lightning.runs.records.metrics import read
 
 OUT = Path("runs") / "defaults"
 
@@ -98,7 +98,7 @@ def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, A
     with contextlib.redirect_stdout(io.StringIO()):
         training.run()
     seconds = time.monotonic() - prepared
-    validations = read(RunDir(directory))["validations"]
+    validations = read(RunDirectory(directory))["validations"]
     best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
     found = {
         "settings": digest(plain),

@@ -11,11 +11,11 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 
 from mtl_lightning.analysis.affinity import EVERY, AffinityCallback
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.gradient_relations import RelationsCallback
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import compose, read_pairs, validate
-from mtl_lightning.report.terminal import quiet_lightning
+from mtl_lightning.report.training.terminal import quiet_lightning
 
 STEPS, WARM_UP, CYCLE, VALIDATIONS = 240, 20, 4, 8
 
@@ -74,7 +74,7 @@ def main() -> None:
     times: dict[bool, list[float]] = {False: [], True: []}
     for i in range(2 * VALIDATIONS):
         look = i % 2 == 1
-        trainer = quiet_trainer(*([EvaluatedRelations()] if look else []))
+        trainer = quiet_trainer(*([OutputRelations()] if look else []))
         start = time.process_time()  # validations are few: what other programs take would show
         trainer.validate(module, datamodule=data, verbose=False)
         times[look].append(time.process_time() - start)

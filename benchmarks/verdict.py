@@ -29,9 +29,9 @@ from statistics import fmean, stdev
 from typing import Any
 
 from mtl_lightning.cli.app import main as command_line
-from mtl_lightning.compare.gather import gather, select
 from mtl_lightning.compare.launch import arguments, unfinished
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
+from mtl_lightning.compare.results import gather, select
 from mtl_lightning.compare.verdict import GAIN, LOSS, NO_EVIDENCE
 from mtl_lightning.config import compose
 from mtl_lightning.files import write_atomic

@@ -12,7 +12,7 @@ from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.network import Network
@@ -195,7 +195,7 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             raise DataError(reason, hint)
 
 
-def build_data(config: Config, run: RunDir | None = None) -> DataModule:
+def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
     """The data of a checked configuration; none of its rows are read yet.
 
     Args:
@@ -222,8 +222,8 @@ def build_data(config: Config, run: RunDir | None = None) -> DataModule:
     )
 
 
-def _base(config: Config, run: RunDir | None) -> Transforms | None:
+def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
     kept = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(kept or RunDir.open(config.run.init_from).transforms)
+    return Transforms.load(kept or RunDirectory.open(config.run.init_from).transforms)

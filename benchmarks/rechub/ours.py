@@ -28,7 +28,7 @@ from mtl_lightning.build import build_data, build_module
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.fit.checkpointing import Checkpoints
+from mtl_lightning.fitting.checkpointing import Checkpoints
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 from mtl_lightning.runs.directory import BEST
 

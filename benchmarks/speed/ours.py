@@ -90,9 +90,9 @@ def ours(data: Store, model: MultiTaskModule, batch_size: int) -> tuple[float, f
     from lightning.pytorch import Callback, Trainer
     from rich.console import Console
 
-    from mtl_lightning.fit.checkpointing import Checkpoints
-    from mtl_lightning.report.events import EventLog
-    from mtl_lightning.report.terminal import Terminal
+    from mtl_lightning.fitting.checkpointing import Checkpoints
+    from mtl_lightning.report.training.events import EventLog
+    from mtl_lightning.report.training.terminal import Terminal
     from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
     class Clock(Callback):

@@ -13,7 +13,7 @@ from rich.markup import escape
 from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
 from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.errors import MtlError
-from mtl_lightning.fit.memory import exhausted
+from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank

@@ -13,7 +13,7 @@ from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
@@ -46,8 +46,8 @@ def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Ga
         _check_finished(grid, every)
     _remember(grid, config)
     if print_commands:
-        from mtl_lightning.compare.gather import select
         from mtl_lightning.compare.launch import command, unfinished
+        from mtl_lightning.compare.results import select
 
         # What is confirmed is known when the grid has finished.
         for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
@@ -96,8 +96,8 @@ def _remember(grid: Grid, config: Config) -> None:
 
 def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     from mtl_lightning.cli.app import main
-    from mtl_lightning.compare.gather import select
     from mtl_lightning.compare.launch import launch, unfinished
+    from mtl_lightning.compare.results import select
 
     console = first_console()
     left = unfinished(grid, every)
@@ -139,10 +139,10 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
 def _prepare(grid: Grid, cell: Cell) -> None:
     """Once for all runs."""
     from mtl_lightning.build import build_data
-    from mtl_lightning.cli.unchanged import check_unchanged
+    from mtl_lightning.cli.data_identity import check_data_identity
 
     data = build_data(validate(compose(grid.recipe, [*grid.overrides, *cell.pairs]).plain))
-    check_unchanged(grid.out, data.prepare())
+    check_data_identity(grid.out, data.prepare())
     for split in ("validation", "test"):
         if not len(data.prepared.stores.get(split, ())):
             raise MtlError(f"compare needs a {split} split", f"set split.{split}")
@@ -150,8 +150,8 @@ def _prepare(grid: Grid, cell: Cell) -> None:
 
 def _leave(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     """Compare what has finished: on the terminal, as JSON and as a page."""
-    from mtl_lightning.compare.gather import gather
     from mtl_lightning.compare.page import page
+    from mtl_lightning.compare.results import gather
     from mtl_lightning.compare.tables import result_tables
 
     result: dict[str, Any] = gather(grid, every, kinds)

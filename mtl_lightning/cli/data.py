@@ -57,8 +57,8 @@ def _inspect(
     from mtl_lightning.build import build_data
     from mtl_lightning.data.quality.drift import LARGE, MODERATE
     from mtl_lightning.data.quality.look import look
-    from mtl_lightning.report.quality_page import quality_page
-    from mtl_lightning.report.quality_tables import quality_tables
+    from mtl_lightning.report.quality.page import quality_page
+    from mtl_lightning.report.quality.tables import quality_tables
 
     data = build_data(config)
     found = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 
 SWITCH = {"true": True, "false": False}
 
@@ -31,7 +31,7 @@ def export(pairs: Sequence[str]) -> None:
         return
 
     from mtl_lightning.export.write import export_run
-    from mtl_lightning.report.terminal import quiet_lightning
+    from mtl_lightning.report.training.terminal import quiet_lightning
 
     quiet_lightning()
     out = Path(opened.named["out"])

@@ -8,8 +8,8 @@ from mtl_lightning.config import compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import first_console, resume_command, say, warn_of_other_plugins
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.report.render.console import first_console, resume_command, say, warn_of_other_plugins
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 
 
@@ -44,12 +44,12 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     request = read_pairs(pairs)
     if request.resume and request.recipe:
         raise MtlError("fit takes recipe= or resume=, not both", "a run directory holds its recipe")
-    run = RunDir.open(request.resume) if request.resume else None
+    run = RunDirectory.open(request.resume) if request.resume else None
     init_from = next((pair.partition("=")[2] for pair in request.overrides if pair.startswith("init_from=")), None)
     if run is not None and init_from:
         raise MtlError("fit takes init_from= or resume=, not both", "a run that goes on has started already")
     recipe, overrides = str(run.config_file) if run else request.recipe, request.overrides
-    base = RunDir.open(init_from) if init_from else None
+    base = RunDirectory.open(init_from) if init_from else None
     if base is not None and recipe is None:  # the same recipe as yesterday, in a directory of its own
         recipe, overrides = str(base.config_file), ("run.dir=null", *overrides)
     composed = compose(recipe, overrides)
@@ -61,8 +61,8 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     if run is not None:
         warn_of_other_plugins(console, run)
 
-    from mtl_lightning.fit.children import leave
-    from mtl_lightning.fit.run import Training
+    from mtl_lightning.fitting.children import leave
+    from mtl_lightning.fitting.run import Training
 
     named = run or (base if not request.recipe else None)
     name = (named.load_json("recipe.json") if named else None) or composed.recipe
@@ -80,12 +80,12 @@ def _fit(pairs: Sequence[str], signals: Signals, console: Console) -> None:
     say(console, f"run directory {training.path}, {time.monotonic() - started:.0f} s")
 
 
-def _finished(run: RunDir, overrides: Sequence[str], console: Console) -> bool:
+def _finished(run: RunDirectory, overrides: Sequence[str], console: Console) -> bool:
     """Say so if there is nothing left to do."""
     if overrides or not run.is_complete():
         return False
-    from mtl_lightning.report.record import read
-    from mtl_lightning.report.tables import metrics_table
+    from mtl_lightning.report.render.tables import metrics_table
+    from mtl_lightning.runs.records.metrics import read
 
     test = read(run)["test"]
     values = {name: float("nan") if value is None else value for name, value in test["metrics"].items()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.pairs import read_overrides, split_pair
 from mtl_lightning.config.recipe import resolve
@@ -14,7 +14,7 @@ from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_count, process_rank
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 
 if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor

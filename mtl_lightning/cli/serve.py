@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError, did_you_mean
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 
 OPTIONS: dict[str, tuple[Callable[[str], Any], Any]] = {
     "host": (str, "127.0.0.1"),

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from mtl_lightning.cli.opened import open_run
+from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.report.console import first_console, say
+from mtl_lightning.report.render.console import first_console, say
 
 
 def test(pairs: Sequence[str]) -> None:
@@ -22,17 +22,17 @@ def test(pairs: Sequence[str]) -> None:
 
     from lightning.pytorch import Callback
 
-    from mtl_lightning.analysis.evaluated import EvaluatedRelations
-    from mtl_lightning.analysis.evaluation import space
+    from mtl_lightning.analysis.detailed_evaluation import space
+    from mtl_lightning.analysis.output_relations import OutputRelations
     from mtl_lightning.build import build_data, module_from_config
-    from mtl_lightning.fit.children import leave
-    from mtl_lightning.fit.trainer import build_trainer
-    from mtl_lightning.report.evaluation import EvaluationReport, wanted
-    from mtl_lightning.report.record import add_test
-    from mtl_lightning.report.relations import RelationsReport
-    from mtl_lightning.report.tables import metrics_table
-    from mtl_lightning.report.terminal import quiet_lightning
+    from mtl_lightning.fitting.children import leave
+    from mtl_lightning.fitting.trainer import build_trainer
+    from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
+    from mtl_lightning.report.render.tables import metrics_table
+    from mtl_lightning.report.training.relations import RelationsReport
+    from mtl_lightning.report.training.terminal import quiet_lightning
     from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
+    from mtl_lightning.runs.records.metrics import add_test
     from mtl_lightning.runs.resumption import Expectation, restoring, unrestored
 
     quiet_lightning()
@@ -41,7 +41,7 @@ def test(pairs: Sequence[str]) -> None:
     if not len(data.prepared.stores.get("test", ())):
         raise MtlError("there is no test split", "set split.test")
     module = module_from_config(opened.config, data.schema)
-    relations = EvaluatedRelations()
+    relations = OutputRelations()
     looks: list[Callback] = [relations, RelationsReport(relations, run=opened.run)]
     if wanted(opened.config):
         looks.append(EvaluationReport(opened.config, data, opened.run))

@@ -13,7 +13,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
-from mtl_lightning.report.console import command, first_console, say
+from mtl_lightning.report.render.console import command, first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 from mtl_lightning.tune.plan import Plan, read_plan
 
@@ -42,7 +42,7 @@ def _tune(pairs: Pairs = None) -> None:
 
     from mtl_lightning.build import build_data
     from mtl_lightning.cli.app import main
-    from mtl_lightning.cli.unchanged import check_unchanged
+    from mtl_lightning.cli.data_identity import check_data_identity
     from mtl_lightning.tune.outcome import gather
     from mtl_lightning.tune.study import REASON, Trials, open_study
 
@@ -58,7 +58,7 @@ def _tune(pairs: Pairs = None) -> None:
         prepared = build_data(config).prepare()
         if not len(prepared.stores["validation"]):
             raise MtlError("tune needs a validation split: it selects the best trial", "set split.validation")
-        check_unchanged(plan.out, prepared)
+        check_data_identity(plan.out, prepared)
 
         def tell(trial: "FrozenTrial", seconds: float) -> None:
             value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""

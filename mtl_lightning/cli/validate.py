@@ -9,7 +9,7 @@ from rich.table import Table
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.printable import Console
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
 
@@ -39,7 +39,7 @@ def _validate(pairs: Pairs = None) -> None:
     recipe = composed(pairs)
     config = validate(recipe.plain)
     if config.run.init_from:
-        RunDir.open(config.run.init_from)  # an error if it is none
+        RunDirectory.open(config.run.init_from)  # an error if it is none
     console = Console(highlight=False, emoji=False)
     console.print(_summary(config))
     console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)

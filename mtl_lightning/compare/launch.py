@@ -10,13 +10,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mtl_lightning.compare.plan import Cell, Grid
-from mtl_lightning.fit.launch import Main, start
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.fitting.launch import Main, start
+from mtl_lightning.runs.directory import RunDirectory
 
 
 def finished(path: Path) -> bool:
     """Whether a cell's run is complete."""
-    return RunDir(path).is_complete()
+    return RunDirectory(path).is_complete()
 
 
 def unfinished(grid: Grid, cells: Sequence[Cell]) -> list[Cell]:
@@ -62,7 +62,7 @@ def launch(grid: Grid, left: Sequence[Cell], tell: Callable[[Cell, int, float], 
         while waiting or running:
             while waiting and len(running) < grid.jobs:
                 cell = waiting.pop(0)
-                RunDir(cell.path(grid.out)).clean()
+                RunDirectory(cell.path(grid.out)).clean()
                 process = start(main, arguments(grid, cell), logs / f"{cell.name}.log", threads)
                 running[cell] = process, time.monotonic()
             wait([process.sentinel for process, _ in running.values()])

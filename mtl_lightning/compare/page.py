@@ -10,10 +10,10 @@ from mtl_lightning.compare.relations import section
 from mtl_lightning.compare.reliability import reliability_section
 from mtl_lightning.compare.resources import resources_section
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
-from mtl_lightning.report.html import document
-from mtl_lightning.report.html import table as _table
-from mtl_lightning.report.reliability import STYLE as RELIABILITY_STYLE
-from mtl_lightning.report.svg import bars
+from mtl_lightning.report.evaluation.reliability import STYLE as RELIABILITY_STYLE
+from mtl_lightning.report.render.html import document
+from mtl_lightning.report.render.html import table as _table
+from mtl_lightning.report.render.svg import bars
 
 STYLE = """
 tr.selected td { font-weight: bold; }
@@ -30,7 +30,7 @@ circle.even, path.even { fill: #667; }
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """The page of a result of :func:`~mtl_lightning.compare.gather.gather`.
+    """The page of a result of :func:`~mtl_lightning.compare.results.gather`.
 
     Args:
         result: The result.

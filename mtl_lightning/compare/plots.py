@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from mtl_lightning.report.svg import LEFT, RIGHT, ROW, WIDTH, line, svg, text, ticks
+from mtl_lightning.report.render.svg import LEFT, RIGHT, ROW, WIDTH, line, svg, text, ticks
 
 Interval = tuple[str, float | None, float | None, float | None]
 """Name, mean, lower and upper end."""

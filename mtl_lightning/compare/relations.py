@@ -5,9 +5,9 @@ from html import escape
 from typing import Any
 
 from mtl_lightning.compare.tables import number, shown_name
-from mtl_lightning.report.heatmap import Matrix, heatmap, largest
-from mtl_lightning.report.html import table
-from mtl_lightning.report.relations import by_width, experts
+from mtl_lightning.report.render.heatmap import Matrix, heatmap, largest
+from mtl_lightning.report.render.html import table
+from mtl_lightning.report.training.relations import by_width, experts
 
 SPLITS = ("test", "validation")
 """Where evaluated relations are read: the first split that a run has."""
@@ -83,7 +83,7 @@ def section(result: Mapping[str, Any]) -> str:
     The selected configuration is open, the others are behind their names.
 
     Args:
-        result: A result of :func:`~mtl_lightning.compare.gather.gather`.
+        result: A result of :func:`~mtl_lightning.compare.results.gather`.
     """
     known = [each for each in result["configurations"] if each.get("relations")]
     if not known:

@@ -10,8 +10,8 @@ from mtl_lightning.batch import Target
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.statistics import Floats, Rows
 from mtl_lightning.compare.tables import shown_name
-from mtl_lightning.metrics.ece import ECE
-from mtl_lightning.report.reliability import reliability_plot
+from mtl_lightning.metrics.binary.ece import ECE
+from mtl_lightning.report.evaluation.reliability import reliability_plot
 from mtl_lightning.schema import Task
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.compare.tables import number, shown_name
-from mtl_lightning.report.html import table
+from mtl_lightning.report.render.html import table
 
 PARAMETERS = ("tables", "encoder", "architecture", "heads", "losses", "weighter")
 STEP = ("data", "forward", "weighter", "backward", "optimizer")

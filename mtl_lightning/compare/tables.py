@@ -54,7 +54,7 @@ def change(configuration: Mapping[str, Any]) -> str:
 
 
 def result_tables(result: Mapping[str, Any]) -> RenderableType:
-    """The result of :func:`~mtl_lightning.compare.gather.gather` as tables and sentences.
+    """The result of :func:`~mtl_lightning.compare.results.gather` as tables and sentences.
 
     Args:
         result: The result.

@@ -10,7 +10,7 @@ import torch
 
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.export.formula import scalar
-from mtl_lightning.metrics.histogram import BINS, LOW, STEP, bin_index
+from mtl_lightning.metrics.binary.histogram import BINS, LOW, STEP, bin_index
 from mtl_lightning.training.network import Network
 
 GROUPS = 10

@@ -19,7 +19,7 @@ from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WE
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.files import TEMPORARY
 from mtl_lightning.plugins import registry
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.network import Network
@@ -27,7 +27,9 @@ from mtl_lightning.training.network import Network
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
 
 
-def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = None, calibrate: bool = True) -> Manifest:
+def export_run(
+    run: RunDirectory, config: Config, out: Path, *, score: str | None = None, calibrate: bool = True
+) -> Manifest:
     """Write an export of a run's best weights.
 
     Args:
@@ -94,7 +96,7 @@ def export_run(run: RunDir, config: Config, out: Path, *, score: str | None = No
     return manifest
 
 
-def _network(run: RunDir, config: Config, schema: Schema) -> Network:
+def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
     load_weights(module, run.weights())
     return module.network.eval()

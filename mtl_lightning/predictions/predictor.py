@@ -28,7 +28,7 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.file_form import form_of
 from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
@@ -75,7 +75,7 @@ class Predictor:
         self.combined = combined
 
     @classmethod
-    def of_run(cls, run: RunDir, config: Config) -> Self:
+    def of_run(cls, run: RunDirectory, config: Config) -> Self:
         """A run's best weights, in torch."""
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)

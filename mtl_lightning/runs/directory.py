@@ -16,7 +16,7 @@ LOCK = "run.lock"
 """Held by the process that trains; what is left of it when the process has ended holds nobody up."""
 
 
-class RunDir:
+class RunDirectory:
     """A run's files.
 
     Args:
@@ -27,9 +27,9 @@ class RunDir:
 
     Example:
         >>> import tempfile
-        >>> run = RunDir.create("ads", Path(tempfile.mkdtemp()) / "first")
+        >>> run = RunDirectory.create("ads", Path(tempfile.mkdtemp()) / "first")
         >>> run.save_config("seed: 1")
-        >>> RunDir.open(run.path).resume_checkpoint() is None
+        >>> RunDirectory.open(run.path).resume_checkpoint() is None
         True
     """
 

@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from mtl_lightning.analysis.affinity import AffinityCallback
-from mtl_lightning.analysis.relations import ADDED, GradientRelations, RelationsCallback
+from mtl_lightning.analysis.gradient_relations import ADDED, GradientRelations, RelationsCallback
 from mtl_lightning.bounds import NonNegativeInt
 from mtl_lightning.data.features.saved import check_schema
 from mtl_lightning.errors import MtlError
@@ -54,7 +54,7 @@ class SavedLoaders(TypedDict):
 
 
 class SavedBest(TypedDict):
-    """State of :class:`~mtl_lightning.fit.checkpointing.Checkpoints`."""
+    """State of :class:`~mtl_lightning.fitting.checkpointing.Checkpoints`."""
 
     best_score: Annotated[float, INFINITE] | None
     best_step: NonNegativeInt

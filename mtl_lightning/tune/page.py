@@ -5,7 +5,7 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
-from mtl_lightning.report.svg import ticks
+from mtl_lightning.report.render.svg import ticks
 
 SIZE, MARGIN = 360, 60
 STYLE = """

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
-from mtl_lightning.fit.launch import Main, start
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.fitting.launch import Main, start
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
 
@@ -161,7 +161,7 @@ class Trials:
             if found is None:
                 break
             trial, owner = found
-            RunDir(self.plan.path(trial.number)).clean()
+            RunDirectory(self.plan.path(trial.number)).clean()
             log = self.plan.out / "logs" / f"{trial.number:04d}.log"
             threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
             process = start(self.main, self.plan.arguments(trial.number, trial.params), log, threads)
@@ -209,7 +209,7 @@ class Trials:
         return trial
 
     def _validations(self, number: int) -> list[dict[str, Any]]:
-        record = RunDir(self.plan.path(number)).load_json("metrics.json") or {}
+        record = RunDirectory(self.plan.path(number)).load_json("metrics.json") or {}
         return [entry["metrics"] for entry in record.get("validations", ())]
 
     def _report(self, each: Running) -> None:

@@ -19,7 +19,7 @@ from problem import SCHEMA, GlobalBatches
 
 from mtl_lightning.analysis.resources import ResourcesCallback
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 
 STEPS = 4
 

@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from problem import SCHEMA, GlobalBatches, global_batch
 
 from mtl_lightning.analysis.affinity import AffinityCallback
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 
 
 class Uneven(GlobalBatches):
@@ -38,7 +38,7 @@ def results(rank: int, world: int) -> dict:
     strategy = "auto"
     if world > 1:
         strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
-    look, steps = EvaluatedRelations(), AffinityCallback(2)
+    look, steps = OutputRelations(), AffinityCallback(2)
     trainer = Trainer(
         accelerator="cpu", devices=world, strategy=strategy, max_epochs=1, logger=False, callbacks=[look, steps],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from problem import SCHEMA, GlobalBatches
 
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 
 
 def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from problem import SCHEMA, GlobalBatches
 
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 
 STEPS, BAD = 6, 3
 

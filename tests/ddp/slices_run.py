@@ -13,8 +13,8 @@ import torch.distributed as dist
 from metrics_run import ROWS, TASKS, log
 
 from mtl_lightning.build import build_metrics
+from mtl_lightning.metrics.counting.thresholds import Thresholds, best_edge, decisions
 from mtl_lightning.metrics.slices import SlicedSuite
-from mtl_lightning.metrics.threshold import Thresholds, best_edge, decisions
 from mtl_lightning.schema import Schema
 
 VALUES = ("first", "last process only", "nobody")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mtl_lightning.fit.children import lost
+from mtl_lightning.fitting.children import lost
 
 # torchrun ends whoever is left when it sees a dead process: it looks seldom here, so that they can say so before.
 AGENT = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--monitor-interval=5")

@@ -19,7 +19,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.divergence import DivergenceCallback
-from mtl_lightning.analysis.relations import RelationsCallback
+from mtl_lightning.analysis.gradient_relations import RelationsCallback
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
@@ -29,7 +29,7 @@ from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
 from mtl_lightning.export.manifest import FORMAT, Manifest, describe
 from mtl_lightning.export.signature import columns_of, output_of
-from mtl_lightning.fit.checkpointing import Checkpoints, RandomStates, restore_random_state
+from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates, restore_random_state
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
 from mtl_lightning.runs.directory import LAST, PREVIOUS
 from mtl_lightning.runs.resumption import Expectation

@@ -16,7 +16,7 @@ from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions import Predictor
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 ABSTRACT = {"base"}
 """Recipes that only others extend."""
@@ -49,7 +49,7 @@ def export_agrees(run: Path, folder: Path, predictions: Path) -> None:
     assert not end.value.code
     bundle = Bundle.open(out)
     program = torch.export.load(out / "model.pt2").module()
-    predictor = Predictor.of_run(RunDir.open(run), config)
+    predictor = Predictor.of_run(RunDirectory.open(run), config)
     rows = next(predictor.rows()[1]).slice(0, 300)
     inputs = {name: value for name, value in inputs_of(bundle.transforms.encode(rows)).items() if name in bundle.inputs}
     with torch.no_grad():

@@ -39,7 +39,7 @@ def test_a_fingerprint_covers_what_affects_encoded_values(tmp_path: Path) -> Non
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     affects = [f"data/{folder}/{max((copy / 'data' / folder).glob('*.py')).name}" for folder in AFFECTS]
     affects += ["schema.py", "data/datamodule.py"]
-    others = ["report/tables.py", "data/quality/profile.py", "cli/app.py"]
+    others = ["report/render/tables.py", "data/quality/profile.py", "cli/app.py"]
     program = [sys.executable, "-c", DIGESTS, str(copy), *affects, *others]
     ran = subprocess.run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
@@ -72,6 +72,9 @@ def test_a_module_that_never_was_is_missing() -> None:
         ("data.features", "build", "feature kind_of build_features build_transforms"),
         ("data.store", "store", "dtype_of Store file_of"),
         ("layers", "mlp", "make_activation Experts mixture mixtures"),
+        ("metrics.ranking", "grouped_metric", "GroupedMetric Rows group_mean stacked"),
+        ("metrics.ranking", "order", "Ranking rank sortable"),
+        ("report.evaluation", "report", "EvaluationReport evaluation_tables plain wanted"),
     ],
 )
 def test_names_of_modules_that_are_packages_now_warn(package: str, module: str, names: str) -> None:

@@ -77,6 +77,16 @@ def test_the_wheel_trains_without_the_checkout(
     assert "passed" in run(programs, tmp_path, "pytest", "-q", "acme-one")
 
 
+def test_the_changelog_has_one_change_a_line_under_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    unreleased, newest, *_ = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert unreleased == "[Unreleased]"
+    assert re.fullmatch(rf"\[{re.escape(PROJECT['version'])}\] - \d{{4}}-\d\d-\d\d", newest)
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= {"Added", "Changed", "Removed", "Fixed"}
+    for line in text[text.index("\n### ") :].splitlines():
+        assert re.fullmatch(r"|#+ .+|\w+:|- [^:]+: .{5,140}", line), line
+
+
 def jobs() -> list[Any]:
     """All jobs of all workflows."""
     workflows = [yaml.safe_load(path.read_text()) for path in WORKFLOWS]

@@ -18,7 +18,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for all of them
 
@@ -135,7 +135,7 @@ def test_a_manifest_of_wrong_types(copy: Path, change: Callable[[dict[str, Any]]
     ],
 )
 def test_transforms_of_wrong_types(other: Path, change: Callable[[dict[str, Any]], Any], match: str) -> None:
-    path = RunDir(other).transforms
+    path = RunDirectory(other).transforms
     edit(path.parent, change, path.name)
     with pytest.raises(DataError, match=match):
         Transforms.load(path)
@@ -143,7 +143,7 @@ def test_transforms_of_wrong_types(other: Path, change: Callable[[dict[str, Any]
 
 
 def test_features_that_unfold_without_end(other: Path) -> None:
-    path = RunDir(other).transforms
+    path = RunDirectory(other).transforms
 
     def grow(state: dict[str, Any]) -> None:
         before = "item_id"

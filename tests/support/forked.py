@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mtl_lightning.cli.app import main
-from mtl_lightning.fit.launch import PRELOADED
+from mtl_lightning.fitting.launch import PRELOADED
 
 
 def run_forked(

@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
-from mtl_lightning.fit.children import leave
+from mtl_lightning.fitting.children import leave
 from mtl_lightning.schema import Field, Schema, Task
 
 ROWS = 47

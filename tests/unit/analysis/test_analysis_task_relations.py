@@ -18,17 +18,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from mtl_lightning.analysis.affinity import AffinityCallback, affinity
-from mtl_lightning.analysis.evaluated import EvaluatedRelations
 from mtl_lightning.analysis.gates import GateUse
+from mtl_lightning.analysis.gradient_relations import GradientRelations, RelationsCallback
 from mtl_lightning.analysis.moments import PairMoments
-from mtl_lightning.analysis.relations import GradientRelations, RelationsCallback
+from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.batch import Batch, Encoded, Output
 from mtl_lightning.build import build_module
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
-from mtl_lightning.report.heatmap import PIXELS
-from mtl_lightning.report.relations import RelationsReport, relations_table
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.report.render.heatmap import PIXELS
+from mtl_lightning.report.training.relations import RelationsReport, relations_table
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.sharded import ShardedEncoder
@@ -198,7 +198,7 @@ CASES = {
 def test_what_is_sampled_leaves_no_trace_in_the_weights(name):
     options = {"accumulate_grad_batches": 2} if name == "mmoe" else {}
     plain = fit(CASES[name], **options)
-    look, steps = EvaluatedRelations(), AffinityCallback(2)
+    look, steps = OutputRelations(), AffinityCallback(2)
     sampled = fit(CASES[name], RelationsCallback(3), look, steps, **options)
     for key, value in plain.state_dict().items():
         assert torch.equal(value, sampled.state_dict()[key]), key
@@ -211,7 +211,7 @@ def test_what_is_sampled_leaves_no_trace_in_the_weights(name):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_an_evaluation_tells_labels_predictions_and_gates_of_all_its_rows():
-    look = EvaluatedRelations()
+    look = OutputRelations()
     module = fit({"architecture": "mmoe"}, look)
     module.eval()
     module.network.architecture.keep_gates = True
@@ -306,7 +306,7 @@ def test_the_terminal_shows_the_most_opposed_pairs_first_and_says_how_many_are_l
 
 def test_a_run_without_pairs_prints_nothing():
     assert relations_table({}) is None
-    assert RelationsReport(EvaluatedRelations()).found() == {}
+    assert RelationsReport(OutputRelations()).found() == {}
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +317,7 @@ def run(tmp_path_factory):
         "run.affinity=4", "trainer.log_every_n_steps=2",
     ]  # fmt: skip
     assert command("fit", "recipe=ads", *small, f"run.dir={path}") == 0
-    run = RunDir(path)
+    run = RunDirectory(path)
     run.save_json("as_fitted.json", run.load_json("metrics.json"))
     return run
 
@@ -374,7 +374,7 @@ def test_spawned_processes_leave_relations_and_resources_in_the_run_directory(tm
         [sys.executable, "-m", "mtl_lightning", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    run = RunDir(tmp_path / "run")
+    run = RunDirectory(tmp_path / "run")
     relations, resources = run.load_json("metrics.json")["relations"], run.load_json("resources.json")
     assert {pair["steps"] for pair in relations["pairs"]} == {3}
     assert relations["affinity"]["samples"] > 0

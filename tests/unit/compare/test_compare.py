@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mtl_lightning.compare.plan import cells, constant_weights, read_grid
 from mtl_lightning.compare.plots import forest
 from mtl_lightning.errors import MtlError
-from mtl_lightning.report.svg import bars, ticks
+from mtl_lightning.report.render.svg import bars, ticks
 
 SMALL = ("recipe=ads", "source.rows=2000", "trainer.max_epochs=1", "encoder.width=4", "data.batch_size=512")
 GRID = ("architecture=shared_bottom,single_task", "weighter=sum", "seeds=1", "constants=1", "confirm=1")

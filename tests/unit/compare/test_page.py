@@ -6,10 +6,10 @@ import json
 import numpy as np
 from rich.console import Console
 
-from mtl_lightning.compare.gather import Run, _configuration
+from mtl_lightning.compare.bootstrap import sample
 from mtl_lightning.compare.page import page
 from mtl_lightning.compare.plan import Cell
-from mtl_lightning.compare.sampled import sample
+from mtl_lightning.compare.results import Run, _configuration
 from mtl_lightning.compare.tables import result_tables
 
 RESOURCES = {

@@ -3,7 +3,7 @@
 import re
 
 from mtl_lightning.compare.relations import average, section
-from mtl_lightning.report.heatmap import colour, heatmap
+from mtl_lightning.report.render.heatmap import colour, heatmap
 
 
 def run(correlation, cosine, steps=4):

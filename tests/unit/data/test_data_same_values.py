@@ -32,7 +32,7 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.losses.groups import grouped_mean
 from mtl_lightning.plugins import registry
 from mtl_lightning.predictions.predictor import Predictor
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Task
 
 
@@ -185,7 +185,7 @@ def test_what_was_text_in_training_is_text_ever_after(tmp_path, monkeypatch):
     known = Transforms.load(tmp_path / "tue" / "transforms" / "transforms.json")
     monkeypatch.chdir(tmp_path)
     config = validate(yaml.safe_load((tmp_path / "tue" / "config.yaml").read_text()))
-    found = pa.concat_tables(Predictor.of_run(RunDir.open(tmp_path / "tue"), config).rows()[1])
+    found = pa.concat_tables(Predictor.of_run(RunDirectory.open(tmp_path / "tue"), config).rows()[1])
     assert set(found["version"].to_pylist()) == {"1.10", "3.5"}
     assert min(known.encode(found).ids[:, 0].tolist()) >= 2
 

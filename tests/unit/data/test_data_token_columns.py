@@ -28,7 +28,7 @@ from mtl_lightning.data.readers.frames import Frame, as_array
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.runs.directory import RunDirectory
 
 HEX = ["25e83726", "68e35100", "12e44003", "91736281"]
 TOKENS = [HEX, ["1e3", "1000"], ["+4915112345", "+4915112346"], ["1.50", "1.5", "1.500"], ["inf", "1e999", "2"],
@@ -143,7 +143,7 @@ def test_ids_that_look_like_numbers_are_told_apart_from_fit_to_predict(tmp_path,
     command(tmp_path, "predict", "run=csv", "data=few.csv", "out=few.parquet")
     monkeypatch.chdir(tmp_path)
     config = validate(yaml.safe_load((tmp_path / "csv" / "config.yaml").read_text()))
-    predictor = Predictor.of_run(RunDir.open(tmp_path / "csv"), config)
+    predictor = Predictor.of_run(RunDirectory.open(tmp_path / "csv"), config)
     few = pa.concat_tables(predictor.rows("few.csv")[1])
     assert few["user"].to_pylist() == ["12e44003", "91736281"]
     assert predictor.transforms.encode(few).ids.min() >= 2

@@ -7,10 +7,10 @@ import pytest
 from rich.console import Console, RenderableType
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from mtl_lightning.report.events import EventLog
-from mtl_lightning.report.record import add_test, read, reopen
-from mtl_lightning.report.tables import header_table, metrics_table
-from mtl_lightning.runs.directory import RunDir
+from mtl_lightning.report.render.tables import header_table, metrics_table
+from mtl_lightning.report.training.events import EventLog
+from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.runs.records.metrics import add_test, read, reopen
 
 
 def shown(renderable: RenderableType, width: int = 80) -> list[list[str]]:
@@ -59,7 +59,7 @@ def test_header_names_every_part() -> None:
 
 
 def test_the_record_counts_looks_at_the_test_split_and_stays_json(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     assert read(run) == {"validations": [], "test": None}
     assert [add_test(run, {"test/click/auc": float("nan")}, "best.ckpt") for _ in range(3)] == [1, 2, 3]
     strict = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
@@ -67,7 +67,7 @@ def test_the_record_counts_looks_at_the_test_split_and_stays_json(tmp_path: Path
 
 
 def test_a_run_is_complete_when_fit_has_evaluated_it_and_nothing_was_trained_since(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     reopen(run)
     assert not list(tmp_path.iterdir())
     add_test(run, {"test/score": 0.5}, "best.ckpt")  # by hand, in the midst of the training

@@ -7,7 +7,7 @@ import pytest
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
-from mtl_lightning.runs.directory import BEST, LAST, PREVIOUS, RunDir
+from mtl_lightning.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
 
 
 def test_default_directories_are_distinct_even_when_made_at_once(
@@ -15,7 +15,7 @@ def test_default_directories_are_distinct_even_when_made_at_once(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made: list[Path] = []
-    threads = [threading.Thread(target=lambda: made.append(RunDir.create("ads").path)) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: made.append(RunDirectory.create("ads").path)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -26,33 +26,33 @@ def test_default_directories_are_distinct_even_when_made_at_once(
 
 def test_recipe_path_names_the_parent_by_its_stem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert RunDir.create("配置/my ads.yaml").path.parent == Path("runs/my ads")
+    assert RunDirectory.create("配置/my ads.yaml").path.parent == Path("runs/my ads")
 
 
 def test_a_directory_with_content_is_refused_and_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(MtlError, match=r"is not empty.*resume="):
-        RunDir.create("ads", tmp_path)
+        RunDirectory.create("ads", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(MtlError, match="file"):
-        RunDir.create("ads", tmp_path / "file")
+        RunDirectory.create("ads", tmp_path / "file")
 
 
 def test_opening_something_else_points_to_the_newest_run(tmp_path: Path) -> None:
-    run = RunDir.create("ads", tmp_path / "ads" / "first")
+    run = RunDirectory.create("ads", tmp_path / "ads" / "first")
     run.save_config("seed: 1")
     with pytest.raises(MtlError, match=r"no run directory .*newest run there is .*first"):
-        RunDir.open(tmp_path / "ads" / "frist")
+        RunDirectory.open(tmp_path / "ads" / "frist")
     with pytest.raises(MtlError, match="not a run directory"):
-        RunDir.open(tmp_path / "ads")
+        RunDirectory.open(tmp_path / "ads")
 
 
 def test_checkpoints_in_order_of_preference(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     run.checkpoints.mkdir()
     with pytest.raises(MtlError, match="no checkpoint yet"):
         run.weights()
@@ -63,7 +63,7 @@ def test_checkpoints_in_order_of_preference(tmp_path: Path) -> None:
 
 
 def test_cleaning_removes_only_what_was_cut_off(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
+    run = RunDirectory(tmp_path)
     run.checkpoints.mkdir()
     (run.checkpoints / "last.ckpt.partial").write_bytes(b"x")
     (run.checkpoints / LAST).write_bytes(b"x")
@@ -82,11 +82,11 @@ def test_rank_comes_from_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_process_trains_in_a_directory(tmp_path: Path) -> None:
-    first = RunDir.create("ads", tmp_path / "run")
+    first = RunDirectory.create("ads", tmp_path / "run")
     with pytest.raises(MtlError, match=r"run is in use: another process trains there.*stop it"):
-        RunDir.create("ads", tmp_path / "run")
+        RunDirectory.create("ads", tmp_path / "run")
     first.save_config("seed: 1")
-    again = RunDir.open(tmp_path / "run")  # to read it is no harm
+    again = RunDirectory.open(tmp_path / "run")  # to read it is no harm
     with pytest.raises(MtlError, match="in use"):
         again.hold()
     first.release()
@@ -96,12 +96,12 @@ def test_one_process_trains_in_a_directory(tmp_path: Path) -> None:
 
 
 def test_of_several_that_take_a_directory_at_once_one_gets_it(tmp_path: Path) -> None:
-    held: list[RunDir] = []
+    held: list[RunDirectory] = []
     refused: list[str] = []
 
     def take() -> None:
         try:
-            held.append(RunDir.create("ads", tmp_path / "run"))
+            held.append(RunDirectory.create("ads", tmp_path / "run"))
             held[-1].save_config("seed: 1")
         except MtlError as error:
             refused.append(str(error))

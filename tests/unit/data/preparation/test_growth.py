@@ -11,7 +11,7 @@ from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import ConfigError, DataError
-from mtl_lightning.fit.warm_start import table_rows
+from mtl_lightning.fitting.warm_start import table_rows
 
 FEATURES = {
     "user": "categorical",

@@ -18,7 +18,7 @@ from mtl_lightning.data.quality.leaks import leak_scores
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.quality.rows import repeated, sample
 from mtl_lightning.data.quality.scores import FOLDS, correlation, encoded_auc, psi, row_auc
-from mtl_lightning.report.quality_page import missing, quality_page, related, vector_rows
+from mtl_lightning.report.quality.page import missing, quality_page, related, vector_rows
 from mtl_lightning.schema import Field
 
 FEATURES = {"user": "categorical", "price": "numeric", "seen": "sequence"}

@@ -1,0 +1,159 @@
+"""A closer look at the tested weights: gaps between splits, decisions at the best threshold, slices."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mtl_lightning.analysis.slices import Slice, make_slices
+from mtl_lightning.config.record import Config
+from mtl_lightning.config.slices import slice_columns
+from mtl_lightning.data.preparation.prepared import Prepared
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
+from mtl_lightning.distributed import reduce_sum
+from mtl_lightning.interfaces import TaskMetric
+from mtl_lightning.metrics.binary.ece import ECE
+from mtl_lightning.metrics.counting.thresholds import Thresholds, best_edge, decisions, threshold
+from mtl_lightning.metrics.detailed_metrics import detailed_metrics
+from mtl_lightning.metrics.slices import SlicedSuite
+from mtl_lightning.metrics.suite import MetricSuite
+from mtl_lightning.plugins import registry
+from mtl_lightning.schema import Schema, Task
+
+
+class DetailedEvaluation(Callback):
+    """After a test, evaluates training rows, validation and test with the same weights, on all processes.
+
+    Args:
+        config: The run's configuration.
+        prepared: Its prepared data.
+        time: The source's column that orders rows in time, or None.
+
+    Raises:
+        MtlError: If a slice has too many parts.
+
+    Example:
+        ``Trainer(callbacks=[look := DetailedEvaluation(config, data.prepared)])``; after ``test``, ``look.summary``.
+    """
+
+    def __init__(self, config: Config, prepared: Prepared, time: str | None = None) -> None:
+        columns = slice_columns(config.run.slices, config.features, config.split, config.data.group, time)
+        make_slices(columns, prepared)  # what can't be divided is said before training
+        self.columns = columns
+        self.rows = config.run.train_rows
+        self.batch_size = config.data.eval_batch_size
+        self.seed = config.seed
+        self.summary: dict[str, Any] | None = None
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate; a collective."""
+        module: Any = pl_module
+        schema: Schema = module.schema
+        prepared: Prepared = trainer.datamodule.prepared  # type: ignore[attr-defined]
+        slices = make_slices(self.columns, prepared)
+        looks = {}
+        for split in ("train", "validation", "test"):
+            store = prepared.stores.get(split)
+            if store is not None and len(store):
+                sample = training_sample(store, self.rows, self.seed) if split == "train" else store
+                loader = Loader(sample, self.batch_size, rank=trainer.global_rank, world=trainer.world_size)
+                looks[split] = look(module, loader, {} if split == "train" else slices)
+        edges = {task: best_edge(counts) for task, counts in looks.get("validation", {}).get("thresholds", {}).items()}
+        self.summary = {
+            "spaces": {task.name: space(task) for task in schema.tasks},
+            "splits": {
+                split: {
+                    "rows": found["rows"],
+                    "of": len(prepared.stores[split]),
+                    "metrics": found["metrics"],
+                    "reliability": found["reliability"],
+                }
+                for split, found in looks.items()
+            },
+            "thresholds": {
+                task: {
+                    "threshold": threshold(edge),
+                    **{split: decisions(looks[split]["thresholds"][task], edge) for split in looks if split != "train"},
+                }
+                for task, edge in edges.items()
+                if edge is not None
+            },
+            "slices": {split: found["slices"] for split, found in looks.items() if split != "train"},
+        }
+
+
+def training_sample(store: Store, rows: int, seed: int) -> Store:
+    """At most so many rows of a Store, by chance, the same on every process."""
+    if len(store) <= rows:
+        return store
+    random = torch.Generator().manual_seed(seed)
+    return store.take(torch.randperm(len(store), generator=random)[:rows].sort().values)
+
+
+def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, Any]:
+    """Metrics, counts for thresholds and slices of one split; a collective.
+
+    Args:
+        module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
+        loader: This process's rows of it.
+        slices: Ways to divide it.
+    """
+    network, schema = module.network, module.schema
+    metrics = module.suites["test"].by_task()
+    grouped = "group" in loader.store.parts
+    whole = MetricSuite(schema, {task.name: closer(task, metrics[task.name], grouped) for task in schema.tasks})
+    whole.to(module.device)
+    parts = {name: SlicedSuite(schema, metrics, each.values).to(module.device) for name, each in slices.items()}
+    binary = [task for task in schema.tasks if task.kind == "binary"]
+    seen = {task.name: Thresholds().to(module.device) for task in binary}
+    levels = {task.name: ECE(task).to(module.device) for task in binary}
+    rows = torch.zeros((), dtype=torch.int64, device=module.device)
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        for each in loader:
+            batch = each.to(module.device)
+            outputs, _ = network.outputs(batch)
+            predictions, targets = network.predict(outputs, batch), network.targets(batch)
+            whole.update(predictions, targets)
+            rows += len(batch)
+            for name, one in slices.items():
+                parts[name].update(predictions, targets, one.part(batch))
+            for task, counts in seen.items():
+                counts.update(predictions[task], targets[task])
+                levels[task].update(predictions[task], targets[task])
+    module.train(training)
+    return {
+        "rows": int(reduce_sum(rows)),
+        "metrics": whole.compute(),
+        "slices": {name: parts[name].compute() for name in slices},
+        "thresholds": {task: counts.counts().cpu() for task, counts in seen.items()},
+        "reliability": {task: each.points() for task, each in levels.items()},
+    }
+
+
+def closer(task: Task, own: Mapping[str, TaskMetric], grouped: bool) -> dict[str, TaskMetric]:
+    """A task's own metrics, which come first, and what else there is to know of its kind.
+
+    Args:
+        task: The task.
+        own: Its metrics by name.
+        grouped: Whether rows have a group.
+    """
+    there = {type(metric) for metric in own.values()}  # whatever they are called
+    more = {name: registry().resolve("metric", name) for name in detailed_metrics(task, grouped=grouped)}
+    return {**own, **{name: kind(task) for name, kind in more.items() if name not in own and kind not in there}}
+
+
+def space(task: Task) -> str:
+    """The rows on which a task's metrics are taken, in words.
+
+    Example:
+        >>> space(Task(name="buy", kind="binary", label="buy", observed_when="click == 1"))
+        'own: click == 1'
+        >>> space(Task(name="buy", kind="binary", label="buy"))
+        'entire'
+    """
+    return "entire" if task.observed_when is None else f"own: {task.observed_when}"

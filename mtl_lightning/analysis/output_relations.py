@@ -1,0 +1,121 @@
+"""What an evaluation shows of the tasks' relations on its way: labels, predictions, use of experts."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from mtl_lightning.analysis.gates import GateUse
+from mtl_lightning.analysis.moments import PairMoments
+from mtl_lightning.batch import Batch, Output
+
+
+class OutputRelations(Callback):
+    """Correlation of labels and of predictions, and gate weights, on the rows that are validated or tested anyway.
+
+    Labels are compared on rows where both are known, predictions on all rows. A task with several values per row
+    (classes without an order, several labels) has no single correlation and is left out. All processes' rows count.
+    Outputs are read by hooks on the heads that live as long as the evaluation, so training pays nothing.
+
+    Example:
+        ``Trainer(callbacks=[look := OutputRelations()])``; after an evaluation, ``look.summary["validation"]``.
+    """
+
+    def __init__(self) -> None:
+        self.summary: dict[str, dict[str, Any]] = {}
+        self.tasks: tuple[str, ...] = ()
+        self._labels = self._predictions = PairMoments(())
+        self._gates = GateUse()
+        self._outputs: dict[str, Output] = {}
+        self._hooks: list[Any] = []
+        self._kept_before = False
+
+    def _start(self, module: Any) -> None:
+        self.tasks = tuple(task.name for task in module.schema.tasks if task.kind not in ("multiclass", "multilabel"))
+        self._labels, self._predictions = PairMoments(self.tasks), PairMoments(self.tasks)
+        self._gates = GateUse()
+        for name, head in module.network.heads.items():
+            self._hooks.append(head.register_forward_hook(partial(self._keep, name)))
+        self._kept_before = module.network.architecture.keep_gates
+        module.network.architecture.keep_gates = True
+
+    def _keep(self, name: str, _head: Any, _inputs: Any, output: Output) -> None:
+        self._outputs[name] = output
+
+    def _stop(self, module: Any) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._outputs = [], {}
+        module.network.architecture.keep_gates = self._kept_before
+        if not self._kept_before:
+            module.network.architecture.gates = {}
+
+    def _add(self, module: Any, batch: Batch) -> None:
+        outputs, self._outputs = self._outputs, {}
+        self._gates.update(module.network.architecture.gates)
+        if not self.tasks:
+            return
+        labels = torch.cat([batch.label(task) for task in self.tasks], dim=1)
+        self._labels.update(labels, torch.stack([batch.known(task) for task in self.tasks], dim=1))
+        predictions = torch.stack([self._prediction(module, task, outputs, batch) for task in self.tasks], dim=1)
+        self._predictions.update(predictions, torch.ones_like(predictions, dtype=torch.bool))
+
+    @staticmethod
+    def _prediction(module: Any, task: str, outputs: dict[str, Output], batch: Batch) -> Tensor:
+        predicted: Tensor = module.network.head(task).predict(outputs[task], batch.raw)
+        return predicted.reshape(len(batch))
+
+    def _finish(self, split: str, module: Any) -> None:
+        self._stop(module)
+        self.summary[split] = {
+            "labels": self._labels.reduced(module.device).summary(),
+            "predictions": self._predictions.reduced(module.device).summary(),
+            "gates": self._gates.reduced().summary(),
+        }
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to listen."""
+        self._start(pl_module)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add a batch."""
+        self._add(pl_module, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up over processes; a collective."""
+        self._finish("validation", pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to listen."""
+        self._start(pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Add a batch."""
+        self._add(pl_module, batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sum up over processes; a collective."""
+        self._finish("test", pl_module)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave no hook behind."""
+        if self._hooks:
+            self._stop(pl_module)

@@ -1,0 +1,60 @@
+"""What a run is about to do, from its configuration and data."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from mtl_lightning.config import Config
+from mtl_lightning.plugins import registry
+from mtl_lightning.report.render.tables import header_table, number
+from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.sharded import table_size
+
+
+def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, path: Path) -> Table:
+    """The header of a run.
+
+    Args:
+        config: The configuration.
+        recipe: Name of the recipe.
+        prepared: Prepared data.
+        module: The built module.
+        path: The run directory.
+    """
+    chosen = f"{config.source.name} → {config.encoder.name} → {config.architecture.name} → {config.weighter.name}"
+    return header_table(
+        rows={split: len(store) for split, store in prepared.stores.items()},
+        tasks=list(task_lines(prepared)),
+        parameters=parameters(module),
+        facts={
+            "recipe": f"{recipe}: {chosen}",
+            "plugins": ", ".join(f"{name} {version}" for name, version in registry().versions().items()),
+            "run": str(path),
+        },
+    )
+
+
+def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:
+    """Name, kind, share of known labels and mean known label of each task in the training split."""
+    # Counted while preparing: a look at all labels would map the whole Store.
+    known, labels = prepared.summary["known"]["train"], prepared.summary["label"]["train"]
+    rows = max(len(prepared.stores["train"]), 1)
+    return [
+        (
+            task.name,
+            task.kind,
+            f"{known[task.name] / rows:.2%}",
+            "undefined" if labels[task.name] is None else number(labels[task.name]),
+        )
+        for task in prepared.schema.tasks
+    ]
+
+
+def parameters(module: MultiTaskModule) -> Mapping[str, int]:
+    """Number of parameters in embedding tables and elsewhere."""
+    encoder = module.network.encoder
+    tables = {id(table) for table in encoder.table_parameters()}
+    dense = sum(p.numel() for p in module.parameters() if id(p) not in tables)
+    return {"tables": table_size(encoder), "dense": dense}

@@ -1,0 +1,85 @@
+"""What a run takes over from an earlier one: copied, told on the terminal, kept in the run directory."""
+
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.preparation.growth import sizes
+from mtl_lightning.fitting.warm_start import TableState, WarmStart
+from mtl_lightning.schema import UNKNOWN
+from mtl_lightning.training.module import MultiTaskModule
+
+FILE = "warm_start.json"
+
+
+def begin(start: WarmStart, module: MultiTaskModule, data: DataModule) -> dict[str, Any]:
+    """Copy the earlier run's weights and say what was known and what is new.
+
+    Args:
+        start: The earlier run.
+        module: Built for the data's schema.
+        data: Today's rows; their vocabularies go on from the run's.
+
+    Returns:
+        The content of :data:`FILE`.
+    """
+    copied = start.copy(module)
+    assert data.base is not None
+    prepared = data.prepared
+    rows = prepared.summary["rows"]["train"]
+    features = {
+        name: {
+            "kept": before - UNKNOWN - 1,
+            "new": prepared.schema.field(name).size - before,
+            "rows_with_new": prepared.summary["new"]["train"][name] / rows,
+        }
+        for name, before in sizes(data.base.schema).items()
+    }
+    return {
+        "run": str(start.run.path.resolve()),
+        "weights": start.weights.name,
+        "features": features,
+        "table_state": TableState(start).available(module),
+        "weighter": copied.weighter,
+        "fresh": list(copied.fresh),
+        "left": list(copied.left),
+    }
+
+
+def warm_table(record: dict[str, Any]) -> Group:
+    """The record for the terminal.
+
+    Example:
+        >>> from rich.console import Console
+        >>> features = {"user": {"kept": 90, "new": 10, "rows_with_new": 0.125}}
+        >>> record = {"run": "runs/ads/1", "weights": "best.ckpt", "features": features, "table_state": True,
+        ...           "weighter": True, "fresh": [], "left": []}
+        >>> Console(width=80).print(warm_table(record))
+        Started from runs/ads/1 (best.ckpt)
+        feature  kept  new  rows with a new id
+        ──────────────────────────────────────
+        user       90   10              12.50%
+        known rows keep their optimizer state; the weighter's parameters are kept
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("feature", no_wrap=True)
+    for heading in ("kept", "new", "rows with a new id"):
+        table.add_column(heading, justify="right")
+    for name, one in record["features"].items():
+        table.add_row(name, f"{one['kept']:,}", f"{one['new']:,}", f"{one['rows_with_new']:.2%}")
+    title = Text(f"Started from {record['run']} ({record['weights']})", style="bold")
+    return Group(title, table, Text("; ".join(_remarks(record))))
+
+
+def _remarks(record: dict[str, Any]) -> list[str]:
+    state = "keep their optimizer state" if record["table_state"] else "start without optimizer state"
+    remarks = [f"known rows {state}", f"the weighter's parameters {'are kept' if record['weighter'] else 'start anew'}"]
+    if record["fresh"]:
+        remarks.append(f"{len(record['fresh'])} weights of new tasks start anew")
+    if record["left"]:
+        remarks.append(f"{len(record['left'])} weights of tasks that are gone are left out")
+    return remarks

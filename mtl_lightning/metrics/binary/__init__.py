@@ -1,0 +1,1 @@
+"""Metrics of predicted probabilities: ranking over all rows, likelihood and calibration."""

@@ -1,0 +1,55 @@
+"""Log-loss relative to that of the base rate."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.metrics.binary.log_loss import binary_log_loss
+from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+
+
+class NormalizedEntropy(TaskMetric):
+    """Log-loss divided by the entropy of the labels' base rate: below 1 is better than knowing the rate only.
+
+    Args:
+        task: A binary task.
+
+    Returns from ``compute``: a scalar ≥ 0; NaN with one class only, without known rows, or with
+    a prediction that is NaN or outside [0, 1].
+
+    Source:
+        He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, equation 1.
+
+    Example:
+        >>> metric = NormalizedEntropy(Task(name="click", kind="binary", label="click"))
+        >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.ones(2, dtype=torch.bool))
+        >>> metric.update(torch.tensor([0.5, 0.5]), target)
+        >>> metric.compute().item()
+        1.0
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    higher_is_better = False
+    loss: Tensor
+    positive: Tensor
+    weight: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        for name in ("loss", "positive", "weight"):
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Target) -> None:
+        """Add a batch: ``prediction`` holds probabilities, [B]."""
+        weight, label = row_weight(target), target.label[:, 0]
+        self.loss += weighted_sum(binary_log_loss(prediction, label), weight)
+        self.positive += weighted_sum(label, weight)
+        self.weight += weight.sum()
+
+    def compute(self) -> Tensor:
+        """The ratio, a scalar."""
+        rate = ratio(self.positive, self.weight)
+        entropy = torch.special.entr(rate) + torch.special.entr(1 - rate)
+        return ratio(self.loss, self.weight * entropy)

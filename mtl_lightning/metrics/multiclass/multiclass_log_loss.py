@@ -1,0 +1,51 @@
+"""Mean negative log-likelihood of classes."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.metrics.row_weights import chance, ratio, row_weight, weighted_sum
+
+
+class MulticlassLogLoss(TaskMetric):
+    """Mean of -log of the probability given to the true class, in nats.
+
+    Args:
+        task: A multiclass task with predictions [B, classes] and the class index as label.
+
+    Returns from ``compute``: a scalar ≥ 0; NaN without known rows, or with a prediction that is
+    NaN or outside [0, 1].
+
+    Example:
+        >>> metric = MulticlassLogLoss(Task(name="topic", kind="multiclass", label="topic", classes=3))
+        >>> target = Target(label=torch.tensor([[2.0]]), mask=torch.ones(1, dtype=torch.bool))
+        >>> metric.update(torch.tensor([[0.2, 0.3, 0.5]]), target)
+        >>> round(metric.compute().item(), 4)
+        0.6931
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"multiclass"})
+    higher_is_better = False
+    loss: Tensor
+    weight: Tensor
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(task)
+        self.add_state("loss", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, prediction: Tensor, target: Target) -> None:
+        """Add a batch: ``prediction`` holds probabilities, [B, classes]; clipped as in the binary log-loss."""
+        eps = torch.finfo(torch.promote_types(prediction.dtype, torch.float32)).eps
+        broken = chance(prediction).isnan().any(1)
+        given = prediction.detach().gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
+        given = torch.where(broken, torch.nan, given)
+        weight = row_weight(target)
+        self.loss -= weighted_sum(given.clamp(eps, 1 - eps).log(), weight)
+        self.weight += weight.sum()
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar."""
+        return ratio(self.loss, self.weight)

@@ -1,0 +1,70 @@
+"""Area under the ROC curve within users."""
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mtl_lightning.interfaces import Task
+from mtl_lightning.metrics.ranking.grouped_metric import GroupedMetric, group_mean, stacked
+from mtl_lightning.metrics.ranking.order import rank
+from mtl_lightning.metrics.ranking.rare_positives import summed_areas
+from mtl_lightning.metrics.ranking.sort_keys import packed, plain_areas
+from mtl_lightning.metrics.row_weights import ratio
+
+
+class GAUC(GroupedMetric):
+    """Mean of the AUCs within groups (users), each exact; ties count one half.
+
+    Users with one class only have no AUC and are left out. Rows weigh as in the loss (``sample_weight``).
+
+    Args:
+        task: A binary task, of data with a group column (``data.group``).
+        users: How users are weighted in the mean: ``rows`` by their number of rows (their impressions, as in the
+            paper; by the rows' weights if they have some), ``equal`` all the same.
+
+    Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has both classes, or with a NaN
+    prediction.
+
+    Source:
+        Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018, equation 7.
+
+    Example:
+        >>> from mtl_lightning.interfaces import Target
+        >>> metric = GAUC(Task(name="click", kind="binary", label="click"))
+        >>> label, user = torch.tensor([[1.0], [0.0], [1.0], [0.0], [0.0]]), torch.tensor([7, 7, 9, 9, 9])
+        >>> known = torch.ones(5, dtype=torch.bool)
+        >>> metric.update(torch.tensor([0.9, 0.2, 0.5, 0.8, 0.1]), Target(label=label, mask=known, group=user))
+        >>> metric.compute().item()  # (2 × 1 + 3 × .5) / 5
+        0.7
+    """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    higher_is_better = True
+    name = "gauc"
+
+    def __init__(self, task: Task, *, users: Literal["rows", "equal"] = "rows") -> None:
+        super().__init__(task)
+        self.users = users
+
+    def compute(self) -> Tensor:
+        """The mean, a scalar. All processes must call it."""
+        parts = self.parts()
+        sums = summed_areas(parts, equal=self.users == "equal")
+        if sums is not None:
+            return group_mean(sums[:1] / sums[1:], sums[1:], sums.new_zeros(0, dtype=torch.bool))
+        rows, group = stacked(parts, self.device)
+        keys = packed(rows, group)
+        if keys is not None:
+            area, pairs, size = plain_areas(keys)
+            share = torch.where(pairs > 0, size if self.users == "rows" else torch.ones_like(pairs), 0.0)
+            return group_mean(area, share, torch.zeros_like(group, dtype=torch.bool))
+        ranking = rank(rows, group)
+        _, label, weight = ranking.rows.unbind(1)
+        positive, negative = ranking.per_level(weight * label), ranking.per_level(weight * (1 - label))
+        positives, negatives = ranking.per_group(positive), ranking.per_group(negative)
+        below = negative.cumsum(0) - negative - (negatives.cumsum(0) - negatives)[ranking.level_group]
+        pairs = positives * negatives
+        area = ratio(ranking.per_group(positive * (below + negative / 2)), pairs)
+        share = positives + negatives if self.users == "rows" else torch.ones_like(pairs)
+        return group_mean(area, torch.where(pairs > 0, share, 0.0), rows[:, 0].isnan())

@@ -1,0 +1,132 @@
+"""What the closer look after a test found, in ``metrics.json`` and as tables."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from mtl_lightning.analysis.detailed_evaluation import DetailedEvaluation
+from mtl_lightning.config import Config
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.files import write_atomic
+from mtl_lightning.printable import Console
+from mtl_lightning.report.evaluation.page import PAGE, change, evaluation_page, first_metrics
+from mtl_lightning.report.render.tables import number
+from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.runs.records.metrics import FILE, read
+
+DECISIONS = ("precision", "recall", "f1", "accuracy")
+
+
+class EvaluationReport(DetailedEvaluation):
+    """Records and prints the evaluation on the first process.
+
+    Args:
+        config: The run's configuration.
+        data: Its data.
+        run: The run directory; set before the test.
+
+    Example:
+        ``Trainer(callbacks=[EvaluationReport(config, data, run)])``
+    """
+
+    def __init__(self, config: Config, data: DataModule, run: RunDirectory | None = None) -> None:
+        super().__init__(config, data.prepared, data.source.schema().time)
+        self.run = run
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Evaluate on all processes; the first one tells."""
+        super().on_test_end(trainer, pl_module)
+        if trainer.is_global_zero and self.run is not None and self.summary is not None:
+            self.run.save_json(FILE, {**read(self.run), "evaluation": plain(self.summary)})
+            write_atomic(self.run.path / PAGE, evaluation_page(plain(self.summary), self.run.path.name))
+            Console(highlight=False, emoji=False).print(evaluation_tables(self.summary))
+
+
+def wanted(config: Config) -> bool:
+    """True if the recipe asks for the closer look."""
+    return config.run.evaluation or bool(config.run.slices)
+
+
+def plain(value: Any) -> Any:
+    """A summary for JSON, which has no NaN.
+
+    Example:
+        >>> plain({"auc": float("nan"), "rows": {"click": 2}})
+        {'auc': None, 'rows': {'click': 2}}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def evaluation_tables(summary: Mapping[str, Any]) -> Group:
+    """Gaps between splits, decisions at the chosen threshold, and each task's first metric per slice.
+
+    Args:
+        summary: :attr:`mtl_lightning.analysis.detailed_evaluation.DetailedEvaluation.summary`.
+
+    Example:
+        >>> values = {"train": 0.7, "test": 0.6}
+        >>> splits = {name: {"rows": 9, "of": 9, "metrics": {"click/auc": value}} for name, value in values.items()}
+        >>> found = {"spaces": {"click": "entire"}, "splits": splits, "thresholds": {}, "slices": {}}
+        >>> Console(width=60).print(evaluation_tables(found))
+        Splits side by side (train: 9 of 9 rows)
+                                         test −
+        task   space   metric   train    test    train
+        ──────────────────────────────────────────────
+        click  entire  auc     0.7000  0.6000  -0.1000
+    """
+    splits = summary["splits"]
+    sample = f" (train: {splits['train']['rows']:,} of {splits['train']['of']:,} rows)" if "train" in splits else ""
+    ends = f"{list(splits)[-1]} −\n{next(iter(splits))}"
+    table = _table(["task", "space", "metric"], [*splits, ends])
+    for name in next(iter(splits.values()))["metrics"]:
+        task, _, metric = name.partition("/")
+        if metric:
+            values = [found["metrics"][name] for found in splits.values()]
+            known = [None if math.isnan(value) else value for value in values]
+            table.add_row(task, summary["spaces"][task], metric, *map(number, values), change(known))
+    parts: list[RenderableType] = [Text(f"Splits side by side{sample}", style="bold"), table]
+    if summary["thresholds"]:
+        parts += [Text("Decisions at the threshold of the best F1 on validation", style="bold"), _decisions(summary)]
+    for split, slices in summary["slices"].items():
+        for name, found in slices.items():
+            parts += [Text(f"{split} by {name}", style="bold"), _slice(found)]
+    return Group(*parts)
+
+
+def _decisions(summary: Mapping[str, Any]) -> Table:
+    table = _table(["task", "split"], ["threshold", *DECISIONS])
+    for task, found in summary["thresholds"].items():
+        for split in (name for name in found if name != "threshold"):
+            table.add_row(task, split, number(found["threshold"]), *(number(found[split][one]) for one in DECISIONS))
+    return table
+
+
+def _slice(found: Mapping[str, Any]) -> Table:
+    """Known labels and first metric per task and part; parts without a label are left out."""
+    table = _table(["part", "task", "metric"], ["labels", "value"])
+    for value, part in found.items():
+        for task, metric in first_metrics(part["metrics"]).items():
+            if part["rows"][task]:
+                table.add_row(
+                    value, task, metric, f"{part['rows'][task]:,}", number(part["metrics"][f"{task}/{metric}"])
+                )
+    return table
+
+
+def _table(left: list[str], right: Any) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in left:
+        table.add_column(name, vertical="bottom")
+    for name in right:
+        table.add_column(name, justify="right", vertical="bottom")
+    return table

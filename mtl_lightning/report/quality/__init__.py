@@ -1,0 +1,1 @@
+"""Report of a log's quality: tables, page and plots."""

@@ -1,0 +1,1 @@
+"""Building blocks of reports: HTML, SVG, heat maps, and tables on the terminal."""

@@ -1,0 +1,1 @@
+"""Reports of a training: progress on the terminal, TensorBoard events, relations of tasks."""

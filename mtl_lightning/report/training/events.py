@@ -1,0 +1,83 @@
+"""TensorBoard logs of a run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+from mtl_lightning.report.render.heatmap import Matrix, legend, pixels, png
+
+
+class EventLog(TensorBoardLogger):
+    """TensorBoard events in one directory, and nothing else in it.
+
+    Lightning's logger adds an empty ``hparams.yaml`` and a metric ``hp_metric`` of -1; the run directory holds the
+    configuration already.
+
+    Args:
+        directory: Where the event files go. A resumed run adds a file.
+
+    Example:
+        >>> import tempfile
+        >>> log = EventLog(Path(tempfile.mkdtemp()) / "tensorboard")
+        >>> log.log_metrics({"train/loss/click": 0.5}, step=1)
+        >>> log.save()
+        >>> [path.name.split(".")[0] for path in Path(log.log_dir).iterdir()]
+        ['events']
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory.parent, name=directory.name, version="", default_hp_metric=False)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: ``config.yaml`` has them."""
+
+    @rank_zero_only
+    def log_matrix(
+        self,
+        name: str,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        values: Matrix,
+        *,
+        step: int,
+        least: float = -1.0,
+        most: float = 1.0,
+    ) -> None:
+        """A matrix as an image (red −1, white 0, blue 1), and under ``<name>/legend`` as a table with names.
+
+        Args:
+            name: Tag.
+            rows: Names of the rows.
+            columns: Names of the columns.
+            values: What is drawn.
+            step: The step.
+            least: −1, or 0 where no value is negative.
+            most: The value of the fullest colour.
+        """
+        image = pixels(values, least, most)
+        height, width, _ = image.shape
+        # Not add_image, which needs Pillow to make a PNG.
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(image))
+        self.experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
+        self.experiment.add_text(f"{name}/legend", legend(rows, columns, values), step)
+
+    @rank_zero_only
+    def log_table(self, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, *, step: int) -> None:
+        """A matrix as a table of four digits, for numbers whose sizes have no colours in common.
+
+        Args:
+            name: Tag.
+            rows: Names of the rows.
+            columns: Names of the columns.
+            values: What is told.
+            step: The step.
+        """
+        self.experiment.add_text(name, legend(rows, columns, values, ".4g"), step)
+
+    def save(self) -> None:
+        """Write what is pending."""
+        self.experiment.flush()

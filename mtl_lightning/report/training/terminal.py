@@ -1,0 +1,144 @@
+"""What a run prints while it trains: a progress line, and a table of metrics per validation."""
+
+import logging
+import time
+import warnings
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mtl_lightning.printable import Console
+from mtl_lightning.report.render.tables import metrics_table, number
+
+
+class Terminal(Callback):
+    """Progress and metrics on the first process's terminal.
+
+    The progress line is drawn on terminals only and only every so many batches: drawing it at each small step costs
+    more than the step. Elsewhere (a file, a CI log) the tables are all there is.
+
+    Args:
+        refresh_every: Batches between two updates of the progress line.
+        show_progress: False leaves the line out.
+        patience: Validations without a better score after which training stops, to say so; None for never.
+
+    Example:
+        >>> Terminal(refresh_every=50).refresh_every
+        50
+    """
+
+    def __init__(self, *, refresh_every: int = 20, show_progress: bool = True, patience: int | None = None) -> None:
+        self.refresh_every = refresh_every
+        self.patience = patience
+        self.show_progress = show_progress
+        self._console: Console | None = None
+        self._progress: Progress | None = None
+        self._bar: Any = None
+        self._since = 0.0
+        self._batches = 0
+
+    @property
+    def console(self) -> Console:
+        """Where this process prints; made on use, because it can't be sent to a spawned process."""
+        if self._console is None:
+            self._console = Console(emoji=False)
+        return self._console
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Keep Lightning quiet in this process, too, if it was spawned."""
+        quiet_lightning()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the progress line."""
+        if not (self.show_progress and trainer.is_global_zero and self.console.is_terminal):
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("training", note="")
+        self._progress.start()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the epoch's bar."""
+        self._since, self._batches = time.monotonic(), 0
+        if self._progress is not None:
+            total = trainer.num_training_batches
+            self._progress.reset(self._bar, total=int(total) if total != float("inf") else None)
+            self._progress.update(self._bar, description=self._epoch(trainer))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar now and then."""
+        self._batches += 1
+        if self._progress is None or (batch_idx + 1) % self.refresh_every:
+            return
+        loss = trainer.progress_bar_metrics.get("loss")
+        speed = self._batches / max(time.monotonic() - self._since, 1e-9)
+        note = f"{speed:.0f} batches/s" + (f", loss {number(float(loss))}" if isinstance(loss, int | float) else "")
+        self._progress.update(self._bar, completed=batch_idx + 1, note=note)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say that the pause is the validation."""
+        if self._progress is not None:
+            self._progress.update(self._bar, note="validating")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the validation's metrics."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        results = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        title = f"Validation, {self._epoch(trainer)}, step {trainer.global_step:,}"
+        self.console.print(metrics_table(results, "validation", title))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the progress line away, and tell if the run ends before its last epoch."""
+        self._stop()
+        early = trainer.should_stop and trainer.current_epoch != trainer.max_epochs
+        if early and trainer.is_global_zero and self.patience is not None:
+            epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch > 1)}"
+            lost = any(getattr(one, "since_best", 0) >= self.patience for one in trainer.callbacks)  # type: ignore[attr-defined]
+            reason = (
+                f"no better score in {self.patience} validations in a row (run.patience)"
+                if lost
+                else "a limit or a callback asked for it"
+            )
+            self.console.print(f"stopped after {epochs}: {reason}", highlight=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Give the terminal back before anybody prints an error."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    @staticmethod
+    def _epoch(trainer: Trainer) -> str:
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        return f"epoch {trainer.current_epoch + 1}{of}"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_console": None, "_progress": None, "_bar": None}
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's greetings and its advice about other people's loaders off the terminal; warnings stay."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        r".*isinstance\(treespec, LeafSpec\).*",
+        r".*does not have many workers.*",
+        r".*smaller than the logging interval.*",
+        r".*srun.*command is available.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
