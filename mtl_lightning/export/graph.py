@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Batch
+from mtl_lightning.batch import Batch, Steps
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import Field, Schema
 from mtl_lightning.training.network import Network
 
 PREDICTION = "prediction/"
@@ -21,10 +21,18 @@ PREDICTION = "prediction/"
 
 
 def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """A batch's inputs by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, as in a Store."""
+    """A batch's inputs by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…`` and ``history/…``.
+
+    A history has ``ids``, ``numbers`` and ``length``, and ``gap`` if it has gaps, padded to its full length.
+    """
+    histories: dict[str, Tensor] = {}
+    for name, steps in batch.steps.items():
+        whole = steps.padded(batch.schema.field(name).length)
+        parts = {"ids": whole.ids, "numbers": whole.numbers, "length": whole.length, "gap": whole.gap}
+        histories |= {f"history/{name}/{part}": value for part, value in parts.items() if value is not None}
     named = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
     found = {f"{prefix}/{name}": value for prefix, values in named.items() for name, value in values.items()}
-    return {"ids": batch.ids, "dense": batch.dense, **found}
+    return {"ids": batch.ids, "dense": batch.dense, **found, **histories}
 
 
 def blank_batch(schema: Schema, rows: int) -> Batch:
@@ -40,10 +48,21 @@ def blank_batch(schema: Schema, rows: int) -> Batch:
         ids=torch.zeros(rows, len(schema.of_kind("categorical")), dtype=torch.int64),
         dense=torch.zeros(rows, len(schema.of_kind("numeric"))),
         sequences={one.name: torch.zeros(rows, one.length, dtype=torch.int64) for one in schema.of_kind("sequence")},
+        steps={one.name: _blank_steps(one, rows) for one in schema.of_kind("history")},
         vectors={one.name: torch.zeros(rows, one.size) for one in schema.of_kind("vector")},
         labels=torch.zeros(rows, schema.label_width),
         mask=torch.zeros(rows, len(schema.tasks), dtype=torch.bool),
         raw={name: torch.full((rows,), torch.nan, dtype=torch.float64) for name in schema.raw},
+    )
+
+
+def _blank_steps(field: Field, rows: int) -> Steps:
+    ids, numbers = (len(field.steps_of_kind(kind)) for kind in ("categorical", "numeric"))
+    return Steps(
+        ids=torch.zeros(rows, field.length, ids, dtype=torch.int64),
+        numbers=torch.zeros(rows, field.length, numbers),
+        length=torch.zeros(rows, dtype=torch.int64),
+        gap=torch.zeros(rows, field.length) if field.gap else None,
     )
 
 
@@ -75,11 +94,19 @@ class Scorer(nn.Module):
         def group(prefix: str, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: given(f"{prefix}/{name}", default) for name, default in defaults.items()}
 
+        def steps(name: str, default: Steps) -> Steps:
+            ids, numbers, length = (
+                given(f"history/{name}/{part}", getattr(default, part)) for part in ("ids", "numbers", "length")
+            )
+            gap = None if default.gap is None else given(f"history/{name}/gap", default.gap)
+            return Steps(ids, numbers, length, gap)
+
         batch = Batch(
             schema=schema,
             ids=given("ids", blank.ids),
             dense=given("dense", blank.dense),
             sequences=group("sequence", blank.sequences),
+            steps={name: steps(name, default) for name, default in blank.steps.items()},
             vectors=group("vector", blank.vectors),
             labels=blank.labels.expand(rows, -1),
             mask=blank.mask.expand(rows, -1),

@@ -26,6 +26,14 @@ def input_shapes(schema: Schema) -> dict[str, Shape]:
     }
     shapes |= {f"sequence/{one.name}": ("int64", [one.length]) for one in schema.of_kind("sequence")}
     shapes |= {f"vector/{one.name}": ("float32", [one.size]) for one in schema.of_kind("vector")}
+    for one in schema.of_kind("history"):
+        counts = {kind: len(one.steps_of_kind(kind)) for kind in ("categorical", "numeric")}
+        shapes |= {
+            f"history/{one.name}/ids": ("int64", [one.length, counts["categorical"]]),
+            f"history/{one.name}/numbers": ("float32", [one.length, counts["numeric"]]),
+            f"history/{one.name}/length": ("int64", []),
+        }
+        shapes |= {f"history/{one.name}/gap": ("float32", [one.length])} if one.gap else {}
     return shapes | {f"raw/{name}": ("float64", []) for name in schema.raw}
 
 
@@ -52,7 +60,7 @@ def columns_of(transforms: Transforms, inputs: Collection[str]) -> dict[str, lis
         inputs: Names of the model's inputs.
     """
     columns: dict[str, list[str]] = {}
-    for feature, names in transforms.feature_columns.items():
+    for feature, names in transforms.request_columns.items():
         for name in names:
             columns.setdefault(name, []).append(feature)
     for name in transforms.raw:

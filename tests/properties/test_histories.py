@@ -234,9 +234,8 @@ def test_a_user_of_a_hundred_thousand_events(tmp_path):
     rng = np.random.default_rng(0)
     count = 100_000
     time = rng.permutation(count)
-    rows = {
-        "user": np.zeros(count, dtype=np.int64), "time": time, "item": time % 7 + 1, "click": time % 2, "row": np.arange(count)
-    }  # fmt: skip
+    rows = {"user": np.zeros(count, dtype=np.int64), "time": time, "item": time % 7 + 1, "click": time % 2}
+    rows["row"] = np.arange(count)
     module = data(rows, tmp_path, {"length": 50})
     store = module.prepared.stores["test"]
     batch = store.batch(torch.arange(500))

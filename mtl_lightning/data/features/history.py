@@ -183,6 +183,11 @@ class HistoryTransform:
         self.per_second: int | None = None
 
     @property
+    def given_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event that a request brings: all but the user."""
+        return tuple(name for name in self.feature.event_columns(self.name) if name != self.feature.by)
+
+    @property
     def units(self) -> int:
         """Units of stored times per unit of ``delay`` and of gaps."""
         return self.per_second or 1
@@ -194,11 +199,16 @@ class HistoryTransform:
 
     def moments(self, block: Block) -> Moments:
         """Users and times of a block's rows."""
-        times = self._instants(block)
+        times = self.instants(block)
         user = group_numbers(as_written(block, self.feature.by), self.feature.by)
         return Moments(user, times.values, times.known & (user != WITHOUT_GROUP))
 
-    def _instants(self, block: Block) -> Instants:
+    def instants(self, block: Block) -> Instants:
+        """Times of a block's rows.
+
+        Raises:
+            DataError: If they are no times, or numbers where earlier blocks had times.
+        """
         start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
         place = f"features.{self.name}"
         times = instants(block, self.feature.time, start, self.feature.format, place)
@@ -244,7 +254,7 @@ class HistoryTransform:
 
     def encode(self, block: Block) -> np.ndarray:
         """Times of the rows, from which gaps are counted, [B] float64."""
-        return self._instants(block).values.astype(np.float64)
+        return self.instants(block).values.astype(np.float64)
 
     def encode_events(self, block: Block, moments: Moments | None = None) -> EncodedEvents:
         """The block's events.

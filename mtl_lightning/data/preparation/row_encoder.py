@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
 from mtl_lightning.data.features.categorical import CategoricalTransform, Table
+from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
 from mtl_lightning.data.features.vocabulary import FIRST
+from mtl_lightning.data.preparation.given_histories import given_history, listed_in_json
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.targets.raw_columns import raw_values, records
@@ -60,19 +63,22 @@ class RowEncoder:
         self.schema = transforms.schema
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encode(name, one) for name, one in transforms.transforms.items()}
+        self._histories = transforms.histories
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
         # No model reads a true probability, and records of them are no values that a request may hold.
         self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
         self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
 
     def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """A model's inputs: ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…`` and ``raw/…``.
+        """A model's inputs by name.
+
+        ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…``, ``raw/…`` and ``history/…``.
 
         Args:
             columns: Values by raw column; a column of one value stands for the same value in every row.
             rows: Number of rows.
         """
-        found = {name: encode(columns) for name, encode in self._features.items()}
+        found = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
         parts = {
             "ids": self._stacked("categorical", found, rows, np.dtype(np.int64)),
             "dense": self._stacked("numeric", found, rows, np.dtype(np.float32)),
@@ -80,11 +86,28 @@ class RowEncoder:
         for name, part in self._wide.items():
             values = found[name].astype(np.int64) if part.startswith("sequence") else found[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
+        for name, transform in self._histories.items():
+            parts |= self._steps(name, transform, columns, rows)
         given = self._raw & columns.keys()
         raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
         for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
             parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(numbered, (rows,)))
         return parts
+
+    def _steps(self, name: str, transform: HistoryTransform, columns: Columns, rows: int) -> dict[str, np.ndarray]:
+        """``history/<name>/ids`` [B, L, K], ``numbers``, ``length`` and, if it has them, ``gap``; L is fixed."""
+        listed = listed_in_json(_column(columns, name), transform)
+        time = transform.feature.time
+        given = given_history(listed, _array(_column(columns, time), time), transform)
+        slices, times = torch.from_numpy(given.slices), torch.from_numpy(given.time)
+        length = transform.feature.length
+        steps = given.events.steps(slices, length, times).padded(length)
+        parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
+        return {
+            f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
+            for part, values in parts.items()
+            if values is not None
+        }
 
     def _stacked(self, kind: str, found: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
@@ -102,7 +125,7 @@ class RowEncoder:
             return lambda columns: transform.bucketed(_numbers(columns, transform, finite=False))
         if isinstance(transform, SequenceTransform):
             return self._sequence(transform)
-        needed = self.transforms.feature_columns[name] or self._crossed(name)
+        needed = self.transforms.request_columns[name] or self._crossed(name)
         return lambda columns: transform.encode(_table(columns, needed))
 
     def _crossed(self, name: str) -> tuple[str, ...]:
@@ -111,7 +134,7 @@ class RowEncoder:
         return tuple(dict.fromkeys(column for one in others for column in self._columns_of(one)))
 
     def _columns_of(self, name: str) -> tuple[str, ...]:
-        return self.transforms.feature_columns[name] or self._crossed(name)
+        return self.transforms.request_columns[name] or self._crossed(name)
 
     def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[Kinds, ...]]:
         keys = table.vocabulary.keys

@@ -21,6 +21,7 @@ from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.saved import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import Cold, slice_name
+from mtl_lightning.data.preparation.given_histories import given_history, listed_in_column
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
@@ -184,21 +185,28 @@ class Transforms:
 
         Args:
             rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of row mappings. Raw columns
-                that are absent are NaN: only losses and metrics need them.
+                that are absent are NaN: only losses and metrics need them. A history is a column of its name: of each
+                row a list of events, or parallel lists, with their raw columns.
 
         Raises:
             DataError: If a feature's column is missing or holds a wrong type.
         """
         table = as_table(rows)
-        for name, needed in self.feature_columns.items():
+        for name, needed in self.request_columns.items():
             require(table.column_names, needed, f"features.{name}")
         schema, count = self.schema, table.num_rows
         parts = self.encode_features(table) | self.encode_raw(table, absent=True)
+        events = {}
+        for name, history in self.histories.items():
+            given = given_history(
+                listed_in_column(column(table, name), history), column(table, history.feature.time), history
+            )
+            events[name], parts[f"history/{name}"] = given.events, given.slices
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
         # Arrow hands out read-only arrays, which torch does not take.
         tensors = {name: torch.from_numpy(np.require(values, requirements="W")) for name, values in parts.items()}
-        return Store(schema, tensors).batch(slice(0, count))
+        return Store(schema, tensors, events=events).batch(slice(0, count))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON; :meth:`from_dict` gives an object that encodes the same, bit for bit."""

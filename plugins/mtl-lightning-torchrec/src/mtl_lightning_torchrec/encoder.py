@@ -64,6 +64,8 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         memory: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
+        if histories := schema.of_kind("history"):
+            raise MtlError(f"encoder torchrec reads no histories, and {histories[0].name!r} is one", "choose embedding")
         looked_up = schema.of_kind("categorical"), schema.of_kind("sequence")
         others = tuple(field for field in schema.fields if field.kind not in ("categorical", "sequence"))
         super().__init__(replace(schema, fields=others), copies, **options)  # so that it makes no tables
