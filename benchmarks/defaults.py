@@ -52,14 +52,14 @@ def show(group: str) -> None:
 def tables(group: str) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
     """Raw rows of each split, with the labels of the set's tasks, exactly as a run divides them."""
     from mtl_lightning.data.preparation.split import SPLITS
-    from mtl_lightning.data.preparation.split_reader import Reader
+    from mtl_lightning.data.preparation.split_reader import SplitReader
 
     config = validate(composed(group, next(iter(TRIALS[group]["trials"])), 0))
     data = build_data(config)
     data.prepare()
     transforms = data.prepared.transforms
     text = [name for name in TRIALS[group].get("text", ()) if name not in transforms.columns]
-    reader = Reader(data.source, config.split, (*transforms.columns, *text))
+    reader = SplitReader(data.source, config.split, (*transforms.columns, *text))
     blocks = [(block, assigned) for block, assigned in reader.all()]
     for number, split in enumerate(SPLITS):
         parts = [block.take(np.flatnonzero(assigned == number)) for block, assigned in blocks]

@@ -67,7 +67,7 @@ def build_network(
         schema: Fitted schema of a :class:`DataModule`.
         encoder: The encoder.
         architecture: The architecture.
-        heads: Heads per task; a task without one takes the head named like its kind.
+        heads: Heads per task; a task without one takes the default head of its kind.
         losses: Losses per task; a task without one takes its head's default.
 
     Raises:
@@ -88,7 +88,7 @@ def build_network(
     built_losses: dict[str, Loss] = {}
     for task in schema.tasks:
         parents = {name: built_heads[name] for name in task.parents}
-        head = _make("head", (heads or {}).get(task.name, task.kind), task, built.widths[task.name], parents)
+        head = _make("head", (heads or {}).get(task.name, task.traits.head), task, built.widths[task.name], parents)
         built_heads[task.name] = head
         built_losses[task.name] = _make("loss", (losses or {}).get(task.name, head.loss), task)
     return Network(schema, built_encoder, built, built_heads, built_losses)

@@ -164,7 +164,8 @@ class MovedModules:
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
             contents = vars(import_module(PACKAGE + place))
-            vars(module).update({name: value for name, value in contents.items() if not name.startswith("__")})
+            public = {name: value for name, value in contents.items() if not name.startswith("__")}
+            vars(module).update(public | {name: contents[name] for name in ("__getattr__",) if name in contents})
 
 
 def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
@@ -183,6 +184,25 @@ def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
         place = f"{package}.{places[name]}"
         warnings.warn(f"{package}.{name} moved to {place}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(place), name)
+
+    return get
+
+
+def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module whose names changed: old names warn and give the new objects.
+
+    Args:
+        module: Name of the module.
+        names: New name by old name.
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        import warnings  # on use
+
+        warnings.warn(f"{module}.{name} is called {names[name]} now", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), names[name])
 
     return get
 

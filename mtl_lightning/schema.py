@@ -5,6 +5,21 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NewType, Self
 
+from mtl_lightning.task_kinds import TASK_KINDS, LabelRange, TaskKind, task_kind
+
+__all__ = [
+    "FIELD_KINDS",
+    "PADDING",
+    "TASK_KINDS",
+    "UNKNOWN",
+    "ColumnName",
+    "Field",
+    "FieldName",
+    "Schema",
+    "Task",
+    "TaskKind",
+]
+
 ColumnName = NewType("ColumnName", str)
 """Type of a component option that names a raw column; the component gets it in ``raw``, and it is never a feature."""
 
@@ -18,7 +33,6 @@ UNKNOWN = 1
 """Id of values that are out of vocabulary."""
 
 FIELD_KINDS = ("categorical", "numeric", "sequence", "vector", "history")
-TASK_KINDS = ("binary", "multiclass", "multilabel", "regression", "count", "ordinal", "value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +60,7 @@ class Field:
     gap: bool = False
 
     def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
-        """Fields of one kind that a step carries, in the order of their columns in :class:`Steps`.
+        """Fields of one kind that a step carries, in the order of their columns in ``Steps``.
 
         Example:
             >>> item = Field(name="item", kind="categorical", size=9, table="item")
@@ -103,9 +117,32 @@ class Task:
     scale: float | None = None
 
     @property
+    def traits(self) -> TaskKind:
+        """The record of its kind; DataError if the kind is unknown.
+
+        Example:
+            >>> Task(name="click", kind="binary", label="click").traits.event_probability
+            True
+        """
+        return task_kind(self.kind)
+
+    @property
+    def label_range(self) -> LabelRange:
+        """Valid labels; those of classes are their numbers, from 0.
+
+        Example:
+            >>> Task(name="stars", kind="ordinal", label="stars", classes=5).label_range.highest
+            4
+        """
+        if not self.traits.fits_classes:
+            return self.traits.labels
+        highest = self.classes - 1
+        return LabelRange(lowest=0, highest=highest, whole=True, refusal=f"not in 0 … {highest}")
+
+    @property
     def width(self) -> int:
         """Width K of the task's slice of ``Batch.labels``."""
-        return self.classes if self.kind == "multilabel" else 1
+        return self.classes if self.traits.several else 1
 
     @property
     def oracles(self) -> tuple[str, ...]:
@@ -119,7 +156,7 @@ class Task:
         """
         if self.oracle is None:
             return ()
-        if self.kind != "multilabel":
+        if not self.traits.several:
             return (self.oracle,)
         return tuple(f"{self.oracle}.{self.name}.{label}" for label in range(self.classes))
 

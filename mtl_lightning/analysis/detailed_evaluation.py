@@ -106,7 +106,7 @@ def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, 
     whole = MetricSuite(schema, {task.name: closer(task, metrics[task.name], grouped) for task in schema.tasks})
     whole.to(module.device)
     parts = {name: SlicedSuite(schema, metrics, each.values).to(module.device) for name, each in slices.items()}
-    binary = [task for task in schema.tasks if task.kind == "binary"]
+    binary = [task for task in schema.tasks if task.traits.event_probability]
     seen = {task.name: Thresholds().to(module.device) for task in binary}
     levels = {task.name: ECE(task).to(module.device) for task in binary}
     rows = torch.zeros((), dtype=torch.int64, device=module.device)

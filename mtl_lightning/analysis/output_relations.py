@@ -33,7 +33,7 @@ class OutputRelations(Callback):
         self._kept_before = False
 
     def _start(self, module: Any) -> None:
-        self.tasks = tuple(task.name for task in module.schema.tasks if task.kind not in ("multiclass", "multilabel"))
+        self.tasks = tuple(task.name for task in module.schema.tasks if task.traits.scalar)
         self._labels, self._predictions = PairMoments(self.tasks), PairMoments(self.tasks)
         self._gates = GateUse()
         for name, head in module.network.heads.items():

@@ -13,6 +13,7 @@ from mtl_lightning.compare.tables import shown_name
 from mtl_lightning.metrics.binary.ece import ECE
 from mtl_lightning.report.evaluation.reliability import reliability_plot
 from mtl_lightning.schema import Task
+from mtl_lightning.task_kinds import task_kind
 
 
 def reliability_of(kind: str, found: Sequence[tuple[Rows, Floats]]) -> dict[str, Any] | None:
@@ -27,7 +28,7 @@ def reliability_of(kind: str, found: Sequence[tuple[Rows, Floats]]) -> dict[str,
         >>> reliability_of("binary", [(rows, np.array([0.25, 0.75]))])["ece"]
         0.25
     """
-    if kind != "binary":
+    if not task_kind(kind).event_probability:
         return None
     metric = ECE(Task(name="task", kind="binary", label="label"))
     for rows, prediction in found:

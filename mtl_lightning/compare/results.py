@@ -20,6 +20,7 @@ from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.test_rows import FILE, read_rows
+from mtl_lightning.task_kinds import task_kind
 
 LEVEL = 0.95
 ENDS = ("mean", "low", "high")
@@ -150,7 +151,7 @@ def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
     if runs:
         rows, _ = task_rows(runs[0].rows, task)
         facts["rows"] = len(rows.label)
-        facts["positive"] = int(rows.label.sum()) if kind == "binary" else None
+        facts["positive"] = int(rows.label.sum()) if task_kind(kind).event_probability else None
     return facts
 
 

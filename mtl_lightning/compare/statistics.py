@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtl_lightning.analysis.intervals import student_quantile
 from mtl_lightning.batch import WITHOUT_GROUP
+from mtl_lightning.task_kinds import task_kind
 
 Floats = NDArray[np.float64]
 Metric = Callable[[Floats], float]
@@ -52,9 +54,8 @@ def metric_name(kind: str) -> tuple[str, bool]:
         >>> metric_name("binary"), metric_name("count")
         (('auc', True), ('rmse', False))
     """
-    if kind in ("binary", "multilabel"):
-        return "auc", True
-    return ("accuracy", True) if kind == "multiclass" else ("rmse", False)
+    name = task_kind(kind).compared_by
+    return name, METRICS[name].higher_is_better
 
 
 def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
@@ -70,18 +71,40 @@ def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
         >>> metric(np.ones(3)), metric(np.array([1.0, 0.0, 1.0]))
         (0.5, 1.0)
     """
-    name, _ = metric_name(kind)
     if not np.isfinite(prediction).all():
         return lambda _: math.nan
-    if name == "auc":
-        labels, scores = label.reshape(len(label), -1), prediction.reshape(len(label), -1)
-        columns = [_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
-        return lambda weight: _mean_of_defined([column(weight) for column in columns])
-    if name == "accuracy":
-        loss = (prediction.argmax(1) == label.reshape(-1)).astype(np.float64)
-        return lambda weight: _average(loss, weight)
+    return METRICS[task_kind(kind).compared_by].prepare(label, prediction)
+
+
+def _mean_auc(label: Floats, prediction: Floats) -> Metric:
+    labels, scores = label.reshape(len(label), -1), prediction.reshape(len(label), -1)
+    columns = [_auc(labels[:, k], scores[:, k]) for k in range(labels.shape[1])]
+    return lambda weight: _mean_of_defined([column(weight) for column in columns])
+
+
+def _accuracy(label: Floats, prediction: Floats) -> Metric:
+    correct = (prediction.argmax(1) == label.reshape(-1)).astype(np.float64)
+    return lambda weight: _average(correct, weight)
+
+
+def _rmse(label: Floats, prediction: Floats) -> Metric:
     square = (prediction.reshape(-1) - label.reshape(-1)) ** 2
     return lambda weight: math.sqrt(_average(square, weight))
+
+
+class ComparisonMetric(NamedTuple):
+    """A metric by which models are compared: how it is prepared for labels and predictions, and its direction."""
+
+    prepare: Callable[[Floats, Floats], Metric]
+    higher_is_better: bool
+
+
+METRICS = {
+    "auc": ComparisonMetric(_mean_auc, True),
+    "accuracy": ComparisonMetric(_accuracy, True),
+    "rmse": ComparisonMetric(_rmse, False),
+}
+"""Metrics by which models are compared; :class:`~mtl_lightning.task_kinds.TaskKind` names one for each kind of task."""
 
 
 def _average(values: Floats, weight: Floats) -> float:

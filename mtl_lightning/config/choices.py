@@ -7,7 +7,7 @@ from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.record import Component
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
-from mtl_lightning.metrics import DEFAULT_METRICS, default_metrics
+from mtl_lightning.metrics import default_metrics
 from mtl_lightning.schema import Task
 
 
@@ -26,7 +26,7 @@ def _fits(draft: Draft, path: str, task: Task) -> bool:
     """Compare the task kinds that a component serves with the task's."""
     chosen = draft.classes.get(path)
     kinds = getattr(chosen, "kinds", None)
-    if kinds is not None and task.kind not in kinds:
+    if kinds is not None and not task.traits.served_by(kinds):
         serves = ", ".join(sorted(kinds))
         draft.problem(path, f"serves tasks that are {serves}, and {task.name!r} is {task.kind}")
         return False
@@ -60,13 +60,13 @@ def _everywhere(draft: Draft, path: str, task: Task) -> None:
 
 
 def check_heads(draft: Draft) -> dict[str, Component]:
-    """One head per task; the default is named like the task's kind."""
+    """One head per task; the default is that of the task's kind."""
     entries = _entries(draft, "heads")
     heads = {}
     for task in draft.tasks.values():
         path = f"heads.{task.name}"
         entry = entries.get(task.name) or {}
-        spec = {"name": task.kind, **entry} if isinstance(entry, Mapping) else entry
+        spec = {"name": task.traits.head, **entry} if isinstance(entry, Mapping) else entry
         head = draft.component(path, "head", spec)
         if head is not None and _fits(draft, path, task):
             _everywhere(draft, path, task)
@@ -101,7 +101,7 @@ def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
         path = f"metrics.{task.name}"
         entry = entries.get(task.name)
         if entry is None:
-            entry = list(default_metrics(task)) if task.kind in DEFAULT_METRICS else []
+            entry = list(default_metrics(task))
         if not isinstance(entry, list | tuple):
             entry = [entry]
         chosen: list[Component] = []

@@ -36,7 +36,7 @@ def measure(network: Network, store: Store, size: int) -> dict[str, dict[str, An
     """
     tasks = [task for task in network.schema.tasks if scalar(task)]
     sums = {task.name: torch.zeros(3, dtype=torch.float64) for task in tasks}
-    bins = {task.name: torch.zeros(2, BINS + 1, dtype=torch.float64) for task in tasks if task.kind == "binary"}
+    bins = {task.name: torch.zeros(2, BINS + 1, dtype=torch.float64) for task in tasks if task.traits.event_probability}
     network.eval()
     for start in range(0, len(store), size):
         batch = store.batch(slice(start, start + size))

@@ -14,7 +14,7 @@ from mtl_lightning.schema import Schema, Task
 
 def scalar(task: Task) -> bool:
     """True if a task has one value per row."""
-    return task.kind not in ("multiclass", "multilabel")
+    return task.traits.scalar
 
 
 def default_formula(schema: Schema) -> str | None:
@@ -26,7 +26,7 @@ def default_formula(schema: Schema) -> str | None:
         >>> default_formula(Schema((), tasks))
         'p_click + 2 * p_buy'
     """
-    binary = [task for task in schema.tasks if task.kind == "binary" and task.weight > 0]
+    binary = [task for task in schema.tasks if task.traits.event_probability and task.weight > 0]
     if binary:
         return " + ".join(f"{'' if task.weight == 1 else f'{task.weight:g} * '}p_{task.name}" for task in binary)
     return next((task.name for task in schema.tasks if scalar(task)), None)
@@ -60,7 +60,7 @@ class Formula:
         self.calibration = {name: one for name, one in (calibration or {}).items() if one.get("a") is not None}
         names = {task.name: (task.name, False) for task in schema.tasks if scalar(task)}
         for task in schema.tasks:
-            if task.kind == "binary":
+            if task.traits.event_probability:
                 names.setdefault(f"p_{task.name}", (task.name, False))
                 if task.name in self.calibration:
                     names.setdefault(f"calibrated_{task.name}", (task.name, True))

@@ -144,7 +144,8 @@ def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Ten
 
 
 def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.ExportedProgram:
-    rows = torch.export.Dim("rows", min=1)
+    # The upper limit: without one, torch 2.6 refuses a dimension that is compared with the largest integer.
+    rows = torch.export.Dim("rows", min=1, max=2**31 - 1)
     shapes = ({name: {0: rows} for name in example},)
     try:
         with torch.no_grad(), _quiet():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 
 from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt, PositiveInt
-from mtl_lightning.data.features.saved import check_schema
+from mtl_lightning.data.features.state_structure import check_schema
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import open_regular, write_atomic
 from mtl_lightning.schema import Schema

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import TASK_KINDS, Head, Task
 
 
 def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str, Head]:
@@ -26,6 +26,6 @@ def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str
         hint = f"set tasks.{task.name}.parents" if not parents else "name the last step of the funnel only"
         raise MtlError(f"heads.{task.name}: {head} needs one parent task, not {len(parents)}", hint)
     (name, parent), *_ = parents.items()
-    if "binary" not in parent.kinds:
+    if not any(TASK_KINDS[kind].event_probability for kind in parent.kinds if kind in TASK_KINDS):
         raise MtlError(f"heads.{task.name}: {head} needs a binary parent, and {name} isn't one")
     return name, parent

@@ -1,6 +1,5 @@
 """A number from a tower."""
 
-import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -60,7 +59,7 @@ class RegressionHead(Head):
         self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
         self.hidden_width = self.tower.width
         self.scale = SCALES[transform](task)
-        self.least = -math.inf if task.kind == "regression" else 0.0
+        self.least = task.label_range.lowest
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Standardised value."""

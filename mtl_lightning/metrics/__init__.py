@@ -1,27 +1,21 @@
-"""Metrics of one task, one per file, exact across processes; and which of them a task has by default.
+"""Metrics of one task, exact across processes, and the default metrics of each kind of task.
 
-The classes are reached by name through the registry. This module imports no torch, so that listing stays light.
+Each registered metric is a file of its own, in the folder of its kind:
+
+- ``binary/``: predicted probabilities. AUC and its variants, log-loss, calibration.
+- ``counting/``: decisions at a threshold. Precision, recall, F1.
+- ``multiclass/``: predicted classes. Accuracy, macro F1, log-loss.
+- ``ranking/``: order within groups (users). GAUC, NDCG, recall at k.
+- ``regression/``: predictions on a scale. Errors, R², XAUC.
+
+The registry resolves metric names to classes. This module does not import torch, so listing names stays fast.
 """
 
 from mtl_lightning.schema import Task
 
-DEFAULT_METRICS: dict[str, tuple[str, ...]] = {
-    "binary": ("auc", "log_loss", "normalized_entropy", "calibration"),
-    "count": ("r2", "mae", "calibration"),
-    "multiclass": ("accuracy", "macro_f1", "multiclass_log_loss"),
-    "multilabel": ("auc", "log_loss"),
-    "ordinal": ("xauc", "mae"),
-    "regression": ("r2", "mae", "rmse"),
-    "value": ("xauc", "mae", "calibration"),
-}
-"""Task kind → names of its metrics. The first one counts in the overall score, and a higher value of it is better."""
-
-ORACLE_METRICS: dict[str, tuple[str, ...]] = dict.fromkeys(("binary", "multilabel"), ("expected_auc", "oracle_auc"))
-"""Task kind → names of the metrics added when the task's true expectation is known (``oracle``)."""
-
 
 def default_metrics(task: Task) -> tuple[str, ...]:
-    """Names of a task's metrics when the recipe names none; the first counts in the overall score.
+    """Names of a task's metrics if the recipe names none; the first one enters the overall score.
 
     Example:
         >>> default_metrics(Task(name="dwell", kind="regression", label="dwell"))
@@ -29,7 +23,7 @@ def default_metrics(task: Task) -> tuple[str, ...]:
         >>> default_metrics(Task(name="click", kind="binary", label="click", oracle="p_click"))[-2:]
         ('expected_auc', 'oracle_auc')
     """
-    return DEFAULT_METRICS[task.kind] + (ORACLE_METRICS.get(task.kind, ()) if task.oracle else ())
+    return task.traits.default_metrics + (task.traits.oracle_metrics if task.oracle else ())
 
 
-__all__ = ["DEFAULT_METRICS", "ORACLE_METRICS", "default_metrics"]
+__all__ = ["default_metrics"]

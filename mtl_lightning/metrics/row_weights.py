@@ -1,6 +1,6 @@
-"""Which rows of a batch count in a metric, and with what weight.
+"""Weights of a batch's rows in a metric, and sums over the rows that count.
 
-Shapes: B rows. Rows whose label is unknown have weight 0, and their predictions may be anything, also NaN.
+Shapes: B rows. Rows whose label is unknown have weight 0, and their predictions may have any value, including NaN.
 """
 
 import torch
@@ -10,7 +10,7 @@ from mtl_lightning.batch import Target
 
 
 def row_weight(target: Target) -> Tensor:
-    """Weight of every row, [B] float64: its sample weight (1 without one) where the label is known, else 0.
+    """Weight of every row, [B] float64: its sample weight (1 by default) where the label is known, 0 otherwise.
 
     Example:
         >>> row_weight(Target(label=torch.zeros(2, 1), mask=torch.tensor([True, False]))).tolist()
@@ -19,14 +19,14 @@ def row_weight(target: Target) -> Tensor:
     mask = target.mask.to(torch.float64)
     if target.weight is None:
         return mask
-    return torch.where(target.mask, target.weight, 0.0).to(torch.float64)  # an unknown row's weight may be anything
+    return torch.where(target.mask, target.weight, 0.0).to(torch.float64)  # the weight of an unknown row may be NaN
 
 
 def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
     """Sum of ``values`` × ``weight`` over the rows that have a weight, in float64.
 
     Args:
-        values: One value per row, [B]; ignored, whatever it is, where the weight is 0.
+        values: One value per row, [B]; ignored where the weight is 0, even if it is NaN.
         weight: From :func:`row_weight`, [B].
 
     Example:
@@ -37,7 +37,7 @@ def weighted_sum(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def chance(prediction: Tensor) -> Tensor:
-    """Predictions as probabilities in float64: NaN where they are outside [0, 1], so that no sum hides them.
+    """Predictions as probabilities in float64, NaN where they are outside [0, 1], so that a sum becomes NaN as well.
 
     Example:
         >>> chance(torch.tensor([0.5, 1.5])).tolist()
@@ -48,5 +48,5 @@ def chance(prediction: Tensor) -> Tensor:
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Quotient that is NaN where the denominator is 0 (a metric without rows is not defined, nor infinite)."""
+    """Quotient, NaN where the denominator is 0: a metric without rows is undefined, not infinite."""
     return torch.where(denominator != 0, numerator / denominator, torch.nan)

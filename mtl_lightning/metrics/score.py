@@ -1,4 +1,4 @@
-"""The one number that selects the model: the weighted average of the tasks' first metrics."""
+"""The score that selects the best model: the weighted average of the tasks' first metrics."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -9,14 +9,15 @@ def overall_score(
 ) -> float:
     """Weighted average over tasks of each task's first metric; higher is better.
 
-    A task whose metric is NaN (not defined: one class only, or no known row in the split) is left out, and the
-    weights of the others are rescaled to sum to 1. So the score of two epochs is comparable, because the same rows
-    leave out the same tasks; scores of two data sets are not when they leave out different ones.
+    A task whose metric is NaN (undefined, because the split has one class only or no known row) is left out, and the
+    weights of the others are rescaled to sum to 1. Scores of two epochs are comparable, because they are computed on
+    the same rows and leave out the same tasks. Scores of two data sets may not be.
 
     Args:
         values: First metric of each task, equal on all processes.
-        weights: ``Task.weight`` of the same tasks, ≥ 0; a task of weight 0 has no say.
-        lower_is_better: Tasks whose first metric is an error: it counts with a minus sign. Defaults never are.
+        weights: ``Task.weight`` of the same tasks, ≥ 0; a task of weight 0 does not count.
+        lower_is_better: Tasks whose first metric is an error, which counts with a minus sign. No default first metric
+            is an error.
 
     Returns:
         The score; NaN if no task with a positive weight has a value.

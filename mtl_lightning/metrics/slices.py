@@ -1,4 +1,4 @@
-"""Metrics on parts of a split: every part has metrics of its own, fed with targets that know its rows only."""
+"""Metrics on parts of a split. Each part has its own metrics; the labels of all other rows are masked."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,12 +16,12 @@ from mtl_lightning.schema import Schema
 class SlicedSuite(nn.Module):
     """The metrics of every task on each of several parts of a split, exact across processes.
 
-    All processes know all parts beforehand and compute each of them, also one of which they saw no row: computing is
-    a collective.
+    The parts are fixed in advance. ``compute`` is a collective: every process computes every part, including parts of
+    which it has seen no row.
 
     Args:
         schema: Fitted schema.
-        metrics: ``{task: {name: metric}}``; copied for each part.
+        metrics: ``{task: {name: metric}}``, copied for each part.
         values: Names of the parts.
 
     Example:
@@ -48,7 +48,7 @@ class SlicedSuite(nn.Module):
         Args:
             predictions: Per task.
             targets: Per task.
-            part: Number of each row's part, [B]; a number that is no part's counts nowhere.
+            part: Index of each row's part, [B]; rows with any other number are ignored.
         """
         for i, suite in enumerate(self.suites):
             inside = part == i
@@ -57,7 +57,7 @@ class SlicedSuite(nn.Module):
             suite.update(predictions, masked)  # type: ignore[operator]
 
     def compute(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Per part, over all processes: known labels per task (``rows``), and ``metrics`` as a suite gives them."""
+        """``rows`` (known labels per task) and ``metrics`` (as of a suite) of each part, over all processes."""
         rows = reduce_sum(self.rows).tolist()
         return {
             value: {

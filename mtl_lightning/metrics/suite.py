@@ -16,7 +16,7 @@ class MetricSuite(nn.Module):
 
     Args:
         schema: Fitted schema, for the tasks and their weights in the score.
-        metrics: ``{task: {name: metric}}``; each task's first metric counts in the score. They are copied.
+        metrics: ``{task: {name: metric}}``, copied. The first metric of each task enters the score.
 
     Example:
         >>> from mtl_lightning.schema import Task

@@ -17,7 +17,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.readers.blocks import ROW, ROWS, blocks, even
 from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.errors import MtlError
@@ -154,7 +154,7 @@ class Predictor:
         self._tell(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
-        return name, even(Reader(source, self.config.split, columns).of("test"), self.block)
+        return name, even(SplitReader(source, self.config.split, columns).of("test"), self.block)
 
     def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
         """Let a source give columns the types that they had in training."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.bounds import Bounds, NonNegativeFloat, NonNegativeInt
-from mtl_lightning.data.features.saved import check_schema
+from mtl_lightning.data.features.state_structure import check_schema
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.checkpoint_content import check_alike, require_keys, require_tensor
 from mtl_lightning.structure import check, shown

@@ -16,7 +16,7 @@ from torch import Tensor
 from mtl_lightning.analysis.affinity import AffinityCallback
 from mtl_lightning.analysis.gradient_relations import ADDED, GradientRelations, RelationsCallback
 from mtl_lightning.bounds import NonNegativeInt
-from mtl_lightning.data.features.saved import check_schema
+from mtl_lightning.data.features.state_structure import check_schema
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO, CheckpointError, UnfitError
 from mtl_lightning.runs.checkpoint_content import check_alike, require_keys, require_tensor

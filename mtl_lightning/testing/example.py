@@ -3,6 +3,7 @@
 Shapes: B rows, K width of a label.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,8 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
+from mtl_lightning.task_kinds import task_kind
 
-CLASSES = {"multiclass": 4, "multilabel": 3, "ordinal": 4}
 RAW = ("position", "duration", "oracle")
 
 
@@ -24,8 +25,10 @@ def example_task(kind: str = "binary", name: str = "click", **options: Any) -> T
         >>> example_task("multiclass").classes
         4
     """
-    oracle = "oracle" if kind in ("binary", "multilabel") else None
-    return Task(name=name, kind=kind, label=name, **({"classes": CLASSES.get(kind, 1), "oracle": oracle} | options))
+    traits = task_kind(kind)
+    classes = 3 if traits.several else 4 if traits.fits_classes else 1
+    oracle = "oracle" if traits.probability else None
+    return Task(name=name, kind=kind, label=name, **({"classes": classes, "oracle": oracle} | options))
 
 
 def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categorical", "numeric", "sequence")) -> Schema:
@@ -94,14 +97,18 @@ def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
 def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
     """Labels of a task, [B, K] float."""
     uniform = torch.rand(rows, task.width, generator=generator)
-    if task.kind in ("binary", "multilabel"):
+    traits, valid = task.traits, task.label_range
+    if traits.probability:
         return (uniform < 0.5).float()
-    if task.kind in ("multiclass", "ordinal"):
+    if traits.fits_classes:
         return (uniform * task.classes).floor()
     normal = torch.randn(rows, task.width, generator=generator)
-    if task.kind == "count":
+    if math.isfinite(valid.lowest) and math.isfinite(valid.highest):
+        label = valid.lowest + uniform * (valid.highest - valid.lowest)
+        return label.round() if valid.whole else label
+    if valid.whole:
         return (uniform * 5).floor()
-    return torch.where(uniform < 0.5, normal.exp(), 0.0) if task.kind == "value" else normal
+    return normal if math.isinf(valid.lowest) else valid.lowest + torch.where(uniform < 0.5, normal.exp(), 0.0)
 
 
 def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool = False) -> Target:
@@ -120,15 +127,13 @@ def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool =
 def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
     """What a head of the task's kind could predict: [B], or [B, K] for several classes."""
     generator = torch.Generator().manual_seed(seed)
-    several = task.kind in ("multiclass", "multilabel")
-    normal = torch.randn(rows, task.classes if several else 1, generator=generator)
-    if task.kind == "multiclass":
-        return normal.softmax(1)
-    if task.kind == "multilabel":
-        return normal.sigmoid()
-    if task.kind == "binary":
-        return normal[:, 0].sigmoid()
-    return normal[:, 0] if task.kind == "regression" else normal[:, 0].exp()
+    traits, valid = task.traits, task.label_range
+    normal = torch.randn(rows, 1 if traits.scalar else task.classes, generator=generator)
+    if not traits.scalar:
+        return normal.sigmoid() if traits.probability else normal.softmax(1)
+    if math.isfinite(valid.lowest) and math.isfinite(valid.highest):
+        return valid.lowest + normal[:, 0].sigmoid() * (valid.highest - valid.lowest)
+    return normal[:, 0] if math.isinf(valid.lowest) else valid.lowest + normal[:, 0].exp()
 
 
 def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:

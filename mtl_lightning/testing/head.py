@@ -10,7 +10,7 @@ from torch import Tensor
 from mtl_lightning.batch import Output
 from mtl_lightning.interfaces import Head, Loss
 from mtl_lightning.plugins import registry
-from mtl_lightning.schema import TASK_KINDS
+from mtl_lightning.task_kinds import TASK_KINDS, task_kind
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle, gradients, perturb
 from mtl_lightning.testing.example import example_raw, example_target, example_task
 
@@ -32,7 +32,7 @@ class Funnel:
         self.parents: dict[str, Head] = {}
         for task in self.parent_tasks:
             torch.manual_seed(1)
-            self.parents[task.name] = registry().resolve("head", task.kind)(task, WIDTH, {}).eval()
+            self.parents[task.name] = registry().resolve("head", task.traits.head)(task, WIDTH, {}).eval()
         self.head: Head = construct(self.task, WIDTH, self.parents).eval()
         generator = torch.Generator().manual_seed(2)
         self.h = torch.randn(ROWS, WIDTH, generator=generator).requires_grad_()
@@ -74,15 +74,13 @@ def in_range(kind: str, prediction: Tensor) -> bool:
     """Whether predictions of a task kind can be what they stand for."""
     if not bool(torch.isfinite(prediction).all()):
         return False
-    if kind in ("binary", "multilabel"):
+    traits, valid = task_kind(kind), example_task(kind).label_range
+    if traits.probability:
         return bool(((prediction >= 0) & (prediction <= 1)).all())
-    if kind == "multiclass":
-        return bool((prediction >= 0).all()) and torch.allclose(
-            prediction.sum(1), torch.ones(len(prediction)), atol=1e-5
-        )
-    if kind == "ordinal" and prediction.ndim == 1:
-        return bool(((prediction >= 0) & (prediction <= 3)).all())
-    return kind == "regression" or bool((prediction >= 0).all())
+    if not traits.scalar:
+        total = prediction.sum(1)
+        return bool((prediction >= 0).all()) and torch.allclose(total, torch.ones_like(total), atol=1e-5)
+    return bool(((prediction >= valid.lowest) & (prediction <= valid.highest)).all())
 
 
 class HeadContract(ComponentContract):
@@ -103,7 +101,7 @@ class HeadContract(ComponentContract):
     def test_shapes(self) -> None:
         for funnel in self.funnels():
             output = funnel.output()
-            several = funnel.task.kind in ("multiclass", "multilabel")
+            several = not funnel.task.traits.scalar
             assert output.logit.ndim == 2
             assert output.logit.shape[0] == ROWS
             assert funnel.prediction(output).shape == ((ROWS, funnel.task.classes) if several else (ROWS,))

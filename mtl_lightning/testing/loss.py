@@ -9,7 +9,7 @@ from torch import Tensor
 from mtl_lightning.batch import Output, Target
 from mtl_lightning.interfaces import Loss
 from mtl_lightning.plugins import registry
-from mtl_lightning.schema import TASK_KINDS
+from mtl_lightning.task_kinds import TASK_KINDS, task_kind
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle
 from mtl_lightning.testing.example import example_target
 from mtl_lightning.testing.head import ROWS, Funnel
@@ -90,7 +90,7 @@ class LossContract(ComponentContract):
         """One set-up per task kind."""
         found = []
         for kind in sorted(self.component.kinds):
-            head = registry().resolve("head", self.head or kind)
+            head = registry().resolve("head", self.head or task_kind(kind).head)
             torch.manual_seed(0)
             funnel = Funnel(kind, self.parents, head)
             found.append(Case(self.construct(funnel.task), funnel, dtype))
@@ -172,7 +172,7 @@ class LossContract(ComponentContract):
                 case.value().backward()
                 optimizer.step()
             label = case.targets["child"].label
-            if case.funnel.task.kind == "multiclass":
+            if not (case.funnel.task.traits.scalar or case.funnel.task.traits.several):
                 label = torch.nn.functional.one_hot(label[:, 0].long(), case.funnel.task.classes)
             predicted = case.prediction().reshape(ROWS, -1)
             known = case.targets["child"].mask

@@ -108,9 +108,8 @@ class MetricContract(ComponentContract):
             if self.component.higher_is_better is None:
                 continue
             label = target.label
-            truth = (
-                torch.nn.functional.one_hot(label[:, 0].long(), task.classes) if task.kind == "multiclass" else label
-            )
+            one_class = not (task.traits.scalar or task.traits.several)
+            truth = torch.nn.functional.one_hot(label[:, 0].long(), task.classes) if one_class else label
             truth = truth.float() if truth.shape[1] > 1 else truth[:, 0]
             if task.oracle:
                 target.raw |= dict(zip(task.oracles, 0.1 + 0.8 * label.double().T, strict=True))

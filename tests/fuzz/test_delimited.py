@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,7 +92,12 @@ def known(row: list[str]) -> list[str | None]:
 
 
 def python_rows(text: str, form: Form) -> list[list[str]] | None:
-    """Rows of the csv module, in which a quoted value must end where a value ends; None where it refuses."""
+    """Rows of the csv module, in which a quoted value must end where a value ends; None where it refuses.
+
+    A last row whose end is escaped is a row: the strict module misses its end, as it does not miss that of others.
+    """
+    if form.escape and re.search(r"(?<!\\)(?:\\\\)*\\(?:\r?\n|\r)\Z", text):
+        text += "\n"
     try:
         return [row for row in csv.reader(io.StringIO(text, newline=""), strict=True, **form.python) if row]
     except csv.Error:

@@ -127,7 +127,7 @@ def test_many_random_tables_train_or_are_refused(problem):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ({"x": [2**62] * 40}, "holds 4611686018427387904, which is no time in s"),
+        ({"x": [2**62] * 40}, "holds 4611686018427387904, which is not a time in s"),
         ({"label": [0.5, 0.25] * 19 + [0.5, 1e300]}, "is too large for float32 in row 39"),
         ({"label": [0.5, 0.25] * 19 + [0.5, float("inf")]}, "is infinite in row 39"),
     ],

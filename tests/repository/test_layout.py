@@ -38,7 +38,7 @@ def test_a_fingerprint_covers_what_affects_encoded_values(tmp_path: Path) -> Non
     copy = tmp_path / "mtl_lightning"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     affects = [f"data/{folder}/{max((copy / 'data' / folder).glob('*.py')).name}" for folder in AFFECTS]
-    affects += ["schema.py", "data/datamodule.py"]
+    affects += ["schema.py", "task_kinds.py", "data/datamodule.py"]
     others = ["report/render/tables.py", "data/quality/profile.py", "cli/app.py"]
     program = [sys.executable, "-c", DIGESTS, str(copy), *affects, *others]
     ran = subprocess.run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
@@ -72,7 +72,7 @@ def test_a_module_that_never_was_is_missing() -> None:
         ("data.features", "build", "feature kind_of build_features build_transforms"),
         ("data.store", "store", "dtype_of Store file_of"),
         ("layers", "mlp", "make_activation Experts mixture mixtures"),
-        ("metrics.ranking", "grouped_metric", "GroupedMetric Rows group_mean stacked"),
+        ("metrics.ranking", "grouped_metric", "GroupedMetric Rows group_mean"),
         ("metrics.ranking", "order", "Ranking rank sortable"),
         ("report.evaluation", "report", "EvaluationReport evaluation_tables plain wanted"),
     ],
@@ -85,3 +85,15 @@ def test_names_of_modules_that_are_packages_now_warn(package: str, module: str, 
             assert getattr(now, name) is getattr(place, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         now.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["data.features.base", "data.transform"])
+def test_renamed_classes_warn_and_are_the_new_ones(module: str) -> None:
+    from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform
+
+    owner = importlib.import_module(f"mtl_lightning.{module}")
+    for old, new in (("Alone", ColumnFeature), ("Stateless", StatelessTransform)):
+        with pytest.warns(DeprecationWarning, match=f"{old} is called {new.__name__} now"):
+            assert getattr(owner, old) is new
+    with pytest.raises(AttributeError, match="has no attribute 'Aloe'"):
+        owner.Aloe  # noqa: B018

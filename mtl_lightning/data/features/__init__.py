@@ -1,4 +1,4 @@
-"""Kinds of features: fitted on training rows, encoding all rows."""
+"""Kinds of features, which are fitted to training rows and encode all rows."""
 
 from mtl_lightning.moved import moved_names
 

@@ -1,48 +1,57 @@
-"""What a kind of feature is: a record of options, and the fitted transform that it builds."""
+"""Contracts of features: a record of options, and the fitted transform that it builds."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.errors import DataError
+from mtl_lightning.moved import renamed
 from mtl_lightning.schema import Field
 
 
 class Transform(Protocol):
-    """One feature's fitted state. It observes every training block, is finished, then encodes any block.
+    """Fitted state of one feature. It observes every training block, is finished, then encodes any block.
 
-    A class that declares ``saved``, a ``TypedDict`` of what :meth:`state` returns, has its saved states checked against
-    it (types, bounds, finite numbers) before :meth:`restore` sees them. Without it only plain values are made sure of.
+    A class may declare ``saved``, a ``TypedDict`` of what :meth:`state` returns. Saved states are then checked against
+    it (types, bounds, finite numbers) before :meth:`restore` reads them. Without it, a state may hold any plain values.
     """
 
     def observe(self, block: Block) -> None:
         """Take a block of training rows into account."""
 
     def finish(self) -> None:
-        """Fit to what was observed."""
+        """Fit to the observed blocks."""
 
     def field(self) -> Field:
-        """The model input that it makes."""
+        """Return the model input that the feature makes."""
 
     def encode(self, block: Block) -> np.ndarray:
-        """Values of a block: [B] int32 ids, [B] float32 numbers, [B, L] int32 sequences or [B, d] float32 vectors."""
+        """Encode a block.
+
+        Returns:
+            Ids [B] int32, numbers [B] float32, sequences of ids [B, L] int32, or vectors [B, d] float32.
+
+        Raises:
+            DataError: If the column is missing, or holds values that the feature cannot read.
+        """
 
     def state(self) -> dict[str, Any]:
-        """What was fitted, as plain containers."""
+        """Return the fitted state as plain containers."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state`."""
+        """Take over a state that :meth:`state` returned."""
 
 
 @runtime_checkable
-class Remembers(Protocol):
-    """A transform that keeps more than its state from fitting to encoding."""
+class CachingTransform(Protocol):
+    """A transform that caches more than its state between fitting and encoding."""
 
     def forget(self) -> None:
-        """Give it back; what follows is encoded the same."""
+        """Release caches; later encodings are unaffected."""
 
 
 class Feature(ABC):
@@ -59,7 +68,7 @@ class Feature(ABC):
 
     @abstractmethod
     def columns(self, name: str) -> tuple[str, ...]:
-        """Raw columns that the feature called ``name`` reads."""
+        """Return the raw columns that the feature called ``name`` reads."""
 
     def event_columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that the feature reads of rows before the one at hand: none; labels may be among them."""
@@ -70,19 +79,24 @@ class Feature(ABC):
         return self.columns(name)
 
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Of its columns those whose values it compares as they are written, instead of reading numbers: none.
+        """Return the columns whose values are compared as they are written, instead of read as numbers.
 
-        In CSV files they keep the text of their cells; its transform reads them with
-        :func:`mtl_lightning.data.arrow.columns.as_written`.
+        In CSV files these columns keep the text of their cells. The transform reads them with
+        :func:`mtl_lightning.data.arrow.columns.as_written`. By default there are none.
         """
         return ()
 
     @abstractmethod
     def build(self, name: str, others: Mapping[str, Transform]) -> Transform:
-        """The transform to fit; ``others`` holds those of the features that it refers to."""
+        """Build the transform to fit.
+
+        Args:
+            name: Name of the feature.
+            others: Transforms of the features in :meth:`needs`, by name.
+        """
 
     def needs(self) -> tuple[str, ...]:
-        """Other features that it refers to in its option ``of``: none."""
+        """Return the names of the features that its option ``of`` refers to; by default none."""
         return ()
 
     def shares(self, others: Mapping[str, "Feature"]) -> tuple[str, ...]:
@@ -90,43 +104,54 @@ class Feature(ABC):
         return ()
 
     def refuses(self, other: "Feature") -> str:
-        """Why it can't refer to another feature; empty if it can."""
+        """Return the reason why it cannot refer to another feature; empty if it can."""
         return "can't be referred to"
 
     def fingerprint(self) -> str:
-        """What its values depend on beside rows, options and code, such as the content of a file: nothing."""
+        """Return what the values depend on besides rows, options and code, such as a digest of a file's content."""
         return ""
 
 
-class Alone(Feature):
-    """For features of one column, which refer to no other."""
+class ColumnFeature(Feature):
+    """Base of features that read one column: ``column``, or the column called like the feature."""
 
     __slots__ = ()
     column: str | None
 
+    @override
     def columns(self, name: str) -> tuple[str, ...]:
-        """Its column, or the one called like the feature."""
         return (self.column or name,)
 
 
-class Stateless:
-    """For transforms that are not fitted."""
+class StatelessTransform(Transform):
+    """Base of transforms that are not fitted."""
 
+    @override
     def observe(self, block: Block) -> None:
-        """Nothing is fitted."""
+        pass
 
+    @override
     def finish(self) -> None:
-        """Nothing is fitted."""
+        pass
 
+    @override
     def state(self) -> dict[str, Any]:
-        """Nothing."""
         return {}
 
+    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Nothing."""
+        pass
 
 
 def check(condition: bool, message: str, hint: str = "") -> None:
-    """Raise a DataError unless an option is right."""
+    """Check a condition on options.
+
+    Raises:
+        DataError: With this message and hint, if the condition does not hold.
+    """
     if not condition:
         raise DataError(message, hint)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"Alone": "ColumnFeature", "Stateless": "StatelessTransform"})

@@ -1,4 +1,4 @@
-"""Features as a recipe names them: the kinds, and how they are built."""
+"""Builders of features and transforms from a recipe's specifications."""
 
 import keyword
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ __all__ = [
 ]
 
 Spec = str | Mapping[str, Any] | Feature
-"""A feature as a recipe has it: a kind, or a mapping with ``kind`` and options, or the record itself."""
+"""Specification of a feature: a kind, a mapping with ``kind`` and options, or the feature itself."""
 
 
 def feature(name: str, spec: Spec) -> Feature:
     """Build one feature.
 
     Args:
-        name: The feature's name, for messages.
-        spec: Kind or options.
+        name: Name of the feature, for messages.
+        spec: Its specification.
 
     Raises:
-        DataError: If the kind or an option is unknown or an option is out of range.
+        DataError: If the kind or an option is unknown, or an option is out of range.
 
     Example:
         >>> feature("age", "numerc")
@@ -57,7 +57,7 @@ def feature(name: str, spec: Spec) -> Feature:
         if option not in known:
             hint = did_you_mean(option, known) or f"options of {chosen}: {', '.join(map(option_name, known))}"
             raise DataError(f"features.{name}: {chosen} has no option {option!r}", hint)
-    required = [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
+    required = [option.name for option in fields(kind) if option.default is MISSING]
     if missing := [option_name(option) for option in required if option not in options]:
         raise DataError(f"features.{name}: {chosen} needs {missing[0]!r}", f"set features.{name}.{missing[0]}")
     try:
@@ -70,7 +70,7 @@ def feature(name: str, spec: Spec) -> Feature:
 
 
 def parameter_name(option: str) -> str:
-    """Parameter of a constructor for an option of a recipe: Python's keywords end with an underscore there.
+    """Return the constructor's parameter for an option: options named by a Python keyword end with an underscore.
 
     Example:
         >>> parameter_name("with"), parameter_name("length")
@@ -80,7 +80,7 @@ def parameter_name(option: str) -> str:
 
 
 def option_name(parameter: str) -> str:
-    """Inverse of :func:`parameter_name`.
+    """Return the option of a recipe for a parameter; the inverse of :func:`parameter_name`.
 
     Example:
         >>> option_name("with_"), option_name("length")
@@ -90,35 +90,35 @@ def option_name(parameter: str) -> str:
     return plain if keyword.iskeyword(plain) else parameter
 
 
-def kind_of(one: Feature) -> str:
-    """The kind that builds such a feature: qualified where several plugins have one of that name.
+def kind_of(feature: Feature) -> str:
+    """Return the name of the kind of a feature, qualified if several plugins have a kind of that name.
 
     Example:
-        >>> kind_of(feature("age", "numeric"))
+        >>> kind_of(build_features({"age": "numeric"})["age"])
         'numeric'
     """
-    return registry().name_of("feature", type(one)) or one.kind
+    return registry().name_of("feature", type(feature)) or feature.kind
 
 
 def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
-    """Build all features of a recipe and check what they refer to.
+    """Build all features of a recipe and check the features that they refer to.
 
     Raises:
-        DataError: As for :func:`feature`, or if a reference leads nowhere.
+        DataError: As for :func:`feature`, or if a referenced feature is missing or of the wrong kind.
     """
-    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas has names that are numbers
-    for name, one in built.items():
-        for other in one.needs():
+    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas columns may be numbers
+    for name, current in built.items():
+        for other in current.needs():
             if other not in built:
                 hint = did_you_mean(other, built)
                 raise DataError(f"features.{name}.of: no feature {other!r}", hint)
-            if reason := one.refuses(built[other]):
+            if reason := current.refuses(built[other]):
                 raise DataError(f"features.{name}.of: {other!r} {reason}", "it must be categorical")
     return built
 
 
 def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
-    """A transform per feature, in the features' order; what others refer to is built first.
+    """Build a transform per feature, in the order of the features; features that others refer to are built first.
 
     Raises:
         DataError: If features refer to each other in a circle.

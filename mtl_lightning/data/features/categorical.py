@@ -1,4 +1,4 @@
-"""Categorical features: ids by vocabulary."""
+"""Categorical features: ids by a vocabulary."""
 
 import threading
 from collections.abc import Mapping
@@ -7,24 +7,25 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, coded
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import Alone, Transform, check
-from mtl_lightning.data.features.dictionary_codes import Dictionaries
-from mtl_lightning.data.features.saved import SavedVocabulary
+from mtl_lightning.data.features.base import ColumnFeature, Transform, check
+from mtl_lightning.data.features.dictionary_codes import DictionaryCache
+from mtl_lightning.data.features.state_structure import SavedVocabulary
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Categorical(Alone):
-    """Values that are looked up: ids, names, codes of any type.
+class Categorical(ColumnFeature):
+    """Values that are looked up in a vocabulary: ids, names or codes of any type.
 
     Args:
-        column: Raw column; the feature's name if None.
+        column: Raw column; None for the column called like the feature.
         min_count: A value must occur this often in the training split to be in the vocabulary.
-        max_size: At most this many values are kept, the most frequent ones; None for all.
+        max_size: Largest number of values in the vocabulary, which keeps the most frequent ones; None for all.
 
     Raises:
         DataError: If an option is out of range.
@@ -43,28 +44,32 @@ class Categorical(Alone):
     def __post_init__(self) -> None:
         check_vocabulary(self.min_count, self.max_size)
 
+    @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its column."""
         return self.columns(name)
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "CategoricalTransform":
-        """Its transform."""
         return CategoricalTransform(name, self)
 
 
 def check_vocabulary(min_count: int, max_size: int | None) -> None:
-    """Check the options of a vocabulary."""
+    """Check the options of a vocabulary.
+
+    Raises:
+        DataError: If one is out of range.
+    """
     check(min_count >= 1, f"min_count is {min_count}", "at least 1")
     check(max_size is None or max_size >= 1, f"max_size is {max_size}", "at least 1")
 
 
-class Table:
-    """A vocabulary that one feature owns and sequences may share.
+class SharedVocabulary:
+    """A vocabulary that one feature owns and sequence features may share.
 
     Args:
         name: Name of the embedding table.
         min_count: See :class:`Categorical`.
-        max_size: Likewise.
+        max_size: See :class:`Categorical`.
     """
 
     def __init__(self, name: str, min_count: int, max_size: int | None) -> None:
@@ -72,14 +77,19 @@ class Table:
         self.min_count = min_count
         self.max_size = max_size
         self._counter: Counter | None = Counter()
-        self._dictionaries = Dictionaries(name)
+        self._dictionaries = DictionaryCache(name)
         self._lock = threading.Lock()  # columns are observed in parallel
         self._vocabulary: Vocabulary | None = None
         self.known: Vocabulary | None = None
-        """What an earlier fit knew; see :mod:`mtl_lightning.data.preparation.growth`."""
+        """Vocabulary of an earlier fit, which keeps its ids; see :mod:`mtl_lightning.data.preparation.growth`."""
 
     def add(self, values: pa.Array, name: str) -> None:
-        """Count a column's values; each value of a dictionary is looked at once."""
+        """Count the values of a column; a dictionary's values are read once.
+
+        Args:
+            values: Values, [N], plain or dictionary-encoded.
+            name: Name of the column, for messages.
+        """
         with self._lock:
             assert self._counter is not None
             if pa.types.is_dictionary(values.type):
@@ -88,29 +98,34 @@ class Table:
                 self._counter.add(keys(values, name))
 
     def ids(self, values: pa.Array, name: str) -> np.ndarray:
-        """Ids of a column's values, int32."""
+        """Return the ids of a column's values, [N] int32.
+
+        Args:
+            values: Values, [N], plain or dictionary-encoded.
+            name: Name of the column, for messages.
+        """
         if pa.types.is_dictionary(values.type):
             return self._dictionaries.ids(values, self.vocabulary)
         return self.vocabulary.ids(keys(values, name))
 
     def __getstate__(self) -> dict[str, Any]:
-        # Dictionaries are known by their place in memory, which a copy does not share.
+        # Dictionaries are recognised by their address in memory, which differs in a copy.
         with self._lock:
             if self._counter is not None:
                 self._dictionaries.drain(self._counter)
                 self._dictionaries.forget()
-            return {**self.__dict__, "_dictionaries": Dictionaries(self.name), "_lock": None}
+            return {**self.__dict__, "_dictionaries": DictionaryCache(self.name), "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.Lock())
 
     def forget(self) -> None:
-        """Give back what it remembers of blocks that are encoded again soon after they were counted."""
+        """Release the cached dictionaries; later encodings are unaffected."""
         self._dictionaries.forget()
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """The vocabulary, fitted when it is asked for first."""
+        """The vocabulary, fitted on first access."""
         with self._lock:
             if self._vocabulary is None:
                 assert self._counter is not None
@@ -125,11 +140,11 @@ class Table:
         self._vocabulary, self._counter = vocabulary, None
 
 
-class CategoricalTransform:
-    """A fitted vocabulary.
+class CategoricalTransform(Transform):
+    """Ids by a fitted vocabulary.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -138,36 +153,38 @@ class CategoricalTransform:
     def __init__(self, name: str, feature: Categorical) -> None:
         self.name = name
         self.column = feature.columns(name)[0]
-        self.table = Table(name, feature.min_count, feature.max_size)
+        self.table = SharedVocabulary(name, feature.min_count, feature.max_size)
 
+    @override
     def observe(self, block: Block) -> None:
-        """Count."""
         for values in coded(block, self.column):
             self.table.add(values, self.column)
 
+    @override
     def finish(self) -> None:
-        """The vocabulary is fitted on first use."""
+        """Do nothing: the vocabulary is fitted on first access."""
 
+    @override
     def field(self) -> Field:
-        """A categorical field with a table of its own."""
         return Field(name=self.name, kind="categorical", size=self.table.vocabulary.size, table=self.table.name)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B] int32."""
+        """Encode a block as ids, [B] int32."""
         return np.concatenate([self.table.ids(values, self.column) for values in coded(block, self.column)])
 
     def forget(self) -> None:
-        """Give back what only helps while a log is prepared."""
+        """Release caches; later encodings are unaffected."""
         self.table.forget()
 
     def grow(self, state: Mapping[str, Any]) -> None:
-        """Keep the ids of an earlier vocabulary."""
+        """Keep the ids of an earlier fit's state; new values get ids after them."""
         self.table.known = Vocabulary.from_dict(state)
 
+    @override
     def state(self) -> dict[str, Any]:
-        """The vocabulary."""
         return self.table.vocabulary.to_dict()
 
+    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The vocabulary."""
         self.table.vocabulary = Vocabulary.from_dict(state)

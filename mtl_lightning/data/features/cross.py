@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.hashing import mix
-from mtl_lightning.data.features.base import Feature, Stateless, Transform, check
+from mtl_lightning.data.features.base import Feature, StatelessTransform, Transform, check
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
@@ -19,7 +20,7 @@ class Cross(Feature):
     """A combination of categorical features (vocabularies, buckets, dates, hashes), hashed to a fixed number of ids.
 
     Args:
-        of: The features, two or more.
+        of: Names of the features, two or more.
         size: Number of ids.
 
     Raises:
@@ -41,30 +42,32 @@ class Cross(Feature):
         check(len(self.of) >= 2, f"of is {list(self.of)}", "two features or more")
         check_size(self.size)
 
+    @override
     def columns(self, name: str) -> tuple[str, ...]:
-        """None of its own: its features read theirs."""
+        """Return no columns: the features that it combines read theirs."""
         return ()
 
+    @override
     def needs(self) -> tuple[str, ...]:
-        """The features that it combines."""
         return self.of
 
+    @override
     def refuses(self, other: Feature) -> str:
-        """It combines ids."""
+        """Refuse features that do not make ids."""
         return "" if other.makes == "categorical" else f"is {other.kind}"
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "CrossTransform":
-        """Its transform."""
-        return CrossTransform(name, self, [others[one] for one in self.of])
+        return CrossTransform(name, self, [others[other] for other in self.of])
 
 
-class CrossTransform(Stateless):
-    """Hashes tuples of ids; missing where any of them is.
+class CrossTransform(StatelessTransform):
+    """Hashes of tuples of ids; missing where any of the ids is missing.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
-        parts: Transforms of the features.
+        parts: Transforms of the features that it combines.
     """
 
     def __init__(self, name: str, feature: Cross, parts: list[Transform]) -> None:
@@ -72,12 +75,13 @@ class CrossTransform(Stateless):
         self.size = feature.size
         self.parts = parts
 
+    @override
     def field(self) -> Field:
-        """A categorical field."""
         return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B] int32."""
+        """Encode a block as ids, [B] int32."""
         hashes = np.zeros(block.num_rows, dtype=np.uint64)
         known = np.ones(block.num_rows, dtype=bool)
         for part in self.parts:

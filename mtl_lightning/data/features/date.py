@@ -1,4 +1,4 @@
-"""Dates: hour, weekday and other parts of a time as ids."""
+"""Dates: the hour, the weekday and other parts of a time as ids."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,24 +7,26 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written, column
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.arrow.times import in_utc, parse_iso, zoned
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
-from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import PADDING, Field
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Units of numbers, and how many there are in a second."""
-FARTHEST = 1000
-"""Hours that times may be shifted by."""
-LAST = 253_402_300_799.0
-"""The last second of the year 9999."""
+"""Number of units in a second."""
 
+FARTHEST = 1000
+"""Largest number of hours by which times may be shifted."""
+
+LAST = 253_402_300_799.0
+"""Last second of the year 9999, in seconds since 1970."""
 
 PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "hour": (24, pc.hour),
@@ -35,24 +37,24 @@ PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "week": (53, lambda times: pc.subtract(pc.iso_week(times), 1)),
     "month": (12, lambda times: pc.subtract(pc.month(times), 1)),
 }
-"""Parts of a time: how many values it has, and how it is computed, from 0."""
+"""Parts of a time: number of values, and the function from times to values, which count from 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Date(Alone):
-    """A part of a time as a category: nothing is fitted.
+class Date(ColumnFeature):
+    """A part of a time as a category; nothing is fitted.
 
     Args:
-        column: Raw column; the feature's name if None. Times, numbers since 1970, or text.
+        column: Raw column with times, numbers since 1970 or text; None for the column called like the feature.
         part: ``hour``, ``weekday`` (Monday first), ``hour_of_week``, ``day``, ``day_of_year``, ``week`` or ``month``.
-        unit: Of numbers: ``s``, ``ms``, ``us`` or ``ns``.
-        format: Of text, and of integers that are read as text (``%Y%m%d``), as in ``strptime``
-            (``%m/%d/%Y %I:%M:%S %p``), with ``%f`` for a fraction of a second and ``%z`` for an offset from UTC; None
-            for ISO 8601 and numbers since 1970.
-        offset: Hours to add, for local time where the log has another; 1000 at most, either way.
+        unit: Unit of numbers: ``s``, ``ms``, ``us`` or ``ns``.
+        format: Format of text as in ``strptime``, such as ``%m/%d/%Y %I:%M:%S %p``. It may hold ``%f`` for a fraction
+            of a second and ``%z`` for an offset from UTC. Integers such as 20240531 are read as text, too
+            (``%Y%m%d``). None for ISO 8601 and numbers since 1970.
+        offset: Hours to add, between -1000 and 1000, if the log is in another time zone.
 
     Raises:
-        DataError: If an option is unknown; while encoding, at text that is no time.
+        DataError: If an option is unknown; while encoding, if text is not a time.
 
     Example:
         >>> hour = Date(part="hour").build("time", {})
@@ -69,27 +71,28 @@ class Date(Alone):
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, known in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
-            hint = did_you_mean(str(value), known) or f"one of {', '.join(known)}"
-            check(value in known, f"{name} is {value!r}", hint)
+        for name, value, choices in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
+            hint = did_you_mean(str(value), choices) or f"one of {', '.join(choices)}"
+            check(value in choices, f"{name} is {value!r}", hint)
         if self.format is not None:
             check_format(self.format, "format")
         check(abs(self.offset) <= FARTHEST, f"offset is {self.offset:g} hours", f"{-FARTHEST} to {FARTHEST}")
 
+    @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its column where a format says how text is read: 2024.10 is October then."""
+        """Return the column if there is a format: with ``%Y.%m``, 2024.10 is October, not the number 2024.1."""
         return () if self.format is None else self.columns(name)
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
-        """Its transform."""
         return DateTransform(name, self)
 
 
-class DateTransform(Stateless):
-    """Takes a part of a time.
+class DateTransform(StatelessTransform):
+    """Ids of a part of a time.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -99,12 +102,13 @@ class DateTransform(Stateless):
         self.column = feature.columns(name)[0]
         self.size, self.compute = PARTS[feature.part]
 
+    @override
     def field(self) -> Field:
-        """A categorical field."""
         return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B] int32."""
+        """Encode a block as ids, [B] int32."""
         read = column if self.feature.format is None else as_written
         times = self._times(clean(read(block, self.column)))
         if self.feature.offset:
@@ -113,12 +117,14 @@ class DateTransform(Stateless):
         part = pc.cast(self.compute(times), pa.int32()).fill_null(PADDING - FIRST)
         return np.asarray(part.to_numpy(zero_copy_only=False)) + np.int32(FIRST)
 
-    def _check(self, values: pa.Array) -> None:
-        """Numbers beyond the year 9999 are in another unit than the recipe says."""
+    def _check_unit(self, values: pa.Array) -> None:
+        """Refuse numbers beyond the year 9999: they are in another unit than the recipe says."""
         far = pc.greater(pc.abs(pc.cast(values, pa.float64(), safe=False)), LAST * UNITS[self.feature.unit])
         if pc.any(far).as_py():
             index = pc.index(far, True).as_py()
-            message = f"column {self.column!r} holds {values[index].as_py()}, which is no time in {self.feature.unit}"
+            message = (
+                f"column {self.column!r} holds {values[index].as_py()}, which is not a time in {self.feature.unit}"
+            )
             raise RowError(message, index, f"set unit: {', '.join(UNITS)}")
 
     def _times(self, values: pa.Array) -> pa.Array:
@@ -127,7 +133,7 @@ class DateTransform(Stateless):
         if self.feature.format is not None and pa.types.is_integer(values.type):
             values = pc.cast(values, pa.string())  # 20240531
         if is_number(values.type) or pa.types.is_null(values.type):
-            self._check(values)
+            self._check_unit(values)
             whole = pc.cast(pc.floor(pc.cast(values, pa.float64(), safe=False)), pa.int64(), safe=False)
             exact = values if pa.types.is_integer(values.type) else whole
             return pc.cast(pc.cast(exact, pa.int64()), pa.timestamp(self.feature.unit))
@@ -138,7 +144,7 @@ class DateTransform(Stateless):
         wrong = pc.and_(pc.is_valid(values), pc.is_null(parsed))
         if pc.any(wrong).as_py():
             index = pc.index(wrong, True).as_py()
-            told = "" if text_format is None else f" of the format {text_format!r}"
-            message = f"column {self.column!r} holds {values[index].as_py()!r}, which is no time{told}"
+            expected = "" if text_format is None else f" of the format {text_format!r}"
+            message = f"column {self.column!r} holds {values[index].as_py()!r}, which is not a time{expected}"
             raise RowError(message, index, format_hint(values[index].as_py(), f"features.{self.name}.format"))
         return parsed

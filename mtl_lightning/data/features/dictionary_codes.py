@@ -1,4 +1,4 @@
-"""Dictionaries of text as a log's files have them: counted by code, looked up once for all blocks that share one."""
+"""Dictionary-encoded columns: values are counted by code and looked up once for all blocks with the same dictionary."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import PADDING
 
 LARGEST = 16 << 20
-"""Bytes of dictionaries that a column remembers."""
+"""Largest number of bytes of the dictionaries that are cached for a column."""
 
 
 @dataclass(slots=True)
-class Seen:
-    """One dictionary.
+class CachedDictionary:
+    """A dictionary, with the counts and ids of its codes.
 
     Args:
-        values: It; held so that its place in memory belongs to it alone.
-        keys: Its values as keys.
-        counts: How often each code occurred.
-        ids: Id of each code, then that of a missing value; None before the vocabulary is fitted.
+        values: The dictionary itself, kept alive so that its address stays unique.
+        keys: Its values as keys, [K].
+        counts: Number of occurrences of each code, [K] int64.
+        ids: Id of each code, then the id of a missing value, [K + 1] int32; None before the vocabulary is fitted.
     """
 
     values: pa.Array
@@ -32,17 +32,17 @@ class Seen:
     ids: np.ndarray | None = None
 
 
-class Dictionaries:
-    """What was seen of a column's dictionaries; memory is bounded.
+class DictionaryCache:
+    """Cache of a column's dictionaries in bounded memory.
 
-    Counting by code, a block needs no look at its text. Files have a dictionary per part of the rows, most values of
-    which come again in the next one: all are looked up together.
+    Counting by code does not read a block's text. Files have one dictionary per part of their rows, and most values
+    occur in several of them, so that all dictionaries are looked up together.
 
     Args:
-        name: The column, for messages.
+        name: Name of the column, for messages.
 
     Example:
-        >>> dictionaries, counter = Dictionaries("word"), Counter()
+        >>> dictionaries, counter = DictionaryCache("word"), Counter()
         >>> column = pa.array(["b", "a", "b", None]).dictionary_encode()
         >>> dictionaries.add(column, counter)
         >>> dictionaries.drain(counter)
@@ -54,67 +54,72 @@ class Dictionaries:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._seen: dict[tuple[int, ...], Seen] = {}
+        self._cached: dict[tuple[int, ...], CachedDictionary] = {}
         self._bytes = 0
         self._union: pa.Array | None = None
         self._codes: list[np.ndarray] = []
 
     def add(self, values: pa.DictionaryArray, counter: Counter) -> None:
-        """Count a column's codes; if that would remember too much, hand over to the counter what there is."""
-        place = _place(values.dictionary)
-        if place not in self._seen:
+        """Count the codes of a column.
+
+        Args:
+            values: The column, [N].
+            counter: Takes over the counts so far if the cache is full.
+        """
+        address = _address(values.dictionary)
+        if address not in self._cached:
             size = values.dictionary.nbytes + 16 * len(values.dictionary)
             if self._bytes + size > LARGEST:
                 self.drain(counter)
                 self.forget()
-            found = keys(plain(values.dictionary), self.name)
-            self._seen[place] = Seen(values.dictionary, found, np.zeros(len(found), dtype=np.int64))
+            codes = keys(plain(values.dictionary), self.name)
+            self._cached[address] = CachedDictionary(values.dictionary, codes, np.zeros(len(codes), dtype=np.int64))
             self._bytes += size
-        counts = self._seen[place].counts
+        counts = self._cached[address].counts
         counts += np.bincount(values.indices.drop_null().to_numpy(), minlength=len(counts))
 
     def drain(self, counter: Counter) -> None:
-        """Hand the counts over."""
-        if not self._seen:
+        """Add the counts so far to a counter."""
+        if not self._cached:
             return
-        found = [seen.keys for seen in self._seen.values()]
-        if any(is_text(one.type) for one in found):
-            found = [text(one) for one in found]
-        joined = pa.concat_arrays(found).dictionary_encode()
+        parts = [dictionary.keys for dictionary in self._cached.values()]
+        if any(is_text(part.type) for part in parts):
+            parts = [text(part) for part in parts]
+        joined = pa.concat_arrays(parts).dictionary_encode()
         codes = joined.indices.fill_null(len(joined.dictionary)).to_numpy()
-        counts = np.concatenate([seen.counts for seen in self._seen.values()])
-        # Sums of whole numbers, exact as float64; what is missing in a dictionary comes last and doesn't count.
+        counts = np.concatenate([dictionary.counts for dictionary in self._cached.values()])
+        # Sums of integers are exact in float64. Nulls in a dictionary have the last code and don't count.
         sums = np.bincount(codes, weights=counts, minlength=len(joined.dictionary) + 1)[:-1].astype(np.int64)
         counter.add_counts(joined.dictionary.filter(pa.array(sums > 0)), pa.array(sums[sums > 0]))
         self._union = joined.dictionary
-        self._codes = np.split(codes, np.cumsum([len(one) for one in found])[:-1])
+        self._codes = np.split(codes, np.cumsum([len(part) for part in parts])[:-1])
 
     def look_up(self, vocabulary: Vocabulary) -> None:
-        """Keep the ids of all dictionaries that were drained last."""
+        """Cache the ids of all dictionaries whose counts were drained last."""
         if self._union is None:
             return
         ids = np.append(vocabulary.ids(self._union, distinct=True), np.int32(PADDING))
-        for seen, codes in zip(self._seen.values(), self._codes, strict=True):
-            seen.ids = np.append(ids[codes], np.int32(PADDING))
+        for dictionary, codes in zip(self._cached.values(), self._codes, strict=True):
+            dictionary.ids = np.append(ids[codes], np.int32(PADDING))
         self._union, self._codes = None, []
 
     def ids(self, values: pa.DictionaryArray, vocabulary: Vocabulary) -> np.ndarray:
-        """Ids of a column's values, int32."""
-        seen = self._seen.get(_place(values.dictionary))
-        if seen is None or seen.ids is None:
-            found = vocabulary.ids(keys(plain(values.dictionary), self.name), distinct=True)
-            by_code = np.append(found, np.int32(PADDING))
+        """Return the ids of a column's values, [N] int32, with or without a cached dictionary."""
+        cached = self._cached.get(_address(values.dictionary))
+        if cached is None or cached.ids is None:
+            ids = vocabulary.ids(keys(plain(values.dictionary), self.name), distinct=True)
+            by_code = np.append(ids, np.int32(PADDING))
         else:
-            by_code = seen.ids
+            by_code = cached.ids
         result: np.ndarray = by_code.take(values.indices.fill_null(len(by_code) - 1).to_numpy(), mode="clip")
         return result
 
     def forget(self) -> None:
-        """Give the memory back."""
-        self._seen, self._bytes, self._union, self._codes = {}, 0, None, []
+        """Empty the cache."""
+        self._cached, self._bytes, self._union, self._codes = {}, 0, None, []
 
 
-def _place(values: pa.Array) -> tuple[int, ...]:
-    """Where an array lies in memory; equal for two of which one is held only if they are the same."""
+def _address(values: pa.Array) -> tuple[int, ...]:
+    """Return the address of an array in memory; two arrays that are alive at the same time differ in it."""
     buffers = (0 if buffer is None else buffer.address for buffer in values.buffers())
     return (values.offset, len(values), *buffers)

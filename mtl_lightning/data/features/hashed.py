@@ -1,4 +1,4 @@
-"""Hashed features: ids without a vocabulary, for values that never stop growing."""
+"""Hashed features: ids without a vocabulary, for columns that keep getting new values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,35 +6,52 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
 LARGEST = 2**31 - 1 - FIRST
-"""Ids are kept as int32."""
+"""Largest number of ids, which are int32."""
 
 
 def check_size(size: int) -> None:
-    """Check the number of hash buckets."""
+    """Check the number of hash buckets.
+
+    Raises:
+        DataError: If it is out of range.
+    """
     check(1 <= size <= LARGEST, f"size is {size}", f"1 to {LARGEST}")
 
 
 def bucket_ids(hashes: np.ndarray, size: int) -> np.ndarray:
-    """Ids of 64-bit hashes, int32 from 2."""
+    """Return the ids of hashes.
+
+    Args:
+        hashes: Hashes, [N] uint64.
+        size: Number of ids.
+
+    Returns:
+        Ids between 2 and ``size`` + 1, [N] int32.
+
+    Example:
+        >>> bucket_ids(np.array([7, 11], dtype=np.uint64), 5).tolist()
+        [4, 3]
+    """
     return (hashes % np.uint64(size)).astype(np.int32) + np.int32(FIRST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hashed(Alone):
-    """Values that are hashed to a fixed number of ids: nothing is fitted, and nothing is out of vocabulary.
+class Hashed(ColumnFeature):
+    """Values that are hashed to a fixed number of ids; nothing is fitted, and no value is out of vocabulary.
 
     Args:
-        column: Raw column; the feature's name if None.
-        size: Number of ids; with n distinct values about n² / (2 size) pairs share one.
+        column: Raw column; None for the column called like the feature.
+        size: Number of ids. Of n distinct values, about n² / (2 size) pairs share an id.
 
     Raises:
         DataError: If the size is out of range.
@@ -53,20 +70,20 @@ class Hashed(Alone):
     def __post_init__(self) -> None:
         check_size(self.size)
 
+    @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its column."""
         return self.columns(name)
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "HashedTransform":
-        """Its transform."""
         return HashedTransform(name, self)
 
 
-class HashedTransform(Stateless):
-    """Hashes keys.
+class HashedTransform(StatelessTransform):
+    """Ids by the hashes of keys.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -75,17 +92,18 @@ class HashedTransform(Stateless):
         self.column = feature.columns(name)[0]
         self.size = feature.size
 
+    @override
     def field(self) -> Field:
-        """A categorical field."""
         return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B] int32."""
+        """Encode a block as ids, [B] int32."""
         values = keys(as_written(block, self.column), self.column)
         ids = bucket_ids(hash_keys(values, self.column), self.size)
         return np.where(missing(values), PADDING, ids).astype(np.int32)
 
 
 def missing(values: pa.Array) -> np.ndarray:
-    """True where a value is null."""
+    """Return True where a value is null, [N] bool."""
     return np.asarray(values.is_null().to_numpy(zero_copy_only=False))

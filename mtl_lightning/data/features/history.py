@@ -15,9 +15,9 @@ from mtl_lightning.data.arrow.time_formats import check_format
 from mtl_lightning.data.arrow.times import Instants, instants
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.base import Feature, Transform, check
-from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, Table
+from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
-from mtl_lightning.data.features.saved import SavedHistory
+from mtl_lightning.data.features.state_structure import SavedHistory
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.errors import DataError, did_you_mean
@@ -173,7 +173,9 @@ class HistoryTransform:
         self.name = name
         self.feature = feature
         shared = {other.column: other.table for other in reversed(others)}
-        self.own = {column: Table(f"{name}.{column}", 1, None) for column in feature.ids if column not in shared}
+        self.own = {
+            column: SharedVocabulary(f"{name}.{column}", 1, None) for column in feature.ids if column not in shared
+        }
         self.tables = {column: shared.get(column) or self.own[column] for column in feature.ids}
         self.scales = {
             column: NumericTransform(column, Numeric(column=column, transform=transform))

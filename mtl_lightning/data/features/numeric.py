@@ -1,4 +1,4 @@
-"""Numeric features: clipped, transformed, standardised."""
+"""Numeric features: numbers that are clipped, transformed and standardised."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,32 +6,40 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
-from mtl_lightning.data.features.base import Alone, Transform, check
-from mtl_lightning.data.features.buckets import Quantiles
-from mtl_lightning.data.features.saved import SavedNumeric
+from mtl_lightning.data.features.base import ColumnFeature, Transform, check
+from mtl_lightning.data.features.quantiles import Quantiles
+from mtl_lightning.data.features.state_structure import SavedNumeric
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
 
 NUMERIC_TRANSFORMS = ("standard", "log", "none")
+"""Values of the option ``transform``."""
+
 MISSING_WORDS = ("mean", "zero")
+"""Words that the option ``missing`` may have instead of a number."""
+
 EDGES = 33
-"""Edges that a field keeps at most, for encoders with bins: the ends of 32 of them."""
+"""Largest number of edges of a field: the bounds of 32 bins, for encoders that use bins."""
 
 GRID = 4097
-"""Quantiles that edges are chosen from."""
+"""Number of quantiles that edges are chosen from."""
 
 SAMPLED = 1 << 14
-"""Values of a block that its quantiles are taken from."""
+"""Number of values of a block that count for its quantiles."""
 
 
 def bin_edges(quantiles: Quantiles) -> np.ndarray:
-    """Ascending edges of bins with about as many rows each; values that fill a bin alone are edges themselves.
+    """Choose edges of bins that have about equally many rows; a value that fills a bin alone is an edge itself.
 
-    Plain quantiles would spend all edges on the zero of a column that is mostly zero, and leave one bin for the rest.
+    If a column is mostly zero, plain quantiles would nearly all be zero and leave one bin for the other values.
+
+    Returns:
+        At most :data:`EDGES` edges, ascending, float64; empty if there are no rows.
 
     Example:
         >>> sketch = Quantiles()
@@ -51,17 +59,17 @@ def bin_edges(quantiles: Quantiles) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Numeric(Alone):
-    """A number that enters the model as it is.
+class Numeric(ColumnFeature):
+    """A number that enters the model as a number.
 
     Args:
-        column: Raw column; the feature's name if None.
-        missing: What stands for a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
-        transform: ``standard`` (mean 0, standard deviation 1 over the training split), ``log`` (sign(x)·log(1+|x|),
-            then standard) or ``none``.
-        minimum: Smaller values are clipped to it before anything else.
-        maximum: Larger values likewise.
-        strip: Units that text may hold before or after a number, such as ``$`` or ``%``.
+        column: Raw column; None for the column called like the feature.
+        missing: Replacement of a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
+        transform: ``standard`` (mean 0 and standard deviation 1 over the training split), ``log``
+            (sign(x)·log(1+|x|), then standard) or ``none``.
+        minimum: Smaller values are clipped to it before they are transformed.
+        maximum: Larger values are clipped to it.
+        strip: Units to remove before or after a number in text, such as ``$`` or ``%``.
 
     Raises:
         DataError: If an option is unknown or out of range.
@@ -93,16 +101,16 @@ class Numeric(Alone):
         ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
         check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "NumericTransform":
-        """Its transform."""
         return NumericTransform(name, self)
 
 
-class NumericTransform:
-    """Clipped, transformed, standardised numbers.
+class NumericTransform(Transform):
+    """Numbers that are clipped, transformed and standardised by fitted moments.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -119,23 +127,29 @@ class NumericTransform:
         self.mean = 0.0
         self.scale = 1.0
 
-    def _shaped(self, values: np.ndarray) -> np.ndarray:
+    def _transform(self, values: np.ndarray) -> np.ndarray:
         if self.feature.minimum is not None or self.feature.maximum is not None:
             values = np.clip(values, self.feature.minimum, self.feature.maximum)
         return np.sign(values) * np.log1p(np.abs(values)) if self.feature.transform == "log" else values
 
     def numbers(self, values: pa.Array) -> np.ndarray:
-        """A column as float64, NaN where missing."""
+        """Read a column as numbers, [B] float64, NaN where missing."""
         return numbers(values, self.column, units=self.feature.strip)
 
+    @override
     def observe(self, block: Block) -> None:
-        """Add to the moments and, evenly spaced rows of the block, to the quantiles."""
-        values = self._shaped(self.numbers(column(block, self.column)))
+        """Add all rows of a block to the moments, and evenly spaced ones to the quantiles."""
+        values = self._transform(self.numbers(column(block, self.column)))
         self.moments.add(values)
         self.quantiles.add(values[:: max(1, len(values) // SAMPLED)])
 
+    @override
     def finish(self) -> None:
-        """Fix mean and scale; a constant column becomes zeros."""
+        """Fit mean, scale and edges; a constant column becomes zeros.
+
+        Raises:
+            DataError: If values overflow.
+        """
         self.known_mean, scale = self.moments.mean, self.moments.deviation or 1.0
         if self.feature.transform != "none":
             self.mean, self.scale = self.known_mean, scale
@@ -145,17 +159,28 @@ class NumericTransform:
         self.edges = tuple(np.unique(points.astype(np.float32)).tolist())
         self.quantiles = Quantiles()
 
+    @override
     def field(self) -> Field:
-        """A numeric field."""
         return Field(name=self.name, kind="numeric", edges=self.edges)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Numbers, [B] float32."""
+        """Encode a block as numbers, [B] float32."""
         return self.scaled(self.numbers(column(block, self.column)))
 
     def scaled(self, raw: np.ndarray) -> np.ndarray:
-        """Numbers of a column (float64, NaN where missing) as the model sees them, [B] float32."""
-        values = (self._shaped(raw) - self.mean) / self.scale
+        """Transform and scale numbers for the model.
+
+        Args:
+            raw: Numbers of the column, [B] float64, NaN where missing.
+
+        Returns:
+            Model input, [B] float32.
+
+        Raises:
+            RowError: If a number is too large for float32.
+        """
+        values = (self._transform(raw) - self.mean) / self.scale
         with np.errstate(over="ignore"):
             result = np.where(np.isnan(values), self._missing(), values).astype(np.float32)
         if np.isinf(result).any():
@@ -170,13 +195,13 @@ class NumericTransform:
         if missing == "mean":
             return (self.known_mean - self.mean) / self.scale
         raw = np.array([0.0 if missing == "zero" else float(missing)])
-        return float((self._shaped(raw)[0] - self.mean) / self.scale)
+        return float((self._transform(raw)[0] - self.mean) / self.scale)
 
+    @override
     def state(self) -> dict[str, Any]:
-        """Moments and quantiles."""
         return {"mean": self.mean, "scale": self.scale, "known_mean": self.known_mean, "edges": list(self.edges)}
 
+    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Moments and quantiles."""
         self.mean, self.scale, self.known_mean = state["mean"], state["scale"], state["known_mean"]
         self.edges = tuple(state.get("edges", ()))

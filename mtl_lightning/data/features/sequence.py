@@ -1,31 +1,38 @@
-"""Sequence features: what a user did before, the latest last."""
+"""Sequence features: several values per row, such as a user's earlier items, the latest last."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.lists import flatten, padded
 from mtl_lightning.data.features.base import Feature, Transform, check
-from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, Table, check_vocabulary
-from mtl_lightning.data.features.saved import SavedNothing, SavedVocabulary
+from mtl_lightning.data.features.categorical import (
+    Categorical,
+    CategoricalTransform,
+    SharedVocabulary,
+    check_vocabulary,
+)
+from mtl_lightning.data.features.state_structure import SavedEmptyState, SavedVocabulary
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.schema import PADDING, Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequence(Feature):
-    """Several values per row in the order of time, such as the items a user saw: a list column or delimited text.
+    """Values in the order of time, such as the items that a user saw, from a list column or delimited text.
 
     Args:
-        column: Raw column; the feature's name if None.
-        of: Categorical feature whose vocabulary and embedding table the values share; None for an own one.
-        length: Number of values kept; of longer sequences the latest, which stand at the end.
-        separator: Delimiter where the column holds text.
-        min_count: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only with an own vocabulary.
-        max_size: Likewise.
+        column: Raw column; None for the column called like the feature.
+        of: Categorical feature whose vocabulary and embedding table the values share; None for a vocabulary of its
+            own.
+        length: Largest number of values; of longer sequences the last ones are kept.
+        separator: Delimiter of values if the column holds text.
+        min_count: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
+        max_size: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
 
     Raises:
         DataError: If an option is out of range.
@@ -49,77 +56,81 @@ class Sequence(Feature):
         check(bool(self.separator), "separator is empty")
         check_vocabulary(self.min_count, self.max_size)
 
+    @override
     def columns(self, name: str) -> tuple[str, ...]:
-        """Its column, or the one called like the feature."""
         return (self.column or name,)
 
+    @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its column."""
         return self.columns(name)
 
+    @override
     def needs(self) -> tuple[str, ...]:
-        """The feature whose vocabulary it shares."""
         return (self.of,) if self.of else ()
 
+    @override
     def refuses(self, other: Feature) -> str:
-        """It shares vocabularies only."""
+        """Refuse features without a vocabulary."""
         return "" if isinstance(other, Categorical) else f"is {other.kind}"
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "SequenceTransform":
-        """Its transform."""
         owner = others[self.of] if self.of else None
         assert owner is None or isinstance(owner, CategoricalTransform)
         return SequenceTransform(name, self, owner.table if owner else None)
 
 
-class SequenceTransform:
-    """Padded ids by a vocabulary, shared or its own.
+class SequenceTransform(Transform):
+    """Sequences of ids, padded at the end, by a vocabulary of its own or of another feature.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
-        shared: The vocabulary of another feature, or None.
+        shared: Vocabulary of another feature, or None.
     """
 
-    def __init__(self, name: str, feature: Sequence, shared: Table | None) -> None:
+    def __init__(self, name: str, feature: Sequence, shared: SharedVocabulary | None) -> None:
         self.name = name
         self.column = feature.columns(name)[0]
         self.length = feature.length
         self.separator = feature.separator
         self.shares = shared is not None
-        self.table = shared or Table(name, feature.min_count, feature.max_size)
-        self.saved = SavedNothing if self.shares else SavedVocabulary
+        self.table = shared or SharedVocabulary(name, feature.min_count, feature.max_size)
+        self.saved = SavedEmptyState if self.shares else SavedVocabulary
 
+    @override
     def observe(self, block: Block) -> None:
-        """Count the values of all steps."""
         flat = flatten(as_written(block, self.column), self.column, self.separator)
         self.table.add(flat.values, self.column)
 
+    @override
     def finish(self) -> None:
-        """The vocabulary is fitted on first use."""
+        """Do nothing: the vocabulary is fitted on first access."""
 
+    @override
     def field(self) -> Field:
-        """A sequence field."""
         size = self.table.vocabulary.size
         return Field(name=self.name, kind="sequence", size=size, table=self.table.name, length=self.length)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B, L] int32."""
+        """Encode a block as sequences of ids, [B, L] int32."""
         flat = flatten(as_written(block, self.column), self.column, self.separator)
         ids = self.table.ids(flat.values, self.column)
-        known = ids != PADDING  # NaN in a list is missing, and padding stands on the right only
+        known = ids != PADDING  # NaN in a list is missing; padding is at the end only
         return padded(ids[known], flat.rows[known], flat.total, self.length)
 
     def grow(self, state: Mapping[str, Any]) -> None:
-        """Keep the ids of an earlier vocabulary, if it is its own."""
+        """Keep the ids of an earlier fit's state, unless the vocabulary is shared."""
         if not self.shares:
             self.table.known = Vocabulary.from_dict(state)
 
+    @override
     def state(self) -> dict[str, Any]:
-        """The vocabulary, if it is its own."""
+        """Return the vocabulary; empty if it is shared."""
         return {} if self.shares else self.table.vocabulary.to_dict()
 
+    @override
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The vocabulary, if it is its own."""
         if not self.shares:
             self.table.vocabulary = Vocabulary.from_dict(state)

@@ -1,4 +1,4 @@
-"""Text as hashed n-grams of words."""
+"""Text features: hashed n-grams of words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,30 +7,33 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.lists import flatten, padded
-from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import Field
 
 UNSPACED = r"(\p{Han}|\p{Hiragana}|\p{Katakana}|\p{Thai})"
-"""Letters of writing without blanks: each is taken for a word."""
+"""Letters of scripts without spaces: each counts as a word."""
+
 NO_WORD = r"[^\p{L}\p{N}\p{M}]+"
+"""Characters between words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text(Alone):
-    """Words and runs of words, lower-cased and hashed to ids of an own table; their embeddings are averaged.
+class Text(ColumnFeature):
+    """Words and n-grams of words, lower-cased and hashed to ids; encoders average their embeddings.
 
     Args:
-        column: Raw column; the feature's name if None.
+        column: Raw column; None for the column called like the feature.
         size: Number of ids.
-        length: Number of n-grams kept, from the text's beginning.
-        ngrams: Longest run of words that has an id.
+        length: Largest number of n-grams; the first ones of a longer text are kept.
+        ngrams: Largest number of words in an n-gram, between 1 and 5.
 
     Raises:
         DataError: If an option is out of range.
@@ -54,20 +57,20 @@ class Text(Alone):
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(1 <= self.ngrams <= 5, f"ngrams is {self.ngrams}", "1 to 5")
 
+    @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its column."""
         return self.columns(name)
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "TextTransform":
-        """Its transform."""
         return TextTransform(name, self)
 
 
-class TextTransform(Stateless):
-    """Hashes n-grams.
+class TextTransform(StatelessTransform):
+    """Sequences of ids by the hashes of n-grams.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -76,13 +79,14 @@ class TextTransform(Stateless):
         self.feature = feature
         self.column = feature.columns(name)[0]
 
+    @override
     def field(self) -> Field:
-        """A sequence field."""
         size = self.feature.size + FIRST
         return Field(name=self.name, kind="sequence", size=size, table=self.name, length=self.feature.length)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Ids, [B, L] int32, in the order in which n-grams begin."""
+        """Encode a block as sequences of ids, [B, L] int32, in the order of the n-grams' first words."""
         spaced = pc.replace_substring_regex(self._lower(block), UNSPACED, r" \1 ")
         words = flatten(spaced, self.column, NO_WORD, regex=True)
         hashes, rows = hash_keys(words.values), words.rows
@@ -90,12 +94,12 @@ class TextTransform(Stateless):
         parts, places = [hashes], [place]
         run = hashes
         for length in range(1, self.feature.ngrams):
-            whole = np.zeros(len(rows), dtype=bool)
-            whole[: len(rows) - length] = rows[length:] == rows[: len(rows) - length]
+            same_row = np.zeros(len(rows), dtype=bool)
+            same_row[: len(rows) - length] = rows[length:] == rows[: len(rows) - length]
             following = np.concatenate([hashes[length:], np.zeros(min(length, len(rows)), dtype=np.uint64)])
             run = mix(run * np.uint64(0x9E3779B97F4A7C15) + following)
-            parts.append(run[whole])
-            places.append(place[whole])
+            parts.append(run[same_row])
+            places.append(place[same_row])
         order = np.argsort(np.concatenate(places), kind="stable")
         begins = np.concatenate(places)[order]
         ids = bucket_ids(np.concatenate(parts)[order], self.feature.size)

@@ -1,4 +1,4 @@
-"""Vectors: embeddings that the log brings along."""
+"""Vector features: embeddings that the log contains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,25 +6,26 @@ from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
+from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.arrow.numbers import RowError, numbers
-from mtl_lightning.data.features.base import Alone, Stateless, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
 from mtl_lightning.schema import Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vector(Alone):
-    """A fixed number of floats per row, as a list column or delimited text; a missing one is zeros.
+class Vector(ColumnFeature):
+    """A fixed number of floats per row, from a list column or delimited text; a missing vector is all zeros.
 
     Args:
-        column: Raw column; the feature's name if None.
+        column: Raw column; None for the column called like the feature.
         size: Number of floats.
-        separator: Delimiter where the column holds text.
+        separator: Delimiter of numbers if the column holds text.
 
     Raises:
-        DataError: If the size is out of range; while encoding, at a row with another number of values.
+        DataError: If the size is out of range; while encoding, if a row has another number of values.
 
     Example:
         >>> image = Vector(size=2).build("image", {})
@@ -42,16 +43,16 @@ class Vector(Alone):
         check(self.size >= 1, f"size is {self.size}", "at least 1")
         check(bool(self.separator), "separator is empty")
 
+    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "VectorTransform":
-        """Its transform."""
         return VectorTransform(name, self)
 
 
-class VectorTransform(Stateless):
-    """Reads vectors.
+class VectorTransform(StatelessTransform):
+    """Vectors as the column holds them.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -61,12 +62,13 @@ class VectorTransform(Stateless):
         self.size = feature.size
         self.separator = feature.separator
 
+    @override
     def field(self) -> Field:
-        """A vector field."""
         return Field(name=self.name, kind="vector", size=self.size)
 
+    @override
     def encode(self, block: Block) -> np.ndarray:
-        """Values, [B, d] float32."""
+        """Encode a block as vectors, [B, d] float32."""
         flat = flatten(column(block, self.column), self.column, self.separator)
         sizes = np.bincount(flat.rows, minlength=flat.total)
         wrong = (sizes != 0) & (sizes != self.size)

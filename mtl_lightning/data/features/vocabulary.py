@@ -1,4 +1,4 @@
-"""Values → ids: counted block by block in bounded memory, looked up without a Python loop over rows."""
+"""Vocabularies: keys are counted block by block and looked up without a Python loop over rows."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -12,17 +12,30 @@ from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.schema import PADDING, UNKNOWN
 
 FIRST = UNKNOWN + 1
+"""Id of a vocabulary's first key."""
+
 COMPACT = 1_000_000
+"""Number of keys of separate blocks from which on they are merged."""
+
 DIRECT = 1 << 21
-"""Integer keys that span no more than this are found by their value in a table."""
+"""Largest span of integer keys that are looked up by value in a table."""
+
 TALLIED = 1 << 18
-"""Integer keys that span no more than this are counted in one array over all blocks."""
+"""Largest span of integer keys that are counted in one array over all blocks."""
+
 SORTED_FROM = 200_000
-"""From this size on other integer keys are found by bisection: Arrow hashes the whole vocabulary at each call."""
+"""Number of other integer keys from which on they are looked up by bisection: Arrow hashes all keys at each call."""
 
 
 class Counter:
-    """Counts keys over blocks; memory grows with the number of distinct keys only."""
+    """Counts of the keys of many blocks; memory grows only with the number of distinct keys.
+
+    Example:
+        >>> counter = Counter()
+        >>> counter.add(pa.array(["b", "a", "b", None]))
+        >>> counter.result().to_pydict()
+        {'key': ['b', 'a'], 'count': [2, 1]}
+    """
 
     def __init__(self) -> None:
         self._parts: list[pa.Table] = []
@@ -33,12 +46,12 @@ class Counter:
         self._tally: np.ndarray = np.zeros(0, dtype=np.int64)
 
     def add(self, values: pa.Array) -> None:
-        """Count the keys of one block; nulls don't count."""
-        if is_text(values.type) or not self._tallied(values):
-            self.add_counts(*_counted(values))
+        """Count the keys of a block, [N] int64 or string; nulls don't count."""
+        if is_text(values.type) or not self._tally_integers(values):
+            self.add_counts(*_count(values))
 
-    def _tallied(self, values: pa.Array) -> bool:
-        """Add integers to the tally, if those of all blocks span little."""
+    def _tally_integers(self, values: pa.Array) -> bool:
+        """Add integers to the tally and return True, if the integers of all blocks span little."""
         low, span = _span(values)
         if span == 0:
             return True
@@ -51,21 +64,26 @@ class Counter:
             wider = np.zeros(end - start, dtype=np.int64)
             wider[self._low - start :][: len(self._tally)] = self._tally
             self._low, self._tally = start, wider
-        found = np.bincount(values.drop_null().to_numpy() - self._low)
-        self._tally[: len(found)] += found
+        counts = np.bincount(values.drop_null().to_numpy() - self._low)
+        self._tally[: len(counts)] += counts
         return True
 
-    def add_counts(self, found: pa.Array, counts: pa.Array) -> None:
-        """Add keys, none of them null, that were counted already."""
-        if len(found) == 0:
+    def add_counts(self, keys: pa.Array, counts: pa.Array) -> None:
+        """Add keys with their counts.
+
+        Args:
+            keys: Distinct keys without nulls, [K] int64 or string.
+            counts: Number of occurrences of each, [K] int64.
+        """
+        if len(keys) == 0:
             return
-        if is_text(found.type) and not self._text:
+        if is_text(keys.type) and not self._text:
             self._text = True
-            self._parts = [part.set_column(0, "key", _each(part.column(0))) for part in self._parts]
+            self._parts = [part.set_column(0, "key", _chunks_as_text(part.column(0))) for part in self._parts]
         elif self._text:
-            found = text(found)
-        self._parts.append(pa.table({"key": found, "count": counts}))
-        self._pending += len(found)
+            keys = text(keys)
+        self._parts.append(pa.table({"key": keys, "count": counts}))
+        self._pending += len(keys)
         if self._pending > COMPACT + 2 * self._compacted:
             self._parts = [self._merged()]
             self._pending, self._compacted = 0, self._parts[0].num_rows
@@ -75,44 +93,44 @@ class Counter:
         return pa.table({"key": merged["key"], "count": merged["count_sum"]})
 
     def result(self) -> pa.Table:
-        """Keys with their counts, the most frequent first, equal counts by key."""
-        found = np.flatnonzero(self._tally)
-        counts = self._tally[found]
+        """Return a table of ``key`` and ``count``, the most frequent keys first, keys with equal counts in order."""
+        tallied = np.flatnonzero(self._tally)
+        counts = self._tally[tallied]
         if not self._parts:
             order = np.argsort(-counts, kind="stable")
-            return pa.table({"key": pa.array(found[order] + self._low), "count": pa.array(counts[order])})
+            return pa.table({"key": pa.array(tallied[order] + self._low), "count": pa.array(counts[order])})
         self._tally = self._tally[:0]
-        self.add_counts(pa.array(found + self._low), pa.array(counts))
+        self.add_counts(pa.array(tallied + self._low), pa.array(counts))
         return self._merged().sort_by([("count", "descending"), ("key", "ascending")])
 
 
 def _span(values: pa.Array) -> tuple[int, int]:
-    """Smallest integer and the number of integers from there to the largest; 0 if there is none."""
+    """Return the smallest integer and the number of integers from it to the largest; 0 and 0 if there are none."""
     ends = pc.min_max(values).as_py()
     return (0, 0) if ends["min"] is None else (ends["min"], ends["max"] - ends["min"] + 1)
 
 
-def _counted(values: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Distinct keys of a block and how often each occurs."""
+def _count(values: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the distinct keys of a block and their counts."""
     if not is_text(values.type):
         low, span = _span(values)
         if span <= DIRECT:
             counts = np.bincount(values.drop_null().to_numpy() - low, minlength=1)
-            found = np.flatnonzero(counts)
-            return pa.array(found + low), pa.array(counts[found])
+            offsets = np.flatnonzero(counts)
+            return pa.array(offsets + low), pa.array(counts[offsets])
     counted = pc.value_counts(values.drop_null())
     return counted.field(0), counted.field(1)
 
 
-def _each(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _chunks_as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([text(chunk) for chunk in column.chunks], pa.string())
 
 
 class Vocabulary:
-    """Known keys in the order of their ids, which start at 2; 0 is missing, 1 out of vocabulary.
+    """Keys in the order of their ids, which start at 2; id 0 is a missing value, id 1 an unknown key.
 
     Args:
-        keys: Distinct keys, int64 or string.
+        keys: Distinct keys, [K] int64 or string.
 
     Example:
         >>> counter = Counter()
@@ -136,32 +154,37 @@ class Vocabulary:
     def fit(
         cls, counter: Counter, min_count: int = 1, max_size: int | None = None, known: "Vocabulary | None" = None
     ) -> Self:
-        """Keep keys that are frequent enough, the most frequent ones if they are too many.
+        """Make a vocabulary of the keys that are frequent enough.
 
         Args:
-            counter: What was counted.
-            min_count: A new key must occur this often.
-            max_size: At most this many keys in all; known ones are never dropped.
+            counter: Counts of the keys.
+            min_count: Smallest count of a new key.
+            max_size: Largest number of keys, which keeps the most frequent ones; known keys are never dropped.
             known: Keys that keep their ids, whether they were counted or not.
         """
         counts = counter.result()
         counts = counts.filter(pc.greater_equal(counts["count"], min_count))
         if known is None:
             return cls(counts["key"].slice(0, max_size).combine_chunks())
-        old, found = known.keys, counts["key"].combine_chunks()
-        if is_text(old.type) or is_text(found.type):
-            old, found = text(old), text(found)
-        new = found.filter(pc.invert(pc.is_in(found, value_set=old)))
-        room = None if max_size is None else max(max_size - len(old), 0)
-        return cls(pa.concat_arrays([old, new.slice(0, room)]))
+        old, counted = known.keys, counts["key"].combine_chunks()
+        if is_text(old.type) or is_text(counted.type):
+            old, counted = text(old), text(counted)
+        new = counted.filter(pc.invert(pc.is_in(counted, value_set=old)))
+        most = None if max_size is None else max(max_size - len(old), 0)
+        return cls(pa.concat_arrays([old, new.slice(0, most)]))
 
     @property
     def size(self) -> int:
-        """Number of ids, with those of missing and unknown values."""
+        """Number of ids, including the ids of missing values and unknown keys."""
         return len(self.keys) + FIRST
 
     def ids(self, values: pa.Array, *, distinct: bool = False) -> np.ndarray:
-        """Ids of keys, int32; ``distinct`` says that no key comes twice, so that there is nothing to gain by a code."""
+        """Return the ids of keys, [N] int32.
+
+        Args:
+            values: Keys, [N] int64 or string; null is missing.
+            distinct: Whether no key occurs twice. Otherwise text is encoded as a dictionary first, which is faster.
+        """
         if self._table is not None and not is_text(values.type):
             return self._direct(values)
         index = self._index(values, distinct)
@@ -171,10 +194,10 @@ class Vocabulary:
         return result
 
     def _direct(self, values: pa.Array) -> np.ndarray:
-        """Ids of integer keys by their place in the table, int32."""
+        """Return the ids of integer keys by their place in the table, [N] int32."""
         assert self._table is not None
         numbers = values.fill_null(self._low).to_numpy() if values.null_count else values.to_numpy()
-        # What is below wraps around and is far outside, too.
+        # As unsigned integers, numbers below the table wrap around and are outside as well.
         place = numbers - self._low
         result: np.ndarray = self._table.take(place, mode="clip")
         outside = place.view(np.uint64) >= len(self._table)
@@ -191,46 +214,48 @@ class Vocabulary:
             return self._find(values if is_text(self.keys.type) else integers(values))
         if is_text(values.type):
             coded = pc.dictionary_encode(values)
-            found = coded.dictionary if is_text(self.keys.type) else integers(coded.dictionary)
-            index = self._find(found)
+            index = self._find(coded.dictionary if is_text(self.keys.type) else integers(coded.dictionary))
             places = coded.indices.fill_null(0).to_numpy()
             return index[places] if len(index) else np.full(len(values), -1, dtype=np.int64)
         return self._find(text(values) if is_text(self.keys.type) else values)
 
-    def _find(self, found: pa.Array) -> np.ndarray:
+    def _find(self, values: pa.Array) -> np.ndarray:
         if self._table is not None:
-            return self._direct(found) - FIRST
+            return self._direct(values) - FIRST
         if len(self.keys) < SORTED_FROM or is_text(self.keys.type):
-            index = pc.index_in(found, value_set=self.keys, skip_nulls=True)
+            index = pc.index_in(values, value_set=self.keys, skip_nulls=True)
             return np.asarray(index.fill_null(-1).to_numpy())
         if self._sorted is None or self._order is None:
             numbers = self.keys.to_numpy()
             self._order = np.argsort(numbers)
             self._sorted = numbers[self._order]
-        wanted = found.fill_null(0).to_numpy()
-        place = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        hit = (self._sorted[place] == wanted) & found.is_valid().to_numpy(zero_copy_only=False)
+        searched = values.fill_null(0).to_numpy()
+        place = np.minimum(np.searchsorted(self._sorted, searched), len(self._sorted) - 1)
+        hit = (self._sorted[place] == searched) & values.is_valid().to_numpy(zero_copy_only=False)
         return np.where(hit, self._order[place], -1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """Return plain containers, for JSON."""
         return {"text": is_text(self.keys.type), "keys": self.keys.to_pylist()}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_dict`."""
-        found = list(state["keys"])
-        known = set(found) if state["text"] else set()
-        for old, key in SPELT.items():  # in their order, in every process: of a run that told spellings apart
+        """Build a vocabulary from what :meth:`to_dict` returned.
+
+        Vocabularies of earlier versions may hold several spellings of a key; the first one takes today's spelling.
+        """
+        keys = list(state["keys"])
+        known = set(keys) if state["text"] else set()
+        for old, key in SPELT.items():  # in the order of SPELT, so that every process does the same
             if key and old in known and key not in known:
-                found[found.index(old)] = key
+                keys[keys.index(old)] = key
                 known.add(key)
         if not state["text"]:
-            return cls(pa.array(found, pa.int64()))
-        written = pa.array(found, pa.string())
+            return cls(pa.array(keys, pa.int64()))
+        written = pa.array(keys, pa.string())
         usual = spelled(written)
         for place in np.flatnonzero(pc.not_equal(usual, written).fill_null(False).to_numpy(zero_copy_only=False)):
             if (key := usual[place].as_py()) and key not in known:
-                found[place] = key
+                keys[place] = key
                 known.add(key)
-        return cls(pa.array(found, pa.string()))
+        return cls(pa.array(keys, pa.string()))

@@ -1,1 +1,1 @@
-"""From a source to splits, fitted transforms and encoded rows."""
+"""Preparation of a source: splits, fitted transforms and encoded rows."""

@@ -1,4 +1,4 @@
-"""Cold-start slices: rows whose user or item is new to the training split."""
+"""Cold starts: rows whose user or item does not occur in the training split."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,21 +11,26 @@ from mtl_lightning.schema import UNKNOWN
 
 
 def slice_name(column: str) -> str:
-    """Name of the raw column that marks new values of a column."""
+    """Return the name of the raw column that marks new values of a column.
+
+    Example:
+        >>> slice_name("user")
+        'new_user'
+    """
     return f"new_{column}"
 
 
-class Cold:
-    """Remembers all values of a column in training rows, however rare, and marks values that are new.
+class NewValues:
+    """Marks of the values of a column that occur in no training row, however rare the others are.
 
     Args:
         column: Raw column.
 
     Example:
         >>> import pyarrow as pa
-        >>> cold = Cold("user")
-        >>> cold.observe(pa.table({"user": ["a", "b"]}))
-        >>> cold.encode(pa.table({"user": ["b", "c", None]})).tolist()
+        >>> marks = NewValues("user")
+        >>> marks.observe(pa.table({"user": ["a", "b"]}))
+        >>> marks.encode(pa.table({"user": ["b", "c", None]})).tolist()
         [0.0, 1.0, 0.0]
     """
 
@@ -34,24 +39,24 @@ class Cold:
         self.known = CategoricalTransform(column, Categorical())
 
     def observe(self, block: Block) -> None:
-        """Take training rows into account."""
+        """Take a block of training rows into account."""
         self.known.observe(block)
 
     def finish(self) -> None:
-        """The values are fixed on first use."""
+        """Do nothing: the vocabulary is fitted on first access."""
 
     def encode(self, block: Block) -> np.ndarray:
-        """1 where the value is new, else 0, [B] float64; a missing value is not new."""
+        """Return 1 where the value is new and 0 otherwise, [B] float64; a missing value is not new."""
         return np.where(self.known.encode(block) == UNKNOWN, 1.0, 0.0)
 
     def grow(self, state: Mapping[str, Any]) -> None:
-        """Values of an earlier training are not new."""
+        """Take the values of an earlier fit's state for known."""
         self.known.grow(state)
 
     def state(self) -> dict[str, Any]:
-        """The values."""
+        """Return the known values as plain containers."""
         return self.known.state()
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """The values."""
+        """Take over the known values of a state."""
         self.known.restore(state)

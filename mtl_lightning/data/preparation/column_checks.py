@@ -1,4 +1,4 @@
-"""Checks before rows are read: columns exist, and no feature reads what is known only after the event."""
+"""Checks of columns before rows are read: they exist, and no feature reads a column that would leak labels."""
 
 from collections.abc import Collection
 
@@ -10,16 +10,16 @@ from mtl_lightning.interfaces import RawSchema
 
 
 def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, accept: Collection[str] = ()) -> None:
-    """Check that columns exist and that no feature sees what is known only after the event.
+    """Check that columns exist, and that no feature reads a column that is known only after the event.
 
     Args:
-        transforms: What is to be fitted.
+        transforms: Transforms to be fitted.
         split: How rows are divided.
-        schema: The source's schema.
-        accept: Names of findings that are meant: ``leak:<feature>:<task>``.
+        schema: Schema of the source.
+        accept: Names of accepted findings, ``leak:<feature>:<task>``.
 
     Raises:
-        DataError: Naming the feature, task or option, and the column.
+        DataError: If a check fails; the message names the feature, task or option, and the column.
     """
     if not transforms.labels:
         raise DataError("tasks: there is nothing to predict", "add a task")
@@ -42,14 +42,16 @@ def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, a
         if true := [column for column in columns if column in schema.oracle]:
             raise DataError(f"features.{name}: {true[0]!r} holds true probabilities", "leave it out of with and where")
     for name, columns in transforms.feature_columns.items():
-        for one in columns:
-            _check_labels(transforms, name, one, accept)
-            if one in schema.after_event or one in schema.oracle:
-                raise DataError(f"features.{name}: {one!r} is known only after the event", "it would leak the labels")
+        for column in columns:
+            _check_labels(transforms, name, column, accept)
+            if column in schema.after_event or column in schema.oracle:
+                raise DataError(
+                    f"features.{name}: {column!r} is known only after the event", "it would leak the labels"
+                )
 
 
 def _check_labels(transforms: Transforms, feature: str, column: str, accept: Collection[str]) -> None:
-    """Refuse a feature that reads the one column of a label, unless it is a part of it and accepted."""
+    """Refuse a feature that reads the only column of a label, unless the label is an expression and it is accepted."""
     for task, label in transforms.labels.items():
         if label.label.columns != (column,):
             continue

@@ -1,4 +1,4 @@
-"""How a recipe reads columns, as written, as lists or as numbers: the types of CSV columns follow it."""
+"""Uses of columns by a recipe (as written, as lists or as numbers), which decide on the types of CSV columns."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -13,24 +13,26 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
 
 
-class Fitted(Protocol):
-    """What fitted transforms know of the types that columns had."""
+class EarlierTypes(Protocol):
+    """Types of columns in the run that fitted some transforms."""
 
     text: set[str]
+    """Columns that held text."""
     tokens: tuple[str, ...] | None
+    """Columns whose values were read as written; None if their use did not decide on types."""
 
 
-def read_for(source: Source, uses: Uses, fitted: Fitted | None = None) -> tuple[str, ...] | None:
+def read_for(source: Source, uses: Uses, fitted: EarlierTypes | None = None) -> tuple[str, ...] | None:
     """Let a source give columns the types that their uses need, if its format leaves types open.
 
     Args:
-        source: Where rows come from.
-        uses: How columns are read.
-        fitted: Transforms of an earlier run, whose values mean what they meant: what was text stays text, and where
-            that run read numbers, whatever their use, so does this one.
+        source: Source of the rows.
+        uses: Uses of the columns.
+        fitted: Transforms of an earlier run, or None. Columns that were text in that run stay text. If their use did
+            not decide on types then, it does not now.
 
     Returns:
-        Columns whose values are read as they are written; None if their use doesn't decide.
+        Columns whose values are read as they are written, sorted; None if their use does not decide on types.
     """
     if fitted is not None:
         read_as_text(source, fitted.text)
@@ -48,7 +50,16 @@ def column_uses(
     group: str | None = None,
     raw: Iterable[str] = (),
 ) -> Uses:
-    """The uses of all columns; names that no source has are among them where an expression may also be a name.
+    """Return the uses of all columns.
+
+    An expression may also be the name of a column. Its text is therefore among the names, even if no source has it.
+
+    Args:
+        features: Features by name.
+        tasks: Tasks.
+        split: How rows are divided.
+        group: Column with the user, or None.
+        raw: Raw numeric columns.
 
     Example:
         >>> from mtl_lightning.data.features.build import build_features
@@ -61,10 +72,10 @@ def column_uses(
     lists: set[str] = set()
     numbers = set(raw)
     for name, feature in features.items():
-        read = feature.tokens(name)
-        tokens |= set(read)
-        lists |= set(read) if isinstance(feature, Sequence) else set()
-        numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(read)
+        written = feature.tokens(name)
+        tokens |= set(written)
+        lists |= set(written) if isinstance(feature, Sequence) else set()
+        numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(written)
     for task in tasks:
         numbers |= {task.oracle} if task.oracle else set()
         for text in (task.label, task.observed_when, task.sample_weight):
@@ -73,10 +84,12 @@ def column_uses(
             numbers |= columns_of(text)
         if names_classes(task):
             tokens.add(bare_name(task.label))
-            lists |= {bare_name(task.label)} if task.kind == "multilabel" else set()
+            lists |= {bare_name(task.label)} if task.traits.several else set()
     if split is not None:
         ids = {split.column} if split.by in ("user", "last", "given") and split.column else set()
         tokens |= {*ids, *split.cold}
         numbers |= {*split.columns} - ids
-    named = [frozenset(one for one in names if isinstance(one, str)) for names in (tokens, lists, numbers - lists)]
-    return Uses(*named)  # a recipe that isn't checked yet may have anything where a name is expected
+    # A recipe that is not checked yet may have any value in place of a name.
+    return Uses(
+        *(frozenset(name for name in names if isinstance(name, str)) for names in (tokens, lists, numbers - lists))
+    )

@@ -1,4 +1,4 @@
-"""Going on from an earlier fit: vocabularies grow, everything else stays as it was fitted."""
+"""Warm-starting from an earlier fit: vocabularies grow, and everything else stays as it was fitted."""
 
 import logging
 from collections.abc import Mapping
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 FREE = ("column", "min_count", "max_size", "length", "separator")
-"""Options that say where values are or which new ones count, not what an id or a number means."""
+"""Options that may change between runs: they do not affect what an id or a number means."""
 
 
 @runtime_checkable
-class Grows(Protocol):
-    """A transform whose ids of an earlier fit stay while new ones are added."""
+class GrowableTransform(Protocol):
+    """A transform that keeps the ids of an earlier fit and adds new ones."""
 
     def grow(self, state: Mapping[str, Any]) -> None:
-        """Keep what an earlier fit knew; called before anything is observed."""
+        """Keep the ids of an earlier fit's state; called before any block is observed."""
 
 
 def begin(transforms: "Transforms", base: "Transforms") -> None:
-    """Let transforms that are still to be fitted go on from fitted ones.
+    """Warm-start transforms from the fitted transforms of an earlier run.
 
-    Known values keep their ids, new ones come after them. Means, scales, edges and classes stay: the weights that were
-    trained with them mean the same tomorrow.
+    Known values keep their ids, and new values get ids after them. Means, scales, edges and classes stay the same, so
+    that weights keep their meaning.
 
     Args:
-        transforms: Not fitted yet.
-        base: Those of an earlier run.
+        transforms: Transforms that are not fitted yet.
+        base: Fitted transforms of an earlier run.
 
     Raises:
-        ConfigError: If features or tasks of the two don't fit; all of them are named.
+        ConfigError: If features or tasks of the two differ; the message lists all differences.
 
     Example:
         >>> import pyarrow as pa
@@ -57,14 +57,14 @@ def begin(transforms: "Transforms", base: "Transforms") -> None:
     if problems:
         raise ConfigError(problems)
     transforms.base = base
-    for name, one in transforms.transforms.items():
-        if isinstance(one, Grows):
-            one.grow(base.transforms[name].state())
+    for name, transform in transforms.transforms.items():
+        if isinstance(transform, GrowableTransform):
+            transform.grow(base.transforms[name].state())
     for name, label in transforms.labels.items():
         label.earlier = base.labels.get(name)
-    for name, cold in transforms.cold.items():
+    for name, marks in transforms.cold.items():
         if name in base.cold:
-            cold.grow(base.cold[name].state())
+            marks.grow(base.cold[name].state())
 
 
 def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Problem]:
@@ -85,8 +85,8 @@ def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Pr
             for option in now
             if now[option] != before.get(option)
         ]
-    if [one for one in new if one in old] != [one for one in old if one in new]:
-        problems.append(Problem("features", "stand in another order", f"it was {', '.join(old)}"))
+    if [name for name in new if name in old] != [name for name in old if name in new]:
+        problems.append(Problem("features", "are in another order", f"it was {', '.join(old)}"))
     return problems
 
 
@@ -101,22 +101,27 @@ def _tasks(new: "Transforms", old: "Transforms") -> list[Problem]:
 
 
 def finish(transforms: "Transforms", base: "Transforms") -> None:
-    """Put back what stays as it was: called when today's rows have been observed and fitted."""
-    for name, one in transforms.transforms.items():
-        if not isinstance(one, Grows):
-            one.restore(base.transforms[name].state())
+    """Restore the state that does not grow; called when the new rows have been observed and fitted.
+
+    Args:
+        transforms: Transforms that were fitted after :func:`begin`.
+        base: Fitted transforms of the earlier run.
+    """
+    for name, transform in transforms.transforms.items():
+        if not isinstance(transform, GrowableTransform):
+            transform.restore(base.transforms[name].state())
     for name, label in transforms.labels.items():
         if label.earlier is not None:
             if label.counter is None and not label.moments.deviation:
-                LOG.warning("tasks.%s: the label is the same in all of these training rows, or unknown", name)
+                LOG.warning("tasks.%s: the label is the same in all training rows of this run, or missing", name)
             label.counter = None
             label.restore(label.earlier.state())
-            was = label.earlier.task
-            label.task = replace(label.task, mean=was.mean, scale=was.scale, classes=was.classes)
+            earlier = label.earlier.task
+            label.task = replace(label.task, mean=earlier.mean, scale=earlier.scale, classes=earlier.classes)
 
 
 def sizes(schema: Schema) -> dict[str, int]:
-    """Number of ids per field that has ids.
+    """Return the number of ids of each field that has ids.
 
     Example:
         >>> from mtl_lightning.schema import Field

@@ -1,4 +1,4 @@
-"""Source → splits → fit on train → encode → Stores, once for all processes and all later runs."""
+"""Preparation of a source (split, fit, encode, store), once for all processes and later runs."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.cache.code_digest import HERE, digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
-from mtl_lightning.data.features.base import Remembers
+from mtl_lightning.data.features.base import CachingTransform
 from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
@@ -25,7 +25,7 @@ from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.histories import Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import ROW, ahead, even
@@ -36,9 +36,13 @@ from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
 
 TRANSFORMS, SUMMARY = "transforms.json", "summary.json"
+"""Files of prepared data, next to the folders of the splits."""
+
 PARTIAL = ".partial"
+"""Suffix of a directory that is being written."""
+
 KEEP = 384 << 20
-"""Bytes of rows that the second pass needn't read again: reading is half of what preparing a small log costs."""
+"""Largest number of bytes of rows that are kept for the second pass: half the cost of a small log is reading it."""
 
 
 def prepare(
@@ -53,35 +57,35 @@ def prepare(
     base: Transforms | None = None,
     accept: Collection[str] = (),
 ) -> Prepared:
-    """Prepare a source's rows, or open what an earlier call has prepared from the same rows, options and code.
+    """Prepare the rows of a source, or open the result of an earlier call with the same rows, options and code.
 
-    Two passes over the source in bounded memory: one fits the transforms to the training split, one encodes all rows.
-    A log of up to :data:`KEEP` bytes is read once.
-    A lock file makes other processes wait; what they see is complete.
+    Two passes over the source in bounded memory fit the transforms to the training split and encode all rows. A log of
+    at most :data:`KEEP` bytes is read once. Other processes wait at a lock file until the data is complete.
 
     Args:
-        source: Where rows come from.
-        features: Model inputs.
-        tasks: What is predicted, parents before children.
+        source: Source of the rows.
+        features: Model inputs, by name.
+        tasks: Tasks, parents before children.
         split: How rows are divided.
-        raw: Raw numeric columns to carry along; oracles of tasks are added.
+        raw: Raw numeric columns to store with the rows; oracles of tasks are added.
         group: Column with the user, or None.
-        cache_dir: Where prepared data is kept; see :func:`cache_directory`.
-        base: Fitted transforms of an earlier run, to go on from; see :mod:`mtl_lightning.data.preparation.growth`.
-        accept: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read what a label is made of.
+        cache_dir: Directory of prepared data; see :func:`cache_directory`.
+        base: Fitted transforms of an earlier run to warm-start from; see :mod:`mtl_lightning.data.preparation.growth`.
+        accept: Names of accepted findings. ``leak:<feature>:<task>`` lets a feature read a column of a label.
 
     Raises:
-        DataError: If rows can't be read or used; the message names column, split and row where there is one.
+        ConfigError: If ``base`` has other features or tasks.
+        DataError: If rows cannot be read or used; the message names the column, and the split and row if known.
 
     Example:
         >>> import tempfile
         >>> from mtl_lightning.data.features.build import build_features
         >>> from mtl_lightning.data.readers.frames import Frame
         >>> rows = {"user": list("abcd") * 5, "click": [0, 1, 1, 0] * 5}
-        >>> done = prepare(Frame(rows=rows), features=build_features({"user": "categorical"}),
-        ...                tasks=[Task(name="click", kind="binary", label="click")], split=SplitSpec(),
-        ...                cache_dir=tempfile.mkdtemp())
-        >>> {name: len(store) for name, store in done.stores.items()}
+        >>> prepared = prepare(Frame(rows=rows), features=build_features({"user": "categorical"}),
+        ...                    tasks=[Task(name="click", kind="binary", label="click")], split=SplitSpec(),
+        ...                    cache_dir=tempfile.mkdtemp())
+        >>> {name: len(store) for name, store in prepared.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
     uses = column_uses(features, tasks, split, group, raw)
@@ -94,16 +98,18 @@ def prepare(
         growth.begin(transforms, base)
     path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
     with locked(path):
-        found = opened(path)
-        return build(path, Reader(source, split, transforms.columns, KEEP), transforms) if found is None else found
+        prepared = open_prepared(path)
+        if prepared is None:
+            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms)
+        return prepared
 
 
 def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str:
-    """A name that changes with the rows, with what is asked of them, and with the code that does it."""
+    """Return a name that changes with the rows, the options and the code: 32 hexadecimal digits."""
     kind = type(source)
-    asked = {
+    inputs = {
         "source": [kind.__module__, kind.__qualname__, source.fingerprint()],
-        "features": {name: described(one) for name, one in transforms.features.items()},
+        "features": {name: describe(feature) for name, feature in transforms.features.items()},
         "tasks": [asdict(label.task) for label in transforms.labels.values()],
         "raw": transforms.raw,
         "group": transforms.group,
@@ -111,18 +117,18 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "code": digest(encoding_code()),
     }
     if transforms.base is not None:
-        asked["base"] = transforms.base.to_dict()
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        inputs["base"] = transforms.base.to_dict()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def described(feature: Feature) -> list[str]:
-    """Kind, options, and what else the values depend on; the code of a plugin's kind, whose file is not ours."""
+def describe(feature: Feature) -> list[str]:
+    """Return everything that the values of a feature depend on: kind, options, fingerprint, and a plugin's code."""
     file = file_of(type(feature))
     return [feature.kind, repr(feature), feature.fingerprint(), "" if file.is_relative_to(HERE) else digest([file])]
 
 
-def opened(path: Path) -> Prepared | None:
-    """What was prepared under a path, or None if there is nothing or it is damaged."""
+def open_prepared(path: Path) -> Prepared | None:
+    """Open prepared data; None if the path does not exist or is damaged."""
     try:
         transforms = Transforms.load(path / TRANSFORMS)
         summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
@@ -133,11 +139,11 @@ def opened(path: Path) -> Prepared | None:
     return Prepared(transforms, stores, {**summary, "cached": True}, path)
 
 
-def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
-    """Prepare into a directory that appears only when it is complete."""
+def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
+    """Prepare rows into a directory, which is renamed to ``path`` when it is complete."""
     started = time.monotonic()
-    for left in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of processes that were killed: the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of interrupted processes: this one has the lock
+        shutil.rmtree(leftover, ignore_errors=True)
     shutil.rmtree(path, ignore_errors=True)
     partial = path.with_name(path.name + PARTIAL)
     with writing(path):
@@ -154,44 +160,53 @@ def build(path: Path, reader: Reader, transforms: Transforms) -> Prepared:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     transforms.base = None
-    for one in transforms.transforms.values():
-        if isinstance(one, Remembers):
-            one.forget()
+    for transform in transforms.transforms.values():
+        if isinstance(transform, CachingTransform):
+            transform.forget()
     events = open_events(path, transforms.histories)
     stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
 
-def fit(reader: Reader, transforms: Transforms) -> None:
-    """Fit to the training split, in one pass."""
-    seen = 0
+def fit(reader: SplitReader, transforms: Transforms) -> None:
+    """Fit transforms to the training split, in one pass.
+
+    Raises:
+        DataError: If the training split has no rows, or a block cannot be read.
+    """
+    rows = 0
     for block in ahead(even(reader.train())):
-        seen += block.num_rows
-        with located(block):
+        rows += block.num_rows
+        with locate_errors(block):
             transforms.observe(block)
-    if not seen:
+    if not rows:
         raise DataError("the training split has no rows", "look at split")
     transforms.finish()
 
 
 @contextmanager
-def located(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
-    """Add split and row to errors; without ``assigned`` all rows are training rows.
+def locate_errors(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
+    """Add the split and the row to errors.
 
-    Errors of several columns become one, which lists them.
+    Args:
+        block: Block that is read.
+        assigned: Index into ``SPLITS`` of each row, [B]; None if all rows are training rows.
+
+    Raises:
+        DataError: In place of a ``DataError`` of the block. Errors of several columns become one that lists them.
     """
     splits = np.zeros(block.num_rows, dtype=np.int8) if assigned is None else assigned
     try:
         yield
     except DataError as error:
-        problems = [_placed(one, block, splits) for one in (error, *error.others)]
+        problems = [_with_place(problem, block, splits) for problem in (error, *error.others)]
         if len(problems) == 1:
             raise problems[0] from error
         lines = [f"{len(problems)} problems in the rows", *(f"  {problem}" for problem in problems)]
         raise DataError("\n".join(lines)) from error
 
 
-def _placed(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
+def _with_place(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
     if isinstance(error, RowError):
         row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
         return DataError(f"{error.message} in row {row} (split {split})", error.hint)
@@ -199,23 +214,25 @@ def _placed(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
     return DataError(f"{error.message} (split {names})", error.hint)
 
 
-def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]:
-    """Write the Store of every split; returns the summary."""
+def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str, Any]:
+    """Write the Store of each split and return the summary."""
     base = transforms.base
     summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         histories = stack.enter_context(Histories(transforms.histories, path))
         empty = pa.table({})
-        for block, assigned, parts, events in ahead(encoded(reader, transforms)):
+        for block, assigned, parts, events in ahead(encode_blocks(reader, transforms)):
             histories.add(events, assigned)
             for number, (split, writer) in enumerate(writers.items()):
                 rows = np.flatnonzero(assigned == number)
                 if len(rows):
-                    whole = len(rows) == block.num_rows
-                    mine = parts if whole else {name: part.take(rows, axis=0) for name, part in parts.items()}
-                    writer.write(mine)
-                    summary.add(split, mine)
+                    if len(rows) == block.num_rows:
+                        split_parts = parts
+                    else:
+                        split_parts = {name: part.take(rows, axis=0) for name, part in parts.items()}
+                    writer.write(split_parts)
+                    summary.add(split, split_parts)
             empty = block.slice(0, 0)
         for writer in writers.values():
             if not writer.rows:
@@ -224,16 +241,16 @@ def encode(path: Path, reader: Reader, transforms: Transforms) -> dict[str, Any]
     return summary.to_dict()
 
 
-def encoded(
-    reader: Reader, transforms: Transforms
+def encode_blocks(
+    reader: SplitReader, transforms: Transforms
 ) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray], dict[str, HistoryBlock]]]:
-    """Blocks of all rows with the split of each, all parts of the Store, and users, times and events of histories."""
+    """Yield blocks of all rows, with the split of each row, all parts of the Store, and the events of histories."""
     for block, assigned in ahead(reader.all()):
-        with located(block, assigned):
+        with locate_errors(block, assigned):
             parts, events = encode_block(transforms, block), encode_histories(transforms.histories, block)
         yield block, assigned, parts, events
 
 
 def encode_block(transforms: Transforms, block: pa.Table) -> dict[str, np.ndarray]:
-    """All parts of the Store for one block."""
+    """Return all parts of the Store for a block; each has B rows."""
     return transforms.encode_features(block) | transforms.encode_labels(block) | transforms.encode_raw(block)

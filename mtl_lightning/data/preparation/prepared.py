@@ -16,13 +16,14 @@ __all__ = ["Prepared", "Transforms"]
 
 @dataclass
 class Prepared:
-    """What :func:`~mtl_lightning.data.preparation.prepare.prepare` makes.
+    """Result of :func:`~mtl_lightning.data.preparation.prepare.prepare`.
 
     Args:
-        transforms: Fitted to the training split.
+        transforms: Transforms that are fitted to the training split.
         stores: Encoded rows by split.
-        summary: Rows per split, label rate and number of known labels per task, share out of vocabulary, seconds.
-        path: Where it is cached.
+        summary: Counts and rates of the encoded rows, as :meth:`Summary.to_dict
+            <mtl_lightning.data.preparation.summary.Summary.to_dict>` returns them, with ``seconds`` and ``cached``.
+        path: Directory in the cache, or None.
     """
 
     transforms: Transforms
@@ -37,10 +38,10 @@ class Prepared:
 
     @property
     def identity(self) -> str:
-        """The same for the same rows: what was fitted to them, and how many there are of which label."""
-        told = {name: value for name, value in self.summary.items() if name not in ("seconds", "cached")}
-        return hashlib.sha256(json.dumps([self.transforms.identity, told], sort_keys=True).encode()).hexdigest()
+        """Digest of the fitted transforms and the summary: equal for equal rows."""
+        summary = {name: value for name, value in self.summary.items() if name not in ("seconds", "cached")}
+        return hashlib.sha256(json.dumps([self.transforms.identity, summary], sort_keys=True).encode()).hexdigest()
 
     def encode(self, rows: Any) -> Batch:
-        """Encode rows as they come when serving; see :meth:`Transforms.encode`."""
+        """Encode rows of a request; see :meth:`Transforms.encode`."""
         return self.transforms.encode(rows)

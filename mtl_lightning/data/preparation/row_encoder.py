@@ -1,4 +1,4 @@
-"""A few rows from a request → a model's inputs, without a table: the same values as the transforms give, sooner."""
+"""Low-latency encoding of the rows of requests; gives exactly the values that the transforms give."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -13,7 +13,7 @@ from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
-from mtl_lightning.data.features.categorical import CategoricalTransform, Table
+from mtl_lightning.data.features.categorical import CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
@@ -26,7 +26,10 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
 
 Columns = Mapping[str, Sequence[Any]]
+"""Values by raw column."""
+
 Encode = Callable[[Columns], np.ndarray]
+"""Encoder of one feature."""
 
 NOTHING = type(None)
 Kinds = frozenset[type]
@@ -34,20 +37,20 @@ NUMBERS: Kinds = frozenset({float, int, NOTHING})
 INTEGERS: Kinds = frozenset({int, NOTHING})
 TEXT: Kinds = frozenset({str, NOTHING})
 KEYS: dict[bool, tuple[Kinds, ...]] = {False: (INTEGERS, NUMBERS), True: (TEXT,)}
-"""Types of values that are looked up as they are, for vocabularies of integers and of text."""
+"""Types of values that need no conversion to be looked up, for vocabularies of integers (False) and text (True)."""
 
 
 class RowEncoder:
-    """Encodes columns of Python values, as JSON has them.
+    """Encoder of columns of Python values, as JSON has them.
 
-    Ids are looked up in dictionaries and numbers go straight to numpy; a column of other types (text where the
-    vocabulary has integers, say) and features of other kinds go through the transform itself.
+    Ids are looked up in dictionaries, and numbers are converted by numpy. Columns of other types, such as text for a
+    vocabulary of integers, and features of other kinds are encoded by their transforms.
 
     Args:
-        transforms: The fitted transforms.
+        transforms: Fitted transforms.
 
     Raises:
-        DataError: While encoding, if a column is missing or holds values that its feature can't read.
+        DataError: While encoding, if a column is missing or holds values that its feature cannot read.
 
     Example:
         >>> from mtl_lightning.data.features.build import build_features
@@ -62,29 +65,36 @@ class RowEncoder:
         self.transforms = transforms
         self.schema = transforms.schema
         self._tables: dict[str, dict[Any, int]] = {}
-        self._features = {name: self._encode(name, one) for name, one in transforms.transforms.items()}
+        self._features = {name: self._encoder(name, transform) for name, transform in transforms.transforms.items()}
         self._histories = transforms.histories
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
-        # No model reads a true probability, and records of them are no values that a request may hold.
+        # Models do not read true probabilities, and a request may not hold records of them.
         self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
         self._wide = {f.name: f"{f.kind}/{f.name}" for f in self.schema.fields if f.kind in ("sequence", "vector")}
 
     def encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """A model's inputs by name.
-
-        ``ids`` [B, C], ``dense`` [B, F], ``sequence/…`` [B, L], ``vector/…``, ``raw/…`` and ``history/…``.
+        """Encode a request.
 
         Args:
-            columns: Values by raw column; a column of one value stands for the same value in every row.
-            rows: Number of rows.
+            columns: Values by raw column; a single value of a column is used for all rows.
+            rows: Number of rows, B.
+
+        Returns:
+            Inputs of a model: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int64,
+            ``vector/…`` [B, d] float32, ``raw/…`` [B] float64 and, per history, ``history/<name>/ids`` [B, L, K]
+            int64, ``…/numbers`` [B, L, F] float32, ``…/length`` [B] int64 and ``…/gap`` [B, L] float32, padded to the
+            longest history that the feature keeps.
+
+        Raises:
+            DataError: If a column is missing or holds values that its feature cannot read.
         """
-        found = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
+        encoded = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
         parts = {
-            "ids": self._stacked("categorical", found, rows, np.dtype(np.int64)),
-            "dense": self._stacked("numeric", found, rows, np.dtype(np.float32)),
+            "ids": self._stack("categorical", encoded, rows, np.dtype(np.int64)),
+            "dense": self._stack("numeric", encoded, rows, np.dtype(np.float32)),
         }
         for name, part in self._wide.items():
-            values = found[name].astype(np.int64) if part.startswith("sequence") else found[name]
+            values = encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
         for name, transform in self._histories.items():
             parts |= self._steps(name, transform, columns, rows)
@@ -95,7 +105,6 @@ class RowEncoder:
         return parts
 
     def _steps(self, name: str, transform: HistoryTransform, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """``history/<name>/ids`` [B, L, K], ``numbers``, ``length`` and, if it has them, ``gap``; L is fixed."""
         listed = listed_in_json(_column(columns, name), transform)
         time = transform.feature.time
         given = given_history(listed, _array(_column(columns, time), time), transform)
@@ -109,14 +118,14 @@ class RowEncoder:
             if values is not None
         }
 
-    def _stacked(self, kind: str, found: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
+    def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
         matrix = np.empty((rows, len(names)), dtype=dtype)
         for i, name in enumerate(names):
-            matrix[:, i] = found[name]
+            matrix[:, i] = encoded[name]
         return matrix
 
-    def _encode(self, name: str, transform: Transform) -> Encode:
+    def _encoder(self, name: str, transform: Transform) -> Encode:
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
         if isinstance(transform, NumericTransform):
@@ -125,28 +134,27 @@ class RowEncoder:
             return lambda columns: transform.bucketed(_numbers(columns, transform, finite=False))
         if isinstance(transform, SequenceTransform):
             return self._sequence(transform)
-        needed = self.transforms.request_columns[name] or self._crossed(name)
+        needed = self._columns_of(name)
         return lambda columns: transform.encode(_table(columns, needed))
 
-    def _crossed(self, name: str) -> tuple[str, ...]:
-        """Columns of the features that a feature without columns is made of."""
-        others = self.transforms.features[name].needs()
-        return tuple(dict.fromkeys(column for one in others for column in self._columns_of(one)))
-
     def _columns_of(self, name: str) -> tuple[str, ...]:
-        return self.transforms.request_columns[name] or self._crossed(name)
+        """Return the columns of a feature, or of the features that it refers to if it has none."""
+        others = self.transforms.features[name].needs()
+        return self.transforms.request_columns[name] or tuple(
+            dict.fromkeys(column for other in others for column in self._columns_of(other))
+        )
 
-    def _lookup(self, table: Table) -> tuple[dict[Any, int], tuple[Kinds, ...]]:
+    def _lookup(self, table: SharedVocabulary) -> tuple[dict[Any, int], tuple[Kinds, ...]]:
         keys = table.vocabulary.keys
         if table.name not in self._tables:
-            found: dict[Any, int] = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
-            found[None] = PADDING
+            ids: dict[Any, int] = {key: i + FIRST for i, key in enumerate(keys.to_pylist())}
+            ids[None] = PADDING
             if is_text(keys.type):
-                # What an earlier version took for another key than its spelling of today is never looked up.
+                # Keys in a spelling of earlier versions, which today's spelling replaces, are never looked up.
                 stale = pc.not_equal(spelled(keys), keys).fill_null(True)
                 for key in keys.filter(stale).to_pylist():
-                    del found[key]
-            self._tables[table.name] = found
+                    del ids[key]
+            self._tables[table.name] = ids
         return self._tables[table.name], KEYS[is_text(keys.type)]
 
     def _categorical(self, transform: CategoricalTransform) -> Encode:
@@ -155,7 +163,7 @@ class RowEncoder:
 
         def encode(columns: Columns) -> np.ndarray:
             values = _column(columns, transform.column)
-            if not _as_they_are(values, plain):
+            if not _equal_as_keys(values, plain):
                 return transform.encode(_table(columns, (transform.column,)))
             if text:
                 return np.fromiter((_text_id(ids, value) for value in values), np.int32, len(values))
@@ -170,35 +178,35 @@ class RowEncoder:
         def encode(columns: Columns) -> np.ndarray:
             rows = _column(columns, transform.column)
             lists = set(map(type, rows)) <= {list, NOTHING}
-            if not lists or not _as_they_are(list(chain.from_iterable(row or () for row in rows)), plain):
+            if not lists or not _equal_as_keys(list(chain.from_iterable(row or () for row in rows)), plain):
                 return transform.encode(_table(columns, (transform.column,)))
             matrix = np.zeros((len(rows), length), dtype=np.int32)
             for i, row in enumerate(rows):
-                if row and text:  # as text that is divided: pieces of white space are none
-                    kept = [_text_id(ids, one) for value in row if value and (one := value.strip())][-length:]
-                    matrix[i, : len(kept)] = kept
+                if row and text:  # as in delimited text, blank values are left out
+                    latest = [_text_id(ids, word) for value in row if value and (word := value.strip())][-length:]
+                    matrix[i, : len(latest)] = latest
                 elif row:
-                    kept = [ids.get(value, UNKNOWN) for value in row if value is not None][-length:]
-                    matrix[i, : len(kept)] = kept
+                    latest = [ids.get(value, UNKNOWN) for value in row if value is not None][-length:]
+                    matrix[i, : len(latest)] = latest
             return matrix
 
         return encode
 
 
 def _text_id(ids: dict[Any, int], value: str | None) -> int:
-    """Id of text, which may be spelled otherwise than its key."""
-    found = ids.get(value, UNKNOWN)
-    return found if found != UNKNOWN or value is None else ids.get(spell(value), UNKNOWN)
+    """Return the id of text, which may have another spelling than its key."""
+    as_given = ids.get(value, UNKNOWN)
+    return as_given if as_given != UNKNOWN or value is None else ids.get(spell(value), UNKNOWN)
 
 
-def _as_they_are(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:
-    """True if values are equal exactly where their keys are."""
+def _equal_as_keys(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:
+    """Return True if values are equal exactly where their keys are equal."""
     kinds = set(map(type, values))
     if kinds <= plain[0]:
         return True
-    # 7.0 equals 7 in a dictionary, as in a vocabulary; larger floats are not exact, and fractions are text.
+    # 7.0 equals 7 in a dictionary as in a vocabulary. Larger floats are not exact, and fractions are text.
     return kinds <= plain[-1] and all(
-        one.is_integer() and abs(one) <= EXACT for one in values if isinstance(one, float)
+        value.is_integer() and abs(value) <= EXACT for value in values if isinstance(value, float)
     )
 
 
@@ -212,29 +220,29 @@ def _numbers(columns: Columns, transform: NumericTransform | BucketsTransform, *
     values = _column(columns, transform.column)
     if set(map(type, values)) <= NUMBERS:
         try:
-            found = np.array(values, dtype=np.float64)
+            numbers = np.array(values, dtype=np.float64)
         except OverflowError:
             return transform.numbers(_array(values, transform.column))
-        if not finite or not np.isinf(found).any():
-            return found
+        if not finite or not np.isinf(numbers).any():
+            return numbers
     return transform.numbers(_array(values, transform.column))
 
 
 def _array(values: Sequence[Any], name: str) -> pa.Array:
-    """A column for a transform. What is nested deeper than a list has no meaning, and can be made to cost memory."""
+    """Convert a column for a transform; deeper nesting than a list is refused, as it could exhaust memory."""
     for value in values:
         inner = value if isinstance(value, list) else (value,)
-        if any(isinstance(one, list | dict) for one in inner):
-            raise DataError(f"column {name!r} holds nested values", "single values and lists of them are known")
+        if any(isinstance(element, list | dict) for element in inner):
+            raise DataError(f"column {name!r} holds nested values", "use single values or lists of them")
     return as_array(list(values), name)
 
 
 def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
-    """The columns as a table; one value is repeated where another column has more."""
+    """Return columns as a table; a single value is repeated if another column has more."""
     arrays = {name: _array(_column(columns, name), name) for name in names}
     rows = max(map(len, arrays.values()), default=0)
-    return pa.table({name: _repeated(array, rows) for name, array in arrays.items()})
+    return pa.table({name: _repeat(array, rows) for name, array in arrays.items()})
 
 
-def _repeated(array: pa.Array, rows: int) -> pa.Array:
+def _repeat(array: pa.Array, rows: int) -> pa.Array:
     return array if len(array) == rows else array.take(pa.array(np.zeros(rows, dtype=np.int64)))

@@ -1,4 +1,4 @@
-"""How rows are divided into train, validation and test."""
+"""Splits of rows into train, validation and test."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +17,8 @@ from mtl_lightning.data.preparation.time_bounds import boundaries
 from mtl_lightning.errors import DataError, did_you_mean
 
 SPLITS = ("train", "validation", "test")
+"""Names of the splits; rows are assigned to them by index."""
+
 DROPPED = -1
 """Assignment of a row that belongs to no split."""
 
@@ -31,33 +33,34 @@ SYNONYMS = {
     "testing": "test",
     "eval": "test",
 }
-"""Names of splits as data sets have them."""
+"""Names that data sets give to splits, and the splits that they mean."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitSpec:
-    """A way to divide rows.
+    """Specification of how rows are divided.
 
     Args:
         by: One of
 
-            - ``random``: each row by chance, in exact shares;
-            - ``time``: the earliest rows train, the latest test; rows of the same time stay together, and each split
-              has one time at least;
-            - ``user``: all rows of a user stay together, users by chance;
-            - ``last``: of each user the latest row is tested, the one before it validated, the earlier ones train;
-              a user with one row only trains;
+            - ``random``: rows are assigned at random, in exact shares;
+            - ``time``: the earliest rows are for training, the latest for the test. Rows of the same time stay
+              together, and each split has at least one time;
+            - ``user``: users are assigned at random, with all their rows;
+            - ``last``: each user's latest row is for the test, the one before it for validation, and the others are for
+              training. A user with one row is in the training split;
             - ``given``: the source's own splits, or a column that names the split.
-        validation: Share of the rows (of the users, for ``user``); for ``given`` it is taken at random from training
-            rows where the source has no validation split. Not used by ``last``.
-        test: Likewise.
-        column: The time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
-        time: The time for ``last``.
-        format: Of times that are text or integers like 20240531, as in ``strptime`` (``%Y-%m-%d %H:%M:%S UTC``), with
-            ``%f`` for a fraction of a second and ``%z`` for an offset from UTC; None for ISO 8601 and numbers.
-        seed: Seed of what is left to chance.
-        cold: Columns (the user, the item) whose values may be new to the training split: each gets a raw column
-            ``new_<column>`` that is 1 where they are, so that evaluation can look at cold starts.
+        validation: Share of the rows, or of the users for ``user``. For ``given`` it is taken at random from training
+            rows if the source has no validation split. Not used by ``last``.
+        test: Share of the test split, as for ``validation``.
+        column: Column with the time for ``time``, the user for ``user`` and ``last``, the split's name for ``given``.
+        time: Column with the time for ``last``.
+        format: Format of times that are text or integers like 20240531, as in ``strptime``
+            (``%Y-%m-%d %H:%M:%S UTC``). It may hold ``%f`` for a fraction of a second and ``%z`` for an offset from
+            UTC. None for ISO 8601 and numbers.
+        seed: Seed of random assignments.
+        cold: Columns (the user, the item) whose values may be new to the training split. Each gets a raw column
+            ``new_<column>``, which is 1 where the value is new, so that cold starts can be evaluated separately.
 
     Raises:
         DataError: If an option is unknown, out of range or missing.
@@ -82,7 +85,7 @@ class SplitSpec:
         if self.by not in ASSIGN and self.by != "given":
             kinds = (*ASSIGN, "given")
             hint = did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}"
-            raise DataError(f"split.by: no way {self.by!r}", hint)
+            raise DataError(f"split.by: unknown kind of split {self.by!r}", hint)
         for name in ("validation", "test"):
             share = getattr(self, name)
             if not 0 <= share < 1:
@@ -97,16 +100,16 @@ class SplitSpec:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Raw columns that decide."""
+        """Raw columns that decide on the split of a row."""
         return tuple(dict.fromkeys(name for name in (self.column, self.time if self.by == "last" else None) if name))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """Return plain containers, for JSON."""
         return asdict(self)
 
 
 def split_name(name: str) -> str | None:
-    """The split that a source's own name means, or None.
+    """Return the split that a data set's own name means, or None.
 
     Example:
         >>> split_name("Dev"), split_name("holdout")
@@ -116,12 +119,15 @@ def split_name(name: str) -> str | None:
 
 
 def assign(spec: SplitSpec, blocks: list[Block], rows: int | None = None) -> np.ndarray:
-    """Index into :data:`SPLITS` of every row, [N] int8.
+    """Assign each row to a split.
 
     Args:
-        spec: How to divide.
-        blocks: The columns that decide (``spec.columns``), for all rows; empty for a random split.
-        rows: Number of rows where there are no blocks.
+        spec: How rows are divided; not ``given``.
+        blocks: Blocks of all rows with the columns ``spec.columns``; empty for a random split.
+        rows: Number of rows, N, if there are no blocks.
+
+    Returns:
+        Index into :data:`SPLITS` of each row, [N] int8.
 
     Raises:
         DataError: If a column is missing, has nulls or a wrong type.
@@ -135,7 +141,7 @@ def _as_table(block: Block) -> pa.Table:
 
 
 def _shares(spec: SplitSpec, count: int, order: np.ndarray) -> np.ndarray:
-    """Assign ``count`` things by their place in an order: train first, then validation, then test."""
+    """Assign ``count`` rows or users by their place in an order: train first, then validation, then test."""
     test = round(spec.test * count)
     validation = min(round(spec.validation * count), count - test)
     result = np.zeros(count, dtype=np.int8)
@@ -158,16 +164,16 @@ def _time(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     test = round(spec.test * rows)
     validation = min(round(spec.validation * rows), rows - test)
     result = np.zeros(rows, dtype=np.int8)
-    # Numbers are looked at as they lie: of a long log only the copy that is ordered takes memory.
-    lie = name in table.column_names and is_number(table.schema.field(name).type) and spec.format is None
+    # Numbers are read without a copy, so that only the sorted copy of a long log takes memory.
+    zero_copy = name in table.column_names and is_number(table.schema.field(name).type) and spec.format is None
     pieces, start = [], 0
-    for piece in table.to_batches() if lie else [table]:
+    for piece in table.to_batches() if zero_copy else [table]:
         pieces.append((start, times_of(piece, name, start, spec.format)))
         start += piece.num_rows
     if not validation + test:
         return result
-    found = boundaries(np.concatenate([times for _, times in pieces]), {"validation": validation, "test": test}, name)
-    for split, first in found.items():
+    times_of_rows = np.concatenate([times for _, times in pieces])
+    for split, first in boundaries(times_of_rows, {"validation": validation, "test": test}, name).items():
         for start, times in pieces:
             result[start : start + len(times)][times >= first] = SPLITS.index(split)
     return result
@@ -178,7 +184,7 @@ def _users(table: pa.Table, name: str) -> tuple[np.ndarray, int]:
     if values.null_count:
         raise DataError(f"split: the user column {name!r} has no value in row {first_row(pc.is_null(values))}")
     coded = pc.dictionary_encode(values)
-    # Ranked by value, so that a user's split does not depend on the order of the log.
+    # Users are ranked by value, so that a user's split does not depend on the order of the log.
     rank = pc.rank(coded.dictionary, tiebreaker="first").to_numpy() - 1 if len(coded.dictionary) else np.zeros(0)
     return rank.astype(np.int64)[coded.indices.to_numpy()], len(coded.dictionary)
 
@@ -192,7 +198,7 @@ def _user(spec: SplitSpec, table: pa.Table, _: int) -> np.ndarray:
 def _last(spec: SplitSpec, table: pa.Table, rows: int) -> np.ndarray:
     codes, _ = _users(table, str(spec.column))
     times = times_of(table, str(spec.time), text_format=spec.format)
-    order = np.lexsort((times, codes))  # stable: of equal times the row that stands later
+    order = np.lexsort((times, codes))  # stable: of rows with equal times, the later row is last
     ordered = codes[order]
     place = np.arange(rows)
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], rows > 0)) if rows else place
@@ -211,7 +217,7 @@ ASSIGN: dict[str, Callable[[SplitSpec, pa.Table, int], np.ndarray]] = {
     "user": _user,
     "last": _last,
 }
-"""Ways to divide, by name; ``given`` reads names instead of assigning."""
+"""Functions that assign rows, by kind of split; ``given`` reads the names of splits instead."""
 
 NEEDS = {
     "column": {
@@ -221,13 +227,25 @@ NEEDS = {
     },
     "time": {"last": "set split.time to the column with the time"},
 }
+"""Kinds of splits that need each option, with the hint if it is missing."""
 
 
-def named(spec: SplitSpec, values: pa.Array) -> np.ndarray:
-    """Assignment by the names in a column (``given``), [N] int8.
+def assign_by_name(spec: SplitSpec, values: pa.Array) -> np.ndarray:
+    """Assign each row to the split that a column names (``given``).
+
+    Args:
+        spec: Specification with the column.
+        values: Names of splits, [N].
+
+    Returns:
+        Index into :data:`SPLITS` of each row, [N] int8.
 
     Raises:
-        DataError: If a name means no split.
+        DataError: If a name is unknown or missing.
+
+    Example:
+        >>> assign_by_name(SplitSpec(by="given", column="part"), pa.array(["train", "dev", "test"])).tolist()
+        [0, 1, 2]
     """
     coded = pc.dictionary_encode(text(keys(values, str(spec.column))))
     if coded.indices.null_count:

@@ -1,4 +1,4 @@
-"""A source's rows with the split of each: where a split comes from the source, and where it is assigned."""
+"""Reader of a source's rows, with the split of each row."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -8,23 +8,30 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import as_written
-from mtl_lightning.data.preparation.split import SPLITS, SplitSpec, assign, named, split_name
+from mtl_lightning.data.preparation.split import SPLITS, SplitSpec, assign, assign_by_name, split_name
 from mtl_lightning.data.readers.blocks import ROW, blocks, count_rows
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 
 
-class Reader:
-    """Reads the columns that are needed, as often as needed, in blocks of one split each.
+class SplitReader:
+    """Reader of blocks of rows with their splits, which are the source's own or are assigned here.
 
     Args:
-        source: Where rows come from.
-        spec: How they are divided.
+        source: Source of the rows.
+        spec: How rows are divided.
         columns: Raw columns to read.
-        keep: Bytes up to which the blocks of a whole pass are kept for the next one.
+        keep: Largest number of bytes of all blocks that are kept for later passes; others are read again.
 
     Raises:
-        DataError: If the source has no such splits, a column is missing, or rows can't be read.
+        DataError: While reading, if the source lacks a split or a column, or rows cannot be read.
+
+    Example:
+        >>> from mtl_lightning.data.readers.frames import Frame
+        >>> spec = SplitSpec(by="time", column="day", test=0.5)
+        >>> reader = SplitReader(Frame(rows={"day": [1, 2, 3, 4]}), spec, ("day",))
+        >>> [block["day"].to_pylist() for block in reader.of("test")]
+        [[3, 4]]
     """
 
     def __init__(self, source: Source, spec: SplitSpec, columns: tuple[str, ...], keep: int = 0) -> None:
@@ -32,26 +39,26 @@ class Reader:
         self.spec = spec
         self.columns = columns
         self.keep = keep
-        self._kept: list[tuple[pa.Table, np.ndarray]] | None = None
+        self._cached: list[tuple[pa.Table, np.ndarray]] | None = None
 
     @cached_property
     def own(self) -> dict[str, str]:
-        """The source's own split for each of ours, if the split is given by the source."""
+        """Name of the source's own split by split, if the source is divided already."""
         names = self.source.schema().splits
         if not names:
             raise DataError(
                 "split.by: given, but the source has no splits of its own",
                 "set split.column to a column that names the split, or choose random, time or user",
             )
-        found: dict[str, str] = {}
+        own: dict[str, str] = {}
         for name in names:
-            ours = split_name(name)
-            if ours is None or ours in found:
+            split = split_name(name)
+            if split is None or split in own:
                 raise DataError(f"split.by: the source's split {name!r} is none of {', '.join(SPLITS)}")
-            found[ours] = name
-        if "train" not in found:
+            own[split] = name
+        if "train" not in own:
             raise DataError(f"split.by: given, but the source has only {', '.join(names)}", "it needs a train split")
-        return found
+        return own
 
     @property
     def _by_source(self) -> bool:
@@ -59,17 +66,17 @@ class Reader:
 
     @cached_property
     def _divided(self) -> Any:
-        """Rows that are divided here: the source's training rows, or all rows."""
+        """Rows that are assigned here: all rows, or the training rows of a source that is divided already."""
         return self.source.rows(self.own["train"] if self._by_source else None)
 
     @cached_property
     def assignment(self) -> np.ndarray:
-        """Index into SPLITS of every row that is divided here."""
+        """Index into SPLITS of each row that is assigned here, [N] int8."""
         spec = self.spec
         rows = self._divided
         deciding = [name for name in spec.columns if not self._by_source]
         if spec.by == "given" and spec.column is not None:
-            parts = [named(spec, as_written(block, spec.column)) for block in blocks(rows, deciding, "split")]
+            parts = [assign_by_name(spec, as_written(block, spec.column)) for block in blocks(rows, deciding, "split")]
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
         if deciding:
             return assign(spec, [block.drop_columns(ROW) for block in blocks(rows, deciding, "split")])
@@ -80,18 +87,18 @@ class Reader:
         return assign(SplitSpec(by="random", validation=validation, test=test, seed=spec.seed), [], count)
 
     def all(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
-        """Blocks of all rows, each with the index into SPLITS of every row; rows keep the source's order."""
-        if self._kept is not None:
-            yield from self._kept
+        """Yield blocks of all rows in the source's order, with the index into SPLITS of each row, [B] int8."""
+        if self._cached is not None:
+            yield from self._cached
             return
-        kept: list[tuple[pa.Table, np.ndarray]] = []
+        cached: list[tuple[pa.Table, np.ndarray]] = []
         size = 0
         for block, assigned in self._read():
             size += block.nbytes
-            kept = [] if size > self.keep else [*kept, (block, assigned)]
+            cached = [] if size > self.keep else [*cached, (block, assigned)]
             yield block, assigned
         if size <= self.keep:
-            self._kept = kept
+            self._cached = cached
 
     def _read(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         if self._by_source:
@@ -103,17 +110,17 @@ class Reader:
             start = block[ROW][0].as_py() if block.num_rows else 0
             assigned = self.assignment[start : start + block.num_rows]
             if len(assigned) != block.num_rows:
-                raise DataError("the source gave other rows than before", "it changed while it was read")
+                raise DataError("the source returned other rows than before", "it changed while it was read")
             yield block, assigned
 
     def train(self) -> Iterator[pa.Table]:
-        """Blocks of training rows."""
+        """Yield blocks of training rows."""
         return self.of("train")
 
     def of(self, split: str) -> Iterator[pa.Table]:
-        """Blocks of the rows of one split."""
+        """Yield blocks of the rows of a split."""
         for block, assigned in self.all():
             mask = assigned == SPLITS.index(split)
             if mask.any():
-                # Arrow filters a table ten times as slowly as it takes the same rows.
+                # Arrow takes ten times as long to filter a table by a mask as to take the same rows by index.
                 yield block if mask.all() else block.take(pa.array(np.flatnonzero(mask)))

@@ -1,4 +1,4 @@
-"""The file of fitted transforms: written whole, read as data, refused with its place if anything in it is wrong."""
+"""The file of fitted transforms: JSON that is written atomically and checked when it is read."""
 
 import json
 import os
@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mtl_lightning.data.features.saved import check_transforms
+from mtl_lightning.data.features.state_structure import check_transforms
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.structure import StructureError, read_json
 
 LARGEST = 8 << 30
-"""Bytes that such a file may have."""
+"""Largest number of bytes of a file of transforms."""
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the plain containers of transforms as JSON; a reader sees the old file or the new one.
+    """Write the plain containers of transforms as JSON; readers see the old file or the new one.
 
     Raises:
-        DataError: If they hold what :func:`read_state` refuses, such as an option that is infinite.
+        DataError: If a value would be refused when it is read, such as an infinite option.
     """
     try:
         check_transforms(state)
@@ -31,16 +31,21 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(path: Path) -> Any:
-    """Read what :func:`write_state` wrote."""
+    """Read the plain containers that :func:`write_state` wrote.
+
+    Raises:
+        StructureError: If the file is not JSON, or too large.
+        FileNotFoundError: If there is no such file.
+    """
     return read_json(path, LARGEST)
 
 
 @contextmanager
 def reading_state(path: Path) -> Iterator[None]:
-    """Turn every failure of reading a file of transforms into one error that names it.
+    """Turn any exception while a file of transforms is read into an error that names the file.
 
     Raises:
-        DataError: Instead of any exception of the block, those of plugins' transforms included.
+        DataError: In place of any exception, including exceptions of plugins' transforms.
     """
     try:
         yield

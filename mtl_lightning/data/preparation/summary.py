@@ -1,4 +1,4 @@
-"""What was found while rows were encoded, in numbers."""
+"""Summary of encoded rows: counts of rows, labels and unknown values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from mtl_lightning.schema import PADDING, UNKNOWN, Schema
 
 
 class Summary:
-    """Counts rows, labels and unknown values over blocks.
+    """Counts of rows, labels and unknown values over blocks.
 
     Args:
         schema: Fitted schema.
-        before: Sizes of fields in an earlier run, from which this one goes on: larger ids are new.
+        before: Number of ids per field in the run to warm-start from, or None; larger ids are new.
     """
 
     def __init__(self, schema: Schema, before: Mapping[str, int] | None = None) -> None:
@@ -29,7 +29,12 @@ class Summary:
         self.unknown: dict[str, dict[str, np.ndarray]] = {split: {} for split in SPLITS}
 
     def add(self, split: str, parts: Mapping[str, np.ndarray]) -> None:
-        """Count one encoded block."""
+        """Count an encoded block of a split.
+
+        Args:
+            split: Name of the split.
+            parts: Parts of the Store, each with B rows.
+        """
         known, sums, unknown = self.known[split], self.sums[split], self.unknown[split]
         self.rows[split] += len(parts["mask"])
         known += parts["mask"].sum(axis=0)
@@ -37,28 +42,32 @@ class Summary:
             labels = parts["labels"][parts["mask"][:, index], columns]
             sums[index] += labels.mean(axis=1, dtype=np.float64).sum() if len(labels) else 0.0
             self.lowest[index] = min(self.lowest[index], labels.min(initial=np.inf))
-        missing, strange = (_per_column(parts["ids"], value) for value in (PADDING, UNKNOWN))
+        missing, out_of_vocabulary = (_per_column(parts["ids"], value) for value in (PADDING, UNKNOWN))
         for field in self.schema.fields:
             if field.kind == "categorical":
                 column = self.schema.id_columns[field.name]
-                ids, found = parts["ids"][:, column], (int(missing[column]), int(strange[column]))
+                ids = parts["ids"][:, column]
+                absent, strange = int(missing[column]), int(out_of_vocabulary[column])
             elif field.kind == "sequence":
                 ids = parts[f"sequence/{field.name}"]
-                found = int(np.count_nonzero(ids == PADDING)), int(np.count_nonzero(ids == UNKNOWN))
+                absent, strange = int(np.count_nonzero(ids == PADDING)), int(np.count_nonzero(ids == UNKNOWN))
             else:
                 continue
             if self.before is not None:
                 fresh = ids >= self.before[field.name]
                 self.new[split][field.name] += int((fresh if fresh.ndim == 1 else fresh.any(axis=1)).sum())
-            counts = np.array([found[1], ids.size - found[0], found[0]])
+            counts = np.array([strange, ids.size - absent, absent])
             unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + counts
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers.
+        """Return plain containers, for JSON.
 
-        ``rows`` per split; per split and task the number ``known`` and the mean ``label`` (the rate of a binary one,
-        None if nothing is known); per task the ``lowest`` label of all splits; per split and field the share
-        ``out_of_vocabulary`` of known values and, if there is an earlier run, the number of rows with ``new`` ids.
+        - ``rows``: number of rows per split.
+        - ``known``: number of known labels per split and task.
+        - ``label``: mean label per split and task, which is the rate of a binary task; None without known labels.
+        - ``lowest``: smallest label per task, over all splits; None without known labels.
+        - ``out_of_vocabulary``: share of unknown values in values that are not missing, per split and field.
+        - ``new``: number of rows with new ids per split and field, if there is an earlier run.
         """
         names = [task.name for task in self.schema.tasks]
         new = {} if self.before is None else {"new": self.new}
@@ -78,14 +87,14 @@ class Summary:
                 for name, value in zip(names, self.lowest, strict=True)
             },
             "out_of_vocabulary": {
-                split: {name: float(found[0] / found[1]) if found[1] else 0.0 for name, found in fields.items()}
+                split: {name: float(counts[0] / counts[1]) if counts[1] else 0.0 for name, counts in fields.items()}
                 for split, fields in self.unknown.items()
             },
         }
 
 
 def _per_column(matrix: np.ndarray, value: int) -> np.ndarray:
-    """How often a value occurs in each column of a matrix [B, F], [F]; it is read once, as it lies."""
+    """Return the number of occurrences of a value in each column of a matrix [B, F], [F], in one pass over memory."""
     columns = matrix.shape[1]
     places = np.flatnonzero(matrix.ravel() == value)
     return np.bincount(places % columns if columns else places, minlength=columns)

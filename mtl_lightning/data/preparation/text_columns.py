@@ -1,4 +1,4 @@
-"""Columns that are text although a file leaves it open: what they were when a model was trained, they stay."""
+"""Columns of text in files without types: a column that was text when a model was trained stays text."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol, runtime_checkable
@@ -12,40 +12,44 @@ from mtl_lightning.data.features.base import Feature
 from mtl_lightning.interfaces import Source
 
 PARSED_KINDS = ("numeric", "buckets")
-"""Kinds of features that parse text."""
+"""Kinds of features that parse text as numbers."""
 
 
 @runtime_checkable
-class Untyped(Protocol):
+class UntypedSource(Protocol):
     """A source whose format leaves types open, as CSV does."""
 
     def as_text(self, columns: Iterable[str]) -> None:
-        """Read these columns as text, too; called before anything else."""
+        """Read these columns as text as well; called before rows are read."""
 
 
 def read_as_text(source: Source, columns: Iterable[str]) -> None:
     """Let a source read columns as text if its format leaves that open.
 
     Args:
-        source: Where rows come from.
-        columns: What was text when a model was trained: 1.10 stays the version that it was, also in a file where every
-            value looks like a number.
+        source: Source of the rows.
+        columns: Columns that were text when a model was trained. The version 1.10 stays text, even in a file where
+            every value looks like a number.
     """
-    if isinstance(source, Untyped):
+    if isinstance(source, UntypedSource):
         source.as_text(columns)
 
 
 def text_columns(block: Block, names: Iterable[str]) -> set[str]:
-    """Those of the columns that hold text, some of which is no number.
+    """Return the columns that hold text which is not always a number.
+
+    Args:
+        block: Block of rows.
+        names: Names of columns; names that the block lacks are ignored.
 
     Example:
         >>> text_columns(pa.table({"user": ["a"], "price": [1.0], "code": ["1.50"]}), ["user", "price", "code", "day"])
         {'user'}
     """
-    return {name for name in names if name in block.schema.names and any(map(_words, coded(block, name)))}
+    return {name for name in names if name in block.schema.names and any(map(_has_words, coded(block, name)))}
 
 
-def _words(values: pa.Array) -> bool:
+def _has_words(values: pa.Array) -> bool:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary
     if not is_text(values.type):
@@ -58,11 +62,11 @@ def _words(values: pa.Array) -> bool:
 
 
 def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> set[str]:
-    """Columns that only features of numbers read: their text is parsed, so that a source may parse it as well.
+    """Return the columns that only features of numbers read; a source may therefore parse their text.
 
     Args:
         features: Features by name.
-        others: Columns that are read for anything else.
+        others: Columns with other uses.
 
     Example:
         >>> from mtl_lightning.data.features.build import build_features

@@ -7,8 +7,6 @@ import numpy as np
 
 from mtl_lightning.schema import Schema, Task
 
-CLASSES = ("multiclass", "multilabel")
-"""Kinds of which no single number tells how they go with another label."""
 LABELS = 32
 """Most frequent labels of a multilabel task that are looked at."""
 
@@ -54,7 +52,7 @@ def associations(schema: Schema, parts: dict[str, np.ndarray]) -> list[dict[str,
     found = []
     for j, second in enumerate(schema.tasks):
         for first in schema.tasks[:j]:
-            if not {first.kind, second.kind} & {*CLASSES}:
+            if first.traits.scalar and second.traits.scalar:
                 continue
             known = parts["mask"][:, schema.task_index[first.name]] & parts["mask"][:, schema.task_index[second.name]]
             best: tuple[float | None, list[int | None]] = (None, [None, None])
@@ -81,10 +79,10 @@ def _codes(
 ) -> Iterator[tuple[int | None, np.ndarray]]:
     """A task's labels as small integers; of several labels each, with its number."""
     labels = parts["labels"][known, schema.label_slices[task.name]]
-    if task.kind == "multilabel":
+    if task.traits.several:
         for label in np.argsort(-labels.sum(axis=0), kind="stable")[:LABELS]:
             yield int(label), (labels[:, label] > 0).astype(np.int64)
-    elif task.kind in ("binary", "multiclass", "ordinal"):
+    elif task.traits.fits_classes or task.traits.event_probability:
         # Only classes that occur: their number may be large.
         yield None, np.unique(labels[:, 0], return_inverse=True)[1].astype(np.int64)
     else:

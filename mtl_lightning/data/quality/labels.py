@@ -13,8 +13,6 @@ from mtl_lightning.schema import Schema
 BLOCK = 1 << 18
 FUNNEL_SERIOUS = 0.01
 """Share of a task's positive labels without its parent's from which a violation is serious."""
-EVENTS = ("binary", "count", "value")
-"""Kinds whose label, if above 0, says that something happened."""
 
 
 def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
@@ -30,7 +28,7 @@ def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
         Per pair ``tasks``, ``rows``, ``both``, ``first``, ``second``, ``neither`` (of two kinds that tell events, else
         None) and ``correlation``: phi of two binary tasks, else Pearson's; None where it isn't defined.
     """
-    tasks = [task for task in schema.tasks if task.kind not in ("multilabel", "multiclass")]
+    tasks = [task for task in schema.tasks if task.traits.scalar]
     columns = [schema.label_slices[task.name].start for task in tasks]
     places = [schema.task_index[task.name] for task in tasks]
     # With x the labels (0 where unknown) and m what is known: all sums over rows where both are known.
@@ -52,7 +50,7 @@ def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
     for i, first in enumerate(tasks):
         for j, second in enumerate(tasks[:i]):
             rows = count[i, j]
-            events = first.kind in EVENTS and second.kind in EVENTS
+            events = first.traits.signals_event and second.traits.signals_event
             one = {
                 "both": both[i, j],
                 "first": happened[j, i] - both[i, j],

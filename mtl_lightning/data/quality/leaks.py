@@ -114,13 +114,13 @@ def _questions(
     labels = parts["labels"][:, schema.label_slices[task.name]]
     if not known.any():
         return
-    if task.kind == "multilabel":
+    if task.traits.several:
         counts = labels[known].sum(axis=0)
         answers = [labels[:, k] > 0 for k in np.argsort(-counts, kind="stable")[:most]]
-    elif task.kind == "multiclass":
+    elif not task.traits.scalar:
         classes, counts = np.unique(labels[known, 0], return_counts=True)
         answers = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
-    elif task.kind == "binary":
+    elif task.traits.event_probability:
         answers = [labels[:, 0] > 0]
     else:
         answers = [labels[:, 0] > np.median(labels[known, 0])]

@@ -150,7 +150,7 @@ def _labels(data: DataModule, found: Mapping[str, Any]) -> Iterator[Finding]:
     for task in data.tasks:
         splits = found["labels"][task.name]
         train = splits["train"]
-        if task.kind != "binary" or train["mean"] is None:
+        if not task.traits.event_probability or train["mean"] is None:
             continue
         positive = round(train["known"] * train["mean"])
         if positive < FEW:

@@ -11,7 +11,7 @@ from mtl_lightning.data.arrow.columns import column
 from mtl_lightning.data.arrow.types import clean
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.quality.line_breaks import count_line_breaks
 from mtl_lightning.interfaces import RawSchema, Source
@@ -134,7 +134,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
         )
         for task in tasks
     }
-    for block, places in Reader(source, split, tuple(raw.columns)).all():
+    for block, places in SplitReader(source, split, tuple(raw.columns)).all():
         for name, found in columns.items():
             found.add(column(block, name), places)
         for i, name in enumerate(SPLITS):

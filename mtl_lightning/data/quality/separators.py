@@ -9,7 +9,7 @@ from mtl_lightning.data.arrow.columns import as_written
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.sequence import Sequence
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.quality.findings import Finding
 
 SIGNS = ("|", ";", ",", "\t", "::")
@@ -32,7 +32,7 @@ def unsplit(data: DataModule) -> Iterator[Finding]:
     """
     features = {name: one for name, one in data.features.items() if isinstance(one, Sequence)}
     columns = tuple({column for name, one in features.items() for column in one.columns(name)})
-    block = next(Reader(data.source, data.split, columns).train(), None) if columns else None
+    block = next(SplitReader(data.source, data.split, columns).train(), None) if columns else None
     for name, one in features.items() if block is not None else ():
         values = pc.drop_null(as_written(block, one.columns(name)[0]))
         sign = _other(values, one.separator) if is_text(values.type) and len(values) else None

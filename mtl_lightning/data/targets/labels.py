@@ -1,6 +1,6 @@
 """Labels: expressions over raw columns → numbers with a mask of what is known, checked by kind of task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -63,11 +63,6 @@ class Label:
         return tuple(dict.fromkeys(name for part in parts if part for name in part.columns))
 
     @property
-    def kind(self) -> Callable[["Label", pa.Array], Encoded]:
-        """How values become numbers."""
-        return KINDS[self.task.kind]
-
-    @property
     def width(self) -> int:
         """Width K of the label slice."""
         return self.task.width
@@ -80,19 +75,26 @@ class Label:
             values = pc.if_else(seen, values, pa.scalar(None, values.type))
         return values
 
+    def _numbers(self, values: pa.Array) -> Encoded:
+        """Values as numbers [B, K], and whether they are known [B]."""
+        traits = self.task.traits
+        if traits.several:
+            return _several(self, values)
+        return _class(self, values) if traits.fits_classes else _in_range(self, values)
+
     def observe(self, block: Block) -> None:
         """Take training rows into account."""
         values = self._values(block)
-        if self.task.kind in CLASSES and self._names_classes(values):
+        if self.task.traits.fits_classes and self._names_classes(values):
             self.counter = self.counter or Counter()
             self.floats = self.floats and pt.is_floating(values.type)
-            several = self.task.kind == "multilabel"
+            several = self.task.traits.several
             found = flatten(values, self.task.name, SEPARATORS, regex=True).values if several else values
             self.counter.add(keys(found, self.task.label))
             if several:
                 self.moments.add(np.where(values.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
             return
-        encoded, known = self.kind(self, values)
+        encoded, known = self._numbers(values)
         self.moments.add(np.where(known[:, None], encoded, np.nan).ravel())
 
     def _names_classes(self, values: pa.Array) -> bool:
@@ -113,10 +115,10 @@ class Label:
             return
         if not self.moments.count:
             raise DataError(f"{place} is unknown in every row of the training split", self._why_unknown())
-        if self.moments.deviation == 0 and self.task.kind != "multilabel":
+        if self.moments.deviation == 0 and not self.task.traits.several:
             value = f"{self.moments.mean:g}"
             raise DataError(f"{place} is {value} in every row of the training split", "there is nothing to learn")
-        if self.task.kind in MEASURED:
+        if self.task.traits.scalar:
             self.task = replace(self.task, mean=self.moments.mean, scale=self.moments.deviation)
 
     def _why_unknown(self) -> str:
@@ -132,14 +134,14 @@ class Label:
         if self.floats and self.task.classes > 1 and pt.is_integer(names.type) and _within(names, self.task.classes):
             return  # numbers of classes, as floats because some are missing
         ordered = names.take(pc.sort_indices(_comparable(names)))
-        if len(ordered) == 1 and self.task.kind != "multilabel":
+        if len(ordered) == 1 and not self.task.traits.several:
             raise DataError(f"{place} is {ordered[0].as_py()!r} in every row of the training split")
         self.vocabulary = Vocabulary(ordered)
-        self.task = replace(self.task, classes=max(len(ordered), 2 if self.task.kind != "multilabel" else 1))
+        self.task = replace(self.task, classes=max(len(ordered), 1 if self.task.traits.several else 2))
 
     def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Labels [B, K] float32, 0 where unknown, and whether they are known [B]."""
-        encoded, known = self.kind(self, self._values(block))
+        encoded, known = self._numbers(self._values(block))
         with np.errstate(over="ignore"):
             labels = np.where(known[:, None], encoded, 0).astype(np.float32)
         if np.isinf(labels).any():
@@ -191,24 +193,24 @@ def _numbers(label: Label, values: pa.Array) -> Encoded:
     return found[:, None], ~np.isnan(found)
 
 
-def _checked(wrong: Callable[[np.ndarray], np.ndarray], what: str, hint: str) -> Callable[[Label, pa.Array], Encoded]:
-    def encode(label: Label, values: pa.Array) -> Encoded:
-        found, known = _numbers(label, values)
-        bad = known & wrong(found[:, 0])
-        if bad.any():
-            index = int(bad.argmax())
-            message = f"tasks.{label.task.name}: the label {label.task.label!r} is {found[index, 0]:g}, {what}"
-            raise RowError(message, index, hint)
-        return found, known
-
-    return encode
+def _in_range(label: Label, values: pa.Array) -> Encoded:
+    encoded, known = _numbers(label, values)
+    valid = label.task.label_range
+    number = encoded[:, 0]
+    wrong = (number < valid.lowest) | (number > valid.highest)
+    if valid.whole:
+        wrong |= number % 1 != 0
+    wrong &= known
+    if wrong.any():
+        index = int(wrong.argmax())
+        message = f"tasks.{label.task.name}: the label {label.task.label!r} is {number[index]:g}, {valid.refusal}"
+        raise RowError(message, index, valid.remedy)
+    return encoded, known
 
 
 def _class(label: Label, values: pa.Array) -> Encoded:
     if label.vocabulary is None:
-        count = label.task.classes
-        outside = f"not in 0 … {count - 1}"
-        return _checked(lambda found: (found < 0) | (found >= count) | (found % 1 != 0), outside, "")(label, values)
+        return _in_range(label, values)
     ids = label.vocabulary.ids(keys(values, label.task.label))
     return (ids - FIRST)[:, None], ids >= FIRST  # a class that training did not have is no known label
 
@@ -225,19 +227,3 @@ def _several(label: Label, values: pa.Array) -> Encoded:
     result = np.zeros((len(values), label.task.classes), dtype=np.float32)
     result[flat.rows[found], ids[found]] = 1
     return result, known
-
-
-CLASSES = ("multiclass", "multilabel", "ordinal")
-MEASURED = ("binary", "regression", "count", "ordinal", "value")
-"""Kinds whose mean and spread mean something."""
-
-KINDS: dict[str, Callable[[Label, pa.Array], Encoded]] = {
-    "binary": _checked(lambda found: (found != 0) & (found != 1), "not 0 or 1", "write a condition: rating >= 4"),
-    "count": _checked(lambda found: (found < 0) | (found % 1 != 0), "not a count", "use kind: regression"),
-    "multiclass": _class,
-    "multilabel": _several,
-    "ordinal": _class,
-    "regression": _numbers,
-    "value": _checked(lambda found: found < 0, "negative", "use kind: regression"),
-}
-"""How labels of each kind of task become numbers."""

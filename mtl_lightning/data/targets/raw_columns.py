@@ -57,7 +57,7 @@ def _numbers(values: pa.Array, name: str) -> np.ndarray:
 
 def records(labels: Iterable[Label]) -> list[Label]:
     """Labels whose oracle holds several numbers per row."""
-    return [label for label in labels if label.task.kind == "multilabel" and label.task.oracle is not None]
+    return [label for label in labels if label.task.traits.several and label.task.oracle is not None]
 
 
 def oracles(label: Label, values: pa.Array) -> dict[str, np.ndarray]:
@@ -82,7 +82,7 @@ def oracles(label: Label, values: pa.Array) -> dict[str, np.ndarray]:
     """
     task = label.task
     assert task.oracle is not None
-    if task.kind != "multilabel" or pt.is_null(values.type):
+    if not task.traits.several or pt.is_null(values.type):
         parts = [values] * len(task.oracles)
     else:
         read = _fields if pt.is_struct(values.type) else _elements

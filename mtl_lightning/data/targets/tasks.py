@@ -11,7 +11,7 @@ from mtl_lightning.schema import TASK_KINDS, Task
 
 def names_classes(task: Task) -> bool:
     """Whether a label is one column whose values are the names of classes."""
-    if task.kind != "multilabel" and not (task.kind == "multiclass" and task.classes == 1):
+    if task.traits.scalar or not (task.traits.several or task.classes == 1):
         return False
     return isinstance(task.label, str) and columns_of(task.label) <= {bare_name(task.label), task.label.strip()}
 

@@ -14,20 +14,21 @@ from mtl_lightning.metrics.row_weights import row_weight
 class AUC(TaskMetric):
     """Area under the ROC curve: the chance that a positive row scores above a negative one; ties count one half.
 
-    By default from a histogram of the logit with 65,536 bins (:mod:`mtl_lightning.metrics.binary.histogram`): constant
-    memory, and within 1e-4 of the exact value for a model that spreads its scores over thousands of bins.
-    For multilabel tasks the unweighted mean over the labels for which it is defined.
+    By default it is computed from a histogram of the logit with 65,536 bins
+    (:mod:`mtl_lightning.metrics.binary.histogram`). This takes constant memory, and is within 1e-4 of the exact value
+    if the model spreads its scores over thousands of bins. For multilabel tasks it is the unweighted mean over the
+    labels for which it is defined.
 
     Args:
         task: The task; binary, or multilabel with predictions [B, K].
-        exact: Keep every row (24 bytes) and sort once at the end: exact to rounding, memory grows with the rows.
+        exact: Keep every row (24 bytes) and sort once at the end. Exact to rounding; memory grows with the rows.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN with one class only, without known rows, or with a prediction
     that is NaN or outside [0, 1].
 
     Source:
         Hanley and McNeil, "The meaning and use of the area under a receiver operating characteristic (ROC) curve",
-        Radiology 1982. Rows weigh as in the loss (``sample_weight``).
+        Radiology 1982. Rows are weighted as in the loss (``sample_weight``).
 
     Example:
         >>> metric = AUC(Task(name="click", kind="binary", label="click"))
@@ -93,7 +94,7 @@ class AUC(TaskMetric):
 
 
 def defined_mean(areas: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-    """Mean over labels [K] of the areas that are defined; NaN if any label has a row in the last of its bins [K, n]."""
+    """Mean over labels [K] of the defined areas; NaN if any label has a row in the last of its bins [K, n]."""
     broken = ((positive[:, -1] + negative[:, -1]) != 0).any()
     return torch.where(broken, torch.nan, areas.nanmean())
 
@@ -103,12 +104,12 @@ def by_score(score: Tensor, chance: Tensor, weight: Tensor) -> tuple[Tensor, Ten
 
     Args:
         score: [n].
-        chance: Probability of each row to be positive (its label, if that is known), [n].
+        chance: Probability of each row to be positive; its label if the label is known, [n].
         weight: [n].
     """
     _, level = torch.unique(score, return_inverse=True)
     levels = int(level.max()) + 1 if len(level) else 0
-    # One level more stands for rows that can't be ranked, as in the histogram.
+    # One extra level for rows that cannot be ranked, as in the histogram.
     level = torch.where((score >= 0) & (score <= 1), level, levels)
     positive, negative = torch.zeros(2, levels + 1, dtype=torch.float64, device=score.device)
     positive.scatter_add_(0, level, weight * chance)

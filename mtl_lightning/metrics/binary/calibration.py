@@ -1,4 +1,4 @@
-"""Predicted over observed."""
+"""Ratio of predicted to observed sums."""
 
 from typing import ClassVar
 
@@ -10,13 +10,13 @@ from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
 
 
 class Calibration(TaskMetric):
-    """Sum of the predictions over sum of the labels: 1 is calibrated in the mean, 1.1 predicts 10% too much.
+    """Sum of the predictions over sum of the labels: 1 is calibrated on average, 1.1 predicts 10% too much.
 
     Args:
         task: A binary, regression, count or value task.
 
     Returns from ``compute``: a scalar; NaN where the labels sum to 0. Neither higher nor lower is better, so it
-    can't count in the overall score.
+    cannot enter the overall score.
 
     Source:
         He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, section 3.

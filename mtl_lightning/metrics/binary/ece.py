@@ -13,7 +13,7 @@ from mtl_lightning.metrics.row_weights import chance, ratio, row_weight
 
 
 class ECE(TaskMetric):
-    """Mean distance between the predicted and the observed rate, over groups of rows with similar predictions.
+    """Mean distance between predicted and observed rate, over groups of rows with similar predictions.
 
     Args:
         task: A binary task.
@@ -62,17 +62,17 @@ class ECE(TaskMetric):
             cell.scatter_add_(0, index, values)
 
     def reliability(self) -> Tensor:
-        """Weight, mean prediction and observed rate of each group, [3, bins]: the points of a reliability plot."""
+        """Points of a reliability plot: weight, mean prediction and observed rate of each group, [3, bins]."""
         weight, predicted, observed = self.grouped().unbind(0)
         return torch.stack([weight, ratio(predicted, weight), ratio(observed, weight)])
 
     def points(self) -> dict[str, list[float]]:
-        """The reliability plot as lists of at most ``bins`` numbers, over all processes; a collective."""
-        alone, self.cells = self.cells, reduce_sum(self.cells)
-        found = self.reliability()
-        self.cells = alone
+        """Reliability plot over all processes, as lists of at most ``bins`` numbers; a collective."""
+        own_cells, self.cells = self.cells, reduce_sum(self.cells)
+        points = self.reliability()
+        self.cells = own_cells
         names = ("weight", "predicted", "observed")
-        return dict(zip(names, found[:, found[0] != 0].tolist(), strict=True))
+        return dict(zip(names, points[:, points[0] != 0].tolist(), strict=True))
 
     def grouped(self) -> Tensor:
         """Weight, predicted and observed sums of each group, [3, bins]."""

@@ -12,7 +12,7 @@ from mtl_lightning.metrics.row_weights import row_weight
 
 
 class ExpectedAUC(AUC):
-    """AUC against the true probabilities: each row is positive with chance p and negative with chance 1 - p.
+    """AUC against the true probabilities: each row is positive with probability p, negative with probability 1 - p.
 
     The expected number of correctly ordered pairs over the expected number of pairs,
     Σ_{i≠j} p_i (1 - p_j) [s_i > s_j] / Σ_{i≠j} p_i (1 - p_j), ties counting one half. Labels are not used, so the
@@ -23,8 +23,8 @@ class ExpectedAUC(AUC):
     Args:
         task: A binary or multilabel task with an ``oracle`` column.
         exact: As in :class:`~mtl_lightning.metrics.binary.auc.AUC`.
-        everywhere: Count all rows instead of those whose label is known (the entire space: conversion of impressions
-            that were not clicked).
+        everywhere: Count all rows, not only rows whose label is known. This is the entire space, for example
+            conversion of impressions that were not clicked.
 
     Raises:
         MtlError: The task has no ``oracle``.
@@ -43,7 +43,7 @@ class ExpectedAUC(AUC):
     def __init__(self, task: Task, *, exact: bool = False, everywhere: bool = False) -> None:
         super().__init__(task, exact=exact)
         if task.oracle is None:
-            raise MtlError(f"tasks.{task.name}: no oracle column", "the true probability is known to simulators only")
+            raise MtlError(f"tasks.{task.name}: no oracle column", "only simulators know the true probability")
         self.oracles = task.oracles
         self.everywhere = everywhere
 

@@ -1,10 +1,12 @@
-"""Weighted histograms of the logit of a probability: what ranking metrics need, in constant memory.
+"""Weighted histograms of the logit of a probability, for ranking metrics in constant memory.
 
-Bins are 65,536 equal steps of 0.00061 in the logit between -24 and 16, which spans the probabilities from 4e-11 to
-1 - 1e-7 (the largest below 1 in float32); what lies outside shares the outermost bins. One bin more counts rows whose
-probability is NaN or outside [0, 1]. Bins rather than thresholds in the probability, because rare events crowd the
-low end: on 1M rows with 1.7% positives 200 linear thresholds miss the exact AUC by 0.003, these bins by less than
-1e-5. Scores that all lie within a few bins are not told apart: metrics built on this have an exact mode.
+There are 65,536 equal bins of width 0.00061 in the logit, between -24 and 16. They span the probabilities from 4e-11
+to 1 - 1e-7 (the largest below 1 in float32); values outside fall into the outermost bins. One extra bin counts rows
+whose probability is NaN or outside [0, 1].
+
+Bins are equal in the logit, not in the probability, because predictions of rare events crowd near 0. On 1M rows with
+1.7% positives, 200 linear thresholds miss the exact AUC by 0.003, these bins by less than 1e-5. Scores within the same
+bin count as ties, so metrics built on this module have an exact mode.
 """
 
 import torch
@@ -33,10 +35,10 @@ def area(positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
     Args:
         positive: Weight of positive rows per bin, [..., BINS + 1].
         negative: Weight of negative rows per bin, of the same shape.
-        own: Weight of the pairs of a row with itself, [...]: the sum of weight² p (1 - p), 0 for labels of 0 and 1.
+        own: Weight of the pairs of a row with itself, [...]. It is the sum of weight² p (1 - p), 0 for labels 0 and 1.
 
     Returns:
-        [...]; NaN without a pair, or when a row lies in the last bin.
+        [...]; NaN without a pair, or if a row is in the last bin.
 
     Example:
         >>> histogram = torch.zeros(2, BINS + 1)
@@ -49,20 +51,20 @@ def area(positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
     below = negative.cumsum(-1) - negative
     won = (positive * (below + negative / 2)).sum(-1) - own / 2
     pairs = positive.sum(-1) * negative.sum(-1) - own
-    # A row's pairs with itself are taken off again: what rounding leaves of a single row are no pairs.
+    # Pairs of a row with itself were subtracted: a remainder within rounding is not a pair.
     rounding = 1e-12 * positive.sum(-1) * negative.sum(-1) * (own > 0)
     return torch.where((pairs > rounding) & ~broken, won / pairs, torch.nan)
 
 
 def average_precision(positive: Tensor, negative: Tensor) -> Tensor:
-    """Precision at each bin from the top, weighted by the recall that the bin adds.
+    """Average precision: the precision at each bin from the top, weighted by the recall that the bin adds.
 
     Args:
         positive: Weight of positive rows per bin, [..., BINS + 1].
         negative: Weight of negative rows per bin, of the same shape.
 
     Returns:
-        [...]; NaN with one class only, or when a row lies in the last bin.
+        [...]; NaN with one class only, or if a row is in the last bin.
 
     Example:
         >>> histogram = torch.zeros(2, BINS + 1)

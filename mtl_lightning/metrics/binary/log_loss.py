@@ -15,7 +15,7 @@ def binary_log_loss(probability: Tensor, label: Tensor) -> Tensor:
     Args:
         probability: [B]; clipped to [ε, 1 - ε] with the ε of its dtype (of float32 if that is coarser), NaN outside
             [0, 1].
-        label: 0, 1 or between, [B].
+        label: In [0, 1], [B].
     """
     eps = torch.finfo(torch.promote_types(probability.dtype, torch.float32)).eps
     p = chance(probability).clamp(eps, 1 - eps)
@@ -26,7 +26,7 @@ def binary_log_loss(probability: Tensor, label: Tensor) -> Tensor:
 class LogLoss(TaskMetric):
     """Mean negative log-likelihood in nats, the mean of -(y log p + (1 - y) log(1 - p)).
 
-    For multilabel tasks the mean over labels as well.
+    For multilabel tasks it is also averaged over labels.
 
     Args:
         task: The task; binary, or multilabel with predictions [B, K].

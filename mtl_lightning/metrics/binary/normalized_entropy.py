@@ -1,4 +1,4 @@
-"""Log-loss relative to that of the base rate."""
+"""Log-loss relative to the log-loss of the base rate."""
 
 from typing import ClassVar
 
@@ -11,7 +11,7 @@ from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
 
 
 class NormalizedEntropy(TaskMetric):
-    """Log-loss divided by the entropy of the labels' base rate: below 1 is better than knowing the rate only.
+    """Log-loss divided by the entropy of the labels' base rate: below 1 is better than predicting the base rate.
 
     Args:
         task: A binary task.

@@ -1,4 +1,4 @@
-"""The best area under the ROC curve that any model can reach."""
+"""Largest area under the ROC curve that any model can reach."""
 
 from torch import Tensor
 
@@ -7,9 +7,9 @@ from mtl_lightning.metrics.binary.expected_auc import ExpectedAUC
 
 
 class OracleAUC(ExpectedAUC):
-    """Expected AUC of the true probabilities themselves, which no model can beat on the same rows.
+    """Expected AUC of the true probabilities themselves, which no model can exceed on the same rows.
 
-    Takes what :class:`~mtl_lightning.metrics.binary.expected_auc.ExpectedAUC` takes, and ignores the predictions.
+    Takes the arguments of :class:`~mtl_lightning.metrics.binary.expected_auc.ExpectedAUC`; ignores predictions.
 
     Example:
         >>> import torch
@@ -23,6 +23,6 @@ class OracleAUC(ExpectedAUC):
     """
 
     def compared(self, prediction: Tensor, target: Target) -> tuple[Tensor, Tensor, Tensor]:
-        """True probabilities as scores and as chances, and weights of the rows, each [B, K]."""
+        """True probabilities as scores, true probabilities, and weights of the rows, each [B, K]."""
         _, chance, weight = super().compared(prediction, target)
         return chance, chance, weight

@@ -9,8 +9,8 @@ from mtl_lightning.metrics.binary.histogram import average_precision
 class PRAUC(AUC):
     """Area under the precision-recall curve as average precision: precision at each score, weighted by recall gained.
 
-    For rare events it says more than the AUC: a model that knows nothing has the share of positives, not one half.
-    Takes what :class:`~mtl_lightning.metrics.binary.auc.AUC` takes, and is NaN where that is.
+    For rare events it is more informative than the AUC: a random model reaches the share of positives, not one half.
+    Takes the arguments of :class:`~mtl_lightning.metrics.binary.auc.AUC`, and is NaN where AUC is NaN.
 
     Source:
         Davis and Goadrich, "The Relationship Between Precision-Recall and ROC Curves", ICML 2006; no interpolation.

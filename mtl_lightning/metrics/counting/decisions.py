@@ -1,4 +1,4 @@
-"""Right and wrong decisions of a binary task at one threshold."""
+"""Counts of decisions of a binary task at one threshold."""
 
 from typing import ClassVar
 
@@ -11,11 +11,11 @@ from mtl_lightning.metrics.row_weights import row_weight, weighted_sum
 
 
 class Decisions(TaskMetric):
-    """Counts of true and false positives and negatives; what precision, recall and F1 are made of.
+    """Base of metrics that are ratios of hits, rows called positive, and positive rows.
 
     Args:
         task: A binary task.
-        threshold: A row is called positive from this probability on.
+        threshold: Smallest probability at which a row is called positive.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary"})

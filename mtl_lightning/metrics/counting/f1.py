@@ -11,9 +11,9 @@ class F1(Decisions):
 
     Args:
         task: A binary task.
-        threshold: A row is called positive from this probability on.
+        threshold: Smallest probability at which a row is called positive.
 
-    Returns from ``compute``: a scalar in [0, 1]; NaN if no row is positive nor called so.
+    Returns from ``compute``: a scalar in [0, 1]; NaN if no row is positive or called positive.
 
     Example:
         >>> import torch

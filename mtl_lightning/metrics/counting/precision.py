@@ -1,4 +1,4 @@
-"""Share of the rows called positive that are."""
+"""Share of positive rows among the rows called positive."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ class Precision(Decisions):
 
     Args:
         task: A binary task.
-        threshold: A row is called positive from this probability on.
+        threshold: Smallest probability at which a row is called positive.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN if no row is called positive.
 

@@ -1,4 +1,4 @@
-"""Share of the positive rows that are called so."""
+"""Share of the positive rows that are called positive."""
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ class Recall(Decisions):
 
     Args:
         task: A binary task.
-        threshold: A row is called positive from this probability on.
+        threshold: Smallest probability at which a row is called positive.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN without positive rows.
 

@@ -1,4 +1,4 @@
-"""Decisions of a binary task at the threshold that suits it best."""
+"""Decisions of a binary task at the threshold with the best F1."""
 
 import math
 
@@ -12,15 +12,15 @@ from mtl_lightning.metrics.row_weights import row_weight
 
 
 class Thresholds(nn.Module):
-    """Weights of positive and negative rows per bin of the logit, from which every threshold's decisions follow.
+    """Weights of positive and negative rows per bin of the logit, which determine the decisions at any threshold.
 
-    Exact across processes; thresholds are edges of :mod:`~mtl_lightning.metrics.binary.histogram`'s bins.
+    Exact across processes. Thresholds are edges of the bins of :mod:`~mtl_lightning.metrics.binary.histogram`.
 
     Example:
-        >>> seen = Thresholds()
+        >>> thresholds = Thresholds()
         >>> target = Target(label=torch.tensor([[1.0], [0.0], [1.0]]), mask=torch.ones(3, dtype=torch.bool))
-        >>> seen.update(torch.tensor([0.4, 0.1, 0.8]), target)
-        >>> counts = seen.counts()
+        >>> thresholds.update(torch.tensor([0.4, 0.1, 0.8]), target)
+        >>> counts = thresholds.counts()
         >>> edge = best_edge(counts)
         >>> round(threshold(edge), 3), decisions(counts, edge)["f1"]
         (0.4, 1.0)
@@ -45,12 +45,12 @@ class Thresholds(nn.Module):
 
 
 def best_edge(counts: Tensor) -> int | None:
-    """The bin from which on rows are called positive so that F1 is largest; None without a positive row.
+    """First bin of the rows called positive for the largest F1; None without a positive row.
 
-    Among equal ones it is the highest.
+    Of several such bins it is the highest.
 
     Args:
-        counts: :meth:`Thresholds.counts`.
+        counts: From :meth:`Thresholds.counts`.
     """
     if counts[:, -1].any() or counts[0].sum() == 0:
         return None
@@ -60,26 +60,26 @@ def best_edge(counts: Tensor) -> int | None:
 
 
 def threshold(edge: int) -> float:
-    """The probability at the lower end of a bin."""
+    """Probability at the lower edge of a bin."""
     return 1 / (1 + math.exp(-(LOW + edge * STEP)))
 
 
 def decisions(counts: Tensor, edge: int) -> dict[str, float]:
-    """Precision, recall, F1 and accuracy when rows from bin ``edge`` on are called positive; NaN where undefined.
+    """Precision, recall, F1 and accuracy if rows in bin ``edge`` and above are called positive; NaN where undefined.
 
     Args:
-        counts: :meth:`Thresholds.counts`.
-        edge: From :func:`best_edge`, of the same or of another split.
+        counts: From :meth:`Thresholds.counts`.
+        edge: From :func:`best_edge`, of the same or another split.
     """
-    hits, false = counts[:, edge:-1].sum(1).tolist()
+    hits, false_alarms = counts[:, edge:-1].sum(1).tolist()
     positives, negatives = counts.sum(1).tolist()
     if counts[:, -1].any():
         hits = math.nan
     return {
-        "precision": _ratio(hits, hits + false),
+        "precision": _ratio(hits, hits + false_alarms),
         "recall": _ratio(hits, positives),
-        "f1": _ratio(2 * hits, hits + false + positives),
-        "accuracy": _ratio(hits + negatives - false, positives + negatives),
+        "f1": _ratio(2 * hits, hits + false_alarms + positives),
+        "accuracy": _ratio(hits + negatives - false_alarms, positives + negatives),
     }
 
 

@@ -1,4 +1,4 @@
-"""Share of rows decided rightly."""
+"""Share of correctly predicted rows."""
 
 from typing import ClassVar
 
@@ -11,11 +11,13 @@ from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
 
 
 class Accuracy(TaskMetric):
-    """Share of the rows whose label is predicted: by threshold for one probability, else the most probable class.
+    """Share of the rows whose label is predicted.
+
+    Binary rows are decided by a threshold; of several classes the most probable one is predicted.
 
     Args:
         task: A binary task, or multiclass with predictions [B, classes] and the class index as label.
-        threshold: A binary row is called positive from this probability on.
+        threshold: Smallest probability at which a binary row is called positive.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN without known rows or with a NaN prediction.
 
@@ -29,25 +31,25 @@ class Accuracy(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multiclass"})
     higher_is_better = True
-    right: Tensor
+    correct: Tensor
     weight: Tensor
 
     def __init__(self, task: Task, *, threshold: Share = 0.5) -> None:
         super().__init__(task)
         self.threshold = threshold
-        self.add_state("right", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("correct", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B] or [B, classes]."""
         prediction = prediction.detach()
-        chosen = prediction.argmax(1) if prediction.ndim > 1 else prediction >= self.threshold
+        predicted = prediction.argmax(1) if prediction.ndim > 1 else prediction >= self.threshold
         broken = prediction.isnan().any(1) if prediction.ndim > 1 else prediction.isnan()
-        right = (chosen == target.label[:, 0]).to(torch.float64)
+        correct = (predicted == target.label[:, 0]).to(torch.float64)
         weight = row_weight(target)
-        self.right += weighted_sum(torch.where(broken, torch.nan, right), weight)
+        self.correct += weighted_sum(torch.where(broken, torch.nan, correct), weight)
         self.weight += weight.sum()
 
     def compute(self) -> Tensor:
         """The share, a scalar."""
-        return ratio(self.right, self.weight)
+        return ratio(self.correct, self.weight)

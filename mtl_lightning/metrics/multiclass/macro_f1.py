@@ -1,4 +1,4 @@
-"""Mean over classes of their F1."""
+"""Mean F1 over classes."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from mtl_lightning.metrics.row_weights import ratio, row_weight
 
 
 class MacroF1(TaskMetric):
-    """Unweighted mean over classes of the F1 of "this class or another", the most probable class being predicted.
+    """Unweighted mean over classes of the F1 of this class against all others. The most probable class is predicted.
 
     Classes that are neither present nor predicted are left out.
 

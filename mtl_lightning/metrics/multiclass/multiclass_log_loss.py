@@ -10,7 +10,7 @@ from mtl_lightning.metrics.row_weights import chance, ratio, row_weight, weighte
 
 
 class MulticlassLogLoss(TaskMetric):
-    """Mean of -log of the probability given to the true class, in nats.
+    """Mean of -log of the predicted probability of the true class, in nats.
 
     Args:
         task: A multiclass task with predictions [B, classes] and the class index as label.
@@ -40,10 +40,10 @@ class MulticlassLogLoss(TaskMetric):
         """Add a batch: ``prediction`` holds probabilities, [B, classes]; clipped as in the binary log-loss."""
         eps = torch.finfo(torch.promote_types(prediction.dtype, torch.float32)).eps
         broken = chance(prediction).isnan().any(1)
-        given = prediction.detach().gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
-        given = torch.where(broken, torch.nan, given)
+        likelihood = prediction.detach().gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
+        likelihood = torch.where(broken, torch.nan, likelihood)
         weight = row_weight(target)
-        self.loss -= weighted_sum(given.clamp(eps, 1 - eps).log(), weight)
+        self.loss -= weighted_sum(likelihood.clamp(eps, 1 - eps).log(), weight)
         self.weight += weight.sum()
 
     def compute(self) -> Tensor:

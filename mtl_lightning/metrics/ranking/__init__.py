@@ -4,6 +4,6 @@ from mtl_lightning.moved import moved_names
 
 __getattr__ = moved_names(
     __name__,
-    dict.fromkeys(("GroupedMetric", "Rows", "group_mean", "stacked"), "grouped_metric")
+    dict.fromkeys(("GroupedMetric", "Rows", "group_mean"), "grouped_metric")
     | dict.fromkeys(("Ranking", "rank", "sortable"), "order"),
 )

@@ -1,4 +1,4 @@
-"""Area under the ROC curve within users."""
+"""Mean area under the ROC curve within users."""
 
 from typing import ClassVar, Literal
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
-from mtl_lightning.metrics.ranking.grouped_metric import GroupedMetric, group_mean, stacked
+from mtl_lightning.metrics.ranking.grouped_metric import GroupedMetric, group_mean, stack_parts
 from mtl_lightning.metrics.ranking.order import rank
-from mtl_lightning.metrics.ranking.rare_positives import summed_areas
-from mtl_lightning.metrics.ranking.sort_keys import packed, plain_areas
+from mtl_lightning.metrics.ranking.rare_positives import sum_areas
+from mtl_lightning.metrics.ranking.sort_keys import areas_by_group, pack_keys
 from mtl_lightning.metrics.row_weights import ratio
 
 
 class GAUC(GroupedMetric):
     """Mean of the AUCs within groups (users), each exact; ties count one half.
 
-    Users with one class only have no AUC and are left out. Rows weigh as in the loss (``sample_weight``).
+    Users with one class only have no AUC and are left out. Rows are weighted as in the loss (``sample_weight``).
 
     Args:
         task: A binary task, of data with a group column (``data.group``).
-        users: How users are weighted in the mean: ``rows`` by their number of rows (their impressions, as in the
-            paper; by the rows' weights if they have some), ``equal`` all the same.
+        users: Weights of users in the mean. ``rows``: their numbers of rows (impressions, as in the paper), or the
+            sums of their rows' sample weights. ``equal``: all the same.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has both classes, or with a NaN
     prediction.
@@ -50,13 +50,13 @@ class GAUC(GroupedMetric):
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
         parts = self.parts()
-        sums = summed_areas(parts, equal=self.users == "equal")
+        sums = sum_areas(parts, equal=self.users == "equal")
         if sums is not None:
             return group_mean(sums[:1] / sums[1:], sums[1:], sums.new_zeros(0, dtype=torch.bool))
-        rows, group = stacked(parts, self.device)
-        keys = packed(rows, group)
+        rows, group = stack_parts(parts, self.device)
+        keys = pack_keys(rows, group)
         if keys is not None:
-            area, pairs, size = plain_areas(keys)
+            area, pairs, size = areas_by_group(keys)
             share = torch.where(pairs > 0, size if self.users == "rows" else torch.ones_like(pairs), 0.0)
             return group_mean(area, share, torch.zeros_like(group, dtype=torch.bool))
         ranking = rank(rows, group)

@@ -1,4 +1,4 @@
-"""Rows of a task kept until the end and ranked within groups, all groups at once."""
+"""Base of metrics that rank the rows of each group; rows are kept until the end of an evaluation."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -17,12 +17,12 @@ Rows = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def group_mean(value: Tensor, share: Tensor, broken: Tensor) -> Tensor:
-    """Mean over the groups of all processes; a collective.
+    """Weighted mean over the groups of all processes; a collective.
 
     Args:
         value: One per group of this process, [G]; ignored where its share is 0.
-        share: Of each group in the mean, [G].
-        broken: Rows of this process that can't be ranked, [n]; one is enough to make the mean NaN.
+        share: Weight of each group in the mean, [G].
+        broken: True for rows of this process that cannot be ranked, [n]; a single one makes the mean NaN.
     """
     counted = torch.where(share > 0, value, 0.0) * share
     sums = reduce_sum(torch.stack([counted.sum(), share.sum(), broken.sum().to(share.dtype)]))
@@ -30,10 +30,10 @@ def group_mean(value: Tensor, share: Tensor, broken: Tensor) -> Tensor:
 
 
 class GroupedMetric(TaskMetric):
-    """Metrics that need all rows of a group (a user) together.
+    """Metric that needs all rows of a group (a user) together.
 
-    Each process keeps its rows (16 bytes each, 24 with sample weights); when the value is asked for, every row is sent
-    once to the process that owns its group, so that no process holds all rows and the value is exact.
+    Each process keeps its rows: 16 bytes each, 24 with sample weights. ``compute`` sends every row once to the process
+    that owns its group. So no process holds all rows, and the value is exact.
     """
 
     name: ClassVar[str]
@@ -49,10 +49,10 @@ class GroupedMetric(TaskMetric):
         self.distributed_available_fn = no_sync
 
     def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` ranks the rows of a group, [B]. Rows that belong to no group don't count.
+        """Add a batch: ``prediction`` ranks the rows of a group, [B]. Rows without a group are ignored.
 
         Raises:
-            MtlError: The batch has no groups.
+            MtlError: If the batch has no groups.
         """
         if target.group is None:
             raise MtlError(
@@ -60,39 +60,39 @@ class GroupedMetric(TaskMetric):
                 "name the user column with data.group",
             )
         score = prediction.detach().to(torch.promote_types(prediction.dtype, torch.float32))
-        weight, kept = score.new_ones(1).expand(len(score)), target.mask  # ones that take no memory
+        weight, counted = score.new_ones(1).expand(len(score)), target.mask  # expanded ones take no memory
         if target.weight is not None:
             weight = row_weight(target)
-            kept = weight != 0
-        kept = kept & (target.group != WITHOUT_GROUP)
+            counted = weight != 0
+        counted = counted & (target.group != WITHOUT_GROUP)
         columns = [score, target.label[:, 0], target.group]
-        columns = [_alone(column) if bool(kept.all()) else column[kept] for column in columns]
+        columns = [_own_storage(column) if bool(counted.all()) else column[counted] for column in columns]
         self.scores.append(columns[0])
         self.labels.append(columns[1])
         self.groups.append(columns[2])
-        self.weights.append(weight[: len(columns[0])] if target.weight is None else weight[kept])
+        self.weights.append(weight[: len(columns[0])] if target.weight is None else weight[counted])
 
     def parts(self) -> list[Rows]:
-        """The rows of the groups that this process owns, in parts; a collective."""
+        """Rows of the groups that this process owns, in parts; a collective."""
         parts = list(zip(self.scores, self.labels, self.weights, self.groups, strict=True))
         if world_size() == 1:
             return parts
-        rows, group = route(*stacked(parts, self.device))
+        rows, group = route(*stack_parts(parts, self.device))
         score, label, weight = rows.unbind(1)
         return [(score, label, weight, group)]
 
     def owned(self) -> tuple[Tensor, Tensor]:
-        """The same as one: score, label and weight, [n, 3] float64, and groups [n]; a collective."""
-        return stacked(self.parts(), self.device)
+        """Score, label and weight, [n, 3] float64, and groups [n] of the rows of :meth:`parts`; a collective."""
+        return stack_parts(self.parts(), self.device)
 
 
-def _alone(column: Tensor) -> Tensor:
-    """The column; a copy if it is part of a batch that would be kept with it."""
-    whole = column.untyped_storage().nbytes() == column.numel() * column.element_size()
-    return column if whole else column.clone()
+def _own_storage(column: Tensor) -> Tensor:
+    """The column, copied if it is a view of a batch, which would otherwise stay in memory."""
+    owns_storage = column.untyped_storage().nbytes() == column.numel() * column.element_size()
+    return column if owns_storage else column.clone()
 
 
-def stacked(parts: Sequence[Rows], device: torch.device) -> tuple[Tensor, Tensor]:
+def stack_parts(parts: Sequence[Rows], device: torch.device) -> tuple[Tensor, Tensor]:
     """Score, label and weight of all parts, [n, 3] float64, and groups [n]."""
     empty = torch.zeros(0, device=device)
     columns = [torch.cat([empty, *(part[i] for part in parts)]).to(torch.float64) for i in range(3)]

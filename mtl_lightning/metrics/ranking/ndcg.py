@@ -15,12 +15,13 @@ from mtl_lightning.metrics.row_weights import ratio
 class NDCG(GroupedMetric):
     """Mean over groups (users) of DCG@k / ideal DCG@k, with the label as gain and 1 / log2(place + 1) as discount.
 
-    A label below 0 is no gain. Rows of equal score share the mean of their gains, so the order of rows in the log
-    changes nothing. Users without a positive label are left out; users count alike, and sample weights play no part.
+    A label below 0 counts as a gain of 0. Rows of equal score share the mean of their gains, so the order of rows in
+    the log has no effect. Users without a positive label are left out. All users count the same; sample weights are
+    not used.
 
     Args:
         task: A task of data with a group column (``data.group``).
-        k: Places that count, or None for all.
+        k: Number of top places that count; None for all.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive label, or with a
     NaN prediction.

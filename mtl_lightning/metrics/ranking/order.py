@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(slots=True)
 class Ranking:
-    """Rows sorted by group, then by a column, with equal values of a group as one level.
+    """Rows sorted by group, then by a column; equal values within a group form a level.
 
     Args:
         rows: The sorted rows, [n, c].
@@ -25,17 +25,17 @@ class Ranking:
     groups: int
 
     def per_level(self, values: Tensor) -> Tensor:
-        """Sum of values of the sorted rows [n] per level, [L]."""
+        """Sum per level [L] of values of the sorted rows [n]."""
         return values.new_zeros(len(self.level_group)).scatter_add_(0, self.level, values)
 
     def per_group(self, values: Tensor) -> Tensor:
-        """Sum of values per level [L], per group, [G]."""
+        """Sum per group [G] of values per level [L]."""
         return values.new_zeros(self.groups).scatter_add_(0, self.level_group, values)
 
 
 def sortable(score: Tensor) -> Tensor:
-    """Integers in the order of ``score`` [n] (NaN last): integers are sorted by radix, three times as fast."""
-    bits = (score.to(torch.float64) + 0.0).view(torch.int64)  # + 0.0: there is a negative zero
+    """Integers in the order of ``score`` [n], NaN last. Integers are radix-sorted, which is three times as fast."""
+    bits = (score.to(torch.float64) + 0.0).view(torch.int64)  # + 0.0 turns -0.0 into 0.0
     return bits ^ ((bits >> 63) & torch.iinfo(torch.int64).max)
 
 
@@ -45,15 +45,15 @@ def rank(rows: Tensor, group: Tensor, *, by: int = 0, descending: bool = False) 
     Args:
         rows: [n, c].
         group: [n] int64, any values.
-        by: Column that ranks.
-        descending: Whether its largest value comes first.
+        by: Index of the column to sort by.
+        descending: Whether the largest value comes first.
 
     Example:
         >>> ranking = rank(torch.tensor([[0.2], [0.9], [0.2], [0.1]]), torch.tensor([5, 5, 5, 3]))
         >>> ranking.rows[:, 0].tolist(), ranking.level.tolist(), ranking.position.tolist()
         ([0.1..., 0.2..., 0.2..., 0.8...], [0, 1, 1, 2], [0, 0, 1, 2])
     """
-    # Whole rows move along with each sort: on a log of any size a random access costs more than what it brings.
+    # Each sort moves whole rows, because random access to large columns costs more than it saves.
     order = torch.argsort(sortable(-rows[:, by] if descending else rows[:, by]), stable=True)
     group, order_of_group = torch.sort(group.index_select(0, order), stable=True)
     rows = rows.index_select(0, order).index_select(0, order_of_group)

@@ -1,4 +1,4 @@
-"""Recall in the first places, within users."""
+"""Recall in the top k places, within users."""
 
 from typing import ClassVar
 
@@ -13,14 +13,14 @@ from mtl_lightning.metrics.row_weights import ratio
 
 
 class RecallAtK(GroupedMetric):
-    """Mean over groups (users) of the share of their positive rows that lie in the k best places.
+    """Mean over groups (users) of the share of their positive rows that are among the top k.
 
-    Rows of equal score across the border count in the mean over their orders. Users without a positive row are left
-    out; users count alike, and sample weights play no part.
+    If equal scores straddle place k, the value is the mean over all orders of these rows. Users without a positive row
+    are left out. All users count the same; sample weights are not used.
 
     Args:
         task: A binary task, of data with a group column (``data.group``).
-        k: Places that count.
+        k: Number of top places that count.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN without a user who has a positive row, or with a
     NaN prediction.
@@ -53,5 +53,5 @@ class RecallAtK(GroupedMetric):
         label = ranking.rows[:, 1]
         size, positive = ranking.per_level(torch.ones_like(label)), ranking.per_level(label)
         inside = ranking.per_level((ranking.position < self.k).to(torch.float64))
-        found, positives = ranking.per_group(positive * inside / size), ranking.per_group(positive)
-        return group_mean(ratio(found, positives), (positives > 0).to(torch.float64), rows[:, 0].isnan())
+        hits, positives = ranking.per_group(positive * inside / size), ranking.per_group(positive)
+        return group_mean(ratio(hits, positives), (positives > 0).to(torch.float64), rows[:, 0].isnan())

@@ -9,17 +9,17 @@ from mtl_lightning.interfaces import Target, Task, TaskMetric
 from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
 
 ROUNDING = 1e-12
-"""Labels whose standard deviation is a smaller part of their mean are equal."""
+"""Relative standard deviation of the labels below which they count as equal."""
 
 
 def merge_moments(parts: Tensor) -> Tensor:
-    """Weight, mean and sum of squared deviations of a union, from those of its parts.
+    """Weight, mean and sum of squared deviations of a union, computed from its parts.
 
     Args:
-        parts: [P, 3], one line (weight, mean, squares) per part; parts of weight 0 add nothing.
+        parts: [P, 3], a row (weight, mean, squares) per part; parts of weight 0 are ignored.
 
     Returns:
-        [3] in the same order. Deviations are taken from means, so that labels far from 0 (times) lose no digits.
+        [3] in the same order. Deviations are from the means, so labels far from 0 (times) keep their precision.
 
     Example:
         >>> merge_moments(torch.tensor([[1.0, 2.0, 0.0], [1.0, 4.0, 0.0]])).tolist()
@@ -34,7 +34,7 @@ def merge_moments(parts: Tensor) -> Tensor:
 class R2(TaskMetric):
     """Coefficient of determination: 1 - squared error / squared deviation of the labels from their mean.
 
-    1 is perfect, 0 as good as the mean label of the same rows, below 0 worse than it.
+    1 is perfect, 0 is as good as predicting the mean label of the same rows, and below 0 is worse.
 
     Args:
         task: A regression, count or value task.
@@ -70,6 +70,6 @@ class R2(TaskMetric):
     def compute(self) -> Tensor:
         """The coefficient, a scalar."""
         weight, mean, squares = self.moments
-        # The mean of equal labels is rounded: what is left of their deviations is no variation.
+        # The mean of equal labels is rounded, so their deviations are not exactly 0.
         varied = squares > weight * (ROUNDING * mean).square()
         return torch.where(varied, 1 - ratio(self.error, squares), torch.nan)

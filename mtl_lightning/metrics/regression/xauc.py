@@ -1,4 +1,4 @@
-"""Share of pairs in the right order, for labels on a scale."""
+"""Share of correctly ordered pairs, for labels on a scale."""
 
 from typing import ClassVar
 
@@ -11,10 +11,10 @@ from mtl_lightning.metrics.row_weights import ratio, row_weight
 
 
 class XAUC(TaskMetric):
-    """Chance that of two rows with different labels the one with the larger label has the larger prediction.
+    """Probability that, of two rows with different labels, the row with the larger label has the larger prediction.
 
-    All pairs count, not a sample; equal predictions count one half. For labels of 0 and 1 this is the AUC.
-    A pair weighs the product of its rows' weights. Memory grows with the rows (24 bytes each).
+    All pairs count, not a sample; equal predictions count one half. For labels 0 and 1 this is the AUC. The weight of
+    a pair is the product of its rows' weights. Memory grows with the rows (24 bytes each).
 
     Args:
         task: A regression, count, value or ordinal task.
@@ -56,7 +56,7 @@ class XAUC(TaskMetric):
         tied = unequal_weight(label, prediction, weight)
         if prediction.isnan().any():
             return torch.full_like(pairs, torch.nan)
-        # Sorted by prediction, then label: a tied pair counts as ordered here, and loses one half below.
+        # Sorted by prediction, then label: tied pairs first count as ordered, then one half is subtracted.
         order = torch.argsort(label, stable=True)
         order = order[torch.argsort(prediction[order], stable=True)]
         return ratio(ordered_weight(label[order], weight[order]) - tied / 2, pairs)
@@ -65,7 +65,7 @@ class XAUC(TaskMetric):
 def unequal_weight(values: Tensor, within: Tensor, weight: Tensor) -> Tensor:
     """Sum of products of weights over the unordered pairs that agree in ``within`` and differ in ``values``, a scalar.
 
-    Only what is there is added, nothing taken off: without such a pair it is 0, not what rounding leaves.
+    It is a sum of non-negative terms without subtraction, so it is exactly 0 if there is no such pair.
 
     Example:
         >>> values, within = torch.tensor([1.0, 1.0, 2.0, 3.0]), torch.tensor([0.0, 0.0, 0.0, 9.0])
@@ -89,8 +89,9 @@ def unequal_weight(values: Tensor, within: Tensor, weight: Tensor) -> Tensor:
 def ordered_weight(values: Tensor, weight: Tensor) -> Tensor:
     """Sum of products of weights over the pairs whose earlier row has the smaller value, a scalar.
 
-    A wavelet tree, level by level: rows that agree in the higher bits of their values' ranks stay together, and at
-    each bit every 1 meets the 0s before it. O(n log n), and each level is a handful of operations on whole columns.
+    Computed as a wavelet tree, level by level. Rows that agree in the higher bits of their values' ranks stay
+    together, and at each bit every 1 is compared with the 0s before it. The cost is O(n log n), with a few vectorised
+    operations per level.
 
     Example:
         >>> ordered_weight(torch.tensor([1.0, 3.0, 2.0]), torch.ones(3)).item()
@@ -101,14 +102,14 @@ def ordered_weight(values: Tensor, weight: Tensor) -> Tensor:
     if len(level) == 0:
         return count
     for bit in reversed(range(int(level.max()).bit_length())):
-        prefix, one = level >> (bit + 1), (level >> bit) & 1 == 1
-        zeros = torch.where(one, 0.0, weight)
-        # Rows of one prefix are adjacent, in their original order; before = weight of the zeros before, in the prefix.
+        prefix, bit_is_set = level >> (bit + 1), (level >> bit) & 1 == 1
+        zeros = torch.where(bit_is_set, 0.0, weight)
+        # Rows with the same prefix are adjacent, in original order. before: weight of the prefix's earlier zeros.
         before = zeros.cumsum(0) - zeros
-        first = torch.ones_like(one)
+        first = torch.ones_like(bit_is_set)
         first[1:] = prefix[1:] != prefix[:-1]
         before = before - before[first][first.cumsum(0) - 1]
-        count += torch.where(one, weight * before, 0.0).sum()
+        count += torch.where(bit_is_set, weight * before, 0.0).sum()
         order = torch.argsort(level >> bit, stable=True)
         level, weight = level[order], weight[order]
     return count

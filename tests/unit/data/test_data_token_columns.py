@@ -20,7 +20,7 @@ from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.split import SplitSpec, assign
-from mtl_lightning.data.preparation.split_reader import Reader
+from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.look import look
 from mtl_lightning.data.readers import csv_blocks
@@ -187,7 +187,7 @@ def test_users_groups_and_cold_starts_are_told_apart(tmp_path):
     assert len(set.union(*groups)) == 6
     assert [part["raw/new_user"].unique().tolist() for part in parts] == [[0.0], [1.0], [1.0]]
     wanted = assign(spec, [pa.table({"user": [*HEX, "1e3", "1000"] * 20})])
-    assert np.array_equal(Reader(module.source, spec, ("user",)).assignment, wanted)
+    assert np.array_equal(SplitReader(module.source, spec, ("user",)).assignment, wanted)
 
 
 def test_the_split_of_users_is_the_same_for_numbers_and_text():

@@ -11,7 +11,7 @@ import numpy as np
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.cache.directory import cache_directory
-from mtl_lightning.data.features.base import Feature, Stateless, Transform, check
+from mtl_lightning.data.features.base import Feature, StatelessTransform, Transform, check
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Field
 from mtl_lightning_text.cache import VectorCache
@@ -102,7 +102,7 @@ class LanguageModel(Feature):
         return LocalModel(path, self.length, self.device, self.precision)
 
 
-class LanguageModelTransform(Stateless):
+class LanguageModelTransform(StatelessTransform):
     """Looks vectors up, and embeds what isn't there; the model is loaded for that alone.
 
     Args:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.features.buckets import Quantiles
 from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins.builtin import FEATURES
@@ -176,7 +176,7 @@ def test_parts_of_a_date_in_every_form(part: str, expected: int) -> None:
 @pytest.mark.parametrize("text", ["yesterday", "2024-02-31", "2024-13-01T00:00:00", "12:00"])
 def test_text_that_is_no_time_is_named(text: str) -> None:
     transforms = fitted({"x": {"kind": "date", "part": "day"}}, {"x": ["2024-01-01"]})
-    with pytest.raises(DataError, match=f"'x' holds '{text}', which is no time"):
+    with pytest.raises(DataError, match=f"'x' holds '{text}', which is not a time"):
         transforms.encode({"x": ["2024-01-01", text]})
 
 

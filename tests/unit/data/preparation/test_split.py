@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mtl_lightning.data.preparation.split import SplitSpec, assign, named
+from mtl_lightning.data.preparation.split import SplitSpec, assign, assign_by_name
 from mtl_lightning.errors import DataError
 
 
@@ -77,9 +77,9 @@ def test_last_leaves_the_latest_out(rows: list[tuple[str, int]]) -> None:
 
 def test_names() -> None:
     spec = SplitSpec(by="given", column="s")
-    assert named(spec, pa.array(["train", "val", "Test", "dev"])).tolist() == [0, 1, 2, 1]
+    assert assign_by_name(spec, pa.array(["train", "val", "Test", "dev"])).tolist() == [0, 1, 2, 1]
     with pytest.raises(DataError, match="'s' holds 'holdout'"):
-        named(spec, pa.array(["holdout"]))
+        assign_by_name(spec, pa.array(["holdout"]))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_all_bad_columns_are_listed_with_their_rows(tmp_path: Path) -> None:
 
 
 def test_one_bad_column_stays_one_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^column 'when' holds 'soon', which is no time in row 5 \(split train\)"):
+    with pytest.raises(DataError, match=r"^column 'when' holds 'soon', which is not a time in row 5 \(split train\)"):
         module(tmp_path, {"when": ["soon" if i == 5 else "2024-05-01" for i in range(ROWS)]}, when="date").prepare()
 
 

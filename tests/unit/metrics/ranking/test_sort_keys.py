@@ -1,4 +1,4 @@
-"""GAUC from one sort of integers is GAUC from rows."""
+"""Areas of all groups from one sort of packed integers agree with scikit-learn."""
 
 import pytest
 import torch
@@ -6,12 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mtl_lightning.interfaces import Target, Task
-from mtl_lightning.metrics.ranking.gauc import GAUC
-from mtl_lightning.metrics.ranking.rare_positives import summed_areas
-from mtl_lightning.metrics.ranking.sort_keys import packed, plain_areas
+from mtl_lightning.metrics.ranking.sort_keys import areas_by_group, pack_keys
 
-TASK = Task(name="click", kind="binary", label="click")
 ROW = st.tuples(
     st.sampled_from([-3.5, -0.0, 0.0, 0.25, 0.75, 1.0]) | st.floats(0, 1, width=32), st.booleans(), st.integers(0, 4)
 )
@@ -22,7 +18,7 @@ ROW = st.tuples(
 def test_areas_are_those_of_scikit_learn(drawn):
     rows = torch.tensor([[score, label, 1.0] for score, label, _ in drawn], dtype=torch.float64).reshape(-1, 3)
     group = torch.tensor([user for _, _, user in drawn], dtype=torch.int64)
-    area, pairs, size = plain_areas(packed(rows, group))
+    area, pairs, size = areas_by_group(pack_keys(rows, group))
     for index, user in enumerate(group.unique().tolist()):
         score, label, _ = rows[group == user].unbind(1)
         assert size[index] == len(score)
@@ -32,73 +28,12 @@ def test_areas_are_those_of_scikit_learn(drawn):
             assert pairs[index] == 0
 
 
-def gauc(score, label, group, **options):
-    metric = GAUC(TASK, **options)
-    known = torch.ones(len(score), dtype=torch.bool)
-    metric.update(score, Target(label=label.unsqueeze(1), mask=known, group=group))
-    return metric.compute().item()
-
-
-CUT, CHUNK = st.lists(st.integers(0, 40), max_size=5), st.integers(1, 50)
-
-
-@settings(max_examples=300, deadline=None)
-@given(drawn=st.lists(ROW, max_size=40), equal=st.booleans(), cuts=CUT, most=st.integers(1, 4), chunk=CHUNK)
-def test_areas_by_comparing_are_those_by_sorting(drawn, equal, cuts, most, chunk):
-    rows = torch.tensor([[score, label, 1.0] for score, label, _ in drawn], dtype=torch.float64).reshape(-1, 3)
-    group = torch.tensor([user for _, _, user in drawn], dtype=torch.int64)
-    columns = [part.tensor_split(sorted(cuts)) for part in (rows[:, 0].float(), rows[:, 1], rows[:, 2], group)]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"MOST": most, "CHUNK": chunk, "SORTING": 1000}.items():
-            patch.setattr(f"mtl_lightning.metrics.ranking.rare_positives.{name}", value)
-        found = summed_areas(list(zip(*columns, strict=True)), equal=equal)
-    area, pairs, size = plain_areas(packed(rows, group))
-    if found is None:  # there is nothing to compare, or all would be sorted
-        users = [group[rows[:, 1] == 1].tolist().count(user) for user in group.unique().tolist()]
-        assert not any(count <= most for count, pair in zip(users, pairs, strict=True) if pair > 0)
-        return
-    share = (pairs > 0).double() if equal else torch.where(pairs > 0, size, 0.0)
-    assert found[0].item() == pytest.approx((area.nan_to_num() * share).sum().item(), abs=1e-12)
-    assert found[1] == share.sum()
-
-
-def test_rows_of_many_positives_are_sorted_in_either_way():
-    score = torch.arange(60.0) % 7
-    rows = (score, (torch.arange(60) % 3 == 0).float(), torch.ones(60), torch.arange(60) // 30)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mtl_lightning.metrics.ranking.rare_positives.SORTING", 0)
-        assert summed_areas([rows], equal=False) is None  # the metric then sorts all rows
-    assert summed_areas([rows], equal=False) is None  # each group has more positives than are compared
-
-
-def test_kept_columns_keep_no_batch_with_them():
-    metric = GAUC(TASK)
-    labels = torch.zeros(10, 5)
-    known = torch.ones(10, dtype=torch.bool)
-    metric.update(torch.rand(10), Target(label=labels[:, 2:3], mask=known, group=torch.arange(10)))
-    for kept in (metric.scores, metric.labels, metric.groups):
-        assert kept[0].untyped_storage().nbytes() == 10 * kept[0].element_size()
-
-
-@pytest.mark.parametrize("rate", [0.02, 0.3])
-@pytest.mark.parametrize("users", ["rows", "equal"])
-def test_all_ways_give_one_value(users, rate):
-    generator = torch.Generator().manual_seed(0)
-    score = torch.rand(5000, generator=generator).mul(50).round().div(50)
-    label = (torch.rand(5000, generator=generator) < rate + rate * score).float()
-    group = torch.randint(0, 300, (5000,), generator=generator)
-    fast = gauc(score, label, group, users=users)
-    # Groups whose numbers are too large for tables are sorted by one key; what doesn't fit that goes the general way.
-    assert gauc(score, label, group + 10**6, users=users) == pytest.approx(fast, abs=1e-12)
-    assert gauc(score, label, group + 2**40, users=users) == pytest.approx(fast, abs=1e-12)
-
-
 def test_what_does_not_fit_is_not_packed():
     row, group = torch.tensor([[0.5, 1.0, 1.0]], dtype=torch.float64), torch.tensor([1])
-    assert packed(row, group) is not None
+    assert pack_keys(row, group) is not None
     for column, value in ((0, 1 / 3), (0, float("nan")), (1, 0.5), (2, 0.5)):
         other = row.clone()
         other[0, column] = value
-        assert packed(other, group) is None
-    assert packed(row, torch.tensor([-1])) is None
-    assert packed(row, torch.tensor([2**30])) is None
+        assert pack_keys(other, group) is None
+    assert pack_keys(row, torch.tensor([-1])) is None
+    assert pack_keys(row, torch.tensor([2**30])) is None

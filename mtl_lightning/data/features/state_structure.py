@@ -1,4 +1,4 @@
-"""Structure of saved transforms and schemas: checked whole before anything is built from them."""
+"""Structure of saved transforms and schemas, which are checked before anything is built from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 STEP_KINDS = ("categorical", "numeric")
 """Kinds of fields that a step of a history carries."""
 LONGEST = 1 << 24
-"""Values that one feature may have per row."""
+"""Largest number of values of a feature per row."""
+
 MOST_PARTS = 10_000
-"""Features that one feature may be made of, those of its parts included."""
+"""Largest number of features that a feature refers to, directly and through others."""
 
 
 class SavedVocabulary(TypedDict):
@@ -41,7 +42,7 @@ class SavedNumeric(TypedDict):
 
 
 class SavedBuckets(TypedDict):
-    """State of buckets; an edge is infinite where many values of the column are."""
+    """State of buckets; an edge is infinite if many values of the column are."""
 
     edges: list[Annotated[float, INFINITE]]
 
@@ -60,12 +61,12 @@ class SavedClasses(TypedDict):
     classes: SavedVocabulary | None
 
 
-class SavedNothing(TypedDict):
+class SavedEmptyState(TypedDict):
     """State of a transform that is not fitted."""
 
 
 class SavedSchema(TypedDict):
-    """A :class:`~mtl_lightning.schema.Schema`."""
+    """State of a :class:`~mtl_lightning.schema.Schema`."""
 
     fields: list[Field]
     tasks: list[Task]
@@ -74,7 +75,7 @@ class SavedSchema(TypedDict):
 
 
 class SavedTransforms(TypedDict):
-    """Transforms; what features and tasks hold depends on their kind."""
+    """State of all transforms; the keys of features and tasks depend on their kinds."""
 
     features: dict[str, dict[str, Any]]
     tasks: list[dict[str, Any]]
@@ -90,7 +91,7 @@ def check_schema(state: Any, place: str) -> None:
     """Check the plain containers of a schema.
 
     Raises:
-        StructureError: If anything in them is not what a schema has; the message names its place.
+        StructureError: If a value is missing, unknown or out of range; the message names its place.
 
     Example:
         >>> check_schema({"fields": [], "tasks": [], "group": 1, "raw": []}, "schema")
@@ -115,10 +116,10 @@ def _check_field(field: Mapping[str, Any], where: str, kinds: Sequence[str]) -> 
 
 
 def check_transforms(state: Any) -> None:
-    """Check the plain containers of transforms, all but what :func:`check_fitted` checks.
+    """Check the plain containers of transforms, except the fitted states, which :func:`check_fitted` checks.
 
     Raises:
-        StructureError: If anything in them is not what transforms have; the message names its place.
+        StructureError: If a value is missing, unknown or out of range; the message names its place.
         MtlError: If a kind of feature is unknown.
     """
     check(state, SavedTransforms, "")
@@ -138,12 +139,15 @@ def check_transforms(state: Any) -> None:
 
 
 def check_fitted(state: Any, structure: Any, place: str) -> None:
-    """Check one transform's state.
+    """Check the fitted state of a transform.
 
     Args:
-        state: What its ``state`` returned once.
-        structure: What its class declares as ``saved``; None for any plain values.
-        place: For messages.
+        state: State that its ``state`` method returned.
+        structure: ``TypedDict`` that its class declares as ``saved``; None for any plain values.
+        place: Place of the state, for messages.
+
+    Raises:
+        StructureError: If a value is missing, unknown or out of range; the message names its place.
     """
     check(state, structure or dict[str, Any], place)
     if structure is SavedVocabulary:
@@ -158,10 +162,10 @@ def check_fitted(state: Any, structure: Any, place: str) -> None:
 
 
 def check_references(features: Mapping[str, "Feature"]) -> None:
-    """Check that no feature is made of thousands of others: encoding one row would take without end.
+    """Check that no feature refers to thousands of others, which would take too long to encode.
 
     Raises:
-        StructureError: If one refers to others through too many levels, or unfolds to too many.
+        StructureError: If a feature refers to others through too many levels, or to too many.
     """
     unfolded: dict[str, int] = {}
 
@@ -178,7 +182,11 @@ def check_references(features: Mapping[str, "Feature"]) -> None:
 
 
 def check_vocabulary(state: Mapping[str, Any], place: str) -> None:
-    """Check that the keys of a vocabulary are of its type, and distinct."""
+    """Check that the keys of a vocabulary are of its type, and distinct.
+
+    Raises:
+        StructureError: If they are not; the message names the place.
+    """
     check(state, SavedVocabulary, place)
     kind = str if state["text"] else int
     first = next(iter(state["keys"]), kind())
@@ -187,7 +195,7 @@ def check_vocabulary(state: Mapping[str, Any], place: str) -> None:
 
 
 def _check_feature(feature: dict[str, Any], place: str) -> None:
-    """Options of a feature have the types of its constructor."""
+    """Check that the options of a feature have the types of its constructor."""
     check(feature.get("kind"), str, f"{place}.kind")
     if "fitted" not in feature:
         raise StructureError(f"{place} has no 'fitted'")
@@ -224,13 +232,13 @@ def _check_ascending(edges: Sequence[float], place: str) -> None:
 
 
 def _require_distinct(values: Sequence[Any], place: str) -> None:
-    several = np.unique(values) if values and type(values[0]) is int else set(values)  # millions, in little memory
-    if len(several) < len(values):
+    distinct = np.unique(values) if values and type(values[0]) is int else set(values)  # numpy needs less memory
+    if len(distinct) < len(values):
         seen: set[Any] = set()
-        twice = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
-        raise StructureError(f"{place}: {shown(twice)} is listed twice")
+        repeated = next(value for value in values if value in seen or seen.add(value))  # type: ignore[func-returns-value]
+        raise StructureError(f"{place}: {shown(repeated)} is listed twice")
 
 
-def _require(right: bool, place: str, value: Any, wanted: str = "") -> None:
-    if not right:
-        raise StructureError(f"{place} is {shown(value)}, not {wanted}")
+def _require(valid: bool, place: str, value: Any, expected: str) -> None:
+    if not valid:
+        raise StructureError(f"{place} is {shown(value)}, not {expected}")
