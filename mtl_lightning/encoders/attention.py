@@ -28,7 +28,9 @@ def targets(categorical: Sequence[Field], behaviours: Sequence[Field]) -> dict[s
     """
     names = {field.table: field.name for field in reversed(categorical)}
     carried = {field.name: field.steps_of_kind("categorical") or (field,) for field in behaviours}
-    shared = {name: tuple(names[one.table] for one in parts if one.table in names) for name, parts in carried.items()}
+    shared = {
+        name: tuple(names[part.table] for part in parts if part.table in names) for name, parts in carried.items()
+    }
     return {name: fields for name, fields in shared.items() if fields}
 
 

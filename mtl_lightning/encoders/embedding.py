@@ -1,4 +1,4 @@
-"""One fused table for all ids, numbers beside it."""
+"""One fused table for all ids, numbers next to it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -180,13 +180,13 @@ class EmbeddingEncoder(Encoder):
             offsets = self.get_buffer(f"step_offsets_{i}")
             rows.append(torch.where(carried == PADDING, 0, carried + offsets).flatten(1))
         joined = torch.cat(rows, dim=1) if self.histories else rows[0]
-        found = self.table_rows(joined + copy * self.rows if copy else joined, padding=copy * self.rows)
+        embedded = self.table_rows(joined + copy * self.rows if copy else joined, padding=copy * self.rows)
         widths = [
             len(self.categorical),
             *(field.length for field in self.sequences),
-            *(one.shape[1] for one in rows[1:]),
+            *(carried.shape[1] for carried in rows[1:]),
         ]
-        parts = found.split(widths, dim=1)
+        parts = embedded.split(widths, dim=1)
         listed = parts[1 : 1 + len(self.sequences)]
         happened = [
             self.step_vectors(embedded, batch.steps[field.name], known[field.name], copy, i)
@@ -195,7 +195,7 @@ class EmbeddingEncoder(Encoder):
         return [parts[0].flatten(1), *listed, *happened]
 
     def step_vectors(self, embedded: Tensor, steps: Steps, known: Tensor, copy: int, number: int) -> Tensor:
-        """The sum of what each event of a history carries, [B, L, width]; zero at steps that don't count.
+        """Add up what each event of a history carries, [B, L, width]; zero at steps that don't count.
 
         Args:
             embedded: Embeddings of its ids, [B, L × K, width].

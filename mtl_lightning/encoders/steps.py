@@ -22,7 +22,7 @@ def buckets(values: Tensor, edges: Tensor) -> Tensor:
         >>> buckets(torch.tensor([0.5, 1.0, 7.0]), torch.tensor([1.0, 2.0, 4.0])).tolist()
         [0, 1, 3]
     """
-    if torch.compiler.is_exporting():  # ONNX has no words for the search
+    if torch.compiler.is_exporting():  # the search has no equivalent in ONNX
         return (values.unsqueeze(-1) >= edges).sum(-1)
     return torch.bucketize(values, edges, right=True)
 

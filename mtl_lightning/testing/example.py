@@ -48,15 +48,15 @@ def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categori
         "sequence": (("history", 30, "item"), ("basket", 30, "item")),
         "vector": (("image", 3, ""), ("text", 2, "")),
     }
-    made = [
+    model_inputs = [
         Field(name=name, kind=kind, size=size, table=table, length=5 if kind == "sequence" else 0)
         for kind in kinds
         for name, size, table in fields.get(kind, ())
     ]
-    made += _example_histories() if "history" in kinds else []
+    model_inputs += _example_histories() if "history" in kinds else []
     chosen = tuple(tasks) or tuple(example_task(name=name) for name in ("click", "cart", "buy"))
     raw = dict.fromkeys([*RAW, *(name for task in chosen for name in task.oracles)])
-    return Schema(tuple(made), chosen, group="user", raw=tuple(raw))
+    return Schema(tuple(model_inputs), chosen, group="user", raw=tuple(raw))
 
 
 def _example_histories() -> list[Field]:
@@ -71,7 +71,7 @@ def _example_histories() -> list[Field]:
 
 
 def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
-    """Steps of a history of every length from 0 on, with missing ids among those of events.
+    """Steps of a history of every length from 0 on, some ids of which are missing.
 
     Example:
         >>> clicks = example_schema(kinds=["history"]).field("clicks")

@@ -69,7 +69,7 @@ def table(events: list[Event]) -> dict[str, list[object]]:
 
 
 def data(rows: object, folder: Path, history: dict[str, object], **options: object) -> DataModule:
-    """A log with one history, split at random: every split has rows among those of the others."""
+    """A log with one history, split at random: every split has rows in between the rows of the others."""
     features = {
         "row": {"kind": "numeric", "transform": "none"},
         "item": "categorical",
@@ -83,7 +83,7 @@ def data(rows: object, folder: Path, history: dict[str, object], **options: obje
 def built(module: DataModule) -> dict[int, list[tuple[int, int]]]:
     """Item and gap of each step, by row, from all batches of all splits."""
     keys = module.prepared.transforms.transforms["item"].table.vocabulary.keys.to_pylist()
-    found = {}
+    built_steps = {}
     for split in SPLITS:
         for batch in module.loader(split, shuffle=True):
             steps = batch.steps["watched"]
@@ -91,8 +91,8 @@ def built(module: DataModule) -> dict[int, list[tuple[int, int]]]:
             for row, number in enumerate(batch.dense[:, 0].long().tolist()):
                 length = int(steps.length[row])
                 items = [None if code == 1 else int(keys[code - 2]) for code in steps.ids[row, :length, 0].tolist()]
-                found[number] = list(zip(items, steps.gap[row, :length].tolist(), strict=True))
-    return found
+                built_steps[number] = list(zip(items, steps.gap[row, :length].tolist(), strict=True))
+    return built_steps
 
 
 def definition(events: list[Event], length: int, delay: float = 0, *, clicked: bool = False):
@@ -189,8 +189,8 @@ def test_times_of_every_type_give_equal_histories(tmp_path):
     forms = {
         "zoned": pa.array(moments, pa.timestamp("ns", "UTC")),
         "seconds": pa.array(plain, pa.timestamp("s")),
-        "text": pa.array([None if one is None else one.isoformat() for one in plain]),
-        "written": pa.array([None if one is None else one.strftime("%d.%m.%Y %H:%M") for one in plain]),
+        "text": pa.array([None if moment is None else moment.isoformat() for moment in plain]),
+        "written": pa.array([None if moment is None else moment.strftime("%d.%m.%Y %H:%M") for moment in plain]),
     }
     want = {row: [(item, 3600.0 * gap) for item, gap in steps] for row, steps in definition(events, 9, 2).items()}
     for name, values in forms.items():

@@ -46,8 +46,6 @@ class History(Feature):
         length: Number of events at most.
         delay: An event must be more than this before a row: in seconds, or in the unit of a time column that holds
             numbers. At least as long as labels that events carry need to become known.
-        from_: Another source of events (``from`` in a recipe): a path, or a mapping with ``name`` and options. None for
-            the log itself.
         format: Format of times that are text or integers like 20240531, as in ``strptime``; None for ISO 8601 and
             numbers.
 
@@ -70,14 +68,12 @@ class History(Feature):
     gap: bool = False
     length: int = 50
     delay: float = 0
-    from_: str | dict[str, Any] | None = None
     format: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "with_", tuple(self.with_))
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(0 <= self.delay < np.inf, f"delay is {self.delay}", "at least 0")
-        check(self.from_ is None, "from is not supported yet", "join the events to the log as rows without labels")
         for carried in self.with_:
             if isinstance(carried, Mapping):
                 for transform in carried.values():
@@ -107,8 +103,13 @@ class History(Feature):
 
     def event_columns(self, name: str) -> tuple[str, ...]:
         """User and time, ids and numbers, and what the condition reads."""
+        return tuple(dict.fromkeys([self.by, *self.given_columns]))
+
+    @property
+    def given_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event that a request brings: time, ids and numbers, and what the condition reads."""
         condition = () if self.where is None else Expression(self.where).columns
-        return tuple(dict.fromkeys([self.by, self.time, *self.ids, *self.numbers, *condition]))
+        return tuple(dict.fromkeys([self.time, *self.ids, *self.numbers, *condition]))
 
     def request_columns(self, name: str) -> tuple[str, ...]:
         """The events, under the feature's name, and the time of the row."""
@@ -125,7 +126,9 @@ class History(Feature):
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "HistoryTransform":
         """Its transform."""
-        return HistoryTransform(name, self, [one for one in others.values() if isinstance(one, CategoricalTransform)])
+        return HistoryTransform(
+            name, self, [other for other in others.values() if isinstance(other, CategoricalTransform)]
+        )
 
 
 class Moments(NamedTuple):
@@ -183,11 +186,6 @@ class HistoryTransform:
         }
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
-
-    @property
-    def given_columns(self) -> tuple[str, ...]:
-        """Raw columns of an event that a request brings: all but the user."""
-        return tuple(name for name in self.feature.event_columns(self.name) if name != self.feature.by)
 
     @property
     def units(self) -> int:
@@ -273,7 +271,7 @@ class HistoryTransform:
         return EncodedEvents(user[rows], time[rows], *self.encode_steps(block, rows))
 
     def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What some rows carry as events: ids [E, K] int32 and numbers [E, F] float32."""
+        """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32."""
         events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
         ids = [table.ids(as_written(events, name), name) for name, table in self.tables.items()]
         try:

@@ -48,10 +48,10 @@ def listed_in_column(values: pa.Array, transform: HistoryTransform) -> Listed:
     """Events of an Arrow column: lists of structs, or structs of lists of equal lengths.
 
     Raises:
-        DataError: If the column holds anything else, or an event's column is missing.
+        DataError: If the column holds other values, or an event's column is missing.
     """
     name, kind = transform.name, values.type
-    columns = transform.given_columns
+    columns = transform.feature.given_columns
     if pt.is_null(kind) or ((pt.is_list(kind) or pt.is_large_list(kind)) and pt.is_null(kind.value_type)):
         return Listed(pa.table({column: pa.nulls(0) for column in columns}), np.zeros(0, np.int64), len(values))
     if pt.is_struct(kind):
@@ -80,9 +80,9 @@ def listed_in_json(values: Sequence[Any], transform: HistoryTransform) -> Listed
     """Events of a request: per row a list of objects, an object of lists of equal lengths, or null for none.
 
     Raises:
-        DataError: If a row has anything else, or an event's column is missing.
+        DataError: If a row has other values, or an event's column is missing.
     """
-    name, columns = transform.name, transform.given_columns
+    name, columns = transform.name, transform.feature.given_columns
     flat: dict[str, list[Any]] = {column: [] for column in columns}
     counts = []
     for entry in values:
@@ -102,7 +102,7 @@ def listed_in_json(values: Sequence[Any], transform: HistoryTransform) -> Listed
             counts.append(len(entry))
             for place, event in enumerate(entry):
                 if not isinstance(event, Mapping):
-                    raise DataError(f"{name}[{place}] is no object", "an event is an object of its columns")
+                    raise DataError(f"{name}[{place}] is not an object", "an event is an object of its columns")
                 for column in columns:
                     if column not in event:
                         raise DataError(f"{name}[{place}] has no {column!r}", "write null where it is missing")
@@ -116,33 +116,35 @@ def listed_in_json(values: Sequence[Any], transform: HistoryTransform) -> Listed
     return Listed(table, np.repeat(np.arange(len(counts)), counts), len(counts))
 
 
-def given_history(listed: Listed, times: pa.Array, transform: HistoryTransform) -> GivenHistory:
+def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransform) -> GivenHistory:
     """Histories of rows, by the same definition as those that are built from a log.
 
     Args:
         listed: Events of each row, or of the one list that all rows share.
-        times: Time of each row, or the one that all rows share.
+        row_times: Time of each row, or the one that all rows share.
         transform: The fitted feature.
 
     Raises:
         DataError: If a value can't be used.
     """
-    rows = max(listed.total, len(times))
-    moments = transform.instants(pa.table({transform.feature.time: times}))
-    time = np.broadcast_to(moments.values, rows) if len(times) == 1 else moments.values
-    known = np.broadcast_to(moments.known, rows) if len(times) == 1 else moments.known
-    happened = transform.instants(listed.events)
-    kept = transform.happened(listed.events, happened.known)
+    rows = max(listed.total, len(row_times))
+    moments = transform.instants(pa.table({transform.feature.time: row_times}))
+    time = np.broadcast_to(moments.values, rows) if len(row_times) == 1 else moments.values
+    known = np.broadcast_to(moments.known, rows) if len(row_times) == 1 else moments.known
+    event_times = transform.instants(listed.events)
+    happened = transform.happened(listed.events, event_times.known)
     place = np.zeros(rows, dtype=np.int64) if listed.total == 1 else np.arange(rows)
     length, delay = transform.feature.length, transform.delay
-    order, start, stop = slices(listed.place[kept], happened.values[kept], place, time, length, delay)
-    kept = kept[order]
-    ids, numbers = transform.encode_steps(listed.events, kept)
-    gaps = happened.values[kept] if transform.feature.gap else None
+    # Each list is the history of a user of its own.
+    users, times = listed.place[happened], event_times.values[happened]
+    order, start, stop = slices(users, times, place, time, length, delay)
+    happened = happened[order]
+    ids, numbers = transform.encode_steps(listed.events, happened)
+    gaps = event_times.values[happened] if transform.feature.gap else None
     events = Events.of(ids, numbers, gaps, float(transform.units))
     # The first event is padding.
-    found = np.stack([start, np.where(known, stop, start)], axis=1) + 1
-    return GivenHistory(events, found, time.astype(np.float64))
+    places = np.stack([start, np.where(known, stop, start)], axis=1) + 1
+    return GivenHistory(events, places, time.astype(np.float64))
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -225,10 +225,10 @@ class HistoryBuilder:
         with EventsWriter(self.path, gap=feature.gap, scale=float(per_second)) as writer:
             for number, name in enumerate(names):
                 events, rows = self.events.take(number), self.rows.take(number)
-                found = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
-                start, stop = found.start, np.where(rows["known"], found.stop, found.start)
+                sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
+                start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
                 offset = max(writer.count, 1)
-                events = events[found.order]
+                events = events[sorted_events.order]
                 writer.write(events["ids"], events["numbers"], events["time"])
                 with writing(self.path):
                     (np.stack([start, stop], axis=1) + offset).tofile(name)
