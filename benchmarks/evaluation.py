@@ -1,6 +1,7 @@
 """Metrics over predictions in a file: their time beside that of reading it, and beside torchmetrics.
 
-Usage: ``python benchmarks/evaluation.py [ROWS] [--into docs/performance.md]`` (10 million by default), one thread.
+Usage: ``python benchmarks/evaluation.py [ROWS] [--into benchmarks/results/performance.md]``, one thread;
+10 million rows by default.
 Writes a parquet file of a user, a label and a probability, reads it batch by batch as an evaluation does, and prints a
 Markdown table: seconds of each metric over the same batches, as a multiple of reading by the clock and by processor
 time (which others on the machine change less), the memory of its state, and how far it lies from torchmetrics' value
@@ -75,7 +76,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", type=int, nargs="?", default=10_000_000)
-    into.add_option(parser, "docs/performance.md")
+    into.add_option(parser, "benchmarks/results/performance.md")
     arguments = parser.parse_args()
     rows, started = arguments.rows, time.monotonic()
     torch.set_num_threads(1)

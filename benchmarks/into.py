@@ -1,6 +1,6 @@
-"""Tables of the documentation, written by the program that measures them: ``--into PAGE``.
+"""Tables of results, written by the program that measures them: ``--into PAGE``.
 
-A page marks the place of a table with ``<!-- name -->`` and ``<!-- /name -->``; what stands between is replaced.
+A page marks the place of a table with ``<!-- name -->`` and ``<!-- /name -->``; the text between them is replaced.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def add_option(parser: argparse.ArgumentParser, page: str) -> None:
 
     Args:
         parser: The program's parser.
-        page: Where its table stands, for the help.
+        page: The page with its table, for the help.
     """
     parser.add_argument("--into", type=Path, metavar="PAGE", help=f"replace the table of a page ({page})")
 

@@ -1,9 +1,9 @@
 """What ``optimizer.compile``, bf16-mixed, fused optimizers and a thread that gathers the next batch change of a step.
 
-The model of docs/performance.md in a plain loop, so that nothing else is timed. Variants take turns, round by round;
-each prints one JSON line: the median milliseconds of a step, and the share of gathering its batch.
+The model of benchmarks/results/performance.md in a plain loop, so that nothing else is timed. Variants take turns,
+round by round; each prints one JSON line: the median milliseconds of a step, and the share of gathering its batch.
 
-Usage: ``python benchmarks/trunk.py [--into docs/performance.md]``, one thread; then the table of all.
+Usage: ``python benchmarks/trunk.py [--into benchmarks/results/performance.md]``, one thread; then the table of all.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def measure(batch_size: int, rounds: int, steps: int) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    into.add_option(parser, "docs/performance.md")
+    into.add_option(parser, "benchmarks/results/performance.md")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

@@ -28,8 +28,8 @@ from mtl_lightning.plugins.builtin import WEIGHTERS
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.optimizer import OptimizerConfig, build_optimizer
 from mtl_lightning.training.step import Step, global_counts
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.jacobian import JacobianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
 
 VOCABULARY, BATCH = 10_000, 2048
 CASES = {"3 tasks": (3, False, 8), "8 tasks": (8, False, 4), "trunk below z": (3, True, 8)}

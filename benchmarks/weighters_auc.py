@@ -19,7 +19,7 @@ from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.plugins import registry
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
 
 FIGURES = ("click/expected_auc", "conversion/expected_auc", "dwell/rmse")
 METRICS = {

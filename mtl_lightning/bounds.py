@@ -6,7 +6,7 @@ A recipe's options are held to the hints of the constructor that takes them, so 
 Example:
     >>> from typing import Annotated
     >>> def weighter(tasks, *, temperature: PositiveFloat = 2.0, top: Annotated[int, Bounds(ge=1, le=9)] = 3): ...
-    >>> from mtl_lightning.config.binding import bind
+    >>> from mtl_lightning.validation.binding import bind
     >>> problems = []
     >>> _ = bind(weighter, {"temperature": 0, "top": 10}, "weighter", problems)
     >>> for problem in problems: print(problem)

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mtl_lightning.config import Component, Config
-from mtl_lightning.config.binding import bind
-from mtl_lightning.config.values import is_plain
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
@@ -17,6 +15,7 @@ from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.network import Network
 from mtl_lightning.training.optimizer import OptimizerConfig
+from mtl_lightning.validation.binding import bind
 
 Spec = str | Mapping[str, Any] | Component
 """A component by name, as ``{"name": …, option: …}``, or as the configuration has it."""
@@ -42,7 +41,6 @@ def _chosen(kind: str, spec: Spec) -> tuple[Any, dict[str, Any]]:
     target = registry().resolve(kind, chosen.name)
     problems: list[Problem] = []
     bind(target, chosen.options, kind, problems, owner=f"{kind} {chosen.name!r}")
-    problems = [problem for problem in problems if is_plain(chosen.options.get(problem.path.split(".")[1]))]
     if problems:
         raise ConfigError(problems)
     return target, dict(chosen.options)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Self
 
 LONGEST = 80
 """Longest word for which a near name is looked for: nobody mistypes a longer one."""
@@ -18,6 +18,19 @@ def shown(value: Any, width: int = 60) -> str:
     """
     text = repr(value)
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def nearest(word: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a word, whatever its case; None if none is similar.
+
+    Example:
+        >>> nearest("Pcgrd", ["pcgrad", "famo"]), nearest("x", ["pcgrad", "famo"])
+        ('pcgrad', None)
+    """
+    folded = {name.casefold(): name for name in names}
+    like = [name for name in folded if len(name) < 3 * len(word)] if len(word) <= LONGEST else []
+    near = get_close_matches(word.casefold(), like, n=1, cutoff=0.6)
+    return folded[near[0]] if near else None
 
 
 def did_you_mean(word: str, names: Iterable[str], *, listing: int = 12) -> str:
@@ -35,11 +48,9 @@ def did_you_mean(word: str, names: Iterable[str], *, listing: int = 12) -> str:
         'known: famo, pcgrad'
     """
     known = sorted({str(name) for name in names})
-    folded = {name.casefold(): name for name in known}
-    like = [name for name in folded if len(name) < 3 * len(word)] if len(word) <= LONGEST else []
-    near = get_close_matches(word.casefold(), like, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
+    name = nearest(word, known)
+    if name is not None:
+        return f"did you mean {name!r}?"
     if not known:
         return ""
     return (
@@ -85,6 +96,23 @@ class Problem:
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}" + (f" ({self.hint})" if self.hint else "")
 
+    @classmethod
+    def from_error(cls, error: MtlError, path: str) -> Self:
+        """The problem that an error reports. If its message starts with a place at or below ``path``, that counts.
+
+        Args:
+            error: The error.
+            path: Dotted path of the setting that caused it.
+
+        Example:
+            >>> Problem.from_error(MtlError("split.by: no way 'tme'"), "split").path
+            'split.by'
+        """
+        place, separator, reason = error.message.partition(": ")
+        if separator and " " not in place and (place == path or place.startswith(f"{path}.")):
+            return cls(place, reason, error.hint)
+        return cls(path, error.message, error.hint)
+
 
 class ConfigError(MtlError):
     """All problems of a configuration at once.
@@ -109,6 +137,23 @@ class DataError(MtlError):
 
     others: tuple["DataError", ...] = ()
     """Errors of other columns, found on the same rows."""
+
+    @classmethod
+    def from_problems(cls, problems: Sequence[Problem]) -> Self:
+        """One error for problems of options.
+
+        Args:
+            problems: At least one.
+
+        Example:
+            >>> print(DataError.from_problems([Problem("tasks.buy.kind", "is required"), Problem("split", "is wrong")]))
+            2 problems in the configuration
+              tasks.buy.kind: is required
+              split: is wrong
+        """
+        if len(problems) == 1:
+            return cls(f"{problems[0].path}: {problems[0].reason}", problems[0].hint)
+        return cls(str(ConfigError(problems)))
 
 
 class PluginError(MtlError):

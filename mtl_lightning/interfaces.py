@@ -1,13 +1,21 @@
-"""Everything a plugin author imports: the contracts between data, network, losses and weighters.
+"""Everything a plugin author imports: contracts of components, base classes, bounds of options, records and errors.
 
 Shapes: B rows, C categorical and F numeric columns, T tasks; widths D of z, H of a task's representation, K of a label.
-A component's constructor takes its context positionally and its options as keyword-only arguments: the options, their
+A component's constructor takes its context positionally and its options as keyword-only arguments. The options, their
 types and defaults are the schema of its configuration.
+
+Base classes and helpers of other modules are imported when they are first used, so that this module stays light.
+
+Example:
+    >>> from mtl_lightning.interfaces import GramianWeighter, PositiveInt, TrainingStep
+    >>> GramianWeighter.__module__, TrainingStep.__module__
+    ('mtl_lightning.weighters.bases.gramian', 'mtl_lightning.training.step')
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -16,45 +24,191 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from mtl_lightning.batch import Batch, Encoded, Output, Steps, Target
-from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.bounds import (
+    Bounds,
+    DropRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Share,
+    Sizes,
+)
+from mtl_lightning.errors import ConfigError, DataError, MtlError
+from mtl_lightning.options import write_inherited
 from mtl_lightning.schema import FIELD_KINDS, PADDING, TASK_KINDS, UNKNOWN, ColumnName, Field, FieldName, Schema, Task
 
 if TYPE_CHECKING:
     import datasets
 
+    from mtl_lightning.architectures.dense import (
+        DenseArchitecture,
+        ExpertArchitecture,
+        ExpertOptions,
+        LayerwiseArchitecture,
+    )
+    from mtl_lightning.data.arrow.columns import Block, as_written, column
+    from mtl_lightning.data.arrow.numbers import numbers
+    from mtl_lightning.data.features.base import (
+        CachingTransform,
+        ColumnFeature,
+        Feature,
+        StatelessTransform,
+        Transform,
+        check,
+    )
+    from mtl_lightning.encoders.embedding import EmbeddingEncoder
+    from mtl_lightning.heads.tower import Tower, TowerHead, TowerOptions
+    from mtl_lightning.layers.mlp import MLP, Activation, ActivationOptions, Experts, Gates, LayerOptions, Norm
+    from mtl_lightning.losses.linked import LinkedLoss
+    from mtl_lightning.training.sharded import ShardedEncoder
+    from mtl_lightning.training.step import Step as TrainingStep
+    from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, Scope, SeamOptions
+    from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
+    from mtl_lightning.weighters.bases.loss_based import LossWeighter
+    from mtl_lightning.weighters.bases.offset import OffsetWeighter
+    from mtl_lightning.weighters.bases.paired import PairedWeighter
+
 __all__ = [
     "FIELD_KINDS",
+    "MLP",
     "PADDING",
     "TASK_KINDS",
     "UNKNOWN",
+    "Activation",
+    "ActivationOptions",
     "Architecture",
     "Batch",
+    "Block",
+    "Bounds",
+    "CachingTransform",
+    "ColumnFeature",
     "ColumnName",
+    "ConfigError",
     "DataError",
+    "DenseArchitecture",
+    "DropRate",
+    "EmbeddingEncoder",
     "Encoded",
     "Encoder",
+    "ExpertArchitecture",
+    "ExpertOptions",
+    "Experts",
+    "Feature",
     "Field",
     "FieldName",
+    "Gates",
+    "GramianOptions",
+    "GramianWeighter",
     "Head",
+    "JacobianWeighter",
+    "LayerOptions",
+    "LayerwiseArchitecture",
+    "LinkedLoss",
     "Loss",
+    "LossWeighter",
     "MtlError",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "Norm",
+    "OffsetWeighter",
     "Output",
+    "PairedWeighter",
+    "PositiveFloat",
+    "PositiveInt",
     "RawSchema",
     "Schema",
+    "Scope",
+    "SeamOptions",
+    "ShardedEncoder",
+    "Share",
+    "Sizes",
     "Source",
+    "StatelessTransform",
     "Step",
     "Steps",
     "Target",
     "Task",
     "TaskMetric",
+    "Tower",
+    "TowerHead",
+    "TowerOptions",
+    "TrainingStep",
+    "Transform",
     "Weighter",
+    "as_written",
+    "check",
+    "column",
+    "numbers",
 ]
 
+LAZY = {
+    "Activation": "layers.mlp",
+    "ActivationOptions": "layers.mlp",
+    "Block": "data.arrow.columns",
+    "CachingTransform": "data.features.base",
+    "ColumnFeature": "data.features.base",
+    "DenseArchitecture": "architectures.dense",
+    "EmbeddingEncoder": "encoders.embedding",
+    "ExpertArchitecture": "architectures.dense",
+    "ExpertOptions": "architectures.dense",
+    "Experts": "layers.mlp",
+    "Feature": "data.features.base",
+    "Gates": "layers.mlp",
+    "GramianOptions": "weighters.bases.gramian",
+    "GramianWeighter": "weighters.bases.gramian",
+    "JacobianWeighter": "weighters.bases.jacobian",
+    "LayerOptions": "layers.mlp",
+    "LayerwiseArchitecture": "architectures.dense",
+    "LinkedLoss": "losses.linked",
+    "LossWeighter": "weighters.bases.loss_based",
+    "MLP": "layers.mlp",
+    "Norm": "layers.mlp",
+    "OffsetWeighter": "weighters.bases.offset",
+    "PairedWeighter": "weighters.bases.paired",
+    "Scope": "weighters.bases.gramian",
+    "SeamOptions": "weighters.bases.gramian",
+    "ShardedEncoder": "training.sharded",
+    "StatelessTransform": "data.features.base",
+    "Tower": "heads.tower",
+    "TowerHead": "heads.tower",
+    "TowerOptions": "heads.tower",
+    "TrainingStep": "training.step:Step",
+    "Transform": "data.features.base",
+    "as_written": "data.arrow.columns",
+    "check": "data.features.base",
+    "column": "data.arrow.columns",
+    "numbers": "data.arrow.numbers",
+}
+"""Names that are imported when they are first used, with their modules; ``module:name`` where the name differs."""
 
-class Encoder(nn.Module, ABC):
+
+def __getattr__(name: str) -> Any:
+    if name not in LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, original = LAZY[name].partition(":")
+    value = getattr(import_module(f"mtl_lightning.{module}"), original or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *LAZY})
+
+
+class Component:
+    """Base of the components' contracts: ``help`` of a class shows the options that its constructor inherits."""
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        write_inherited(cls)
+
+
+class Encoder(Component, nn.Module, ABC):
     """Batch → z. Constructor: ``(schema, copies, *, options)``; sets ``width`` (D) and builds ``copies`` table sets."""
 
     width: int
+    """Width D of z."""
     slices: Mapping[str, slice] = MappingProxyType({})
     """Slice of z per field; empty where fields are mixed (``hidden``). Architectures that gate by a field read it."""
 
@@ -63,10 +217,14 @@ class Encoder(nn.Module, ABC):
         return []
 
     def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
-        """Where ids would lie in each table parameter if these options had been built for a schema.
+        """Rows of each table parameter that an encoder with these options would use for a schema.
 
-        Per vocabulary the row of id 0 in each of its copies: id i lies i rows further. An encoder that is silent can't
-        go on from a run whose vocabularies were smaller.
+        Args:
+            schema: Fitted schema, whose vocabularies may be larger than those of this encoder.
+
+        Returns:
+            For each table parameter, the row of id 0 in every copy of each vocabulary; id i is stored i rows further.
+            An encoder that returns nothing cannot warm-start from a run with smaller vocabularies.
         """
         return []
 
@@ -75,18 +233,33 @@ class Encoder(nn.Module, ABC):
         """Encode a batch."""
 
 
-class Architecture(nn.Module, ABC):
+class Architecture(Component, nn.Module, ABC):
     """z → one representation per task. Constructor: ``(schema, encoder, *, options)``; sets ``widths`` (H per task)."""
 
     widths: dict[str, int]
+    """Width H of each task's representation."""
     keep_gates: bool = False
+    """True if a forward pass must store its gate values in ``gates``, for reports."""
     gates: dict[str, Tensor]
+    """Gate values of the last forward pass, [B, number of experts], by task or by a name such as ``layer0``."""
+    keep_shared: bool = False
+    """True if a forward pass must store the tensors in ``shared``, for weighters with ``gradients_at: shared``."""
+    shared: tuple[Tensor, ...] = ()
+    """Tensors [B, …] that the tasks share last, such as experts' outputs and gates; empty if the tasks share z last.
+
+    Every path from z to a representation must cross one of them. None may be computed from another.
+    """
     penalty: Tensor | None = None
-    """Extra term of the objective per row, [B], set by a training forward of a method that has one (an entropy)."""
+    """Extra term of the objective per row, [B], set by the forward pass in training of a method that has one."""
 
     @classmethod
     def table_copies(cls, tasks: int, **options: Any) -> int:
-        """How many sets of embedding tables these options want."""
+        """Number of sets of embedding tables that these options need.
+
+        Args:
+            tasks: Number of tasks.
+            options: Options of the architecture, those with their default left out.
+        """
         return 1
 
     @abstractmethod
@@ -94,17 +267,25 @@ class Architecture(nn.Module, ABC):
         """Representations per task, each [B, H]."""
 
 
-class Head(nn.Module, ABC):
+class Head(Component, nn.Module, ABC):
     """h → Output. Constructor: ``(task, width, parents, *, options)``; ``parents`` maps names to their built heads."""
 
     kinds: ClassVar[frozenset[str]]
     """Task kinds that the head can serve."""
     loss: ClassVar[str]
+    """Name of the loss that is used when the recipe names none."""
+    everywhere: ClassVar[str] = ""
+    """What to do instead where labels are known only after the parent's event, if the head must learn on all rows.
+
+    ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
+    learn from the rows with a known label alone.
+    """
     nonnegative: bool = False
-    """The loss used when the recipe names none, and whether labels must be at least 0: runs with others are refused."""
+    """True if labels must be at least 0; a run with others is refused."""
     hidden_width: int = 0
+    """Width of ``Output.hidden``, for heads of child tasks; 0 if there is no hidden state."""
     mean: float | None = None
-    """Both for heads of child tasks: width of ``Output.hidden``; mean of the task's training labels if it is known."""
+    """Mean of the task's training labels if it is known, for heads of child tasks."""
 
     @abstractmethod
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
@@ -112,13 +293,14 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """The value users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
+        """The value that users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
 
 
-class Loss(nn.Module, ABC):
+class Loss(Component, nn.Module, ABC):
     """One task's loss. Constructor: ``(task, *, options)``."""
 
     kinds: ClassVar[frozenset[str]]
+    """Task kinds that the loss can serve."""
     heads: ClassVar[frozenset[str] | None] = None
     """Names of the heads whose outputs it can read, besides those that name it as their default; None for all."""
 
@@ -129,7 +311,10 @@ class Loss(nn.Module, ABC):
 
 @runtime_checkable
 class Step(Protocol):
-    """What a weighter can ask for; nothing is computed before it is asked for."""
+    """Losses of one step, and quantities derived from them. Each is computed when a weighter first reads it.
+
+    :class:`TrainingStep` is the implementation, for tests and examples.
+    """
 
     tasks: tuple[str, ...]
     index: int
@@ -152,25 +337,34 @@ class Step(Protocol):
 
     @property
     def generator(self) -> torch.Generator:
-        """Random numbers that are equal on all processes and depend on the seed and the step only."""
+        """Source of random numbers that are equal on all processes and depend only on the seed and the step."""
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """Sum of a tensor over processes."""
 
     def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The objective whose gradient at z is ``gradient`` [B, D], and above z that of the sum, weighted if asked."""
+        """An objective with a given gradient at the seam.
+
+        Args:
+            gradient: Gradient at z, [B, D].
+            weights: Weights of the losses for parameters above z, [T]; None for the plain sum.
+        """
 
 
-class Weighter(nn.Module, ABC):
+class Weighter(Component, nn.Module, ABC):
     """The tasks' losses → one objective. Constructor: ``(tasks, *, options)`` with ``tasks`` a tuple of names.
 
     State lives in buffers; control flow depends only on ``step.values``, ``step.gramian`` and ``step.index``.
     """
 
     needs_losses_after_step: bool = False
-    """True if :meth:`after_step` must be called with the losses of this batch after the update; may change per step."""
+    """True if :meth:`after_step` must be called after this update; may change from step to step."""
     gradients_at: str = "seam"
-    """Where ``step.jacobian`` is taken: ``seam`` (z), ``parameters``, or a pattern over names of parameters."""
+    """Where ``step.jacobian`` is taken.
+
+    ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
+    Anything else is a pattern over names of parameters.
+    """
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -181,20 +375,21 @@ class Weighter(nn.Module, ABC):
         """Scalar objective with graph; one backward of it is the update."""
 
     def after_step(self, values: Tensor) -> None:
-        """Called with the global losses [T] of the same batch after the update (:attr:`needs_losses_after_step`)."""
+        """Take the global losses [T] of the same batch after the update (see :attr:`needs_losses_after_step`)."""
 
     def report(self) -> dict[str, float]:
         """The last weight of each task, for logs; empty if the method has none."""
         return {}
 
 
-class TaskMetric(Metric, ABC):
+class TaskMetric(Component, Metric, ABC):
     """One number about one task, exact across processes. Constructor: ``(task, *, options)``.
 
     State is added with ``add_state(..., dist_reduce_fx="sum")`` or ``"cat"``; only rows with ``target.mask`` count.
     """
 
     kinds: ClassVar[frozenset[str]]
+    """Task kinds that the metric can measure."""
     full_state_update = False
 
     def __init__(self, task: Task) -> None:
@@ -212,7 +407,7 @@ class TaskMetric(Metric, ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class RawSchema:
-    """What a source says of its rows, and what it suggests for a recipe that is silent.
+    """Columns of a source, and its suggestions for recipes that leave settings out.
 
     Args:
         columns: Raw column names and their Arrow types as strings.
@@ -236,11 +431,11 @@ class RawSchema:
 
 
 class Source(ABC):
-    """A log of exposures. Constructor: ``(*, options)``. Reading is lazy: constructing a source reads nothing."""
+    """A log of exposures. Constructor: ``(*, options)``, which reads nothing."""
 
     @abstractmethod
     def schema(self) -> RawSchema:
-        """Columns and suggestions; may read a header or a footer. Raises DataError with the file's name."""
+        """Columns and suggestions. May read a header or a footer; raises DataError with the file's name."""
 
     @abstractmethod
     def rows(self, split: str | None = None) -> "datasets.Dataset | datasets.IterableDataset":

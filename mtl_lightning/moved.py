@@ -24,7 +24,9 @@ MOVED = {
     "cli.warm": "fitting.warm_start_report",
     "compare.gather": "compare.results",
     "compare.sampled": "compare.bootstrap",
+    "config.binding": "validation.binding",
     "config.suggest": "errors",
+    "config.values": "validation.values",
     "data.blocks": "data.readers.blocks",
     "data.buckets": "data.features.buckets",
     "data.categorical": "data.features.categorical",
@@ -138,6 +140,14 @@ MOVED = {
     "tables": "training.tables",
     "trainer": "fitting.trainer",
     "warm_start": "fitting.warm_start",
+    "weighters.bargaining": "weighters.bases.bargaining",
+    "weighters.gramian": "weighters.bases.gramian",
+    "weighters.jacobian": "weighters.bases.jacobian",
+    "weighters.loss_based": "weighters.bases.loss_based",
+    "weighters.negative": "weighters.bases.negative",
+    "weighters.offset": "weighters.bases.offset",
+    "weighters.paired": "weighters.bases.paired",
+    "weighters.quadratic": "weighters.bases.quadratic",
 }
 """Old module → new modules, without the package's name."""
 

@@ -22,9 +22,12 @@ def repository_pages() -> dict[str, str]:
         "SECURITY.md": "project/security.md",
     }
     plugins = sorted(ROOT.glob("plugins/*/README.md"))
-    return {path: uri for path, uri in shown.items() if (ROOT / path).exists()} | {
-        str(path.relative_to(ROOT)): f"plugins/{path.parent.name}.md" for path in plugins
-    }
+    results = sorted(ROOT.glob("benchmarks/results/*.md"), key=lambda path: (path.name != "README.md", path.name))
+    return (
+        {path: uri for path, uri in shown.items() if (ROOT / path).exists()}
+        | {str(path.relative_to(ROOT)): f"plugins/{path.parent.name}.md" for path in plugins}
+        | {str(path.relative_to(ROOT)): f"results/{path.name}" for path in results}
+    )
 
 
 def written() -> list[str]:

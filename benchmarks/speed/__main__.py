@@ -6,7 +6,7 @@ is compared)::
     python -m venv PEERS
     PEERS/bin/pip install -c constraints.txt torch
     PEERS/bin/pip install torch-rechub==0.9.0 deepctr-torch==0.3.0 requests scikit-learn 'setuptools<81'
-    python benchmarks/speed --peers PEERS/bin/python --into docs/performance.md
+    python benchmarks/speed --peers PEERS/bin/python --into benchmarks/results/performance.md
 
 Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
 ratio is the median over turns of the quotient within a turn.
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--peers", default="", help="Python of an environment with the peers")
     parser.add_argument("--turns", type=int, default=3)
-    into.add_option(parser, "docs/performance.md")
+    into.add_option(parser, "benchmarks/results/performance.md")
     arguments = parser.parse_args()
     started = time.monotonic()
     rows, medians = [], {}

@@ -1,4 +1,4 @@
-"""What a step on one task does to the others' losses, measured beside training."""
+"""Effect of a step on one task on the losses of the others, sampled during training."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,43 +16,43 @@ from mtl_lightning.training.step import global_counts
 from mtl_lightning.training.tables import exchange_rows
 
 OWN_FALL = 1e-3
-"""Share by which a look-ahead step lowers its own task's loss, to first order."""
+"""Share by which a look-ahead step lowers the loss of its own task, to first order."""
 EVERY = 300
-"""Batches between two samples, for each task, where nobody chose: many tasks then cost no larger share than few."""
+"""Default number of batches between two samples, per task, so that the relative cost does not grow with the tasks."""
 
 
 def affinity(module: Any, batch: Batch, own_fall: float = OWN_FALL) -> Tensor:
     """Z[i, j] = 1 − L_j(θ − η_i ∇L_i) / L_j(θ): the share by which a step on task i lowers the loss of task j.
 
-    θ are the parameters of encoder (tables among them) and architecture that at least two tasks reach. The step's
-    length is such that task i's own loss falls by ``own_fall`` to first order: η_i = own_fall · L_i / ‖∇L_i‖². So
-    units and weights of losses don't matter, as they would with one rate for all, and the step is small enough to be
-    that of any optimizer that follows gradients.
+    θ are the parameters of the encoder (including its tables) and of the architecture that at least two tasks reach.
+    The step size is chosen so that the own loss of task i falls by ``own_fall`` to first order:
+    η_i = own_fall · L_i / ‖∇L_i‖². Results therefore do not depend on the units and weights of losses, as they would
+    with one learning rate for all tasks. The step is also small enough to be a step of any gradient-based optimizer.
 
-    Losses are those of the global batch, without dropout; all processes take part. Parameters, gradients and random
-    states are afterwards what they were, bit for bit.
+    Losses are computed on the global batch, without dropout; all processes take part. Afterwards, parameters,
+    gradients and random states are restored bit for bit.
 
-    Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS 2021, equation 1;
-    there η is the optimizer's rate.
+    Source: Fifty et al., "Efficiently Identifying Task Groupings for Multi-Task Learning", NeurIPS 2021, equation 1.
+    There, η is the learning rate of the optimizer.
 
     Args:
         module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         batch: This process's rows, on the module's device.
-        own_fall: See above.
+        own_fall: Relative fall of the own loss, to first order.
 
     Returns:
-        [T, T] float64, equal on all processes; NaN where task i has no gradient or a loss isn't positive.
+        [T, T] float64, equal on all processes; NaN where task i has no gradient or a loss is not positive.
     """
     network = module.network
-    modes = [(each, each.training) for each in network.modules()]
+    modes = [(part, part.training) for part in network.modules()]
     network.eval()
     devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices):
             return _affinity(network, batch, own_fall)
     finally:
-        for each, training in modes:
-            each.training = training
+        for part, training in modes:
+            part.training = training
 
 
 def _affinity(network: Any, batch: Batch, own_fall: float) -> Tensor:
@@ -63,23 +63,26 @@ def _affinity(network: Any, batch: Batch, own_fall: float) -> Tensor:
         shared, gradients = _shared_gradients(losses, _candidates(network))
     before = _global(losses)
     steps = [
-        [_mean_gradient(parameter, each, id(parameter) in tables) for parameter, each in zip(shared, row, strict=True)]
+        [
+            _mean_gradient(parameter, gradient, id(parameter) in tables)
+            for parameter, gradient in zip(shared, row, strict=True)
+        ]
         for row in gradients
     ]
-    found = torch.full((len(losses), len(losses)), torch.nan, dtype=torch.float64)
+    affinities = torch.full((len(losses), len(losses)), torch.nan, dtype=torch.float64)
     for i, step in enumerate(steps):
         squares = sum((float(values.double().square().sum()) for _, values in step), start=0.0)
         rate = own_fall * float(before[i]) / squares if squares > 0 else 0.0
-        if 0 < rate < float("inf"):  # equal on all processes, so they agree
+        if 0 < rate < float("inf"):  # equal on all processes
             with torch.no_grad():
                 after = _after(network, batch, counts, shared, step, rate)
-            found[i] = torch.where(before > 0, 1 - after / before, torch.nan)
-    return found
+            affinities[i] = torch.where(before > 0, 1 - after / before, torch.nan)
+    return affinities
 
 
 def _candidates(network: Any) -> list[nn.Parameter]:
-    parts = [*network.encoder.parameters(), *network.architecture.parameters()]
-    return list({id(each): each for each in parts if each.requires_grad}.values())
+    parameters = [*network.encoder.parameters(), *network.architecture.parameters()]
+    return list({id(parameter): parameter for parameter in parameters if parameter.requires_grad}.values())
 
 
 def _shared_gradients(
@@ -87,20 +90,20 @@ def _shared_gradients(
 ) -> tuple[list[nn.Parameter], list[list[Tensor | None]]]:
     """Parameters that at least two losses reach, and the gradient of each loss at them."""
     rows = [torch.autograd.grad(loss, candidates, retain_graph=True, allow_unused=True) for loss in losses]
-    kept = [i for i, parts in enumerate(zip(*rows, strict=True)) if sum(part is not None for part in parts) > 1]
-    return [candidates[i] for i in kept], [[row[i] for i in kept] for row in rows]
+    shared = [i for i, parts in enumerate(zip(*rows, strict=True)) if sum(part is not None for part in parts) > 1]
+    return [candidates[i] for i in shared], [[row[i] for i in shared] for row in rows]
 
 
 def _mean_gradient(parameter: nn.Parameter, gradient: Tensor | None, table: bool) -> tuple[Tensor | None, Tensor]:
-    """Rows (of a table, else None) and values of the gradient's mean over processes; a collective."""
+    """Rows (None for dense parameters) and values of the gradient's mean over processes; a collective."""
     if not table:
         return None, reduce_sum(torch.zeros_like(parameter) if gradient is None else gradient) / world_size()
-    kept, parameter.grad = parameter.grad, gradient
+    own_gradient, parameter.grad = parameter.grad, gradient
     try:
         exchange_rows(parameter)
         exchanged = parameter.grad
     finally:
-        parameter.grad = kept
+        parameter.grad = own_gradient
     assert exchanged is not None
     return exchanged._indices()[0], exchanged._values()
 
@@ -113,18 +116,18 @@ def _after(
     step: Sequence[tuple[Tensor | None, Tensor]],
     rate: float,
 ) -> Tensor:
-    """Global losses after a step, which is taken back."""
-    kept = [
+    """Global losses after a step; the step is undone."""
+    originals = [
         parameter.clone() if rows is None else parameter.index_select(0, rows)
         for parameter, (rows, _) in zip(shared, step, strict=True)
     ]
     try:
-        for parameter, old, (rows, values) in zip(shared, kept, step, strict=True):
+        for parameter, old, (rows, values) in zip(shared, originals, step, strict=True):
             _put(parameter, rows, old - rate * values)
         losses, _ = network.losses(batch, counts)
         return _global(losses)
     finally:
-        for parameter, old, (rows, _) in zip(shared, kept, step, strict=True):
+        for parameter, old, (rows, _) in zip(shared, originals, step, strict=True):
             _put(parameter, rows, old)
 
 
@@ -140,17 +143,17 @@ def _global(losses: Sequence[Tensor]) -> Tensor:
 
 
 class AffinityCallback(Callback):
-    """Samples :func:`affinity` while a module trains, on the batch that is about to be trained on.
+    """Samples :func:`affinity` during training, on the batch of the next step.
 
-    A sample costs a backward per task and a forward per task and one more: about T steps for T tasks.
+    A sample costs T backward and T + 1 forward passes for T tasks, which is about T steps.
 
     Args:
-        every: Batches between samples, the first one in the middle of them; None for :data:`EVERY` times the number
-            of tasks, and none where a look-ahead isn't possible.
+        every: Batches between samples; the first sample is in the middle of the first interval. None means
+            :data:`EVERY` times the number of tasks, and takes no samples if look-ahead steps are not possible.
 
     Raises:
-        MtlError: When training starts, if ``every`` is given and the encoder shards its tables, or if weights are of
-            a precision in which such small steps are lost.
+        MtlError: At the start of training, if ``every`` is given and look-ahead steps are not possible. This is so if
+            the encoder shards its tables, or if the precision of weights is too low for small steps.
 
     Example:
         ``Trainer(callbacks=[AffinityCallback(every=500)])``; the result is in ``callback.summary()``.
@@ -164,7 +167,7 @@ class AffinityCallback(Callback):
         self._off = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See whether it can be done."""
+        """Check whether look-ahead steps are possible."""
         module: Any = pl_module
         reason = _impossible(module.network)
         if reason is not None and self.every is not None:
@@ -177,20 +180,20 @@ class AffinityCallback(Callback):
             self.samples = torch.zeros_like(self.sums)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Sample if it is due: all processes count alike."""
+        """Take a sample if it is due, on all processes at the same batch."""
         every = EVERY * len(self.tasks) if self.every is None else self.every
         if self._off or pl_module.batches % every != every // 2:  # type: ignore[operator]
             return
-        found = affinity(pl_module, batch)
-        known = torch.isfinite(found)
-        self.sums += torch.where(known, found, 0.0)
+        sample = affinity(pl_module, batch)
+        known = torch.isfinite(sample)
+        self.sums += torch.where(known, sample, 0.0)
         self.samples += known.double()
 
     def summary(self) -> dict[str, Any] | None:
-        """Mean Z, row i for steps on task i, and the same per unit of the own task's fall; None without a sample."""
+        """Mean Z (row i: steps on task i) and Z relative to the fall of the own task; None without a sample."""
         if not float(self.samples.sum()):
             return None
-        mean = self.sums / self.samples  # without a sample 0 / 0, which is what it is
+        mean = self.sums / self.samples  # 0 / 0 is NaN for pairs without a sample
         return {
             "tasks": list(self.tasks),
             "mean": matrix(mean),
@@ -200,7 +203,7 @@ class AffinityCallback(Callback):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far, so that a resumed run tells of all its samples."""
+        """Sums so far, so that a resumed run reports all its samples."""
         return {"tasks": list(self.tasks), "sums": self.sums, "samples": self.samples}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -211,7 +214,7 @@ class AffinityCallback(Callback):
 
 def _impossible(network: Any) -> str | None:
     if updates(network.encoder) is not None:
-        return "no process holds the tables of this encoder, so steps on them can't be tried and taken back"
-    if any(each.dtype in (torch.float16, torch.bfloat16) for each in _candidates(network)):
-        return "weights of 16 bits are too coarse for the small steps it looks at"
+        return "this encoder shards its tables, so steps on them cannot be tried and undone"
+    if any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in _candidates(network)):
+        return "the precision of 16-bit weights is too low for its small steps"
     return None

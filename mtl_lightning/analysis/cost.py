@@ -1,4 +1,4 @@
-"""What a model costs in arithmetic and memory: floating-point operations of a batch, bytes of what is kept."""
+"""Cost of a model in arithmetic and memory: floating-point operations of a batch, bytes of its state."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,69 +11,69 @@ from mtl_lightning.batch import Batch
 
 
 def batch_flops(module: Any, batch: Batch) -> int:
-    """Floating-point operations of the forward and one backward pass of a training batch, by torch's own count.
+    """Floating-point operations of the forward pass and one backward pass of a training batch, as counted by torch.
 
-    Matrix products, convolutions and attention are counted, element-wise work and table look-ups are not; nor are the
-    further gradients that a weighter may ask for. Weights, gradients and random states stay as they are.
+    Matrix products, convolutions and attention are counted. Element-wise operations, table look-ups and the additional
+    gradients of a weighter are not. Weights, gradients and random states are unchanged.
 
     Args:
         module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
         batch: B rows, on the module's device.
     """
     network = module.network
-    parameters = [each for each in network.parameters() if each.requires_grad]
-    modes = [(each, each.training) for each in network.modules()]
-    network.eval()  # no dropout, no running means; a compiled network runs as it is written
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()  # without dropout; a compiled network runs uncompiled
     devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
             losses, _ = network.losses(batch)
             torch.autograd.grad(torch.stack(losses).sum(), parameters, allow_unused=True)
     finally:
-        for each, training in modes:
-            each.training = training
+        for part, training in modes:
+            part.training = training
     return int(counter.get_total_flops())
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the values of some tensors.
+    """Bytes of the values of tensors.
 
     Example:
         >>> tensor_bytes([torch.zeros(2, 3), torch.zeros(1, dtype=torch.int64)])
         32
     """
-    return sum(each.numel() * each.element_size() for each in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def tensors_in(value: Any) -> Iterable[Tensor]:
-    """All tensors in nested mappings and sequences, each once."""
+    """Distinct tensors in nested mappings and sequences."""
     seen: dict[int, Tensor] = {}
-    left = [value]
-    while left:
-        one = left.pop()
-        if isinstance(one, Tensor):
-            seen[one.data_ptr() or id(one)] = one
-        elif isinstance(one, Mapping):
-            left.extend(one.values())
-        elif isinstance(one, list | tuple):
-            left.extend(one)
+    remaining = [value]
+    while remaining:
+        item = remaining.pop()
+        if isinstance(item, Tensor):
+            seen[item.data_ptr() or id(item)] = item
+        elif isinstance(item, Mapping):
+            remaining.extend(item.values())
+        elif isinstance(item, list | tuple):
+            remaining.extend(item)
     return seen.values()
 
 
-def kept_bytes(module: Any, optimizers: Iterable[Any], data: Any) -> dict[str, int]:
-    """Bytes of the process's model (tables among them), tables, optimizer state, and of all Stores on disk.
+def state_bytes(module: Any, optimizers: Iterable[Any], data: Any) -> dict[str, int]:
+    """Bytes of the process's model (including tables), tables and optimizer state, and of all Stores on disk.
 
     Args:
         module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
-        optimizers: The Trainer's.
-        data: The :class:`~mtl_lightning.data.datamodule.DataModule`, or None for other data, whose size isn't known.
+        optimizers: The Trainer's optimizers.
+        data: The :class:`~mtl_lightning.data.datamodule.DataModule`, or None for other data, whose size is unknown.
     """
-    found = {
+    sizes = {
         "model": tensor_bytes([*module.network.parameters(), *module.network.buffers(), *module.weighter.parameters()]),
         "tables": tensor_bytes(module.network.encoder.table_parameters()),
-        "optimizer_state": tensor_bytes(tensors_in([each.state_dict() for each in optimizers])),
+        "optimizer_state": tensor_bytes(tensors_in([optimizer.state_dict() for optimizer in optimizers])),
     }
     prepared = getattr(data, "prepared", None)
     if prepared is not None:
-        found["store"] = sum(store.bytes for store in prepared.stores.values())
-    return found
+        sizes["store"] = sum(store.bytes for store in prepared.stores.values())
+    return sizes

@@ -1,4 +1,4 @@
-"""A closer look at the tested weights: gaps between splits, decisions at the best threshold, slices."""
+"""Detailed evaluation of the tested weights: gaps between splits, decisions at the best threshold, slices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,23 +24,24 @@ from mtl_lightning.schema import Schema, Task
 
 
 class DetailedEvaluation(Callback):
-    """After a test, evaluates training rows, validation and test with the same weights, on all processes.
+    """Evaluates training rows, validation and test with the same weights after a test, on all processes.
 
     Args:
         config: The run's configuration.
-        prepared: Its prepared data.
-        time: The source's column that orders rows in time, or None.
+        prepared: The run's prepared data.
+        time: Column of the source that orders rows in time, or None.
 
     Raises:
         MtlError: If a slice has too many parts.
 
     Example:
-        ``Trainer(callbacks=[look := DetailedEvaluation(config, data.prepared)])``; after ``test``, ``look.summary``.
+        ``Trainer(callbacks=[evaluation := DetailedEvaluation(config, data.prepared)])``; after ``test``,
+        ``evaluation.summary``.
     """
 
     def __init__(self, config: Config, prepared: Prepared, time: str | None = None) -> None:
         columns = slice_columns(config.run.slices, config.features, config.split, config.data.group, time)
-        make_slices(columns, prepared)  # what can't be divided is said before training
+        make_slices(columns, prepared)  # raises before training
         self.columns = columns
         self.rows = config.run.train_rows
         self.batch_size = config.data.eval_batch_size
@@ -53,102 +54,108 @@ class DetailedEvaluation(Callback):
         schema: Schema = module.schema
         prepared: Prepared = trainer.datamodule.prepared  # type: ignore[attr-defined]
         slices = make_slices(self.columns, prepared)
-        looks = {}
+        evaluations = {}
         for split in ("train", "validation", "test"):
             store = prepared.stores.get(split)
             if store is not None and len(store):
                 sample = training_sample(store, self.rows, self.seed) if split == "train" else store
                 loader = Loader(sample, self.batch_size, rank=trainer.global_rank, world=trainer.world_size)
-                looks[split] = look(module, loader, {} if split == "train" else slices)
-        edges = {task: best_edge(counts) for task, counts in looks.get("validation", {}).get("thresholds", {}).items()}
+                evaluations[split] = evaluate_split(module, loader, {} if split == "train" else slices)
+        edges = {
+            task: best_edge(counts) for task, counts in evaluations.get("validation", {}).get("thresholds", {}).items()
+        }
         self.summary = {
             "spaces": {task.name: space(task) for task in schema.tasks},
             "splits": {
                 split: {
-                    "rows": found["rows"],
+                    "rows": result["rows"],
                     "of": len(prepared.stores[split]),
-                    "metrics": found["metrics"],
-                    "reliability": found["reliability"],
+                    "metrics": result["metrics"],
+                    "reliability": result["reliability"],
                 }
-                for split, found in looks.items()
+                for split, result in evaluations.items()
             },
             "thresholds": {
                 task: {
                     "threshold": threshold(edge),
-                    **{split: decisions(looks[split]["thresholds"][task], edge) for split in looks if split != "train"},
+                    **{
+                        split: decisions(evaluations[split]["thresholds"][task], edge)
+                        for split in evaluations
+                        if split != "train"
+                    },
                 }
                 for task, edge in edges.items()
                 if edge is not None
             },
-            "slices": {split: found["slices"] for split, found in looks.items() if split != "train"},
+            "slices": {split: result["slices"] for split, result in evaluations.items() if split != "train"},
         }
 
 
 def training_sample(store: Store, rows: int, seed: int) -> Store:
-    """At most so many rows of a Store, by chance, the same on every process."""
+    """Random sample of at most ``rows`` rows of a Store, the same on every process."""
     if len(store) <= rows:
         return store
     random = torch.Generator().manual_seed(seed)
     return store.take(torch.randperm(len(store), generator=random)[:rows].sort().values)
 
 
-def look(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, Any]:
+def evaluate_split(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> dict[str, Any]:
     """Metrics, counts for thresholds and slices of one split; a collective.
 
     Args:
         module: A :class:`~mtl_lightning.training.module.MultiTaskModule`.
-        loader: This process's rows of it.
-        slices: Ways to divide it.
+        loader: This process's rows of the split.
+        slices: Ways to divide the split.
     """
     network, schema = module.network, module.schema
     metrics = module.suites["test"].by_task()
     grouped = "group" in loader.store.parts
-    whole = MetricSuite(schema, {task.name: closer(task, metrics[task.name], grouped) for task in schema.tasks})
-    whole.to(module.device)
-    parts = {name: SlicedSuite(schema, metrics, each.values).to(module.device) for name, each in slices.items()}
+    suite = MetricSuite(schema, {task.name: add_detailed(task, metrics[task.name], grouped) for task in schema.tasks})
+    suite.to(module.device)
+    parts = {name: SlicedSuite(schema, metrics, cut.values).to(module.device) for name, cut in slices.items()}
     binary = [task for task in schema.tasks if task.traits.event_probability]
-    seen = {task.name: Thresholds().to(module.device) for task in binary}
-    levels = {task.name: ECE(task).to(module.device) for task in binary}
+    thresholds = {task.name: Thresholds().to(module.device) for task in binary}
+    calibration = {task.name: ECE(task).to(module.device) for task in binary}
     rows = torch.zeros((), dtype=torch.int64, device=module.device)
     training = module.training
     module.eval()
     with torch.no_grad():
-        for each in loader:
-            batch = each.to(module.device)
+        for batch_on_host in loader:
+            batch = batch_on_host.to(module.device)
             outputs, _ = network.outputs(batch)
             predictions, targets = network.predict(outputs, batch), network.targets(batch)
-            whole.update(predictions, targets)
+            suite.update(predictions, targets)
             rows += len(batch)
-            for name, one in slices.items():
-                parts[name].update(predictions, targets, one.part(batch))
-            for task, counts in seen.items():
+            for name, cut in slices.items():
+                parts[name].update(predictions, targets, cut.part(batch))
+            for task, counts in thresholds.items():
                 counts.update(predictions[task], targets[task])
-                levels[task].update(predictions[task], targets[task])
+                calibration[task].update(predictions[task], targets[task])
     module.train(training)
     return {
         "rows": int(reduce_sum(rows)),
-        "metrics": whole.compute(),
+        "metrics": suite.compute(),
         "slices": {name: parts[name].compute() for name in slices},
-        "thresholds": {task: counts.counts().cpu() for task, counts in seen.items()},
-        "reliability": {task: each.points() for task, each in levels.items()},
+        "thresholds": {task: counts.counts().cpu() for task, counts in thresholds.items()},
+        "reliability": {task: metric.points() for task, metric in calibration.items()},
     }
 
 
-def closer(task: Task, own: Mapping[str, TaskMetric], grouped: bool) -> dict[str, TaskMetric]:
-    """A task's own metrics, which come first, and what else there is to know of its kind.
+def add_detailed(task: Task, own: Mapping[str, TaskMetric], grouped: bool) -> dict[str, TaskMetric]:
+    """A task's own metrics first, then the detailed metrics of its kind that it lacks.
 
     Args:
         task: The task.
-        own: Its metrics by name.
+        own: Metrics of the task by name.
         grouped: Whether rows have a group.
     """
-    there = {type(metric) for metric in own.values()}  # whatever they are called
+    own_types = {type(metric) for metric in own.values()}  # under any name
     more = {name: registry().resolve("metric", name) for name in detailed_metrics(task, grouped=grouped)}
-    return {**own, **{name: kind(task) for name, kind in more.items() if name not in own and kind not in there}}
+    return {**own, **{name: kind(task) for name, kind in more.items() if name not in own and kind not in own_types}}
 
 
 def space(task: Task) -> str:
-    """The rows on which a task's metrics are taken, in words.
+    """Rows on which a task's metrics are computed, in words.
 
     Example:
         >>> space(Task(name="buy", kind="binary", label="buy", observed_when="click == 1"))

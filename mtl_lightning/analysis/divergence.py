@@ -1,4 +1,4 @@
-"""A warning for each task that overfits: its training loss falls while its validation metric worsens."""
+"""Warning for tasks that overfit: the training loss falls while the validation metric worsens."""
 
 import math
 from typing import Any
@@ -14,10 +14,10 @@ from mtl_lightning.interfaces import Step
 
 
 class Divergence:
-    """Counts, per task, validations in a row in which training improves and validation worsens.
+    """Counts, per task, consecutive validations in which training improves and validation worsens.
 
     Args:
-        patience: How many in a row are needed.
+        patience: Number of consecutive validations needed.
 
     Example:
         >>> divergence = Divergence(2)
@@ -39,7 +39,7 @@ class Divergence:
             value: Validation metric, higher is better.
 
         Returns:
-            True when the count reaches ``patience``, once per row of such validations.
+            True when the count reaches ``patience``; once per sequence of such validations.
         """
         if math.isnan(loss) or math.isnan(value):
             return False
@@ -51,10 +51,10 @@ class Divergence:
 
 
 class DivergenceCallback(Callback):
-    """Warns of tasks that diverge, by the metric of each that counts in the score.
+    """Warns of tasks that diverge, by the metric of each task that enters the score.
 
     Args:
-        patience: Validations in a row after which a warning is given.
+        patience: Number of consecutive validations before the warning.
 
     Example:
         ``Trainer(callbacks=[DivergenceCallback(2)])``
@@ -66,11 +66,11 @@ class DivergenceCallback(Callback):
         self._steps = 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the module's losses."""
+        """Observe the module's losses."""
         pl_module.observers.append(self._observe)  # type: ignore[union-attr, operator]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop watching."""
+        """Stop observing."""
         pl_module.observers.remove(self._observe)  # type: ignore[union-attr, operator]
 
     def _observe(self, step: Step) -> None:
@@ -79,7 +79,7 @@ class DivergenceCallback(Callback):
         self._steps += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compare with the validation before; the losses are those of all processes."""
+        """Compare with the previous validation; losses are averaged over all processes."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or self._sum is None:
             return
         means = (reduce_sum(self._sum) / (self._steps * trainer.world_size)).tolist()
@@ -100,7 +100,7 @@ class DivergenceCallback(Callback):
                 )
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next validation is compared with, and the losses so far, to which each process added its own."""
+        """Values of the last validation, and the mean over processes of the summed losses since."""
         mean = None if self._sum is None else reduce_sum(self._sum) / world_size()
         return {"last": self.divergence.last, "rows": self.divergence.rows, "losses": mean, "steps": self._steps}
 

@@ -1,4 +1,4 @@
-"""How much each task uses each expert, read from the gates that architectures keep when asked."""
+"""Use of experts by tasks, from the gate weights that architectures keep on request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +10,16 @@ from torch import Tensor
 from mtl_lightning.distributed import world_size
 
 WIDEST = 64
-"""Gates that are no mixtures are told element by element up to this width, else by their mean alone."""
+"""Largest width at which gates that are not mixtures are reported by element; wider ones by their mean only."""
 
 
 class GateUse:
     """Mean weights of gates over rows.
 
-    A gate whose weights are never negative and sum to one is a mixture of experts: besides the mean weight of each
-    expert, it is told for which share of rows an expert weighs most, and how even the mixture is, as the mean entropy
-    divided by its largest value (1: all experts alike; 0: one expert per row). Other gates scale features or layers
-    and have means only.
+    A gate whose weights are non-negative and sum to one is a mixture of experts. For mixtures the summary has three
+    values: the mean weight of each expert, the share of rows for which each expert has the largest weight, and the
+    evenness. Evenness is the mean entropy divided by its maximum (1: equal weights; 0: one expert per row). Other gates
+    scale features or layers, and only their means are reported.
 
     Example:
         >>> use = GateUse()
@@ -58,27 +58,27 @@ class GateUse:
         self.mixture[name] = self.mixture[name] and mixes
 
     def reduced(self) -> "GateUse":
-        """The use over all processes' rows; a collective. A process without rows knows no gate, so they agree first."""
+        """Use over the rows of all processes, including gates that this process has not seen; a collective."""
         if world_size() == 1:
             return self
-        found: list[Any] = [None] * world_size()
-        dist.all_gather_object(found, vars(self))
+        parts: list[Any] = [None] * world_size()
+        dist.all_gather_object(parts, vars(self))
         merged = GateUse()
-        for part in found:
+        for part in parts:
             for name, rows in part["rows"].items():
-                columns = (part[each][name] for each in ("sums", "largest", "entropy", "mixture"))
+                columns = (part[column][name] for column in ("sums", "largest", "entropy", "mixture"))
                 merged._add(name, rows, *columns)
         return merged
 
     def summary(self) -> dict[str, Any]:
-        """Per gate: rows, mean weight per expert, and for mixtures the share of rows led and the evenness."""
-        told: dict[str, Any] = {}
+        """Per gate: rows and mean weight per expert; for mixtures also the share of rows led and the evenness."""
+        summary: dict[str, Any] = {}
         for name, rows in self.rows.items():
             mean = (self.sums[name] / rows).tolist()
             if self.mixture[name] and len(mean) > 1:
                 evenness = self.entropy[name] / rows / float(torch.tensor(float(len(mean))).log())
                 led = (self.largest[name].double() / rows).tolist()
-                told[name] = {"rows": rows, "mean": mean, "largest": led, "evenness": evenness}
+                summary[name] = {"rows": rows, "mean": mean, "largest": led, "evenness": evenness}
             else:
-                told[name] = {"rows": rows, "mean": mean if len(mean) <= WIDEST else [sum(mean) / len(mean)]}
-        return told
+                summary[name] = {"rows": rows, "mean": mean if len(mean) <= WIDEST else [sum(mean) / len(mean)]}
+        return summary

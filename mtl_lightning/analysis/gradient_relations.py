@@ -1,4 +1,4 @@
-"""How the tasks' gradients relate while they train: agreement, opposition, size."""
+"""Relations of the tasks' gradients during training: agreement, conflict, size."""
 
 import math
 from typing import Any
@@ -11,9 +11,9 @@ from mtl_lightning.analysis.intervals import half_width
 from mtl_lightning.interfaces import Step
 
 ADDED = ("squares", "products", "previous", "measured")
-"""Sums that checkpoints of earlier versions lack; they start at zero then."""
+"""Sums that checkpoints of earlier versions do not have; they then start at zero."""
 LEAST = 20
-"""Samples of a pair below which nothing is said about conflict."""
+"""Smallest number of samples of a pair for a statement about conflict."""
 
 
 class GradientRelations:
@@ -22,9 +22,9 @@ class GradientRelations:
     Gradients of two tasks conflict in a step when their inner product is negative (Yu et al., "Gradient Surgery for
     Multi-Task Learning", NeurIPS 2020, definition 1). A step counts for a pair only if both gradients are non-zero.
 
-    Single steps are mostly noise, and gradients without any relation have either sign equally often. Two tasks are
-    therefore said to conflict only after 20 samples, and if the 95% interval of their mean cosine is below zero. The
-    interval allows for the correlation between successive samples, see
+    Single steps are mostly noise, and the inner product of unrelated gradients has either sign equally often. Two
+    tasks are therefore reported as conflicting only after 20 samples, and only if the 95% interval of their mean
+    cosine is below zero. The interval allows for correlation between successive samples, see
     :func:`~mtl_lightning.analysis.intervals.half_width`.
 
     Args:
@@ -50,10 +50,10 @@ class GradientRelations:
         self.products = torch.zeros(count, count, dtype=torch.float64)
         self.previous = torch.zeros(count, count, dtype=torch.float64)
         self.measured = torch.zeros(count, count, dtype=torch.float64)
-        """Samples in ``squares``: less than ``steps`` after resuming from a checkpoint without it."""
+        """Samples in ``squares``: fewer than ``steps`` after resuming from a checkpoint without it."""
 
     def add(self, gramian: Tensor) -> None:
-        """Count one step's Gramian [T, T]; one that is not finite is left out."""
+        """Add the Gramian [T, T] of a step; ignored if it is not finite."""
         gramian = gramian.double().cpu()
         if not bool(torch.isfinite(gramian).all()):
             return
@@ -71,13 +71,13 @@ class GradientRelations:
         self.norms += norms
 
     def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of tasks, each once."""
+        """Unordered pairs of tasks."""
         return [(i, j) for i in range(len(self.tasks)) for j in range(i + 1, len(self.tasks))]
 
     def summary(self) -> dict[str, Any]:
-        """By pair and task name: mean cosine with its interval, share of conflicting steps; mean gradient norms.
+        """Per pair of tasks the mean cosine, its interval and the share of conflicting steps; mean gradient norms.
 
-        ``conflict`` is true if the interval is below zero, false if it is above, and None if neither can be said.
+        ``conflict`` is True if the interval is below zero, False if it is above, and None otherwise.
         """
         return {
             "pairs": [self._pair(i, j) for i, j in self.pairs()],
@@ -104,10 +104,10 @@ class GradientRelations:
 
 
 class RelationsCallback(Callback):
-    """Samples the Gramian at the seam while a module trains, and logs cosines by the tasks' names.
+    """Samples the Gramian at the seam during training, and logs cosines by task names.
 
     Args:
-        every: Steps between samples. A sample costs one backward per task down to z, which is about a step.
+        every: Steps between samples. A sample costs one backward pass per task down to z, about as much as a step.
 
     Example:
         ``Trainer(callbacks=[RelationsCallback(every=50)])``; the result is in ``callback.relations.summary()``.
@@ -118,15 +118,15 @@ class RelationsCallback(Callback):
         self.relations: GradientRelations | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Watch the module's steps."""
+        """Observe the module's steps."""
         pl_module.observers.append(self.observe)  # type: ignore[union-attr, operator]
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop watching."""
+        """Stop observing."""
         pl_module.observers.remove(self.observe)  # type: ignore[union-attr, operator]
 
     def state_dict(self) -> dict[str, Any]:
-        """The sums so far, so that a resumed run tells of all its steps."""
+        """Sums so far, so that a resumed run reports all its steps."""
         if self.relations is None:
             return {}
         return {**vars(self.relations), "tasks": list(self.relations.tasks)}
@@ -138,7 +138,7 @@ class RelationsCallback(Callback):
             vars(self.relations).update({**state_dict, "tasks": self.relations.tasks})
 
     def observe(self, step: Step) -> None:
-        """Add a step if it is due; the Gramian is global, so all processes take part in the same steps."""
+        """Add a step if it is due. The Gramian is global, so all processes sample the same steps."""
         if step.index % self.every == 0 and len(step.tasks) > 1:
             if self.relations is None:
                 self.relations = GradientRelations(step.tasks)
@@ -147,7 +147,7 @@ class RelationsCallback(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log the last sample's cosines with the Trainer's interval."""
+        """Log the cosines of the last sample at the Trainer's logging interval."""
         if self.relations is None or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         tasks = self.relations.tasks

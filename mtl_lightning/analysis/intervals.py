@@ -1,4 +1,4 @@
-"""Intervals of means."""
+"""Confidence intervals of means."""
 
 import math
 
@@ -6,7 +6,9 @@ import numpy as np
 
 
 def student_quantile(level: float, freedom: float) -> float:
-    """The t with P(|T| < t) = level, by the substitution t = √ν tan θ, under which the density is cos^(ν-1) θ.
+    """Quantile of Student's distribution: the t with P(|T| < t) = level.
+
+    Computed with the substitution t = √ν tan θ, under which the density is proportional to cos^(ν-1) θ.
 
     Args:
         level: Confidence.
@@ -24,20 +26,20 @@ def student_quantile(level: float, freedom: float) -> float:
 
 
 def half_width(count: int, mean: float, squares: float, products: float, level: float = 0.95) -> float:
-    """Half the width of a confidence interval for the mean of successive samples that may resemble each other.
+    """Half the width of a confidence interval for the mean of successive, possibly correlated samples.
 
-    Samples with a correlation ρ between neighbours count as ``n (1 − ρ) / (1 + ρ)`` independent ones, as those of a
+    With a correlation ρ between neighbours, n samples count as ``n (1 − ρ) / (1 + ρ)`` independent ones, as in a
     first-order autoregression; a negative ρ counts as zero. The quantile is Student's for that number.
 
     Args:
         count: Number of samples n.
-        mean: Their mean.
-        squares: Sum of their squares.
+        mean: Mean of the samples.
+        squares: Sum of the squares.
         products: Sum of the n − 1 products of neighbours.
         level: Confidence.
 
     Returns:
-        Half the width; infinite where the samples count as fewer than two.
+        Half the width; infinite if the samples count as fewer than two.
 
     Example:
         >>> values = [0.1, -0.1, 0.1, 0.3]

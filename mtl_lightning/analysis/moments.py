@@ -1,4 +1,4 @@
-"""Correlation and covariance of columns of which not every row is known, exact over batches and processes."""
+"""Correlation and covariance of columns with unknown values, exact over batches and processes."""
 
 import math
 from typing import Any
@@ -12,19 +12,19 @@ from mtl_lightning.distributed import reduce_sum, world_size
 class PairMoments:
     """Centred moments of every pair of columns, over the rows on which both are known.
 
-    Batches are merged by the sums of their deviations, not by sums of squares, so that a large mean costs no digits
+    Batches are merged by sums of deviations, not sums of squares, so a large mean does not reduce the precision
     (Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979).
 
     Args:
-        names: One per column.
+        names: Names of the columns.
 
     Example:
         >>> moments = PairMoments(("click", "dwell"))
         >>> values, known = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 4.0]]), torch.ones(3, 2, dtype=torch.bool)
         >>> known[0, 1] = False
         >>> moments.update(values, known)
-        >>> found = moments.summary()
-        >>> found["rows"], found["covariance"][0][1], round(found["correlation"][0][1], 6)
+        >>> summary = moments.summary()
+        >>> summary["rows"], summary["covariance"][0][1], round(summary["correlation"][0][1], 6)
         ([[3, 2], [2, 2]], 0.75, 1.0)
     """
 
@@ -33,7 +33,7 @@ class PairMoments:
         size = len(names)
         self.rows = torch.zeros(size, size, dtype=torch.float64)
         self.means = torch.zeros(size, size, dtype=torch.float64)
-        """Mean of column i over the rows on which i and j are known, at [i, j]; so are the squares."""
+        """At [i, j]: mean of column i over the rows on which i and j are known. ``squares`` has the same layout."""
         self.squares = torch.zeros(size, size, dtype=torch.float64)
         self.products = torch.zeros(size, size, dtype=torch.float64)
 
@@ -41,7 +41,7 @@ class PairMoments:
         """Add rows.
 
         Args:
-            values: [B, C]; values that are unknown or not finite may be anything.
+            values: [B, C]; values that are unknown or not finite are ignored.
             known: [B, C] bool.
         """
         values = values.detach().double().cpu()
@@ -67,26 +67,26 @@ class PairMoments:
         self.rows = both
 
     def reduced(self, device: torch.device) -> "PairMoments":
-        """The moments of all processes' rows, summed on a device that their backend reaches; a collective."""
+        """Moments over the rows of all processes, summed on a device that their backend supports; a collective."""
         if world_size() == 1:
             return self
 
         def summed(values: Tensor) -> Tensor:
             return reduce_sum(values.to(device)).cpu()
 
-        found = PairMoments(self.names)
-        found.rows = summed(self.rows)
-        found.means = summed(self.means * self.rows) / found.rows.clamp(min=1)
-        gap = self.means - found.means
-        found.squares = summed(self.squares + gap.square() * self.rows)
-        found.products = summed(self.products + gap * gap.T * self.rows)
-        return found
+        total = PairMoments(self.names)
+        total.rows = summed(self.rows)
+        total.means = summed(self.means * self.rows) / total.rows.clamp(min=1)
+        gap = self.means - total.means
+        total.squares = summed(self.squares + gap.square() * self.rows)
+        total.products = summed(self.products + gap * gap.T * self.rows)
+        return total
 
     def summary(self) -> dict[str, Any]:
-        """Rows, covariance (of the population of rows) and correlation per pair, None where there is none."""
+        """Rows, population covariance and correlation per pair; None where undefined."""
         products = (self.products + self.products.T) / 2
         none = torch.full_like(self.rows, torch.nan)
-        # What rounding leaves of a column that is constant on the rows of a pair is no spread.
+        # Deviations of a column that is constant on the rows of a pair may be rounding errors.
         least = torch.maximum(1e-12 * self.squares.diagonal().unsqueeze(1), 1e-24 * self.rows * self.means.square())
         spread = torch.where(self.squares > least, self.squares, 0.0)
         scale = (spread * spread.T).sqrt()
@@ -101,10 +101,10 @@ class PairMoments:
 
 
 def matrix(values: Tensor) -> list[list[float | None]]:
-    """A matrix for JSON, which has no NaN.
+    """Matrix as nested lists for JSON, with None for NaN.
 
     Example:
         >>> matrix(torch.tensor([[1.0, torch.nan]]))
         [[1.0, None]]
     """
-    return [[None if math.isnan(each) else each for each in row] for row in values.tolist()]
+    return [[None if math.isnan(value) else value for value in row] for row in values.tolist()]

@@ -1,4 +1,4 @@
-"""What an evaluation shows of the tasks' relations on its way: labels, predictions, use of experts."""
+"""Relations of tasks observed during evaluations: labels, predictions, use of experts."""
 
 from functools import partial
 from typing import Any
@@ -13,14 +13,15 @@ from mtl_lightning.batch import Batch, Output
 
 
 class OutputRelations(Callback):
-    """Correlation of labels and of predictions, and gate weights, on the rows that are validated or tested anyway.
+    """Correlations of labels and of predictions, and gate weights, on the rows of validations and tests.
 
-    Labels are compared on rows where both are known, predictions on all rows. A task with several values per row
-    (classes without an order, several labels) has no single correlation and is left out. All processes' rows count.
-    Outputs are read by hooks on the heads that live as long as the evaluation, so training pays nothing.
+    Labels are compared on rows where both are known, predictions on all rows. Tasks with several values per row
+    (unordered classes, several labels) have no single correlation and are left out. The rows of all processes count.
+    Outputs are read by hooks on the heads that exist only during evaluations, so training has no overhead.
 
     Example:
-        ``Trainer(callbacks=[look := OutputRelations()])``; after an evaluation, ``look.summary["validation"]``.
+        ``Trainer(callbacks=[relations := OutputRelations()])``; after an evaluation,
+        ``relations.summary["validation"]``.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class OutputRelations(Callback):
         self._gates = GateUse()
         self._outputs: dict[str, Output] = {}
         self._hooks: list[Any] = []
-        self._kept_before = False
+        self._kept_gates = False
 
     def _start(self, module: Any) -> None:
         self.tasks = tuple(task.name for task in module.schema.tasks if task.traits.scalar)
@@ -38,7 +39,7 @@ class OutputRelations(Callback):
         self._gates = GateUse()
         for name, head in module.network.heads.items():
             self._hooks.append(head.register_forward_hook(partial(self._keep, name)))
-        self._kept_before = module.network.architecture.keep_gates
+        self._kept_gates = module.network.architecture.keep_gates
         module.network.architecture.keep_gates = True
 
     def _keep(self, name: str, _head: Any, _inputs: Any, output: Output) -> None:
@@ -48,8 +49,8 @@ class OutputRelations(Callback):
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._outputs = [], {}
-        module.network.architecture.keep_gates = self._kept_before
-        if not self._kept_before:
+        module.network.architecture.keep_gates = self._kept_gates
+        if not self._kept_gates:
             module.network.architecture.gates = {}
 
     def _add(self, module: Any, batch: Batch) -> None:
@@ -76,7 +77,7 @@ class OutputRelations(Callback):
         }
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to listen."""
+        """Register hooks."""
         self._start(pl_module)
 
     def on_validation_batch_end(
@@ -92,11 +93,11 @@ class OutputRelations(Callback):
         self._add(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up over processes; a collective."""
+        """Summarise over processes; a collective."""
         self._finish("validation", pl_module)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to listen."""
+        """Register hooks."""
         self._start(pl_module)
 
     def on_test_batch_end(
@@ -112,10 +113,10 @@ class OutputRelations(Callback):
         self._add(pl_module, batch)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Sum up over processes; a collective."""
+        """Summarise over processes; a collective."""
         self._finish("test", pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave no hook behind."""
+        """Remove the hooks."""
         if self._hooks:
             self._stop(pl_module)

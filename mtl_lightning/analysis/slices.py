@@ -1,4 +1,4 @@
-"""Which part of an evaluated split a row belongs to; parts are known from prepared data, equal on all processes."""
+"""Division of an evaluated split into parts. Parts follow from prepared data and are equal on all processes."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.errors import MtlError
 
 MOST = 40
-"""Most parts of one slice: each has metrics of its own."""
+"""Largest number of parts of a slice; each part has its own metrics."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """One way to divide a split.
+    """A way to divide a split into parts.
 
     Args:
         values: Names of the parts.
-        part: Batch of B rows → number of each row's part, [B] int64; -1 for none.
+        part: Batch of B rows → index of each row's part, [B] int64; -1 for none.
     """
 
     values: tuple[str, ...]
@@ -33,30 +33,30 @@ class Slice:
 
 
 def make_slices(columns: Sequence[tuple[str, str, str]], prepared: Prepared) -> dict[str, Slice]:
-    """The slices of a run.
+    """Slices of a run, by name.
 
     Args:
-        columns: Name, kind (``feature``, ``new``, ``day``, ``column``) and the feature or raw column of each; see
+        columns: Name, kind (``feature``, ``new``, ``day``, ``column``) and feature or raw column of each slice; see
             :func:`mtl_lightning.config.slices.slice_columns`.
         prepared: Prepared data.
 
     Raises:
-        MtlError: If one has more parts than :data:`MOST`.
+        MtlError: If a slice has more than :data:`MOST` parts.
     """
-    made: dict[str, Slice] = {}
+    slices: dict[str, Slice] = {}
     for name, kind, column in columns:
         if kind == "feature":
-            made[name] = _by_id(name, prepared)
+            slices[name] = _by_id(name, prepared)
         elif kind == "new":
-            made[name] = Slice(("known", "new"), lambda batch, column=column: batch.raw[column].long())  # type: ignore[misc]
+            slices[name] = Slice(("known", "new"), lambda batch, column=column: batch.raw[column].long())  # type: ignore[misc]
         else:
-            made[name] = _by_number(name, column, prepared, days=kind == "day")
-    return made
+            slices[name] = _by_number(name, column, prepared, days=kind == "day")
+    return slices
 
 
 def _by_id(name: str, prepared: Prepared) -> Slice:
     size = prepared.schema.field(name).size
-    _few(name, size - FIRST)
+    _check_count(name, size - FIRST)
     transform = prepared.transforms.transforms[name]
     known = (
         transform.table.vocabulary.keys.to_pylist()
@@ -75,10 +75,10 @@ def _by_number(name: str, column: str, prepared: Prepared, *, days: bool) -> Sli
         rates.days(pa.array(values, from_pandas=True))
         unit, dated = rates.unit or 1, rates.dated
         values = np.floor(values / unit)
-    found = np.unique(values[~np.isnan(values)])
-    _few(name, len(found))
-    names = [str(np.datetime64(int(value), "D")) if dated else f"{value:g}" for value in found]
-    borders = torch.from_numpy(found)
+    distinct = np.unique(values[~np.isnan(values)])
+    _check_count(name, len(distinct))
+    names = [str(np.datetime64(int(value), "D")) if dated else f"{value:g}" for value in distinct]
+    borders = torch.from_numpy(distinct)
 
     def part(batch: Batch) -> Tensor:
         numbers = batch.raw[column]
@@ -90,6 +90,6 @@ def _by_number(name: str, column: str, prepared: Prepared, *, days: bool) -> Sli
     return Slice(tuple(names), part)
 
 
-def _few(name: str, count: int) -> None:
+def _check_count(name: str, count: int) -> None:
     if count > MOST:
         raise MtlError(f"run.slices: {name} has {count} values", f"slices have at most {MOST}")

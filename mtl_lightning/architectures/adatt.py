@@ -1,16 +1,19 @@
 """Adaptive task-to-task fusion."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, NonNegativeInt, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import NonNegativeInt, PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixture
+from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
-class AdaTT(Architecture):
+class AdaTT(DenseArchitecture):
     """Levels at which a task gates over the experts of all tasks and adds its own ones as a residual.
 
     At each level, with E the outputs of all tasks' experts and of the shared ones, each computed from its group's
@@ -30,9 +33,7 @@ class AdaTT(Architecture):
         shared_experts: Experts of the shared group per level; 0 for none.
         hidden: Layer sizes of each expert, the same at every level; H is the last.
         levels: Number of levels.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates of the last level, kept when asked, [B, T · own + shared] per task.
 
@@ -52,13 +53,9 @@ class AdaTT(Architecture):
         shared_experts: NonNegativeInt = 1,
         hidden: Sizes = (64,),
         levels: PositiveInt = 2,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.counts = [own_experts] * len(self.tasks) + ([shared_experts] if shared_experts else [])
         self.experts = nn.ModuleList()
         self.fusions = nn.ModuleList()
@@ -67,11 +64,7 @@ class AdaTT(Architecture):
         for level in range(levels):
             # One matrix product at the first level, where every group reads z.
             groups = [sum(self.counts)] if level == 0 else self.counts
-            self.experts.append(
-                nn.ModuleList(
-                    Experts(count, width, hidden, activation=activation, dropout=dropout, norm=norm) for count in groups
-                )
-            )
+            self.experts.append(nn.ModuleList(Experts(count, width, hidden, **self.layer_options) for count in groups))
             fused = self.counts[: len(self.tasks)] if level == levels - 1 else self.counts
             self.fusions.append(nn.ModuleList(Gates(width, 1, sum(self.counts)) for _ in fused))
             for count in fused:
@@ -91,8 +84,10 @@ class AdaTT(Architecture):
                 groups = list(experts[0](encoded.z).split(self.counts, dim=1))
             else:
                 groups = [group(x) for group, x in zip(experts, inputs, strict=True)]
-            every = torch.cat(groups, dim=1)
             weights = [gate(x)[:, 0] for gate, x in zip(fusions, inputs, strict=False)]
+            if self.keep_shared:  # those of the last level stay
+                self.shared = (*groups, *weights)
+            every = torch.cat(groups, dim=1)
             kept = weights
             inputs = [
                 mixture(weight, every) + torch.einsum("e,beh->bh", next(residuals), own)

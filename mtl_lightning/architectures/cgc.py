@@ -1,15 +1,17 @@
 """Customized gate control: experts per task beside shared ones."""
 
+from typing import Unpack
+
 from torch import Tensor
 
+from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.architectures.extraction import Extraction
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers.mlp import Activation, Norm
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 
 
-class CGC(Architecture):
+class CGC(ExpertArchitecture):
     """Each task mixes its own experts and the shared ones: h_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t z)_e f_e(z).
 
     Source: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020.
@@ -20,10 +22,7 @@ class CGC(Architecture):
         own_experts: Experts per task, at least 1.
         shared_experts: Experts that all tasks mix; 0 for none.
         hidden: Layer sizes of each expert; H is the last.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+        options: Options of :class:`~mtl_lightning.architectures.dense.ExpertArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, own + shared] per task, own experts first.
 
@@ -42,23 +41,20 @@ class CGC(Architecture):
         own_experts: PositiveInt = 2,
         shared_experts: PositiveInt = 2,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
-        gate_dropout: DropRate = 0.0,
+        **options: Unpack[ExpertOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.layer = Extraction(
             len(self.tasks), encoder.width, own_experts, shared_experts, hidden, first=True, last=True,
-            activation=activation, dropout=dropout, norm=norm, gate_dropout=gate_dropout,
+            gate_dropout=self.gate_dropout, **self.layer_options,
         )  # fmt: skip
         self.widths = dict.fromkeys(self.tasks, self.layer.width)
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        outputs, gates = self.layer([encoded.z])
+        outputs, gates, crossed = self.layer([encoded.z])
+        if self.keep_shared:
+            self.shared = crossed
         if self.keep_gates:
             self.gates = {task: gate.detach() for task, gate in zip(self.tasks, gates, strict=True)}
         return dict(zip(self.tasks, outputs, strict=True))

@@ -1,13 +1,16 @@
 """Cross-stitch: a network per task whose hidden units are linearly combined after each layer."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers.batched import BatchedLinear
-from mtl_lightning.layers.mlp import Activation, make_activation
+from mtl_lightning.layers.mlp import ActivationOptions
 
 
 def stitch_start(tasks: int, own: float) -> Tensor:
@@ -18,7 +21,7 @@ def stitch_start(tasks: int, own: float) -> Tensor:
     return (eye * own + (1 - eye) * (1 - own) / (tasks - 1)).flatten()
 
 
-class CrossStitch(Architecture):
+class CrossStitch(LayerwiseArchitecture):
     """x_t at layer l + 1 reads Σ_s α_ts x_s of layer l, with α [T, T] learned per layer.
 
     Source: Misra et al., "Cross-stitch Networks for Multi-task Learning", CVPR 2016.
@@ -27,9 +30,8 @@ class CrossStitch(Architecture):
         schema: Fitted schema.
         encoder: Built encoder of width D.
         hidden: Layer sizes of each task's network; H is the last.
-        activation: Activation of the layers.
-        dropout: Dropout in the layers.
         own: Initial α_tt; the other tasks share 1 − own.
+        options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H].
 
@@ -46,22 +48,18 @@ class CrossStitch(Architecture):
         encoder: Encoder,
         *,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         own: float = 0.9,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         count = len(self.tasks)
+        activation = self.layer_options["activation"]
         sizes = [encoder.width, *hidden]
         self.layers = nn.ModuleList(
             BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
         )
         # Flat, so that weight decay leaves them alone.
         self.stitches = nn.ParameterList(nn.Parameter(stitch_start(count, own)) for _ in hidden)
-        self.activation = make_activation(activation)
-        self.dropout = nn.Dropout(dropout)
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -69,5 +67,8 @@ class CrossStitch(Architecture):
         x, count = encoded.z, len(self.tasks)
         for layer, stitch in zip(self.layers, self.stitches, strict=True):
             x = self.dropout(self.activation(layer(x)))
+            if self.keep_shared:  # that of the last layer stays
+                rows = x.transpose(0, 1)
+                x, self.shared = rows.transpose(0, 1), (rows,)
             x = torch.einsum("ts,sbh->tbh", stitch.view(count, count), x)
         return dict(zip(self.tasks, x.unbind(0) if len(self.layers) else [x] * count, strict=True))

@@ -1,18 +1,20 @@
 """Deep Bayesian multi-task learning: representations that follow the task graph."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import MLP
-from mtl_lightning.layers.mlp import Activation, Norm
+from mtl_lightning.layers.mlp import LayerOptions
 
 
-class DBMTL(Architecture):
+class DBMTL(DenseArchitecture):
     """Tasks conditioned on their parents' representations: h_t = r_t([s_t(f(z)), h_p for the parents p]).
 
     The graph is the recipe's ``parents``: P(l_1, …, l_T | x) = Π_t P(l_t | x, parents), with the conditioning in
@@ -26,9 +28,7 @@ class DBMTL(Architecture):
         hidden: Layer sizes of the shared trunk f.
         tower: Layer sizes of each task's tower s_t.
         relation: Layer sizes of each task's relation layer r_t; H is the last.
-        activation: Activation of the layers.
-        dropout: Dropout in the layers.
-        norm: Normalisation in the layers.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H].
 
@@ -47,16 +47,13 @@ class DBMTL(Architecture):
         hidden: Sizes = (128,),
         tower: Sizes = (64,),
         relation: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
+        super().__init__(schema, encoder, **options)
         self.parents = {task.name: task.parents for task in schema.tasks}
 
         def mlp(width: int, sizes: Sequence[int]) -> MLP:
-            return MLP(width, sizes, activation=activation, dropout=dropout, norm=norm)
+            return MLP(width, sizes, **self.layer_options)
 
         self.trunk = mlp(encoder.width, hidden)
         self.towers = nn.ModuleDict({task: mlp(self.trunk.width, tower) for task in self.parents})
@@ -71,6 +68,8 @@ class DBMTL(Architecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         shared = self.trunk(encoded.z)
+        if self.keep_shared:
+            self.shared = (shared,)
         h: dict[str, Tensor] = {}
         for task, parents in self.parents.items():
             known = [self.towers[task](shared), *(h[parent] for parent in parents)]

@@ -1,14 +1,16 @@
 """DSelect-k: gates that become exactly sparse, by smooth steps."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixtures
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.layers.mlp import Experts, LayerOptions, mixtures
 
 
 def smooth_step(t: Tensor, gamma: float) -> Tensor:
@@ -22,7 +24,7 @@ def smooth_step(t: Tensor, gamma: float) -> Tensor:
     return -2 / gamma**3 * inside**3 + 3 / (2 * gamma) * inside + 0.5
 
 
-class DSelectK(Architecture):
+class DSelectK(DenseArchitecture):
     """Gates that pick at most k experts, differentiable throughout.
 
     Each of a task's k selectors has m = ⌈log₂ E⌉ numbers z = Z x, made bits by the smooth step S; expert e with binary
@@ -42,9 +44,7 @@ class DSelectK(Architecture):
         hidden: Layer sizes of each expert; H is the last.
         gamma: Width γ of the smooth step.
         entropy: Factor of the entropy term.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, E] per task.
 
@@ -67,15 +67,11 @@ class DSelectK(Architecture):
         hidden: Sizes = (128, 64),
         gamma: PositiveFloat = 1.0,
         entropy: NonNegativeFloat = 0.0,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.selected, self.gamma, self.entropy = selected, gamma, entropy
-        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.experts = Experts(experts, encoder.width, hidden, **self.layer_options)
         self.bits = max(1, math.ceil(math.log2(experts)))
         self.widths = dict.fromkeys(self.tasks, hidden[-1])
         count = len(self.tasks) * selected
@@ -106,4 +102,7 @@ class DSelectK(Architecture):
             # clamp cuts the gradient at exact zeros, where the entropy's slope is infinite
             entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
             self.penalty = self.entropy * entropy.mean((1, 2))
-        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))
+        experts = self.experts(encoded.z)
+        if self.keep_shared:
+            self.shared = (experts, weights)
+        return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

@@ -1,12 +1,13 @@
 """Extraction layers of CGC and PLE: experts per task and shared ones, mixed by gates per task."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Experts, mixture
+from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
 class Extraction(nn.Module):
@@ -20,16 +21,14 @@ class Extraction(nn.Module):
         hidden: Layer sizes of each expert; H is the last.
         first: Whether all groups read one input (then experts and gates are one matrix product each).
         last: Whether there is no level above, so that the shared group needs no gate.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: See :class:`mtl_lightning.layers.mlp.Gates`.
+        gate_dropout: Dropout of :class:`~mtl_lightning.layers.mlp.Gates`.
+        options: Activation, dropout and normalisation of the experts.
 
     Shapes: one input [B, in_width] or T + 1 of them → T (``last``) or T + 1 outputs [B, H], and their gates, each
     [B, own + shared] with the task's own experts first; the shared group's is [B, T·own + shared].
 
     Example:
-        >>> outputs, gates = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
+        >>> outputs, gates, crossed = Extraction(2, 4, 1, 2, [8], first=True, last=False)([torch.zeros(5, 4)])
         >>> len(outputs), outputs[0].shape, [tuple(gate.shape) for gate in gates]
         (3, torch.Size([5, 8]), [(5, 3), (5, 3), (5, 4)])
     """
@@ -44,18 +43,14 @@ class Extraction(nn.Module):
         *,
         first: bool,
         last: bool,
-        activation: str = "relu",
-        dropout: float = 0.0,
-        norm: str = "none",
         gate_dropout: float = 0.0,
+        **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__()
         self.counts = [own] * tasks + ([shared] if shared else [])
         self.tasks, self.own, self.first, self.last = tasks, own, first, last
         groups = [sum(self.counts)] if first else self.counts
-        self.experts = nn.ModuleList(
-            Experts(count, in_width, hidden, activation=activation, dropout=dropout, norm=norm) for count in groups
-        )
+        self.experts = nn.ModuleList(Experts(count, in_width, hidden, **options) for count in groups)
         choices = own + shared
         gates = [Gates(in_width, tasks, choices, dropout=gate_dropout)] if first else [
             Gates(in_width, 1, choices, dropout=gate_dropout) for _ in range(tasks)
@@ -65,15 +60,16 @@ class Extraction(nn.Module):
         self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if goes_on else None
         self.width = hidden[-1]
 
-    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Outputs and gates of every group."""
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
+        """Outputs and gates of every group, and the tensors that every path to a task's output crosses."""
         if self.first:
-            every = self.experts[0](inputs[0])
-            groups = list(every.split(self.counts, dim=1))
-            gates = list(self.task_gates[0](inputs[0]).unbind(1))
+            every, weights = self.experts[0](inputs[0]), self.task_gates[0](inputs[0])
+            groups, gates = list(every.split(self.counts, dim=1)), list(weights.unbind(1))
+            crossed = (every, weights)
         else:
             groups = [experts(x) for experts, x in zip(self.experts, inputs, strict=True)]
             gates = [gate(x)[:, 0] for gate, x in zip(self.task_gates, inputs, strict=False)]
+            crossed = (*groups, *gates)
         shared = groups[self.tasks] if len(groups) > self.tasks else None
         outputs = []
         for weights, own in zip(gates, groups, strict=False):
@@ -83,4 +79,4 @@ class Extraction(nn.Module):
             weights = self.shared_gate(inputs[-1])[:, 0]
             gates.append(weights)
             outputs.append(mixture(weights, torch.cat(groups, dim=1)))
-        return outputs, gates
+        return outputs, gates, crossed

@@ -97,11 +97,16 @@ class HoME(Architecture):
         upper = [layer(m)[0] for layer, m in zip(self.upper, merged, strict=True)]
         h: dict[str, Tensor] = {}
         gates: dict[str, Tensor] = {}
+        crossed = list(upper)
         for i, tasks in enumerate(self.groups, start=1):
             for task in tasks:
-                outputs, own = self.own[task](merged[i])
-                gates[task] = self.task_gates[task](merged[i])[:, 0]
+                x = merged[i].view_as(merged[i])  # the task's own way past the upper level, as a tensor of its own
+                crossed.append(x)
+                outputs, own = self.own[task](x)
+                gates[task] = self.task_gates[task](x)[:, 0]
                 h[task] = mixture(gates[task], torch.cat([upper[0], upper[i], outputs], dim=1)) + own
+        if self.keep_shared:
+            self.shared = tuple(crossed)
         if self.keep_gates:
             self.gates = {task: gate.detach() for task, gate in gates.items()}
         return {task: h[task] for task in self.tasks}

@@ -1,16 +1,19 @@
 """Late fusion: a network per task, fused at the output layer."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers.mlp import Activation, Experts, Norm
+from mtl_lightning.bounds import Sizes
+from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 
-class LateFusion(Architecture):
+class LateFusion(DenseArchitecture):
     """Networks per task that meet once, after their last layer: h_t = W_t [f_1(z), …, f_T(z)].
 
     W_t starts as ``own`` times the task's own output plus an equal part of the others, as a cross-stitch unit does;
@@ -22,10 +25,8 @@ class LateFusion(Architecture):
         schema: Fitted schema.
         encoder: Built encoder of width D.
         hidden: Layer sizes of each task's network; H is the last.
-        activation: Activation of the networks.
-        dropout: Dropout in the networks.
-        norm: Normalisation in the networks.
         own: Initial weight of the task's own output.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H].
 
@@ -42,16 +43,12 @@ class LateFusion(Architecture):
         encoder: Encoder,
         *,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
         own: float = 0.9,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         count = len(self.tasks)
-        self.networks = Experts(count, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.networks = Experts(count, encoder.width, hidden, **self.layer_options)
         width = self.networks.width
         start = torch.kron(stitch_start(count, own).view(count, count), torch.eye(width))
         self.fusion = nn.Linear(count * width, count * width)
@@ -62,5 +59,8 @@ class LateFusion(Architecture):
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        fused = self.fusion(self.networks(encoded.z).flatten(1))
+        features = self.networks(encoded.z).flatten(1)
+        if self.keep_shared:
+            self.shared = (features,)
+        fused = self.fusion(features)
         return dict(zip(self.tasks, fused.chunk(len(self.tasks), dim=1), strict=True))

@@ -1,15 +1,18 @@
 """Multi-gate mixture of experts."""
 
+from typing import Unpack
+
 from torch import Tensor
 
+from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixtures
+from mtl_lightning.layers.mlp import Experts, mixtures
 
 
-class MMoE(Architecture):
+class MMoE(ExpertArchitecture):
     """Experts shared by all tasks, mixed by a gate per task: h_t = Σ_e softmax(W_t z)_e f_e(z).
 
     Source: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
@@ -20,10 +23,7 @@ class MMoE(Architecture):
         encoder: Built encoder of width D.
         experts: Number E of experts.
         hidden: Layer sizes of each expert; H is the last.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+        options: Options of :class:`~mtl_lightning.architectures.dense.ExpertArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, E] per task.
 
@@ -45,16 +45,11 @@ class MMoE(Architecture):
         *,
         experts: PositiveInt = 8,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
-        gate_dropout: DropRate = 0.0,
+        **options: Unpack[ExpertOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
-        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
-        self.task_gates = Gates(encoder.width, len(self.tasks), experts, dropout=gate_dropout)
+        super().__init__(schema, encoder, **options)
+        self.experts = Experts(experts, encoder.width, hidden, **self.layer_options)
+        self.task_gates = Gates(encoder.width, len(self.tasks), experts, dropout=self.gate_dropout)
         self.widths = dict.fromkeys(self.tasks, self.experts.width)
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -62,4 +57,7 @@ class MMoE(Architecture):
         weights = self.task_gates(encoded.z)
         if self.keep_gates:
             self.gates = dict(zip(self.tasks, weights.detach().unbind(1), strict=True))
-        return dict(zip(self.tasks, mixtures(weights, self.experts(encoded.z)), strict=True))
+        experts = self.experts(encoded.z)
+        if self.keep_shared:
+            self.shared = (experts, weights)
+        return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

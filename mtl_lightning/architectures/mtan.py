@@ -1,17 +1,20 @@
 """Multi-task attention network: a shared trunk, and masks per task over its features."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers.batched import BatchedLinear
 from mtl_lightning.layers.initialisation import hidden_linear
-from mtl_lightning.layers.mlp import Activation, make_activation
+from mtl_lightning.layers.mlp import ActivationOptions
 
 
-class MTAN(Architecture):
+class MTAN(LayerwiseArchitecture):
     """Soft attention masks per task over the features of every shared layer.
 
     With shared features p^l = layer_l(p^{l−1}): a_t^l = σ(G_t^l ReLU(R_t^l [p^l, F^l(â_t^{l−1})])) and
@@ -26,8 +29,7 @@ class MTAN(Architecture):
         encoder: Built encoder of width D.
         hidden: Layer sizes of the shared trunk; H is the last.
         attention: Width of the attention modules' hidden layer.
-        activation: Activation of the trunk.
-        dropout: Dropout in the trunk.
+        options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]. Masks, kept when asked, [B, H] per task.
 
@@ -45,13 +47,11 @@ class MTAN(Architecture):
         *,
         hidden: Sizes = (128, 64),
         attention: PositiveInt = 32,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         count = len(self.tasks)
+        activation = self.layer_options["activation"]
         sizes = [encoder.width, *hidden]
         self.trunk = nn.ModuleList(hidden_linear(sizes[i], sizes[i + 1], activation) for i in range(len(hidden)))
         self.carry = nn.ModuleList(hidden_linear(sizes[i], sizes[i + 1], activation) for i in range(1, len(hidden)))
@@ -60,8 +60,6 @@ class MTAN(Architecture):
             for i, size in enumerate(hidden)
         )
         self.expand = nn.ModuleList(BatchedLinear(count, attention, size) for size in hidden)
-        self.activation = make_activation(activation)
-        self.dropout = nn.Dropout(dropout)
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:

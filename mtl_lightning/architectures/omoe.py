@@ -1,15 +1,18 @@
 """One-gate mixture of experts."""
 
+from typing import Unpack
+
 from torch import Tensor
 
+from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixture
+from mtl_lightning.layers.mlp import Experts, mixture
 
 
-class OMoE(Architecture):
+class OMoE(ExpertArchitecture):
     """Experts mixed by one gate for all tasks: h = Σ_e softmax(W z)_e f_e(z). The ablation of MMoE's gates.
 
     Source: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
@@ -20,10 +23,7 @@ class OMoE(Architecture):
         encoder: Built encoder of width D.
         experts: Number E of experts.
         hidden: Layer sizes of each expert; H is the last.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+        options: Options of :class:`~mtl_lightning.architectures.dense.ExpertArchitecture`.
 
     Shapes: z [B, D] → h [B, H], the same for every task; the gate, kept when asked, [B, E] under ``shared``.
 
@@ -41,16 +41,11 @@ class OMoE(Architecture):
         *,
         experts: PositiveInt = 8,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
-        gate_dropout: DropRate = 0.0,
+        **options: Unpack[ExpertOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
-        self.experts = Experts(experts, encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
-        self.gate = Gates(encoder.width, 1, experts, dropout=gate_dropout)
+        super().__init__(schema, encoder, **options)
+        self.experts = Experts(experts, encoder.width, hidden, **self.layer_options)
+        self.gate = Gates(encoder.width, 1, experts, dropout=self.gate_dropout)
         self.widths = dict.fromkeys(self.tasks, self.experts.width)
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
@@ -58,4 +53,7 @@ class OMoE(Architecture):
         weights = self.gate(encoded.z)[:, 0]
         if self.keep_gates:
             self.gates = {"shared": weights.detach()}
-        return dict.fromkeys(self.tasks, mixture(weights, self.experts(encoded.z)))
+        h = mixture(weights, self.experts(encoded.z))
+        if self.keep_shared:
+            self.shared = (h,)
+        return dict.fromkeys(self.tasks, h)

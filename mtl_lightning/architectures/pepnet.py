@@ -1,17 +1,19 @@
 """Parameter and embedding personalised network."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.batched import BatchedLinear
-from mtl_lightning.layers.mlp import Activation, make_activation
+from mtl_lightning.layers.mlp import ActivationOptions
 
 
 class GateUnit(nn.Module):
@@ -34,7 +36,7 @@ class GateUnit(nn.Module):
         return 2 * score.sigmoid()
 
 
-class PEPNet(Architecture):
+class PEPNet(LayerwiseArchitecture):
     """Gates from priors scale the embeddings (EPNet) and every layer of every task's tower (PPNet).
 
     EPNet: z' = 2σ(MLP([scenario, sg(z)])) ⊙ z. PPNet: x_t^{l+1} = act(W_t^l (2σ(MLP_l([priors, sg(z')]))_t ⊙ x_t^l)).
@@ -50,8 +52,7 @@ class PEPNet(Architecture):
         priors: Features that identify user, item and author, for PPNet; without any its gates see z' alone.
         hidden: Layer sizes of each task's tower; H is the last.
         gate_hidden: Width of the gates' hidden layers.
-        activation: Activation of the towers.
-        dropout: Dropout in the towers.
+        options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]. Gates, kept when asked: [B, D] under ``embedding``, and [B, width of the layer's
     input] under ``<task>/layer<i>``.
@@ -76,12 +77,9 @@ class PEPNet(Architecture):
         priors: Sequence[FieldName] = (),
         hidden: Sizes = (128, 64, 32),
         gate_hidden: PositiveInt = 32,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.scenarios = () if scenario is None else (scenario,)
         self.priors = tuple(priors)
         count, width = len(self.tasks), encoder.width
@@ -89,13 +87,12 @@ class PEPNet(Architecture):
             check_priors("scenario", schema, encoder, self.scenarios) + width, gate_hidden, width
         )
         code = check_priors("priors", schema, encoder, self.priors) + width
+        activation = self.layer_options["activation"]
         sizes = [width, *hidden]
         self.layers = nn.ModuleList(
             BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
         )
         self.layer_gates = nn.ModuleList(GateUnit(code, gate_hidden, count * sizes[i]) for i in range(len(hidden)))
-        self.activation = make_activation(activation)
-        self.dropout = nn.Dropout(dropout)
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:

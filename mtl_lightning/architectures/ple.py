@@ -1,15 +1,17 @@
 """Progressive layered extraction: stacked levels of own and shared experts."""
 
+from typing import Unpack
+
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.architectures.extraction import Extraction
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers.mlp import Activation, Norm
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 
 
-class PLE(Architecture):
+class PLE(ExpertArchitecture):
     """CGC in levels. Between them a shared group, whose gate sees all experts, goes on beside the tasks' groups.
 
     At level l, task t: x_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t x_t')_e f_e(x'), where own experts read x_t' of the
@@ -25,10 +27,7 @@ class PLE(Architecture):
         shared_experts: Shared experts per level, at least 1.
         hidden: Layer sizes of each expert, the same at every level; H is the last.
         levels: Number of levels.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
-        gate_dropout: Probability of leaving an expert out of a row's gate in training, against expert collapse.
+        options: Options of :class:`~mtl_lightning.architectures.dense.ExpertArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, own + shared] per task at the last level, and under
     ``level<i>/<task>`` (and ``level<i>/shared``) at the others.
@@ -49,20 +48,15 @@ class PLE(Architecture):
         shared_experts: PositiveInt = 2,
         hidden: Sizes = (64,),
         levels: PositiveInt = 2,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
-        gate_dropout: DropRate = 0.0,
+        **options: Unpack[ExpertOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.levels = nn.ModuleList()
         width = encoder.width
         for level in range(levels):
             layer = Extraction(
                 len(self.tasks), width, own_experts, shared_experts, hidden, first=level == 0, last=level == levels - 1,
-                activation=activation, dropout=dropout, norm=norm, gate_dropout=gate_dropout,
+                gate_dropout=self.gate_dropout, **self.layer_options,
             )  # fmt: skip
             self.levels.append(layer)
             width = layer.width
@@ -74,7 +68,9 @@ class PLE(Architecture):
         kept: dict[str, Tensor] = {}
         names = (*self.tasks, "shared")
         for level, layer in enumerate(self.levels):
-            groups, gates = layer(groups)
+            groups, gates, crossed = layer(groups)
+            if self.keep_shared:  # that of the last level stays
+                self.shared = crossed
             if self.keep_gates:
                 prefix = "" if level == len(self.levels) - 1 else f"level{level}/"
                 kept |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}

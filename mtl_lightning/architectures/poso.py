@@ -1,18 +1,20 @@
 """Personalised modules for cold-start users."""
 
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.architectures.priors import check_priors, prior_parts
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP
-from mtl_lightning.layers.mlp import Activation, Experts, mixture
+from mtl_lightning.layers.mlp import ActivationOptions, Experts, mixture
 
 
-class POSO(Architecture):
+class POSO(DenseArchitecture):
     """Each layer is several copies of itself, mixed by gates that see only the prior (how new the user is, say).
 
     x' = C · Σ_i g_i(c) act(W_i x) with the personalisation code c and gates g = σ(MLP(c)) in (0, 1): features that
@@ -30,8 +32,7 @@ class POSO(Architecture):
         copies: Copies of each layer.
         hidden: Layer sizes of the trunk; H is the last.
         gate_hidden: Width of the gates' hidden layer.
-        activation: Activation of the layers.
-        dropout: Dropout in the layers.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h [B, H], the same for every task; gates, kept when asked, [B, copies] under ``layer<i>``.
 
@@ -54,19 +55,16 @@ class POSO(Architecture):
         copies: PositiveInt = 4,
         hidden: Sizes = (128, 64),
         gate_hidden: PositiveInt = 32,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.priors = tuple(priors)
         self.copies = copies
         code = check_priors("priors", schema, encoder, self.priors) if self.priors else encoder.width
         self.layers = nn.ModuleList()
         width = encoder.width
         for size in hidden:
-            self.layers.append(Experts(copies, width, [size], activation=activation, dropout=dropout))
+            self.layers.append(Experts(copies, width, [size], **self.layer_options))
             width = size
         self.code = MLP(code, [gate_hidden] if hidden else [])  # no layers, no gates
         self.layer_gates = nn.ModuleList(nn.Linear(gate_hidden, copies) for _ in hidden)
@@ -81,4 +79,6 @@ class POSO(Architecture):
             if self.keep_gates:
                 self.gates[f"layer{i}"] = weights.detach()
             x = mixture(weights, layer(x)) * (2 / self.copies)
+        if self.keep_shared:
+            self.shared = (x,)
         return dict.fromkeys(self.tasks, x)

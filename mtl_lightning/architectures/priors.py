@@ -1,13 +1,12 @@
 """Fields that condition a network: a scenario, the ids of user and item."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Encoded
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.interfaces import Encoder, Schema
 
 
@@ -29,9 +28,7 @@ def check_known(option: str, schema: Schema, names: Sequence[str]) -> None:
     known = [field.name for field in schema.fields]
     for name in names:
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"features: {', '.join(known)}"
-            raise MtlError(f"architecture.{option}: no feature {name!r}", hint)
+            raise MtlError(f"architecture.{option}: no feature {name!r}", did_you_mean(name, known))
 
 
 def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[str]) -> int:

@@ -1,15 +1,18 @@
 """Shared bottom: one trunk for all tasks."""
 
+from typing import Unpack
+
 from torch import Tensor
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import MLP
-from mtl_lightning.layers.mlp import Activation, Norm
+from mtl_lightning.layers.mlp import LayerOptions
 
 
-class SharedBottom(Architecture):
+class SharedBottom(DenseArchitecture):
     """One trunk whose output every task's tower reads: h_t = f(z) for all t.
 
     Source: Caruana, "Multitask Learning", Machine Learning 28 (1997), section 2.
@@ -18,9 +21,7 @@ class SharedBottom(Architecture):
         schema: Fitted schema.
         encoder: Built encoder; its ``width`` D is the trunk's input.
         hidden: Layer sizes of the trunk; H is the last, or D if there are none.
-        activation: Activation of the trunk.
-        dropout: Dropout in the trunk.
-        norm: Normalisation in the trunk.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h [B, H], the same tensor for every task.
 
@@ -33,21 +34,15 @@ class SharedBottom(Architecture):
     """
 
     def __init__(
-        self,
-        schema: Schema,
-        encoder: Encoder,
-        *,
-        hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
+        self, schema: Schema, encoder: Encoder, *, hidden: Sizes = (128, 64), **options: Unpack[LayerOptions]
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
-        self.trunk = MLP(encoder.width, hidden, activation=activation, dropout=dropout, norm=norm)
+        super().__init__(schema, encoder, **options)
+        self.trunk = MLP(encoder.width, hidden, **self.layer_options)
         self.widths = dict.fromkeys(self.tasks, self.trunk.width)
 
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
-        return dict.fromkeys(self.tasks, self.trunk(encoded.z))
+        h = self.trunk(encoded.z)
+        if self.keep_shared:
+            self.shared = (h,)
+        return dict.fromkeys(self.tasks, h)

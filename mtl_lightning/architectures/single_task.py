@@ -1,18 +1,19 @@
 """One network per task."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.architectures.copies import check_copies
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
-from mtl_lightning.layers.mlp import Activation, Experts, Norm
+from mtl_lightning.bounds import Sizes
+from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 
-class SingleTask(Architecture):
+class SingleTask(DenseArchitecture):
     """A trunk per task: h_t = f_t(z), or f_t(z_t) with tables of its own. The baseline of every comparison.
 
     With ``share_tables: false`` the tasks share nothing at all, and the run equals T separate runs.
@@ -21,10 +22,8 @@ class SingleTask(Architecture):
         schema: Fitted schema.
         encoder: Built encoder of width D.
         hidden: Layer sizes of each trunk; H is the last.
-        activation: Activation of the trunks.
-        dropout: Dropout in the trunks.
-        norm: Normalisation in the trunks.
         share_tables: Whether the tasks share the encoder: embedding tables and the vectors of numbers.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H].
 
@@ -45,17 +44,13 @@ class SingleTask(Architecture):
         encoder: Encoder,
         *,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
         share_tables: bool = True,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         self.copies = self.table_copies(len(self.tasks), share_tables=share_tables)
         width = check_copies("single_task", encoder, self.copies)
-        self.trunks = Experts(len(self.tasks), width, hidden, activation=activation, dropout=dropout, norm=norm)
+        self.trunks = Experts(len(self.tasks), width, hidden, **self.layer_options)
         self.widths = dict.fromkeys(self.tasks, self.trunks.width)
 
     @classmethod

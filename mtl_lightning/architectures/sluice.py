@@ -1,18 +1,21 @@
 """Sluice network: subspaces per task, learned sharing between them, learned mixing of layers."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
+from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt
+from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers.batched import BatchedLinear
-from mtl_lightning.layers.mlp import Activation, make_activation
+from mtl_lightning.layers.mlp import ActivationOptions
 
 
-class Sluice(Architecture):
+class Sluice(LayerwiseArchitecture):
     """Networks per task whose layers are split in subspaces, mixed by α between tasks and by β between layers.
 
     Each layer of task t has S subspaces; a learned matrix α [T·S, T·S] combines those of all tasks before the next
@@ -27,10 +30,9 @@ class Sluice(Architecture):
         width: Width H of every layer; β needs them equal.
         layers: Number of layers, at least 1.
         subspaces: Subspaces S of a layer; divides ``width``.
-        activation: Activation of the layers.
-        dropout: Dropout in the layers.
         own: Initial weight of a subspace's own values in α.
         orthogonality: Factor c of the penalty.
+        options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H].
 
@@ -52,26 +54,22 @@ class Sluice(Architecture):
         width: PositiveInt = 64,
         layers: PositiveInt = 2,
         subspaces: PositiveInt = 2,
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         own: float = 0.9,
         orthogonality: NonNegativeFloat = 0.01,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(schema, encoder, **options)
         if width % subspaces:
             raise MtlError(f"architecture.subspaces: {subspaces} doesn't divide the width {width}")
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
         count = len(self.tasks)
         self.subspaces, self.orthogonality = subspaces, orthogonality
+        activation = self.layer_options["activation"]
         sizes = [encoder.width, *[width] * layers]
         self.layers = nn.ModuleList(
             BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(layers)
         )
         self.sharing = nn.ParameterList(nn.Parameter(stitch_start(count * subspaces, own)) for _ in range(layers))
         self.mixing = nn.Parameter(torch.full((count * layers,), 1 / layers))
-        self.activation = make_activation(activation)
-        self.dropout = nn.Dropout(dropout)
         self.widths = dict.fromkeys(self.tasks, width)
 
     def overlap(self) -> Tensor:

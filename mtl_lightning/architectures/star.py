@@ -1,17 +1,20 @@
 """Star topology adaptive recommender: one network for many scenarios."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.architectures.priors import check_known
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, Sizes
+from mtl_lightning.bounds import Sizes
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Architecture, Encoder, FieldName, Schema
+from mtl_lightning.interfaces import Encoder, FieldName, Schema
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.initialisation import hidden_linear
-from mtl_lightning.layers.mlp import Activation, make_activation
+from mtl_lightning.layers.mlp import ActivationOptions
 
 
 class StarLayer(nn.Module):
@@ -38,7 +41,7 @@ class StarLayer(nn.Module):
         return self.shared.weight * (1 + self.scales), self.shared.bias + self.shifts.view(len(self.scales), -1)
 
 
-class STAR(Architecture):
+class STAR(LayerwiseArchitecture):
     """A trunk with weights per scenario around shared ones, and an auxiliary network that knows the scenario.
 
     In scenario p each layer is act((W ⊙ W_p) x + b + b_p), after a normalisation with (γ·γ_p, β + β_p); the auxiliary
@@ -54,8 +57,7 @@ class STAR(Architecture):
         scenario: Categorical feature that tells the scenario; without one there is a single scenario.
         hidden: Layer sizes of the trunk; H is the last.
         auxiliary: Layer sizes of the auxiliary network before its output layer.
-        activation: Activation of the layers.
-        dropout: Dropout in the layers.
+        options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
 
     Shapes: z [B, D] → h [B, H], the same for every task.
 
@@ -77,29 +79,25 @@ class STAR(Architecture):
         scenario: FieldName | None = None,
         hidden: Sizes = (128, 64),
         auxiliary: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
+        **options: Unpack[ActivationOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(schema, encoder, **options)
         if scenario is not None:
             check_known("scenario", schema, [scenario])
             if scenario not in schema.id_columns:
                 raise MtlError(f"architecture.scenario: {scenario!r} is not categorical")
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
         self.scenario = scenario
         self.scenarios = 1 if scenario is None else schema.field(scenario).size
         width = encoder.width
         self.norm_scale = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
         self.norm_shift = nn.Parameter(torch.zeros((self.scenarios + 1) * width))
+        activation = self.layer_options["activation"]
         sizes = [width, *hidden]
         self.layers = nn.ModuleList(
             StarLayer(self.scenarios, sizes[i], sizes[i + 1], activation) for i in range(len(hidden))
         )
         self.auxiliary = MLP(width, auxiliary)
         self.output = nn.Linear(self.auxiliary.width, sizes[-1])
-        self.activation = make_activation(activation)
-        self.dropout = nn.Dropout(dropout)
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 
     def normalise(self, z: Tensor, scenario: Tensor) -> Tensor:
@@ -140,4 +138,6 @@ class STAR(Architecture):
         else:
             scenario = encoded.batch.id(self.scenario)
         h = self.trunk(self.normalise(z, scenario), scenario) + self.output(self.auxiliary(z))
+        if self.keep_shared:
+            self.shared = (h,)
         return dict.fromkeys(self.tasks, h)

@@ -1,19 +1,20 @@
 """Shared and task-specific embeddings."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.copies import check_copies
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.bounds import PositiveInt, Sizes
+from mtl_lightning.interfaces import Encoder, Schema
 from mtl_lightning.layers import Gates
-from mtl_lightning.layers.mlp import Activation, Experts, Norm, mixture
+from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
-class STEM(Architecture):
+class STEM(DenseArchitecture):
     """Tables per task and shared ones; a task sees all experts forward, and backward only its own and the shared ones.
 
     Table sets 1 … T belong to the tasks and set 0 is shared; each has experts that read its part of z. The gate of
@@ -30,9 +31,7 @@ class STEM(Architecture):
         own_experts: Experts per task.
         shared_experts: Experts on the shared tables.
         hidden: Layer sizes of each expert; H is the last.
-        activation: Activation of the experts.
-        dropout: Dropout in the experts.
-        norm: Normalisation in the experts.
+        options: Options of :class:`~mtl_lightning.architectures.dense.DenseArchitecture`.
 
     Shapes: z [B, D] → h_t [B, H]; gates, kept when asked, [B, shared + T · own] per task, shared experts first.
 
@@ -54,18 +53,13 @@ class STEM(Architecture):
         own_experts: PositiveInt = 1,
         shared_experts: PositiveInt = 1,
         hidden: Sizes = (128, 64),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-        norm: Norm = "none",
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, **options)
         count = len(self.tasks)
         width = check_copies("stem", encoder, self.table_copies(count))
         self.experts = nn.ModuleList(
-            Experts(size, width, hidden, activation=activation, dropout=dropout, norm=norm)
-            for size in [shared_experts, *[own_experts] * count]
+            Experts(size, width, hidden, **self.layer_options) for size in [shared_experts, *[own_experts] * count]
         )
         self.task_gates = nn.ModuleList(Gates(width, 1, shared_experts + count * own_experts) for _ in self.tasks)
         self.widths = dict.fromkeys(self.tasks, hidden[-1])
@@ -85,6 +79,8 @@ class STEM(Architecture):
             seen = [groups[j] if j in (0, i) else detached[j] for j in range(len(groups))]
             gates[task] = self.task_gates[i - 1](parts[i] + parts[0])[:, 0]
             h[task] = mixture(gates[task], torch.cat(seen, dim=1))
+        if self.keep_shared:
+            self.shared = (*groups, *gates.values())
         if self.keep_gates:
             self.gates = {task: gate.detach() for task, gate in gates.items()}
         return h

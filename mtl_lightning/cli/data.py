@@ -10,7 +10,6 @@ from rich.markup import escape
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
-from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console, printable
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def _fetch(
     from mtl_lightning.config.draft import Draft
     from mtl_lightning.config.pairs import read_overrides
 
-    draft = Draft({}, registry())
+    draft = Draft()
     component = draft.component("source", "source", {"name": name, **read_overrides(settings or [])})
     if component is None or draft.problems:
         raise ConfigError(draft.problems)

@@ -11,7 +11,6 @@ from mtl_lightning.config.draft import Draft
 from mtl_lightning.config.pairs import read_overrides, split_pair
 from mtl_lightning.config.recipe import resolve
 from mtl_lightning.errors import ConfigError, MtlError
-from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_count, process_rank
 from mtl_lightning.report.render.console import first_console, say
@@ -88,7 +87,7 @@ def _reading(named: dict[str, str]) -> dict[str, Any]:
     if not pairs:
         return {}
     options = resolve(read_overrides(pairs))["source"]
-    draft = Draft({}, registry())
+    draft = Draft()
     draft.component("source", "source", {"name": "table", "path": named.get("data"), **options})
     if draft.problems:
         raise ConfigError(draft.problems)

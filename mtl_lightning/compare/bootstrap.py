@@ -1,4 +1,4 @@
-"""Metrics of a run on its test rows, and on bootstrap samples of them that all runs share; Δm over tasks."""
+"""Metrics of a run on its test rows and on bootstrap samples that all runs share; Δm over tasks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mtl_lightning.compare.statistics import Difference, Floats, Rows, draws, interval, metric_name, metric_of
 
 Arrays = Mapping[str, NDArray[Any]]
-"""A run's ``test.npz``."""
+"""Arrays of a run's ``test.npz``."""
 COUNT = 300
-"""Bootstrap samples."""
+"""Default number of bootstrap samples."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Sampled:
     """Metrics of a run.
 
     Args:
-        value: On the test rows as they are, per task; NaN where it isn't defined.
-        samples: On bootstrap samples of them, per task, [count]; those of all runs and tasks are of the same users.
+        value: Value on the test rows, per task; NaN if undefined.
+        samples: Values on bootstrap samples, per task, [count]. All runs and tasks share the same samples of users.
     """
 
     value: dict[str, float]
@@ -30,7 +30,7 @@ class Sampled:
 
 
 def task_rows(arrays: Arrays, task: str) -> tuple[Rows, Floats]:
-    """A task's known test rows, and the run's predictions for them."""
+    """Test rows of a task with known labels, and the run's predictions for them."""
     known = arrays[f"known/{task}"]
     weight = arrays.get(f"weight/{task}", np.ones(len(known)))[known].astype(np.float64)
     group = arrays["group"][known] if "group" in arrays else None
@@ -39,18 +39,18 @@ def task_rows(arrays: Arrays, task: str) -> tuple[Rows, Floats]:
 
 
 def sample(arrays: Arrays, kinds: Mapping[str, str], count: int = COUNT) -> Sampled:
-    """Metrics of a run.
+    """Metrics of a run on its test rows and on bootstrap samples.
 
     Args:
-        arrays: Its rows.
+        arrays: Arrays of the run.
         kinds: Kind of each task.
-        count: Bootstrap samples.
+        count: Number of bootstrap samples.
 
     Example:
         >>> label = np.tile([0.0, 1.0], 50)
         >>> arrays = {"known/t": label >= 0, "label/t": label[:, None], "prediction/t": label}
-        >>> found = sample(arrays, {"t": "binary"}, count=5)
-        >>> found.value, found.samples["t"].tolist()
+        >>> sampled = sample(arrays, {"t": "binary"}, count=5)
+        >>> sampled.value, sampled.samples["t"].tolist()
         ({'t': 1.0}, [1.0, 1.0, 1.0, 1.0, 1.0])
     """
     rows = {task: task_rows(arrays, task) for task in kinds}
@@ -67,14 +67,14 @@ def sample(arrays: Arrays, kinds: Mapping[str, str], count: int = COUNT) -> Samp
 def advantage(
     task: str, kind: str, models: Sequence[Sampled], others: Sequence[Sampled], level: float
 ) -> Difference:  # fmt: skip
-    """The models' advantage over others in a task, seed by seed, with its interval; positive is better.
+    """Advantage of models over others in a task, paired by seed, with its interval; positive is better.
 
     Args:
-        task: The task.
-        kind: Its kind.
-        models: The models, one per seed.
-        others: Those to compare with, by the same seeds.
-        level: Confidence.
+        task: Name of the task.
+        kind: Kind of the task.
+        models: Models, one per seed.
+        others: Models to compare with, of the same seeds.
+        level: Confidence level.
     """
     sign = 1.0 if metric_name(kind)[1] else -1.0
     pairs = list(zip(models, others, strict=True))
@@ -84,39 +84,39 @@ def advantage(
 
 
 def delta_m(kinds: Mapping[str, str], models: Sequence[Sampled], others: Sequence[Sampled], level: float) -> Difference:
-    """Δm: the mean over tasks of the relative change against single-task models, in percent; positive is better.
+    """Δm: mean over tasks of the relative change against single-task models, in percent; positive is better.
 
-    A task's change is told relative to the mean of the single-task models over seeds, so that Δm is that of the means,
-    and linear in each seed's metrics. Tasks whose metric isn't defined on the rows are left out.
+    The change of a task is relative to the mean of the single-task models over seeds. So Δm is linear in the metrics
+    of each seed, and equals the Δm of the means. Tasks whose metric is undefined on the rows are left out.
 
     Source:
-        Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, equation 4 (with the sign turned).
+        Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, equation 4 (with the opposite sign).
 
     Args:
         kinds: Kind of each task.
-        models: The models, one per seed.
-        others: Single-task models by the same seeds.
-        level: Confidence of the interval.
+        models: Models, one per seed.
+        others: Single-task models of the same seeds.
+        level: Confidence level of the interval.
 
     Returns:
-        Δm; NaN throughout if no task is defined.
+        Δm with its interval; all NaN if no task is defined.
 
     Example:
-        >>> def one(**values):
+        >>> def sampled(**values):
         ...     return Sampled(values, {task: np.full(9, value) for task, value in values.items()})
         >>> kinds = {"click": "binary", "dwell": "regression"}
-        >>> round(delta_m(kinds, [one(click=0.66, dwell=9.0)], [one(click=0.6, dwell=10.0)], 0.95).mean, 6)
+        >>> round(delta_m(kinds, [sampled(click=0.66, dwell=9.0)], [sampled(click=0.6, dwell=10.0)], 0.95).mean, 6)
         10.0
     """
     changes, samples = [], []
     for task, kind in kinds.items():
         sign = 100.0 if metric_name(kind)[1] else -100.0
-        model, other = (np.array([each.value[task] for each in side]) for side in (models, others))
+        model, other = (np.array([run.value[task] for run in side]) for side in (models, others))
         base = abs(float(other.mean()))
         if not base or not math.isfinite(base) or not np.isfinite(model).all():
             continue
-        drawn, against = (np.array([each.samples[task] for each in side]).T for side in (models, others))
-        with np.errstate(divide="ignore", invalid="ignore"):  # a sample without an error, or without a positive
+        drawn, against = (np.array([run.samples[task] for run in side]).T for side in (models, others))
+        with np.errstate(divide="ignore", invalid="ignore"):  # samples without errors or without positives
             samples.append(sign * (drawn - against) / abs(against.mean(axis=1, keepdims=True)))
         changes.append(sign * (model - other) / base)
     if not changes:

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page: no script, no font, no picture from anywhere else."""
+"""A comparison as a self-contained HTML page."""
 
 from collections.abc import Mapping
 from html import escape
@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.plots import Interval, forest
-from mtl_lightning.compare.relations import section
+from mtl_lightning.compare.relations import relations_section
 from mtl_lightning.compare.reliability import reliability_section
 from mtl_lightning.compare.resources import resources_section
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
@@ -30,17 +30,17 @@ circle.even, path.even { fill: #667; }
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """The page of a result of :func:`~mtl_lightning.compare.results.gather`.
+    """HTML page of a comparison.
 
     Args:
-        result: The result.
+        result: Result of :func:`~mtl_lightning.compare.results.gather`.
     """
     title = f"Does multi-task learning help on {result['recipe']}?"
     configurations = result["configurations"]
     *reasons, use = [escape(sentence) for sentence in sentences(result)]
     verdict = f'<p class="use">{use}</p>' + "".join(f"<p>{reason}</p>" for reason in reasons)
     costs = [
-        bars(heading, [(shown_name(each), each[key]) for each in configurations], unit)
+        bars(heading, [(shown_name(configuration), configuration[key]) for configuration in configurations], unit)
         for heading, key, unit in (
             ("Time of a training step", "step_ms", "ms"),
             ("Parameters", "parameters", ""),
@@ -52,16 +52,17 @@ def page(result: Mapping[str, Any]) -> str:
     body = f"""<p><code>{escape(settings)}</code>, seeds {escape(", ".join(map(str, result["seeds"])))}</p>
 <div class="verdict">{verdict}</div>{missing}
 <h2>Quality on the test split</h2>
-<p>Mean ± standard deviation over seeds; RMSE is in the label's unit, and less of it is better. Models and the
-configuration were chosen on validation. Δm is the mean change of all tasks against single-task models of the same
-seeds.</p>
+<p>Mean ± standard deviation over seeds. RMSE is in the unit of the label, and lower is better. Models and the
+configuration were selected on validation. Δm is the mean relative change over tasks against single-task models of the
+same seeds.</p>
 {_quality(result)}
 <h2>Advantage over single-task models</h2>
-<p>Positive is better. Intervals of tasks hold for all tasks at once with {result["confidence"]:.0%} confidence
-(bootstrap over test rows, users drawn whole, and spread over seeds); with one seed they know nothing of that spread.
-The verdict rests on the selected configuration only, in bold: of many others one may look good by chance.</p>
+<p>Positive is better. The intervals of tasks hold for all tasks at once with {result["confidence"]:.0%} confidence.
+They include the bootstrap over test rows, with whole users drawn, and the spread over seeds; with one seed the spread
+is unknown. The verdict is based on the selected configuration only, shown in bold: among many others, one may look good
+by chance.</p>
 {_overall(result)}{"".join(_forest(result, task) for task in result["tasks"])}
-{reliability_section(result)}{section(result)}<h2>Cost</h2>
+{reliability_section(result)}{relations_section(result)}<h2>Cost</h2>
 {_cost(result)}
 {"".join(costs)}
 {resources_section(result)}"""
@@ -70,16 +71,16 @@ The verdict rests on the selected configuration only, in bold: of many others on
 
 def _overall(result: Mapping[str, Any]) -> str:
     intervals: list[Interval] = [
-        (shown_name(each), each["delta_m"], *each["delta_m_interval"]) for each in _rivals(result)
+        (shown_name(rival), rival["delta_m"], *rival["delta_m_interval"]) for rival in _rivals(result)
     ]
     return forest("All tasks: Δm, %", intervals, _chosen(result))
 
 
 def _forest(result: Mapping[str, Any], task: str) -> str:
     intervals: list[Interval] = []
-    for each in _rivals(result):
-        found = each["tasks"][task]["difference"]
-        intervals.append((shown_name(each), found["mean"], found["low"], found["high"]))
+    for rival in _rivals(result):
+        difference = rival["tasks"][task]["difference"]
+        intervals.append((shown_name(rival), difference["mean"], difference["low"], difference["high"]))
     facts = result["tasks"][task]
     better = "fall" if facts["metric"] == "rmse" else "rise"
     rows = "" if facts["rows"] is None else f", {facts['rows']:,} test rows"
@@ -88,21 +89,21 @@ def _forest(result: Mapping[str, Any], task: str) -> str:
 
 
 def _rivals(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [each for each in result["configurations"] if each["name"] != BASELINE]
+    return [rival for rival in result["configurations"] if rival["name"] != BASELINE]
 
 
 def _chosen(result: Mapping[str, Any]) -> str | None:
-    return next((shown_name(each) for each in _rivals(result) if each["name"] == result["selected"]), None)
+    return next((shown_name(rival) for rival in _rivals(result) if rival["name"] == result["selected"]), None)
 
 
 def _quality(result: Mapping[str, Any]) -> str:
     headings = ["configuration", "seeds", "validation score"]
     headings += [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
     rows = [
-        [shown_name(each), str(each["seeds"]), spread(each["validation_score"])]
-        + [spread(each["tasks"][task]) for task in result["tasks"]]
-        + [number(each["delta_m"], "+.2f")]
-        for each in result["configurations"]
+        [shown_name(configuration), str(configuration["seeds"]), spread(configuration["validation_score"])]
+        + [spread(configuration["tasks"][task]) for task in result["tasks"]]
+        + [number(configuration["delta_m"], "+.2f")]
+        for configuration in result["configurations"]
     ]
     return _table([*headings, "Δm %"], rows, _selected(result))
 
@@ -110,12 +111,12 @@ def _quality(result: Mapping[str, Any]) -> str:
 def _cost(result: Mapping[str, Any]) -> str:
     patterns = {"parameters": ",.0f", "step_ms": ".2f", "samples_per_second": ",.0f", "peak_memory_mb": ",.0f"}
     rows = [
-        [shown_name(each), *(number(each[key], pattern) for key, pattern in patterns.items())]
-        for each in result["configurations"]
+        [shown_name(configuration), *(number(configuration[key], pattern) for key, pattern in patterns.items())]
+        for configuration in result["configurations"]
     ]
-    return _table(["configuration", "parameters", "ms a step", "samples/s", "peak MB"], rows, _selected(result))
+    return _table(["configuration", "parameters", "ms/step", "samples/s", "peak MB"], rows, _selected(result))
 
 
 def _selected(result: Mapping[str, Any]) -> int | None:
-    names = [each["name"] for each in result["configurations"]]
+    names = [configuration["name"] for configuration in result["configurations"]]
     return names.index(result["selected"]) if result["selected"] in names else None

@@ -1,4 +1,4 @@
-"""The grid: which runs a comparison consists of, each one command."""
+"""The grid of a comparison: the runs that it consists of."""
 
 import os
 import random
@@ -13,16 +13,16 @@ from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
 KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
-"""Arguments that are the comparison's own; everything else goes to every run."""
+"""Arguments of the comparison itself; all others are settings of every run."""
 MOST = 1000
-"""Seeds at most."""
+"""Largest number of seeds."""
 WEIGHT_SPAN = 10.0
-"""Constant weights lie between 1 / span and span."""
+"""Constant weights are between 1 / span and span."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is compared.
+    """Grid of configurations and seeds.
 
     Args:
         recipe: Name or path of the recipe.
@@ -30,9 +30,9 @@ class Grid:
         architectures: Multi-task architectures.
         weighters: Weighters.
         seeds: Seeds.
-        confirm: Further seeds of single-task models and of what validation selects.
-        constants: Settings of constant weights that are tried with the first architecture.
-        jobs: Runs at a time.
+        confirm: Number of additional seeds for single-task models and for the selected configuration.
+        constants: Number of settings of constant weights, tried with the first architecture.
+        jobs: Number of concurrent runs.
         out: Directory of the comparison.
     """
 
@@ -49,13 +49,13 @@ class Grid:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of the grid.
+    """A run of the grid.
 
     Args:
-        configuration: Name of what is compared; its cells differ in their seed only.
+        configuration: Name of the configuration; its cells differ only in the seed.
         seed: The seed.
-        pairs: Settings that make the configuration.
-        tried: It is one of the constant weights of which the best is kept.
+        pairs: Settings of the configuration.
+        tried: Whether it is one of the settings of constant weights, of which only the best is reported.
     """
 
     configuration: str
@@ -65,16 +65,16 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the cell and of its directory."""
+        """Name of the cell and its directory."""
         return f"{self.configuration}-seed{self.seed}"
 
     def path(self, out: Path) -> Path:
-        """The run directory."""
+        """Run directory of the cell."""
         return out / "cells" / self.name
 
 
 def read_grid(pairs: Sequence[str]) -> Grid:
-    """Read the command's arguments; the recipe's own architecture and weighter are compared unless others are named.
+    """Read the arguments of the command. By default, the recipe's own architecture and weighter are compared.
 
     Args:
         pairs: ``recipe=… architecture=a,b weighter=c,d seeds=3 confirm=2 constants=5 jobs=2 out=…`` and settings.
@@ -97,11 +97,11 @@ def read_grid(pairs: Sequence[str]) -> Grid:
             own[key] = value
         elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows", "run.test"):
             hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out=", "run.test": "a verdict needs it"}
-            raise MtlError(f"compare takes no {key}=", hint.get(key, ""))
+            raise MtlError(f"compare does not accept {key}=", hint.get(key, ""))
         else:
             overrides.append(pair)
     if not recipe:
-        raise MtlError("compare needs recipe=", "for instance compare recipe=ads")
+        raise MtlError("compare needs recipe=", "for example compare recipe=ads")
     architectures = _components(own, "architecture") or _default(
         recipe, overrides, "architecture", "shared_bottom", "mmoe"
     )
@@ -112,7 +112,9 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
     seeds, confirm = _seeds(own.get("seeds", "3")), _count(own, "confirm", 2, least=0)
     if max(seeds) + confirm >= 2**32 or len(seeds) + confirm > MOST:
-        raise MtlError(f"seeds={own.get('seeds', '3')} confirm={confirm}: seeds are below 2^32, and {MOST} at most")
+        raise MtlError(
+            f"seeds={own.get('seeds', '3')} confirm={confirm}: seeds must be below 2^32, at most {MOST} of them"
+        )
     return Grid(
         recipe, tuple(overrides), architectures, weighters, seeds, confirm,
         _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
@@ -120,13 +122,13 @@ def read_grid(pairs: Sequence[str]) -> Grid:
 
 
 def _components(own: Mapping[str, str], kind: str) -> tuple[str, ...]:
-    """Names of components, each once: ``mtl-lightning/mmoe`` is ``mmoe``."""
+    """Distinct names of components: ``mtl-lightning/mmoe`` is the same as ``mmoe``."""
     names = (name.strip() for name in own.get(kind, "").strip("[]").split(",") if name.strip())
     return tuple(dict.fromkeys(registry().listed(kind, name) for name in names))
 
 
 def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other: str) -> tuple[str, ...]:
-    """The recipe's own component of a kind and the plainest; ``other`` beside it if they are the same."""
+    """The recipe's own component of a kind and the simplest one; if they are the same, it and ``other``."""
     named = registry().listed(key, str(compose(recipe, overrides).plain[key]["name"]))
     return (plain, other) if named in (plain, BASELINE) else (named, plain)
 
@@ -134,24 +136,24 @@ def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other:
 def _count(own: Mapping[str, str], key: str, default: int, *, least: int) -> int:
     text = own.get(key, str(default))
     if not text.isdecimal() or int(text) < least:
-        raise MtlError(f"{key}={text}: expects a number of at least {least}")
+        raise MtlError(f"{key}={text}: expects an integer of at least {least}")
     return int(text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts) or (parts == ["0"] and "," not in text):
-        raise MtlError(f"seeds={text}: expects how many (seeds=3) or which (seeds=5,6)")
+        raise MtlError(f"seeds={text}: expects a number of seeds (seeds=3) or a list (seeds=5,6)")
     if len(parts) == 1 and "," not in text:
         return tuple(range(min(int(parts[0]), MOST + 1)))
     return tuple(dict.fromkeys(int(part) for part in parts))
 
 
 def cells(grid: Grid, tasks: Sequence[str]) -> list[Cell]:
-    """All runs: single-task models, every architecture with every weighter, and constant weights.
+    """All runs of a grid: single-task models, every architecture with every weighter, and constant weights.
 
     Args:
-        grid: What is compared.
+        grid: The grid.
         tasks: Names of the recipe's tasks.
 
     Example:
@@ -159,38 +161,37 @@ def cells(grid: Grid, tasks: Sequence[str]) -> list[Cell]:
         >>> [cell.name for cell in cells(grid, ["click", "dwell"])]
         ['single_task-seed0', 'mmoe-sum-seed0', 'mmoe-constant1-seed0', 'mmoe-constant2-seed0']
     """
-    # Networks with nothing in common, tables included: one per task, trained side by side.
+    # Separate networks, including tables: one per task, trained together.
     settings: dict[str, tuple[str, ...]] = {}
     settings[BASELINE] = ("architecture=single_task", "architecture.share_tables=false", "weighter=sum")
     for architecture in grid.architectures:
         for weighter in grid.weighters:
             settings[f"{architecture}-{weighter}"] = (f"architecture={architecture}", f"weighter={weighter}")
-    tried = set()
+    constants = set()
     for number, weights in enumerate(constant_weights(tasks, grid.constants), 1):
         name = f"{grid.architectures[0]}-constant{number}"
-        tried.add(name)
+        constants.add(name)
         settings[name] = (
             f"architecture={grid.architectures[0]}",
             "weighter=constant",
             *(f"weighter.weights.{task}={weight:.4g}" for task, weight in weights.items()),
         )
     return [
-        Cell(name.replace("/", "_"), seed, pairs, name in tried)
+        Cell(name.replace("/", "_"), seed, pairs, name in constants)
         for seed in grid.seeds
         for name, pairs in settings.items()
     ]
 
 
 def confirming(grid: Grid, cells: Sequence[Cell], selected: str | None) -> list[Cell]:
-    """Runs with further seeds of what validation selected and of single-task models.
+    """Runs of the selected configuration and of single-task models with additional seeds, for the verdict only.
 
-    Whoever wins on validation has had lucky seeds too, and three say little about their own spread; these runs are for
-    the verdict alone.
+    The best configuration on validation was also favoured by its seeds, and few seeds estimate their spread poorly.
 
     Args:
-        grid: What is compared.
+        grid: The grid.
         cells: The grid's cells.
-        selected: Name of the selected configuration; None if nothing is yet.
+        selected: Name of the selected configuration; None if there is none yet.
 
     Example:
         >>> grid = read_grid(["recipe=ads", "architecture=mmoe", "weighter=sum", "seeds=3", "constants=0", "confirm=1"])
@@ -208,8 +209,8 @@ def confirming(grid: Grid, cells: Sequence[Cell], selected: str | None) -> list[
 def constant_weights(tasks: Sequence[str], count: int) -> list[dict[str, float]]:
     """Settings of constant weights, the same in every comparison of these tasks.
 
-    A Latin hypercube in log space: each task takes each of ``count`` equally spaced levels once, in an order of its
-    own. The weights of a setting have a mean of 1, so that the learning rate means the same.
+    They form a Latin hypercube in log space: each task takes each of ``count`` equally spaced levels once, in random
+    order. The weights of a setting have mean 1, so the learning rate has the same meaning.
 
     Example:
         >>> settings = constant_weights(["click", "dwell"], 3)

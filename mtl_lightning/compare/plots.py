@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from mtl_lightning.report.render.svg import LEFT, RIGHT, ROW, WIDTH, line, svg, text, ticks
 
 Interval = tuple[str, float | None, float | None, float | None]
-"""Name, mean, lower and upper end."""
+"""Name, mean, lower end and upper end."""
 END = WIDTH - RIGHT - 190
-"""Where the axis ends, and numbers begin."""
+"""Right end of the axis; numbers are to its right."""
 
 
 def forest(title: str, intervals: Sequence[Interval], chosen: str | None = None) -> str:
-    """Differences with their confidence intervals, one line each, around zero; the numbers stand at the right.
+    """Forest plot: differences with confidence intervals around zero, one per line, with numbers to the right.
 
-    An interval that is much wider than the others ends in an arrow, so that it doesn't squeeze them.
+    An interval much wider than the others is cut and ends in an arrow, so that the others stay readable.
 
     Args:
-        title: Above the plot.
-        intervals: What is drawn; without a mean only the name is, without ends only the mean.
-        chosen: The name that stands out; its interval is always drawn whole.
+        title: Title above the plot.
+        intervals: Intervals. Without a mean only the name is shown; without ends only the mean.
+        chosen: Name that is shown in bold; its interval is never cut.
 
     Example:
         >>> forest("click", [("mmoe-sum", 0.01, -0.01, 0.03)]).count("<circle")
@@ -56,13 +56,13 @@ def forest(title: str, intervals: Sequence[Interval], chosen: str | None = None)
 
 
 def _range(intervals: Sequence[Interval], chosen: str | None) -> tuple[float, float]:
-    """Ends of the axis: all means, the chosen interval, and of the others what isn't far beyond."""
+    """Ends of the axis. It covers all means, the chosen interval, and other intervals unless they are far wider."""
     inside, ends = [0.0], [0.0]
     for name, mean, low, high in intervals:
-        both = [end for end in (low, high) if end is not None]
-        ends += both
+        own_ends = [end for end in (low, high) if end is not None]
+        ends += own_ends
         inside += [] if mean is None else [mean]
-        inside += both if name == chosen else []
+        inside += own_ends if name == chosen else []
     furthest = max(3 * max(map(abs, inside)), statistics.median(map(abs, ends)))
     left = min([max(min(ends), -furthest), *inside])
     right = max([min(max(ends), furthest), *inside])
@@ -74,5 +74,5 @@ def _signed(value: float, places: int | None = None) -> str:
     return (f"{value:+g}" if places is None else f"{value:+.{places}f}").replace("-", "−")
 
 
-def _arrow(x: float, y: float, turn: int, kind: str) -> str:
-    return f'<path class="{kind}" d="M{x + 8 * turn} {y:.1f} l{-8 * turn} -5 v10 z"/>'
+def _arrow(x: float, y: float, direction: int, kind: str) -> str:
+    return f'<path class="{kind}" d="M{x + 8 * direction} {y:.1f} l{-8 * direction} -5 v10 z"/>'

@@ -1,4 +1,4 @@
-"""How the tasks relate in the models of a comparison: the section of its page, and the numbers in it."""
+"""Relations between tasks in a comparison: averages over seeds, and the section of its page."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -10,11 +10,11 @@ from mtl_lightning.report.render.html import table
 from mtl_lightning.report.training.relations import by_width, experts
 
 SPLITS = ("test", "validation")
-"""Where evaluated relations are read: the first split that a run has."""
+"""Splits from which relations of outputs are read: the first one that a run has."""
 
 
 def average(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The relations of a configuration: those of its runs, averaged over seeds; None where no seed has a number.
+    """Relations of a configuration, averaged over seeds; None where no seed has a value.
 
     Args:
         runs: ``relations`` of each run's ``metrics.json``; empty ones are left out.
@@ -25,40 +25,40 @@ def average(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         >>> average([{"pairs": [pair]}, {"pairs": [other]}, {}])["gradients"]["cosine"]
         [[1.0, -0.4], [-0.4, 1.0]]
     """
-    found: dict[str, Any] = {}
+    averages: dict[str, Any] = {}
     for kind in ("labels", "predictions"):
-        parts = [part for run in runs if (part := _evaluated(run, kind)) and len(part["tasks"]) > 1]
+        parts = [part for run in runs if (part := _read_split(run, kind)) and len(part["tasks"]) > 1]
         if parts:
-            found[kind] = {
+            averages[kind] = {
                 "tasks": parts[0]["tasks"],
                 **{key: _mean([part[key] for part in parts]) for key in ("correlation", "covariance")},
             }
     pairs = [run["pairs"] for run in runs if run.get("pairs")]
     if pairs:
-        found["gradients"] = _gradients(pairs)
+        averages["gradients"] = _gradients(pairs)
     affinities = [run["affinity"] for run in runs if run.get("affinity")]
     if affinities:
-        relative = _mean([each["relative"] for each in affinities])
-        found["affinity"] = {"tasks": affinities[0]["tasks"], "relative": relative}
-    gates = [part for run in runs if (part := _evaluated(run, "gates"))]
+        relative = _mean([part["relative"] for part in affinities])
+        averages["affinity"] = {"tasks": affinities[0]["tasks"], "relative": relative}
+    gates = [part for run in runs if (part := _read_split(run, "gates"))]
     if gates:
-        common = [name for name in gates[0] if all(name in each for each in gates)]
-        found["gates"] = {
-            name: {**gates[0][name], "mean": _mean([[each[name]["mean"]] for each in gates])[0]} for name in common
+        common = [name for name in gates[0] if all(name in part for part in gates)]
+        averages["gates"] = {
+            name: {**gates[0][name], "mean": _mean([[part[name]["mean"]] for part in gates])[0]} for name in common
         }
-    return found
+    return averages
 
 
-def _evaluated(run: Mapping[str, Any], kind: str) -> Any:
+def _read_split(run: Mapping[str, Any], kind: str) -> Any:
     parts = run.get(kind, {})
     return next((parts[split] for split in SPLITS if split in parts), None)
 
 
 def _mean(matrices: Sequence[Matrix]) -> list[list[float | None]]:
-    """Element by element, over what is known."""
+    """Elementwise mean over known values."""
     mean: list[list[float | None]] = []
     for rows in zip(*matrices, strict=True):
-        known = [[each for each in cell if each is not None] for cell in zip(*rows, strict=True)]
+        known = [[value for value in cell if value is not None] for cell in zip(*rows, strict=True)]
         mean.append([sum(cell) / len(cell) if cell else None for cell in known])
     return mean
 
@@ -66,43 +66,44 @@ def _mean(matrices: Sequence[Matrix]) -> list[list[float | None]]:
 def _gradients(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     tasks = list(dict.fromkeys(task for pair in runs[0] for task in pair["tasks"]))
 
-    def filled(pairs: Sequence[Mapping[str, Any]], key: str, own: float | None) -> Matrix:
+    def to_matrix(pairs: Sequence[Mapping[str, Any]], key: str, diagonal: float | None) -> Matrix:
         values = {frozenset(pair["tasks"]): pair[key] for pair in pairs if pair["steps"]}
-        return [[own if a == b else values.get(frozenset((a, b))) for b in tasks] for a in tasks]
+        return [[diagonal if a == b else values.get(frozenset((a, b))) for b in tasks] for a in tasks]
 
     return {
         "tasks": tasks,
-        "cosine": _mean([filled(pairs, "cosine", 1.0) for pairs in runs]),
-        "conflicting": _mean([filled(pairs, "conflicting", None) for pairs in runs]),
+        "cosine": _mean([to_matrix(pairs, "cosine", 1.0) for pairs in runs]),
+        "conflicting": _mean([to_matrix(pairs, "conflicting", None) for pairs in runs]),
     }
 
 
-def section(result: Mapping[str, Any]) -> str:
-    """HTML of the relations of a result; empty if its runs know none.
+def relations_section(result: Mapping[str, Any]) -> str:
+    """HTML section of the relations of a result; empty if its runs have none.
 
-    The selected configuration is open, the others are behind their names.
+    The selected configuration is expanded, the others are collapsed.
 
     Args:
-        result: A result of :func:`~mtl_lightning.compare.results.gather`.
+        result: Result of :func:`~mtl_lightning.compare.results.gather`.
     """
-    known = [each for each in result["configurations"] if each.get("relations")]
+    known = [configuration for configuration in result["configurations"] if configuration.get("relations")]
     if not known:
         return ""
     parts = []
-    labels = next((each["relations"]["labels"] for each in known if "labels" in each["relations"]), None)
+    relations = [configuration["relations"] for configuration in known]
+    labels = next((part["labels"] for part in relations if "labels" in part), None)
     if labels is not None:
         parts.append(heatmap("Correlation of labels", labels["tasks"], labels["tasks"], labels["correlation"]))
         parts.append(_covariance("Covariance of labels, in their units", labels))
-    known.sort(key=lambda each: each["name"] != result["selected"])  # stable: the others stay in their order
-    for each in known:
-        plots = "".join(_plots(each["relations"]))
+    known.sort(key=lambda configuration: configuration["name"] != result["selected"])  # stable for the others
+    for configuration in known:
+        plots = "".join(_plots(configuration["relations"]))
         if plots:
-            opened = " open" if each is known[0] else ""
-            parts.append(f"<details{opened}><summary>{escape(shown_name(each))}</summary>{plots}</details>")
+            opened = " open" if configuration is known[0] else ""
+            parts.append(f"<details{opened}><summary>{escape(shown_name(configuration))}</summary>{plots}</details>")
     return f"""<h2>Relations between tasks</h2>
-<p>Means over seeds. Predictions and gates are those of the test split, gradients and look-ahead steps were sampled in
-training. Affinity: by how much a step on the row's task lowers the column's loss, per unit by which it lowers its
-own.</p>
+<p>Means over seeds. Predictions and gates are from the test split; gradients and look-ahead steps were sampled in
+training. Affinity: the relative fall of the column's loss after a step on the row's task, divided by the fall of the
+row's own loss.</p>
 {"".join(parts)}
 """
 
@@ -130,7 +131,7 @@ def _plots(relations: Mapping[str, Any]) -> list[str]:
 
 
 def _covariance(title: str, part: Mapping[str, Any]) -> str:
-    """A table: what differs by thousands between pairs of tasks has no colours in common."""
+    """Table of covariances, whose sizes differ too much between pairs of tasks for a colour scale."""
     rows = [
         [name, *(number(value, ",.0f" if value and abs(value) >= 1000 else ".3g") for value in row)]
         for name, row in zip(part["tasks"], part["covariance"], strict=True)

@@ -1,4 +1,4 @@
-"""How far the probabilities of each configuration of a comparison can be trusted: its section of the page."""
+"""Calibration of the configurations of a comparison: ECE, and the section of its page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,12 +16,12 @@ from mtl_lightning.schema import Task
 from mtl_lightning.task_kinds import task_kind
 
 
-def reliability_of(kind: str, found: Sequence[tuple[Rows, Floats]]) -> dict[str, Any] | None:
-    """ECE and the points of a reliability plot over the test rows of all seeds; None of a task that isn't binary.
+def reliability_of(kind: str, models: Sequence[tuple[Rows, Floats]]) -> dict[str, Any] | None:
+    """ECE and points of a reliability plot over the test rows of all seeds; None for tasks that are not binary.
 
     Args:
-        kind: The task's kind.
-        found: Rows and predictions of each seed's model.
+        kind: Kind of the task.
+        models: Rows and predictions of each seed's model.
 
     Example:
         >>> rows = Rows(np.array([0.0, 1.0]), np.ones(2))
@@ -31,35 +31,38 @@ def reliability_of(kind: str, found: Sequence[tuple[Rows, Floats]]) -> dict[str,
     if not task_kind(kind).event_probability:
         return None
     metric = ECE(Task(name="task", kind="binary", label="label"))
-    for rows, prediction in found:
+    for rows, prediction in models:
         label = torch.from_numpy(np.ascontiguousarray(rows.label)).reshape(-1, 1)
         known = torch.ones(len(label), dtype=torch.bool)
         metric.update(torch.from_numpy(prediction), Target(label, known, torch.from_numpy(rows.weight)))
-    distance = float(metric.compute()) if any(len(prediction) for _, prediction in found) else float("nan")
+    distance = float(metric.compute()) if any(len(prediction) for _, prediction in models) else float("nan")
     return {"ece": distance, **metric.points()} if np.isfinite(distance) else None
 
 
 def reliability_section(result: Mapping[str, Any]) -> str:
-    """A plot per binary task of the selected configuration beside the single-task models; nothing without one.
+    """HTML section with a plot per binary task: the selected configuration and the single-task models.
 
     Args:
-        result: The result.
+        result: Result of :func:`~mtl_lightning.compare.results.gather`.
+
+    Returns:
+        The section; empty without a binary task.
     """
-    configurations = {each["name"]: each for each in result["configurations"]}
+    configurations = {configuration["name"]: configuration for configuration in result["configurations"]}
     shown = [configurations[name] for name in (result["selected"], BASELINE) if name in configurations]
     plots = []
     for task in result["tasks"]:
         curves = {}
-        for each in shown:
-            points = each["tasks"][task].get("reliability")
+        for configuration in shown:
+            points = configuration["tasks"][task].get("reliability")
             if points:
-                curves[f"{shown_name(each)}, ECE {points['ece']:.4f}"] = points
+                curves[f"{shown_name(configuration)}, ECE {points['ece']:.4f}"] = points
         if curves:
             plots.append(reliability_plot(task, curves))
     if not plots:
         return ""
     return f"""<h2>Reliability</h2>
-<p>Observed rates over predicted ones on the test split, all seeds together, in groups of equally many rows. A model
-whose points lie on the diagonal can be taken at its word.</p>
+<p>Observed against predicted rates on the test split, all seeds together, in groups of equally many rows. The points
+of a calibrated model are on the diagonal.</p>
 {"".join(plots)}
 """

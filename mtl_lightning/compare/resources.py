@@ -1,4 +1,4 @@
-"""What each configuration of a comparison costs, part by part: the numbers, and the section of its page."""
+"""Cost of the configurations of a comparison by part: medians over seeds, and the section of its page."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ BYTES = ("model", "tables", "optimizer_state", "store")
 
 
 def parts_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The resources of a configuration, part by part: medians over seeds, None where no seed has the number.
+    """Resources of a configuration by part: medians over seeds, None where no seed has the value.
 
     Args:
-        runs: ``resources.json`` of each run; one that is missing is empty.
+        runs: ``resources.json`` of each run; empty if it is missing.
 
     Returns:
         ``parameters`` and ``bytes`` (MB of 2^20) by part, ``parts_ms`` of a step, ``mflops`` per training row.
 
     Example:
         >>> run = {"parameters": {"heads": 7}, "parts_ms": {"data": 2.0}, "flops": 6e6, "flops_rows": 3}
-        >>> found = parts_of([run, {**run, "parts_ms": {"data": 4.0}}, {}])
-        >>> found["parameters"]["heads"], found["parts_ms"]["data"], found["mflops"], found["bytes"]["store"]
+        >>> parts = parts_of([run, {**run, "parts_ms": {"data": 4.0}}, {}])
+        >>> parts["parameters"]["heads"], parts["parts_ms"]["data"], parts["mflops"], parts["bytes"]["store"]
         (7.0, 3.0, 2.0, None)
     """
     flops = [run["flops"] / run["flops_rows"] / 1e6 for run in runs if run.get("flops") and run.get("flops_rows")]
@@ -37,34 +37,35 @@ def parts_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _medians(found: Sequence[Mapping[str, float] | None], parts: Sequence[str]) -> dict[str, float | None]:
-    known = {part: [each[part] for each in found if each and part in each] for part in parts}
+def _medians(runs: Sequence[Mapping[str, float] | None], parts: Sequence[str]) -> dict[str, float | None]:
+    known = {part: [run[part] for run in runs if run and part in run] for part in parts}
     return {part: statistics.median(values) if values else None for part, values in known.items()}
 
 
 def resources_section(result: Mapping[str, Any]) -> str:
-    """Tables of parameters, step time, arithmetic and bytes by part; nothing of results that don't have them.
+    """HTML tables of step time, arithmetic, parameters and bytes by part; empty for results without them.
 
     Args:
-        result: The result.
+        result: Result of :func:`~mtl_lightning.compare.results.gather`.
     """
-    shown = [each for each in result["configurations"] if each.get("parts")]
+    shown = [configuration for configuration in result["configurations"] if configuration.get("parts")]
     if not shown:
         return ""
     time = [
-        [shown_name(each), *(number(each["parts"]["parts_ms"][part], ".2f") for part in STEP),
-         number(each["parts"]["mflops"], ",.3g")]
-        for each in shown
-    ]  # fmt: skip
-    parameters = [
-        [shown_name(each), *(number(each["parts"]["parameters"][part], ",.0f") for part in PARAMETERS)]
-        for each in shown
+        [*_row(configuration, "parts_ms", STEP, ".2f"), number(configuration["parts"]["mflops"], ",.3g")]
+        for configuration in shown
     ]
-    kept = [[shown_name(each), *(number(each["parts"]["bytes"][part], ",.1f") for part in BYTES)] for each in shown]
-    return f"""<h3>A training step by its parts, ms, and its arithmetic</h3>
-{table(["configuration", *STEP, "MFLOP a row"], time)}
+    parameters = [_row(configuration, "parameters", PARAMETERS, ",.0f") for configuration in shown]
+    memory = [_row(configuration, "bytes", BYTES, ",.1f") for configuration in shown]
+    return f"""<h3>Time of a training step by part, ms, and arithmetic</h3>
+{table(["configuration", *STEP, "MFLOP per row"], time)}
 <h3>Parameters by part</h3>
 {table(["configuration", *PARAMETERS], parameters)}
-<h3>What is kept, MB</h3>
-{table(["configuration", "model", "of it tables", "optimizer state", "prepared data"], kept)}
+<h3>Memory and storage, MB</h3>
+{table(["configuration", "model", "of which tables", "optimizer state", "prepared data"], memory)}
 """
+
+
+def _row(configuration: Mapping[str, Any], key: str, parts: Sequence[str], pattern: str) -> list[str]:
+    values = configuration["parts"][key]
+    return [shown_name(configuration), *(number(values[part], pattern) for part in parts)]

@@ -1,4 +1,4 @@
-"""Finished cells → the result of a comparison, plain containers that JSON, the page and the terminal show."""
+"""Result of a comparison from finished cells, as plain containers for JSON, the page and the terminal."""
 
 import math
 import statistics
@@ -33,10 +33,10 @@ class Run:
     Args:
         cell: The cell.
         score: Best validation score; NaN if it was never defined.
-        resources: Its ``resources.json``.
-        rows: Its predictions and labels.
-        sampled: Its metrics on them, and on bootstrap samples.
-        relations: ``relations`` of its ``metrics.json``.
+        resources: Content of ``resources.json``.
+        rows: Predictions and labels of the test rows.
+        sampled: Metrics on these rows and on bootstrap samples.
+        relations: ``relations`` of ``metrics.json``.
     """
 
     cell: Cell
@@ -48,7 +48,7 @@ class Run:
 
 
 def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
-    """Read what a finished cell left, and measure it."""
+    """Read the records of a finished cell, and compute its metrics."""
     directory = RunDirectory.open(cell.path(grid.out))
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
@@ -63,25 +63,27 @@ def _score(grid: Grid, cell: Cell) -> float:
 
 
 def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
-    """Mean validation score of the configurations whose cells have all finished, minus infinity if it isn't defined."""
-    names = {cell.configuration: [each for each in cells if each.configuration == cell.configuration] for cell in cells}
+    """Mean validation score of configurations whose cells have all finished; minus infinity if undefined."""
+    by_name: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_name.setdefault(cell.configuration, []).append(cell)
     means = {
         name: statistics.fmean(_score(grid, cell) for cell in own)
-        for name, own in names.items()
+        for name, own in by_name.items()
         if all(finished(cell.path(grid.out)) for cell in own)
     }
     return {name: -math.inf if math.isnan(mean) else mean for name, mean in means.items()}
 
 
 def select(grid: Grid, cells: Sequence[Cell]) -> str | None:
-    """The configuration that validation chooses to be compared with single-task models.
+    """Configuration with the best validation score, which is compared with single-task models.
 
     Args:
-        grid: What is compared.
+        grid: The grid.
         cells: The grid's cells.
 
     Returns:
-        Its name; None until the single-task models and another configuration have finished all seeds of the grid.
+        Name of the configuration; None until the single-task models and another configuration have finished all seeds.
     """
     scores = _scores(grid, cells)
     rivals = {name: score for name, score in scores.items() if name != BASELINE and score > -math.inf}
@@ -89,34 +91,34 @@ def select(grid: Grid, cells: Sequence[Cell]) -> str | None:
 
 
 def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
-    """Compare what has finished.
+    """Compare the finished cells.
 
-    A configuration is selected by its mean validation score among those with all seeds done; the verdict then rests
-    on the test rows, which nothing was chosen by, and on its confirming runs too. Of the constant settings only the
-    one that is best on validation is kept: that is the tuned sum.
+    The configuration with the best mean validation score is selected among those with all seeds finished. The verdict
+    is based on the test rows, by which nothing was selected, and includes the confirming runs. Of the constant weights
+    only the setting with the best validation score is reported: the tuned sum.
 
     Args:
-        grid: What is compared.
+        grid: The grid.
         cells: The grid's cells.
         kinds: Kind of each task.
     """
     selected = select(grid, cells)
-    every = [*cells, *confirming(grid, cells, selected)]
-    tried = {cell.configuration for cell in cells if cell.tried}
-    constants = {name: score for name, score in _scores(grid, cells).items() if name in tried}
+    all_cells = [*cells, *confirming(grid, cells, selected)]
+    candidates = {cell.configuration for cell in cells if cell.tried}
+    constants = {name: score for name, score in _scores(grid, cells).items() if name in candidates}
     tuned = max(constants, key=lambda name: constants[name], default=None)
-    done: dict[str, list[Run]] = {}
-    for cell in every:
+    runs_by_name: dict[str, list[Run]] = {}
+    for cell in all_cells:
         shown = not cell.tried or cell.configuration == tuned
         if shown and finished(cell.path(grid.out)):
-            done.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
-    runs = [run for own in done.values() for run in own]
+            runs_by_name.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
+    runs = [run for own in runs_by_name.values() for run in own]
     for run in runs:
-        _same_rows(runs[0], run, kinds)
-    level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # all tasks at once: Bonferroni
-    baseline = done.get(BASELINE, [])
+        _check_same_rows(runs[0], run, kinds)
+    level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # simultaneous for all tasks (Bonferroni)
+    baseline = runs_by_name.get(BASELINE, [])
     configurations = [
-        _configuration(own, baseline, kinds, level, name == tuned, grid.seeds) for name, own in done.items()
+        _configuration(own, baseline, kinds, level, name == tuned, grid.seeds) for name, own in runs_by_name.items()
     ]
     return {
         "recipe": grid.recipe,
@@ -126,27 +128,27 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "confidence": LEVEL,
         "configurations": configurations,
         "tuned": tuned,
-        "missing": [cell.name for cell in every if not finished(cell.path(grid.out))],
+        "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],
         "selected": selected,
         "verdict": _verdict(configurations, selected, kinds) if selected else None,
     }
 
 
-def _same_rows(first: Run, run: Run, kinds: Mapping[str, str]) -> None:
-    """Differences row by row mean nothing where the rows aren't the same.
+def _check_same_rows(first: Run, run: Run, kinds: Mapping[str, str]) -> None:
+    """Check that two runs were tested on the same rows, as paired differences require.
 
     Raises:
-        MtlError: If the runs were tested on other rows or labels.
+        MtlError: If rows or labels differ.
     """
     for task in kinds:
         for key in (f"known/{task}", f"label/{task}"):
             if not np.array_equal(first.rows[key], run.rows[key], equal_nan=True):
                 reason = f"{first.cell.name} and {run.cell.name} were tested on different rows of {task}"
-                raise MtlError(reason, "the data changed between them: choose another out=")
+                raise MtlError(reason, "the data changed between these runs: choose another out=")
 
 
 def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
-    """What the verdict about a task rests on; ``positive`` of a binary one only."""
+    """Kind, metric and numbers of rows of a task; ``positive`` for binary tasks only."""
     facts: dict[str, Any] = {"kind": kind, "metric": metric_name(kind)[0], "rows": None, "positive": None}
     if runs:
         rows, _ = task_rows(runs[0].rows, task)
@@ -156,10 +158,10 @@ def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _verdict(configurations: Sequence[dict[str, Any]], selected: str, kinds: Mapping[str, str]) -> dict[str, Any]:
-    found = {each["name"]: each for each in configurations}
-    own = found[selected]
+    by_name = {configuration["name"]: configuration for configuration in configurations}
+    own = by_name[selected]
     differences = {task: _read(own["tasks"][task]["difference"]) for task in kinds}
-    parameters = {name: found[name]["parameters"] for name in (selected, BASELINE) if found[name]["parameters"]}
+    parameters = {name: by_name[name]["parameters"] for name in (selected, BASELINE) if by_name[name]["parameters"]}
     metrics = {task: metric_name(kind)[0] for task, kind in kinds.items()}
     return asdict(judge(selected, BASELINE, differences, parameters, metrics=metrics, seeds=own["paired_seeds"]))
 
@@ -208,12 +210,12 @@ def _configuration(
     }
 
 
-def _plain_ends(found: Difference) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in asdict(found).items()}
+def _plain_ends(difference: Difference) -> dict[str, float | None]:
+    return {name: _plain(value) for name, value in asdict(difference).items()}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Mean and standard deviation, None where a value isn't defined or there are too few."""
+    """Mean and standard deviation; None if undefined or with too few values."""
     mean = float(np.mean(values)) if values else math.nan
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return {"mean": _plain(mean), "sd": _plain(deviation)}

@@ -1,4 +1,4 @@
-"""What a comparison rests on: metrics of rows under weights, the paired bootstrap, intervals. Plain numpy, no files."""
+"""Statistics of a comparison: metrics as functions of row weights, the paired bootstrap, intervals."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -14,17 +14,17 @@ from mtl_lightning.task_kinds import task_kind
 
 Floats = NDArray[np.float64]
 Metric = Callable[[Floats], float]
-"""Weights of the rows → value; NaN where it isn't defined."""
+"""Weights of the rows → value; NaN if undefined."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The test rows of one task whose label is known.
+    """Test rows of a task with known labels.
 
     Args:
         label: [n], or [n, K] for several labels per row.
         weight: Sample weights, [n].
-        group: Rows that are drawn together (a user's), an integer per row, [n]; None if each row stands alone.
+        group: Group of each row, [n]; rows of a group (a user) are drawn together. None draws each row by itself.
     """
 
     label: Floats
@@ -34,12 +34,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Difference:
-    """A model's advantage over another one in one task; positive is better.
+    """Advantage of a model over another in a task; positive is better.
 
     Args:
         mean: Mean over seeds.
         low: Lower end of the confidence interval.
-        high: Upper end.
+        high: Upper end of the confidence interval.
     """
 
     mean: float
@@ -48,7 +48,7 @@ class Difference:
 
 
 def metric_name(kind: str) -> tuple[str, bool]:
-    """The metric in which a kind of task is compared, and whether more of it is better.
+    """Metric by which a kind of task is compared, and whether higher values are better.
 
     Example:
         >>> metric_name("binary"), metric_name("count")
@@ -59,12 +59,12 @@ def metric_name(kind: str) -> tuple[str, bool]:
 
 
 def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
-    """The task's metric as a function of the rows' weights; what doesn't depend on them is done once.
+    """Metric of a task as a function of row weights; everything else is computed once.
 
     Args:
-        kind: The task's kind.
+        kind: Kind of the task.
         label: [n] or [n, K].
-        prediction: [n] or [n, K]; the metric isn't defined if one of them isn't finite.
+        prediction: [n] or [n, K]; the metric is undefined if a prediction is not finite.
 
     Example:
         >>> metric = metric_of("binary", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.9]))
@@ -134,17 +134,16 @@ def _auc(label: Floats, score: Floats) -> Metric:
 
 
 def draws(rows: Rows, count: int, seed: int = 0) -> Iterator[Floats]:
-    """Bootstrap samples of the rows as weights; whole groups are drawn, since a user's rows are alike.
+    """Yield bootstrap samples as row weights. Whole groups are drawn, because the rows of a user are correlated.
 
-    Poisson counts stand for drawing with replacement: the same for every model, so that differences are paired. One
-    sample is held at a time.
+    Poisson counts approximate drawing with replacement. They are the same for every model, so differences are paired.
     """
     random = np.random.default_rng(seed)
     members, member = len(rows.weight), None
     if rows.group is not None:
         groups, member = np.unique(rows.group, return_inverse=True)
-        if (nobody := rows.group == WITHOUT_GROUP).any():  # drawn one by one
-            member[nobody] = len(groups) + np.arange(nobody.sum())
+        if (ungrouped := rows.group == WITHOUT_GROUP).any():  # drawn one by one
+            member[ungrouped] = len(groups) + np.arange(ungrouped.sum())
             _, member = np.unique(member, return_inverse=True)
         members = int(member.max()) + 1 if len(member) else 0
     for _ in range(count):
@@ -155,18 +154,18 @@ def draws(rows: Rows, count: int, seed: int = 0) -> Iterator[Floats]:
 def difference(
     kind: str, rows: Rows, models: Sequence[Floats], others: Sequence[Floats], *, level: float = 0.95, count: int = 300
 ) -> Difference:
-    """The models' advantage over others, seed by seed, with a confidence interval as in :func:`interval`.
+    """Advantage of models over others, paired by seed, with a confidence interval as in :func:`interval`.
 
     Args:
-        kind: The task's kind.
-        rows: Its rows.
-        models: Predictions, one per seed.
-        others: Predictions of the model to compare with, by the same seeds.
-        level: Confidence.
-        count: Bootstrap samples.
+        kind: Kind of the task.
+        rows: Rows of the task.
+        models: Predictions, one array per seed.
+        others: Predictions of the models to compare with, of the same seeds.
+        level: Confidence level.
+        count: Number of bootstrap samples.
 
     Returns:
-        The difference; NaN throughout if the metric isn't defined on the rows.
+        The difference; all NaN if the metric is undefined on the rows.
 
     Example:
         >>> label = np.tile([0.0, 1.0], 200)
@@ -187,36 +186,39 @@ def difference(
 
 
 def interval(per_seed: Floats, samples: Floats, level: float) -> Difference:
-    """Mean of a value and its confidence interval, when both test rows and seeds are a sample of many.
+    """Mean and confidence interval of a value when both test rows and seeds are random samples.
 
-    The value of a seed is a true mean, plus what the rows do to all seeds alike (variance R), plus what they do to this
-    seed's models only (I), plus the seed itself (S). The mean of n seeds then has variance R + (I + S) / n. The seeds'
-    spread estimates I + S. The bootstrap gives R + I / n as the variance of its mean, and I by what differs between
-    seeds within a draw; adding the spread to its variance as it is would count I twice. Each part reaches as far as its
-    own quantile says: what the rows do to all seeds the normal's, the seeds' spread Student's with n - 1 degrees of
-    freedom, which never misses more often than it says. Degrees of freedom for their sum (Satterthwaite's) would come
-    from the spread that they guard against: where three seeds are alike by luck, such an interval is short twice over.
-    The result is never below what the bootstrap alone says.
+    The value of a seed is the sum of a true mean and three effects: of the rows on all seeds (variance R), of the rows
+    on the models of this seed (I), and of the seed itself (S). The mean of n seeds has variance R + (I + S) / n.
 
-    Seeds aren't pooled over tasks or configurations to know that spread better: single-task models vary up to ten times
-    less than others, rare tasks more than frequent ones, so that a pooled one is too small where it matters.
+    - The spread of the seeds estimates I + S.
+    - The bootstrap gives R + I / n as the variance of its mean, and I as the variance between seeds within a draw.
+      Adding the spread to the bootstrap variance would count I twice.
+    - Each part has its own quantile: the normal quantile for the rows, Student's with n - 1 degrees of freedom for the
+      spread of the seeds. Such an interval never covers less often than its level.
+    - The interval is never narrower than the interval of the bootstrap alone.
+
+    Satterthwaite's degrees of freedom for the sum are not used, because they are estimated from the same spread: if
+    three seeds agree by chance, both the spread and the quantile are too small. The spread is not pooled over tasks or
+    configurations either. Single-task models vary up to ten times less than others, and rare tasks vary more than
+    frequent ones, so a pooled spread would be too small where it matters.
 
     Source:
         Banerjee, "On Confidence Interval for Two-Means Problem Based on Separate Estimates of Variances and Tabulated
-        Values of t-Table", Sankhyā A 23, 1961, for a quantile per part; Owen, "The Pigeonhole Bootstrap", Annals of
+        Values of t-Table", Sankhyā A 23, 1961, for a quantile per part. Owen, "The Pigeonhole Bootstrap", Annals of
         Applied Statistics 1, 2007, for two crossed samples.
 
     Args:
-        per_seed: Values on the rows as they are, [seeds].
+        per_seed: Values on the test rows, [seeds].
         samples: Values on bootstrap samples that all seeds share, [draws, seeds].
-        level: Confidence.
+        level: Confidence level.
 
     Returns:
-        Mean and interval; NaN throughout if a value, or all but one draw, isn't defined.
+        Mean and interval; all NaN if a value is undefined, or if fewer than two draws are defined.
 
     Example:
-        >>> found = interval(np.array([0.1, 0.2, 0.3]), np.array([[0.1, 0.2, 0.3]] * 10), 0.95)
-        >>> round(found.mean, 2), round(found.high - found.mean, 3)  # Student's, two degrees of freedom
+        >>> difference = interval(np.array([0.1, 0.2, 0.3]), np.array([[0.1, 0.2, 0.3]] * 10), 0.95)
+        >>> round(difference.mean, 2), round(difference.high - difference.mean, 3)  # Student's, two degrees of freedom
         (0.2, 0.248)
     """
     samples = samples[np.isfinite(samples).all(axis=1)]
@@ -230,5 +232,5 @@ def interval(per_seed: Floats, samples: Floats, level: float) -> Difference:
         own = float((samples - per_seed).var(axis=1, ddof=1).mean()) / seeds
     normal, student = student_quantile(level, math.inf), student_quantile(level, max(seeds - 1, 1))
     squared = normal**2 * max(bootstrap - own, 0.0) + student**2 * spread
-    reach = math.sqrt(max(squared, normal**2 * bootstrap))
-    return Difference(mean, mean - reach, mean + reach)
+    half = math.sqrt(max(squared, normal**2 * bootstrap))
+    return Difference(mean, mean - half, mean + half)

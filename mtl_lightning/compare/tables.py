@@ -1,4 +1,4 @@
-"""A comparison on the terminal."""
+"""A comparison as tables and sentences on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from rich.text import Text
 from mtl_lightning.compare.plan import BASELINE
 
 MOST = 4
-"""Tasks side by side: more would be cut off on a terminal of 80 columns."""
+"""Largest number of tasks in a table: more do not fit a terminal of 80 columns."""
 
 
 def number(value: float | None, pattern: str = ".4f") -> str:
-    """A number for a cell, ``–`` for none.
+    """Number as text, ``–`` for None.
 
     Example:
         >>> number(0.12345), number(None), number(3.0, "+.1f")
@@ -25,7 +25,7 @@ def number(value: float | None, pattern: str = ".4f") -> str:
 
 
 def spread(values: Mapping[str, float | None]) -> str:
-    """Mean ± standard deviation; the mean alone for one seed.
+    """Mean ± standard deviation as text; only the mean for one seed.
 
     Example:
         >>> spread({"mean": 0.7, "sd": 0.01}), spread({"mean": 40.123, "sd": None})
@@ -37,12 +37,12 @@ def spread(values: Mapping[str, float | None]) -> str:
 
 
 def shown_name(configuration: Mapping[str, Any]) -> str:
-    """The configuration's name; the tuned constant weights say what they are."""
+    """Name of a configuration, with "(tuned)" after tuned constant weights."""
     return f"{configuration['name']} (tuned)" if configuration["tuned"] else str(configuration["name"])
 
 
 def change(configuration: Mapping[str, Any]) -> str:
-    """Δm with its interval, where seeds are compared with others of theirs.
+    """Δm as text, with its interval if at least two seeds are paired.
 
     Example:
         >>> change({"delta_m": -1.5, "delta_m_interval": [-2.0, -1.0], "paired_seeds": 3})
@@ -54,21 +54,20 @@ def change(configuration: Mapping[str, Any]) -> str:
 
 
 def result_tables(result: Mapping[str, Any]) -> RenderableType:
-    """The result of :func:`~mtl_lightning.compare.results.gather` as tables and sentences.
+    """Tables and sentences of a comparison.
 
     Args:
-        result: The result.
+        result: Result of :func:`~mtl_lightning.compare.results.gather`.
     """
     names = list(result["tasks"])
     quality = [_quality(result, names[start : start + MOST]) for start in range(0, len(names), MOST)]
     cost = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("configuration", "seeds", "parameters", "ms a step", "samples/s", "peak MB"):
+    for heading in ("configuration", "seeds", "parameters", "ms/step", "samples/s", "peak MB"):
         cost.add_column(heading, justify="left" if heading == "configuration" else "right")
-    for each in result["configurations"]:
-        cost.add_row(
-            shown_name(each), str(each["seeds"]), number(each["parameters"], ",.0f"), number(each["step_ms"], ".1f"),
-            number(each["samples_per_second"], ",.0f"), number(each["peak_memory_mb"], ",.0f"),
-        )  # fmt: skip
+    patterns = {"parameters": ",.0f", "step_ms": ".1f", "samples_per_second": ",.0f", "peak_memory_mb": ",.0f"}
+    for configuration in result["configurations"]:
+        numbers = [number(configuration[key], pattern) for key, pattern in patterns.items()]
+        cost.add_row(shown_name(configuration), str(configuration["seeds"]), *numbers)
     parts: list[RenderableType] = [
         Text(f"Test, mean ± sd over seeds; Δm against single-task models ({result['recipe']})", style="bold"),
         *quality,
@@ -89,26 +88,26 @@ def _quality(result: Mapping[str, Any], tasks: Sequence[str]) -> Table:
             f"{task}\n{result['tasks'][task]['metric']}", justify="right", vertical="bottom", overflow="fold"
         )
     table.add_column("Δm %", justify="right", vertical="bottom")
-    for each in result["configurations"]:
+    for configuration in result["configurations"]:
         table.add_row(
-            Text(shown_name(each), style="bold" if each["name"] == result["selected"] else ""),
-            spread(each["validation_score"]),
-            *(spread(each["tasks"][task]) for task in tasks),
-            number(each["delta_m"], "+.2f"),
+            Text(shown_name(configuration), style="bold" if configuration["name"] == result["selected"] else ""),
+            spread(configuration["validation_score"]),
+            *(spread(configuration["tasks"][task]) for task in tasks),
+            number(configuration["delta_m"], "+.2f"),
         )
     return table
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
-    """The verdict, or why there is none yet."""
+    """Sentences of the verdict, or the reason why there is none yet."""
     if result["verdict"] is None:
         return ["No verdict yet: the single-task models and one other configuration must have finished all seeds."]
-    names = {each["name"]: each for each in result["configurations"]}
-    own, seeds = names[result["selected"]], names[result["selected"]]["paired_seeds"]
-    scores = [number(names[name]["validation_score"]["mean"]) for name in (result["selected"], BASELINE)]
-    best = f"{shown_name(own)}, the best that trains tasks together (score {scores[0]}; {BASELINE} {scores[1]})"
+    by_name = {configuration["name"]: configuration for configuration in result["configurations"]}
+    own, seeds = by_name[result["selected"]], by_name[result["selected"]]["paired_seeds"]
+    scores = [number(by_name[name]["validation_score"]["mean"]) for name in (result["selected"], BASELINE)]
+    best = f"{shown_name(own)}, the best multi-task configuration (score {scores[0]}; {BASELINE} {scores[1]})"
     facts = f"against single-task models, {seeds} seed{'s' * (seeds > 1)}"
-    level = f"{result['confidence']:.0%} confidence, of tasks for all at once"
-    overall = "not defined" if own["delta_m"] is None else change(own)
-    found = [f"Selected on validation: {best}.", f"Δm {overall} {facts}; {level}."]
-    return found + list(result["verdict"]["sentences"])
+    level = f"{result['confidence']:.0%} confidence, for all tasks at once"
+    overall = "undefined" if own["delta_m"] is None else change(own)
+    reasons = [f"Selected on validation: {best}.", f"Δm {overall} {facts}; {level}."]
+    return reasons + list(result["verdict"]["sentences"])

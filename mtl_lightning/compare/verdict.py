@@ -1,4 +1,4 @@
-"""The answer in words, from differences and costs; it says no more than their confidence intervals do."""
+"""Verdict of a comparison in words, from differences with confidence intervals."""
 
 import math
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ GAIN, LOSS, NO_EVIDENCE = "gain", "negative transfer", "no evidence"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to conclude.
+    """Conclusion of a comparison.
 
     Args:
         tasks: ``gain``, ``negative transfer`` or ``no evidence`` per task.
-        use: What to use: the name of a configuration, for all tasks or with exceptions.
-        sentences: The answer.
+        use: Configuration to use, for all tasks or with exceptions.
+        sentences: The conclusion in sentences.
     """
 
     tasks: dict[str, str]
@@ -25,7 +25,7 @@ class Verdict:
 
 
 def judge_task(difference: Difference) -> str:
-    """What a difference shows.
+    """Conclusion from a difference in a task.
 
     Example:
         >>> judge_task(Difference(0.02, 0.01, 0.03)), judge_task(Difference(0.02, -0.01, 0.05))
@@ -45,15 +45,16 @@ def judge(
     metrics: Mapping[str, str],
     seeds: int,
 ) -> Verdict:
-    """Judge the configuration that validation selected against single-task models.
+    """Judge the configuration that was selected on validation against single-task models.
 
     Args:
-        selected: Its name.
+        selected: Name of the selected configuration.
         baseline: Name of the single-task configuration.
-        differences: Its advantage per task; the intervals' confidence is already corrected for the number of tasks.
-        parameters: Number of parameters of both; the smaller one is to be used when nothing else tells them apart.
+        differences: Advantage of the selected configuration per task. The confidence level of the intervals is
+            already corrected for the number of tasks.
+        parameters: Number of parameters of both; without evidence, the smaller one is recommended.
         metrics: Name of each task's metric.
-        seeds: How many seeds the differences rest on. One says nothing of luck, so that nothing is concluded.
+        seeds: Number of seeds. With a single seed there is no evidence.
 
     Example:
         >>> differences = {"click": Difference(0.01, 0.004, 0.016), "hide": Difference(-0.02, -0.03, -0.01)}
@@ -66,8 +67,8 @@ def judge(
     """
     tasks = {task: judge_task(difference) if seeds > 1 else NO_EVIDENCE for task, difference in differences.items()}
     sentences = [_sentence(task, tasks[task], differences[task], metrics[task], seeds) for task in tasks]
-    gains = [task for task, found in tasks.items() if found == GAIN]
-    losses = [task for task, found in tasks.items() if found == LOSS]
+    gains = [task for task, outcome in tasks.items() if outcome == GAIN]
+    losses = [task for task, outcome in tasks.items() if outcome == LOSS]
     if gains and losses:
         use = f"{selected} for {', '.join(t for t in tasks if t not in losses)}; {baseline} for {', '.join(losses)}"
     elif gains:
@@ -81,20 +82,20 @@ def judge(
     return Verdict(tasks, use, tuple(sentences))
 
 
-def _sentence(task: str, found: str, each: Difference, metric: str, seeds: int) -> str:
-    if math.isnan(each.mean):
-        return f"{task}: {metric} isn't defined on the test rows (one class only, or a prediction that is no number)."
-    mean, low, high = (f"{abs(value):.4f}" for value in (each.mean, each.low, each.high))
-    change = f"{metric} {_direction(each.mean)} by {mean}"
+def _sentence(task: str, outcome: str, difference: Difference, metric: str, seeds: int) -> str:
+    if math.isnan(difference.mean):
+        return f"{task}: {metric} is undefined on the test rows (one class only, or a prediction that is not finite)."
+    mean, low, high = (f"{abs(value):.4f}" for value in (difference.mean, difference.low, difference.high))
+    change = f"{metric} {_direction(difference.mean)} by {mean}"
     if seeds < 2:
-        return f"{task}: {change}, which may be luck."
-    if math.isnan(each.low):
-        return f"{task}: no evidence either way: {change}, on too few rows for an interval."
-    if found == GAIN:
+        return f"{task}: {change}, which may be chance."
+    if math.isnan(difference.low):
+        return f"{task}: no evidence either way: {change}, with too few rows for an interval."
+    if outcome == GAIN:
         return f"{task} gains from training together: {change} ({low} to {high})."
-    if found == LOSS:
+    if outcome == LOSS:
         return f"{task} suffers negative transfer: {change} ({high} to {low})."
-    ends = f"{low} {_direction(each.low)} to {high} {_direction(each.high)}"
+    ends = f"{low} {_direction(difference.low)} to {high} {_direction(difference.high)}"
     return f"{task}: no evidence either way: {change} ({ends})."
 
 
@@ -105,13 +106,15 @@ def _direction(value: float) -> str:
 def _undecided(differences: Mapping[str, Difference], seeds: int) -> str:
     if seeds < 2:
         return (
-            "One seed can't tell transfer from luck: take more (seeds=3, or confirm=2). Till then, the smaller model."
+            "One seed cannot distinguish transfer from chance: use more (seeds=3, or confirm=2). "
+            "Until then, prefer the smaller model."
         )
-    if all(math.isnan(each.mean) for each in differences.values()):
+    if all(math.isnan(difference.mean) for difference in differences.values()):
         return (
-            "Nothing can be said: a test split with known labels of all kinds is needed. Till then, the smaller model."
+            "No conclusion is possible: the test split needs known labels of every class. "
+            "Until then, prefer the smaller model."
         )
     return (
-        "No evidence that training together helps or harms any task, though a difference within the intervals may be: "
-        "till more seeds or rows tell, the smaller model will do."
+        "No evidence that training together helps or harms any task; a difference within the intervals is possible. "
+        "Until more seeds or rows decide, prefer the smaller model."
     )

@@ -6,22 +6,23 @@ from typing import Any
 
 from mtl_lightning.config.choices import check_fields, check_heads, check_losses, check_metrics
 from mtl_lightning.config.draft import Draft
-from mtl_lightning.config.inputs import FITTED, check_features, check_source, check_split, check_tasks
+from mtl_lightning.config.inputs import check_features, check_source, check_split, check_tasks
 from mtl_lightning.config.layers import expand
 from mtl_lightning.config.leaks import check_columns
 from mtl_lightning.config.limits import check_limits
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.trainer import check_trainer
-from mtl_lightning.config.values import MismatchError, coerce
-from mtl_lightning.config.values import plain as to_plain
 from mtl_lightning.data.features.build import option_name
 from mtl_lightning.data.quality.findings import acceptable
+from mtl_lightning.data.targets.tasks import FITTED
 from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
 from mtl_lightning.plugins import registry as installed
 from mtl_lightning.plugins.names import Registry
 from mtl_lightning.schema import Task
 from mtl_lightning.training.optimizer import OptimizerConfig
+from mtl_lightning.validation.values import MismatchError, coerce
+from mtl_lightning.validation.values import plain as to_plain
 
 SECTIONS = (
     "source", "split", "features", "tasks", "data", "encoder", "architecture", "heads", "losses", "metrics", "weighter",
@@ -52,7 +53,9 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     """
     check_limits(plain, "recipe")
     problems: list[Problem] = []
-    draft = Draft(_without_targets(expand(plain), "", problems), registry or installed(), problems)
+    draft = Draft(
+        plain=_without_targets(expand(plain), "", problems), registry=registry or installed(), problems=problems
+    )
     for key in draft.plain:
         if key not in SECTIONS:
             draft.problem(str(key), "unknown section", did_you_mean(str(key), SECTIONS, listing=len(SECTIONS)))
@@ -127,9 +130,7 @@ def _weighter(draft: Draft, chosen: Component | None, tasks: Sequence[Task]) -> 
     try:
         draft.classes["weighter"](tuple(task.name for task in tasks), **chosen.options)
     except MtlError as error:
-        place, separator, reason = error.message.partition(": ")
-        named = bool(separator) and (place == "weighter" or place.startswith("weighter."))
-        draft.problem(place if named else "weighter", reason if named else error.message, error.hint)
+        draft.problems.append(Problem.from_error(error, "weighter"))
 
 
 def _optimizer(draft: Draft) -> OptimizerConfig | None:
@@ -174,7 +175,7 @@ def _page(made: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         return {"kind": registry.name_of("feature", type(part)) or part.kind, **options}
 
     def task(record: Any) -> dict[str, Any]:
-        return {key: value for key, value in asdict(record).items() if key not in FITTED}
+        return {key: value for key, value in asdict(record).items() if key not in ("name", *FITTED)}
 
     page: dict[str, Any] = {
         **made,

@@ -4,40 +4,31 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mtl_lightning.config.binding import Bound, bind
 from mtl_lightning.config.record import Component
-from mtl_lightning.errors import MtlError, PluginError, Problem, did_you_mean
+from mtl_lightning.errors import PluginError, did_you_mean
+from mtl_lightning.plugins import registry as installed
 from mtl_lightning.plugins.names import Registry
 from mtl_lightning.schema import Task
+from mtl_lightning.validation.review import Review
 
 
 @dataclass
-class Draft:
-    """Parts of a configuration; a part that could not be made is missing here and explained in ``problems``.
+class Draft(Review):
+    """Parts of a configuration. A part that could not be built is missing here and explained in ``problems``.
 
     Args:
         plain: The composed recipe.
-        registry: Where names are resolved.
-        problems: Everything that is wrong.
-        features: Features that could be made.
-        tasks: Tasks that could be made, in the recipe's order.
+        registry: Where names are resolved; the installed plugins by default.
+        features: Features that could be built.
+        tasks: Tasks that could be built, in the recipe's order.
         classes: Resolved classes by path, for checks across sections.
-        columns: Raw columns that options name, by path.
-        fields: Features that options name, by path.
     """
 
-    plain: Mapping[str, Any]
-    registry: Registry
-    problems: list[Problem] = field(default_factory=list)
+    plain: Mapping[str, Any] = field(default_factory=dict)
+    registry: Registry = field(default_factory=installed)
     features: dict[str, Any] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
     classes: dict[str, type] = field(default_factory=dict)
-    columns: dict[str, str] = field(default_factory=dict)
-    fields: dict[str, str] = field(default_factory=dict)
-
-    def problem(self, path: str, reason: str, hint: str = "") -> None:
-        """Note something that is wrong."""
-        self.problems.append(Problem(path, reason, hint))
 
     def section(self, name: str) -> dict[str, Any]:
         """A section as a mapping; empty if the recipe has none or something else stands there."""
@@ -45,33 +36,6 @@ class Draft:
         if value is not None and not isinstance(value, Mapping):
             self.problem(name, f"expects a mapping, not {value!r}")
         return dict(value) if isinstance(value, Mapping) else {}
-
-    def bound(self, path: str, target: Any, given: Mapping[str, Any], **how: Any) -> Bound:
-        """Bind options, and keep the columns and features that they name."""
-        try:
-            bound = bind(target, given, path, self.problems, **how)
-        except PluginError as error:
-            self.problem(path, error.message, error.hint)
-            return Bound()
-        self.columns |= bound.columns
-        self.fields |= bound.fields
-        return bound
-
-    def record(self, path: str, target: Any, given: Mapping[str, Any], **how: Any) -> Any:
-        """Bind options to a record of settings and make it; None if anything is wrong."""
-        before = len(self.problems)
-        bound = self.bound(path, target, given, **how)
-        if len(self.problems) > before:
-            return None
-        try:
-            return target(**bound.options)
-        except MtlError as error:
-            place, separator, reason = error.message.partition(": ")
-            named = bool(separator) and (place == path or place.startswith(f"{path}."))
-            self.problem(place if named else path, reason if named else error.message, error.hint)
-        except ValueError as error:
-            self.problem(path, str(error))
-        return None
 
     def component(self, path: str, kind: str, spec: Any, *, without: Collection[str] = ()) -> Component | None:
         """Resolve a component and bind its options.
@@ -101,5 +65,5 @@ class Draft:
             )
             return None
         self.classes[path] = found
-        bound = self.bound(path, found, options, owner=f"{kind} {name!r}", also=("name",), without=without)
+        bound = self.bind(path, found, options, owner=f"{kind} {name!r}", also=("name",), without=without)
         return Component(name, bound.options)

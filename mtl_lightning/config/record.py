@@ -5,12 +5,16 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mtl_lightning.data.settings import DataConfig
 from mtl_lightning.schema import Task
 
 if TYPE_CHECKING:
     from mtl_lightning.data.features.build import Feature
     from mtl_lightning.data.preparation.split import SplitSpec
     from mtl_lightning.training.optimizer import OptimizerConfig
+
+
+__all__ = ["Component", "Config", "DataConfig", "RunConfig"]
 
 
 @dataclass(frozen=True)
@@ -24,32 +28,6 @@ class Component:
 
     name: str
     options: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """How rows are prepared and read; the ``data`` section of a recipe.
-
-    Args:
-        batch_size: Rows per step and process while training.
-        eval_batch_size: The same for validation, test and prediction.
-        group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
-        cache_dir: Where prepared data is kept; None for the user's cache directory.
-        pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
-        accept: Names of serious findings about the data (``leak:<feature>:<task>``, ``funnel:<task>``) that are meant.
-    """
-
-    batch_size: int = 1024
-    eval_batch_size: int = 8192
-    group: str | None = None
-    cache_dir: str | None = None
-    pool: int | None = None
-    accept: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "eval_batch_size", "pool"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
     if str(precision) in NO_PRECISION:
         draft.problem("trainer.precision", f"{precision!r} would turn ids and labels into it", PRECISIONS)
         del given["precision"]
-    bound = draft.bound("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
+    bound = draft.bind("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
     _check_devices(draft, given)
     _check_length(draft, bound.options)
     return {name: value for name, value in bound.options.items() if name in given}

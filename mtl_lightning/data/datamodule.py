@@ -1,30 +1,30 @@
 """The data of a run as a LightningDataModule, from a recipe or from rows in memory."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 from lightning.pytorch import LightningDataModule
 
-from mtl_lightning.data.features.build import Feature, Spec, build_features
+from mtl_lightning.data.features.build import Feature, Spec, read_features
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared, Transforms
-from mtl_lightning.data.preparation.split import SplitSpec
+from mtl_lightning.data.preparation.split import SplitSpec, read_split
 from mtl_lightning.data.readers.frames import Frame
+from mtl_lightning.data.settings import DataConfig
 from mtl_lightning.data.store.loader import Loader
-from mtl_lightning.data.targets.tasks import build_tasks, in_order
-from mtl_lightning.errors import DataError, did_you_mean
-from mtl_lightning.interfaces import Source
+from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
+from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.validation.review import Review
 
 IN_MEMORY = 8 << 30
 """A Store of at most this many bytes is shuffled as a whole; the same on every machine, so that processes agree."""
 POOL = 1 << 20
 """Rows in memory at a time for larger ones."""
 
-TaskSpecs = Mapping[str, Task | Mapping[str, Any] | str] | Iterable[Task]
+TaskSpecs = Mapping[str, TaskSpec] | Iterable[Task]
 
 
 class DataModule(LightningDataModule):
@@ -77,17 +77,25 @@ class DataModule(LightningDataModule):
         accept: Iterable[str] = (),
     ) -> None:
         super().__init__()
-        for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size), ("pool", pool)):
-            if size is not None and size < 1:
-                raise DataError(f"data.{name} is {size}", "at least 1")
         self.source = source
-        if features is not None and tasks is not None:  # a source that suggests them has types of its own
-            given = split if isinstance(split, SplitSpec) else _split(split) if split else None
-            read_for(source, column_uses(build_features(features), _tasks(tasks), given, group, raw), base)
-        suggested = source.schema() if features is None or tasks is None or split is None else None
-        self.features: dict[str, Feature] = build_features(suggested.features if features is None else features)  # type: ignore[union-attr]
-        self.tasks = _tasks(suggested.tasks if tasks is None else tasks)  # type: ignore[union-attr]
-        self.split = split if isinstance(split, SplitSpec) else _split(split or _usual(suggested))
+        review = Review()
+        review.record("data", DataConfig, {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool})
+        own_features = None if features is None else read_features(features, review)
+        own_tasks = None if tasks is None else _read_tasks(tasks, review)
+        own_split = _read_split(split, review) if split else None
+        review.raise_problems()
+        if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
+            read_for(source, column_uses(own_features, own_tasks, own_split, group, raw), base)
+        if own_features is None or own_tasks is None or own_split is None:
+            suggested = source.schema()
+            own_features = read_features(suggested.features, review) if own_features is None else own_features
+            own_tasks = _read_tasks(suggested.tasks, review) if own_tasks is None else own_tasks
+            own_split = own_split or _read_split(_usual_split(suggested), review)
+            review.raise_problems()
+        assert own_split is not None
+        self.features: dict[str, Feature] = own_features
+        self.tasks = own_tasks
+        self.split = own_split
         self.raw = tuple(raw)
         self.group = group
         self.batch_size = batch_size
@@ -199,22 +207,15 @@ class DataModule(LightningDataModule):
         return loader if len(loader) else []
 
 
-def _tasks(specs: TaskSpecs) -> tuple[Task, ...]:
-    if isinstance(specs, Mapping):
-        return build_tasks(specs)
-    return in_order({task.name: task for task in specs})
+def _read_tasks(specs: TaskSpecs, review: Review) -> tuple[Task, ...]:
+    return read_tasks(long_form(specs if isinstance(specs, Mapping) else {task.name: task for task in specs}), review)
 
 
-def _split(options: Mapping[str, Any]) -> SplitSpec:
-    known = [option.name for option in fields(SplitSpec)]
-    for name in options:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"options: {', '.join(known)}"
-            raise DataError(f"split.{name}: there is no such option", hint)
-    return SplitSpec(**options)
+def _read_split(split: SplitSpec | Mapping[str, Any], review: Review) -> SplitSpec | None:
+    return split if isinstance(split, SplitSpec) else read_split(split, review)
 
 
-def _usual(suggested: Any) -> dict[str, Any]:
+def _usual_split(suggested: RawSchema) -> dict[str, Any]:
     if suggested.splits:
         return {"by": "given"}
     return {"by": "time", "column": suggested.time} if suggested.time else {"by": "random"}

@@ -41,16 +41,18 @@ class EmbeddingEncoder(Encoder):
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors. Copies share
             no weight: what else the encoder learns below z (vectors of numbers, attention) is there once per copy.
         width: Width of an embedding.
-        hidden: Sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output.
-        dropout: Dropout of embeddings, pooled sequences and vectors, and in that MLP.
+        hidden: Layer sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output, so
+            architectures that read slices of z by field (``pepnet``, ``poso``, ``stem``) cannot be used.
+        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers, and in that MLP.
         init_scale: Standard deviation of the initial embeddings.
-        numeric: How numerics enter: ``plain``, as they are; ``piecewise``, as vectors that are piecewise linear over
-            the feature's quantiles; ``periodic``, as vectors of sines and cosines with learned frequencies.
-        numeric_width: Width of such a vector.
-        pooling: How a sequence or history becomes one vector: the ``mean`` of its known steps, or their sum over the
-            root of their number (``sqrt``), which keeps how much there is of something.
-        step_dropout: Probability with which, in training, a step of a sequence or history is left out.
-        projection: Width to which each field's vector is mapped by a linear layer of its own
+        numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
+            piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
+            frequencies.
+        numeric_width: Width of a numeric field's vector.
+        pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square root of their
+            number (``sqrt``), which keeps the amount.
+        step_dropout: Probability of leaving out a step of a sequence or history in training.
+        projection: Width to which a linear layer per field maps its vector
             (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.
 
     Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], with a projection [B, copies × all

@@ -67,7 +67,7 @@ class Formula:
         self.expression = Expression(text, place="score")
         for name in self.expression.columns:
             if name not in names:
-                hint = did_you_mean(name, names) or f"known are {', '.join(names)}"
+                hint = did_you_mean(name, names)
                 raise DataError(f"score: no prediction {name!r}", hint)
         self.names = {name: names[name] for name in self.expression.columns}
         kind = self.expression.result_type(pa.schema([(name, pa.float64()) for name in self.names]))

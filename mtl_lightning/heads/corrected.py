@@ -1,12 +1,13 @@
 """ESMM's product, corrected with the help of a further tower."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
 from mtl_lightning.heads.esmm import ESMMHead
+from mtl_lightning.heads.tower import TowerOptions
 from mtl_lightning.interfaces import Head, Task
 
 
@@ -19,8 +20,9 @@ class CorrectedHead(ESMMHead):
         width: Width H of the representation.
         parents: The parent's head, a binary one.
         predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
-            Metrics compare it with the label as it is: a joint label doesn't judge a conditional probability.
-        options: Options of :class:`ESMMHead`.
+            Metrics compare the prediction with the label. For ``conditional`` set the task's ``observed_when``, so that
+            its label is known only where the parent's event happened.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Raises:
         MtlError: If there isn't exactly one parent, or it isn't binary.
@@ -39,11 +41,11 @@ class CorrectedHead(ESMMHead):
         parents: Mapping[str, Head],
         *,
         predicts: Literal["joint", "conditional"] = "joint",
-        **options: Any,
+        **options: Unpack[TowerOptions],
     ) -> None:
         super().__init__(task, width, parents, **options)
         self.predicts = predicts
-        self.add_module(self.further, self.another(-self.start if self.opposite else self.start))
+        self.add_module(self.further, self.make_tower(1, start=-self.start if self.opposite else self.start))
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds of the joint event, of the conditional one, and of what the further tower predicts."""

@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class CountHead(Head):
+class CountHead(TowerHead):
     """Tower whose output is the logarithm of a Poisson rate: E[y] = exp(w·tower(h) + b).
 
     Source: McCullagh & Nelder, "Generalized Linear Models", 2nd ed., 1989, chapter 6.
@@ -22,9 +20,7 @@ class CountHead(Head):
         task: A count task. If its mean is known, the rate starts there.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1], prediction [B], the expected count.
 
@@ -38,25 +34,8 @@ class CountHead(Head):
     kinds = frozenset({"count"})
     loss: ClassVar[str] = "poisson"
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
-        start = math.log(task.mean) if task.mean else 0.0
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
-        self.hidden_width = self.tower.width
-
-    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Logarithm of the rate."""
-        logit, hidden = self.tower(h)
-        return Output(logit, hidden)
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, 1, math.log(task.mean) if task.mean else 0.0, **options)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Expected count, [B]; at most e^30, so that an untrained tail isn't infinite."""

@@ -3,21 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.restoration import restore
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class CREADHead(Head):
+class CREADHead(TowerHead):
     """A classifier per threshold, P(y > t_m), and the time restored from them, E[min(y, t_M)].
 
     The paper sums P(y > t_m) times the bucket's width; here the survival within a bucket is the mean of its ends'
@@ -31,11 +30,10 @@ class CREADHead(Head):
         task: A task whose label is a time or value of at least 0.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
-        edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for the default.
+        edges: Ascending thresholds t_1 … t_M in the label's unit; t_0 is 0. Empty for ``buckets`` quantiles
+            of an exponential distribution with the task's mean.
         buckets: Number M of default thresholds.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, M + 1] of P(y > t_m), m = 0 … M; prediction [B] in the label's unit;
     ``extra["edges"]`` [M + 1], ``extra["restored"]`` [B, 1].
@@ -62,21 +60,17 @@ class CREADHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         edges: Sequence[float] = (),
         buckets: PositiveInt = 16,
+        **options: Unpack[TowerOptions],
     ) -> None:
-        super().__init__()
         mean = task.mean if task.mean and task.mean > 0 else 1.0
         # Quantiles of an exponential distribution; the last bucket ends where a hundredth of the mass is left.
         chosen = list(edges) or [-mean * math.log(1 - 0.99 * (m + 1) / buckets) for m in range(buckets)]
         if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:
             raise MtlError(f"heads.{task.name}.edges: not ascending from above zero", "such as [10, 30, 60]")
+        super().__init__(task, width, parents, len(chosen) + 1, **options)
         self.register_buffer("edges", torch.tensor([0.0, *chosen]), persistent=False)
-        self.tower = Tower(width, hidden, len(self.edges), activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
         survival = torch.exp(-self.edges / mean).clamp(0.01, 0.99)
         with torch.no_grad():
             self.tower.output.bias.copy_(torch.logit(survival))

@@ -1,21 +1,20 @@
 """Watch time as a quantile among items of like duration."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.heads.interpolation import interpolate
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import ColumnName, Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class D2QHead(Head):
+class D2QHead(TowerHead):
     """Tower that predicts the quantile of the watch time among rows of like duration: y = F_g⁻¹(σ(w·tower(h) + b)).
 
     Long items are watched longer whatever the interest; the quantile within the duration group g takes that out. The
@@ -28,13 +27,11 @@ class D2QHead(Head):
         task: A task whose label is a time of at least 0. If its mean is known, the tables start as exponential.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
         duration: Raw column with the item's duration; without one there is a single group. Rows where it isn't known
             (NaN) are a group of their own.
         edges: Ascending bounds of the duration groups, in the unit of ``duration``.
         quantiles: Entries Q of a table.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1], prediction [B] in the label's unit; ``extra["table"]`` [B, Q], the row's quantiles,
     ``extra["levels"]`` [Q], ``extra["unit"]``, their unit, and ``extra["quantile"]`` [B, 1], the prediction.
@@ -60,18 +57,14 @@ class D2QHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         duration: ColumnName | None = None,
         edges: Sequence[float] = (7, 15, 30, 60, 120, 300),
         quantiles: PositiveInt = 20,
+        **options: Unpack[TowerOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(task, width, parents, **options)
         self.duration = duration
         self.unit = task.mean if task.mean and task.mean > 0 else 1.0
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
         self.register_buffer("edges", torch.tensor([float(edge) for edge in edges]), persistent=False)
         self.register_buffer("levels", (torch.arange(quantiles) + 0.5) / quantiles, persistent=False)
         groups = len(edges) + 2 if duration else 1  # the last one for rows without a duration

@@ -1,20 +1,18 @@
 """A probability from the energies of two classes."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.probability import rate_logit
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class JRCHead(Head):
+class JRCHead(TowerHead):
     """Tower with a logit per class, f_0 and f_1: p = σ(f_1 − f_0), and each ranks the rows of a user by itself.
 
     One logit can't be a calibrated probability and a free ranking score at once; two leave the room: their difference
@@ -26,9 +24,7 @@ class JRCHead(Head):
         task: A binary task. If its mean is known, the difference starts at the log-odds of it.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1], the log-odds; ``extra["energies"]`` [B, 2]; prediction [B], a probability.
 
@@ -42,20 +38,8 @@ class JRCHead(Head):
     kinds = frozenset({"binary"})
     loss: ClassVar[str] = "jrc"
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
-        self.mean = task.mean
-        self.tower = Tower(width, hidden, 2, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, 2, **options)
         start = rate_logit(task.mean)
         with torch.no_grad():
             self.tower.output.bias.copy_(torch.tensor([-start / 2, start / 2]))

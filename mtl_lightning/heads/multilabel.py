@@ -1,28 +1,24 @@
 """Several labels that may hold at once."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.probability import rate_logit
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class MultilabelHead(Head):
+class MultilabelHead(TowerHead):
     """Tower with an output per label: p_k = σ(w_k·tower(h) + b_k).
 
     Args:
         task: A multilabel task; its ``classes`` is K. If the mean over its labels is known, biases start there.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, K], prediction [B, K], probabilities.
 
@@ -36,25 +32,8 @@ class MultilabelHead(Head):
     kinds = frozenset({"multilabel"})
     loss: ClassVar[str] = "bce"
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
-        start = rate_logit(task.mean)
-        self.tower = Tower(width, hidden, task.classes, activation=activation, dropout=dropout, start=start)
-        self.hidden_width = self.tower.width
-
-    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Log-odds per label."""
-        logit, hidden = self.tower(h)
-        return Output(logit, hidden)
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, task.classes, rate_logit(task.mean), **options)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Probability per label, [B, K]."""

@@ -1,21 +1,19 @@
 """An ordered class from a tower."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.errors import MtlError
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class OrdinalHead(Head):
+class OrdinalHead(TowerHead):
     """CORAL: one score and K − 1 ordered thresholds, P(y > k) = σ(w·tower(h) + b_k).
 
     The thresholds are b_0 − Σ softplus(d): P(y > k) falls with k by construction (in the paper it does at the
@@ -28,9 +26,7 @@ class OrdinalHead(Head):
         task: An ordinal task with labels 0 … K − 1; its ``classes`` is K, at least 2.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, K − 1] of P(y > k), prediction [B], the expected class Σ_k P(y > k).
 
@@ -45,21 +41,10 @@ class OrdinalHead(Head):
     kinds = frozenset({"ordinal"})
     loss: ClassVar[str] = "coral"
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, **options)
         if task.classes < 2:
             raise MtlError(f"tasks.{task.name}: ordinal needs at least two classes", "set classes")
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
         # Start with equal shares of the classes: P(y > k) = (K − 1 − k) / K.
         shares = torch.arange(task.classes - 1, 0, -1) / task.classes
         start = torch.logit(shares)

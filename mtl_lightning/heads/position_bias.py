@@ -1,20 +1,19 @@
 """A probability with the effect of the position taken out."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
+from mtl_lightning.bounds import DropRate, PositiveInt
 from mtl_lightning.heads.probability import rate_logit, served
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import ColumnName, Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class PositionBiasHead(Head):
+class PositionBiasHead(TowerHead):
     """Tower for relevance plus a bias per position: logit = tower(h) + b[position]; serving leaves b out.
 
     b is relative to the first position: what is predicted is the probability at that place. Where the position
@@ -28,13 +27,11 @@ class PositionBiasHead(Head):
         task: A binary task. If its mean is known, the bias starts at the log-odds of it.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
         position: Raw column with the position in the list, counted from ``first``.
         first: Number of the first position.
         positions: Number of positions that are told apart; earlier and later ones count as the nearest.
         drop_position: Probability with which, in training, a row's position counts as unknown.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1] with the bias, ``extra["served"]`` [B, 1] without; prediction [B].
 
@@ -55,19 +52,13 @@ class PositionBiasHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         position: ColumnName | None = None,
         first: int = 1,
         positions: PositiveInt = 20,
         drop_position: DropRate = 0.1,
+        **options: Unpack[TowerOptions],
     ) -> None:
-        super().__init__()
-        self.mean = task.mean
-        start = rate_logit(task.mean)
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout, start=start)
-        self.hidden_width = self.tower.width
+        super().__init__(task, width, parents, 1, rate_logit(task.mean), **options)
         self.position, self.first, self.drop_position = position, first, drop_position
         # The second place to the last one, then an unknown place.
         self.bias = nn.Parameter(torch.zeros(positions)) if position is not None else None

@@ -1,19 +1,17 @@
 """A number from a tower."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
 from mtl_lightning.heads.scales import SCALES
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class RegressionHead(Head):
+class RegressionHead(TowerHead):
     """Tower that works on standardised labels and predicts on the label's own scale.
 
     The loss compares the tower's output with (g(y) − m) / s, where g is the identity or log(1 + y) and m, s are mean
@@ -25,10 +23,8 @@ class RegressionHead(Head):
         task: A task with a number as label. Without a fitted mean and scale, m = 0 and s = 1.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
         transform: ``none``, or ``log1p`` for labels of at least 0 with a long tail.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1], standardised; prediction [B] in the label's unit.
 
@@ -49,15 +45,11 @@ class RegressionHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         transform: Literal["none", "log1p"] = "none",
+        **options: Unpack[TowerOptions],
     ) -> None:
-        super().__init__()
+        super().__init__(task, width, parents, **options)
         self.nonnegative = transform == "log1p"
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
         self.scale = SCALES[transform](task)
         self.least = task.label_range.lowest
 

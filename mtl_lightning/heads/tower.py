@@ -1,10 +1,16 @@
-"""The tower of a head: hidden layers and a linear output."""
+"""The tower of a head, and the base of heads whose output comes from one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TypedDict
 
 from torch import Tensor, nn
 
+from mtl_lightning.batch import Output
+from mtl_lightning.bounds import DropRate, Sizes
+from mtl_lightning.interfaces import Head, Task
 from mtl_lightning.layers import MLP
+from mtl_lightning.layers.mlp import Activation
 
 
 class Tower(nn.Module):
@@ -47,3 +53,62 @@ class Tower(nn.Module):
         """Logit and last hidden state."""
         hidden: Tensor = self.hidden(h)
         return self.output(hidden), hidden
+
+
+class TowerOptions(TypedDict, total=False):
+    """Options of every :class:`TowerHead`; a subclass ends its constructor with ``Unpack[TowerOptions]``."""
+
+    hidden: Sizes
+    activation: Activation
+    dropout: DropRate
+
+
+class TowerHead(Head):
+    """A head whose output comes from a tower.
+
+    Args:
+        task: The task.
+        width: Width H of the representation.
+        parents: Built heads of the task's parents.
+        outputs: Number K' of the tower's outputs.
+        start: Initial bias of every output.
+        hidden: Layer sizes of the tower.
+        activation: Activation of the tower.
+        dropout: Dropout in the tower.
+
+    Shapes: h [B, H] → logit [B, K'], hidden state [B, last of ``hidden``].
+
+    Example:
+        >>> import torch
+        >>> class Probability(TowerHead):
+        ...     kinds = frozenset({"binary"})
+        ...     loss = "bce"
+        ...     def predict(self, output, raw):
+        ...         return output.logit[:, 0].sigmoid()
+        >>> head = Probability(Task(name="click", kind="binary", label="click"), 8, {}, hidden=[])
+        >>> head(torch.zeros(3, 8), {}, {}).logit.shape
+        torch.Size([3, 1])
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        outputs: int = 1,
+        start: float = 0.0,
+        *,
+        hidden: Sizes = (32,),
+        activation: Activation = "relu",
+        dropout: DropRate = 0.0,
+    ) -> None:
+        super().__init__()
+        self.mean = task.mean
+        self.make_tower = partial(Tower, width, hidden, activation=activation, dropout=dropout)
+        self.tower = self.make_tower(outputs, start=start)
+        self.hidden_width = self.tower.width
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Output of the tower."""
+        logit, hidden = self.tower(h)
+        return Output(logit, hidden)

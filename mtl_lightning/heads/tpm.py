@@ -3,21 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
+from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.errors import MtlError
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class TPMHead(Head):
+class TPMHead(TowerHead):
     """A full binary tree of classifiers over intervals of time: ŷ = Σ_leaf P(leaf)·t_leaf, P(leaf) = Π P(turn | node).
 
     Each inner node says whether the time lies in the later half of its intervals, given that it lies in one of them. A
@@ -32,11 +31,10 @@ class TPMHead(Head):
         task: A task whose label is a time or value of at least 0.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
-        edges: The 2^depth − 1 ascending bounds between the leaves, in the label's unit. Empty for the default.
+        edges: The 2^depth − 1 ascending bounds between the leaves, in the label's unit. Empty for quantiles of an
+            exponential distribution with the task's mean.
         depth: Depth of the tree, if ``edges`` is empty.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, M − 1] of turning to the later half, nodes in level order; prediction [B] in the
     label's unit; ``extra``: leaf [B, M] log-probabilities, edges [M − 1], values [M].
@@ -65,13 +63,10 @@ class TPMHead(Head):
         width: int,
         parents: Mapping[str, Head],
         *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
         edges: Sequence[float] = (),
         depth: PositiveInt = 4,
+        **options: Unpack[TowerOptions],
     ) -> None:
-        super().__init__()
         mean = task.mean if task.mean and task.mean > 0 else 1.0
         chosen = [float(edge) for edge in edges] or [-mean * math.log1p(-m / 2**depth) for m in range(1, 2**depth)]
         leaves = len(chosen) + 1
@@ -79,14 +74,13 @@ class TPMHead(Head):
             raise MtlError(f"heads.{task.name}.edges: {len(chosen)} bounds", "a full tree has 1, 3, 7, 15, … of them")
         if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:
             raise MtlError(f"heads.{task.name}.edges: not ascending from above zero", "such as [10, 30, 60]")
+        super().__init__(task, width, parents, leaves - 1, **options)
         node, later = _paths(leaves)
         survival = torch.exp(-torch.tensor([0.0, *chosen]) / mean)
         self.register_buffer("edges", torch.tensor(chosen), persistent=False)
         self.register_buffer("values", _interval_means(chosen, mean), persistent=False)
         self.register_buffer("node", node, persistent=False)
         self.register_buffer("later", later, persistent=False)
-        self.tower = Tower(width, hidden, leaves - 1, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
         with torch.no_grad():
             self.tower.output.bias.copy_(_start(survival))
 

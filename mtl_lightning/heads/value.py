@@ -1,19 +1,17 @@
 """A purchase value: mostly zero, else with a long tail."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 from mtl_lightning.losses.ziln import log_deviation
 
 
-class ValueHead(Head):
+class ValueHead(TowerHead):
     """Zero-inflated log-normal: y is 0 with probability 1 − p, else log y ~ N(μ, σ²); E[y] = p exp(μ + σ²/2).
 
     Three outputs: the log-odds of p, μ, and s with σ = softplus(s) + 0.001. μ is relative to the logarithm of the
@@ -26,9 +24,7 @@ class ValueHead(Head):
         task: A value task, its label at least 0.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 3] (log-odds, μ, s), prediction [B], the expected value in the label's unit.
 
@@ -42,19 +38,8 @@ class ValueHead(Head):
     kinds = frozenset({"value"})
     loss: ClassVar[str] = "ziln"
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
-        self.tower = Tower(width, hidden, 3, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, 3, **options)
         self.unit = task.mean if task.mean and task.mean > 0 else 1.0
 
     def link(self, label: Tensor) -> Tensor:

@@ -1,18 +1,16 @@
 """Watch time from weighted logistic regression."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 
 from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.heads.tower import Tower
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
 from mtl_lightning.interfaces import Head, Task
-from mtl_lightning.layers.mlp import Activation
 
 
-class WeightedLogisticHead(Head):
+class WeightedLogisticHead(TowerHead):
     """Odds that equal the expected watch time: E[y] = exp(w·tower(h) + b).
 
     Every row counts as a negative of weight 1 and a positive of weight y: the learned odds are E[y | h].
@@ -24,9 +22,7 @@ class WeightedLogisticHead(Head):
         task: A task whose label is a time or value of at least 0; odds are in units of its mean.
         width: Width H of the representation.
         parents: Ignored.
-        hidden: Layer sizes of the tower.
-        activation: Activation of the tower.
-        dropout: Dropout in the tower.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1], prediction [B] in the label's unit.
 
@@ -42,19 +38,8 @@ class WeightedLogisticHead(Head):
     loss: ClassVar[str] = "weighted_logistic"
     nonnegative = True
 
-    def __init__(
-        self,
-        task: Task,
-        width: int,
-        parents: Mapping[str, Head],
-        *,
-        hidden: Sizes = (32,),
-        activation: Activation = "relu",
-        dropout: DropRate = 0.0,
-    ) -> None:
-        super().__init__()
-        self.tower = Tower(width, hidden, 1, activation=activation, dropout=dropout)
-        self.hidden_width = self.tower.width
+    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
+        super().__init__(task, width, parents, **options)
         self.unit = task.mean if task.mean and task.mean > 0 else 1.0
 
     def link(self, label: Tensor) -> Tensor:

@@ -4,17 +4,32 @@ Shapes: B rows, E experts, T mixtures (tasks), H width of an expert's output.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.bounds import DropRate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.layers.batched import BatchedLinear, BatchedNorm
 from mtl_lightning.layers.initialisation import hidden_linear
 
 Activation = Literal["relu", "silu", "gelu", "leaky_relu", "tanh", "identity"]
 Norm = Literal["none", "layer"]
+
+
+class ActivationOptions(TypedDict, total=False):
+    """Options of hidden layers without normalisation."""
+
+    activation: Activation
+    dropout: DropRate
+
+
+class LayerOptions(ActivationOptions, total=False):
+    """Options of hidden layers, as :class:`MLP` and :class:`Experts` take them."""
+
+    norm: Norm
+
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -1,14 +1,11 @@
 """Log-cosh loss."""
 
 import math
-from collections.abc import Mapping
 
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.losses.linked import LinkedLoss
 
 
 def log_cosh(difference: Tensor) -> Tensor:
@@ -17,7 +14,7 @@ def log_cosh(difference: Tensor) -> Tensor:
     return size + functional.softplus(-2 * size) - math.log(2)
 
 
-class LogCosh(Loss):
+class LogCosh(LinkedLoss):
     """log cosh(v − y) in the head's space: ½d² near zero, |d| − log 2 far away, smooth throughout.
 
     Source: Saleh & Saleh, "Statistical Properties of the Log-Cosh Loss Function", 2022 (arXiv 2208.04564).
@@ -29,19 +26,13 @@ class LogCosh(Loss):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Output, Target, Task
         >>> loss = LogCosh(Task(name="rating", kind="regression", label="rating"))
         >>> target = Target(label=torch.tensor([[3.0], [0.0]]), mask=torch.tensor([True, False]))
         >>> round(loss(Output(torch.tensor([[1.0], [9.0]])), target, {}).item(), 4)
         1.325
     """
 
-    kinds = frozenset({"regression", "count", "value"})
-    heads = frozenset({"regression"})
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-
-    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
-        """Mean loss over known labels."""
-        values = log_cosh(known_rows(output.logit, target) - linked_label(output, target))
-        return target.mean(values[:, 0])
+    def cost(self, error: Tensor) -> Tensor:
+        """Logarithm of the hyperbolic cosine of the error."""
+        return log_cosh(error)

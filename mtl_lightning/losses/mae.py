@@ -1,15 +1,11 @@
 """Absolute error."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.losses.linked import LinkedLoss
 
 
-class MeanAbsoluteError(Loss):
+class MeanAbsoluteError(LinkedLoss):
     """|v − y| in the head's space; its optimum is the median.
 
     Args:
@@ -19,19 +15,13 @@ class MeanAbsoluteError(Loss):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Output, Target, Task
         >>> loss = MeanAbsoluteError(Task(name="rating", kind="regression", label="rating"))
         >>> target = Target(label=torch.tensor([[3.0], [0.0]]), mask=torch.tensor([True, False]))
         >>> round(loss(Output(torch.tensor([[1.0], [9.0]])), target, {}).item(), 4)
         2.0
     """
 
-    kinds = frozenset({"regression", "count", "value"})
-    heads = frozenset({"regression"})
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-
-    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
-        """Mean loss over known labels."""
-        values = (known_rows(output.logit, target) - linked_label(output, target)).abs()
-        return target.mean(values[:, 0])
+    def cost(self, error: Tensor) -> Tensor:
+        """Absolute error."""
+        return error.abs()

@@ -1,15 +1,11 @@
 """Squared error."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.losses.linked import LinkedLoss
 
 
-class MeanSquaredError(Loss):
+class MeanSquaredError(LinkedLoss):
     """(v − y)² in the head's space: standardised labels for the ``regression`` head.
 
     Args:
@@ -19,19 +15,13 @@ class MeanSquaredError(Loss):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Output, Target, Task
         >>> loss = MeanSquaredError(Task(name="rating", kind="regression", label="rating"))
         >>> target = Target(label=torch.tensor([[3.0], [0.0]]), mask=torch.tensor([True, False]))
         >>> loss(Output(torch.tensor([[1.0], [9.0]])), target, {}).item()
         4.0
     """
 
-    kinds = frozenset({"regression", "count", "value"})
-    heads = frozenset({"regression"})
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-
-    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
-        """Mean squared error over known labels."""
-        difference = known_rows(output.logit, target) - linked_label(output, target)
-        return target.mean(difference.square()[:, 0])
+    def cost(self, error: Tensor) -> Tensor:
+        """Squared error."""
+        return error.square()

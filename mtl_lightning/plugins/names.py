@@ -1,11 +1,10 @@
 """Names of components and recipes, and who supplies them. Free of torch until a name is resolved."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
 from typing import Any, Protocol
 
-from mtl_lightning.errors import MtlError, PluginError, Problem
+from mtl_lightning.errors import MtlError, PluginError, Problem, nearest
 from mtl_lightning.plugins.entries import KINDS, Entry, PluginInfo, import_class, normalize
 
 
@@ -92,8 +91,8 @@ class Registry:
 
     def _leads(self, kind: str, name: str) -> Iterator[str]:
         known = [*self.names(kind), *(entry.qualified for _, entry in self.entries(kind))]
-        if close := difflib.get_close_matches(name, known, n=1):
-            yield f"did you mean {close[0]!r}?"
+        if close := nearest(name, known):
+            yield f"did you mean {close!r}?"
         if others := [other for other in KINDS if other != kind and (other, name) in self._owners]:
             yield f"{name!r} is a name of kind {', '.join(others)}"
         for plugin in self.plugins:

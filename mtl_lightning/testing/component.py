@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
-from mtl_lightning.config.binding import options_of
+from mtl_lightning.options import options_of
 from mtl_lightning.plugins.entries import foreign_lightning
 
 
@@ -28,7 +28,8 @@ class ComponentContract:
 
     def construct(self, *context: Any, **more: Any) -> Any:
         """The component as a recipe builds it, with every option given; initialised the same each time."""
-        defaults = {name: option.default for name, option in options_of(self.component).items() if not option.required}
+        options = options_of(self.component)
+        defaults = {name: option.default for name, option in options.items() if option.has_default}
         torch.manual_seed(0)
         return self.component(*context, **{**defaults, **self.options, **more})
 
@@ -53,7 +54,8 @@ class ComponentContract:
 
     def test_options_are_keyword_only_with_types_and_defaults(self) -> None:
         parameters = list(inspect.signature(self.component).parameters.values())
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        positional = [p for p in parameters if p.kind in kinds and p.default is p.empty]
         assert len(positional) == self.context, f"positional arguments: {[p.name for p in positional]}"
         assert all(p.kind is not p.VAR_POSITIONAL for p in parameters), "options must be listed"
         listed = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}

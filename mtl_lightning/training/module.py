@@ -64,6 +64,11 @@ class MultiTaskModule(LightningModule):
         self.seed = seed
         self.skip_nonfinite = skip_nonfinite
         self.config = dict(config or {})
+        network.architecture.keep_shared = weighter.gradients_at == "shared"
+        if network.architecture.keep_shared and network.compiled:  # one node of the graph: nothing within is reached
+            raise MtlError(
+                "weighter.gradients_at: shared reads tensors within the trunk", "set optimizer.compile: false"
+            )
         self._gradient_at = gradient_parameters(network, network.encoder.table_parameters(), weighter.gradients_at)
         self.observers: list[Callable[[StepProtocol], None]] = []
         self.batches = 0
@@ -101,10 +106,10 @@ class MultiTaskModule(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """The weighter's objective."""
-        losses, z = self.network.losses(batch, global_counts(batch))
+        losses, seam = self.network.losses(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
-        with full_precision(z):  # inner products of three digits may be those of no gradients
-            step = make_step(losses, z, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
+        with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has
+            step = make_step(losses, seam, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
             for observe in self.observers:
                 observe(step)
             objective: Tensor = self.weighter(step)

@@ -112,8 +112,11 @@ class Network(nn.Module):
             for i, task in enumerate(self.schema.tasks)
         }
 
-    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
-        """This process's losses with graph, T scalars, and the seam z [B, D]."""
+    def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        """This process's losses with graph, T scalars, and the seam.
+
+        The seam is z [B, D], or the tensors [B, …] that the tasks share last if the architecture keeps them.
+        """
         outputs, z = self.outputs(batch)
         targets = self.targets(batch, counts)
         with full_precision(z):
@@ -123,7 +126,8 @@ class Network(nn.Module):
         if penalty is not None:
             rows = targets[self.schema.tasks[0].name]
             values = [value + rows.row_mean(penalty) / len(values) for value in values]
-        return values, z
+        shared, self.architecture.shared = self.architecture.shared, ()
+        return values, shared or (z,)
 
     def _loss(self, task: Task, outputs: Mapping[str, Output], targets: Mapping[str, Target]) -> Tensor:
         output, target = outputs[task.name], targets[task.name]

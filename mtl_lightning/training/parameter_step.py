@@ -18,13 +18,13 @@ def gradient_parameters(network: nn.Module, tables: Sequence[nn.Parameter], wher
     Args:
         network: The model, with its parts named ``encoder``, ``architecture`` and ``heads``.
         tables: Parameters with sparse gradients, which are left out.
-        where: ``seam``; ``parameters`` for all of encoder and architecture; or a pattern over the network's parameter
-            names, such as ``architecture.experts*``.
+        where: ``seam`` or ``shared``; ``parameters`` for all of encoder and architecture; or a pattern over the
+            network's parameter names, such as ``architecture.experts*``.
 
     Raises:
         MtlError: If the pattern matches no dense parameter.
     """
-    if where == "seam":
+    if where in ("seam", "shared"):
         return []
     sparse = {id(table) for table in tables}
     dense = [(name, value) for name, value in network.named_parameters() if id(value) not in sparse]
@@ -113,17 +113,17 @@ class ParameterStep(Step):
 
 def make_step(
     losses: Sequence[Tensor],
-    z: Tensor,
+    seam: Tensor | Sequence[Tensor],
     parameters: Sequence[nn.Parameter],
     *,
     tasks: Sequence[str],
     index: int,
     seed: int,
 ) -> Step:
-    """A step with gradients at ``parameters``, or at z where there are none."""
+    """Return a step with gradients at ``parameters``, or at the seam if there are none."""
     if parameters:
         return ParameterStep(losses, parameters, tasks=tasks, index=index, seed=seed)
-    return Step(losses, z, tasks=tasks, index=index, seed=seed)
+    return Step(losses, seam, tasks=tasks, index=index, seed=seed)
 
 
 def _filled(gradient: Tensor | None, parameter: Tensor) -> Tensor:

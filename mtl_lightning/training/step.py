@@ -1,7 +1,7 @@
-"""What weighters see of one training step; the only place where they meet collectives."""
+"""A training step as weighters see it: losses and gradients at the seam, with the collectives that they need."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -23,12 +23,13 @@ def global_counts(batch: Batch) -> Tensor:
 
 
 class Step:
-    """One step's losses, and what can be derived from them at the seam z.
+    """Losses of one step, and what can be derived from them at the seam: z, or the tensors that the tasks share last.
 
     Args:
         losses: This process's losses with graph, T scalars; their mean over processes is the global loss. A gradient
             of one of them runs through that task's part of the graph only, unlike that of a slice of a stacked tensor.
-        z: The seam with graph, [B, D]; B may differ between processes.
+        seam: z with graph, [B, D], or several tensors [B, …] that every path from z to a loss crosses and of which none
+            is computed from another. B may differ between processes. D below is the sum of their widths per row.
         tasks: Names, in the order of ``losses``.
         index: Number of the step since the start of training.
         seed: Seed of the run, equal on all processes.
@@ -38,17 +39,35 @@ class Step:
         >>> step = Step(torch.stack([z.sum(), -z[:, 0].sum()]), z, tasks=("a", "b"), index=0, seed=0)
         >>> step.gramian.tolist()
         [[2.0, -1.0], [-1.0, 1.0]]
+
+        Two tensors that an expert and a gate give:
+
+        >>> expert, gate = torch.tensor([[3.0]], requires_grad=True), torch.tensor([[0.5]], requires_grad=True)
+        >>> loss = (gate * expert).sum()
+        >>> Step([loss], (expert, gate), tasks=("a",), index=0, seed=0).jacobian.tolist()
+        [[[0.5, 3.0]]]
     """
 
     def __init__(
-        self, losses: Sequence[Tensor] | Tensor, z: Tensor, *, tasks: Sequence[str], index: int, seed: int
+        self,
+        losses: Sequence[Tensor] | Tensor,
+        seam: Tensor | Sequence[Tensor],
+        *,
+        tasks: Sequence[str],
+        index: int,
+        seed: int,
     ) -> None:
         self.each = list(losses)
         self.losses = losses if isinstance(losses, Tensor) else torch.stack(self.each)
-        self.z = z
+        self.tensors = (seam,) if isinstance(seam, Tensor) else tuple(seam)
         self.tasks = tuple(tasks)
         self.index = index
         self.seed = seed
+
+    @property
+    def z(self) -> Tensor:
+        """The seam, or its first tensor if there are several."""
+        return self.tensors[0]
 
     @cached_property
     def values(self) -> Tensor:
@@ -57,19 +76,26 @@ class Step:
 
     @cached_property
     def jacobian(self) -> Tensor:
-        """Gradients of this process's losses at z, [T, B, D], detached; the graph is kept for the one backward."""
-        rows = [torch.autograd.grad(loss, self.z, retain_graph=True, allow_unused=True)[0] for loss in self.each]
-        return torch.stack([torch.zeros_like(self.z) if row is None else row for row in rows])
+        """Gradients of this process's losses at the seam, [T, B, D], detached; the graph remains for the backward."""
+        widths = [tensor[0].numel() for tensor in self.tensors]
+        kind = reduce(torch.promote_types, (tensor.dtype for tensor in self.tensors))
+        jacobian = self.z.new_zeros(len(self.each), len(self.z), sum(widths), dtype=kind)
+        for row, loss in zip(jacobian, self.each, strict=True):
+            parts = torch.autograd.grad(loss, self.tensors, retain_graph=True, allow_unused=True)
+            for place, part in zip(row.split(widths, dim=1), parts, strict=True):
+                if part is not None:
+                    place.copy_(part.flatten(1))
+        return jacobian
 
     @cached_property
     def gramian(self) -> Tensor:
-        """Inner products of the tasks' global gradients at z, [T, T] float64, equal on all processes.
+        """Inner products of the tasks' global gradients at the seam, [T, T] float64, equal on all processes.
 
-        The global loss is the mean over processes, so its gradient at a process's z is the local one divided by the
-        number of processes: local Gramians are summed and divided by its square, which is exact.
+        The global loss is the mean over processes, so its gradient at a process's rows is the local one divided by the
+        number of processes. Local Gramians are summed and divided by the square of that number, which is exact.
         """
         flat = self.jacobian.flatten(1)
-        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # z may be in half precision
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # the seam may be in half precision
         local = (flat @ flat.T).double()
         if not bool(torch.isfinite(local).all()):  # squares of large float32 gradients overflow, not the gradients
             local = flat.double() @ flat.double().T
@@ -87,17 +113,22 @@ class Step:
         return reduce_sum(tensor)
 
     def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The objective whose gradient at z is ``gradient``.
+        """Return the objective whose gradient at the seam is ``gradient``.
 
         Args:
-            gradient: Wanted gradient of this process's objective at z, [B, D].
-            weights: Weight of each loss for what is above z, [T], equal on all processes; one each without it.
+            gradient: Desired gradient of this process's objective at the seam, [B, D].
+            weights: Weight of each loss for what is above the seam, [T], equal on all processes; one each without it.
 
         Returns:
-            A scalar worth the weighted sum of the losses. Parameters above z get the gradient of that sum.
+            A scalar with the value of the weighted sum of the losses. Parameters above the seam get the gradient of
+            that sum.
         """
         total, plain = self._total(weights)
-        correction = (self.z * (gradient - plain).detach()).sum()
+        change = (gradient - plain).detach()
+        parts = change.split([tensor[0].numel() for tensor in self.tensors], dim=1)
+        pairs = zip(self.tensors, parts, strict=True)
+        corrections = [(tensor * part.to(tensor.dtype).view_as(tensor)).sum() for tensor, part in pairs]
+        correction = corrections[0] if len(corrections) == 1 else torch.stack(corrections).sum()
         return total + correction - correction.detach()
 
     def _total(self, weights: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -1,12 +1,12 @@
 """Independent component alignment (Senushkin et al. 2023)."""
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
 class AlignedMTL(GramianWeighter):
@@ -20,11 +20,7 @@ class AlignedMTL(GramianWeighter):
         scale: The eigenvalue that sets the common length: the smallest (``min``, the paper), the median or the mean
             (``rmse``).
         tolerance: Eigenvalues below this part of the largest count as zero.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Senushkin et al., "Independent Component Alignment for Multi-Task Learning", CVPR 2023, theorem 2, algorithm 1.
@@ -43,12 +39,9 @@ class AlignedMTL(GramianWeighter):
         *,
         scale: Literal["min", "median", "rmse"] = "min",
         tolerance: NonNegativeFloat = 1e-9,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.scale = scale
         self.tolerance = tolerance
 

@@ -1,13 +1,13 @@
 """Conflict-averse gradient descent (Liu et al. 2021)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.quadratic import minimize, normalized, solve, square_length
+from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
+from mtl_lightning.weighters.bases.quadratic import minimize, normalized, solve, square_length
 
 ZERO = 1e-4
 """Norm of a combination that counts as zero, with gradients scaled together to a Frobenius norm of 1.
@@ -26,11 +26,7 @@ class CAGrad(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         c: Radius of the ball in terms of the mean gradient: 0 is the mean, 1 and more leads to MGDA.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu, Liu, Jin, Stone, Liu, "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021,
@@ -44,17 +40,8 @@ class CAGrad(GramianWeighter):
 
     skips_absent = True
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        c: NonNegativeFloat = 0.4,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+    def __init__(self, tasks: tuple[str, ...], *, c: NonNegativeFloat = 0.4, **options: Unpack[GramianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.c = c
 
     def weights(self, gramian: Tensor) -> Tensor:

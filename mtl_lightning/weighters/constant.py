@@ -1,13 +1,12 @@
 """Fixed weights."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.errors import MtlError, did_you_mean
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class Constant(LossWeighter):
@@ -15,7 +14,8 @@ class Constant(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        weights: Weight per task; tasks that are not named have weight 1.
+        weights: Weight per task, such as ``{click: 1.0, conversion: 3.0}``; other tasks have weight 1. A resumed run
+            takes the weights of its recipe, not those of the checkpoint.
 
     Raises:
         MtlError: If a weight names no task or is negative.
@@ -31,9 +31,7 @@ class Constant(LossWeighter):
         super().__init__(tasks)
         for name, weight in (weights or {}).items():
             if name not in self.tasks:
-                close = get_close_matches(name, self.tasks, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"tasks are {', '.join(self.tasks)}"
-                raise MtlError(f"weighter.weights: no task {name!r}", hint)
+                raise MtlError(f"weighter.weights: no task {name!r}", did_you_mean(name, self.tasks))
             if weight < 0:
                 raise MtlError(f"weighter.weights.{name}: {weight} is negative")
         fixed = [float((weights or {}).get(name, 1.0)) for name in self.tasks]

@@ -1,14 +1,14 @@
 """Dual-balancing (Lin et al. 2023)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveInt
+from mtl_lightning.bounds import DropRate, NonNegativeFloat
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 SMALLEST = 1e-8
 """Least loss that is divided by, as in the authors' code, where it is added to every loss."""
@@ -30,12 +30,9 @@ class DBMTL(GramianWeighter):
         tasks: Names of the tasks.
         beta: Decay β of the running means; 0 uses the norms of the step.
         sigma: Exponent σ with which the decay falls.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the scaling applies to: ``encoder``: z and below. ``model``: every parameter descends ``Σ w_t L_t``,
-            experts and towers alike.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        scope: Parameters that the scaling applies to. ``encoder``: z and everything below it; parameters above z
+            descend the plain sum of the logarithms. ``model``: every parameter descends ``Σ w_t L_t``.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Lin et al., "Dual-Balancing for Multi-Task Learning", 2023 (arXiv 2308.12029), sections 3.1 and 3.2, algorithm
@@ -57,12 +54,9 @@ class DBMTL(GramianWeighter):
         *,
         beta: DropRate = 0.9,
         sigma: NonNegativeFloat = 0.5,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.beta = beta
         self.sigma = sigma
         self.current = torch.ones(len(self.tasks), dtype=torch.float64)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import PositiveFloat, PositiveInt
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class DWA(LossWeighter):
@@ -15,8 +15,8 @@ class DWA(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        window: Steps in a window.
-        temperature: τ; larger is more even.
+        window: Steps in a window; the weights are 1 until two windows are full.
+        temperature: Temperature τ; larger values give more even weights.
 
     Raises:
         MtlError: If window or temperature is not positive.

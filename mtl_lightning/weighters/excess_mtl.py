@@ -1,13 +1,14 @@
 """Robust weighting by excess risk (He et al. 2024)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeInt, PositiveFloat, PositiveInt
+from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.offset import OffsetWeighter
+from mtl_lightning.weighters.bases.gramian import Scope, SeamOptions
+from mtl_lightning.weighters.bases.offset import OffsetWeighter
 
 
 class ExcessMTL(OffsetWeighter):
@@ -21,11 +22,7 @@ class ExcessMTL(OffsetWeighter):
         tasks: Names of the tasks.
         learning_rate: Step size η.
         warmup: Steps with equal weights over which the first excess risk is averaged.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         He, Zhou, Zhao, "Robust Multi-Task Learning with Excess Risks", ICML 2024, equations 6, 7 and 9, section 3.2.
@@ -48,12 +45,11 @@ class ExcessMTL(OffsetWeighter):
         *,
         learning_rate: PositiveFloat = 0.01,
         warmup: NonNegativeInt = 100,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "model",
+        scope: Scope = "model",
         rescale: bool = True,
-        gradients_at: str = "seam",
+        **options: Unpack[SeamOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, scope=scope, rescale=rescale, **options)
         self.learning_rate = learning_rate
         self.warmup = max(warmup, 1)
         count = len(self.tasks)

@@ -1,13 +1,13 @@
 """Fair resource allocation (Ban, Ji 2024)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch  # noqa: F401 - the example
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveFloat, PositiveInt
-from mtl_lightning.weighters.bargaining import bargain
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.bounds import PositiveFloat
+from mtl_lightning.weighters.bases.bargaining import bargain
+from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
 
 
 class FairGrad(GramianWeighter):
@@ -19,11 +19,7 @@ class FairGrad(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         alpha: The kind of fairness, positive.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If alpha is not positive.
@@ -44,12 +40,11 @@ class FairGrad(GramianWeighter):
         tasks: tuple[str, ...],
         *,
         alpha: PositiveFloat = 2.0,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
+        scope: Scope = "encoder",
         rescale: bool = True,
-        gradients_at: str = "seam",
+        **options: Unpack[SeamOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, scope=scope, rescale=rescale, **options)
         self.alpha = alpha
 
     def weights(self, gramian: Tensor) -> Tensor:

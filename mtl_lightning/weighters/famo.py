@@ -5,8 +5,8 @@ from torch import Tensor
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.loss_based import LossWeighter
-from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 
 class FAMO(LossWeighter):
@@ -25,7 +25,7 @@ class FAMO(LossWeighter):
         learning_rate: Step size of ξ.
         decay: L2 decay of ξ, which pulls the weights back to equal.
         eps: Added to the losses, which must be positive.
-        every: Batches between two updates of ξ.
+        every: Batches from one update of ξ to the next; 1 as in the paper.
 
     Raises:
         MtlError: If ``every`` is less than 1.

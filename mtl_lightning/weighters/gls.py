@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.weighters.loss_based import LossWeighter
-from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 
 class GLS(LossWeighter):

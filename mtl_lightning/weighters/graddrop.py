@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.jacobian import JacobianWeighter
+from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
 
 
 class GradDrop(JacobianWeighter):

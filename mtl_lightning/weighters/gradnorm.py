@@ -1,13 +1,13 @@
 """Gradient normalization (Chen et al. 2018)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
 
 
 class GradNorm(GramianWeighter):
@@ -20,13 +20,12 @@ class GradNorm(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        alpha: Strength α of the restoring force.
+        alpha: Strength α of the restoring force; 0 makes the norms equal.
         learning_rate: Step size η of the weights.
         floor: Least weight before scaling.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to; the paper weights the losses, so towers see the weights too.
-        gradients_at: Where gradients are taken; the paper takes the last shared layer.
+        scope: Parameters that the weights apply to. The paper weights the losses, so towers see the weights too.
+        gradients_at: Where gradients are taken, as for every Gramian weighter. The paper takes the last shared layer.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Chen, Badrinarayanan, Lee, Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep
@@ -51,11 +50,10 @@ class GradNorm(GramianWeighter):
         alpha: float = 1.5,
         learning_rate: PositiveFloat = 0.025,
         floor: NonNegativeFloat = 1e-3,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "model",
-        gradients_at: str = "seam",
+        scope: Scope = "model",
+        **options: Unpack[SeamOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, gradients_at=gradients_at)
+        super().__init__(tasks, scope=scope, **options)
         self.alpha = alpha
         self.learning_rate = learning_rate
         self.floor = floor

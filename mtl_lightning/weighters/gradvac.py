@@ -1,13 +1,13 @@
 """Gradient vaccine (Wang et al. 2021)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt, Share
+from mtl_lightning.bounds import Share
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
 class GradVac(GramianWeighter):
@@ -20,11 +20,7 @@ class GradVac(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         beta: Weight β of the new cosine in the running mean.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Wang et al., "Gradient Vaccine: Investigating and Improving Multi-task Optimization in Massively Multilingual
@@ -38,17 +34,8 @@ class GradVac(GramianWeighter):
 
     targets: Tensor
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        beta: Share = 0.01,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+    def __init__(self, tasks: tuple[str, ...], *, beta: Share = 0.01, **options: Unpack[GramianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.beta = beta
         count = len(self.tasks)
         self.order = torch.arange(max(count - 1, 0)).repeat(count, 1)

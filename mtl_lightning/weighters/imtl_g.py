@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
 
 
 class IMTLG(GramianWeighter):

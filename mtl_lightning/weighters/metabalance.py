@@ -1,13 +1,13 @@
 """Gradient magnitudes of auxiliary tasks brought near the target's (He et al. 2022)."""
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import DropRate, PositiveInt, Share
+from mtl_lightning.bounds import DropRate, Share
 from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
 class MetaBalance(GramianWeighter):
@@ -21,11 +21,7 @@ class MetaBalance(GramianWeighter):
         relax: r; 1 makes norms equal, 0 leaves them alone.
         decay: Decay of the running means of the norms.
         strategy: ``reduce`` scales only gradients larger than the target's, ``enlarge`` only smaller ones.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If the target is no task.
@@ -50,12 +46,9 @@ class MetaBalance(GramianWeighter):
         relax: Share = 0.7,
         decay: DropRate = 0.9,
         strategy: Literal["reduce", "enlarge", "both"] = "both",
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         if target is not None and target not in self.tasks:
             raise MtlError(f"weighter.target: no task {target!r}", f"tasks are {', '.join(self.tasks)}")
         self.target = 0 if target is None else self.tasks.index(target)

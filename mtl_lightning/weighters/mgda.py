@@ -1,13 +1,13 @@
 """The multiple-gradient descent algorithm (Désidéri 2012; Sener, Koltun 2018)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.quadratic import minimize, normalized
+from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
+from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class MGDA(GramianWeighter):
@@ -19,11 +19,7 @@ class MGDA(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Désidéri, "Multiple-gradient descent algorithm (MGDA) for multiobjective optimization", 2012; Sener, Koltun,
@@ -38,16 +34,9 @@ class MGDA(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        eps: NonNegativeFloat = 1e-8,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, eps: NonNegativeFloat = 1e-8, **options: Unpack[GramianOptions]
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.eps = eps
 
     def weights(self, gramian: Tensor) -> Tensor:

@@ -1,14 +1,15 @@
 """Multi-objective gradient correction (Fernando et al. 2023)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt, Share
+from mtl_lightning.bounds import NonNegativeFloat, Share
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.offset import OffsetWeighter
-from mtl_lightning.weighters.quadratic import simplex_projection
+from mtl_lightning.weighters.bases.gramian import GramianOptions
+from mtl_lightning.weighters.bases.offset import OffsetWeighter
+from mtl_lightning.weighters.bases.quadratic import simplex_projection
 
 
 class MoCo(OffsetWeighter):
@@ -23,11 +24,7 @@ class MoCo(OffsetWeighter):
         beta: Step size β of the tracked gradients.
         gamma: Step size γ of the weights.
         rho: Regularization ρ towards equal weights.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Fernando et al., "Mitigating Gradient Bias in Multi-objective Learning: A Provably Convergent Approach",
@@ -49,12 +46,9 @@ class MoCo(OffsetWeighter):
         beta: Share = 0.1,
         gamma: NonNegativeFloat = 0.1,
         rho: NonNegativeFloat = 0.1,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.beta = beta
         self.gamma = gamma
         self.rho = rho

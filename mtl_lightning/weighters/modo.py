@@ -1,31 +1,28 @@
 """Multi-objective gradients with double sampling (Chen et al. 2023)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.weighters.paired import PairedWeighter
-from mtl_lightning.weighters.quadratic import simplex_projection
+from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.gramian import GramianOptions
+from mtl_lightning.weighters.bases.paired import PairedWeighter
+from mtl_lightning.weighters.bases.quadratic import simplex_projection
 
 
 class MoDo(PairedWeighter):
     """MGDA's weights in small steps, from products of two batches: the noise of a batch doesn't bias them.
 
-    ``w ← Π(w − γ (G₁₂ + ρ I) w)`` with ``G₁₂ = J₁ J₂ᵀ`` between this batch and the one before (see
-    :class:`~mtl_lightning.weighters.paired.PairedWeighter`, also for its scale) and the projection Π onto the simplex.
-    The paper draws further batches for each step. The weights are applied to the gradients of the step.
+    ``w ← Π(w − γ (G₁₂ + ρ I) w)`` with the projection Π onto the simplex and ``G₁₂ = J₁ J₂ᵀ`` between this batch and
+    the previous one. Its scale is explained in :class:`~mtl_lightning.weighters.bases.paired.PairedWeighter`. The paper
+    draws further batches for each step. The weights are applied to the gradients of the step.
 
     Args:
         tasks: Names of the tasks.
         gamma: Step size γ of the weights.
         rho: Regularization ρ towards equal weights.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Chen, Fernando, Ying, Chen, "Three-Way Trade-Off in Multi-Objective Learning: Optimization, Generalization and
@@ -45,12 +42,9 @@ class MoDo(PairedWeighter):
         *,
         gamma: NonNegativeFloat = 0.1,
         rho: NonNegativeFloat = 0.1,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.gamma = gamma
         self.rho = rho
         self.register_buffer("task_weights", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))

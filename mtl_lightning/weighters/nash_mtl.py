@@ -1,13 +1,12 @@
 """Multi-task learning as a bargaining game (Navon et al. 2022)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt
-from mtl_lightning.weighters.bargaining import bargain
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.bargaining import bargain
+from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
 
 
 class NashMTL(GramianWeighter):
@@ -19,11 +18,7 @@ class NashMTL(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Navon et al., "Multi-Task Learning as a Bargaining Game", ICML 2022, claim 3.1 and section 3.2. The paper
@@ -38,15 +33,9 @@ class NashMTL(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = True,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, scope: Scope = "encoder", rescale: bool = True, **options: Unpack[SeamOptions]
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, scope=scope, rescale=rescale, **options)
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The bargaining solution for G of Frobenius norm 1."""

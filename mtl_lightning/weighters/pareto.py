@@ -1,15 +1,15 @@
 """Pareto-efficient multi-objective ranking (Lin et al. 2019)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
+from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.quadratic import minimize, normalized
+from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
+from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class Pareto(GramianWeighter):
@@ -24,11 +24,7 @@ class Pareto(GramianWeighter):
             equal share.
         floors: Floor per task.
         eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If a floor is negative, names no task, or the floors sum to more than 1.
@@ -52,12 +48,11 @@ class Pareto(GramianWeighter):
         floor: NonNegativeFloat | None = None,
         floors: Mapping[str, float] | None = None,
         eps: NonNegativeFloat = 1e-8,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "model",
+        scope: Scope = "model",
         rescale: bool = True,
-        gradients_at: str = "seam",
+        **options: Unpack[SeamOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, scope=scope, rescale=rescale, **options)
         named, floor = dict(floors or {}), min(0.05, 0.5 / len(self.tasks)) if floor is None else floor
         self.floors = torch.tensor([float(named.pop(name, floor)) for name in self.tasks], dtype=torch.float64)
         self.eps = eps

@@ -1,13 +1,12 @@
 """Gradient surgery (Yu et al. 2020)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
 class PCGrad(GramianWeighter):
@@ -18,11 +17,7 @@ class PCGrad(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
@@ -32,16 +27,8 @@ class PCGrad(GramianWeighter):
         [2.0, 1.5]
     """
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+    def __init__(self, tasks: tuple[str, ...], **options: Unpack[GramianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.order = torch.arange(len(self.tasks)).repeat(len(self.tasks), 1)
 
     def begin(self, step: Step) -> None:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class RLW(LossWeighter):

@@ -1,24 +1,25 @@
 """Direction-oriented multi-objective gradients (Xiao, Ban, Ji 2023)."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.errors import MtlError
-from mtl_lightning.weighters.paired import PairedWeighter
-from mtl_lightning.weighters.quadratic import simplex_projection
+from mtl_lightning.weighters.bases.gramian import GramianOptions
+from mtl_lightning.weighters.bases.paired import PairedWeighter
+from mtl_lightning.weighters.bases.quadratic import simplex_projection
 
 
 class SDMGrad(PairedWeighter):
-    """MGDA near a wanted direction: the weights ``(w + λ p) / (1 + λ)`` of a common direction that leans towards p.
+    """MGDA near a preferred direction: weights ``(w + λ p) / (1 + λ)`` of a common direction that leans towards p.
 
     w minimizes ``|Σ (w_t + λ p_t) g_t|²`` on the simplex, by ``iterations`` projected steps with momentum from the w of
-    the step before, on products of two batches (see :class:`~mtl_lightning.weighters.paired.PairedWeighter`), which the
-    noise of a batch doesn't bias. λ = 0 is MGDA, a large λ the weighted sum with weights p. The paper draws three
-    batches for each step.
+    the previous step. Inner products are those of two batches, which the noise of one batch does not bias
+    (:class:`~mtl_lightning.weighters.bases.paired.PairedWeighter`). λ = 0 is MGDA, a large λ the weighted sum with
+    weights p. The paper draws three batches for each step.
 
     Args:
         tasks: Names of the tasks.
@@ -28,11 +29,7 @@ class SDMGrad(PairedWeighter):
         learning_rate: Step size of w.
         momentum: Momentum of w's steps.
         iterations: Steps of w at each computation.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
         MtlError: If a share names no task, is negative, or all are zero.
@@ -58,12 +55,9 @@ class SDMGrad(PairedWeighter):
         learning_rate: PositiveFloat = 10.0,
         momentum: DropRate = 0.5,
         iterations: PositiveInt = 20,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        **options: Unpack[GramianOptions],
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         named = dict(preference or {})
         shares = torch.tensor([float(named.pop(name, 1.0)) for name in self.tasks], dtype=torch.float64)
         if named:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
-from mtl_lightning.weighters.loss_based import LossWeighter
-from mtl_lightning.weighters.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 
 class STCH(LossWeighter):
@@ -17,7 +17,7 @@ class STCH(LossWeighter):
 
     Args:
         tasks: Names of the tasks.
-        mu: Smoothness μ.
+        mu: Smoothness μ; towards 0 only the worst task counts.
         warmup: Steps over which the nadir is averaged.
 
     Raises:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.interfaces import Step, Weighter
-from mtl_lightning.weighters.negative import UNBOUNDED, warn_of_negative
+from mtl_lightning.weighters.bases.negative import UNBOUNDED, warn_of_negative
 
 
 class Uncertainty(Weighter):

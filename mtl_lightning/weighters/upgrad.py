@@ -1,13 +1,13 @@
 """Projection onto the dual cone (Quinton, Rey 2024)."""
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.weighters.gramian import GramianWeighter
-from mtl_lightning.weighters.quadratic import minimize, normalized
+from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
+from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class UPGrad(GramianWeighter):
@@ -18,13 +18,9 @@ class UPGrad(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        ridge: Added to the Gramian of trace 1, so that the weights of dependent gradients are unique; it lets a
-            conflict of that order through.
-        every: Steps between computations of the weights; this and what follows is explained in
-            :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        ridge: Added to the diagonal of the Gramian of trace 1, so that the weights of dependent gradients are unique.
+            Conflicts of that order remain: the step may go against a gradient a hundred times shorter than another.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Quinton, Rey, "Jacobian Descent for Multi-Objective Optimization", 2024 (arXiv 2406.16232), equation 3,
@@ -39,16 +35,9 @@ class UPGrad(GramianWeighter):
     skips_absent = True
 
     def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        ridge: NonNegativeFloat = 1e-4,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
+        self, tasks: tuple[str, ...], *, ridge: NonNegativeFloat = 1e-4, **options: Unpack[GramianOptions]
     ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+        super().__init__(tasks, **options)
         self.ridge = ridge
 
     def weights(self, gramian: Tensor) -> Tensor:

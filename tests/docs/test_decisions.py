@@ -1,4 +1,4 @@
-"""The page of decisions: every row is complete, and names a file that exists."""
+"""Decisions and CONTRIBUTING: every row is complete, and every file that is named exists."""
 
 import re
 from pathlib import Path
@@ -24,3 +24,10 @@ def test_a_decision_is_complete_and_names_its_place(row: list[str]) -> None:
 
 def test_contributing_links_the_page() -> None:
     assert "(docs/decisions.md)" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_files_that_contributing_names_exist() -> None:
+    named = re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|yml|txt))`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(named) > 10
+    places = (ROOT, ROOT / "mtl_lightning")
+    assert [path for path in named if not any((place / path).exists() for place in places)] == []

@@ -36,3 +36,19 @@ def test_the_page_that_a_program_names_has_its_place(program):
     name = re.search(r'into\.show\((?:.|\n)+?, "(\w+)", arguments\.into\)', text)[1]
     shown = (ROOT / page).read_text()
     assert shown.count(f"<!-- {name} -->\n") == shown.count(f"<!-- /{name} -->\n") == 1
+
+
+RESULTS = sorted(path for path in (ROOT / "benchmarks" / "results").glob("*.md") if path.name != "README.md")
+
+
+@pytest.mark.parametrize("page", RESULTS, ids=lambda path: path.stem)
+def test_results_have_a_date_a_command_and_a_place_in_the_overview(page):
+    text = page.read_text()
+    assert re.search(
+        r"\b\d{1,2} (January|February|March|April|May|June|July|August|September|October|November|December) 20\d\d",
+        text,
+    )
+    assert re.search(r"(python benchmarks/|mtl-lightning )\S+", text)
+    assert f"({page.name})" in (page.parent / "README.md").read_text()
+    (conclusions,) = set(re.findall(r"Conclusions: \[\w+\]\(([^)#]+)", text))
+    assert f"benchmarks/results/{page.name}" in (page.parent / conclusions).read_text()

@@ -1,13 +1,15 @@
 """Every registered component has a page that names its options, and links between pages lead somewhere."""
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.names import KINDS
+from mtl_lightning.validation.binding import options_of
 
 ROOT = Path(__file__).parents[2]
 # Kinds of features stand on one page, docs/data/features.md, which has a test of its own.
@@ -33,6 +35,45 @@ def test_a_method_says_when_it_helps_and_when_not_what_it_costs_and_where_it_com
     parts = dict(re.findall(r"^## (.+)\n+((?:(?!## ).*\n)*)", text, re.MULTILINE))
     wanted = ("When it helps", "When not", "Cost", "Options", "Source")
     assert [part for part in wanted if not parts.get(part, "").strip()] == []
+
+
+@pytest.fixture(scope="module")
+def tables() -> Any:
+    """The program that writes tables of options."""
+    sys.path.insert(0, str(ROOT / "website"))
+    try:
+        import option_tables
+
+        return option_tables
+    finally:
+        sys.path.remove(str(ROOT / "website"))
+
+
+def test_tables_of_options_are_those_of_the_constructors(tables: Any) -> None:
+    pages = list(tables.component_pages())
+    assert len(pages) > 80
+    stale = [
+        page.name for page, component in pages if tables.refreshed(page.read_text(), component) != page.read_text()
+    ]
+    assert stale == [], "run python website/option_tables.py"
+
+
+def test_a_changed_option_changes_the_page(tables: Any) -> None:
+    class Component:
+        """A component.
+
+        Args:
+            width: Width of a layer, ``null`` for none.
+        """
+
+        def __init__(self, *, width: int | None = None) -> None: ...
+
+    page = tables.refreshed("Before.\n\n<!-- options -->\n\nold\n\n<!-- /options -->\n\nAfter.\n", Component)
+    assert "\n| `width` | integer or null | `null` | Width of a layer, `null` for none. |\n\n<!-- /options -->" in page
+    assert "old" not in page
+    assert (page.startswith("Before.\n\n<!--"), page.endswith("-->\n\nAfter.\n")) == (True, True)
+    with pytest.raises(ValueError, match="needs one <!-- options -->"):
+        tables.refreshed("No table.\n", Component)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])

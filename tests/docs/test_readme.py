@@ -14,17 +14,23 @@ BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```$", README.read_text(), flags=re.MU
 
 
 def test_every_block_says_what_it_is():
-    assert {language for language, _ in BLOCKS} <= {"sh", "sh setup", "python", "yaml"}
+    assert {language for language, _ in BLOCKS} <= {"sh", "sh setup", "python", "text"}
 
 
 def test_two_commands_set_up_a_fresh_machine():
-    (setup,) = [code for language, code in BLOCKS if language == "sh setup"]
-    install, test = setup.splitlines()
+    install, test = (line for language, code in BLOCKS if language == "sh setup" for line in code.splitlines())
     for command in (install, test):
         assert "-c constraints.txt" in command
         assert subprocess.run(["bash", "-n", "-c", command], check=False).returncode == 0
     assert install.endswith("-m mtl_lightning fit recipe=ads")
     assert shlex.split(test)[-4:] == ["pytest", "-q", "-n", "2"]
+
+
+def test_the_first_screen_is_a_sentence_a_picture_and_commands_with_their_output():
+    first = README.read_text().split("\n## ")[0]
+    assert first.index("![") < first.index("```sh setup")
+    languages = re.findall(r"^```(\w[^\n]*)$", first, flags=re.MULTILINE)
+    assert languages == ["sh setup", *["sh", "text"] * 3]
 
 
 @pytest.mark.timeout(600)
@@ -36,7 +42,7 @@ def test_snippets_run_in_order(tmp_path):
         "OMP_NUM_THREADS": "1",
     }
     for language, code in BLOCKS:
-        if language == "sh setup":
+        if language in ("sh setup", "text"):
             continue
         command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
         done = subprocess.run(
@@ -51,3 +57,9 @@ def test_snippets_run_in_order(tmp_path):
         assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert list(tmp_path.glob("runs/ads/*/metrics.json"))
     assert list(tmp_path.glob("runs/mine/*/metrics.json"))
+
+
+def test_the_first_page_of_the_site_shows_the_same():
+    top = README.read_text().split("\n## From Python")[0].partition("\nMulti-task")[2]
+    page = (README.parent / "docs" / "README.md").read_text()
+    assert top.replace("](docs/", "](") in page

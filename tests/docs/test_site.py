@@ -1,5 +1,10 @@
 """The site: every page has a place, generated pages are complete, links of the repository become links of the site."""
 
+import importlib.util
+import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,3 +103,23 @@ def test_files_that_are_no_pages_are_linked_in_the_repository_if_its_address_is_
 def test_ci_builds_the_site_and_a_warning_fails_it() -> None:
     assert yaml.safe_load((ROOT / "mkdocs.yml").read_text())["strict"] is True
     assert "mkdocs build" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_search_finds_every_component_and_the_first_page_is_the_readme(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("mkdocs is not installed")
+    command = [sys.executable, "-m", "mkdocs", "build", "-q", "-d", str(tmp_path)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    entries = json.loads((tmp_path / "search" / "search_index.json").read_text())["docs"]
+    texts = " ".join(f"{entry['title']} {entry['text']}" for entry in entries)
+    names = [entry.name for kind in KINDS for _, entry in registry().entries(kind)]
+    assert len(names) > 100
+    assert [name for name in names if not re.search(rf"\b{name}\b", texts)] == []
+    first = (tmp_path / "index.html").read_text()
+    assert "Multi-task learning for recommender systems" in first
+    assert "flow.svg" in first
+    assert (tmp_path / "pictures" / "flow.svg").exists()

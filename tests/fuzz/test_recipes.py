@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer
 
 from mtl_lightning.config import compose, dump, validate
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.config.record import DataConfig, RunConfig
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Task
 from mtl_lightning.training.optimizer import OptimizerConfig
+from mtl_lightning.validation.binding import options_of
 
 BASE = """
 source: {name: table, path: LOG}

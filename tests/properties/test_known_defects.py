@@ -12,7 +12,7 @@ from mtl_lightning.build import build_metrics, build_module, build_network
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Field, Schema, Task
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
 
 FIELDS = (
     Field(name="user", kind="categorical", size=5000, table="user"),

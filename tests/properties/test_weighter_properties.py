@@ -5,7 +5,7 @@ import torch
 
 from mtl_lightning.plugins import registry
 from mtl_lightning.training.step import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
 
 ALL = sorted(registry().names("weighter"))
 NAMES = ("click", "conversion", "dwell")

@@ -109,7 +109,7 @@ def docstring_problems(path: Path, node: ast.Constant) -> Iterator[Problem]:
 
 def module_problems(path: Path) -> Iterator[Problem]:
     """Problems of a Python file: docstrings, comments, messages and names."""
-    source = path.read_text()
+    source = filled(path.read_text())
     tree = ast.parse(source)
     docstrings = {
         id(node.value)
@@ -133,26 +133,37 @@ def module_problems(path: Path) -> Iterator[Problem]:
 
 def page_problems(path: Path) -> Iterator[Problem]:
     """Problems of a page in Markdown or YAML comments; code blocks are left out."""
-    text = path.read_text()
-    if path.suffix == ".md":
+    text = filled(path.read_text())
+    suffix = kind(path)
+    if suffix == ".md":
         text = re.sub(r"(?ms)^( *)```.*?^\1```", lambda match: "\n" * match.group().count("\n"), text)
         text = re.sub(r"(?m)^ *\|.*$", "", text) if "results" in path.parts else text
     else:
         text = "\n".join(part.split("#", 1)[1] if "#" in part else "" for part in text.split("\n"))
     yield from banned(path, 1, text)
-    if path.suffix == ".md":
+    if suffix == ".md":
         yield from long_sentences(path, 1, re.sub(r"\|", "\n\n", text) if "|" in text else text)
+
+
+def kind(path: Path) -> str:
+    """Suffix of a file, for a template the suffix of the file that it makes."""
+    return Path(path.stem).suffix if path.suffix == ".tmpl" else path.suffix
+
+
+def filled(text: str) -> str:
+    """A template with its placeholders filled."""
+    return re.sub(r"\{\{\w+\}\}", "Name", text)
 
 
 def problems(path: Path) -> Iterator[Problem]:
     """Problems of a file or of all files in a folder."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.suffix in (".py", ".md", ".yaml") and not file.name.endswith(".zh-CN.md"):
+            if kind(file) in (".py", ".md", ".yaml") and not file.name.endswith(".zh-CN.md"):
                 yield from problems(file)
-    elif path.suffix == ".py":
+    elif kind(path) == ".py":
         yield from module_problems(path)
-    elif path.suffix in (".md", ".yaml"):
+    elif kind(path) in (".md", ".yaml"):
         yield from page_problems(path)
 
 

@@ -8,10 +8,10 @@ import pytest
 from mtl_lightning.bounds import Bounds, DropRate, NonNegativeInt, PositiveFloat, PositiveInt, Share, Sizes
 from mtl_lightning.build import build_module
 from mtl_lightning.config import compose, validate
-from mtl_lightning.config.binding import bind
-from mtl_lightning.config.values import MismatchError, coerce, describe
 from mtl_lightning.errors import ConfigError
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.validation.binding import bind
+from mtl_lightning.validation.values import MismatchError, coerce, describe
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ class Expression:
 
     def _call(self, name: str, arguments: list[ast.expr]) -> Node:
         if name not in FUNCTIONS:
-            hint = did_you_mean(name, FUNCTIONS) or f"known are {', '.join(FUNCTIONS)}"
+            hint = did_you_mean(name, FUNCTIONS)
             raise self._error(f"{self.text!r}: no function {name!r}", hint)
         function, least, most = FUNCTIONS[name]
         if not least <= len(arguments) <= most:

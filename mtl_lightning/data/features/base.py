@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from typing_extensions import override
@@ -121,6 +121,33 @@ class ColumnFeature(Feature):
     @override
     def columns(self, name: str) -> tuple[str, ...]:
         return (self.column or name,)
+
+
+class TokenFeature(ColumnFeature):
+    """Base of features that read one column as it is written."""
+
+    __slots__ = ()
+
+    @override
+    def tokens(self, name: str) -> tuple[str, ...]:
+        return self.columns(name)
+
+
+FeatureT = TypeVar("FeatureT", bound=ColumnFeature)
+
+
+class ColumnTransform(Transform, Generic[FeatureT]):
+    """Base of transforms that read one column.
+
+    Args:
+        name: Name of the feature.
+        feature: Its options.
+    """
+
+    def __init__(self, name: str, feature: FeatureT) -> None:
+        self.name = name
+        self.feature = feature
+        self.column = feature.columns(name)[0]
 
 
 class StatelessTransform(Transform):

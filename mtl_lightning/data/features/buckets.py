@@ -12,7 +12,7 @@ from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.keys import as_printed
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import numbers
-from mtl_lightning.data.features.base import ColumnFeature, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedBuckets
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -60,7 +60,7 @@ class Buckets(ColumnFeature):
         return BucketsTransform(name, self)
 
 
-class BucketsTransform(Transform):
+class BucketsTransform(ColumnTransform[Buckets]):
     """Ids of buckets by fitted edges.
 
     Args:
@@ -71,23 +71,19 @@ class BucketsTransform(Transform):
     saved: ClassVar[Any] = SavedBuckets
 
     def __init__(self, name: str, feature: Buckets) -> None:
-        self.name = name
-        self.column = feature.columns(name)[0]
-        self.count = feature.count
-        self.strip = feature.strip
-        self.given = feature.edges is not None
+        super().__init__(name, feature)
         self.edges = np.array(feature.edges or (), dtype=np.float64)
         self.quantiles = Quantiles()
 
     @override
     def observe(self, block: Block) -> None:
-        if not self.given:
+        if self.feature.edges is None:
             self.quantiles.add(self._values(block))
 
     @override
     def finish(self) -> None:
-        if not self.given:
-            self.edges = np.unique(self.quantiles.at(np.arange(1, self.count) / self.count))
+        if self.feature.edges is None:
+            self.edges = np.unique(self.quantiles.at(np.arange(1, self.feature.count) / self.feature.count))
             self.quantiles = Quantiles()
 
     @override
@@ -104,7 +100,7 @@ class BucketsTransform(Transform):
 
     def numbers(self, values: pa.Array) -> np.ndarray:
         """Read a column as numbers, [B] float64, NaN where missing."""
-        return numbers(values, self.column, finite=False, units=self.strip)
+        return numbers(values, self.column, finite=False, units=self.feature.strip)
 
     def bucketed(self, values: np.ndarray) -> np.ndarray:
         """Return the ids, [B] int32, of numbers, [B] float64 with NaN where missing."""

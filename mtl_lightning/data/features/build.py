@@ -2,12 +2,14 @@
 
 import keyword
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from typing import Any
 
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.errors import DataError, PluginError, did_you_mean
 from mtl_lightning.plugins import registry
+from mtl_lightning.plugins.names import Registry
+from mtl_lightning.validation.order import CycleError, sort_by_needs
+from mtl_lightning.validation.review import Review
 
 __all__ = [
     "Feature",
@@ -18,6 +20,7 @@ __all__ = [
     "kind_of",
     "option_name",
     "parameter_name",
+    "read_features",
 ]
 
 Spec = str | Mapping[str, Any] | Feature
@@ -32,40 +35,40 @@ def feature(name: str, spec: Spec) -> Feature:
         spec: Its specification.
 
     Raises:
-        DataError: If the kind or an option is unknown, or an option is out of range.
+        DataError: If the kind or an option is unknown, or an option has a wrong type or size.
 
     Example:
         >>> feature("age", "numerc")
         Traceback (most recent call last):
-        mtl_lightning.errors.DataError: features.age: no feature is called 'numerc' (did you mean 'numeric'?)
+        mtl_lightning.errors.DataError: features.age.kind: no feature is called 'numerc' (did you mean 'numeric'?)
     """
-    if not isinstance(spec, str | Mapping):
+    review = Review()
+    built = _read(name, spec, review, registry())
+    review.raise_problems()
+    assert built is not None
+    return built
+
+
+def _read(name: str, spec: Any, review: Review, names: Registry) -> Feature | None:
+    """Build one feature, or add to the review why that is impossible."""
+    path = f"features.{name}"
+    if isinstance(spec, Feature):
         return spec
-    options = {"kind": spec} if isinstance(spec, str) else {parameter_name(key): value for key, value in spec.items()}
-    chosen = options.pop("kind", None)
-    if isinstance(options.get("column"), int):
-        options["column"] = str(options["column"])
-    if chosen is None:
-        raise DataError(f"features.{name}: no kind given", f"one of {', '.join(registry().names('feature'))}")
+    options = {"kind": spec} if isinstance(spec, str) else spec
+    if not isinstance(options, Mapping):
+        review.problem(path, f"expects a kind, not {spec!r}", "one of " + ", ".join(names.names("feature")))
+        return None
+    kind = options.get("kind")
+    if kind is None:
+        review.problem(f"{path}.kind", "is required", "one of " + ", ".join(names.names("feature")))
+        return None
     try:
-        kind: Any = registry().resolve("feature", str(chosen))
+        target = names.resolve("feature", str(kind))
     except PluginError as error:
-        hint = error.hint or f"one of {', '.join(registry().names('feature'))}"
-        raise DataError(f"features.{name}: {error.message}", hint) from error
-    known = [option.name for option in fields(kind)]
-    for option in options:
-        if option not in known:
-            hint = did_you_mean(option, known) or f"options of {chosen}: {', '.join(map(option_name, known))}"
-            raise DataError(f"features.{name}: {chosen} has no option {option!r}", hint)
-    required = [option.name for option in fields(kind) if option.default is MISSING]
-    if missing := [option_name(option) for option in required if option not in options]:
-        raise DataError(f"features.{name}: {chosen} needs {missing[0]!r}", f"set features.{name}.{missing[0]}")
-    try:
-        built: Feature = kind(**options)
-    except DataError as error:
-        raise DataError(f"features.{name}: {error.message}", error.hint) from None
-    except TypeError as error:
-        raise DataError(f"features.{name}: an option has a wrong type: {error}") from None
+        review.problem(f"{path}.kind", error.message, error.hint or "one of " + ", ".join(names.names("feature")))
+        return None
+    given = {parameter_name(str(option)): value for option, value in options.items() if option != "kind"}
+    built: Feature | None = review.record(path, target, given, owner=f"{kind} features", also=("kind",))
     return built
 
 
@@ -100,21 +103,45 @@ def kind_of(feature: Feature) -> str:
     return registry().name_of("feature", type(feature)) or feature.kind
 
 
+def read_features(specs: Mapping[str, Spec], review: Review, names: Registry | None = None) -> dict[str, Feature]:
+    """Build the features of a recipe that can be built.
+
+    Args:
+        specs: Specifications by name.
+        review: Receives the problems of all others, and references that lead nowhere or in a circle.
+        names: Where kinds are resolved; the installed plugins if None.
+    """
+    names = registry() if names is None else names
+    features: dict[str, Feature] = {}
+    for name, spec in specs.items():  # pandas columns may be numbers
+        built = _read(str(name), spec, review, names)
+        if built is not None:
+            features[str(name)] = built
+    known = [str(name) for name in specs]
+    for name, built in features.items():
+        for other in built.needs():
+            referred = features.get(other)
+            if other not in known:
+                review.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, known))
+            elif referred is not None and (reason := built.refuses(referred)):
+                review.problem(f"features.{name}.of", f"{other!r} {reason}", "it must be categorical")
+    try:
+        _in_order(features)
+    except CycleError as error:
+        review.problem(f"features.{error.chain[0]}.of", f"features refer to each other: {error}", "break the cycle")
+    return features
+
+
 def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
-    """Build all features of a recipe and check the features that they refer to.
+    """Build all features of a recipe and check what they refer to.
 
     Raises:
-        DataError: As for :func:`feature`, or if a referenced feature is missing or of the wrong kind.
+        DataError: With everything that is wrong; see :func:`read_features`.
     """
-    built = {str(name): feature(str(name), spec) for name, spec in specs.items()}  # pandas columns may be numbers
-    for name, current in built.items():
-        for other in current.needs():
-            if other not in built:
-                hint = did_you_mean(other, built)
-                raise DataError(f"features.{name}.of: no feature {other!r}", hint)
-            if reason := current.refuses(built[other]):
-                raise DataError(f"features.{name}.of: {other!r} {reason}", "it must be categorical")
-    return built
+    review = Review()
+    features = read_features(specs, review)
+    review.raise_problems()
+    return features
 
 
 def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
@@ -124,15 +151,13 @@ def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
         DataError: If features refer to each other in a circle.
     """
     built: dict[str, Transform] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise DataError(f"features.{name}.of: features refer to each other: {' → '.join((*path, name))}")
-        if name not in built:
-            for other in (*features[name].needs(), *features[name].shares(features)):
-                visit(other, (*path, name))
+    try:
+        for name in _in_order(features):
             built[name] = features[name].build(name, built)
-
-    for name in features:
-        visit(name, ())
+    except CycleError as error:
+        raise DataError(f"features.{error.chain[0]}.of: features refer to each other: {error}") from None
     return {name: built[name] for name in features}
+
+
+def _in_order(features: Mapping[str, Feature]) -> list[str]:
+    return sort_by_needs({name: (*built.needs(), *built.shares(features)) for name, built in features.items()})

@@ -11,15 +11,23 @@ from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, coded
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import ColumnFeature, Transform, check
+from mtl_lightning.data.features.base import TokenFeature, Transform, check
 from mtl_lightning.data.features.dictionary_codes import DictionaryCache
-from mtl_lightning.data.features.state_structure import SavedVocabulary
+from mtl_lightning.data.features.state_structure import SavedEmptyState, SavedVocabulary
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
 from mtl_lightning.schema import Field
 
 
+class VocabularyFeature(TokenFeature):
+    """Base of features with a vocabulary."""
+
+    __slots__ = ()
+    min_count: int
+    max_size: int | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Categorical(ColumnFeature):
+class Categorical(VocabularyFeature):
     """Values that are looked up in a vocabulary: ids, names or codes of any type.
 
     Args:
@@ -43,10 +51,6 @@ class Categorical(ColumnFeature):
 
     def __post_init__(self) -> None:
         check_vocabulary(self.min_count, self.max_size)
-
-    @override
-    def tokens(self, name: str) -> tuple[str, ...]:
-        return self.columns(name)
 
     @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "CategoricalTransform":
@@ -140,29 +144,49 @@ class SharedVocabulary:
         self._vocabulary, self._counter = vocabulary, None
 
 
-class CategoricalTransform(Transform):
-    """Ids by a fitted vocabulary.
+class VocabularyTransform(Transform):
+    """Base of transforms with a vocabulary, which is their state unless another feature owns it.
 
     Args:
         name: Name of the feature.
-        feature: Its options.
+        feature: Its options, with those of a vocabulary.
+        shared: Vocabulary of another feature, or None.
     """
 
-    saved: ClassVar[Any] = SavedVocabulary
-
-    def __init__(self, name: str, feature: Categorical) -> None:
+    def __init__(self, name: str, feature: VocabularyFeature, shared: SharedVocabulary | None = None) -> None:
         self.name = name
         self.column = feature.columns(name)[0]
-        self.table = SharedVocabulary(name, feature.min_count, feature.max_size)
+        self.shares = shared is not None
+        self.table = shared or SharedVocabulary(name, feature.min_count, feature.max_size)
+        self.saved = SavedEmptyState if self.shares else SavedVocabulary
+
+    @override
+    def finish(self) -> None:
+        """Do nothing: the vocabulary is fitted on first access."""
+
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep the ids of an earlier fit's state; new values get ids after them."""
+        if not self.shares:
+            self.table.known = Vocabulary.from_dict(state)
+
+    @override
+    def state(self) -> dict[str, Any]:
+        """Return the vocabulary; empty if it is shared."""
+        return {} if self.shares else self.table.vocabulary.to_dict()
+
+    @override
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if not self.shares:
+            self.table.vocabulary = Vocabulary.from_dict(state)
+
+
+class CategoricalTransform(VocabularyTransform):
+    """Ids by a fitted vocabulary."""
 
     @override
     def observe(self, block: Block) -> None:
         for values in coded(block, self.column):
             self.table.add(values, self.column)
-
-    @override
-    def finish(self) -> None:
-        """Do nothing: the vocabulary is fitted on first access."""
 
     @override
     def field(self) -> Field:
@@ -176,15 +200,3 @@ class CategoricalTransform(Transform):
     def forget(self) -> None:
         """Release caches; later encodings are unaffected."""
         self.table.forget()
-
-    def grow(self, state: Mapping[str, Any]) -> None:
-        """Keep the ids of an earlier fit's state; new values get ids after them."""
-        self.table.known = Vocabulary.from_dict(state)
-
-    @override
-    def state(self) -> dict[str, Any]:
-        return self.table.vocabulary.to_dict()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self.table.vocabulary = Vocabulary.from_dict(state)

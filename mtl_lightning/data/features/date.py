@@ -14,7 +14,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.arrow.times import in_utc, parse_iso, zoned
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
-from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, StatelessTransform, Transform, check
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import PADDING, Field
@@ -72,7 +72,7 @@ class Date(ColumnFeature):
 
     def __post_init__(self) -> None:
         for name, value, choices in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
-            hint = did_you_mean(str(value), choices) or f"one of {', '.join(choices)}"
+            hint = did_you_mean(str(value), choices)
             check(value in choices, f"{name} is {value!r}", hint)
         if self.format is not None:
             check_format(self.format, "format")
@@ -88,7 +88,7 @@ class Date(ColumnFeature):
         return DateTransform(name, self)
 
 
-class DateTransform(StatelessTransform):
+class DateTransform(ColumnTransform[Date], StatelessTransform):
     """Ids of a part of a time.
 
     Args:
@@ -97,9 +97,7 @@ class DateTransform(StatelessTransform):
     """
 
     def __init__(self, name: str, feature: Date) -> None:
-        self.name = name
-        self.feature = feature
-        self.column = feature.columns(name)[0]
+        super().__init__(name, feature)
         self.size, self.compute = PARTS[feature.part]
 
     @override

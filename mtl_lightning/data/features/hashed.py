@@ -11,7 +11,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnTransform, StatelessTransform, TokenFeature, Transform, check
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
@@ -46,7 +46,7 @@ def bucket_ids(hashes: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hashed(ColumnFeature):
+class Hashed(TokenFeature):
     """Values that are hashed to a fixed number of ids; nothing is fitted, and no value is out of vocabulary.
 
     Args:
@@ -71,36 +71,22 @@ class Hashed(ColumnFeature):
         check_size(self.size)
 
     @override
-    def tokens(self, name: str) -> tuple[str, ...]:
-        return self.columns(name)
-
-    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "HashedTransform":
         return HashedTransform(name, self)
 
 
-class HashedTransform(StatelessTransform):
-    """Ids by the hashes of keys.
-
-    Args:
-        name: Name of the feature.
-        feature: Its options.
-    """
-
-    def __init__(self, name: str, feature: Hashed) -> None:
-        self.name = name
-        self.column = feature.columns(name)[0]
-        self.size = feature.size
+class HashedTransform(ColumnTransform[Hashed], StatelessTransform):
+    """Ids by the hashes of keys."""
 
     @override
     def field(self) -> Field:
-        return Field(name=self.name, kind="categorical", size=self.size + FIRST, table=self.name)
+        return Field(name=self.name, kind="categorical", size=self.feature.size + FIRST, table=self.name)
 
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as ids, [B] int32."""
         values = keys(as_written(block, self.column), self.column)
-        ids = bucket_ids(hash_keys(values, self.column), self.size)
+        ids = bucket_ids(hash_keys(values, self.column), self.feature.size)
         return np.where(missing(values), PADDING, ids).astype(np.int32)
 
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
-from mtl_lightning.data.features.base import ColumnFeature, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedNumeric
 from mtl_lightning.errors import DataError, did_you_mean
@@ -96,7 +96,7 @@ class Numeric(ColumnFeature):
         check(
             self.transform in NUMERIC_TRANSFORMS,
             f"transform is {self.transform!r}",
-            did_you_mean(self.transform, NUMERIC_TRANSFORMS) or f"one of {', '.join(NUMERIC_TRANSFORMS)}",
+            did_you_mean(self.transform, NUMERIC_TRANSFORMS),
         )
         ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
         check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
@@ -106,7 +106,7 @@ class Numeric(ColumnFeature):
         return NumericTransform(name, self)
 
 
-class NumericTransform(Transform):
+class NumericTransform(ColumnTransform[Numeric]):
     """Numbers that are clipped, transformed and standardised by fitted moments.
 
     Args:
@@ -117,9 +117,7 @@ class NumericTransform(Transform):
     saved: ClassVar[Any] = SavedNumeric
 
     def __init__(self, name: str, feature: Numeric) -> None:
-        self.name = name
-        self.feature = feature
-        self.column = feature.columns(name)[0]
+        super().__init__(name, feature)
         self.moments = Moments()
         self.quantiles = Quantiles()
         self.edges: tuple[float, ...] = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from typing_extensions import override
@@ -14,15 +14,15 @@ from mtl_lightning.data.features.categorical import (
     Categorical,
     CategoricalTransform,
     SharedVocabulary,
+    VocabularyFeature,
+    VocabularyTransform,
     check_vocabulary,
 )
-from mtl_lightning.data.features.state_structure import SavedEmptyState, SavedVocabulary
-from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.schema import PADDING, Field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sequence(Feature):
+class Sequence(VocabularyFeature):
     """Values in the order of time, such as the items that a user saw, from a list column or delimited text.
 
     Args:
@@ -57,14 +57,6 @@ class Sequence(Feature):
         check_vocabulary(self.min_count, self.max_size)
 
     @override
-    def columns(self, name: str) -> tuple[str, ...]:
-        return (self.column or name,)
-
-    @override
-    def tokens(self, name: str) -> tuple[str, ...]:
-        return self.columns(name)
-
-    @override
     def needs(self) -> tuple[str, ...]:
         return (self.of,) if self.of else ()
 
@@ -80,7 +72,7 @@ class Sequence(Feature):
         return SequenceTransform(name, self, owner.table if owner else None)
 
 
-class SequenceTransform(Transform):
+class SequenceTransform(VocabularyTransform):
     """Sequences of ids, padded at the end, by a vocabulary of its own or of another feature.
 
     Args:
@@ -90,22 +82,14 @@ class SequenceTransform(Transform):
     """
 
     def __init__(self, name: str, feature: Sequence, shared: SharedVocabulary | None) -> None:
-        self.name = name
-        self.column = feature.columns(name)[0]
+        super().__init__(name, feature, shared)
         self.length = feature.length
         self.separator = feature.separator
-        self.shares = shared is not None
-        self.table = shared or SharedVocabulary(name, feature.min_count, feature.max_size)
-        self.saved = SavedEmptyState if self.shares else SavedVocabulary
 
     @override
     def observe(self, block: Block) -> None:
         flat = flatten(as_written(block, self.column), self.column, self.separator)
         self.table.add(flat.values, self.column)
-
-    @override
-    def finish(self) -> None:
-        """Do nothing: the vocabulary is fitted on first access."""
 
     @override
     def field(self) -> Field:
@@ -119,18 +103,3 @@ class SequenceTransform(Transform):
         ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing; padding is at the end only
         return padded(ids[known], flat.rows[known], flat.total, self.length)
-
-    def grow(self, state: Mapping[str, Any]) -> None:
-        """Keep the ids of an earlier fit's state, unless the vocabulary is shared."""
-        if not self.shares:
-            self.table.known = Vocabulary.from_dict(state)
-
-    @override
-    def state(self) -> dict[str, Any]:
-        """Return the vocabulary; empty if it is shared."""
-        return {} if self.shares else self.table.vocabulary.to_dict()
-
-    @override
-    def restore(self, state: Mapping[str, Any]) -> None:
-        if not self.shares:
-            self.table.vocabulary = Vocabulary.from_dict(state)

@@ -13,7 +13,7 @@ from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.lists import flatten, padded
-from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnTransform, StatelessTransform, TokenFeature, Transform, check
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import Field
@@ -26,7 +26,7 @@ NO_WORD = r"[^\p{L}\p{N}\p{M}]+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Text(ColumnFeature):
+class Text(TokenFeature):
     """Words and n-grams of words, lower-cased and hashed to ids; encoders average their embeddings.
 
     Args:
@@ -58,26 +58,12 @@ class Text(ColumnFeature):
         check(1 <= self.ngrams <= 5, f"ngrams is {self.ngrams}", "1 to 5")
 
     @override
-    def tokens(self, name: str) -> tuple[str, ...]:
-        return self.columns(name)
-
-    @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "TextTransform":
         return TextTransform(name, self)
 
 
-class TextTransform(StatelessTransform):
-    """Sequences of ids by the hashes of n-grams.
-
-    Args:
-        name: Name of the feature.
-        feature: Its options.
-    """
-
-    def __init__(self, name: str, feature: Text) -> None:
-        self.name = name
-        self.feature = feature
-        self.column = feature.columns(name)[0]
+class TextTransform(ColumnTransform[Text], StatelessTransform):
+    """Sequences of ids by the hashes of n-grams."""
 
     @override
     def field(self) -> Field:

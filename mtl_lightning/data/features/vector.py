@@ -11,7 +11,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, column
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.arrow.numbers import RowError, numbers
-from mtl_lightning.data.features.base import ColumnFeature, StatelessTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, StatelessTransform, Transform, check
 from mtl_lightning.schema import Field
 
 
@@ -48,37 +48,27 @@ class Vector(ColumnFeature):
         return VectorTransform(name, self)
 
 
-class VectorTransform(StatelessTransform):
-    """Vectors as the column holds them.
-
-    Args:
-        name: Name of the feature.
-        feature: Its options.
-    """
-
-    def __init__(self, name: str, feature: Vector) -> None:
-        self.name = name
-        self.column = feature.columns(name)[0]
-        self.size = feature.size
-        self.separator = feature.separator
+class VectorTransform(ColumnTransform[Vector], StatelessTransform):
+    """Vectors as the column holds them."""
 
     @override
     def field(self) -> Field:
-        return Field(name=self.name, kind="vector", size=self.size)
+        return Field(name=self.name, kind="vector", size=self.feature.size)
 
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as vectors, [B, d] float32."""
-        flat = flatten(column(block, self.column), self.column, self.separator)
+        size = self.feature.size
+        flat = flatten(column(block, self.column), self.column, self.feature.separator)
         sizes = np.bincount(flat.rows, minlength=flat.total)
-        wrong = (sizes != 0) & (sizes != self.size)
+        wrong = (sizes != 0) & (sizes != size)
         if wrong.any():
             index = int(wrong.argmax())
-            raise RowError(f"column {self.column!r} holds {sizes[index]} values where {self.size} are expected", index)
-        result = np.zeros((flat.total, self.size), dtype=np.float32)
+            raise RowError(f"column {self.column!r} holds {sizes[index]} values where {size} are expected", index)
+        result = np.zeros((flat.total, size), dtype=np.float32)
         if len(flat.values):
             values = numbers(pa.array(flat.values), self.column, finite=False)
-            result[sizes != 0] = np.nan_to_num(values.reshape(-1, self.size), posinf=np.nan, neginf=np.nan)
+            result[sizes != 0] = np.nan_to_num(values.reshape(-1, size), posinf=np.nan, neginf=np.nan)
             if np.isnan(result).any():
                 raise RowError(f"column {self.column!r} is infinite", int(np.isnan(result).any(axis=1).argmax()))
         return result

@@ -1,6 +1,6 @@
 """Splits of rows into train, validation and test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from mtl_lightning.data.arrow.times import times_of
 from mtl_lightning.data.arrow.types import is_number
 from mtl_lightning.data.preparation.time_bounds import boundaries
 from mtl_lightning.errors import DataError, did_you_mean
+from mtl_lightning.validation.review import Review
 
 SPLITS = ("train", "validation", "test")
 """Names of the splits; rows are assigned to them by index."""
@@ -84,7 +85,7 @@ class SplitSpec:
         object.__setattr__(self, "cold", tuple(self.cold))
         if self.by not in ASSIGN and self.by != "given":
             kinds = (*ASSIGN, "given")
-            hint = did_you_mean(self.by, kinds) or f"one of {', '.join(kinds)}"
+            hint = did_you_mean(self.by, kinds)
             raise DataError(f"split.by: unknown kind of split {self.by!r}", hint)
         for name in ("validation", "test"):
             share = getattr(self, name)
@@ -106,6 +107,17 @@ class SplitSpec:
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, for JSON."""
         return asdict(self)
+
+
+def read_split(options: Mapping[str, Any], review: Review) -> SplitSpec | None:
+    """Build the split of a recipe.
+
+    Args:
+        options: Options of :class:`SplitSpec`.
+        review: Receives everything that is wrong; the result is None then.
+    """
+    split: SplitSpec | None = review.record("split", SplitSpec, options)
+    return split
 
 
 def split_name(name: str) -> str | None:

@@ -1,12 +1,15 @@
 """Tasks as a recipe names them, in an order in which parents come first."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
+
+from torch import nn
 
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import TASK_KINDS, Task
+from mtl_lightning.validation.order import CycleError, sort_by_needs
+from mtl_lightning.validation.review import Review
 
 
 def names_classes(task: Task) -> bool:
@@ -34,69 +37,91 @@ def columns_of(text: str) -> set[str]:
 FITTED = ("mean", "scale")
 """Attributes of a task that are fitted, not given."""
 
+TaskSpec = Task | Mapping[str, Any] | str
+"""Specification of a task: the task itself, a mapping with ``kind`` and options, or a kind."""
 
-def build_tasks(specs: Mapping[str, Task | Mapping[str, Any] | str]) -> tuple[Task, ...]:
-    """Tasks from a recipe's mappings, parents before children, otherwise in the given order.
+
+def build_tasks(specs: Mapping[str, TaskSpec]) -> tuple[Task, ...]:
+    """Tasks from specifications, parents before children, otherwise in the given order.
 
     Args:
-        specs: Per task a record, options with ``kind``, or a kind; the label is the task's own name by default.
+        specs: Specifications by name. The label is the task's own name by default, and ``parents`` may be one name.
 
     Raises:
-        DataError: If a kind, an option or a parent is unknown, or parents form a cycle.
+        DataError: With everything that is wrong; see :func:`read_tasks`.
 
     Example:
         >>> build_tasks({"buy": {"kind": "binary", "parents": ["click"]}, "click": "binary"})[0].label
         'click'
     """
-    tasks = {str(name): _task(str(name), spec) for name, spec in specs.items()}
-    for task in tasks.values():
-        for parent in task.parents:
-            if parent not in tasks:
-                raise DataError(f"tasks.{task.name}.parents: no task {parent!r}", did_you_mean(parent, tasks))
-    return in_order(tasks)
+    review = Review()
+    tasks = read_tasks(long_form(specs), review)
+    review.raise_problems()
+    return tasks
 
 
-def _task(name: str, spec: Task | Mapping[str, Any] | str) -> Task:
-    if isinstance(spec, Task):
-        return spec
-    options = {"kind": spec} if isinstance(spec, str) else dict(spec)
-    if options.get("kind") not in TASK_KINDS:
-        kind = str(options.get("kind"))
-        hint = did_you_mean(kind, TASK_KINDS) or f"one of {', '.join(TASK_KINDS)}"
-        raise DataError(f"tasks.{name}: no kind {kind!r}", hint)
-    known = [option.name for option in fields(Task) if option.name not in ("name", *FITTED)]
-    for option in options:
-        if option not in known:
-            hint = did_you_mean(option, known) or f"options: {', '.join(known)}"
-            raise DataError(f"tasks.{name}: no option {option!r}", hint)
-    parents = options.pop("parents", ()) or ()
-    return Task(
-        **{
-            "name": name,
-            "label": name,
-            **options,
-            "parents": (parents,) if isinstance(parents, str) else tuple(parents),
-        }
-    )
+def long_form(specs: Mapping[str, TaskSpec]) -> dict[str, Task | dict[str, Any]]:
+    """Write short specifications out, which Python allows and a recipe does not.
 
-
-def in_order(tasks: Mapping[str, Task]) -> tuple[Task, ...]:
-    """Parents before children, otherwise as given.
-
-    Raises:
-        DataError: If parents form a cycle; it is named.
+    Example:
+        >>> long_form({"click": "binary"})
+        {'click': {'label': 'click', 'kind': 'binary', 'parents': ()}}
     """
-    done: dict[str, Task] = {}
+    return {
+        str(name): spec if isinstance(spec, Task) else _written_out(str(name), spec) for name, spec in specs.items()
+    }
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            cycle = " → ".join((*path[path.index(name) :], name))
-            raise DataError(f"tasks.{name}.parents: tasks depend on each other in a circle: {cycle}")
-        if name not in done:
-            for parent in tasks[name].parents:
-                visit(parent, (*path, name))
-            done[name] = tasks[name]
 
-    for name in tasks:
-        visit(name, ())
-    return tuple(done.values())
+def _written_out(name: str, spec: Mapping[str, Any] | str) -> dict[str, Any]:
+    options = {"kind": spec} if isinstance(spec, str) else spec
+    parents = options.get("parents", ()) or ()
+    return {"label": name, **options, "parents": (parents,) if isinstance(parents, str) else parents}
+
+
+def read_tasks(specs: Mapping[str, Any], review: Review) -> tuple[Task, ...]:
+    """Build the tasks of a recipe that can be built: parents before children, otherwise in the given order.
+
+    Args:
+        specs: Per task the task itself, or a mapping with ``kind``, ``label`` and options.
+        review: Receives the problems of all others, unknown parents, and cycles of parents.
+    """
+    tasks = {}
+    for name, spec in specs.items():
+        task = _read(name, spec, review)
+        if task is not None:
+            tasks[name] = task
+    for name, task in tasks.items():
+        for i, parent in enumerate(task.parents):
+            if parent not in specs:
+                review.problem(f"tasks.{name}.parents.{i}", f"no task {parent!r}", did_you_mean(parent, specs))
+    try:
+        return tuple(tasks[name] for name in sort_by_needs({name: task.parents for name, task in tasks.items()}))
+    except CycleError as error:
+        path = f"tasks.{error.chain[0]}.parents"
+        review.problem(path, f"tasks are each other's parents: {error}", "break the cycle")
+        return tuple(tasks.values())
+
+
+def _read(name: str, spec: Any, review: Review) -> Task | None:
+    """Build one task, or add to the review why that is impossible."""
+    path = f"tasks.{name}"
+    if not isinstance(spec, Task | Mapping):
+        review.problem(path, f"expects a mapping with kind and label, not {spec!r}")
+        return None
+    if hasattr(nn.ModuleDict, name) or not name.isidentifier():
+        review.problem(path, f"a task can't be called {name!r}", "choose another identifier")
+    options: dict[str, Any]
+    if isinstance(spec, Task):
+        options = {"kind": spec.kind, "label": spec.label, "weight": spec.weight}
+    else:
+        options = review.bind(path, Task, spec, owner="tasks", without=("name", *FITTED)).options
+    kind = options.get("kind")
+    if kind is not None and kind not in TASK_KINDS:
+        review.problem(f"{path}.kind", f"no kind {kind!r} of task", did_you_mean(kind, TASK_KINDS))
+        return None
+    if kind is None or "label" not in options:
+        return None
+    task = spec if isinstance(spec, Task) else Task(name=name, **options)
+    if not task.weight >= 0:
+        review.problem(f"{path}.weight", f"is {task.weight}, and must be at least 0")
+    return task

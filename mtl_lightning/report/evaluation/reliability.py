@@ -1,11 +1,11 @@
-"""Reliability plots: observed rates over predicted ones, beside the diagonal of a calibrated model."""
+"""Reliability plots: observed against predicted rates, with the diagonal of a calibrated model."""
 
 from collections.abc import Mapping, Sequence
 
 from mtl_lightning.report.render.svg import line, svg, text, ticks
 
 Points = Mapping[str, Sequence[float | None]]
-"""``predicted`` and ``observed`` rate of each group of rows, and its ``weight``."""
+"""``predicted`` rate, ``observed`` rate and ``weight`` of each group of rows."""
 
 SIDE, LEFT, TOP = 300, 90, 30
 COLORS = ("#27559b", "#d2691e", "#176b3a", "#8c3fa8")
@@ -15,11 +15,11 @@ line.diagonal { stroke: #999; stroke-dasharray: 3 3; stroke-width: 1; } line.axi
 
 
 def reliability_plot(title: str, curves: Mapping[str, Points]) -> str:
-    """A plot of one task.
+    """Reliability plot of a task as SVG.
 
     Args:
-        title: Above the plot.
-        curves: Points by name (a split, a model); the first four have a colour of their own.
+        title: Title above the plot.
+        curves: Points by name (a split, a model). Colours repeat after four curves.
 
     Example:
         >>> points = {"predicted": [0.1, 0.3], "observed": [0.2, 0.3], "weight": [5.0, 5.0]}

@@ -1,4 +1,4 @@
-"""What the closer look after a test found, in ``metrics.json`` and as tables."""
+"""Report of the detailed evaluation: in ``metrics.json``, as a page and as tables on the terminal."""
 
 import math
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class EvaluationReport(DetailedEvaluation):
 
     Args:
         config: The run's configuration.
-        data: Its data.
+        data: The run's data.
         run: The run directory; set before the test.
 
     Example:
@@ -40,7 +40,7 @@ class EvaluationReport(DetailedEvaluation):
         self.run = run
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Evaluate on all processes; the first one tells."""
+        """Evaluate on all processes, and report on the first one."""
         super().on_test_end(trainer, pl_module)
         if trainer.is_global_zero and self.run is not None and self.summary is not None:
             self.run.save_json(FILE, {**read(self.run), "evaluation": plain(self.summary)})
@@ -49,12 +49,12 @@ class EvaluationReport(DetailedEvaluation):
 
 
 def wanted(config: Config) -> bool:
-    """True if the recipe asks for the closer look."""
+    """True if the recipe requests the detailed evaluation."""
     return config.run.evaluation or bool(config.run.slices)
 
 
 def plain(value: Any) -> Any:
-    """A summary for JSON, which has no NaN.
+    """Summary for JSON, with None for NaN.
 
     Example:
         >>> plain({"auc": float("nan"), "rows": {"click": 2}})
@@ -76,8 +76,8 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     Example:
         >>> values = {"train": 0.7, "test": 0.6}
         >>> splits = {name: {"rows": 9, "of": 9, "metrics": {"click/auc": value}} for name, value in values.items()}
-        >>> found = {"spaces": {"click": "entire"}, "splits": splits, "thresholds": {}, "slices": {}}
-        >>> Console(width=60).print(evaluation_tables(found))
+        >>> summary = {"spaces": {"click": "entire"}, "splits": splits, "thresholds": {}, "slices": {}}
+        >>> Console(width=60).print(evaluation_tables(summary))
         Splits side by side (train: 9 of 9 rows)
                                          test −
         task   space   metric   train    test    train
@@ -91,30 +91,31 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     for name in next(iter(splits.values()))["metrics"]:
         task, _, metric = name.partition("/")
         if metric:
-            values = [found["metrics"][name] for found in splits.values()]
+            values = [facts["metrics"][name] for facts in splits.values()]
             known = [None if math.isnan(value) else value for value in values]
             table.add_row(task, summary["spaces"][task], metric, *map(number, values), change(known))
     parts: list[RenderableType] = [Text(f"Splits side by side{sample}", style="bold"), table]
     if summary["thresholds"]:
         parts += [Text("Decisions at the threshold of the best F1 on validation", style="bold"), _decisions(summary)]
     for split, slices in summary["slices"].items():
-        for name, found in slices.items():
-            parts += [Text(f"{split} by {name}", style="bold"), _slice(found)]
+        for name, by_part in slices.items():
+            parts += [Text(f"{split} by {name}", style="bold"), _slice(by_part)]
     return Group(*parts)
 
 
 def _decisions(summary: Mapping[str, Any]) -> Table:
     table = _table(["task", "split"], ["threshold", *DECISIONS])
-    for task, found in summary["thresholds"].items():
-        for split in (name for name in found if name != "threshold"):
-            table.add_row(task, split, number(found["threshold"]), *(number(found[split][one]) for one in DECISIONS))
+    for task, by_split in summary["thresholds"].items():
+        for split in (name for name in by_split if name != "threshold"):
+            values = [number(by_split[split][metric]) for metric in DECISIONS]
+            table.add_row(task, split, number(by_split["threshold"]), *values)
     return table
 
 
-def _slice(found: Mapping[str, Any]) -> Table:
-    """Known labels and first metric per task and part; parts without a label are left out."""
+def _slice(by_part: Mapping[str, Any]) -> Table:
+    """Table of known labels and first metric per task and part; parts without labels are left out."""
     table = _table(["part", "task", "metric"], ["labels", "value"])
-    for value, part in found.items():
+    for value, part in by_part.items():
         for task, metric in first_metrics(part["metrics"]).items():
             if part["rows"][task]:
                 table.add_row(

@@ -1,4 +1,4 @@
-"""Plots of a log's quality: label rates by day, and drift beside its thresholds."""
+"""Plots of a log's quality: label rates by day, and drift with its thresholds."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,11 +10,11 @@ TOP, BOTTOM, SIDE = 34, 24, 56
 
 
 def days(task: str, points: Sequence[Mapping[str, Any]]) -> str:
-    """Mean label by day as a line, over bars of the number of known labels.
+    """Mean label by day as a line, on bars of the number of known labels.
 
     Args:
         task: The task's name.
-        points: ``day``, ``known``, ``mean`` in order.
+        points: Days in order, each with ``day``, ``known`` labels and their ``mean``.
 
     Example:
         >>> days("click", [{"day": "1", "known": 9, "mean": 0.2}, {"day": "2", "known": 9, "mean": 0.3}]).count("<rect")
@@ -52,12 +52,12 @@ def days(task: str, points: Sequence[Mapping[str, Any]]) -> str:
 
 
 def drift(split: str, values: Sequence[tuple[str, float]], thresholds: Sequence[float]) -> str:
-    """PSI per feature as bars, with lines at the thresholds; the scale ends at twice the last one.
+    """PSI per feature as bars, with lines at the thresholds; the scale ends at twice the last threshold.
 
     Args:
-        split: To which split.
-        values: Names and PSI.
-        thresholds: Ascending.
+        split: Split that is compared with the training split.
+        values: Names of features and their PSI.
+        thresholds: Thresholds, ascending.
 
     Example:
         >>> drift("test", [("user", 0.02), ("day", 3.0)], (0.1, 0.25)).count('class="bar')

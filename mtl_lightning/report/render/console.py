@@ -1,4 +1,4 @@
-"""What the commands that run a model have in common on the terminal: who prints, and what Lightning may say."""
+"""Messages of commands on the terminal, printed by the first process only."""
 
 import shlex
 from pathlib import Path
@@ -13,7 +13,7 @@ from mtl_lightning.runs.directory import RunDirectory
 
 
 def first_console() -> Console:
-    """The terminal for the first process; the others print nothing.
+    """Console of the first process; other processes print nothing.
 
     Example:
         >>> first_console().quiet
@@ -23,12 +23,12 @@ def first_console() -> Console:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """Print text that may hold anything, brackets included, on one line however long."""
+    """Print text literally, including brackets, on one line of any length."""
     console.print(escape(text), style=style, soft_wrap=True)
 
 
 def command(verb: str, *pairs: str) -> str:
-    """A command as the user can type it.
+    """Shell command of this package, quoted.
 
     Example:
         >>> command("fit", "resume=runs/my ads/1")
@@ -38,12 +38,12 @@ def command(verb: str, *pairs: str) -> str:
 
 
 def resume_command(path: Path) -> str:
-    """The command that goes on with a run."""
+    """Shell command that resumes a run."""
     return command("fit", f"resume={path}")
 
 
 def warn_of_other_plugins(console: Console, run: RunDirectory) -> None:
-    """Say in a line which plugins are not those that the run was made with."""
+    """Print a line with the plugins whose versions differ from those recorded in the run directory."""
     changes = plugin_changes(run.load_json("plugins.json") or {}, registry().versions())
     if changes:
-        say(console, f"plugins differ from those of {run.path}: {'; '.join(changes)}", "yellow")
+        say(console, f"plugins have changed since the run {run.path}: {'; '.join(changes)}", "yellow")

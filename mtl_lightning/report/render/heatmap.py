@@ -1,4 +1,4 @@
-"""Matrices as pictures: SVG for pages, PNG for TensorBoard, in the same colours and without a plotting library."""
+"""Heat maps of matrices, without a plotting library: SVG for pages, PNG for TensorBoard, in the same colours."""
 
 import struct
 import zlib
@@ -20,7 +20,9 @@ PIXELS = 24
 
 
 def colour(value: float | None, least: float = -1.0, most: float = 1.0) -> Colour:
-    """From red (−``most``) over white (0) to blue (``most``); from white to blue with ``least=0``; grey for None.
+    """Colour of a value, from red (−``most``) over white (0) to blue (``most``); grey for None.
+
+    With ``least=0`` the scale is from white to blue.
 
     Example:
         >>> colour(0.0), colour(1.0), colour(-5.0), colour(None)
@@ -37,15 +39,15 @@ def colour(value: float | None, least: float = -1.0, most: float = 1.0) -> Colou
 def heatmap(
     title: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, least: float = -1.0, most: float = 1.0
 ) -> str:
-    """A matrix as SVG, the value in each cell.
+    """Heat map of a matrix as SVG, with the value in each cell.
 
     Args:
-        title: Above the plot.
+        title: Title above the plot.
         rows: Names of the rows.
         columns: Names of the columns; long ones are cut.
-        values: The text tells all of them, also those beyond the colours, and a dash what is unknown.
-        least: −1 or 0.
-        most: The value of the fullest colour.
+        values: Values, printed even if they are beyond the colour scale; None is printed as a dash.
+        least: −1, or 0 for non-negative values.
+        most: Value of the darkest colour.
 
     Example:
         >>> picture = heatmap("cosine", ["click", "hide"], ["click", "hide"], [[1.0, -0.5], [-0.5, None]])
@@ -65,7 +67,7 @@ def heatmap(
             ink = "#fff" if red + 1.5 * green + blue < 480 else "#222"
             x = LEFT + j * width
             shown = _shown(value, places)
-            # Colours stand at the cells: a page that is saved or printed keeps them without its style sheet.
+            # Inline colours: a page keeps them when it is saved or printed without its style sheet.
             parts.append(
                 f'<rect x="{x:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{CELL - 1:.1f}" '
                 f'fill="rgb({red},{green},{blue})"><title>{escape(f"{name}, {columns[j]}: {shown}")}</title></rect>'
@@ -86,7 +88,7 @@ def _shown(value: float | None, places: int) -> str:
 
 
 def pixels(values: Matrix, least: float = -1.0, most: float = 1.0) -> NDArray[np.uint8]:
-    """A matrix as an image, a square of :data:`PIXELS` per cell, [rows · PIXELS, columns · PIXELS, 3].
+    """Heat map of a matrix as an image with :data:`PIXELS` per cell, [rows · PIXELS, columns · PIXELS, 3].
 
     Example:
         >>> image = pixels([[1.0, None]])
@@ -101,7 +103,7 @@ def pixels(values: Matrix, least: float = -1.0, most: float = 1.0) -> NDArray[np
 
 
 def png(image: NDArray[np.uint8]) -> bytes:
-    """An image [H, W, 3] as a PNG file.
+    """Content of a PNG file with an image [H, W, 3].
 
     Example:
         >>> png(pixels([[0.5]]))[1:4]
@@ -119,13 +121,13 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix, pattern: str = ".2f") -> str:
-    """A matrix as a Markdown table, which names what a picture can't.
+    """Matrix as a Markdown table with row and column names.
 
     Args:
         rows: Names of the rows.
         columns: Names of the columns.
-        values: Dashes stand for what is unknown.
-        pattern: How numbers are written.
+        values: Values; None is printed as a dash.
+        pattern: Format of numbers.
 
     Example:
         >>> print(legend(["a"], ["a", "b"], [[1.0, None]]))
@@ -136,7 +138,7 @@ def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix, pattern:
     lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [
         f"| {name} | "
-        + " | ".join("–" if each is None else format(each, pattern).replace("-", "−") for each in row)
+        + " | ".join("–" if value is None else format(value, pattern).replace("-", "−") for value in row)
         + " |"
         for name, row in zip(rows, values, strict=True)
     ]
@@ -144,10 +146,10 @@ def legend(rows: Sequence[str], columns: Sequence[str], values: Matrix, pattern:
 
 
 def largest(values: Matrix) -> float:
-    """The largest value, for the fullest colour of a matrix of shares; 1 where there is none above 0.
+    """Largest value, for the colour scale of a matrix of shares; 1 if no value is above 0.
 
     Example:
         >>> largest([[0.2, None], [0.4, 0.1]])
         0.4
     """
-    return max((each for row in values for each in row if each), default=0.0) or 1.0
+    return max((value for row in values for value in row if value), default=0.0) or 1.0

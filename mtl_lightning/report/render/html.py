@@ -1,4 +1,4 @@
-"""Pages that hold all they need: no script, no font, no picture from anywhere else."""
+"""Self-contained HTML pages: no scripts, and no fonts or images from other files."""
 
 from collections.abc import Sequence
 from html import escape
@@ -15,12 +15,12 @@ line { stroke-width: 2; } rect.bar { fill: #6b93d6; }
 
 
 def document(title: str, body: str, style: str = "") -> str:
-    """A page.
+    """HTML page.
 
     Args:
-        title: Its title and first heading.
-        body: HTML.
-        style: Rules besides those of all pages.
+        title: Title and first heading.
+        body: HTML of the page below the heading.
+        style: CSS rules in addition to :data:`STYLE`.
 
     Example:
         >>> "<h1>A &amp; B</h1>" in document("A & B", "<p>text</p>")
@@ -36,7 +36,7 @@ def document(title: str, body: str, style: str = "") -> str:
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int | None = None) -> str:
-    """A table of texts; the row of this number stands out.
+    """HTML table of texts; row number ``selected`` is highlighted.
 
     Example:
         >>> table(["task", "rate"], [["<b>", "0.2"]])

@@ -1,4 +1,4 @@
-"""Plots as SVG text that stands in a page without any script."""
+"""Plots as SVG text for HTML pages."""
 
 import math
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ WIDTH, LEFT, RIGHT, ROW = 760, 220, 30, 24
 
 
 def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> str:
-    """Values from zero as bars, one line each.
+    """Bar plot of non-negative values, one bar per line.
 
     Args:
-        title: Above the plot.
-        values: Names and values ≥ 0; one that is missing has no bar.
-        unit: After each value.
+        title: Title above the plot.
+        values: Names and values ≥ 0; a missing value has no bar.
+        unit: Unit printed after each value.
 
     Example:
         >>> bars("step time", [("mmoe", 3.0), ("ple", None)], "ms").count("<rect")
@@ -34,7 +34,7 @@ def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> s
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two ends, at most so many.
+    """At most ``most`` round numbers between two ends.
 
     Example:
         >>> ticks(0, 0.522), ticks(-0.17, 0.09)
@@ -50,7 +50,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def svg(title: str, height: float, parts: Sequence[str]) -> str:
-    """A plot of its parts."""
+    """SVG element that contains ``parts``."""
     return (
         f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
@@ -58,10 +58,10 @@ def svg(title: str, height: float, parts: Sequence[str]) -> str:
 
 
 def text(x: float, y: float, words: str, kind: str) -> str:
-    """Words at a place; the kind is their class in the style sheet."""
+    """SVG text at a position; ``kind`` is its CSS class."""
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(words)}</text>'
 
 
 def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
-    """A line between two points."""
+    """SVG line between two points; ``kind`` is its CSS class."""
     return f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'

@@ -1,4 +1,4 @@
-"""Results as tables for the terminal: tasks down, metrics across."""
+"""Tables for the terminal: results by task and metric, and the header of a run."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 REFERENCES = {"expected_auc": "oracle_auc"}
-"""Metric → metric that no model can beat; their difference is shown beside them."""
+"""Metric → its upper bound for any model; tables also show the difference."""
 
 
 def by_task(results: Mapping[str, float], split: str) -> dict[str, dict[str, float]]:
-    """Results ``{"test/click/auc": …}`` of one split by task and metric.
+    """Results ``{"test/click/auc": …}`` of a split by task and metric.
 
     Example:
         >>> by_task({"test/click/auc": 0.7, "test/score": 0.7, "validation/click/auc": 0.6}, "test")
@@ -21,16 +21,16 @@ def by_task(results: Mapping[str, float], split: str) -> dict[str, dict[str, flo
         >>> by_task({"test/click/mtl-lightning/auc": 0.7}, "test")
         {'click': {'mtl-lightning/auc': 0.7}}
     """
-    found: dict[str, dict[str, float]] = {}
+    values: dict[str, dict[str, float]] = {}
     for name, value in results.items():
-        parts = name.split("/", 2)  # a metric's own name may be mtl-lightning/auc
+        parts = name.split("/", 2)  # a metric's name may contain a slash: mtl-lightning/auc
         if len(parts) == 3 and parts[0] == split:
-            found.setdefault(parts[1], {})[parts[2]] = float(value)
-    return found
+            values.setdefault(parts[1], {})[parts[2]] = float(value)
+    return values
 
 
 def number(value: float) -> str:
-    """A metric's value for a table cell.
+    """Value of a metric as text.
 
     Example:
         >>> number(0.71234), number(12.3456), number(123456.0), number(float("nan"))
@@ -45,13 +45,13 @@ def number(value: float) -> str:
 def metrics_table(
     results: Mapping[str, float], split: str, title: str, spaces: Mapping[str, str] | None = None
 ) -> Group:
-    """Tasks × metrics of one split, the score beneath; tasks with other metrics have a table of their own.
+    """Table of tasks × metrics of a split, with the score below; tasks with different metrics have separate tables.
 
     Args:
         results: Logged values by full name.
         split: ``validation`` or ``test``.
         title: Heading.
-        spaces: Per task, the rows its metrics are taken on; told beneath.
+        spaces: Per task, the rows on which its metrics are computed; printed below.
 
     Example:
         >>> from rich.console import Console
@@ -66,11 +66,11 @@ def metrics_table(
         view  3.0000
         score 0.7000
     """
-    alike: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
+    tasks_by_metrics: dict[tuple[str, ...], dict[str, dict[str, float]]] = {}
     for task, metrics in by_task(results, split).items():
-        alike.setdefault(tuple(metrics), {})[task] = metrics
+        tasks_by_metrics.setdefault(tuple(metrics), {})[task] = metrics
     parts: list[RenderableType] = [Text(title, style="bold")]
-    parts += [_table(names, tasks) for names, tasks in alike.items()]
+    parts += [_table(names, tasks) for names, tasks in tasks_by_metrics.items()]
     if (score := results.get(f"{split}/score")) is not None:
         parts.append(Text(f"score {number(float(score))}"))
     parts += [Text(f"space of {task}: {space}", style="dim") for task, space in (spaces or {}).items()]
@@ -78,14 +78,14 @@ def metrics_table(
 
 
 def _table(names: Sequence[str], tasks: Mapping[str, Mapping[str, float]]) -> Table:
-    """A table of tasks that have the same metrics."""
+    """Table of tasks that have the same metrics."""
     gaps = {name: best for name, best in REFERENCES.items() if name in names and best in names}
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("task", no_wrap=True)
     shown = [name for name in names if name not in gaps.values()]
     for name in shown:
         for heading in (name, gaps[name], "gap") if name in gaps else (name,):
-            # Names are long and values short: a line per word keeps the table on a terminal of 80 columns.
+            # Names are longer than values: one word per line fits the table to a terminal of 80 columns.
             table.add_column(heading.replace("_", "\n"), justify="right", vertical="bottom")
     for task, metrics in tasks.items():
         row = [task]
@@ -105,7 +105,7 @@ def header_table(
     parameters: Mapping[str, int],
     facts: Mapping[str, str],
 ) -> Table:
-    """What a run is about to do.
+    """Header of a run: rows, tasks, parameters and further facts.
 
     Args:
         rows: Rows per split.

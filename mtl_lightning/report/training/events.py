@@ -12,13 +12,13 @@ from mtl_lightning.report.render.heatmap import Matrix, legend, pixels, png
 
 
 class EventLog(TensorBoardLogger):
-    """TensorBoard events in one directory, and nothing else in it.
+    """Logger of TensorBoard events into a directory that contains nothing else.
 
-    Lightning's logger adds an empty ``hparams.yaml`` and a metric ``hp_metric`` of -1; the run directory holds the
-    configuration already.
+    Lightning's own logger adds an empty ``hparams.yaml`` and a metric ``hp_metric`` of -1. Here the configuration is
+    already in the run directory.
 
     Args:
-        directory: Where the event files go. A resumed run adds a file.
+        directory: Directory of the event files. A resumed run adds a file.
 
     Example:
         >>> import tempfile
@@ -33,7 +33,7 @@ class EventLog(TensorBoardLogger):
         super().__init__(directory.parent, name=directory.name, version="", default_hp_metric=False)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: ``config.yaml`` has them."""
+        """Do nothing: hyperparameters are in ``config.yaml``."""
 
     @rank_zero_only
     def log_matrix(
@@ -47,37 +47,37 @@ class EventLog(TensorBoardLogger):
         least: float = -1.0,
         most: float = 1.0,
     ) -> None:
-        """A matrix as an image (red −1, white 0, blue 1), and under ``<name>/legend`` as a table with names.
+        """Log a matrix as an image (red −1, white 0, blue 1), and as a table with names under ``<name>/legend``.
 
         Args:
             name: Tag.
             rows: Names of the rows.
             columns: Names of the columns.
-            values: What is drawn.
-            step: The step.
-            least: −1, or 0 where no value is negative.
-            most: The value of the fullest colour.
+            values: Values of the matrix.
+            step: Global step.
+            least: −1, or 0 for non-negative values.
+            most: Value of the darkest colour.
         """
         image = pixels(values, least, most)
         height, width, _ = image.shape
-        # Not add_image, which needs Pillow to make a PNG.
+        # add_image would need Pillow to encode a PNG.
         picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png(image))
         self.experiment._get_file_writer().add_summary(Summary(value=[Summary.Value(tag=name, image=picture)]), step)
         self.experiment.add_text(f"{name}/legend", legend(rows, columns, values), step)
 
     @rank_zero_only
     def log_table(self, name: str, rows: Sequence[str], columns: Sequence[str], values: Matrix, *, step: int) -> None:
-        """A matrix as a table of four digits, for numbers whose sizes have no colours in common.
+        """Log a matrix as a table with four digits, for values too different in size for a colour scale.
 
         Args:
             name: Tag.
             rows: Names of the rows.
             columns: Names of the columns.
-            values: What is told.
-            step: The step.
+            values: Values of the matrix.
+            step: Global step.
         """
         self.experiment.add_text(name, legend(rows, columns, values, ".4g"), step)
 
     def save(self) -> None:
-        """Write what is pending."""
+        """Write pending events."""
         self.experiment.flush()

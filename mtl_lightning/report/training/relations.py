@@ -1,4 +1,4 @@
-"""What a run finds out about its tasks' relations: in ``metrics.json``, in TensorBoard and on the terminal."""
+"""Report of relations between tasks, in ``metrics.json``, in TensorBoard and on the terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,20 +21,22 @@ from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import add_relations
 
 SHOWN = 10
-"""Pairs on the terminal; the others are in ``metrics.json``."""
+"""Number of pairs on the terminal; all pairs are in ``metrics.json``."""
 
 
 class RelationsReport(Callback):
-    """Writes what other callbacks found, on the first process; in a spawned one, too, which keeps no state.
+    """Writes the results of other callbacks on the first process.
+
+    It is a callback itself, because a spawned process does not return its state.
 
     Args:
-        evaluated: Labels, predictions and gates.
-        gradients: Cosines, or None if they aren't sampled.
-        affinity: Look-ahead steps, or None if they aren't sampled.
+        evaluated: Relations of labels and predictions, and gates.
+        gradients: Cosines of gradients, or None if they are not sampled.
+        affinity: Effects of look-ahead steps, or None if they are not sampled.
         run: The run directory; set before training starts.
 
     Example:
-        ``Trainer(callbacks=[look, cosines, RelationsReport(look, cosines)])``
+        ``Trainer(callbacks=[outputs, cosines, RelationsReport(outputs, cosines)])``
     """
 
     def __init__(
@@ -45,49 +47,49 @@ class RelationsReport(Callback):
         run: RunDirectory | None = None,
     ) -> None:
         self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
-        self._drawn = -1.0
+        self._logged_samples = -1.0
 
-    def found(self) -> dict[str, Any]:
-        """All that is known by now, as in ``metrics.json``."""
-        told: dict[str, Any] = {}
+    def summary(self) -> dict[str, Any]:
+        """Results so far, as in ``metrics.json``."""
+        summary: dict[str, Any] = {}
         if self.gradients is not None and self.gradients.relations is not None:
-            told |= self.gradients.relations.summary()
+            summary |= self.gradients.relations.summary()
         if self.affinity is not None and (affinity := self.affinity.summary()) is not None:
-            told["affinity"] = affinity
+            summary["affinity"] = affinity
         for kind in ("labels", "predictions", "gates"):
             parts = {split: part[kind] for split, part in self.evaluated.summary.items() if part[kind]}
-            told |= {kind: parts} if parts else {}
-        return told
+            summary |= {kind: parts} if parts else {}
+        return summary
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw the cosines of a new sample, with the Trainer's interval."""
+        """Log the cosines of a new sample, at the Trainer's logging interval."""
         relations = self.gradients.relations if self.gradients is not None else None
         if relations is None or trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         samples = float(relations.steps.sum())
-        if samples != self._drawn:
-            self._drawn = samples
+        if samples != self._logged_samples:
+            self._logged_samples = samples
             _draw(trainer, "relations/cosine", relations.tasks, relations.tasks, matrix(relations.last))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw what the validation showed."""
+        """Log the relations observed in the validation."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        found = self.found()
+        summary = self.summary()
         for kind in ("labels", "predictions"):
-            if (part := found.get(kind, {}).get("validation")) and len(part["tasks"]) > 1:
+            if (part := summary.get(kind, {}).get("validation")) and len(part["tasks"]) > 1:
                 _draw(trainer, f"relations/{kind}", part["tasks"], part["tasks"], part["correlation"])
                 for log in _logs(trainer):
                     name = f"relations/{kind}/covariance"
                     log.log_table(name, part["tasks"], part["tasks"], part["covariance"], step=trainer.global_step)
-        if pairs := found.get("pairs"):
+        if pairs := summary.get("pairs"):
             tasks = list(dict.fromkeys(task for pair in pairs for task in pair["tasks"]))
             _draw(trainer, "relations/conflicting", tasks, tasks, conflicting(tasks, pairs), least=0.0)
-        if affinity := found.get("affinity"):
+        if affinity := summary.get("affinity"):
             _draw(trainer, "relations/affinity", affinity["tasks"], affinity["tasks"], affinity["relative"])
-        for width, gates in by_width(found.get("gates", {}).get("validation", {})).items():
+        for width, gates in by_width(summary.get("gates", {}).get("validation", {})).items():
             means = [gate["mean"] for gate in gates.values()]
             _draw(
                 trainer, f"relations/gates{width}", list(gates), experts(width), means, least=0.0, most=largest(means)
@@ -101,42 +103,42 @@ class RelationsReport(Callback):
                 logger.log_metrics(record, step=trainer.global_step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record and print."""
+        """Record and print all relations."""
         self._record(trainer)
-        found = self.found()
-        if trainer.is_global_zero and self.run is not None and (table := relations_table(found)) is not None:
+        summary = self.summary()
+        if trainer.is_global_zero and self.run is not None and (table := relations_table(summary)) is not None:
             Console(highlight=False, emoji=False).print(table)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record what the test showed."""
+        """Record the relations observed in the test."""
         self._record(trainer)
 
     def _record(self, trainer: Trainer) -> None:
         if trainer.is_global_zero and self.run is not None:
-            add_relations(self.run, self.found())
+            add_relations(self.run, self.summary())
 
 
 def by_width(gates: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """Gates that mix experts, by the number of experts: those of a number stand in one matrix.
+    """Gates that mix experts, by number of experts; gates of the same number form a matrix.
 
     Example:
         >>> by_width({"click": {"mean": [0.5, 0.5], "evenness": 1.0}, "layer": {"mean": [0.2]}})
         {2: {'click': {'mean': [0.5, 0.5], 'evenness': 1.0}}}
     """
-    found: dict[int, dict[str, Any]] = {}
+    gates_by_width: dict[int, dict[str, Any]] = {}
     for name, gate in gates.items():
         if "evenness" in gate:
-            found.setdefault(len(gate["mean"]), {})[name] = gate
-    return found
+            gates_by_width.setdefault(len(gate["mean"]), {})[name] = gate
+    return gates_by_width
 
 
 def experts(count: int) -> list[str]:
-    """Names of a gate's experts, in its own order."""
+    """Names of the experts of a gate, in order."""
     return [f"e{i}" for i in range(count)]
 
 
 def conflicting(tasks: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> list[list[float | None]]:
-    """Share of samples in which the gradients of two tasks conflict, as a matrix; None of a task and itself.
+    """Matrix of the share of samples in which the gradients of two tasks conflict; None on the diagonal.
 
     Example:
         >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 0.75, "steps": 4}
@@ -158,14 +160,14 @@ def _draw(
         log.log_matrix(name, rows, columns, values, step=trainer.global_step, **colours)
 
 
-def relations_table(found: Mapping[str, Any]) -> Group | None:
-    """A row per pair of tasks, those first whose gradients oppose each other most; None if nothing was looked at.
+def relations_table(summary: Mapping[str, Any]) -> Group | None:
+    """Table with a row per pair of tasks, the most opposed gradients first; None if nothing was observed.
 
-    Whether gradients conflict is "yes" or "no" where the interval of the mean cosine has one sign, "unclear" where it
-    has not, and "few" with too few samples.
+    The column "conflict" is "yes" or "no" if the interval of the mean cosine excludes zero, "unclear" if it includes
+    zero, and "few" with too few samples.
 
     Args:
-        found: :meth:`RelationsReport.found`.
+        summary: :meth:`RelationsReport.summary`.
 
     Example:
         >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 40}
@@ -181,18 +183,18 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
     """
     columns: dict[str, dict[tuple[str, str], str]] = {}
     for kind, heading in (("labels", "labels"), ("predictions", "predicted")):
-        part = found.get(kind, {}).get("validation")
+        part = summary.get(kind, {}).get("validation")
         if part is not None:
             columns[heading] = _pairs(part["tasks"], part["correlation"])
-    pairs = {(each["tasks"][0], each["tasks"][1]): each for each in found.get("pairs", ())}
+    pairs = {(facts["tasks"][0], facts["tasks"][1]): facts for facts in summary.get("pairs", ())}
     if pairs:
-        known = {pair: each for pair, each in pairs.items() if each["steps"]}
-        columns["cosine"] = {pair: _cosine(each) for pair, each in known.items()}
-        columns["conflict"] = {pair: _conflict(each) for pair, each in known.items()}
-    if affinity := found.get("affinity"):
+        known = {pair: facts for pair, facts in pairs.items() if facts["steps"]}
+        columns["cosine"] = {pair: _cosine(facts) for pair, facts in known.items()}
+        columns["conflict"] = {pair: _conflict(facts) for pair, facts in known.items()}
+    if affinity := summary.get("affinity"):
         columns["first\nhelps\nsecond"] = _pairs(affinity["tasks"], affinity["relative"])
-        turned = [list(row) for row in zip(*affinity["relative"], strict=True)]
-        columns["second\nhelps\nfirst"] = _pairs(affinity["tasks"], turned)
+        transposed = [list(row) for row in zip(*affinity["relative"], strict=True)]
+        columns["second\nhelps\nfirst"] = _pairs(affinity["tasks"], transposed)
     names = list(dict.fromkeys(pair for column in columns.values() for pair in column))
     if not names:
         return None
@@ -204,11 +206,11 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
     order = sorted(names, key=lambda pair: pairs[pair]["cosine"] if pair in columns.get("cosine", {}) else 2.0)
     for pair in order[:SHOWN]:
         table.add_row(*pair, *(column.get(pair, "–") for column in columns.values()))
-    samples = max((each["steps"] for each in pairs.values()), default=0)
+    samples = max((facts["steps"] for facts in pairs.values()), default=0)
     title = f"Task relations{f', samples of gradients: {samples}' if samples else ''}"
     parts: list[RenderableType] = [Text(title, style="bold"), table]
     if "few" in columns.get("conflict", {}).values():
-        few = f"few: fewer than {LEAST} samples say nothing about conflict; for more, lower run.relations"
+        few = f"few: fewer than {LEAST} samples are too few to judge conflict; lower run.relations for more"
         parts.append(Text(few, style="dim"))
     if len(names) > SHOWN:
         parts.append(Text(f"and {len(names) - SHOWN} further pairs in metrics.json", style="dim"))
@@ -216,7 +218,7 @@ def relations_table(found: Mapping[str, Any]) -> Group | None:
 
 
 def _cosine(pair: Mapping[str, Any]) -> str:
-    """The mean with half the width of its interval, which is left out where it says nothing."""
+    """Mean cosine ± half the width of its interval; the width is left out if it is 1 or more."""
     interval = pair.get("interval")
     half = (interval[1] - interval[0]) / 2 if interval else 1.0
     return f"{pair['cosine']:+.2f}" + (f"±{half:.2f}".replace("0.", ".") if half < 0.995 else "")

@@ -1,4 +1,4 @@
-"""What a run prints while it trains: a progress line, and a table of metrics per validation."""
+"""Terminal output of a training: a progress line, and a table of metrics after each validation."""
 
 import logging
 import time
@@ -14,15 +14,15 @@ from mtl_lightning.report.render.tables import metrics_table, number
 
 
 class Terminal(Callback):
-    """Progress and metrics on the first process's terminal.
+    """Prints progress and metrics on the first process.
 
-    The progress line is drawn on terminals only and only every so many batches: drawing it at each small step costs
-    more than the step. Elsewhere (a file, a CI log) the tables are all there is.
+    The progress line appears on terminals only, not in files or CI logs. It is not updated at every step, because an
+    update may take longer than a small step.
 
     Args:
         refresh_every: Batches between two updates of the progress line.
-        show_progress: False leaves the line out.
-        patience: Validations without a better score after which training stops, to say so; None for never.
+        show_progress: Whether to show the progress line.
+        patience: Validations without a better score after which training stops, for the message; None if it does not.
 
     Example:
         >>> Terminal(refresh_every=50).refresh_every
@@ -41,13 +41,13 @@ class Terminal(Callback):
 
     @property
     def console(self) -> Console:
-        """Where this process prints; made on use, because it can't be sent to a spawned process."""
+        """Console of this process. It is created on first use, because it cannot be pickled for a spawned process."""
         if self._console is None:
             self._console = Console(emoji=False)
         return self._console
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep Lightning quiet in this process, too, if it was spawned."""
+        """Silence Lightning also in spawned processes."""
         quiet_lightning()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -67,7 +67,7 @@ class Terminal(Callback):
         self._progress.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin the epoch's bar."""
+        """Reset the progress line for the epoch."""
         self._since, self._batches = time.monotonic(), 0
         if self._progress is not None:
             total = trainer.num_training_batches
@@ -77,7 +77,7 @@ class Terminal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the bar now and then."""
+        """Update the progress line every ``refresh_every`` batches."""
         self._batches += 1
         if self._progress is None or (batch_idx + 1) % self.refresh_every:
             return
@@ -87,12 +87,12 @@ class Terminal(Callback):
         self._progress.update(self._bar, completed=batch_idx + 1, note=note)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that the pause is the validation."""
+        """Show that a validation is running."""
         if self._progress is not None:
             self._progress.update(self._bar, note="validating")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the validation's metrics."""
+        """Print the metrics of the validation."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
             return
         results = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -100,21 +100,22 @@ class Terminal(Callback):
         self.console.print(metrics_table(results, "validation", title))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the progress line away, and tell if the run ends before its last epoch."""
+        """Remove the progress line, and print the reason if training stops before its last epoch."""
         self._stop()
         early = trainer.should_stop and trainer.current_epoch != trainer.max_epochs
         if early and trainer.is_global_zero and self.patience is not None:
             epochs = f"{trainer.current_epoch} epoch{'s' * (trainer.current_epoch > 1)}"
-            lost = any(getattr(one, "since_best", 0) >= self.patience for one in trainer.callbacks)  # type: ignore[attr-defined]
+            counts = (getattr(callback, "since_best", 0) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+            out_of_patience = max(counts, default=0) >= self.patience
             reason = (
                 f"no better score in {self.patience} validations in a row (run.patience)"
-                if lost
-                else "a limit or a callback asked for it"
+                if out_of_patience
+                else "a limit or a callback requested it"
             )
             self.console.print(f"stopped after {epochs}: {reason}", highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Give the terminal back before anybody prints an error."""
+        """Remove the progress line before an error is printed."""
         self._stop()
 
     def _stop(self) -> None:
@@ -124,15 +125,15 @@ class Terminal(Callback):
 
     @staticmethod
     def _epoch(trainer: Trainer) -> str:
-        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
-        return f"epoch {trainer.current_epoch + 1}{of}"
+        total = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        return f"epoch {trainer.current_epoch + 1}{total}"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_console": None, "_progress": None, "_bar": None}
 
 
 def quiet_lightning() -> None:
-    """Keep Lightning's greetings and its advice about other people's loaders off the terminal; warnings stay."""
+    """Silence Lightning's banners and its advice on data loaders; other warnings are kept."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (

@@ -1,1 +1,1 @@
-"""What a run records in its directory: ``metrics.json``, ``resources.json`` and ``test.npz``."""
+"""Records in a run directory: ``metrics.json``, ``resources.json`` and ``test.npz``."""

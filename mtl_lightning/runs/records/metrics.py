@@ -1,4 +1,4 @@
-"""``metrics.json``: every validation of a run, and how often its test split was looked at."""
+"""``metrics.json``: all validations of a run, its test, and the number of evaluations of the test split."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from mtl_lightning.runs.directory import RunDirectory
 
 FILE = "metrics.json"
 BY_SPLIT = ("labels", "predictions", "gates")
-"""Relations that are told per split."""
+"""Relations that are recorded per split."""
 
 
 class Record(Callback):
-    """Adds each validation of a training to the run's ``metrics.json``, on the first process.
+    """Adds each validation of a training to ``metrics.json``, on the first process.
 
     Args:
         run: The run directory; set before training starts.
@@ -29,7 +29,7 @@ class Record(Callback):
         self.run = run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Add the validation; a resumed run replaces what it does again."""
+        """Add the validation; a resumed run replaces the validations that it repeats."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert self.run is not None
@@ -42,12 +42,12 @@ class Record(Callback):
 
 
 def read(run: RunDirectory) -> dict[str, Any]:
-    """A run's record; empty before the first validation."""
+    """Record of a run; empty before the first validation."""
     return {"validations": [], "test": None, **(run.load_json(FILE) or {})}
 
 
 def reopen(run: RunDirectory) -> None:
-    """Record that training goes on: a run is complete again when ``fit`` has evaluated it again."""
+    """Record that training is resumed: the run is incomplete until ``fit`` has evaluated it again."""
     if (content := run.load_json(FILE)) is not None:
         run.save_json(FILE, {**content, "complete": False})
 
@@ -62,18 +62,17 @@ def add_test(
 ) -> int:
     """Record an evaluation of the test split.
 
-    The split says something about unseen data the first time only; whoever reads the record should know how often it
-    was used.
+    A test split is unbiased only at its first evaluation, so the record has the number of evaluations.
 
     Args:
         run: The run directory.
         results: Logged values.
-        weights: Name of the checkpoint that was evaluated.
-        spaces: Per task, the rows its metrics are taken on.
-        complete: The evaluation ends the run: ``fit`` has nothing left to do. Otherwise this stays as it was.
+        weights: Name of the evaluated checkpoint.
+        spaces: Per task, the rows on which its metrics are computed.
+        complete: Whether this evaluation completes the run. If False, the recorded value is kept.
 
     Returns:
-        How often the test split has been evaluated with this run, this time included.
+        Number of evaluations of the test split with this run, including this one.
 
     Example:
         >>> import tempfile
@@ -91,12 +90,12 @@ def add_test(
     return int(before + 1)
 
 
-def add_relations(run: RunDirectory, found: Mapping[str, Any]) -> None:
-    """Record what a training or a test found out about its tasks' relations, beside what was known before.
+def add_relations(run: RunDirectory, relations: Mapping[str, Any]) -> None:
+    """Add relations between tasks from a training or a test to those recorded earlier.
 
     Args:
         run: The run directory.
-        found: :meth:`mtl_lightning.report.training.relations.RelationsReport.found`.
+        relations: :meth:`mtl_lightning.report.training.relations.RelationsReport.summary`.
 
     Example:
         >>> import tempfile
@@ -107,14 +106,16 @@ def add_relations(run: RunDirectory, found: Mapping[str, Any]) -> None:
         >>> read(run)["relations"]
         {'labels': {'validation': 1, 'test': 2}}
     """
-    if not found:
+    if not relations:
         return
     content = read(run)
     known = content.get("relations", {})
-    merged = {name: {**known.get(name, {}), **value} if name in BY_SPLIT else value for name, value in found.items()}
+    merged = {
+        name: {**known.get(name, {}), **value} if name in BY_SPLIT else value for name, value in relations.items()
+    }
     run.save_json(FILE, {**content, "relations": {**known, **merged}})
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:
-    """Numbers for JSON, which has no NaN."""
+    """Numbers for JSON, with None for NaN."""
     return {name: None if math.isnan(value) else float(value) for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""``resources.json``: what a training cost."""
+"""``resources.json``: the cost of a training."""
 
 from lightning.pytorch import LightningModule, Trainer
 
@@ -9,11 +9,11 @@ FILE = "resources.json"
 
 
 class ResourcesReport(ResourcesCallback):
-    """Writes what a training cost from the process that trained: a spawned one takes its numbers with it.
+    """Writes the cost of a training from the process that trained, because a spawned process does not return its state.
 
     Args:
         run: The run directory; set before training starts.
-        warm_up: Steps at the start that are not counted.
+        warm_up: Number of first steps that are not counted.
 
     Example:
         ``Trainer(callbacks=[ResourcesReport(run)])``
@@ -24,7 +24,7 @@ class ResourcesReport(ResourcesCallback):
         self.run = run
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write; a resumed run may have had nothing left to train, and what it cost before is told already."""
+        """Write the cost, unless a resumed run had nothing left to train and a record exists."""
         super().on_fit_end(trainer, pl_module)
         if trainer.is_global_zero and self.run is not None and (self.steps or self.run.load_json(FILE) is None):
             self.run.save_json(FILE, self.summary())

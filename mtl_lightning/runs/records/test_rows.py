@@ -1,4 +1,4 @@
-"""``test.npz``: a run's predictions and labels of the test split, row by row, for paired comparisons."""
+"""``test.npz``: predictions and labels of the test split by row, for paired comparisons."""
 
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ FILE = "test.npz"
 
 
 def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> None:
-    """Predict a Store's rows in their order and write them with labels, masks, weights and groups.
+    """Predict the rows of a Store in order, and write them with labels, masks, weights and groups.
 
     Args:
-        path: The file; it appears when it is whole.
+        path: The file; it appears when it is complete.
         network: Trained network.
         store: Encoded rows.
-        batch_size: Rows at a time.
+        batch_size: Rows per batch.
     """
     device = next(network.parameters()).device
     training = network.training
@@ -36,7 +36,7 @@ def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> No
     network.train(training)
     arrays: dict[str, Any] = {}
     for task in network.schema.tasks:
-        arrays[f"prediction/{task.name}"] = torch.cat([each[task.name] for each in batches]).numpy()
+        arrays[f"prediction/{task.name}"] = torch.cat([batch[task.name] for batch in batches]).numpy()
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]
         arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
@@ -51,7 +51,7 @@ def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> No
 
 
 def read_rows(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what :func:`save_rows` wrote.
+    """Read a file of :func:`save_rows`.
 
     Raises:
         MtlError: If the file is missing or damaged.
@@ -60,4 +60,4 @@ def read_rows(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, KeyError) as error:
-        raise MtlError(f"{path} can't be read: {error}", "train that run again") from error
+        raise MtlError(f"{path} cannot be read: {error}", "train that run again") from error

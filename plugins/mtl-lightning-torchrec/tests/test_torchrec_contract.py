@@ -7,10 +7,10 @@ import torch
 
 pytest.importorskip("torchrec")
 
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.testing import EncoderContract
+from mtl_lightning.validation.binding import options_of
 from mtl_lightning_torchrec.encoder import TorchRecEncoder
 from mtl_lightning_torchrec.plugin import mtl_callbacks
 from mtl_lightning_torchrec.sharding import draw

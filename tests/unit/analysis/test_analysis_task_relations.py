@@ -260,10 +260,10 @@ def test_where_steps_cannot_be_tried_they_are_refused_if_asked_for_and_left_out_
     module = build_module(SCHEMA)
     module.network.encoder = Sharded()
     module.network.encoder.updates = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
-    with pytest.raises(MtlError, match=r"run\.affinity.*no process holds"):
+    with pytest.raises(MtlError, match=r"run\.affinity.*shards its tables"):
         AffinityCallback(5).on_fit_start(None, module)
     AffinityCallback().on_fit_start(None, module)
-    with pytest.raises(MtlError, match="16 bits"):
+    with pytest.raises(MtlError, match="16-bit weights"):
         AffinityCallback(5).on_fit_start(None, build_module(SCHEMA).to(torch.bfloat16))
 
 
@@ -306,7 +306,7 @@ def test_the_terminal_shows_the_most_opposed_pairs_first_and_says_how_many_are_l
 
 def test_a_run_without_pairs_prints_nothing():
     assert relations_table({}) is None
-    assert RelationsReport(OutputRelations()).found() == {}
+    assert RelationsReport(OutputRelations()).summary() == {}
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from mtl_lightning.architectures.sluice import Sluice
 from mtl_lightning.architectures.star import STAR
 from mtl_lightning.architectures.stem import STEM
 from mtl_lightning.build import build_network
-from mtl_lightning.config.binding import options_of
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.plugins import registry
+from mtl_lightning.validation.binding import options_of
 
 
 @pytest.mark.parametrize(

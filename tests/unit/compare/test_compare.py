@@ -89,11 +89,11 @@ def test_constant_settings_differ_and_do_not_change_between_calls():
         (["recipe=ads", "seeds=0"], "seeds=0"),
         (["recipe=ads", "seeds=many"], "seeds=many"),
         (["recipe=ads", "jobs=0"], "jobs=0"),
-        (["recipe=ads", "seed=3"], "no seed="),
+        (["recipe=ads", "seed=3"], "not accept seed="),
         (["recipe=ads", "architecture=single_task"], "multi-task architecture"),
-        (["recipe=ads", "run.test=false"], "no run.test="),
+        (["recipe=ads", "run.test=false"], "not accept run.test="),
         (["recipe=ads", "seeds=4294967294,4294967295"], "below 2"),
-        (["recipe=ads", "seeds=5000"], "1000 at most"),
+        (["recipe=ads", "seeds=5000"], "at most 1000"),
     ],
 )
 def test_wrong_arguments_are_named(pairs, message):

@@ -79,7 +79,7 @@ def test_the_page_has_both_sections_and_no_script():
     drawn = page(found)
     assert found["configurations"][1]["tasks"]["dwell"]["reliability"] is None
     assert drawn.count("<polyline") == 2  # the selected configuration and the single-task models
-    for words in ("Reliability", "mmoe-sum, ECE 0.0", "MFLOP a row", "optimizer state", "1.25", "&lt;ads&gt;"):
+    for words in ("Reliability", "mmoe-sum, ECE 0.0", "MFLOP per row", "optimizer state", "1.25", "&lt;ads&gt;"):
         assert words in drawn
     assert "<script" not in drawn
     assert found["configurations"][0]["parts"]["mflops"] == 2.0

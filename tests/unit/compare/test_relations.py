@@ -2,7 +2,7 @@
 
 import re
 
-from mtl_lightning.compare.relations import average, section
+from mtl_lightning.compare.relations import average, relations_section
 from mtl_lightning.report.render.heatmap import colour, heatmap
 
 
@@ -39,7 +39,7 @@ def test_the_section_opens_the_selected_configuration_and_escapes_names():
         "configurations": [{"name": name, "tuned": False, "relations": relations} for name in names],
         "selected": "ple-<b>",
     }
-    html = section(result)
+    html = relations_section(result)
     assert re.findall("<details( open)?><summary>(.*?)</summary>", html) == [
         (" open", "ple-&lt;b&gt;"),
         ("", "mmoe-sum"),
@@ -47,7 +47,7 @@ def test_the_section_opens_the_selected_configuration_and_escapes_names():
     assert html.count("<svg") == 1 + 2 * 5
     assert html.count("<td>2,000</td><td>400</td>") == 1 + 2  # covariances of labels, and of predictions
     assert "<script" not in html
-    assert section({"configurations": [{"name": "mmoe-sum"}], "selected": None}) == ""
+    assert relations_section({"configurations": [{"name": "mmoe-sum"}], "selected": None}) == ""
 
 
 def test_a_heatmap_shows_every_value_and_marks_what_is_unknown():

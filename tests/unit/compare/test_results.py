@@ -131,6 +131,6 @@ def test_a_test_split_without_positives_gives_no_verdict_on_the_task(grid):
     found = gather(grid, every, KINDS)
     json.dumps(found, allow_nan=False)
     assert found["verdict"]["tasks"] == {"click": "no evidence"}
-    assert "auc isn't defined on the test rows" in found["verdict"]["sentences"][0]
+    assert "auc is undefined on the test rows" in found["verdict"]["sentences"][0]
     assert [each["delta_m"] for each in found["configurations"]] == [None] * 3
-    assert "not defined against single-task models" in page(found)
+    assert "undefined against single-task models" in page(found)

@@ -187,16 +187,16 @@ def test_one_seed_concludes_nothing():
     found = {"a": Difference(0.5, 0.4, 0.6), "b": Difference(-0.5, -0.6, -0.4)}
     verdict = judged(found, {"mmoe-sum": 1, "single_task": 2}, seeds=1)
     assert set(verdict.tasks.values()) == {NO_EVIDENCE}
-    assert verdict.sentences[0] == "a: auc better by 0.5000, which may be luck."
-    assert verdict.sentences[2].startswith("One seed can't tell transfer from luck: take more")
+    assert verdict.sentences[0] == "a: auc better by 0.5000, which may be chance."
+    assert verdict.sentences[2].startswith("One seed cannot distinguish transfer from chance: use more")
     assert set(judged(found, seeds=2).tasks.values()) == {GAIN, LOSS}
 
 
 def test_tasks_that_are_not_defined_are_said_to_be_so():
     nothing = Difference(math.nan, math.nan, math.nan)
     verdict = judged({"a": nothing, "b": nothing}, {"mmoe-sum": 1, "single_task": 2})
-    assert "auc isn't defined on the test rows" in verdict.sentences[0]
-    assert verdict.sentences[2].startswith("Nothing can be said")
+    assert "auc is undefined on the test rows" in verdict.sentences[0]
+    assert verdict.sentences[2].startswith("No conclusion is possible")
     assert judged({"a": nothing, "b": Difference(0.2, 0.1, 0.3)}).use == "mmoe-sum"
 
 

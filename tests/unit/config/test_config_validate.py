@@ -91,7 +91,7 @@ def test_everything_is_told_at_once() -> None:
         "wieghter: unknown section (did you mean 'weighter'?)",
         "features.price: transform is 'lg' (did you mean 'log'?)",
         "features.history.of: no feature 'itm_id' (did you mean 'item_id'?)",
-        "data: batch_size is 0, and must be at least 1",
+        "data.batch_size: is 0, and must be at least 1",
         "encoder.widht: unknown option of encoder 'embedding' (did you mean 'width'?)",
         "encoder.width: expects an integer, not 'wide'",
         "weighter.name: no weighter is called 'pcgrd' (did you mean 'pcgrad'?)",

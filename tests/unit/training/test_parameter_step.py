@@ -8,7 +8,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.training.parameter_step import ParameterStep, gradient_parameters
 from mtl_lightning.training.step import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianWeighter
 
 NAMES = ("a", "b", "c")
 GRAMIAN = [

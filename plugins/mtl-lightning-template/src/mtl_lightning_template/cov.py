@@ -10,8 +10,8 @@ class Cov(Weighter):
 
     With the loss ratio ``r_t = L_t / μ(L_t)``, where μ is the mean over the steps before, task t weighs
     ``c_t / Σ_s c_s`` with ``c_t = σ(r_t) / μ(r_t)``, both over all steps so far: a loss that has settled needs no more
-    attention. Means and deviations are kept by Welford's recurrence. A step without a label of a task tells nothing
-    about it and changes none of its statistics.
+    attention. Means and deviations are kept by Welford's recurrence. A step without a label of a task changes
+    none of its statistics.
 
     Args:
         tasks: Names of the tasks.
@@ -21,15 +21,15 @@ class Cov(Weighter):
 
     Source:
         Groenendijk, Karaoglu, Gevers, Mensink, "Multi-Loss Weighting with Coefficient of Variations", WACV 2021,
-        section 3. Made for several losses of one task; here the losses are those of several tasks.
+        section 3. Made for several losses of one task; here the losses belong to several tasks.
 
     Example:
-        >>> from mtl_lightning.training.step import Step
+        >>> from mtl_lightning.interfaces import TrainingStep
         >>> weighter = Cov(("click", "buy"), warmup=1)
         >>> for index, (click, buy) in enumerate([(1.0, 1.0), (1.0, 2.0)]):
         ...     z = torch.ones(1, 1, requires_grad=True)
-        ...     objective = weighter(Step(torch.stack([click * z.sum(), buy * z.sum()]), z,
-        ...                               tasks=("click", "buy"), index=index, seed=0))
+        ...     objective = weighter(TrainingStep(torch.stack([click * z.sum(), buy * z.sum()]), z,
+        ...                                       tasks=("click", "buy"), index=index, seed=0))
         >>> weighter.report()  # only the second loss moves
         {'click': 0.0, 'buy': 1.0}
     """

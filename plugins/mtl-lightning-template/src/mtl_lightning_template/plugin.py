@@ -1,4 +1,4 @@
-"""What the plugin supplies. It must import no component, so that listing names stays quick."""
+"""Names that the plugin supplies. It must import no component, so that listing names stays quick."""
 
 from mtl_lightning.hookspecs import hookimpl
 

@@ -8,12 +8,10 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.cache.directory import cache_directory
-from mtl_lightning.data.features.base import Feature, StatelessTransform, Transform, check
 from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import Field
+from mtl_lightning.interfaces import Block, Feature, Field, StatelessTransform, Transform, as_written, check
 from mtl_lightning_text.cache import VectorCache
 from mtl_lightning_text.model import LocalModel, find
 

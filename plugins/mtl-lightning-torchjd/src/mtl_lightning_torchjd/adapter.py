@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import MtlError, Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.interfaces import GramianWeighter, MtlError, Step
 
 
 def construct(kind: Any, *args: Any, **options: Any) -> Any:
@@ -33,7 +32,7 @@ class TorchJDWeighter(GramianWeighter):
     Args:
         tasks: Names of the tasks.
         weighting: The TorchJD object.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
     """
 
     skips_absent = True

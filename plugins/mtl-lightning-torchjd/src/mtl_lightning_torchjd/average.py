@@ -16,7 +16,7 @@ class CAGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         c: Radius of the ball in terms of the mean gradient.
         norm_eps: Norms below this count as zero.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu et al., NeurIPS 2021; ``torchjd.aggregation.CAGradWeighting``, which needs cvxpy and clarabel.
@@ -41,7 +41,7 @@ class Krum(TorchJDWeighter):
         tasks: Names of the tasks.
         n_byzantine: Gradients that may be arbitrary; there must be three more tasks than this.
         n_selected: Gradients that are averaged.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Blanchard et al., NeurIPS 2017; ``torchjd.aggregation.KrumWeighting``.
@@ -70,7 +70,7 @@ class Mean(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         ``torchjd.aggregation.MeanWeighting``.
@@ -91,7 +91,7 @@ class Random(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Lin et al., TMLR 2022; ``torchjd.aggregation.RandomWeighting``.

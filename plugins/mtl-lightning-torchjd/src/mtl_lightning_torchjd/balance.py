@@ -16,7 +16,7 @@ class AlignedMTL(TorchJDWeighter):
     Args:
         tasks: Names of the tasks.
         scale_mode: The eigenvalue that sets the common length.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Senushkin et al., CVPR 2023; ``torchjd.aggregation.AlignedMTLWeighting``.
@@ -39,7 +39,7 @@ class ConFIG(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu, Chu, Thuerey, ICLR 2025; ``torchjd.aggregation.ConFIG``.
@@ -68,7 +68,7 @@ class FairGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         alpha: The kind of fairness.
         max_iters: Most evaluations of the solver; None for its own bound.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Ban, Ji, ICML 2024; ``torchjd.aggregation.FairGradWeighting``.
@@ -96,7 +96,7 @@ class IMTLG(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu et al., ICLR 2021; ``torchjd.aggregation.IMTLGWeighting``.

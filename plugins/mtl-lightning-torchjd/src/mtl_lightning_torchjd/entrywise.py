@@ -5,8 +5,7 @@ from torch import Tensor
 from torchjd import aggregation
 
 from mtl_lightning.bounds import NonNegativeInt, Share
-from mtl_lightning.interfaces import MtlError, Step
-from mtl_lightning.weighters.jacobian import JacobianWeighter
+from mtl_lightning.interfaces import JacobianWeighter, MtlError, Step
 from mtl_lightning_torchjd.adapter import construct
 
 

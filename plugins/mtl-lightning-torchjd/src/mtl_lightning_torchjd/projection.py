@@ -16,7 +16,7 @@ class DualProj(TorchJDWeighter):
         tasks: Names of the tasks.
         norm_eps: A trace below this counts as zero.
         reg_eps: Ridge on the Gramian of trace 1.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Lopez-Paz, Ranzato, NeurIPS 2017; ``torchjd.aggregation.DualProjWeighting``.
@@ -53,7 +53,7 @@ class MGDA(TorchJDWeighter):
         tasks: Names of the tasks.
         epsilon: Step length at which the solver stops.
         max_iters: Most steps of the solver.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Sener, Koltun, NeurIPS 2018, algorithm 2; ``torchjd.aggregation.MGDAWeighting``.
@@ -76,7 +76,7 @@ class PCGrad(TorchJDWeighter):
 
     Args:
         tasks: Names of the tasks.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Yu et al., NeurIPS 2020; ``torchjd.aggregation.PCGradWeighting``.
@@ -99,7 +99,7 @@ class UPGrad(TorchJDWeighter):
         tasks: Names of the tasks.
         norm_eps: A trace below this counts as zero.
         reg_eps: Ridge on the Gramian of trace 1.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Quinton, Rey, 2024; ``torchjd.aggregation.UPGradWeighting``.

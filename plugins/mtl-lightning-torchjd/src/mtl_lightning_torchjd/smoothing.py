@@ -20,7 +20,7 @@ class CRMOGM(TorchJDWeighter):
         tasks: Names of the tasks.
         weighting: Name of a weighter of this plugin that has no state, with its defaults.
         alpha: Decay of the average; 0 for the other weighter's own weights.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Zhou et al., "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond", NeurIPS 2022,

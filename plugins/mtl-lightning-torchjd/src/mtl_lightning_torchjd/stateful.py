@@ -19,7 +19,7 @@ class GradVac(TorchJDWeighter):
         tasks: Names of the tasks.
         beta: Weight of the new cosine in the running mean.
         eps: Added to denominators.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Wang et al., ICLR 2021; ``torchjd.aggregation.GradVacWeighting``.
@@ -56,7 +56,7 @@ class NashMTL(TorchJDWeighter):
         tasks: Names of the tasks.
         max_norm: Bound on the norm of the update relative to the root mean square of the gradients; 0 for none.
         optim_niter: Most convex programmes per step.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Navon et al., ICML 2022; ``torchjd.aggregation.NashMTL``, which needs cvxpy and ecos.
@@ -100,7 +100,7 @@ class PCD(TorchJDWeighter):
         tau: How much of each secondary task must be served, in [0, 1].
         beta: Decay of the running means of the squared norms.
         eps: Added to denominators.
-        options: Options of every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         ``torchjd.aggregation.PCDWeighting``. Its running means are of norms relative to the step's mean norm.

@@ -13,10 +13,8 @@ from torchrec import KeyedJaggedTensor
 
 from mtl_lightning.batch import Batch, Encoded
 from mtl_lightning.bounds import NonNegativeFloat, NonNegativeInt, Sizes
-from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import PADDING, Schema
-from mtl_lightning.training.sharded import ShardedEncoder
+from mtl_lightning.interfaces import PADDING, EmbeddingEncoder, Schema, ShardedEncoder
 from mtl_lightning_torchrec.sharding import Sharding, Table, draw, local_parts, shard, state, weights
 from mtl_lightning_torchrec.updates import TableUpdates
 

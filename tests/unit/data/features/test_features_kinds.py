@@ -130,10 +130,10 @@ def test_crosses_depend_on_every_part() -> None:
         ({"x": {"kind": "buckets", "edges": [2.0, 1.0]}}, "ascending numbers"),
         ({"x": {"kind": "date", "part": "weekdya"}}, "did you mean 'weekday'?"),
         ({"x": {"kind": "text", "ngrams": 9}}, "ngrams is 9"),
-        ({"x": {"kind": "vector"}}, "features.x: an option"),
+        ({"x": {"kind": "vector"}}, "features.x.size: is required"),
         ({"x": {"kind": "numeric", "transform": "lgo"}}, "did you mean 'log'?"),
         ({"x": {"kind": "categorical", "min_cuont": 2}}, "did you mean 'min_count'?"),
-        ({"x": {}}, "no kind given"),
+        ({"x": {}}, "features.x.kind: is required"),
     ],
 )
 def test_refused(features: dict[str, Any], part: str) -> None:

@@ -15,7 +15,7 @@ from lightning.pytorch import seed_everything
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from mtl_lightning.analysis.cost import batch_flops
-from mtl_lightning.analysis.detailed_evaluation import closer, training_sample
+from mtl_lightning.analysis.detailed_evaluation import add_detailed, training_sample
 from mtl_lightning.batch import Target
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.cli.app import main
@@ -231,8 +231,8 @@ def test_a_sample_of_training_rows_is_of_the_asked_size():
 def test_a_metric_that_has_its_full_name_is_not_taken_twice():
     task = Task(name="click", kind="binary", label="click")
     own = {"mtl-lightning/gauc": registry().resolve("metric", "gauc")(task)}
-    assert "gauc" in closer(task, {}, grouped=True)
-    assert "gauc" not in closer(task, own, grouped=True)
+    assert "gauc" in add_detailed(task, {}, grouped=True)
+    assert "gauc" not in add_detailed(task, own, grouped=True)
 
 
 @pytest.mark.parametrize(("since_best", "reason"), [(2, "run.patience"), (1, "a limit or a callback")])

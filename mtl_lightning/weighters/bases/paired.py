@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.offset import OffsetWeighter
+from mtl_lightning.weighters.bases.offset import OffsetWeighter
 
 
 class PairedWeighter(OffsetWeighter):
@@ -19,11 +19,8 @@ class PairedWeighter(OffsetWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`; the earlier batch is then
-            ``every`` updates old.
-        scope: What the weights apply to; this and what follows is explained there, too.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        every: Steps between computations of the weights. The earlier batch is ``every`` updates old.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
     """
 
     skips_absent = True

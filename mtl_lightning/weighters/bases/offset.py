@@ -1,13 +1,12 @@
 """The base of weighters that keep something about gradients over steps."""
 
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step
-from mtl_lightning.weighters.gramian import GramianWeighter
+from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
 class OffsetWeighter(GramianWeighter):
@@ -19,25 +18,14 @@ class OffsetWeighter(GramianWeighter):
 
     Args:
         tasks: Names of the tasks.
-        every: As for every :class:`~mtl_lightning.weighters.gramian.GramianWeighter`, and so what follows.
-        scope: What the weights apply to.
-        rescale: Whether the weights are scaled to sum to the number of tasks.
-        gradients_at: Where gradients are taken.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
     """
 
     track: Tensor
     """What is kept per task and coordinate, [T, D]; [T, 0] until the first step tells D."""
 
-    def __init__(
-        self,
-        tasks: tuple[str, ...],
-        *,
-        every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
-        rescale: bool = False,
-        gradients_at: str = "seam",
-    ) -> None:
-        super().__init__(tasks, every=every, scope=scope, rescale=rescale, gradients_at=gradients_at)
+    def __init__(self, tasks: tuple[str, ...], **options: Unpack[GramianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.register_buffer("track", torch.zeros(len(self.tasks), 0, dtype=torch.float64))
 
     def gradient(self, step: Step) -> Tensor:

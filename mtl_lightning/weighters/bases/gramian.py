@@ -1,13 +1,29 @@
 """The base of weighters that look at the inner products of the tasks' gradients."""
 
 from abc import abstractmethod
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
+
+Scope = Literal["encoder", "model"]
+
+
+class SeamOptions(TypedDict, total=False):
+    """Options of every :class:`GramianWeighter` that say when and where gradients are taken."""
+
+    every: PositiveInt
+    gradients_at: str
+
+
+class GramianOptions(SeamOptions, total=False):
+    """Options of every :class:`GramianWeighter`; a subclass ends its constructor with ``Unpack[GramianOptions]``."""
+
+    scope: Scope
+    rescale: bool
 
 
 class GramianWeighter(Weighter):
@@ -18,17 +34,14 @@ class GramianWeighter(Weighter):
 
     Args:
         tasks: Names of the tasks.
-        every: Weights are computed at each ``every``-th step and kept between. A step between costs what ``sum``
-            costs: it takes no gradient per task, and its objective is ``Σ w_t L_t`` with the kept weights. What lies
-            above z (towers, experts) sees the weights in these steps even where ``scope`` is ``encoder``.
-        scope: ``encoder``: z and what lies below get the weighted gradient, what lies above (towers, and experts,
-            which are shared) the gradient of the plain sum. ``model``: every parameter gets that of ``Σ w_t L_t``.
+        every: Number of steps from one computation of the weights to the next. Steps in between reuse the weights and
+            cost as much as ``sum``: their objective is ``Σ w_t L_t`` for every parameter, whatever ``scope`` is.
+        scope: Parameters that the weights apply to. ``encoder``: z and everything below it; parameters above z (towers,
+            and experts, which are shared) get the gradient of the plain sum. ``model``: every parameter.
         rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
-        gradients_at: ``seam``: gradients are taken at z. ``parameters``: at every dense parameter that at least two
-            tasks share; a pattern (``architecture.experts*``) restricts them by name. Costs one full backward per task.
-
-    Raises:
-        MtlError: If ``every`` is less than 1.
+        gradients_at: Where gradients are taken. ``seam``: at z. ``parameters``: at every dense parameter that at least
+            two tasks share, which costs one full backward pass per task. A pattern such as ``architecture.experts*``
+            selects from these parameters by name.
 
     Example:
         >>> from mtl_lightning.training.step import Step
@@ -55,7 +68,7 @@ class GramianWeighter(Weighter):
         tasks: tuple[str, ...],
         *,
         every: PositiveInt = 1,
-        scope: Literal["encoder", "model"] = "encoder",
+        scope: Scope = "encoder",
         rescale: bool = False,
         gradients_at: str = "seam",
     ) -> None:

@@ -1,0 +1,52 @@
+"""The base of losses of a number in the space of the head's output."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mtl_lightning.batch import Output, Target
+from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.losses.rows import known_rows, linked_label
+
+
+class LinkedLoss(Loss):
+    """The mean of a function of the error d = v − y, in the space in which the head predicts.
+
+    Args:
+        task: A task with a number as label.
+
+    Shapes: logit [B, 1], label [B, 1] → scalar.
+
+    Example:
+        >>> import torch
+        >>> class Cubed(LinkedLoss):
+        ...     def cost(self, error):
+        ...         return error.abs() ** 3
+        >>> loss = Cubed(Task(name="rating", kind="regression", label="rating"))
+        >>> target = Target(label=torch.tensor([[3.0], [0.0]]), mask=torch.tensor([True, False]))
+        >>> loss(Output(torch.tensor([[1.0], [9.0]])), target, {}).item()
+        8.0
+    """
+
+    kinds = frozenset({"regression", "count", "value"})
+    heads = frozenset({"regression"})
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def cost(self, error: Tensor) -> Tensor:
+        """Loss of each row.
+
+        Args:
+            error: Difference between prediction and label, [B, 1]; zero where the label is unknown.
+
+        Returns:
+            [B, 1].
+        """
+
+    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
+        """Mean loss over known labels."""
+        error = known_rows(output.logit, target) - linked_label(output, target)
+        return target.mean(self.cost(error)[:, 0])
