@@ -49,8 +49,8 @@ class EmbeddingEncoder(Encoder):
             piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
             frequencies.
         numeric_width: Width of a numeric field's vector.
-        pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square root of their
-            number (``sqrt``), which keeps the amount.
+        pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square
+            root of their number (``sqrt``), which keeps the amount.
         step_dropout: Probability of leaving out a step of a sequence or history in training.
         projection: Width to which a linear layer per field maps its vector
             (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.

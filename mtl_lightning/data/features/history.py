@@ -271,7 +271,15 @@ class HistoryTransform:
         return EncodedEvents(user[rows], time[rows], *self.encode_steps(block, rows))
 
     def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32."""
+        """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32.
+
+        Args:
+            block: Rows of the log.
+            rows: Ascending indices of rows.
+
+        Raises:
+            RowError: At a number that can't be read, with its row in the block.
+        """
         events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
         ids = [table.ids(as_written(events, name), name) for name, table in self.tables.items()]
         try:

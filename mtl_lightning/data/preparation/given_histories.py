@@ -138,10 +138,9 @@ def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransfo
     # Each list is the history of a user of its own.
     users, times = listed.place[happened], event_times.values[happened]
     order, start, stop = slices(users, times, place, time, length, delay)
-    happened = happened[order]
     ids, numbers = transform.encode_steps(listed.events, happened)
-    gaps = event_times.values[happened] if transform.feature.gap else None
-    events = Events.of(ids, numbers, gaps, float(transform.units))
+    gaps = times[order] if transform.feature.gap else None
+    events = Events.of(ids[order], numbers[order], gaps, float(transform.units))
     # The first event is padding.
     places = np.stack([start, np.where(known, stop, start)], axis=1) + 1
     return GivenHistory(events, places, time.astype(np.float64))
