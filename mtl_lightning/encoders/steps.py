@@ -63,7 +63,8 @@ class StepBuckets(nn.Module):
 
     def forward(self, steps: Steps) -> Tensor:
         """The sum over numbers and the gap; zero where a history has neither."""
-        values = [*steps.numbers.unbind(2), *([] if steps.gap is None else [steps.gap])]
+        values = [steps.numbers[:, :, i] for i in range(steps.numbers.shape[2])]
+        values += [] if steps.gap is None else [steps.gap]
         total = steps.numbers.new_zeros(*steps.ids.shape[:2], self.width)
         for i in range(self.parts):
             total = total + functional.embedding(buckets(values[i], self.get_buffer(f"edges_{i}")), self.weights[i])

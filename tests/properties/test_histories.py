@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation import histories
 from mtl_lightning.data.preparation.histories import slices
+from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.store.loader import Loader
 
@@ -276,3 +277,29 @@ def test_vocabularies_and_scales_are_fitted_on_training_events(tmp_path):
     # Events of validation are history of the test: their values are unknown, or scaled by training.
     assert steps.ids[0].tolist() == [[2, 2]] * 6 + [[1, 1]] + [[0, 0]]
     assert steps.numbers[0, :7, 0].tolist() == [-1.0, 1.0, -1.0, 1.0, -1.0, 1.0, 48.0]
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_rows_that_bring_their_events_have_the_history_of_the_log(tmp_path, gap):
+    events = log(7, 160, 4)
+    columns = pa.table({**table(events), "price": [event.item / 4 for event in events]})
+    history = {"length": 5, "delay": 1, "where": "click == 1", "with": ["user", {"price": "log"}], "gap": gap}
+    module = data(columns, tmp_path, history)
+    transforms = module.prepared.transforms
+    encoder = RowEncoder(transforms)
+    raw = columns.to_pylist()
+    for batch in (batch for split in SPLITS for batch in module.loader(split)):
+        for place, number in enumerate(batch.dense[:, 0].long().tolist()):
+            row = raw[number]
+            own = [event for event in raw if event["user"] == row["user"] and row["user"] is not None]
+            parallel = {name: [event[name] for event in own] for name in raw[0]}
+            asked = {"row": [number], "item": [row["item"]], "time": [row["time"]]}
+            steps = batch.steps["watched"].map(lambda part, place=place: part[place])
+            given = transforms.encode({**asked, "watched": [own]}).steps["watched"]
+            requested = encoder.encode({**asked, "watched": [parallel]}, 1)
+            length = int(steps.length)
+            assert int(given.length[0]) == int(requested["history/watched/length"][0]) == length
+            for name in ("ids", "numbers", "gap") if gap else ("ids", "numbers"):
+                want = getattr(steps, name)[:length]
+                torch.testing.assert_close(getattr(given, name)[0, :length], want)
+                torch.testing.assert_close(torch.from_numpy(requested[f"history/watched/{name}"])[0, :length], want)
