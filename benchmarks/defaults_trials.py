@@ -1,8 +1,6 @@
 """Trials of defaults.yaml: composed, trained, and their results kept with the settings they belong to."""
 
-import contextlib
 import hashlib
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -11,12 +9,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import yaml
-from rich.console import Console
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.fitting.run import Training
+from mtl_lightning.fitting.plan import RunPlan
+from mtl_lightning.fitting.run import set_up
 from mtl_lightning.plugins import registry
-from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.printable import Console
 from mtl_lightning.runs.interrupts import Signals
 from mtl_lightning.runs.records.metrics import read
 
@@ -93,24 +91,22 @@ def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, A
     quiet = {"enable_progress_bar": False}
     shown = {**plain, "trainer": {**plain["trainer"], **quiet}}
     shown["run"] = {**plain.get("run", {}), "dir": str(directory), "keep_rows": test, "checkpoint_every": 0}
-    training = Training(validate(shown), group, None, Signals(), Console(quiet=True))
-    prepared = time.monotonic()
-    with contextlib.redirect_stdout(io.StringIO()):
-        training.run()
-    seconds = time.monotonic() - prepared
-    validations = read(RunDirectory(directory))["validations"]
-    best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
-    found = {
-        "settings": digest(plain),
-        "epoch": best["epoch"],
-        "epochs": len(validations),
-        "seconds": round(seconds, 1),
-        "validation": {name.removeprefix("validation/"): value for name, value in best["metrics"].items()},
-    }
-    if test:
-        with contextlib.redirect_stdout(io.StringIO()):
-            training.test()
-        found["rows"] = str(directory / "test.npz")
+    with set_up(RunPlan(validate(shown), group), Signals(), Console(quiet=True)) as training:
+        prepared = time.monotonic()
+        training.train()
+        seconds = time.monotonic() - prepared
+        validations = read(training.directory)["validations"]
+        best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
+        found = {
+            "settings": digest(plain),
+            "epoch": best["epoch"],
+            "epochs": len(validations),
+            "seconds": round(seconds, 1),
+            "validation": {name.removeprefix("validation/"): value for name, value in best["metrics"].items()},
+        }
+        if test:
+            training.evaluate()
+            found["rows"] = str(directory / "test.npz")
     path = result_file(group, trial, seed)
     path.write_text(json.dumps(found, indent=1) + "\n")
     return found

@@ -1,6 +1,6 @@
 """Multi-task learning for recommender systems, on Lightning.
 
-The names below are imported on use (PEP 562), so that no command imports torch before it must.
+Names are imported on first use (PEP 562), so that importing the package does not import torch.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mtl_lightning.data.datamodule import DataModule
     from mtl_lightning.data.preparation.split import SplitSpec
     from mtl_lightning.errors import ConfigError, DataError, MtlError, PluginError
+    from mtl_lightning.fitting.fit import FitResult, fit, resume
     from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, RawSchema, Source, TaskMetric, Weighter
     from mtl_lightning.plugins import registry
     from mtl_lightning.schema import Field, Schema, Task
@@ -37,6 +38,7 @@ _HOMES = {
     "Encoded": "batch",
     "Encoder": "interfaces",
     "Field": "schema",
+    "FitResult": "fitting.fit",
     "Head": "interfaces",
     "Loss": "interfaces",
     "MtlError": "errors",
@@ -56,7 +58,9 @@ _HOMES = {
     "build_module": "build",
     "build_network": "build",
     "compose": "config",
+    "fit": "fitting.fit",
     "registry": "plugins",
+    "resume": "fitting.fit",
     "validate": "config",
 }
 
@@ -71,6 +75,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Field",
+    "FitResult",
     "Head",
     "Loss",
     "MtlError",
@@ -91,7 +96,9 @@ __all__ = [
     "build_module",
     "build_network",
     "compose",
+    "fit",
     "registry",
+    "resume",
     "validate",
 ]
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from mtl_lightning.schema import Schema
 
 WITHOUT_GROUP = -(2**63)
-"""Group of rows whose grouping column is missing: they belong to nobody, and are ranked with no other row."""
+"""Group of rows whose grouping column is missing; they form no group and are not ranked with other rows."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Batch:
         steps: Events per history field.
         vectors: Values per vector field, [B, d] float.
         weight: Sample weight per task, [B, T] float, or None for ones.
-        group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where it is unknown; or None.
+        group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where missing; or None.
         raw: Declared raw columns, each [B] float64.
     """
 
@@ -141,10 +141,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Encoded:
-    """What an encoder hands to the architecture.
+    """Output of an encoder.
 
     Args:
-        z: The seam, [B, D]: the only differentiable tensor that crosses.
+        z: The representation, [B, D]: the only differentiable tensor that the architecture receives.
         batch: The batch, for ids and raw columns without gradient.
         slices: Slice of z per field; empty where fields are mixed.
         copies: Number of equal slices of z, one per table copy (see :meth:`Architecture.table_copies`).
@@ -167,7 +167,7 @@ class Encoded:
 
 @dataclass(slots=True)
 class Output:
-    """What a head computes.
+    """Output of a head.
 
     Args:
         logit: [B, K'] in the space in which the loss works.
@@ -186,7 +186,7 @@ class Output:
 
 @dataclass(slots=True)
 class Target:
-    """What a loss or metric compares an output with.
+    """Labels of one task, for losses and metrics.
 
     Args:
         label: [B, K] float; 0 where unknown.

@@ -1,7 +1,7 @@
-"""Bounds of numbers as part of a type hint: an option's hint says what a recipe may give.
+"""Bounds of numbers as part of type hints.
 
-A recipe's options are held to the hints of the constructor that takes them, so that ``experts: 0`` is told by
-``validate`` with its place. Any marker with ``ge``, ``gt``, ``le`` or ``lt`` serves, those of ``annotated_types`` too.
+Options are checked against the hints of the constructor that takes them, so that ``validate`` reports ``experts: 0``
+with its place. Any marker with ``ge``, ``gt``, ``le`` or ``lt`` is understood, such as those in ``annotated_types``.
 
 Example:
     >>> from typing import Annotated
@@ -21,13 +21,13 @@ from typing import Annotated
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a number may be.
+    """Bounds of a number.
 
     Args:
-        ge: It is this or more.
-        gt: It is more than this.
-        le: It is this or less.
-        lt: It is less than this.
+        ge: Inclusive lower bound.
+        gt: Exclusive lower bound.
+        le: Inclusive upper bound.
+        lt: Exclusive upper bound.
     """
 
     ge: float | None = None
@@ -37,7 +37,7 @@ class Bounds:
 
 
 PositiveInt = Annotated[int, Bounds(ge=1)]
-"""1, 2, …: how many, how wide."""
+"""1, 2, …, such as a count or a width."""
 
 NonNegativeInt = Annotated[int, Bounds(ge=0)]
 """0, 1, …"""
@@ -52,14 +52,14 @@ Share = Annotated[float, Bounds(ge=0, le=1)]
 """From 0 to 1, both included."""
 
 DropRate = Annotated[float, Bounds(ge=0, lt=1)]
-"""Probability of leaving something out; not all of it."""
+"""Probability of dropping a value; below 1."""
 
 Sizes = Sequence[PositiveInt]
-"""Widths of layers, one after the other."""
+"""Widths of consecutive layers."""
 
 
 def out_of_bounds(value: float, marker: object) -> str:
-    """What a marker has against a number, in words; empty if nothing. NaN is in no bounds.
+    """Describe how a number violates a marker; empty if it does not. NaN violates all bounds.
 
     Example:
         >>> out_of_bounds(1.0, Bounds(ge=0, lt=1)), out_of_bounds(0.5, Bounds(ge=0, lt=1))
@@ -74,5 +74,5 @@ def out_of_bounds(value: float, marker: object) -> str:
     ]
     if all(held for _, held in within):
         return ""
-    said = [words for (words, _), bound in zip(within, (ge, gt, le, lt), strict=True) if bound is not None]
-    return f"is {value}, and must be {' and '.join(said)}"
+    violated = [words for (words, _), bound in zip(within, (ge, gt, le, lt), strict=True) if bound is not None]
+    return f"is {value}, and must be {' and '.join(violated)}"

@@ -176,7 +176,7 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
 
 
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
-    """Refuse labels below 0 where a head reads them as times or amounts.
+    """Check that labels are at least 0 where a head reads them as times or amounts.
 
     Args:
         network: The network.
@@ -188,20 +188,20 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
     for task in network.schema.tasks:
         value = lowest[task.name]
         if network.heads[task.name].nonnegative and value is not None and value < 0:
-            reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head wants at least 0"
+            reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head needs at least 0"
             hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
             raise DataError(reason, hint)
 
 
 def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
-    """The data of a checked configuration; none of its rows are read yet.
+    """Build the data of a validated configuration without reading its rows.
 
     Args:
         config: The configuration.
-        run: The run's directory, if it has one: it keeps what the run started from.
+        run: The run's directory, if it has one; it holds the transforms that the run started from.
 
     Raises:
-        MtlError: If the run starts from another one that isn't there.
+        MtlError: If the run starts from another run that doesn't exist.
     """
     return DataModule(
         _make("source", config.source),
@@ -223,5 +223,5 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
 def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
-    kept = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(kept or RunDirectory.open(config.run.init_from).transforms)
+    saved = run.base_transforms if run is not None and run.base_transforms.exists() else None
+    return Transforms.load(saved or RunDirectory.open(config.run.init_from).transforms)

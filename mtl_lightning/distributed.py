@@ -1,4 +1,4 @@
-"""Ranks before a process group exists, and sums and exchanges across processes."""
+"""Sums and exchanges of tensors across processes."""
 
 import torch
 import torch.distributed as dist
@@ -14,26 +14,26 @@ def no_sync() -> bool:
 
 
 def gather(rows: Tensor) -> Tensor:
-    """Rows of all processes, in the order of their ranks, on every process.
+    """Gather the rows of all processes on every process, in the order of ranks.
 
     Args:
-        rows: [n, c], n may differ between processes and be 0; c and the dtype may not.
+        rows: [n, c]. n may differ between processes and be 0; c and the dtype must be equal.
     """
     if world_size() == 1:
         return rows
     count = torch.tensor([rows.shape[0]], device=rows.device)
     counts = [torch.zeros_like(count) for _ in range(world_size())]
     dist.all_gather(counts, count)
-    longest = max(int(each) for each in counts)
+    longest = max(map(int, counts))
     padded = rows.new_zeros(longest, rows.shape[1])
     padded[: rows.shape[0]] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    return torch.cat([part[: int(each)] for part, each in zip(parts, counts, strict=True)])
+    return torch.cat([part[: int(size)] for part, size in zip(parts, counts, strict=True)])
 
 
 def route(rows: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
-    """Sends every row to the process that owns its group, so that a group's rows end up together, each sent once.
+    """Send every row to the process that owns its group, so that the rows of a group end up together.
 
     Args:
         rows: [n, c], n may differ between processes and be 0.

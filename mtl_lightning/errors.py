@@ -1,4 +1,4 @@
-"""Errors that are meant for the user: the command line prints them without a traceback."""
+"""Errors that users can act on. The command line prints them without a traceback."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from difflib import get_close_matches
 from typing import Any, Self
 
 LONGEST = 80
-"""Longest word for which a near name is looked for: nobody mistypes a longer one."""
+"""Longest word for which a similar name is searched; longer ones are not typing errors."""
 
 
 def shown(value: Any, width: int = 60) -> str:
-    """A value of a recipe for an error, cut off where it is long.
+    """Format a value for an error message, cut off if it is long.
 
     Example:
         >>> shown([1, "a"]), shown("x" * 100, 10)
@@ -21,7 +21,7 @@ def shown(value: Any, width: int = 60) -> str:
 
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
-    """The name that is most like a word, whatever its case; None if none is similar.
+    """Return the name most similar to a word, ignoring case; None if none is similar.
 
     Example:
         >>> nearest("Pcgrd", ["pcgrad", "famo"]), nearest("x", ["pcgrad", "famo"])
@@ -34,12 +34,12 @@ def nearest(word: str, names: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, names: Iterable[str], *, listing: int = 12) -> str:
-    """A hint for an unknown name: the nearest one, else the known ones if they are few.
+    """Make a hint for an unknown name: the most similar known name, otherwise the first known names.
 
     Args:
-        word: What the user wrote.
-        names: What could have been meant.
-        listing: Longest list that is printed.
+        word: The unknown name.
+        names: Known names.
+        listing: Number of names that are listed.
 
     Example:
         >>> did_you_mean("pcgrd", ["pcgrad", "famo"])
@@ -59,7 +59,7 @@ def did_you_mean(word: str, names: Iterable[str], *, listing: int = 12) -> str:
 
 
 class MtlError(Exception):
-    """A problem that the user can act on.
+    """An error that the user can act on.
 
     Args:
         message: What is wrong and where, in one sentence.
@@ -98,7 +98,7 @@ class Problem:
 
     @classmethod
     def from_error(cls, error: MtlError, path: str) -> Self:
-        """The problem that an error reports. If its message starts with a place at or below ``path``, that counts.
+        """Convert an error. A place at or below ``path`` at the start of its message becomes the path.
 
         Args:
             error: The error.
@@ -133,14 +133,14 @@ class ConfigError(MtlError):
 
 
 class DataError(MtlError):
-    """The data can't be read or can't be used as the recipe asks."""
+    """The data can't be read, or can't be used as the recipe specifies."""
 
     others: tuple["DataError", ...] = ()
     """Errors of other columns, found on the same rows."""
 
     @classmethod
     def from_problems(cls, problems: Sequence[Problem]) -> Self:
-        """One error for problems of options.
+        """Make one error of problems.
 
         Args:
             problems: At least one.

@@ -1,4 +1,4 @@
-"""Atomic writes of small files."""
+"""Reads of regular files only, and atomic writes of small files."""
 
 import errno
 import os
@@ -14,18 +14,18 @@ KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-"""What a file that is not regular is, by the type bits of its mode."""
+"""Names of special files by the type bits of their mode."""
 
 
 def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
-    """Open a regular file for reading; never waits, as opening a named pipe would.
+    """Open a regular file for reading. Unlike opening a named pipe, this never blocks.
 
     Args:
         path: A local file; symbolic links are followed.
         limit: Largest size in bytes, or None for any.
 
     Returns:
-        The binary stream. A file may grow after it was opened: whoever reads it whole uses :func:`read_regular`.
+        The binary stream. The file may grow after it was opened: use :func:`read_regular` to read all of it.
 
     Raises:
         MtlError: If it is a named pipe, a device or a socket, or is larger than the limit.
@@ -36,7 +36,7 @@ def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
         Traceback (most recent call last):
         mtl_lightning.errors.MtlError: /dev/zero is a device, not a regular file
     """
-    _check(path, Path(path).stat(), limit)  # before opening: of some devices that alone has effects
+    _check(path, Path(path).stat(), limit)  # before opening, which has side effects on some devices
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     stream: BinaryIO = os.fdopen(os.open(path, flags), "rb")
     try:
@@ -52,7 +52,7 @@ def read_regular(path: Path | str, limit: int) -> bytes:
 
     Args:
         path: A local file; symbolic links are followed.
-        limit: Largest size in bytes. Holds also for a file that grows meanwhile, or whose size is not known.
+        limit: Largest size in bytes, also for files that grow meanwhile or whose size is unknown.
 
     Raises:
         MtlError: If it is not a regular file, or is larger than the limit.
@@ -83,15 +83,15 @@ def _check(path: Path | str, status: os.stat_result, limit: int | None) -> None:
 
 def _too_large(path: Path | str, limit: int) -> MtlError:
     size = f"{limit / 1e6:,.0f} MB" if limit >= 1_000_000 else f"{limit:,} bytes"
-    return MtlError(f"{path} is larger than {size}, the most that is read")
+    return MtlError(f"{path} is larger than {size}, the limit")
 
 
 TEMPORARY = ".partial"
-"""Ending of files that are being written; one that is found later was cut off."""
+"""Suffix of files being written; a leftover one was interrupted."""
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees the old text or the new one, never a part; MtlError if it can't be."""
+    """Write a small file atomically: readers see the old text or the new one. MtlError if it can't be written."""
     partial = path.with_name(path.name + TEMPORARY)
     try:
         with partial.open("w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The whole plugin surface. A plugin is a module (or object) with any of these hooks and ``MTL_API = 1``."""
+"""Hooks of plugins. A plugin is a module (or object) with any of these hooks and ``MTL_API = 1``."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ hookimpl = pluggy.HookimplMarker("mtl_lightning")
 
 @hookspec
 def mtl_sources() -> dict[str, str]:  # type: ignore[empty-body]
-    """Data sources, as name → ``"package.module:Class"``. So are the seven hooks below; strings are imported on use."""
+    """Data sources: name → ``"package.module:Class"``, imported on use. The next seven hooks have the same form."""
 
 
 @hookspec

@@ -1,4 +1,4 @@
-"""Old names of modules that moved in 0.1.0: importing one warns and gives the contents of its new place."""
+"""Old names of modules that moved in 0.1.0. Importing one warns and gives the contents of its new place."""
 
 import sys
 from collections.abc import Callable
@@ -100,7 +100,7 @@ MOVED = {
     "metrics.ndcg": "metrics.ranking.ndcg",
     "metrics.normalized_entropy": "metrics.binary.normalized_entropy",
     "metrics.oracle_auc": "metrics.binary.oracle_auc",
-    "metrics.packed": "metrics.ranking.sort_keys",
+    "metrics.packed": "metrics.ranking.group_areas",
     "metrics.pr_auc": "metrics.binary.pr_auc",
     "metrics.precision": "metrics.counting.precision",
     "metrics.r2": "metrics.regression.r2",
@@ -149,7 +149,7 @@ MOVED = {
     "weighters.paired": "weighters.bases.paired",
     "weighters.quadratic": "weighters.bases.quadratic",
 }
-"""Old module → new modules, without the package's name."""
+"""New modules by old module, without the name of the package."""
 
 
 class MovedModules:
@@ -162,14 +162,14 @@ class MovedModules:
         return ModuleSpec(fullname, self)  # type: ignore[arg-type] # without load_module, which is deprecated
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Leave the making of an empty module to the import system."""
+        """Let the import system create an empty module."""
         return None
 
     def exec_module(self, module: ModuleType) -> None:
         """Fill the module with the names of its new places, and warn."""
         places = MOVED[module.__name__.removeprefix(PACKAGE)].split()
         named = " and ".join(PACKAGE + place for place in places)
-        import warnings  # on use: every import of the package comes by here
+        import warnings  # imported on use, since every import of the package runs this module
 
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
@@ -179,7 +179,7 @@ class MovedModules:
 
 
 def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package that was a module: names that it had warn, and come from their new modules.
+    """Return the ``__getattr__`` of a package that was a module: its old names warn and come from new modules.
 
     Args:
         package: Name of the package.
@@ -218,6 +218,6 @@ def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
 
 
 def install() -> None:
-    """Let old names be imported; a second call changes nothing."""
+    """Install the finder of old names; a second call changes nothing."""
     if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
         sys.meta_path.append(MovedModules())

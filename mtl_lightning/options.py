@@ -49,9 +49,9 @@ def options_of(target: Callable[..., Any]) -> dict[str, Option]:
     A constructor that ends with ``**options`` passes them to the next constructor of the class's bases, as
     ``super().__init__(**options)`` does. It has that constructor's options too:
 
-    - all of them with ``**options: Any``;
-    - those that the ``TypedDict`` names with ``**options: Unpack[SomeOptions]``. Types are those of the ``TypedDict``,
-      defaults those of the base.
+    - all of its options with ``**options: Any``;
+    - the options that the ``TypedDict`` names with ``**options: Unpack[SomeOptions]``. Types come from the
+      ``TypedDict``, defaults from the base.
 
     An option that a constructor lists itself overrides the inherited one, with its type and its default.
 
@@ -139,7 +139,7 @@ def _unpacked(hint: Any) -> dict[str, Option] | None:
 
 
 def documentation_of(target: Callable[..., Any]) -> dict[str, str]:
-    """Texts of the section ``Args`` of a docstring by argument: the class's own ones, then those of its bases.
+    """Texts of the section ``Args`` of a docstring by argument: first the class's own, then its bases'.
 
     Args:
         target: A class or function.
@@ -175,7 +175,7 @@ def _arguments(docstring: str) -> str:
 
 
 def write_inherited(component: type) -> None:
-    """Replace the entry ``options`` of a class's docstring by the inherited options that it stands for, in place.
+    """Replace the entry ``options`` of a class's docstring by the inherited options, in place.
 
     ``help`` then shows every option with its documentation and default, and the source says it once. A docstring
     without such an entry is left alone, as is one whose type hints can't be resolved yet.

@@ -1,4 +1,4 @@
-r"""Text from elsewhere on the terminal: control characters are shown as text (``\x1b``), never sent."""
+r"""Safe output of untrusted text: control characters are written out (``\x1b``), never sent to the terminal."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -9,8 +9,8 @@ from rich.segment import Segment
 from rich.text import Text
 
 DIRECTIONS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""Characters that let text after them run the other way."""
-KEPT = "\n\t"
+"""Characters that change the direction of the text after them."""
+UNCHANGED = "\n\t"
 
 
 def _escaped(number: int) -> str:
@@ -18,11 +18,11 @@ def _escaped(number: int) -> str:
 
 
 CONTROLS = [number for number in range(0x10000) if unicodedata.category(chr(number)) in ("Cc", "Cs", "Zl", "Zp")]
-ESCAPED = {number: _escaped(number) for number in [*CONTROLS, *map(ord, DIRECTIONS)] if chr(number) not in KEPT}
+ESCAPED = {number: _escaped(number) for number in [*CONTROLS, *map(ord, DIRECTIONS)] if chr(number) not in UNCHANGED}
 
 
 def printable(text: str) -> str:
-    r"""The text with every control character written out; line breaks and tabs stay.
+    r"""Write out every control character of a text except line breaks and tabs.
 
     Example:
         >>> print(printable("price\x1b[31m"))
@@ -32,10 +32,10 @@ def printable(text: str) -> str:
 
 
 class Console(rich.console.Console):
-    r"""A terminal on which text can only be read.
+    r"""A console that writes control characters out.
 
-    A column name or a value may hold escape sequences, which would colour, move or overwrite what is on the screen.
-    Styles and tables of our own are sent as ever.
+    A column name or a value may hold escape sequences, which would colour, move or overwrite the screen. The styles of
+    this package are still applied.
 
     Example:
         >>> Console(width=20).print("a\x1b[2Jb")
@@ -43,10 +43,10 @@ class Console(rich.console.Console):
     """
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """Text with markup, its control characters written out before it is laid out."""
+        """Render text with markup; control characters are written out before the layout."""
         return super().render_str(printable(text), **how)
 
     def render(self, renderable: Any, options: Any = None) -> Iterable[Segment]:
-        """The parts of what is printed, each with its control characters written out."""
+        """Render segments with control characters written out."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))

@@ -1,4 +1,4 @@
-"""To be described."""
+"""Rank and number of processes from the environment, before torch is imported."""
 
 import os
 
@@ -7,11 +7,11 @@ RANK_VARIABLES = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 
 
 COUNT_VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "JSM_NAMESPACE_SIZE")
-"""The same for the number of processes."""
+"""Environment variables with the number of processes."""
 
 
 def process_rank() -> int:
-    """This process's rank before any process group exists: 0 unless a launcher says otherwise.
+    """Rank of this process before a process group exists; 0 without a launcher.
 
     Example:
         >>> import os
@@ -28,5 +28,5 @@ def process_count() -> int:
     """Number of processes that a launcher started; 1 without one."""
     if not any(os.environ.get(name, "").isdecimal() for name in RANK_VARIABLES):
         return 1
-    found = (os.environ[name] for name in COUNT_VARIABLES if os.environ.get(name, "").isdecimal())
-    return max(1, int(next(found, "1")))
+    counts = (os.environ[name] for name in COUNT_VARIABLES if os.environ.get(name, "").isdecimal())
+    return max(1, int(next(counts, "1")))

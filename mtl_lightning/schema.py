@@ -1,4 +1,4 @@
-"""What a model knows about its data: fields and tasks. Free of torch, so that listing commands stay light."""
+"""Schema of a model's data: fields and tasks. Free of torch, so that listing commands stay light."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -30,7 +30,7 @@ PADDING = 0
 """Id of padding and of missing values: its embedding is zero and stays zero."""
 
 UNKNOWN = 1
-"""Id of values that are out of vocabulary."""
+"""Id of out-of-vocabulary values."""
 
 FIELD_KINDS = ("categorical", "numeric", "sequence", "vector", "history")
 
@@ -95,7 +95,7 @@ class Task:
         label: The raw column, or a small expression over raw columns (``rating >= 4``).
         observed_when: Expression that is true where the label is known; a null label is unknown as well.
         parents: Tasks whose outputs this task's head and loss may use.
-        classes: Number of classes or labels; the width K of the label slice is ``classes`` for multilabel, else 1.
+        classes: Number of classes or labels; the width K of the label slice is ``classes`` for multilabel, otherwise 1.
         weight: Weight of the task in the overall score that selects the model.
         sample_weight: Raw column (or expression) with a weight per row, or None.
         oracle: Raw column with the true expectation of the label (simulators have it), or None; never a feature.
@@ -128,7 +128,7 @@ class Task:
 
     @property
     def label_range(self) -> LabelRange:
-        """Valid labels; those of classes are their numbers, from 0.
+        """Valid labels; classes are numbered from 0.
 
         Example:
             >>> Task(name="stars", kind="ordinal", label="stars", classes=5).label_range.highest
@@ -168,7 +168,7 @@ class Schema:
     Args:
         fields: Model inputs. Columns of ``Batch.ids`` and ``Batch.dense`` follow this order within their kind.
         tasks: Tasks, parents before children.
-        group: Name of the grouping column (the user) when grouped metrics are wanted, else None.
+        group: Name of the grouping column (the user) for grouped metrics, or None.
         raw: Names of raw numeric columns that losses, heads or metrics declared.
 
     Example:
@@ -196,7 +196,7 @@ class Schema:
 
     @cached_property
     def table_sizes(self) -> dict[str, int]:
-        """Ids per vocabulary, those of categorical fields first."""
+        """Ids per vocabulary, vocabularies of categorical fields first."""
         sizes: dict[str, int] = {}
         steps = [step for field in self.of_kind("history") for step in field.steps_of_kind("categorical")]
         for field in (*self.of_kind("categorical"), *self.of_kind("sequence"), *steps):
@@ -228,14 +228,14 @@ class Schema:
         return sum(task.width for task in self.tasks)
 
     def field(self, name: str) -> Field:
-        """The field of this name; KeyError if there is none."""
+        """Return the field of a name; KeyError if there is none."""
         for field in self.fields:
             if field.name == name:
                 return field
         raise KeyError(name)
 
     def task(self, name: str) -> Task:
-        """The task of this name; KeyError if there is none."""
+        """Return the task of a name; KeyError if there is none."""
         return self.tasks[self.task_index[name]]
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Declared structure of files from elsewhere, and its check: every value has its type, its bounds, and a place."""
+"""Checks of untrusted files against a declared structure: types, bounds and finite numbers, with places."""
 
 import json
 import math
@@ -89,7 +89,7 @@ def check(value: Any, hint: Any, place: str, depth: int = 0) -> None:
     elif origin in (Union, types.UnionType):
         _check_union(value, get_args(hint), place, depth)
     elif origin is Literal:
-        if not any(type(value) is type(one) and value == one for one in get_args(hint)):
+        if not any(type(value) is type(choice) and value == choice for choice in get_args(hint)):
             raise StructureError(f"{place} is {shown(value)}, not {' or '.join(map(repr, get_args(hint)))}")
     elif is_typeddict(origin) or is_dataclass(origin):
         _check_record(value, origin, place, depth)
@@ -110,7 +110,7 @@ def shown(value: Any) -> str:
 
 
 def _inside(place: str, key: Any) -> str:
-    """The place of a mapping's value; a key may hold anything, line breaks and escape sequences included."""
+    """Place of a value in a mapping. Keys may hold anything, including line breaks and escape sequences."""
     name = key if isinstance(key, str) and key.isprintable() else shown(key)
     return f"{place}.{name}" if place else name
 
@@ -162,7 +162,7 @@ def _check_union(value: Any, hints: Sequence[Any], place: str, depth: int) -> No
             errors.append(error)
         else:
             return
-    # The one about a value inside says more than the one about the whole.
+    # An error about an inner value is more specific than one about the whole.
     inner = [error for error in errors if not error.message.startswith(f"{place} is ")]
     words = " or ".join(dict.fromkeys(error.message.rpartition(", not ")[2] for error in errors))
     raise inner[0] if inner else StructureError(f"{place} is {shown(value)}, not {words}")
@@ -172,8 +172,8 @@ def _check_record(value: Any, record: Any, place: str, depth: int) -> None:
     """A mapping with the keys of a TypedDict, or with the fields of a dataclass."""
     hints = get_type_hints(record, include_extras=True)
     if is_dataclass(record):
-        hints = {one.name: hints[one.name] for one in fields(record)}
-        required = {one.name for one in fields(record) if one.default is MISSING and one.default_factory is MISSING}
+        hints = {item.name: hints[item.name] for item in fields(record)}
+        required = {item.name for item in fields(record) if item.default is item.default_factory is MISSING}
     else:
         required = set(record.__required_keys__)
     if type(value) is not dict:

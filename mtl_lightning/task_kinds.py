@@ -67,11 +67,11 @@ class TaskKind:
 
     @property
     def event_probability(self) -> bool:
-        """Whether a prediction is one probability per row; it can be calibrated and compared with a threshold."""
+        """True if a prediction is one probability per row. It can be calibrated and compared with a threshold."""
         return self.scalar and self.probability
 
     def served_by(self, kinds: Collection[str]) -> bool:
-        """Whether a component serves this kind.
+        """Decide whether a component serves this kind.
 
         Args:
             kinds: Names of the kinds that the component declares.

@@ -16,11 +16,11 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 class AdaTT(DenseArchitecture):
     """Levels at which a task gates over the experts of all tasks and adds its own ones as a residual.
 
-    At each level, with E the outputs of all tasks' experts and of the shared ones, each computed from its group's
-    input: h_t = Σ_e softmax(W_t x_t)_e E_e + Σ_{e ∈ own_t} v_te E_e, with v_t learned and the same for all rows. The
+    Let E be the outputs of all tasks' experts and of the shared ones, each computed from its group's input. At each
+    level h_t = Σ_e softmax(W_t x_t)_e E_e + Σ_{e ∈ own_t} v_te E_e, with v_t learned and the same for all rows. The
     shared group fuses in the same way, except at the last level.
 
-    Here v starts at one over the number of a group's experts and is always learned. The authors' code fixes v at 1
+    Here v is always learned, and starts at one over the number of a group's experts. The authors' code fixes v at 1
     where every group has one expert, and starts at random otherwise.
 
     Source: Li et al., "AdaTT: Adaptive Task-to-Task Fusion Network", KDD 2023 (its AdaTT-sp
@@ -76,7 +76,6 @@ class AdaTT(DenseArchitecture):
         """Representations per task, each [B, H]."""
         inputs = [encoded.z] * len(self.counts)
         residuals = iter(self.residuals)
-        kept: list[Tensor] = []
         for level, (experts, fusions) in enumerate(zip(self.experts, self.fusions, strict=True)):
             assert isinstance(experts, nn.ModuleList)
             assert isinstance(fusions, nn.ModuleList)
@@ -85,14 +84,13 @@ class AdaTT(DenseArchitecture):
             else:
                 groups = [group(x) for group, x in zip(experts, inputs, strict=True)]
             weights = [gate(x)[:, 0] for gate, x in zip(fusions, inputs, strict=False)]
-            if self.keep_shared:  # those of the last level stay
+            if self.keep_shared:  # the last level overwrites the others
                 self.shared = (*groups, *weights)
             every = torch.cat(groups, dim=1)
-            kept = weights
             inputs = [
                 mixture(weight, every) + torch.einsum("e,beh->bh", next(residuals), own)
                 for weight, own in zip(weights, groups, strict=False)
             ]
         if self.keep_gates:
-            self.gates = {task: weight.detach() for task, weight in zip(self.tasks, kept, strict=True)}
+            self.gates = {task: weight.detach() for task, weight in zip(self.tasks, weights, strict=True)}
         return dict(zip(self.tasks, inputs, strict=True))

@@ -1,4 +1,4 @@
-"""Customized gate control: experts per task beside shared ones."""
+"""Customized gate control: experts per task and shared ones."""
 
 from typing import Unpack
 

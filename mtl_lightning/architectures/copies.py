@@ -1,4 +1,4 @@
-"""Parts of z that come from several table sets."""
+"""Parts of z by table set."""
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
@@ -8,7 +8,7 @@ def check_copies(architecture: str, encoder: Encoder, copies: int) -> int:
     """Width of z per table set.
 
     Args:
-        architecture: Name of the asking architecture, for the message.
+        architecture: Name of the architecture, for the message.
         encoder: Built encoder.
         copies: Number of table sets it was asked for.
 

@@ -17,8 +17,8 @@ from mtl_lightning.layers.mlp import LayerOptions
 class DBMTL(DenseArchitecture):
     """Tasks conditioned on their parents' representations: h_t = r_t([s_t(f(z)), h_p for the parents p]).
 
-    The graph is the recipe's ``parents``: P(l_1, …, l_T | x) = Π_t P(l_t | x, parents), with the conditioning in
-    hidden space rather than on labels. A task without parents has h_t = r_t(s_t(f(z))).
+    The graph is given by the tasks' ``parents``: P(l_1, …, l_T | x) = Π_t P(l_t | x, parents). Tasks are conditioned on
+    hidden states rather than on labels. A task without parents has h_t = r_t(s_t(f(z))).
 
     Source: Wang et al., "Deep Bayesian Multi-Target Learning for Recommender Systems", 2019 (arXiv 1902.09154).
 

@@ -27,11 +27,11 @@ def smooth_step(t: Tensor, gamma: float) -> Tensor:
 class DSelectK(DenseArchitecture):
     """Gates that pick at most k experts, differentiable throughout.
 
-    Each of a task's k selectors has m = ⌈log₂ E⌉ numbers z = Z x, made bits by the smooth step S; expert e with binary
-    code b gets r(z)_e = Π_j S(z_j)^b_j (1 − S(z_j))^(1 − b_j), exactly 0 or 1 once the numbers leave (−γ/2, γ/2). The
-    gate is Σ_i softmax(A x)_i r(z^i). With ``entropy`` the mean entropy of the r(z^i) is added to the objective,
-    which drives them there. Where E is no power of two, code c stands for expert c mod E (the paper lets surplus
-    codes be and penalises them).
+    Each of a task's k selectors has m = ⌈log₂ E⌉ numbers z = Z x, which the smooth step S turns into bits. Expert e
+    with binary code b gets r(z)_e = Π_j S(z_j)^b_j (1 − S(z_j))^(1 − b_j), exactly 0 or 1 once the numbers leave
+    (−γ/2, γ/2). The gate is Σ_i softmax(A x)_i r(z^i). With ``entropy`` the mean entropy of the r(z^i) is added to the
+    objective, which makes the gates sparse sooner. If E is not a power of two, code c belongs to expert c mod E; the
+    paper penalises surplus codes instead.
 
     Source: Hazimeh et al., "DSelect-k: Differentiable Selection in the Mixture of Experts", NeurIPS 2021
     (per-example gating).
@@ -40,7 +40,7 @@ class DSelectK(DenseArchitecture):
         schema: Fitted schema.
         encoder: Built encoder of width D.
         experts: Number E of experts.
-        selected: Number k of experts that a gate may mix.
+        selected: Largest number k of experts that a gate mixes.
         hidden: Layer sizes of each expert; H is the last.
         gamma: Width γ of the smooth step.
         entropy: Factor of the entropy term.
@@ -99,7 +99,7 @@ class DSelectK(DenseArchitecture):
         if self.keep_gates:
             self.gates = {task: weights[:, i].detach() for i, task in enumerate(self.tasks)}
         if self.training and self.entropy > 0:
-            # clamp cuts the gradient at exact zeros, where the entropy's slope is infinite
+            # Clamp cuts the gradient at exact zeros, where the slope of the entropy is infinite.
             entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
             self.penalty = self.entropy * entropy.mean((1, 2))
         experts = self.experts(encoded.z)

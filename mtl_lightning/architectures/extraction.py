@@ -11,7 +11,7 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
 class Extraction(nn.Module):
-    """One level: task t mixes its own experts and the shared ones; the shared group, if it goes on, mixes all.
+    """One level: task t mixes its own experts and the shared ones; the shared group mixes all, unless it is last.
 
     Args:
         tasks: Number T of tasks.
@@ -19,8 +19,8 @@ class Extraction(nn.Module):
         own: Experts per task.
         shared: Shared experts.
         hidden: Layer sizes of each expert; H is the last.
-        first: Whether all groups read one input (then experts and gates are one matrix product each).
-        last: Whether there is no level above, so that the shared group needs no gate.
+        first: Whether all groups read one input, so that experts and gates are one matrix product each.
+        last: Whether this is the last level, so that the shared group needs no gate.
         gate_dropout: Dropout of :class:`~mtl_lightning.layers.mlp.Gates`.
         options: Activation, dropout and normalisation of the experts.
 
@@ -56,8 +56,8 @@ class Extraction(nn.Module):
             Gates(in_width, 1, choices, dropout=gate_dropout) for _ in range(tasks)
         ]  # fmt: skip
         self.task_gates = nn.ModuleList(gates)
-        goes_on = shared > 0 and not last
-        self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if goes_on else None
+        has_shared_gate = shared > 0 and not last
+        self.shared_gate = Gates(in_width, 1, sum(self.counts), dropout=gate_dropout) if has_shared_gate else None
         self.width = hidden[-1]
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:

@@ -15,12 +15,14 @@ from mtl_lightning.layers.mlp import mixture
 
 
 class HoME(Architecture):
-    """Two levels of experts: for all tasks and for groups of like tasks, then for single tasks as well.
+    """Two levels of experts: for all tasks and for groups of similar tasks, then for single tasks as well.
 
     Level 1, group c: m_c = Σ_{e ∈ shared ∪ c} gate(z)_e f_e(z) + self gate over c's experts; and m_s over all.
-    Level 2, task t of group c: h_t = Σ_{e ∈ shared ∪ c ∪ t} gate(m_c)_e f_e + self gate over t's experts, where shared
-    experts read m_s and the others m_c. Normalisation, feature gates and self gates keep experts from collapsing,
-    degrading to one task, and underfitting. The paper normalises experts over the batch; here over the row.
+    Level 2, task t of group c: h_t = Σ_{e ∈ shared ∪ c ∪ t} gate(m_c)_e f_e + self gate over t's experts. Shared
+    experts read m_s, the others m_c.
+
+    Normalisation, feature gates and self gates keep experts from collapsing, degrading to one task, and underfitting.
+    The paper normalises experts over the batch; here they are normalised over the row.
 
     Source: Wang et al., "HoME: Hierarchy of Multi-Gate Experts for Multi-Task Learning at Kuaishou", 2024
     (arXiv 2408.05430).
@@ -28,7 +30,7 @@ class HoME(Architecture):
     Args:
         schema: Fitted schema.
         encoder: Built encoder of width D.
-        groups: Names of like tasks, one list per group; empty for one group of all.
+        groups: Names of similar tasks, one non-empty list per group; empty for one group of all tasks.
         experts: Experts of the shared group, of each task group and of each task, per level.
         hidden: Layer sizes of each expert; H is the last.
         rank: Rank of the feature gates' maps.
@@ -38,7 +40,7 @@ class HoME(Architecture):
     Shapes: z [B, D] → h_t [B, H]; level 2's gates, kept when asked, [B, 3·experts] per task: shared, group, own.
 
     Raises:
-        MtlError: If the groups don't hold every task once, or one is empty.
+        MtlError: If the groups do not contain every task once, or one is empty.
 
     Example:
         >>> from mtl_lightning.architectures.example import example
@@ -63,10 +65,10 @@ class HoME(Architecture):
         self.gates = {}
         self.tasks = tuple(schema.task_index)
         self.groups = [tuple(group) for group in groups] or [self.tasks]
-        named = sorted(task for group in self.groups for task in group)
-        if named != sorted(self.tasks) or not all(self.groups):
+        grouped = sorted(task for group in self.groups for task in group)
+        if grouped != sorted(self.tasks) or not all(self.groups):
             what = "not every task once" if all(self.groups) else "a group is empty"
-            raise MtlError(f"architecture.groups: {', '.join(named)}: {what}", f"the tasks: {', '.join(self.tasks)}")
+            raise MtlError(f"architecture.groups: {', '.join(grouped)}: {what}", f"the tasks: {', '.join(self.tasks)}")
         count = len(self.groups)
 
         def group(width: int, self_gate: bool = True) -> GatedExperts:
@@ -77,7 +79,7 @@ class HoME(Architecture):
         width = hidden[-1]
         self.meta_gates = Gates(encoder.width, count, 2 * experts)
         self.shared_gate = Gates(encoder.width, 1, (count + 1) * experts)
-        # The upper level's shared and group experts reach the tasks through their gates only.
+        # Tasks read the upper level's shared and group experts through their gates only.
         self.upper = nn.ModuleList(group(width, self_gate=False) for _ in range(count + 1))
         self.own = nn.ModuleDict({task: group(width) for task in self.tasks})
         self.task_gates = nn.ModuleDict({task: Gates(width, 1, 3 * experts) for task in self.tasks})

@@ -12,8 +12,9 @@ from mtl_lightning.layers.mlp import Experts
 class GatedExperts(nn.Module):
     """E experts Swish(Norm(MLP(v ⊙ FeaGate(v)))), each with its own feature gate, and a self gate over them.
 
-    FeaGate(v) = Σ_i softmax(W v)_i · 2σ(v B_i A_i) mixes L low-rank maps: an expert picks its features. The self gate,
-    a softmax over the experts (a sigmoid for one), gives their group a way that other groups' gates can't close.
+    FeaGate(v) = Σ_i softmax(W v)_i · 2σ(v B_i A_i) mixes L low-rank maps, so that an expert selects its features. The
+    self gate is a softmax over the experts, or a sigmoid for a single one. It gives their group an output that does not
+    depend on other groups' gates.
 
     Args:
         count: Number E of experts.
@@ -22,7 +23,7 @@ class GatedExperts(nn.Module):
         rank: Rank of a low-rank map.
         maps: Number L of low-rank maps.
         dropout: Dropout in the experts.
-        self_gate: Whether there is a self gate; without one the sum is zero.
+        self_gate: Whether there is a self gate; without it the sum is zero.
 
     Shapes: [B, in_width] → outputs [B, E, H] and their self-gated sum [B, H].
 

@@ -14,10 +14,10 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 
 class LateFusion(DenseArchitecture):
-    """Networks per task that meet once, after their last layer: h_t = W_t [f_1(z), …, f_T(z)].
+    """Networks per task that are fused once, after their last layer: h_t = W_t [f_1(z), …, f_T(z)].
 
-    W_t starts as ``own`` times the task's own output plus an equal part of the others, as a cross-stitch unit does;
-    unlike one it weighs each hidden unit by itself.
+    W_t starts as ``own`` times the task's own output plus an equal part of the others, as a cross-stitch unit does.
+    Unlike that unit it weighs each hidden unit separately.
 
     Source: Gao et al., "NDDR-CNN", CVPR 2019 (with its initialisation), at the last layer only.
 

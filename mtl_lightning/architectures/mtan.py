@@ -19,8 +19,8 @@ class MTAN(LayerwiseArchitecture):
 
     With shared features p^l = layer_l(p^{l−1}): a_t^l = σ(G_t^l ReLU(R_t^l [p^l, F^l(â_t^{l−1})])) and
     â_t^l = a_t^l ⊙ p^l; h_t is â_t of the last layer. F^l, which carries a task's features to the next layer, is the
-    same for all tasks. Dense layers stand where the paper has convolutions, a block is one layer, and there is no
-    batch normalisation.
+    same for all tasks. Dense layers replace the paper's convolutions, a block is one layer, and there is no batch
+    normalisation.
 
     Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equations 1 and 2.
 

@@ -13,7 +13,7 @@ from mtl_lightning.layers.mlp import Experts, mixture
 
 
 class OMoE(ExpertArchitecture):
-    """Experts mixed by one gate for all tasks: h = Σ_e softmax(W z)_e f_e(z). The ablation of MMoE's gates.
+    """Experts mixed by one gate for all tasks: h = Σ_e softmax(W z)_e f_e(z). An ablation of MMoE's gates.
 
     Source: Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate Mixture-of-Experts",
     KDD 2018.

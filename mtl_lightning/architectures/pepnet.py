@@ -40,16 +40,16 @@ class PEPNet(LayerwiseArchitecture):
     """Gates from priors scale the embeddings (EPNet) and every layer of every task's tower (PPNet).
 
     EPNet: z' = 2σ(MLP([scenario, sg(z)])) ⊙ z. PPNet: x_t^{l+1} = act(W_t^l (2σ(MLP_l([priors, sg(z')]))_t ⊙ x_t^l)).
-    sg is the stop-gradient: the gates don't move the embeddings through their input. The towers are here, so heads
-    have ``hidden: []``.
+    sg is the stop-gradient: embeddings get no gradient through the gates' input. The architecture contains the towers,
+    so heads should have ``hidden: []``.
 
     Source: Chang et al., "PEPNet: Parameter and Embedding Personalized Network", KDD 2023.
 
     Args:
         schema: Fitted schema.
         encoder: Built encoder of width D.
-        scenario: Feature that identifies the domain, for EPNet; without one its gate sees z alone.
-        priors: Features that identify user, item and author, for PPNet; without any its gates see z' alone.
+        scenario: Feature that identifies the domain, for EPNet; without it the gate reads z alone.
+        priors: Features that identify user, item and author, for PPNet; without any the gates read z' alone.
         hidden: Layer sizes of each task's tower; H is the last.
         gate_hidden: Width of the gates' hidden layers.
         options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
@@ -58,7 +58,7 @@ class PEPNet(LayerwiseArchitecture):
     input] under ``<task>/layer<i>``.
 
     Raises:
-        MtlError: If a prior is no feature, or has no part of z of its own.
+        MtlError: If a prior is not a feature, or has no part of z of its own.
 
     Example:
         >>> from mtl_lightning.architectures.example import example

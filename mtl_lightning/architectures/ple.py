@@ -12,11 +12,11 @@ from mtl_lightning.interfaces import Encoder, Schema
 
 
 class PLE(ExpertArchitecture):
-    """CGC in levels. Between them a shared group, whose gate sees all experts, goes on beside the tasks' groups.
+    """CGC in several levels, with a shared group, whose gate reads all experts, next to the tasks' groups.
 
-    At level l, task t: x_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t x_t')_e f_e(x'), where own experts read x_t' of the
-    level below and shared ones x_s'; the shared group: x_s = Σ_{e ∈ all} softmax(W_s x_s')_e f_e(x'). At the first
-    level every x' is z. The last level is a CGC layer.
+    At level l, task t has x_t = Σ_{e ∈ own_t ∪ shared} softmax(W_t x_t')_e f_e(x'). Own experts read x_t' of the level
+    below, and shared ones x_s'. The shared group has x_s = Σ_{e ∈ all} softmax(W_s x_s')_e f_e(x'). At the first level
+    every x' is z. The last level is a CGC layer.
 
     Source: Tang et al., "Progressive Layered Extraction (PLE)", RecSys 2020, section 4.2.
 
@@ -65,7 +65,7 @@ class PLE(ExpertArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         groups = [encoded.z]
-        kept: dict[str, Tensor] = {}
+        stored: dict[str, Tensor] = {}
         names = (*self.tasks, "shared")
         for level, layer in enumerate(self.levels):
             groups, gates, crossed = layer(groups)
@@ -73,7 +73,7 @@ class PLE(ExpertArchitecture):
                 self.shared = crossed
             if self.keep_gates:
                 prefix = "" if level == len(self.levels) - 1 else f"level{level}/"
-                kept |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}
+                stored |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}
         if self.keep_gates:
-            self.gates = kept
+            self.gates = stored
         return dict(zip(self.tasks, groups, strict=True))

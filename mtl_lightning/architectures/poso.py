@@ -15,12 +15,12 @@ from mtl_lightning.layers.mlp import ActivationOptions, Experts, mixture
 
 
 class POSO(DenseArchitecture):
-    """Each layer is several copies of itself, mixed by gates that see only the prior (how new the user is, say).
+    """Layers in several copies, mixed by gates that read only the prior (such as the age of a user's account).
 
-    x' = C · Σ_i g_i(c) act(W_i x) with the personalisation code c and gates g = σ(MLP(c)) in (0, 1): features that
-    few rows have (new users) steer the network though the common ones would drown them. C = 2 / copies keeps the
-    mean of a plain layer at the start, where g ≈ ½; what differs between copies averages out, so that deviations
-    from it are smaller. The trunk is shared, and so are its gates.
+    x' = C · Σ_i g_i(c) act(W_i x) with the personalisation code c and gates g = σ(MLP(c)) in (0, 1). Features that few
+    rows have (new users) can thus change the network, although common ones dominate its input. C = 2 / copies keeps the
+    mean of a plain layer at the start, where g ≈ ½; differences between copies average out. The trunk is shared, and so
+    are its gates.
 
     Source: Dai et al., "POSO: Personalized Cold Start Modules for Large-scale Recommender Systems", 2021
     (arXiv 2108.04690).
@@ -28,7 +28,7 @@ class POSO(DenseArchitecture):
     Args:
         schema: Fitted schema.
         encoder: Built encoder of width D.
-        priors: Features that make the code; with none it is z itself, without gradient.
+        priors: Features that make up the code; without any the code is z itself, without gradient.
         copies: Copies of each layer.
         hidden: Layer sizes of the trunk; H is the last.
         gate_hidden: Width of the gates' hidden layer.
@@ -37,7 +37,7 @@ class POSO(DenseArchitecture):
     Shapes: z [B, D] → h [B, H], the same for every task; gates, kept when asked, [B, copies] under ``layer<i>``.
 
     Raises:
-        MtlError: If a prior is no feature, or has no part of z of its own.
+        MtlError: If a prior is not a feature, or has no part of z of its own.
 
     Example:
         >>> from mtl_lightning.architectures.example import example

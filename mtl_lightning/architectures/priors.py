@@ -11,7 +11,7 @@ from mtl_lightning.interfaces import Encoder, Schema
 
 
 def check_known(option: str, schema: Schema, names: Sequence[str]) -> None:
-    """Refuse names of features that don't exist.
+    """Refuse unknown names of features.
 
     Args:
         option: The option that names them, for the message.
@@ -41,7 +41,7 @@ def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[
         names: Fields.
 
     Raises:
-        MtlError: If a field doesn't exist, or the encoder mixes the fields.
+        MtlError: If a field does not exist, or the encoder mixes the fields.
 
     Example:
         >>> from mtl_lightning.architectures.example import example

@@ -14,9 +14,9 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 
 class SingleTask(DenseArchitecture):
-    """A trunk per task: h_t = f_t(z), or f_t(z_t) with tables of its own. The baseline of every comparison.
+    """A trunk per task: h_t = f_t(z), or f_t(z_t) with separate tables. The baseline of every comparison.
 
-    With ``share_tables: false`` the tasks share nothing at all, and the run equals T separate runs.
+    With ``share_tables: false`` the tasks share nothing, and the run equals T separate runs.
 
     Args:
         schema: Fitted schema.

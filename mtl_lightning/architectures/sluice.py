@@ -16,11 +16,12 @@ from mtl_lightning.layers.mlp import ActivationOptions
 
 
 class Sluice(LayerwiseArchitecture):
-    """Networks per task whose layers are split in subspaces, mixed by α between tasks and by β between layers.
+    """Networks per task with subspaces in each layer, mixed by α between tasks and by β between layers.
 
-    Each layer of task t has S subspaces; a learned matrix α [T·S, T·S] combines those of all tasks before the next
-    layer. The representation is h_t = Σ_l β_tl x_t^l over the layers, and subspaces of one task are kept apart by the
-    penalty c·Σ_{t,l} Σ_{i<j} ‖W_ti W_tjᵀ‖²_F on their weights, averaged over the entries of the product.
+    Each layer of task t has S subspaces. A learned matrix α [T·S, T·S] combines the subspaces of all tasks before the
+    next layer. The representation is h_t = Σ_l β_tl x_t^l over the layers. The penalty
+    c·Σ_{t,l} Σ_{i<j} ‖W_ti W_tjᵀ‖²_F on the weights, averaged over the entries of the product, keeps subspaces of one
+    task different.
 
     Source: Ruder et al., "Latent Multi-task Architecture Learning" (sluice networks), AAAI 2019.
 
@@ -37,7 +38,7 @@ class Sluice(LayerwiseArchitecture):
     Shapes: z [B, D] → h_t [B, H].
 
     Raises:
-        MtlError: If the subspaces don't divide the width.
+        MtlError: If the width is not a multiple of the subspaces.
 
     Example:
         >>> from mtl_lightning.architectures.example import example

@@ -20,8 +20,7 @@ from mtl_lightning.layers.mlp import ActivationOptions
 class StarLayer(nn.Module):
     """A linear layer whose weights in scenario p are W ⊙ W_p and b + b_p.
 
-    W_p is kept as its difference to one: at the start every scenario has the shared layer, and weight decay leads
-    back to it.
+    The parameter is W_p − 1. At the start every scenario has the shared layer, and weight decay leads back to it.
 
     Args:
         scenarios: Number P of scenarios.
@@ -42,19 +41,19 @@ class StarLayer(nn.Module):
 
 
 class STAR(LayerwiseArchitecture):
-    """A trunk with weights per scenario around shared ones, and an auxiliary network that knows the scenario.
+    """A trunk with shared weights that each scenario scales, and an auxiliary network.
 
-    In scenario p each layer is act((W ⊙ W_p) x + b + b_p), after a normalisation with (γ·γ_p, β + β_p); the auxiliary
-    network, a plain MLP over z (which holds the scenario's embedding), is added to its output. The paper normalises by
-    batch statistics of the scenario; here by those of the row, so that processes and small scenarios agree. All tasks
-    read the trunk.
+    In scenario p each layer is act((W ⊙ W_p) x + b + b_p), after a normalisation with (γ·γ_p, β + β_p). The output of
+    the auxiliary network, a plain MLP over z (which contains the scenario's embedding), is added. The paper normalises
+    by batch statistics of the scenario. Here the statistics are taken over the row, so that processes and small
+    scenarios agree. All tasks read the trunk.
 
     Source: Sheng et al., "One Model to Serve All: Star Topology Adaptive Recommender", CIKM 2021.
 
     Args:
         schema: Fitted schema.
         encoder: Built encoder of width D.
-        scenario: Categorical feature that tells the scenario; without one there is a single scenario.
+        scenario: Categorical feature with the scenario; without it there is a single scenario.
         hidden: Layer sizes of the trunk; H is the last.
         auxiliary: Layer sizes of the auxiliary network before its output layer.
         options: Options of :class:`~mtl_lightning.architectures.dense.LayerwiseArchitecture`.
@@ -62,7 +61,7 @@ class STAR(LayerwiseArchitecture):
     Shapes: z [B, D] → h [B, H], the same for every task.
 
     Raises:
-        MtlError: If the scenario is no categorical feature.
+        MtlError: If the scenario is not a categorical feature.
 
     Example:
         >>> from mtl_lightning.architectures.example import example
@@ -111,7 +110,7 @@ class STAR(LayerwiseArchitecture):
     def trunk(self, x: Tensor, scenario: Tensor) -> Tensor:
         """The layers, each row with its scenario's weights."""
         if torch.compiler.is_compiling():
-            # Traced graphs can't depend on counts: compute every scenario and pick.
+            # Traced graphs cannot depend on counts: compute every scenario and select.
             rows = torch.arange(x.shape[0], device=x.device)
             for layer in self.layers:
                 assert isinstance(layer, StarLayer)

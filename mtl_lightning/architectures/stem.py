@@ -15,12 +15,12 @@ from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
 
 class STEM(DenseArchitecture):
-    """Tables per task and shared ones; a task sees all experts forward, and backward only its own and the shared ones.
+    """Tables per task and shared ones; a task reads all experts, and trains only its own and the shared ones.
 
     Table sets 1 … T belong to the tasks and set 0 is shared; each has experts that read its part of z. The gate of
-    task t reads the sum of its own part and the shared one, g_t = softmax(W_t (z_t + z_0)), and
-    h_t = Σ_{e ∈ own_t ∪ shared} g_te f_e + Σ_{e of other tasks} g_te sg(f_e), with sg the stop-gradient, so that other
-    tasks' tables don't learn from t. There is one level of experts.
+    task t reads the sum of its own part and the shared one: g_t = softmax(W_t (z_t + z_0)). The representation is
+    h_t = Σ_{e ∈ own_t ∪ shared} g_te f_e + Σ_{e of other tasks} g_te sg(f_e). sg is the stop-gradient, so other tasks'
+    tables do not learn from t. There is one level of experts.
 
     Source: Su et al., "STEM: Unleashing the Power of Embeddings for Multi-task Recommendation", AAAI 2024
     (All Forward, Task-specific Backward gating), with the gate's input as in the authors' code.

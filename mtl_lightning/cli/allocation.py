@@ -1,4 +1,4 @@
-"""What the C library does with memory that a training step frees: keep it for the next one."""
+"""Settings of the C library's allocator: keep the memory that a training step frees for the next one."""
 
 import ctypes
 import os
@@ -13,12 +13,12 @@ VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD
 def keep_freed_memory() -> bool:
     """Let glibc keep freed blocks of up to 256 MiB, and up to 1 GiB in all at the end of its heap.
 
-    By default it gives a step's activations back to the system, which clears each page of them again in the next step:
-    a thousand page faults a step, 2 to 5% of its time. The environment's own word (``MALLOC_…_``, ``GLIBC_TUNABLES``)
-    counts more, and other C libraries are left alone.
+    By default glibc returns a step's activations to the system, and the next step faults their pages in again. That is
+    a thousand page faults a step, 2 to 5% of its time. Nothing is changed if the environment sets ``MALLOC_…_`` or
+    ``GLIBC_TUNABLES``, or with another C library.
 
     Returns:
-        Whether it was set.
+        True if the options were set.
 
     Example:
         >>> keep_freed_memory() in (True, False)

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how errors end."""
+"""The command line: the list of commands, and exit codes of errors."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from rich.markup import escape
 from mtl_lightning.cli import compare, data, plugins, recipes, tune, validate
 from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting.launch import Program
 from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
@@ -27,16 +28,16 @@ TestPairs = Annotated[list[str] | None, _pairs("run=runs/ads/1 trainer.accelerat
 
 
 SPINS = "3000"
-"""How often a waiting thread of OpenMP looks before it sleeps; the environment's own word counts more."""
+"""Times that a waiting OpenMP thread polls before it sleeps, unless the environment sets it."""
 
 
 def build_app() -> typer.Typer:
-    """All commands, those of plugins included. Imports no torch."""
+    """Build the app with all commands, including commands of plugins. Does not import torch."""
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": ["-h", "--help"], "obj": PROGRAM},
     )
     app.callback(help="Multi-task learning for recommender systems, on Lightning.")(_options)
     app.command("fit")(_fit)
@@ -61,13 +62,13 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:
-    """Options of the program itself; each acts in its callback."""
+    """Options of the program itself; each has a callback."""
 
 
 def _fit(
     pairs: Annotated[list[str] | None, _pairs("recipe=ads weighter=pcgrad trainer.max_epochs=3 …")] = None,
 ) -> None:
-    """Train a recipe, or go on with a run: recipe=NAME key=value …, or resume=RUN_DIRECTORY."""
+    """Train a recipe, or resume a run: recipe=NAME key=value …, or resume=RUN_DIRECTORY."""
     from mtl_lightning.cli.fit import fit
 
     fit(pairs or [])
@@ -83,7 +84,7 @@ def _test(pairs: TestPairs = None) -> None:
 def _predict(
     pairs: Annotated[list[str] | None, _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …")] = None,
 ) -> None:
-    """Write a run's predictions: run=RUN_DIRECTORY out=FILE.parquet, and data=FILES for rows of your own."""
+    """Write a run's predictions: run=RUN_DIRECTORY out=FILE.parquet, and data=FILES for other rows."""
     from mtl_lightning.cli.predict import predict
 
     predict(pairs or [])
@@ -92,7 +93,7 @@ def _predict(
 def _export(
     pairs: Annotated[list[str] | None, _pairs("run=runs/ads/1 out=exports/ads score=p_click calibrate=false …")] = None,
 ) -> None:
-    """Write a run as a folder to serve: run=RUN_DIRECTORY out=FOLDER, and score=FORMULA."""
+    """Export a run to a folder to serve: run=RUN_DIRECTORY out=FOLDER, and score=FORMULA."""
     from mtl_lightning.cli.export import export
 
     export(pairs or [])
@@ -110,14 +111,15 @@ def _serve(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    Errors that are meant for the user are printed on stderr without a traceback (with one if ``MTL_DEBUG`` is set), and
-    the exit code is 2, or 1 if memory ran out. Control characters in them are printed as text.
+    Errors that are meant for the user are printed on stderr without a traceback, or with one if ``MTL_DEBUG`` is set.
+    The exit code is 2, or 1 if memory ran out; after SIGINT and SIGTERM it is 130 and 143. Control characters are
+    printed as text.
 
     Args:
-        arguments: Instead of the process's own.
+        arguments: Arguments to use instead of the process's own.
     """
-    # Read when torch loads libgomp: threads that wait for each other give their core away after microseconds instead of
-    # milliseconds, which costs nothing on an idle machine, and more than doubles the speed of steps on a busy one.
+    # Read when torch loads libgomp: waiting threads yield their core after microseconds instead of milliseconds. That
+    # costs nothing on an idle machine, and more than doubles the speed of steps on a busy one.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_freed_memory()
@@ -128,19 +130,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if (short := exhausted(error)) is not None:
             _fail(short, code=1)
-        # Lightning's own word for arguments that contradict each other or the machine.
+        # Lightning raises it for arguments that contradict each other or the machine.
         if type(error).__name__ != "MisconfigurationException":
             raise
         _fail(f"trainer: {error}")
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:
-    """Print an error that is being handled, and exit."""
+    """Print the message of the error that is being handled, and exit."""
     if os.environ.get("MTL_DEBUG"):
         traceback.print_exc()
     rank = process_rank()
-    if rank:  # usually the first process says the same; its peers say in a line who they are
+    if rank:  # the first process usually prints the same error: one line is enough here
         message = f"[process {rank}] {message.splitlines()[0]}"
     console = Console(stderr=True, highlight=False, emoji=False)
     console.print(f"[bold red]error:[/bold red] {escape(message)}", soft_wrap=True)
     sys.exit(code)
+
+
+PROGRAM = Program(main, preload=("mtl_lightning.fitting.run",))
+"""The command line for processes that compare and tune start; the ``obj`` of every command's context."""
+
+if __name__ == "__main__":
+    main()

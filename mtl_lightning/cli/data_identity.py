@@ -1,4 +1,4 @@
-"""Runs that are compared have seen the same rows: what was prepared is remembered, and asked for when they go on."""
+"""Identity of the data of a comparison or a study: all of its runs see the same rows."""
 
 import json
 from pathlib import Path
@@ -11,16 +11,16 @@ FILE = "data.json"
 
 
 def check_data_identity(out: Path, prepared: Prepared) -> None:
-    """Remember a directory's data, or check that they are those of before.
+    """Save the identity of the data at first, and check it whenever the comparison or study continues.
 
     Args:
         out: Directory of a comparison or a study.
-        prepared: Its recipe's data.
+        prepared: The prepared data of its recipe.
 
     Raises:
-        MtlError: If rows or labels changed since its first run.
+        MtlError: If rows or labels have changed since the first run.
     """
-    path, told = out / FILE, {"data": prepared.identity}
-    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != told:
-        raise MtlError(f"{out} holds runs on other data", "rows or labels changed since: choose another out=")
-    write_atomic(path, json.dumps(told) + "\n")
+    path, content = out / FILE, {"data": prepared.identity}
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != content:
+        raise MtlError(f"{out} holds runs on other data", "rows or labels have changed since: choose another out=")
+    write_atomic(path, json.dumps(content) + "\n")

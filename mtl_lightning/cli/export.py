@@ -1,4 +1,4 @@
-"""The command ``export``: a run as a folder that other programs can use."""
+"""The command ``export``: write a run as a folder that other programs can read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ def export(pairs: Sequence[str]) -> None:
         pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>`` and ``calibrate=false``.
 
     Raises:
-        MtlError: If the run can't be opened, the folder exists already, or something in it can't be made.
+        MtlError: If the run can't be opened, the folder exists already, or something in it can't be written.
     """
     console = first_console()
     wanted = dict(split_pair(pair) for pair in pairs).get("calibrate", "true").lower()
@@ -36,6 +36,6 @@ def export(pairs: Sequence[str]) -> None:
     quiet_lightning()
     out = Path(opened.named["out"])
     manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=calibrate)
-    size = sum(one["bytes"] for one in manifest.files.values())
+    size = sum(file["bytes"] for file in manifest.files.values())
     say(console, f"{out}: {', '.join(manifest.files)}, manifest.json; {size:,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")

@@ -1,4 +1,4 @@
-"""The command ``plugins new``: a ready package of one's own, from the templates in this one."""
+"""The command ``plugins new``: create a working plugin package from templates."""
 
 import importlib.util
 import keyword
@@ -20,20 +20,20 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.entries import HOOKS, KINDS, normalize
 from mtl_lightning.printable import Console
 
-ENDING = ".tmpl"
-"""Of templates: they are no modules, and no tool of this repository takes them for some."""
+SUFFIX = ".tmpl"
+"""Suffix of templates, by which tools do not take them for modules."""
 
 MADE_KINDS = tuple(kind for kind in (*KINDS, "recipe") if (files("mtl_lightning") / "templates" / kind).is_dir())
 
 
 @dataclass(frozen=True)
 class NewPlugin:
-    """A package to be written.
+    """A plugin package to write.
 
     Args:
-        distribution: What ``pip`` calls it; the package has the same name with underscores.
+        distribution: Name for ``pip``; the package has the same name with underscores.
         kind: A kind of component, or ``recipe``.
-        component: Name of the component or recipe, as recipes write it.
+        component: Name of the component or recipe, as recipes spell it.
 
     Raises:
         MtlError: If a name can't be used.
@@ -68,24 +68,24 @@ class NewPlugin:
 
     @property
     def package(self) -> str:
-        """What Python imports."""
+        """Name that Python imports."""
         return self.distribution.replace("-", "_")
 
     @property
     def class_name(self) -> str:
-        """The component's class."""
+        """Name of the component's class."""
         return "".join(part.capitalize() for part in self.component.split("_"))
 
     @property
     def recipe(self) -> str:
-        """The recipe that comes with it."""
+        """Name of the recipe in the package."""
         return self.component if self.kind in ("source", "recipe") else f"ads_{self.component}"
 
     def files(self) -> dict[PurePosixPath, str]:
-        """Every file with its text: what all kinds have, and over it what the kind has."""
+        """Text of every file: the files of all kinds, overlaid by the files of this kind."""
         root = files("mtl_lightning") / "templates"
-        found = {path: text for part in ("common", self.kind) for path, text in _walk(root / part, PurePosixPath())}
-        first = found.get(PurePosixPath("src/package/component.py"), "").split("\n", 1)[0]
+        templates = {path: text for part in ("common", self.kind) for path, text in _walk(root / part, PurePosixPath())}
+        first = templates.get(PurePosixPath("src/package/component.py"), "").split("\n", 1)[0]
         names = {
             "distribution": self.distribution,
             "package": self.package,
@@ -96,7 +96,7 @@ class NewPlugin:
             "hook": HOOKS.get(self.kind, "mtl_recipes"),
             "method": first.strip('"')[:1].lower() + first.strip('"')[1:],
         }
-        return {self._placed(path): _fill(text, names) for path, text in found.items()}
+        return {self._placed(path): _fill(text, names) for path, text in templates.items()}
 
     def _placed(self, path: PurePosixPath) -> PurePosixPath:
         parts = [self.package if part == "package" else part for part in path.parts]
@@ -112,12 +112,12 @@ def _walk(folder: Traversable, at: PurePosixPath) -> Iterator[tuple[PurePosixPat
     for item in sorted(folder.iterdir(), key=lambda item: item.name):
         if item.is_dir():
             yield from _walk(item, at / item.name)
-        elif item.name.endswith(ENDING):
-            yield at / item.name.removesuffix(ENDING), item.read_text(encoding="utf-8")
+        elif item.name.endswith(SUFFIX):
+            yield at / item.name.removesuffix(SUFFIX), item.read_text(encoding="utf-8")
 
 
 def _fill(text: str, names: dict[str, str]) -> str:
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: names[found[1]], text)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: names[match[1]], text)
 
 
 def component_of(distribution: str) -> str:
@@ -134,7 +134,7 @@ def write(plugin: NewPlugin, folder: Path) -> Path:
     """Write the package into ``folder``, all of it or nothing.
 
     Raises:
-        MtlError: If there is something at its place, or nothing can be written there.
+        MtlError: If the target exists, or can't be written.
     """
     target = folder / plugin.distribution
     partial = folder / f".{plugin.distribution}.partial"
@@ -159,9 +159,9 @@ def new(
     name: Annotated[str, typer.Argument(help="Name of the distribution: mtl-lightning-foo.")],
     kind: Annotated[str, typer.Option(help="What it supplies: " + ", ".join(MADE_KINDS) + ".")] = "weighter",
     component: Annotated[str, typer.Option(help="Name in recipes; by default the last part of NAME.")] = "",
-    out: Annotated[Path, typer.Option(help="Directory in which the package's directory is made.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Directory in which the package's directory is created.")] = Path(),
 ) -> None:
-    """Write a package with a working component, its contract test and a recipe, to be made your own."""
+    """Create a package with a working component, its contract test and a recipe."""
     plugin = NewPlugin(name, kind, component or component_of(name))
     if plugin.package in sys.stdlib_module_names or importlib.util.find_spec(plugin.package) is not None:
         raise MtlError(f"a package {plugin.package!r} is installed already", "choose another name")

@@ -1,4 +1,4 @@
-"""The command ``plugins``: who supplies what, and whether it works; ``plugins new`` writes another one."""
+"""The command ``plugins``: list, check and create plugins."""
 
 import json
 from dataclasses import asdict
@@ -30,22 +30,22 @@ def plugins(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     check: Annotated[bool, typer.Option(help="Import every component; exit code 1 if anything fails.")] = False,
 ) -> None:
-    """List plugins and the names they supply, or write one of your own."""
+    """List plugins and the names they supply, or create a plugin."""
     if context.invoked_subcommand is not None:
         return
     kinds = (*KINDS, "recipe")
     if kind and kind not in kinds:
         raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(kinds))
-    found = registry()
-    problems = found.check() if check else []
+    names = registry()
+    problems = names.check() if check else []
     shown = (kind,) if kind else kinds
     if as_json:
         typer.echo(
-            printable(json.dumps(_record(found, shown, problems if check else None), indent=2, ensure_ascii=False))
+            printable(json.dumps(_record(names, shown, problems if check else None), indent=2, ensure_ascii=False))
         )
     else:
         console = Console(emoji=False)
-        console.print(_names(found, kind) if kind else _plugins(found))
+        console.print(_names(names, kind) if kind else _plugins(names))
         for problem in problems:
             console.print(escape(str(problem)), style="red", soft_wrap=True)
         if check and not problems:
@@ -54,10 +54,10 @@ def plugins(
         raise typer.Exit(1)
 
 
-def _record(found: Registry, kinds: tuple[str, ...], problems: list[Problem] | None) -> dict[str, Any]:
+def _record(names: Registry, kinds: tuple[str, ...], problems: list[Problem] | None) -> dict[str, Any]:
     record: dict[str, Any] = {
-        "plugins": [asdict(plugin) for plugin in found.plugins],
-        "left_out": list(found.left_out),
+        "plugins": [asdict(plugin) for plugin in names.plugins],
+        "left_out": list(names.left_out),
         "names": {
             kind: [
                 {
@@ -68,7 +68,7 @@ def _record(found: Registry, kinds: tuple[str, ...], problems: list[Problem] | N
                     "distribution": entry.distribution,
                     "version": entry.version,
                 }
-                for name, entry in found.entries(kind)
+                for name, entry in names.entries(kind)
             ]
             for kind in kinds
         },
@@ -76,14 +76,14 @@ def _record(found: Registry, kinds: tuple[str, ...], problems: list[Problem] | N
     return record if problems is None else record | {"problems": [asdict(problem) for problem in problems]}
 
 
-def _plugins(found: Registry) -> Table:
+def _plugins(names: Registry) -> Table:
     table = Table("plugin", "distribution", "version", "supplies")
-    for plugin in found.plugins:
+    for plugin in names.plugins:
         lines = []
         for kind in (*KINDS, "recipe"):
             owned = [
                 escape(name)
-                for name, entry in found.entries(kind)
+                for name, entry in names.entries(kind)
                 if (entry.plugin, entry.distribution) == (plugin.name, plugin.distribution)
             ]
             if owned:
@@ -92,13 +92,13 @@ def _plugins(found: Registry) -> Table:
         if plugin.failure is not None:
             lines.append(f"[red]not used: {plugin.failure.stage}: {escape(plugin.failure.reason)}[/red]")
         table.add_row(escape(plugin.name), escape(plugin.distribution), plugin.version, "\n".join(lines))
-    if found.left_out:
-        table.caption = "left out by MTL_PLUGINS: " + ", ".join(found.left_out)
+    if names.left_out:
+        table.caption = "left out by MTL_PLUGINS: " + ", ".join(names.left_out)
     return table
 
 
-def _names(found: Registry, kind: str) -> Table:
+def _names(names: Registry, kind: str) -> Table:
     table = Table(kind, "class" if kind != "recipe" else "package", "distribution", "version")
-    for name, entry in found.entries(kind):
+    for name, entry in names.entries(kind):
         table.add_row(escape(name), escape(entry.target), escape(entry.distribution), entry.version)
     return table

@@ -1,4 +1,4 @@
-"""The command ``predict``: predictions of a run or of an export as a parquet file."""
+"""The command ``predict``: write predictions of a run or an export to a parquet file."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_count, process_rank
 from mtl_lightning.report.render.console import first_console, say
+from mtl_lightning.runs.interrupts import handled_signals
 
 if TYPE_CHECKING:
     from mtl_lightning.predictions import Predictor
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FORM = ("format", "separator", "encoding", "names", "quote", "escape", "missing", "decimal", "thousands")
 READING = tuple(f"source.{name}" for name in FORM)
-"""Settings that say how the files of ``data=`` are written."""
+"""Settings that describe the format of the files of ``data=``."""
 BAD_ROWS = ("fail", "skip")
 TABLES = ("", ".parquet", ".pq")
 
@@ -29,18 +30,24 @@ TABLES = ("", ".parquet", ".pq")
 def predict(pairs: Sequence[str]) -> None:
     """Write predictions for a run's test split, or for other rows.
 
-    Under torchrun, or with ``RANK`` and ``WORLD_SIZE`` set, processes share the work. One that was killed goes on where
-    it was when it is started again.
+    Under torchrun, or with ``RANK`` and ``WORLD_SIZE`` set, processes share the work. The same command resumes after
+    a process was killed or interrupted.
 
     Args:
-        pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows that are not
-            the run's; with it :data:`READING`, if they are written otherwise than the run's own. ``bad_rows=skip``
-            writes the rows that can be read, and the others to a file beside ``out``.
+        pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows other than the
+            run's. Then :data:`READING` describes their format, if it differs from the run's. ``bad_rows=skip`` writes
+            predictions of readable rows, and the other rows to a file next to ``out``.
 
     Raises:
-        MtlError: If the run can't be opened, the file exists already or would be no parquet, or rows lack a feature's
-            column.
+        MtlError: If the run can't be opened, ``out`` exists or is not a parquet file's name, or rows lack the column of
+            a feature.
+        Interrupted: On Ctrl-C or SIGTERM; parts that are written by then are kept.
     """
+    with handled_signals():
+        _predict(pairs)
+
+
+def _predict(pairs: Sequence[str]) -> None:
     console = first_console()
     rank, processes = process_rank(), process_count()
     named = dict(split_pair(pair) for pair in pairs)
@@ -52,15 +59,15 @@ def predict(pairs: Sequence[str]) -> None:
     out = Path(named["out"])
     if out.exists():
         if rank > 0:
-            return  # the others had finished before this one started
+            return  # the other processes finished before this one started
         raise MtlError(f"out: {out} exists already", "choose another name")
     bad_rows = named.get("bad_rows", BAD_ROWS[0])
     if bad_rows not in BAD_ROWS:
-        raise MtlError(f"bad_rows: {bad_rows!r} is not known", f"one of {', '.join(BAD_ROWS)}")
+        raise MtlError(f"bad_rows: {bad_rows!r} is unknown", f"one of {', '.join(BAD_ROWS)}")
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
     if out.suffix.lower() not in TABLES:
-        raise MtlError(f"out: {out.name} would be no {out.suffix[1:]} but parquet", f"such as {out.stem}.parquet")
+        raise MtlError(f"out: predictions are written as parquet, not {out.suffix[1:]}", f"write {out.stem}.parquet")
 
     from mtl_lightning.predictions import Parts
 
@@ -70,8 +77,8 @@ def predict(pairs: Sequence[str]) -> None:
     parts = Parts(out, identity)
     if parts.refused.exists():
         raise MtlError(f"out: {parts.refused} exists already", "choose another name")
-    if there := parts.there():
-        say(console, f"going on: {there} parts are there")
+    if written := parts.there():
+        say(console, f"resuming: {written} parts are written already")
     score = predictor.predict if bad_rows == "fail" else predictor.predict_good
     count = parts.write(blocks, score, rank=rank, processes=processes, empty=predictor.empty)
     if count is not None:
@@ -82,7 +89,7 @@ def predict(pairs: Sequence[str]) -> None:
 
 
 def _reading(named: dict[str, str]) -> dict[str, Any]:
-    """Options that say how the files of ``data=`` are written, checked as a recipe's are."""
+    """Options that describe the format of the files of ``data=``, checked like a recipe's."""
     pairs = [f"{key}={named[key]}" for key in READING if key in named]
     if not pairs:
         return {}

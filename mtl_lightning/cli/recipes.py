@@ -1,4 +1,4 @@
-"""The commands ``recipes list``, ``show`` and ``copy``."""
+"""The commands ``recipes list``, ``recipes show`` and ``recipes copy``."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def register(app: typer.Typer) -> None:
 
 
 def first_comment(text: str) -> str:
-    r"""What a recipe says of itself: its first comment.
+    r"""A recipe's description: its first comment.
 
     Example:
         >>> first_comment("# Which ads are clicked.\n\nextends: base\n")
@@ -61,13 +61,13 @@ def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def _show(
     name: Name,
     settings: Settings = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the file as it is.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Print the file unchanged.")] = False,
 ) -> None:
-    """Print a recipe with everything that it extends and that the command line changes."""
+    """Print a recipe, with everything that it extends and the changes of the command line."""
     if raw:
         text = recipe_text(name).text
         shown = printable(text) if sys.stdout.isatty() else text
-        typer.echo(shown, nl=False, color=True)  # a copy in a file is exact
+        typer.echo(shown, nl=False, color=True)  # exact if redirected to a file
         return
     composed = compose(name, settings or [])
     for note in composed.notes:
@@ -77,9 +77,9 @@ def _show(
 
 def _copy(
     name: Name,
-    path: Annotated[Path, typer.Argument(help="Where to: a file that does not exist yet, or a directory.")],
+    path: Annotated[Path, typer.Argument(help="Target: a file that does not exist yet, or a directory.")],
 ) -> None:
-    """Copy a recipe to a file of your own, to edit it."""
+    """Copy a recipe to a file, to edit it."""
     text = recipe_text(name).text
     target = path / f"{name.rsplit('/', 1)[-1].removesuffix('.yaml')}.yaml" if path.is_dir() else path
     try:

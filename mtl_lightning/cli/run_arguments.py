@@ -1,4 +1,4 @@
-"""A run directory opened again, to test it or to predict with it."""
+"""Arguments of the commands that work on an existing run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from mtl_lightning.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A run and how it is to be used.
+class RunArguments:
+    """A run, and the arguments of the command that works on it.
 
     Args:
-        run: The directory.
-        config: The run's configuration with the command line's changes.
+        run: The run directory.
+        config: The run's configuration with the changes of the command line.
         named: Values of the command's own keys.
     """
 
@@ -34,19 +34,19 @@ def open_run(
     console: Console,
     *,
     rows: bool = True,
-) -> Opened:
-    """Read the arguments of a command that works on a run.
+) -> RunArguments:
+    """Read the arguments of a command that works on a run, and open the run.
 
     Args:
-        verb: The command, for errors.
+        verb: Name of the command, for errors.
         pairs: Its arguments: own keys, and settings that change (``data.eval_batch_size=…``, ``trainer.…``).
-        needed: Own keys that must be given.
-        optional: Own keys that may be given.
+        needed: Own keys that are required.
+        optional: Own keys that are optional.
         console: Where to print warnings.
-        rows: Whether the command reads the run's own rows: without, they needn't be there any more.
+        rows: Whether the command reads the run's own rows. Otherwise the rows may be gone.
 
     Raises:
-        MtlError: If an argument is missing or unknown, or the directory holds no run.
+        MtlError: If an argument is missing or unknown, or the directory is not a run directory.
     """
     named: dict[str, str] = {}
     overrides = []
@@ -68,4 +68,4 @@ def open_run(
         say(console, note, "yellow")
     config = validate(composed.plain, rows=rows)
     warn_of_other_plugins(console, run)
-    return Opened(run, config, named)
+    return RunArguments(run, config, named)

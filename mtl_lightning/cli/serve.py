@@ -1,4 +1,4 @@
-"""The command ``serve``: an export as an HTTP service."""
+"""The command ``serve``: serve an export over HTTP."""
 
 import logging
 import os
@@ -34,8 +34,8 @@ def serve(pairs: Sequence[str]) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
-        pairs: ``export=<folder>``, and ``host=``, ``port=`` and the limits of :data:`OPTIONS`. The process ends with 0
-            when it was asked to stop.
+        pairs: ``export=<folder>``, and ``host=``, ``port=`` and the limits of :data:`OPTIONS`. The exit code is 0
+            after a signal to stop.
 
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
@@ -70,7 +70,7 @@ def serve(pairs: Sequence[str]) -> None:
 
 
 def _leave() -> NoReturn:
-    """End with 0 at once: the interpreter's own end takes a second, and waits for threads that may be stuck."""
+    """Exit with 0 at once: the interpreter's own shutdown takes a second, and waits for threads that may hang."""
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -80,11 +80,11 @@ def _leave() -> NoReturn:
 def _read(key: str, value: str) -> Any:
     kind, _ = OPTIONS[key]
     try:
-        found = kind(value)
+        number = kind(value)
     except ValueError as error:
         raise MtlError(f"serve: {key} is {value!r}", f"{'an integer' if kind is int else 'a number'}") from error
     least = 0 if key in ("port", "workers", "reload_every", "grace") else 1e-9
     most = PORTS if key == "port" else 2**40
-    if kind is not str and not least <= found <= most:
+    if kind is not str and not least <= number <= most:
         raise MtlError(f"serve: {key} is {value}", "out of range")
-    return found
+    return number

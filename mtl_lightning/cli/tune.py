@@ -1,4 +1,4 @@
-"""The command ``tune``: search a recipe's settings."""
+"""The command ``tune``: search the settings of a recipe."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from mtl_lightning.files import write_atomic
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import command, first_console, say
-from mtl_lightning.runs.interrupts import Interrupted, Signals
+from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 from mtl_lightning.tune.plan import Plan, read_plan
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("tune")(_tune)
 
 
-def _tune(pairs: Pairs = None) -> None:
+def _tune(context: typer.Context, pairs: Pairs = None) -> None:
     """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
     plan = read_plan(pairs or [])
     plan.check()
@@ -41,38 +41,32 @@ def _tune(pairs: Pairs = None) -> None:
     metrics, higher = _metrics(config)
 
     from mtl_lightning.build import build_data
-    from mtl_lightning.cli.app import main
     from mtl_lightning.cli.data_identity import check_data_identity
     from mtl_lightning.tune.outcome import gather
     from mtl_lightning.tune.study import REASON, Trials, open_study
 
     console = first_console()
-    signals = Signals()
-    signals.install()
+
+    def report(trial: "FrozenTrial", seconds: float) -> None:
+        value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""
+        reason = trial.user_attrs.get(REASON)
+        log = f": {reason} ({plan.out}/logs/{trial.number:04d}.log)" if reason else ""
+        settings = " ".join(plan.pairs(trial.params))
+        say(console, f"trial {trial.number} {trial.state.name.lower()}{value}, {seconds:.0f} s: {settings}{log}")
+
     try:
-        study = open_study(plan, higher)
-        say(
-            console,
-            f"study {plan.study}: {len(study.get_trials(deepcopy=False))} of {plan.trials} trials begun, {plan.out}",
-        )
-        prepared = build_data(config).prepare()
-        if not len(prepared.stores["validation"]):
-            raise MtlError("tune needs a validation split: it selects the best trial", "set split.validation")
-        check_data_identity(plan.out, prepared)
-
-        def tell(trial: "FrozenTrial", seconds: float) -> None:
-            value = f", {', '.join(f'{value:.4f}' for value in trial.values)}" if trial.state.name == "COMPLETE" else ""
-            reason = trial.user_attrs.get(REASON)
-            log = f": {reason} ({plan.out}/logs/{trial.number:04d}.log)" if reason else ""
-            settings = " ".join(plan.pairs(trial.params))
-            say(console, f"trial {trial.number} {trial.state.name.lower()}{value}, {seconds:.0f} s: {settings}{log}")
-
-        Trials(plan, study, metrics, main, tell).run()
+        with handled_signals():
+            study = open_study(plan, higher)
+            started = len(study.get_trials(deepcopy=False))
+            say(console, f"study {plan.study}: {started} of {plan.trials} trials started, {plan.out}")
+            prepared = build_data(config).prepare()
+            if not len(prepared.stores["validation"]):
+                raise MtlError("tune needs a validation split: it selects the best trial", "set split.validation")
+            check_data_identity(plan.out, prepared)
+            Trials(plan, study, metrics, context.obj, report).run()
     except Interrupted:
-        say(console, "stopped; the same command goes on where it was")
+        say(console, "stopped; the same command continues the study")
         raise
-    finally:
-        signals.restore()
     result = gather(plan, study, metrics, higher)
     _write(plan, result)
     _print(console, plan, result)
@@ -81,7 +75,7 @@ def _tune(pairs: Pairs = None) -> None:
 
 
 def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
-    """Each task's first metric as it is logged, and whether more of it is better."""
+    """Logged name of each task's first metric, and whether higher is better."""
     first = {task.name: config.metrics[task.name][0].name for task in config.tasks}
     kinds: dict[str, type[TaskMetric]] = {task: registry().resolve("metric", name) for task, name in first.items()}
     higher = {task: bool(kind.higher_is_better) for task, kind in kinds.items()}
@@ -89,16 +83,16 @@ def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:
 
 
 def _write(plan: Plan, result: Mapping[str, Any]) -> None:
-    """Leave the result, the page, and recipes of the best trial and of the front."""
+    """Write the result, the page, and recipes of the best trial and of the trials on the front."""
     from mtl_lightning.tune.page import page
 
     write_atomic(plan.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     write_atomic(plan.out / PAGE, page(result))
-    trials = {each["number"]: each for each in result["trials"]}
+    trials = {trial["number"]: trial for trial in result["trials"]}
     for old in plan.out.glob("front*.yaml"):
         old.unlink()
     for number in result["front"]:
-        comment = f"Trial {number} of {plan.study}: no other was as good for every task."
+        comment = f"Trial {number} of {plan.study}: no other trial is as good for every task."
         write_atomic(plan.out / f"front{number:04d}.yaml", plan.recipe_text(trials[number]["params"], comment))
     if result["best"] is not None:
         comment = f"Trial {result['best']}, the best of {len(trials)} of {plan.study}."
@@ -111,11 +105,14 @@ def _print(console: Console, plan: Plan, result: Mapping[str, Any]) -> None:
     for task, facts in result["tasks"].items():
         table.add_column(f"{task}\n{facts['metric']}", justify="right")
     table.add_column("settings", overflow="fold")
-    front: Sequence[Mapping[str, Any]] = [each for each in result["trials"] if each["number"] in result["front"]]
-    for each in front:
-        name = f"{each['number']} (best)" if each["number"] == result["best"] else str(each["number"])
-        table.add_row(name, *(f"{value:.4f}" for value in each["tasks"].values()), " ".join(each["settings"]))
+    front: Sequence[Mapping[str, Any]] = [trial for trial in result["trials"] if trial["number"] in result["front"]]
+    for trial in front:
+        name = f"{trial['number']} (best)" if trial["number"] == result["best"] else str(trial["number"])
+        table.add_row(name, *(f"{value:.4f}" for value in trial["tasks"].values()), " ".join(trial["settings"]))
     console.print(table)
     say(console, f"{plan.out / PAGE}, {plan.out / RESULT}")
     if result["best"] is not None:
-        say(console, f"train the best, and look at the test split: {command('fit', f'recipe={plan.out / BEST}')}")
+        say(
+            console,
+            f"to train the best trial and evaluate it on the test split: {command('fit', f'recipe={plan.out / BEST}')}",
+        )

@@ -1,4 +1,4 @@
-"""The command ``validate``: is this recipe right, and what does it come to?"""
+"""The command ``validate``: check a recipe, and summarise it."""
 
 from typing import Annotated
 
@@ -27,19 +27,19 @@ def composed(pairs: list[str] | None) -> Composed:
     """
     request = read_pairs(pairs or [])
     if request.resume:
-        raise MtlError("resume= is for fit", "a run's own page is recipe=<run directory>/config.yaml")
-    found = compose(request.recipe, request.overrides)
-    for note in found.notes:
+        raise MtlError("resume= is for fit", "the recipe of a run is recipe=<run directory>/config.yaml")
+    recipe = compose(request.recipe, request.overrides)
+    for note in recipe.notes:
         Console(stderr=True, highlight=False, emoji=False).print(escape(note), style="yellow", soft_wrap=True)
-    return found
+    return recipe
 
 
 def _validate(pairs: Pairs = None) -> None:
-    """Check a recipe with everything that the command line changes in it; nothing is trained or written."""
+    """Check a recipe with the changes of the command line; nothing is trained or written."""
     recipe = composed(pairs)
     config = validate(recipe.plain)
     if config.run.init_from:
-        RunDirectory.open(config.run.init_from)  # an error if it is none
+        RunDirectory.open(config.run.init_from)  # raises an error if it is not a run directory
     console = Console(highlight=False, emoji=False)
     console.print(_summary(config))
     console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)

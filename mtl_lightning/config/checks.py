@@ -1,4 +1,4 @@
-"""Validation: a composed recipe becomes a :class:`Config`, or an error that lists everything that is wrong."""
+"""Validation of a composed recipe: a :class:`Config`, or one error that lists all problems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,23 +28,23 @@ SECTIONS = (
     "source", "split", "features", "tasks", "data", "encoder", "architecture", "heads", "losses", "metrics", "weighter",
     "optimizer", "trainer", "seed", "run",
 )  # fmt: skip
-"""Sections of a recipe, in the order of the page."""
+"""Sections of a recipe, in the order of ``config.yaml``."""
 
 
 def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows: bool = True) -> Config:
     """Check a composed recipe: names, options, types, tasks, columns, leaks, trainer.
 
-    The constructors of the chosen components are the schema. The source's own schema is read if that is possible; no
-    row is.
+    Options are checked against the constructors of the chosen components. The source's schema is read if possible, but
+    none of its rows.
 
     Args:
-        plain: What :func:`compose` gives, or plain containers of the same form.
+        plain: Result of :func:`compose`, or plain containers of the same form.
         registry: Where names are resolved; the installed plugins if None.
-        rows: Whether the source's rows are needed; without, a source that can't be read is no problem.
+        rows: Whether the source's rows are needed. Otherwise a source that can't be read is not a problem.
 
     Raises:
-        ConfigError: With everything that is wrong.
-        LimitError: If it is too large or too deep, with its defaults filled in or without.
+        ConfigError: With all problems.
+        LimitError: If the recipe is too large or too deep, before or after defaults are filled in.
 
     Example:
         >>> from mtl_lightning.config import compose
@@ -79,7 +79,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     check_columns(draft, raw, split, group, data.accept if data is not None else ())
     if draft.problems:
         raise ConfigError(draft.problems)
-    made: dict[str, Any] = {
+    sections: dict[str, Any] = {
         "source": source,
         "features": draft.features,
         "tasks": tasks,
@@ -94,26 +94,26 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
         "seed": seed,
         "run": run,
     }
-    page = _page(made, draft.registry)
-    check_limits(page, "recipe, defaults filled in")  # it is read again when the run is opened
-    return Config(**made, raw=tuple(sorted(set(draft.columns.values()))), plain=page)
+    page = _page(sections, draft.registry)
+    check_limits(page, "recipe, defaults filled in")  # opening the run reads it again
+    return Config(**sections, raw=tuple(sorted(set(draft.columns.values()))), plain=page)
 
 
 def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:
-    """The recipe without ``_target_``, every one of which is a problem: a recipe must not be able to run code."""
+    """The recipe without ``_target_`` keys. Each one is a problem, since a recipe must not be able to run code."""
     if isinstance(value, list | tuple):
         return [_without_targets(item, f"{path}.{i}", problems) for i, item in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
-    kept = {}
+    remaining = {}
     for key, item in value.items():
         here = f"{path}.{key}" if path else str(key)
         if key == "_target_":
             reason = "is refused: a recipe names components and can't run code"
             problems.append(Problem(here, reason, "use name, and a plugin for components of your own"))
         else:
-            kept[key] = _without_targets(item, here, problems)
-    return kept
+            remaining[key] = _without_targets(item, here, problems)
+    return remaining
 
 
 def _chosen(draft: Draft, kind: str) -> Component | None:
@@ -124,7 +124,7 @@ def _chosen(draft: Draft, kind: str) -> Component | None:
 
 
 def _weighter(draft: Draft, chosen: Component | None, tasks: Sequence[Task]) -> None:
-    """Make the weighter, which costs nothing: only its constructor knows whether its options fit these tasks."""
+    """Construct the weighter, which is cheap: only its constructor knows whether its options fit these tasks."""
     if chosen is None or any(problem.path.split(".")[0] in ("weighter", "tasks") for problem in draft.problems):
         return
     try:
@@ -164,8 +164,8 @@ def _seed(draft: Draft) -> int:
     return number
 
 
-def _page(made: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
-    """The configuration in YAML's types, in the order of the page."""
+def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """The configuration in YAML's types, in the order of :data:`SECTIONS`."""
 
     def component(chosen: Component) -> dict[str, Any]:
         return {"name": chosen.name, **chosen.options}
@@ -178,12 +178,12 @@ def _page(made: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         return {key: value for key, value in asdict(record).items() if key not in ("name", *FITTED)}
 
     page: dict[str, Any] = {
-        **made,
-        **{kind: component(made[kind]) for kind in ("source", "encoder", "architecture", "weighter")},
-        **{kind: {name: component(part) for name, part in made[kind].items()} for kind in ("heads", "losses")},
-        **{kind: asdict(made[kind]) for kind in ("split", "data", "optimizer", "run")},
-        "metrics": {name: [component(part) for part in parts] for name, parts in made["metrics"].items()},
-        "features": {name: feature(part) for name, part in made["features"].items()},
-        "tasks": {record.name: task(record) for record in made["tasks"]},
+        **sections,
+        **{kind: component(sections[kind]) for kind in ("source", "encoder", "architecture", "weighter")},
+        **{kind: {name: component(part) for name, part in sections[kind].items()} for kind in ("heads", "losses")},
+        **{kind: asdict(sections[kind]) for kind in ("split", "data", "optimizer", "run")},
+        "metrics": {name: [component(part) for part in parts] for name, parts in sections["metrics"].items()},
+        "features": {name: feature(part) for name, part in sections["features"].items()},
+        "tasks": {record.name: task(record) for record in sections["tasks"]},
     }
     return {section: to_plain(page[section]) for section in SECTIONS}

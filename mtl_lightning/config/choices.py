@@ -1,4 +1,4 @@
-"""Checks of what a recipe chooses per task (heads, losses, metrics), and of the fields that components name."""
+"""Checks of the heads, losses and metrics of each task, and of the features that components name."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from mtl_lightning.schema import Task
 
 
 def _entries(draft: Draft, section: str) -> dict[str, Any]:
-    """A section by task; entries for tasks that don't exist are problems."""
+    """Entries of a section by task. Entries for unknown tasks are problems."""
     named = draft.plain.get("tasks")
     known = [*draft.tasks, *(named if isinstance(named, Mapping) else ())]
     entries = draft.section(section)
@@ -23,7 +23,7 @@ def _entries(draft: Draft, section: str) -> dict[str, Any]:
 
 
 def _fits(draft: Draft, path: str, task: Task) -> bool:
-    """Compare the task kinds that a component serves with the task's."""
+    """Check that a component serves the kind of a task."""
     chosen = draft.classes.get(path)
     kinds = getattr(chosen, "kinds", None)
     if kinds is not None and not task.traits.served_by(kinds):
@@ -34,7 +34,7 @@ def _fits(draft: Draft, path: str, task: Task) -> bool:
 
 
 def _reads(draft: Draft, task: Task, head: Component, loss: Component) -> None:
-    """Compare the heads whose outputs a loss can read with the task's."""
+    """Check that a loss can read the outputs of the task's head."""
     readable = getattr(draft.classes.get(f"losses.{task.name}"), "heads", None)
     default = getattr(draft.classes.get(f"heads.{task.name}"), "loss", None)
     if readable is None or head.name.split("/")[-1] in readable or loss.name.split("/")[-1] == default:
@@ -44,23 +44,23 @@ def _reads(draft: Draft, task: Task, head: Component, loss: Component) -> None:
 
 
 def _everywhere(draft: Draft, path: str, task: Task) -> None:
-    """A head of joint events can't learn only where the first of them happened."""
+    """Check that a head of joint events learns on all rows, not only where the first event happened."""
     instead = getattr(draft.classes.get(path), "everywhere", "")
     if not instead or task.observed_when is None:
         return
     parents = [draft.tasks[name] for name in task.parents if name in draft.tasks]
     try:
         read = Expression(task.observed_when).columns
-        above = [one for parent in parents for one in Expression(parent.label).columns]
+        parent_columns = [column for parent in parents for column in Expression(parent.label).columns]
     except DataError:
-        return  # told where expressions are checked
-    if both := [one for one in read if one in above]:
-        reason = f"learns on all rows, and observed_when leaves out those without {both[0]!r}: probabilities would be "
-        draft.problem(path, f"{reason}those of the others", instead)
+        return  # reported where expressions are checked
+    if both := [column for column in read if column in parent_columns]:
+        reason = f"learns on all rows, but observed_when leaves out the rows without {both[0]!r}"
+        draft.problem(path, f"{reason}: probabilities would hold for the other rows only", instead)
 
 
 def check_heads(draft: Draft) -> dict[str, Component]:
-    """One head per task; the default is that of the task's kind."""
+    """Choose one head per task. The kind of the task names the default."""
     entries = _entries(draft, "heads")
     heads = {}
     for task in draft.tasks.values():
@@ -75,12 +75,12 @@ def check_heads(draft: Draft) -> dict[str, Component]:
 
 
 def check_losses(draft: Draft, heads: Mapping[str, Component]) -> dict[str, Component]:
-    """One loss per task; the default is the head's."""
+    """Choose one loss per task. The head names the default."""
     entries = _entries(draft, "losses")
     losses = {}
     for task in draft.tasks.values():
         if task.name not in heads:
-            continue  # its head has a problem already, and names the default loss
+            continue  # its head, which names the default loss, has a problem
         path = f"losses.{task.name}"
         entry = entries.get(task.name) or {}
         if isinstance(entry, Mapping) and "name" not in entry:
@@ -94,7 +94,7 @@ def check_losses(draft: Draft, heads: Mapping[str, Component]) -> dict[str, Comp
 
 
 def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
-    """Metrics per task, the first of which counts in the score."""
+    """Choose metrics per task. The first one counts in the score."""
     entries = _entries(draft, "metrics")
     metrics = {}
     for task in draft.tasks.values():
@@ -110,12 +110,12 @@ def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
             if metric is None:
                 continue
             _fits(draft, f"{path}.{i}", task)
-            found = draft.classes.get(f"{path}.{i}")
-            if found in [draft.classes[f"{path}.{k}"] for k in range(i) if f"{path}.{k}" in draft.classes]:
+            metric_class = draft.classes.get(f"{path}.{i}")
+            if metric_class in [draft.classes[f"{path}.{k}"] for k in range(i) if f"{path}.{k}" in draft.classes]:
                 draft.problem(f"{path}.{i}", f"{metric.name!r} is listed twice")
             chosen.append(metric)
-            # None says that neither direction is better; a class without the attribute leaves it open.
-            if len(chosen) == 1 and getattr(found, "higher_is_better", True) is None:
+            # None means that neither direction is better; a class without the attribute does not say.
+            if len(chosen) == 1 and getattr(metric_class, "higher_is_better", True) is None:
                 reason = f"{metric.name!r} can't count in the score: neither higher nor lower is better"
                 draft.problem(f"{path}.{i}", reason, "put a metric that has a direction first")
         metrics[task.name] = tuple(chosen)
@@ -123,7 +123,7 @@ def check_metrics(draft: Draft) -> dict[str, tuple[Component, ...]]:
 
 
 def check_fields(draft: Draft) -> None:
-    """Options of components that name features name features of the recipe."""
+    """Check that options of components name features of the recipe."""
     for path, name in draft.fields.items():
         if name not in draft.features:
             draft.problem(path, f"no feature {name!r}", did_you_mean(name, draft.features))

@@ -1,4 +1,4 @@
-"""A configuration while it is being checked: what is known so far, and everything that is wrong."""
+"""State of a validation: the parts built so far, and all problems."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class Draft(Review):
     classes: dict[str, type] = field(default_factory=dict)
 
     def section(self, name: str) -> dict[str, Any]:
-        """A section as a mapping; empty if the recipe has none or something else stands there."""
+        """A section as a mapping; empty if it is missing or is not a mapping."""
         value = self.plain.get(name)
         if value is not None and not isinstance(value, Mapping):
             self.problem(name, f"expects a mapping, not {value!r}")
@@ -41,10 +41,10 @@ class Draft(Review):
         """Resolve a component and bind its options.
 
         Args:
-            path: Where it stands.
-            kind: Kind of the registry.
+            path: Place of the component.
+            kind: Kind of component, as in the registry.
             spec: ``{"name": …, option: …}`` or a name.
-            without: Parameters that are not for a recipe.
+            without: Parameters that a recipe can't set.
         """
         given = {"name": spec} if isinstance(spec, str) else spec
         if not isinstance(given, Mapping):
@@ -54,16 +54,20 @@ class Draft(Review):
         name = given.get("name")
         if not isinstance(name, str):
             hint = "known: " + ", ".join(self.registry.names(kind))
-            self.problem(f"{path}.name", f"names no {kind}" if name is None else f"{name!r} is no name", hint)
+            self.problem(
+                f"{path}.name",
+                f"is required: the name of a {kind}" if name is None else f"expects a name, not {name!r}",
+                hint,
+            )
             return None
         try:
-            found = self.registry.resolve(kind, name)
+            target = self.registry.resolve(kind, name)
         except PluginError as error:
             known = self.registry.names(kind)
             self.problem(
                 f"{path}.name", error.message, error.hint or did_you_mean(name, () if name in known else known)
             )
             return None
-        self.classes[path] = found
-        bound = self.bind(path, found, options, owner=f"{kind} {name!r}", also=("name",), without=without)
+        self.classes[path] = target
+        bound = self.bind(path, target, options, owner=f"{kind} {name!r}", also=("name",), without=without)
         return Component(name, bound.options)

@@ -17,7 +17,7 @@ from mtl_lightning.validation.review import Review
 
 
 def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, RawSchema | None]:
-    """The source, and what it says of its rows if they can be read."""
+    """Check the source; returns it with its schema, if the source can be read."""
     if draft.plain.get("source") is None:
         draft.problem("source", "is required", "known: " + ", ".join(draft.registry.names("source")))
         return None, None
@@ -26,9 +26,9 @@ def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, Raw
     if component is None or len(draft.problems) > before:
         return component, None
     try:
-        made = draft.classes["source"](**component.options)
-        read_for(made, _uses(draft))
-        return component, made.schema()
+        source = draft.classes["source"](**component.options)
+        read_for(source, _uses(draft))
+        return component, source.schema()
     except MtlError as error:
         if not rows:
             return component, None
@@ -37,7 +37,7 @@ def check_source(draft: Draft, rows: bool = True) -> tuple[Component | None, Raw
 
 
 def _uses(draft: Draft) -> Uses:
-    """How the recipe reads columns, as far as that can be known before it is checked."""
+    """Uses of columns by the recipe, as far as they are known before it is checked."""
     ignored = Review()  # problems are reported when the sections are checked
     features = read_features(_entries(draft, "features"), ignored, draft.registry)
     tasks = read_tasks(_entries(draft, "tasks"), ignored)
@@ -46,26 +46,26 @@ def _uses(draft: Draft) -> Uses:
 
 
 def _entries(draft: Draft, section: str) -> dict[str, Any]:
-    """A section's entries that may be right; what is wrong with the others is said elsewhere."""
-    found = draft.plain.get(section)
-    own = found.items() if isinstance(found, Mapping) else ()
+    """Entries of a section that may be valid; problems of the others are reported elsewhere."""
+    value = draft.plain.get(section)
+    own = value.items() if isinstance(value, Mapping) else ()
     odd = (list, tuple, type(None)) if section in ("features", "tasks") else ()
     return {str(name): entry for name, entry in own if not isinstance(entry, odd)}
 
 
 def check_features(draft: Draft, raw: RawSchema | None) -> None:
-    """Check features by kind and options; the source's own suggestions if the recipe has none."""
+    """Check features; a recipe without any takes those that the source suggests."""
     entries = draft.section("features") or dict(raw.features if raw else {})
     if not entries and not draft.problems:
-        draft.problem("features", "there is none", "name at least one column")
+        draft.problem("features", "is empty", "name at least one column")
     draft.features |= read_features(entries, draft, draft.registry)
 
 
 def check_tasks(draft: Draft, raw: RawSchema | None) -> tuple[Task, ...]:
-    """Tasks, parents before children; the source's own suggestions if the recipe has none."""
+    """Check tasks; a recipe without any takes those that the source suggests. Parents come before children."""
     entries = {str(name): entry for name, entry in (draft.section("tasks") or (raw.tasks if raw else {})).items()}
     if not entries and not draft.problems:
-        draft.problem("tasks", "there is none", "name at least one label")
+        draft.problem("tasks", "is empty", "name at least one label")
     tasks = read_tasks(entries, draft)
     built = {task.name: task for task in tasks}
     draft.tasks |= {name: built[name] for name in entries if name in built}
@@ -73,10 +73,10 @@ def check_tasks(draft: Draft, raw: RawSchema | None) -> tuple[Task, ...]:
 
 
 def check_split(draft: Draft, raw: RawSchema | None) -> SplitSpec | None:
-    """How rows are divided; time and user columns come from the source where the recipe is silent."""
+    """Check the split. Columns of time and user come from the source unless the recipe names them."""
     given = draft.section("split")
     by = given.get("by", "random")
-    # Where the source can't be read there is a problem already, and the column it would have named is none of its own.
+    # A source that can't be read is a problem already; the column that it would name must not become another one.
     time, group = ("", "") if raw is None else (raw.time, raw.group)
     suggested = {"time": {"column": time}, "user": {"column": group}, "last": {"column": group, "time": time}}
     for name, column in suggested.get(str(by), {}).items():

@@ -1,4 +1,4 @@
-r"""Interpolations between settings: ``${seed}`` stands for the value of ``seed``, ``\${seed}`` for its own text."""
+r"""Interpolations between settings: ``${seed}`` is replaced by the value of ``seed``, ``\${seed}`` stays text."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,13 +10,13 @@ from mtl_lightning.config.limits import HINT, MAX_BYTES, MAX_VALUES, too_many
 from mtl_lightning.errors import ConfigError, Problem, did_you_mean, shown
 
 MISSING = "???"
-"""A value that whoever uses the recipe must set."""
+"""Value that users of the recipe must set."""
 MAX_NESTED = 8
-"""Most references within each other: ``${a.${b}}`` has two."""
+"""Largest depth of nested references: ``${a.${b}}`` has two."""
 MAX_CHAIN = 150
-"""Most levels and references on the way to one value."""
+"""Largest number of levels and references on the path to a value."""
 MAX_EXPANSIONS = 10_000
-"""Most references that are followed in a recipe."""
+"""Largest number of references in a recipe, repeated ones included."""
 
 _OPEN = re.compile(r"(\\*)\$\{")
 _TOKEN = re.compile(r"(\\*)\$\{|\}")
@@ -34,13 +34,13 @@ class RefusedError(Exception):
 
 @dataclass
 class Reference:
-    """What stands between ``${`` and ``}``: text and further references."""
+    """Content between ``${`` and ``}``: text and further references."""
 
     parts: list["str | Reference"] = field(default_factory=list)
 
 
 def parse(text: str) -> list[str | Reference]:
-    r"""The text in parts. A backslash before ``${`` makes it text, and two are one.
+    r"""Split a text into parts. A backslash before ``${`` makes it text; two backslashes are one.
 
     Raises:
         RefusedError: If a reference isn't closed, uses a resolver or is nested too deep.
@@ -64,7 +64,7 @@ def parse(text: str) -> list[str | Reference]:
             if len(token[1]) % 2 == 0:
                 levels.append([])
                 if len(levels) > MAX_NESTED + 1:
-                    raise RefusedError(f"more than {MAX_NESTED} references within each other", "refer to the setting")
+                    raise RefusedError(f"more than {MAX_NESTED} nested references", "refer to the setting")
     if len(levels) > 1:
         raise RefusedError(f"{shown(text)} has a reference that isn't closed", r"write } after it, or \${ for text")
     _append(levels, text[end:])
@@ -83,7 +83,7 @@ def _append(levels: list[list[str | Reference]], text: str) -> None:
 
 
 def escape(value: Any) -> Any:
-    r"""Plain values in which every text stands for itself, backslashes before ``${`` included.
+    r"""Escape plain values so that every text is read as it is, including backslashes before ``${``.
 
     Example:
         >>> escape([r"a${b}", r"\${c}", "???"]) == [r"a\${b}", r"\\\${c}", r"\???"]
@@ -129,7 +129,7 @@ class _Resolution:
         self.depth = self.values = self.expansions = self.characters = 0
 
     def value(self, path: tuple[str, ...], node: Any, plain: bool = False) -> Any:
-        """The value of a node; ``plain`` says that its texts are resolved already."""
+        """Value of a node; ``plain`` if its texts are resolved already."""
         self.values += 1
         if self.values > MAX_VALUES:
             raise too_many("recipe")
@@ -147,7 +147,7 @@ class _Resolution:
             return None
 
     def text(self, path: tuple[str, ...], raw: str) -> Any:
-        """The value of a text, whose references are followed."""
+        """Value of a text after its references are followed."""
         if raw == MISSING:
             raise RefusedError("must be set")
         if _ESCAPED_MISSING.fullmatch(raw):
@@ -162,20 +162,20 @@ class _Resolution:
         try:
             parts = parse(raw)
             if len(parts) == 1 and isinstance(parts[0], Reference):
-                found = self.follow(path, parts[0])
+                resolved = self.follow(path, parts[0])
             else:
-                found = self.joined(path, parts)
+                resolved = self.joined(path, parts)
         except RefusedError as error:
             if error.reason == "uses a resolver":
                 raise RefusedError(f"{shown(raw)} uses a resolver", error.hint) from None
             raise
         finally:
             self.active.discard(path)
-        self.texts[path] = found
-        return found
+        self.texts[path] = resolved
+        return resolved
 
     def joined(self, path: tuple[str, ...], parts: list[str | Reference]) -> str:
-        """Text and the values of references as one text."""
+        """Join text and the values of references."""
         words = []
         for part in parts:
             word = part if isinstance(part, str) else self.follow(path, part)
@@ -189,7 +189,7 @@ class _Resolution:
         return text
 
     def follow(self, path: tuple[str, ...], reference: Reference) -> Any:
-        """The value that a reference names, a copy of its own."""
+        """Copy the value that a reference names."""
         self.expansions += 1
         if self.expansions > MAX_EXPANSIONS:
             raise RefusedError(f"there are more than {MAX_EXPANSIONS:,} references to follow")
@@ -205,28 +205,32 @@ class _Resolution:
                 here = (*here, key)
             if node == MISSING and not plain:
                 raise RefusedError(f"refers to {shown(name)}, which must be set")
-            found = self.value(here, node, plain)
-            # A text's value is kept, so that a section that it stands for needs a copy.
-            return self.value(here, found, True) if isinstance(node, str) and isinstance(found, dict | list) else found
+            resolved = self.value(here, node, plain)
+            # The value of a text is cached, so that a section that replaces it must be copied.
+            return (
+                self.value(here, resolved, True)
+                if isinstance(node, str) and isinstance(resolved, dict | list)
+                else resolved
+            )
 
     @contextmanager
     def level(self) -> Iterator[None]:
-        """One step deeper into levels and references."""
+        """Count one more level or reference."""
         self.depth += 1
         try:
             if self.depth > MAX_CHAIN:
-                raise RefusedError("is reached over too many references and levels", HINT)
+                raise RefusedError("is reached through too many references and levels", HINT)
             yield
         finally:
             self.depth -= 1
 
 
 def _keys(path: tuple[str, ...], name: str) -> list[str]:
-    """The keys from the root to what a reference at a path names; each leading dot is a level up."""
+    """Keys from the root to the target of a reference at a path; each leading dot is one level up."""
     below = name.lstrip(".")
     dots = len(name) - len(below)
     if dots > len(path):
-        raise RefusedError(f"refers to {shown(name)}, which begins above the recipe")
+        raise RefusedError(f"refers to {shown(name)}, which is above the root of the recipe")
     keys = [*(path[: len(path) - dots] if dots else ()), *(key for key in _INDEX.sub(r".\1", below).split(".") if key)]
     if not keys:
         raise RefusedError("holds an empty reference", r"write ${setting}, or \${ for text")
@@ -243,4 +247,4 @@ def _child(node: Any, key: str, name: str) -> Any:
         if isinstance(node, list | tuple) and re.fullmatch(r"[0-9]{1,6}", key) and int(key) < len(node):
             return node[int(key)]
         known = []
-    raise RefusedError(f"refers to {shown(name)}, and there is no such setting", did_you_mean(key[:60], known))
+    raise RefusedError(f"refers to {shown(name)}, which is not a setting", did_you_mean(key[:60], known))

@@ -1,4 +1,4 @@
-"""Recipe layers: reading YAML, short forms made long, and laying one over another."""
+"""Layers of recipes: reading YAML, writing short forms out, and merging one layer over another."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,10 +13,10 @@ Layer = dict[str, Any]
 Note = Callable[[str], None]
 
 SWAPPED = ("source", "encoder", "architecture", "weighter", "split")
-"""Sections whose options belong to the chosen name, and go with it."""
+"""Sections whose options belong to the chosen name, and are dropped with it."""
 
 SWAPPED_PER_ENTRY = ("heads", "losses", "features")
-"""The same, entry by entry."""
+"""Sections in which this holds for each entry."""
 
 PER_TASK = ("heads", "losses", "metrics")
 
@@ -29,7 +29,7 @@ def read_layer(text: str, origin: str) -> Layer:
         origin: The file, for errors.
 
     Raises:
-        MtlError: If it is no YAML mapping of plain values; the line is named.
+        MtlError: If it is not a YAML mapping of plain values; the message names the line.
         LimitError: If it is too large or too deep.
 
     Example:
@@ -70,8 +70,8 @@ def _is_choice(value: Any) -> bool:
 def lay_over(below: Layer, above: Layer, note: Note | None = None) -> Layer:
     """One layer over another.
 
-    Mappings merge, everything else is replaced, and an entry of null is removed. Where the upper layer chooses another
-    component, the options that the lower one gave to the old component go with it.
+    Mappings merge, everything else is replaced, and an entry of null is removed. If the upper layer chooses another
+    component, the options that the lower layer gave to the old component are dropped.
 
     Args:
         below: The recipe.

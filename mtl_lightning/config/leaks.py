@@ -1,4 +1,4 @@
-"""Checks of columns: those that a recipe names exist, and no feature knows what it must not know."""
+"""Checks of columns: the columns that a recipe names exist, and no feature leaks a label."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -26,11 +26,11 @@ UNFIT = {
                  "a list or delimited text is needed", "kind categorical fits"),
     "history": (LISTS, "one value per row is needed", "a history is built of rows, kind sequence of lists"),
 }  # fmt: skip
-"""Kind of feature → types that don't fit it, why, and what does. Text may hold numbers: preparing tells where not."""
+"""Kind of feature → types that don't fit it, the reason, and a remedy. Text may hold numbers; preparation checks it."""
 
 
 def expressions(task: Task) -> Iterator[tuple[str, str]]:
-    """The expressions of a task, with the place of each."""
+    """Places and texts of a task's expressions."""
     for name in ("label", "observed_when", "sample_weight"):
         text = getattr(task, name)
         if text is not None:
@@ -40,14 +40,14 @@ def expressions(task: Task) -> Iterator[tuple[str, str]]:
 def check_columns(
     draft: Draft, raw: RawSchema | None, split: SplitSpec | None, group: str | None, accepted: Collection[str] = ()
 ) -> None:
-    """Check every column that the recipe names; without the source's schema, only whether expressions can be read.
+    """Check every column that the recipe names. Without the source's schema, only expressions are parsed.
 
     Args:
-        draft: What is known of the configuration.
+        draft: The configuration so far.
         raw: The source's schema, if it can be read.
         split: How rows are divided.
         group: Column with the user.
-        accepted: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        accepted: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
     """
     used: dict[str, str] = {}
     labels: dict[str, list[Task]] = {}
@@ -56,7 +56,7 @@ def check_columns(
             try:
                 columns = Expression(text, raw.columns if raw else (), path).columns
             except DataError as error:
-                if raw is not None or not re.fullmatch(r"[\w\s]+", text):  # else it may be a column's name
+                if raw is not None or not re.fullmatch(r"[\w\s]+", text):  # otherwise it may be the name of a column
                     draft.problem(path, error.message.removeprefix(f"{path}: "), error.hint)
                 continue
             for column in columns:
@@ -77,7 +77,7 @@ def check_columns(
                 draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")
     for path, column in draft.columns.items():
         if raw is not None and column in raw.oracle and not path.startswith("metrics."):
-            draft.problem(path, f"{column!r} holds true probabilities, which no part of a model may see")
+            draft.problem(path, f"{column!r} holds true probabilities, which a model must not see")
     _features(draft, raw, labels, accepted)
 
 
@@ -93,7 +93,7 @@ def _is_label(column: str, task: Task) -> bool:
     return task.label.strip() in (column, f"`{column}`")
 
 
-def _meant(feature: str, column: str, task: Task, accepted: Collection[str]) -> bool:
+def _accepted(feature: str, column: str, task: Task, accepted: Collection[str]) -> bool:
     return not _is_label(column, task) and f"leak:{feature}:{task.name}" in accepted
 
 
@@ -109,14 +109,14 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
 
 
 def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
-    """Features use columns that exist, fit their kind and are known before the event."""
+    """Check that the columns of features exist, fit their kind, and are known before the event."""
     for name, feature in draft.features.items():
         path = f"features.{name}"
         _events(draft, raw, path, feature, name)
         for column in feature.columns(name):
             if not _exists(draft, raw, path, column):
                 continue
-            read = [task for task in labels.get(column, ()) if not _meant(name, column, task, accepted)]
+            read = [task for task in labels.get(column, ()) if not _accepted(name, column, task, accepted)]
             if read:
                 task = read[0]
                 part, hint = "", f"remove the feature ({path}=null)"

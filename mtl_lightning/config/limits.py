@@ -1,4 +1,4 @@
-"""Limits of a recipe: size, depth and number of values. A recipe may come from anywhere."""
+"""Limits of a recipe, which is untrusted: size, depth and number of values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,27 +6,27 @@ from typing import Any
 from mtl_lightning.errors import MtlError
 
 MAX_BYTES = 2_000_000
-"""Largest recipe that is read."""
+"""Largest size of a recipe in bytes."""
 MAX_VALUES = 100_000
-"""Most values (mappings and lists included) of a recipe, aliases and interpolations written out."""
+"""Largest number of values, including mappings and lists, after aliases and interpolations are written out."""
 MAX_DEPTH = 40
-"""Most levels of mappings and lists within each other."""
+"""Largest depth of nested mappings and lists."""
 MAX_EXTENDS = 32
-"""Most recipes in a chain of ``extends``."""
+"""Longest chain of ``extends``."""
 
 HINT = f"the limits are {MAX_DEPTH} levels and {MAX_VALUES:,} values"
 
 
 class LimitError(MtlError):
-    """A recipe that is larger or deeper than a recipe may be."""
+    """A recipe exceeds a limit."""
 
 
 def check_limits(value: Any, place: str) -> None:
     """Count the values and levels of plain containers, without recursion.
 
     Args:
-        value: Plain value; it may contain itself.
-        place: Where it comes from, for the error.
+        value: Plain value, which may contain itself.
+        place: Origin of the value, for the error.
 
     Raises:
         LimitError: If there are too many values or levels.

@@ -40,7 +40,7 @@ _WORDS = {"", "~", "null", "true", "false", "Null", "True", "False", "NULL", "TR
 
 @dataclass(frozen=True)
 class Pairs:
-    """What the command line asks for.
+    """Arguments of the command line.
 
     Args:
         reserved: Values of the :data:`RESERVED` keys that were given.
@@ -57,7 +57,7 @@ class Pairs:
 
     @property
     def resume(self) -> str | None:
-        """The run directory to go on with, if given."""
+        """The run directory to resume, if given."""
         return self.reserved.get("resume")
 
 
@@ -108,8 +108,8 @@ def read_pairs(arguments: Sequence[str]) -> Pairs:
 def quote(value: str) -> str:
     """The value as YAML that reads as the user means it.
 
-    Numbers, ``true``, ``false``, ``null``, lists, mappings and quoted strings are YAML; everything else is the string
-    as it stands. So ``*.csv``, ``a #1``, ``007``, ``12:30`` and ``rating >= 4`` are what they look like.
+    Numbers, ``true``, ``false``, ``null``, lists, mappings and quoted strings are YAML; everything else is a string.
+    So ``*.csv``, ``a #1``, ``007``, ``12:30`` and ``rating >= 4`` stay strings.
 
     Example:
         >>> quote("1e-4"), quote("[1, 2]"), quote("*.csv")
@@ -179,7 +179,7 @@ def _split_key(key: str, pair: str) -> list[str]:
         raise MtlError(
             f"{shown(pair, 120)}: the brackets of the key don't match", r"write \[ for one that belongs to a name"
         )
-    return [re.sub(r"\\([.\[\]=])", r"\1", one[0] or one[1]) for one in _PART.findall(key)]
+    return [re.sub(r"\\([.\[\]=])", r"\1", part[0] or part[1]) for part in _PART.findall(key)]
 
 
 def _assign(layer: dict[str, Any], keys: Sequence[str], value: Any, pair: str) -> None:
@@ -191,7 +191,9 @@ def _assign(layer: dict[str, Any], keys: Sequence[str], value: Any, pair: str) -
         if isinstance(node, list):
             if not (key.isascii() and key.isdigit() and len(key) < 7 and int(key) < len(node)):
                 known = f"0 to {len(node) - 1}" if node else "none"
-                raise MtlError(f"{shown(pair, 120)}: {key!r} is no place of the list given before", f"places: {known}")
+                raise MtlError(
+                    f"{shown(pair, 120)}: {key!r} is not an index of the list given before", f"indices: {known}"
+                )
             at = int(key)
         old = node[at] if isinstance(node, list) else node.get(at)
         if last:

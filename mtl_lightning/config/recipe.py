@@ -1,9 +1,11 @@
 """Compose a recipe, what it extends and the command line's pairs into one plain mapping."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mtl_lightning.config import interpolation, yaml_text
 from mtl_lightning.config.layers import Layer, expand, lay_over, read_layer
@@ -14,6 +16,9 @@ from mtl_lightning.files import read_regular
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.entries import normalize
 
+CONTENT = "the recipe's mapping"
+"""Origin of a recipe that is given by its content."""
+
 
 @dataclass(frozen=True)
 class Composed:
@@ -22,7 +27,7 @@ class Composed:
     Args:
         recipe: Short name of the recipe, for run directories and titles.
         plain: Plain containers, interpolations resolved.
-        notes: Sentences about what was dropped on the way.
+        notes: Sentences about options that were dropped.
     """
 
     recipe: str
@@ -32,11 +37,11 @@ class Composed:
 
 @dataclass(frozen=True)
 class RecipeText:
-    """A recipe as it is written.
+    """The text of a recipe.
 
     Args:
         text: YAML.
-        origin: What names it in errors, and tells it from all others.
+        origin: Unique name, for errors.
         path: Its path if it is a file of the user's.
         owner: Distribution that supplies it otherwise.
     """
@@ -48,10 +53,10 @@ class RecipeText:
 
 
 def is_path(recipe: str) -> bool:
-    """True if the recipe is a file's path, not a name: it ends in ``.yaml`` or ``.yml``, or has a separator.
+    """True if a recipe is given by the path of a file: it ends in ``.yaml`` or ``.yml``, or has a separator.
 
-    ``distribution/name`` is a name if a plugin of that distribution is installed, also one that failed: it is looked up
-    in the registry, whose error says why the plugin isn't used. A file that is there is read in any case.
+    ``distribution/name`` is a name if a plugin of that distribution is installed, even if it failed to load. The
+    registry's error then gives the reason. An existing file is read in any case.
     """
     if recipe.endswith((".yaml", ".yml")):
         return True
@@ -75,7 +80,7 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
 
     Args:
         recipe: Name or path.
-        by: The recipe that extends it: a relative path is looked up beside it, a name in its own plugin first.
+        by: The recipe that extends it. A relative path is looked up next to that recipe, a name in its plugin first.
 
     Raises:
         MtlError: If there is no such recipe or it can't be read.
@@ -93,20 +98,20 @@ def recipe_text(recipe: str, by: RecipeText | None = None) -> RecipeText:
         return RecipeText(read_regular(path, MAX_BYTES).decode(), str(path), path)
     except UnicodeDecodeError as error:
         raise MtlError(f"{path}: not UTF-8 at byte {error.start}", "save the recipe as UTF-8") from error
-    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of a user that isn't there
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~name of an unknown user
         reason = getattr(error, "strerror", None) or error
         raise MtlError(f"{recipe}: {reason}", "a recipe is a name or a path") from error
 
 
-def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
+def compose(recipe: str | Mapping[str, Any] | None, overrides: Sequence[str] = ()) -> Composed:
     """Compose a recipe.
 
-    A recipe that says ``extends: other`` is laid over the other one, and so on; the pairs are laid over the result.
+    A recipe with ``extends: other`` is merged over the other one, and so on; the pairs are merged over the result.
     Interpolations between settings (``${seed}``) are resolved last. Resolvers (``${oc.env:HOME}``) are refused:
     every process and every later run of the same command must read the same configuration.
 
     Args:
-        recipe: Name (found through the plugins) or path; None is an error that says so.
+        recipe: Name (found through the plugins), path, or content as a mapping; None is an error that says so.
         overrides: ``key=value`` pairs.
 
     Raises:
@@ -122,20 +127,20 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     chain: list[str] = []
     if recipe is None:
         raise MtlError("no recipe is given", "for instance recipe=ads; `recipes list` shows them")
-    following: str | None = recipe
-    found: RecipeText | None = None
+    following: str | Mapping[str, Any] | None = recipe
+    text: RecipeText | None = None
     while following is not None:
-        found = recipe_text(following, found)
-        identity = str(found.path.resolve()) if found.path else found.origin
+        text = recipe_text(following, text) if isinstance(following, str) else _recipe_of(following)
+        identity = str(text.path.resolve()) if text.path else text.origin
         if identity in chain:
             raise MtlError("recipes extend each other: " + " → ".join([*chain[chain.index(identity) :], identity]))
         chain.append(identity)
         if len(chain) > MAX_EXTENDS:
             raise LimitError(f"{chain[0]}: more than {MAX_EXTENDS} recipes extend each other")
-        layer = read_layer(found.text, found.origin)
+        layer = read_layer(text.text, text.origin)
         extended = layer.pop("extends", None)
         if extended is not None and not isinstance(extended, str):
-            raise MtlError(f"{found.origin}: extends takes one recipe, not {shown(extended)}")
+            raise MtlError(f"{text.origin}: extends takes one recipe, not {shown(extended)}")
         layers.append(layer)
         following = extended
     plain: Layer = {}
@@ -146,7 +151,18 @@ def compose(recipe: str | None, overrides: Sequence[str] = ()) -> Composed:
     return Composed(_short_name(recipe), resolve(plain), tuple(notes))
 
 
-def _short_name(recipe: str) -> str:
+def _recipe_of(content: Mapping[str, Any]) -> RecipeText:
+    """A mapping as a recipe that is written in YAML, so that the same rules hold."""
+    try:
+        return RecipeText(yaml_text.dump(dict(content)), CONTENT)
+    except yaml.YAMLError as error:
+        raise MtlError(f"{CONTENT}: {' '.join(str(error).split())}", "it takes plain values, as YAML does") from error
+
+
+def _short_name(recipe: str | Mapping[str, Any]) -> str:
+    if not isinstance(recipe, str):
+        extended = recipe.get("extends")
+        return _short_name(extended) if isinstance(extended, str) else "recipe"
     if not is_path(recipe):
         return recipe
     path = Path(recipe.replace("\\", "/"))

@@ -32,7 +32,7 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """How a run is kept; the ``run`` section of a recipe.
+    """Settings of a run: its directory, checkpoints and evaluations; the ``run`` section of a recipe.
 
     Args:
         dir: The run's directory; None for ``runs/<recipe>/<time>``.
@@ -43,14 +43,14 @@ class RunConfig:
         timeout: Seconds after which a process that waits for a dead one gives up.
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
         keep_rows: Keep predictions and labels of the test split, row by row, as ``test.npz``; ``compare`` needs them.
-        test: Evaluate the test split at the end; ``tune`` does not look at it.
+        test: Evaluate the test split at the end; ``tune`` does not evaluate it.
         relations: Steps between two samples of the cosines between the tasks' gradients; 0 for none.
-        affinity: Batches between two samples of what a step on one task does to the others' losses; 0 for none, None
-            for every 300 per task where they are possible.
-        divergence: Validations in a row in which a task's training loss falls while its validation metric worsens,
-            after which a warning names the task; 0 for never.
-        evaluation: After the test, look at train, validation and test side by side, and at the best threshold.
-        slices: Parts of validation and test to look at as well: ``day``, ``new_users``, ``new_<column>``, a column.
+        affinity: Batches between two samples of the affinity: how a step on one task changes the others' losses. 0 for
+            none, None for 300 batches per task where affinities are possible.
+        divergence: Number of validations in a row in which a task's training loss falls while its validation metric
+            worsens. A warning then names the task; 0 for never.
+        evaluation: After the test, compare train, validation and test, and find the best threshold.
+        slices: Parts of validation and test to evaluate as well: ``day``, ``new_users``, ``new_<column>``, a column.
         train_rows: Training rows that are evaluated for the gap to validation, at most.
     """
 
@@ -88,19 +88,19 @@ class Config:
         features: Model inputs by name.
         tasks: What is predicted, parents before children; otherwise in the recipe's order.
         split: How rows are divided.
-        data: How rows are prepared and read.
+        data: Batches and caches.
         encoder: Batch → z.
         architecture: z → one representation per task.
         heads: One per task.
         losses: One per task.
         metrics: Per task, the one that counts in the score first.
         weighter: Losses → objective.
-        optimizer: How the run optimises.
+        optimizer: Optimizer and learning rate.
         trainer: Arguments of ``lightning.pytorch.Trainer``, as the recipe gives them.
-        seed: Seed of everything that is left to chance.
-        run: How the run is kept.
+        seed: Seed of all random numbers.
+        run: Directory, checkpoints and evaluations of the run.
         raw: Raw columns that components declare.
-        plain: The same as YAML's types; :func:`~mtl_lightning.config.validate` makes an equal Config of it.
+        plain: The configuration in YAML's types; :func:`~mtl_lightning.config.validate` turns it into an equal Config.
     """
 
     source: Component
@@ -123,6 +123,6 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """The same for configurations that differ in their seed and in how the run is kept only."""
+        """Digest that is equal for configurations that differ in their ``seed`` and ``run`` sections only."""
         content = {section: part for section, part in self.plain.items() if section not in ("seed", "run")}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

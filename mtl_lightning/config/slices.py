@@ -1,4 +1,4 @@
-"""The slices that a recipe asks for: what each one is, and what must be prepared for it."""
+"""Slices of an evaluation that a recipe names, and the columns that they need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -33,29 +33,29 @@ def slice_columns(
         [('new_users', 'new', 'new_user'), ('day', 'day', 'time'), ('hour', 'column', 'hour')]
     """
     time = split.time or (split.column if split.by == "time" else None) or time
-    found = []
+    slices = []
     for name in names:
         if name in features and features[name].kind == "categorical":
-            found.append((name, "feature", name))
+            slices.append((name, "feature", name))
         elif name == USERS and group is not None:
-            found.append((name, "new", slice_name(group)))
+            slices.append((name, "new", slice_name(group)))
         elif name == DAY and time is not None:
-            found.append((name, "day", time))
+            slices.append((name, "day", time))
         elif name.startswith(NEW):
-            found.append((name, "new", name))
+            slices.append((name, "new", name))
         else:
-            found.append((name, "column", name))
-    return found
+            slices.append((name, "column", name))
+    return slices
 
 
 def check_slices(
     draft: Draft, names: Sequence[str], raw: RawSchema | None, split: SplitSpec | None, group: str | None
 ) -> SplitSpec | None:
-    """Check ``run.slices`` and note the columns that they need; the split, which marks new values for them."""
+    """Check ``run.slices`` and note the columns that they need; returns the split, which marks new values for them."""
     if split is None or not names:
         return split
     columns = raw.columns if raw is not None else {}
-    known = [*columns, *draft.features, DAY, *([USERS] if group else []), *(slice_name(one) for one in columns)]
+    known = [*columns, *draft.features, DAY, *([USERS] if group else []), *(slice_name(column) for column in columns)]
     cold = list(split.cold)
     time = raw.time if raw is not None else None
     for i, (name, kind, column) in enumerate(slice_columns(names, draft.features, split, group, time)):

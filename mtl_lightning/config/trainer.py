@@ -1,4 +1,4 @@
-"""Checks of ``trainer``: the arguments of Lightning's Trainer, read from its own signature."""
+"""Checks of the ``trainer`` section against the signature of Lightning's Trainer."""
 
 import re
 from collections.abc import Mapping
@@ -15,20 +15,20 @@ from mtl_lightning.training.strategies import STRATEGIES, refusal
 RESERVED = {
     "callbacks": "callbacks come from plugins (hook mtl_callbacks)",
     "logger": "the run directory's logs are always written",
-    "plugins": "checkpoints are written by an own plugin",
+    "plugins": "this package writes checkpoints with a plugin of its own",
     "use_distributed_sampler": "the loader divides the rows among processes",
-    "enable_checkpointing": "a run that can't be resumed is not offered; see run.checkpoint_every",
+    "enable_checkpointing": "every run can be resumed; see run.checkpoint_every",
     "default_root_dir": "run.dir names the run's directory",
     "reload_dataloaders_every_n_epochs": "the loader keeps its place and shuffles by itself",
     "barebones": "it forbids logs, metrics and checkpoints",
 }
-"""Arguments that a recipe can't set, with the reason."""
+"""Arguments that a recipe can't set, with the reasons."""
 NO_PRECISION = ("64", "64-true", "bf16-true", "16-true", "transformer-engine", "transformer-engine-float16")
 PRECISIONS = "32-true, bf16-mixed or 16-mixed"
 
 
 def check_trainer(draft: Draft) -> dict[str, Any]:
-    """The Trainer's arguments as the recipe gives them; Lightning's defaults are left to Lightning."""
+    """Check the Trainer's arguments; returns those that the recipe sets, without Lightning's defaults."""
     given = draft.section("trainer")
     for name in sorted(set(given) & set(RESERVED)):
         draft.problem(f"trainer.{name}", "can't be set in a recipe", RESERVED[name])
@@ -43,7 +43,7 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
         del given["strategy"]
     precision = given.get("precision")
     if str(precision) in NO_PRECISION:
-        draft.problem("trainer.precision", f"{precision!r} would turn ids and labels into it", PRECISIONS)
+        draft.problem("trainer.precision", f"{precision!r} would convert ids and labels, too", PRECISIONS)
         del given["precision"]
     bound = draft.bind("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
     _check_devices(draft, given)
@@ -52,7 +52,7 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
 
 
 def _check_length(draft: Draft, options: Mapping[str, Any]) -> None:
-    """Lengths that Lightning would refuse only when the Trainer is built, and a schedule that needs one."""
+    """Check lengths that Lightning refuses only when the Trainer is built, and whether the schedule needs one."""
     epochs, steps = options.get("max_epochs"), options.get("max_steps", -1)
     for name, number in (("max_epochs", epochs), ("max_steps", steps)):
         if isinstance(number, int) and (number == 0 or number < -1):
@@ -67,7 +67,7 @@ def _check_length(draft: Draft, options: Mapping[str, Any]) -> None:
 
 
 def _check_devices(draft: Draft, given: Mapping[str, Any]) -> None:
-    """Words that Lightning would refuse only when the Trainer is built."""
+    """Check names that Lightning refuses only when the Trainer is built."""
     devices = given.get("devices")
     if isinstance(devices, str) and devices != "auto" and not re.fullmatch(r"-?\d+(\s*,\s*\d+)*", devices):
         draft.problem("trainer.devices", f"expects a number, a list of numbers or 'auto', not {devices!r}")

@@ -1,4 +1,4 @@
-"""Keys of recipes that YAML takes for something else than text."""
+"""Keys of recipes that YAML reads as another type than text."""
 
 import re
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 from mtl_lightning.errors import MtlError
 
 INTEGER = re.compile(r"0|-?[1-9][0-9]*")
-"""Integers that print as they are written, and so are the text that they look like."""
+"""Integers that print as they are written, so that their text is the key."""
 READ_AS = {
     "tag:yaml.org,2002:bool": "a truth value",
     "tag:yaml.org,2002:null": "null",
@@ -18,7 +18,7 @@ READ_AS = {
 
 
 def check_keys(text: str, origin: str, loader: Any = yaml.SafeLoader) -> None:
-    """Refuse keys that are not the text that they look like.
+    """Refuse keys that YAML does not read as the text that is written.
 
     YAML reads the keys ``on``, ``no``, ``yes`` and ``off`` as truth values, ``null`` and ``~`` as null, ``010`` as 8.
 
@@ -39,7 +39,7 @@ def check_keys(text: str, origin: str, loader: Any = yaml.SafeLoader) -> None:
     waiting, seen = [yaml.compose(text, Loader=loader)], set()
     while waiting:
         node = waiting.pop()
-        if id(node) in seen:  # an alias of a node that was looked at
+        if id(node) in seen:  # an alias of a node that was checked
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):

@@ -12,14 +12,14 @@ TAG = "tag:yaml.org,2002:"
 TYPES = ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
 """YAML types of a recipe; times stay text."""
 WORDS = re.compile(r"[yYnN]|yes|Yes|YES|no|No|NO|true|True|TRUE|false|False|FALSE|on|On|ON|off|Off|OFF")
-"""Text that is quoted when written, since some readers of YAML take it for a truth value."""
+"""Text that is quoted when written, since some YAML parsers read it as a Boolean."""
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML's plain types, without repeated keys, times, sets and binary values."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping whose keys are written once; merged keys (``<<``) count less."""
+        """Construct a mapping without repeated keys. Its own keys override merged ones (``<<``)."""
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, _ in node.value:
@@ -34,7 +34,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         return mapping
 
     def construct_checked(self, node: Any) -> Any:
-        """A scalar whose text must fit its tag (``!!int x`` doesn't)."""
+        """Construct a scalar. Its text must fit its tag (``!!int x`` doesn't)."""
         kind = node.tag.removeprefix(TAG)
         try:
             return Loader.scalars[kind](self, node)
@@ -80,16 +80,16 @@ Loader.yaml_implicit_resolvers = {
 
 
 class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """Writes text that the loader would take for something else in quotes, and every value in full."""
+    """Dumper that quotes text that the loader would read as another type, and writes every value in full."""
 
     yaml_implicit_resolvers = Loader.yaml_implicit_resolvers
 
     def ignore_aliases(self, data: Any) -> bool:
-        """No anchors: a value that is shared is written twice."""
+        """Ignore anchors, so that shared values are written twice."""
         return True
 
     def represent_text(self, text: str) -> Any:
-        """Text, quoted if it is a word for a truth value."""
+        """Represent text, quoted if it may be read as a Boolean."""
         return self.represent_scalar(TAG + "str", text, style="'" if WORDS.fullmatch(text) else None)
 
 
@@ -122,7 +122,7 @@ def load(text: str, origin: str) -> Any:
 
 
 def check_size(text: str, origin: str) -> None:
-    """Check what a document unfolds to, from its events alone: nothing is built.
+    """Check the size to which a document unfolds from its events, before any value is built.
 
     Args:
         text: YAML.
@@ -137,7 +137,7 @@ def check_size(text: str, origin: str) -> None:
     except UnicodeEncodeError as error:
         raise yaml.YAMLError(f"{text[error.start]!r} is not a character") from error
     if size > MAX_BYTES:
-        raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the most that is read")
+        raise LimitError(f"{origin}: is larger than {MAX_BYTES / 1e6:.0f} MB, the limit")
     open_nodes: list[list[Any]] = []  # values so far, deepest level below, anchor
     known: dict[str, tuple[int, int]] = {}
     for event in yaml.parse(text, Loader):
@@ -172,7 +172,7 @@ def check_size(text: str, origin: str) -> None:
 
 
 def dump(plain: Any) -> str:
-    r"""Plain values as YAML that :func:`load` reads back the same.
+    r"""Write plain values as YAML that :func:`load` reads back the same.
 
     Example:
         >>> dump({"path": "数据/*.csv", "eps": "1e-4"})

@@ -20,9 +20,9 @@ from mtl_lightning.schema import Schema, Task
 from mtl_lightning.validation.review import Review
 
 IN_MEMORY = 8 << 30
-"""A Store of at most this many bytes is shuffled as a whole; the same on every machine, so that processes agree."""
+"""Largest Store, in bytes, that is shuffled as a whole; the same on every machine, so that processes agree."""
 POOL = 1 << 20
-"""Rows in memory at a time for larger ones."""
+"""Rows in memory at a time for larger Stores."""
 
 TaskSpecs = Mapping[str, TaskSpec] | Iterable[Task]
 
@@ -35,17 +35,17 @@ class DataModule(LightningDataModule):
         features: Model inputs by name, as a recipe has them or as records; None for what the source suggests.
         tasks: What is predicted: by name, or records; None for what the source suggests.
         split: How rows are divided; a :class:`SplitSpec` or its options. None for the source's own splits if it has
-            any, else by its time if it has one, else random.
+            any, otherwise by its time if it has one, otherwise random.
         raw: Raw numeric columns that heads, losses or metrics declare; oracles of tasks are added.
         group: Column with the user, for metrics within users.
         batch_size: Rows per step and process in training.
         eval_batch_size: Rows per step and process elsewhere.
         seed: Seed of the order of training rows.
         pool: Rows in memory at a time where the Store is larger than memory; None for all of a Store up to
-            :data:`IN_MEMORY` bytes, else :data:`POOL` rows.
+            :data:`IN_MEMORY` bytes, otherwise :data:`POOL` rows.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
-        base: Fitted transforms of an earlier run, to go on from: known values keep their ids.
-        accept: Names of findings that are meant: ``leak:<feature>:<task>`` lets a feature read what a label is made of.
+        base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
+        accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -119,7 +119,7 @@ class DataModule(LightningDataModule):
         return cls(Frame(rows=rows), **options)
 
     def prepare(self) -> Prepared:
-        """Prepare, or open what was prepared before; further calls cost nothing."""
+        """Prepare the data or open data prepared before; further calls return the same object."""
         if self._prepared is None:
             self._prepared = prepare(
                 self.source,
@@ -142,10 +142,10 @@ class DataModule(LightningDataModule):
         source = getattr(self.source, "name", "") or type(self.source).__name__
         return f"DataModule({source}: {len(self.features)} features, tasks {tasks}, split by {self.split.by}; {rows})"
 
-    __str__ = __repr__  # Lightning's own asks loaders for more than they say
+    __str__ = __repr__  # Lightning's own needs attributes that loaders don't have
 
     def __getstate__(self) -> dict[str, Any]:
-        # Spawned processes open what was prepared instead of receiving a copy of all rows.
+        # Spawned processes open the prepared data instead of receiving a copy of all rows.
         return {**self.__dict__, "_prepared": None}
 
     @property

@@ -7,7 +7,7 @@ from mtl_lightning.bounds import PositiveInt
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How rows are prepared and read.
+    """Settings of batches and of prepared data.
 
     Args:
         batch_size: Rows per step and process while training.

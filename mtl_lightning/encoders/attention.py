@@ -53,7 +53,7 @@ class AttentionBlock(nn.Module):
     Shapes: tokens [B, N, width] and known [B, N] bool (or None) → [B, N, width].
 
     Raises:
-        MtlError: If the heads don't divide the width.
+        MtlError: If the width is not a multiple of the heads.
 
     Example:
         >>> import torch
@@ -77,7 +77,7 @@ class AttentionBlock(nn.Module):
             )
 
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
-        """Tokens that have seen the known ones."""
+        """Tokens after attention to the known ones."""
         parts = self.inner(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mask = None if known is None else known[:, None, None, :]
         seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)

@@ -14,15 +14,15 @@ from mtl_lightning.schema import Schema
 
 
 class AutoIntEncoder(EmbeddingEncoder):
-    """Fields attend to each other: combinations of any order that matter, with weights that can be read.
+    """Self-attention over fields, which learns combinations of any order with interpretable weights.
 
-    Every categorical field and every sequence is a token; so is every numeric, as a vector that is piecewise linear or
-    periodic (``plain`` numerics and vectors are mapped to tokens by a linear layer each, as are piecewise and periodic
-    ones of another width). Tokens keep their place in z, so a field keeps its slice.
+    Every categorical field, sequence and numeric field is a token. Numeric fields enter as piecewise linear or periodic
+    vectors. A linear layer maps every ``plain`` numeric, every vector, and every token of another width to a token.
+    Tokens keep their position in z, so a field keeps its slice.
 
     Source: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM
-    2019. The layers here are those of later transformers: normalisation first, products scaled by 1/√(width of a head),
-    an output projection, and x itself as the residual, where the paper has ReLU(attention + W x).
+    2019. The layers here are those of later transformers. They normalise first, scale products by 1/√(width of a head)
+    and project the output; the residual is x itself, where the paper has ReLU(attention + W x).
 
     Args:
         schema: Fitted schema.
@@ -55,10 +55,10 @@ class AutoIntEncoder(EmbeddingEncoder):
     ) -> None:
         super().__init__(schema, copies, **options)
         width = self.embedding_width
-        tokens = {name: each.stop - each.start for name, each in self.field_slices.items()}
+        tokens = {name: part.stop - part.start for name, part in self.field_slices.items()}
         if not tokens:
             raise MtlError("encoder: autoint needs features")
-        # Nothing has been learned in these: without a layer each, all of them would share the attention's maps alone.
+        # These have no learned layer yet; without one each, all of them would share the attention's maps alone.
         unmapped = {field.name for field in (*self.vectors, *(() if self.numeric else schema.of_kind("numeric")))}
         unmapped = set() if self.projections else unmapped
         self.tokens = nn.ModuleDict(

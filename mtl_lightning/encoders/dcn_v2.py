@@ -12,9 +12,9 @@ from mtl_lightning.schema import Schema
 class DCNv2Encoder(EmbeddingEncoder):
     """Explicit crosses of the fields: x_{l+1} = x_0 ⊙ (W_l x_l + b_l) + x_l, and z = x_L.
 
-    W_l is of full rank, or U V with a given rank. L layers hold all products of up to L + 1 columns; what comes after
-    (experts, trunks) is the deep part, stacked on it. A field keeps its slice: each column is its own value times the
-    rest.
+    W_l has full rank, or is U V with a given rank. L layers contain all products of up to L + 1 columns. The
+    architecture above (experts, trunks) is the deep part. A field keeps its slice, since each column is its own value
+    times the rest.
 
     Source: Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to Rank
     Systems", WWW 2021, equations 1 and 2.

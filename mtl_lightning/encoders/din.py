@@ -13,14 +13,14 @@ from mtl_lightning.schema import Field, Schema
 
 
 class DINEncoder(EmbeddingEncoder):
-    """Target attention: a sequence is Σ_j a(e_j, t) e_j, with t the embedding of the item at hand.
+    """Target attention: a sequence is Σ_j a(e_j, t) e_j, with t the embedding of the target item.
 
-    a(e, t) = MLP([e, t, e − t, e ⊙ t]), a number that isn't normalised, so that strong interest stays strong. The
+    a(e, t) = MLP([e, t, e − t, e ⊙ t]) is not normalised, so that strong interest stays strong. The
     target of a sequence is the categorical field whose table it shares. For a history e_j is the sum of what event j
     carries, and t the sum over the categorical fields whose tables its ids share. One without a target keeps its mean.
 
-    Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018. Its Dice activation needs
-    statistics of the batch; ReLU stands for it.
+    Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018. ReLU replaces its Dice
+    activation, which needs statistics of the batch.
 
     Args:
         schema: Fitted schema.
@@ -52,7 +52,7 @@ class DINEncoder(EmbeddingEncoder):
     ) -> None:
         super().__init__(schema, copies, **options)
         self.targets = targets(self.categorical, (*self.sequences, *self.histories))
-        # By number: a feature's name may be no name of a module.
+        # By number: a feature's name may not be a valid name of a module.
         self.numbers = {name: i for i, name in enumerate(self.targets)}
         self.attention = nn.ModuleList()
         for _ in range(copies * len(self.targets)):

@@ -1,4 +1,4 @@
-"""One fused table for all ids, numbers next to it."""
+"""One fused table for all ids, with encodings of numbers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,10 +28,10 @@ def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
 
 
 class EmbeddingEncoder(Encoder):
-    """Embeds ids and numbers, averages sequences and histories, and passes vectors through.
+    """Embeddings of ids and numbers, means of sequences and histories, and vectors as they are.
 
-    All tables are rows of one matrix (each by an offset), so that a batch costs one gather and one sparse gradient
-    whatever the number of features. Row 0 stands for padding and missing values: it is zero and stays zero.
+    All tables are rows of one matrix, each at an offset, so that a batch costs one gather and one sparse gradient
+    whatever the number of features. Row 0 represents padding and missing values: it is zero and stays zero.
 
     An event of a history is the sum of the embeddings of its ids and of learned vectors for the buckets of its numbers
     and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`).
@@ -39,7 +39,7 @@ class EmbeddingEncoder(Encoder):
     Args:
         schema: Fitted schema.
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors. Copies share
-            no weight: what else the encoder learns below z (vectors of numbers, attention) is there once per copy.
+            no weights, vectors of numbers and attention included.
         width: Width of an embedding.
         hidden: Layer sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output, so
             architectures that read slices of z by field (``pepnet``, ``poso``, ``stem``) cannot be used.
@@ -119,7 +119,7 @@ class EmbeddingEncoder(Encoder):
         self.arrange(sizes | {field.name: field.size for field in self.vectors}, hidden)
 
     def arrange(self, sizes: Mapping[str, int], hidden: Sequence[int]) -> None:
-        """Lay fields side by side: their projections, where they are then, z's slices and width, and the MLP on top.
+        """Set up the fields' projections, their slices of z, its width, and the MLP on top.
 
         Args:
             sizes: Width of each field's vector, in the order of :meth:`forward`.
@@ -214,13 +214,13 @@ class EmbeddingEncoder(Encoder):
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
         assert self.table is not None
-        # Picking the padding row's part out of the gradient copies the rest: it is left out where there is none.
+        # Removing the padding row's part of the gradient copies the rest, so it is skipped where no row is padding.
         training = rows.device.type == "cpu" and self.training and torch.is_grad_enabled()
         absent = training and not bool((rows == padding).any())
         return functional.embedding(rows, self.table.weight, None if absent else padding, sparse=True)
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
-        """A sequence or history as one vector, [B, width]: here the mean of its known steps, zero for an empty one.
+        """Pool a sequence or history into one vector, [B, width]: here the mean of its known steps, or zero.
 
         Args:
             field: The sequence or history.
@@ -232,28 +232,28 @@ class EmbeddingEncoder(Encoder):
         count = known.sum(1, keepdim=True).clamp(min=1)
         return steps.sum(1) / (count if self.pooling == "mean" else count.sqrt())
 
-    def kept(self, batch: Batch) -> Batch:
-        """The batch; in training some steps of its sequences are padding."""
+    def drop_steps(self, batch: Batch) -> Batch:
+        """Replace some steps of the batch's sequences by padding in training (``step_dropout``)."""
         if not self.training or not self.step_dropout or not self.sequences:
             return batch
-        kept = {
+        sequences = {
             name: torch.where(torch.rand(ids.shape, device=ids.device) < self.step_dropout, PADDING, ids)
             for name, ids in batch.sequences.items()
         }
-        return replace(batch, sequences=kept)
+        return replace(batch, sequences=sequences)
 
-    def dropped(self, values: Tensor) -> Tensor:
-        """Embeddings or a vector, [B, width], after dropout."""
+    def drop_units(self, values: Tensor) -> Tensor:
+        """Apply dropout to embeddings or a vector, [B, width]."""
         return functional.dropout(values, self.dropout, self.training) if self.dropout else values
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
-        """What happens to the fields side by side, [B, D / copies]: here nothing."""
+        """Combine the fields side by side, [B, D / copies]: here they stay as they are."""
         return part
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
-        parts, seen = [], self.kept(batch)
+        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
+        parts, seen = [], self.drop_steps(batch)
         known = self.known(seen)
         for copy in range(self.copies):
             ids, *listed = self.lookup(seen, known, copy) or [batch.dense[:, :0]]
@@ -261,7 +261,7 @@ class EmbeddingEncoder(Encoder):
                 self.pool(field, steps, known[field.name], ids, copy)
                 for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
             ]
-            embedded = self.dropped(torch.cat([ids, *pooled], dim=1))
+            embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
             numbers = batch.dense if self.numeric is None else self.numeric[copy](batch.dense)
             part = self.projected(torch.cat([embedded, numbers, *vectors], dim=1), copy)
             parts.append(self.interact(part, copy))

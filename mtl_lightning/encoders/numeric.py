@@ -11,14 +11,14 @@ from mtl_lightning.schema import Field
 
 
 def bin_edges(field: Field, bins: int = 32) -> list[float]:
-    """A field's quantiles; those of a standard normal distribution where none were fitted; at least two.
+    """A field's quantiles; quantiles of a standard normal distribution where none were fitted; at least two.
 
     Example:
         >>> bin_edges(Field(name="price", kind="numeric", edges=(-1.0, 0.5, 3.0)))
         [-1.0, 0.5, 3.0]
     """
     if field.edges:
-        half = max(0.5, abs(field.edges[0]) * 1e-6)  # wide enough for float32 to tell the two apart
+        half = max(0.5, abs(field.edges[0]) * 1e-6)  # wide enough to be distinct in float32
         return [*field.edges] if len(field.edges) > 1 else [field.edges[0] - half, field.edges[0] + half]
     return [NormalDist().inv_cdf((i + 0.5) / (bins + 1)) for i in range(bins + 1)]
 
@@ -26,9 +26,9 @@ def bin_edges(field: Field, bins: int = 32) -> list[float]:
 class PiecewiseLinear(nn.Module):
     """A vector per number that is piecewise linear between the feature's quantiles.
 
-    v(x) = w x + b + Σ_j W_j e_j(x), where e_j(x) is the share of bin j that lies below x: 0 before it, 1 after it. W
-    starts at zero, so that training starts from a linear map; bins with many values are narrow, and the function bends
-    there.
+    v(x) = w x + b + Σ_j W_j e_j(x), where e_j(x) is the share of bin j below x: 0 before the bin, 1 after it. W starts
+    at zero, so that training starts from a linear map. Where there are many values, bins are narrow and the function
+    can bend.
 
     Source: Gorishniy, Rubachev & Babenko, "On Embeddings for Numerical Features in Tabular Deep Learning", NeurIPS
     2022, section 3.2.
@@ -51,14 +51,14 @@ class PiecewiseLinear(nn.Module):
     def __init__(self, fields: Sequence[Field], width: int) -> None:
         super().__init__()
         edges = [bin_edges(field) for field in fields]
-        bins = max(len(each) for each in edges) - 1
+        bins = max(len(bounds) for bounds in edges) - 1
         lower = torch.zeros(len(fields), bins)
-        inverse = torch.zeros(len(fields), bins)  # bins that a field doesn't have stay at share 0
-        for i, each in enumerate(edges):
-            known = torch.tensor(each)
-            # A bin that float32 can't tell from a point, or from all of its range, stays at share 0.
-            inverse[i, : len(each) - 1] = (1 / known.diff()).nan_to_num(posinf=0.0)
-            lower[i, : len(each) - 1] = torch.where(inverse[i, : len(each) - 1] > 0, known[:-1], 0)
+        inverse = torch.zeros(len(fields), bins)  # bins that a field does not have stay at share 0
+        for i, bounds in enumerate(edges):
+            known, count = torch.tensor(bounds), len(bounds) - 1
+            # A bin without width, or with an infinite one, in float32 stays at share 0.
+            inverse[i, :count] = (1 / known.diff()).nan_to_num(posinf=0.0)
+            lower[i, :count] = torch.where(inverse[i, :count] > 0, known[:-1], 0)
         self.register_buffer("lower", lower, persistent=False)
         self.register_buffer("width_inverse", inverse, persistent=False)
         # Flat where the optimizer must not decay.
@@ -78,7 +78,7 @@ class PiecewiseLinear(nn.Module):
 
 
 class Periodic(nn.Module):
-    """A vector per number from sines and cosines with learned frequencies, beside the number itself.
+    """A vector per number from the number itself and from sines and cosines with learned frequencies.
 
     v(x) = ReLU(W [x, sin(2πc_1 x), cos(2πc_1 x), …] + b) with c ~ N(0, σ²) at the start; W and b per feature.
 

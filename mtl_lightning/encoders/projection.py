@@ -8,17 +8,17 @@ from torch import Tensor, nn
 
 
 def slices_of(sizes: Mapping[str, int]) -> dict[str, slice]:
-    """Where fields of these widths lie side by side.
+    """Slices of fields of these widths, side by side.
 
     Example:
         >>> slices_of({"user": 4, "price": 1})
         {'user': slice(0, 4, None), 'price': slice(4, 5, None)}
     """
-    found, start = {}, 0
+    slices, start = {}, 0
     for name, size in sizes.items():
-        found[name] = slice(start, start + size)
+        slices[name] = slice(start, start + size)
         start += size
-    return found
+    return slices
 
 
 class FieldProjection(nn.Module):
@@ -27,12 +27,12 @@ class FieldProjection(nn.Module):
     Neighbours of one size are one batched product.
 
     Source: Ginart et al., "Mixed Dimension Embeddings with Application to Memory-Efficient Recommendation Systems",
-    ISIT 2021, where W_f brings tables of different widths to one; here vectors of numbers and texts as well, and with a
-    bias.
+    ISIT 2021, where W_f maps tables of different widths to one width. Here it maps vectors of numbers and texts as
+    well, and has a bias.
 
     Args:
-        sizes: Width of each field, in the order in which they lie side by side.
-        width: Width P that each is mapped to.
+        sizes: Width of each field, in their order in the input.
+        width: Width P of each projected field.
 
     Shapes: [B, Σ sizes] → [B, F × P].
 

@@ -20,8 +20,9 @@ class TransformerEncoder(EmbeddingEncoder):
     counted back from the latest: 1 for the last step that is known, whatever the length of the history (steps that
     ``step_dropout`` takes are not known). After the blocks, the first token stands for the whole.
 
-    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019, whose
-    places are times before the target; here numbers of steps, normalisation before each block, and one token read out.
+    Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
+    positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a
+    single token is the output.
 
     Args:
         schema: Fitted schema.
@@ -58,7 +59,7 @@ class TransformerEncoder(EmbeddingEncoder):
         width = self.embedding_width
         behaviours = (*self.sequences, *self.histories)
         self.targets = targets(self.categorical, behaviours)
-        # By number: a feature's name may be no name of a module.
+        # By number: a feature's name may not be a valid name of a module.
         self.numbers = {field.name: i for i, field in enumerate(behaviours)}
         self.places = nn.ParameterList(
             nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
@@ -86,7 +87,7 @@ class TransformerEncoder(EmbeddingEncoder):
         latest = torch.where(known, counted, 0).amax(1, keepdim=True)
         back = (latest - counted).clamp(min=0) + 1
         x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
-        # The first token is always known: no row is without anything to attend to.
+        # The first token is always known, so every row has a token to attend to.
         known = torch.cat([torch.ones_like(known[:, :1]), known], dim=1)
         layers = self.blocks[number]
         assert isinstance(layers, nn.ModuleList)

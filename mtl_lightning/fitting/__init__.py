@@ -1,1 +1,1 @@
-"""A run from its configuration to its results."""
+"""A run, from its configuration to its results: plan, steps, callbacks, failures, and other processes."""

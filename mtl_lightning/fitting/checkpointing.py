@@ -1,4 +1,4 @@
-"""Callbacks that make a run resumable: what is saved, when, and how training stops on request."""
+"""Callbacks that make a run resumable: checkpoints, random states, and stopping on request."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,30 @@ from mtl_lightning.runs.interrupts import Interrupted, Signals
 from mtl_lightning.training.sharded import prune, save_beside
 
 AGREE_EVERY = 10
-"""Steps between two questions whether any process was asked to stop; one collective each."""
+"""Steps between two collectives that check if any process was asked to stop."""
 
 
 class Checkpoints(Checkpoint):
     """Saves ``last.ckpt`` at step boundaries and ``best.ckpt`` when the validation score rises.
 
-    ``last`` is never saved where Lightning can't go on exactly: with gradients half accumulated, between a batch and
-    the validation that follows it (a resumed run would skip that), or after an epoch has ended (a resumed run would
-    forget the loader's state). So every checkpoint of a run leads to the same weights and the same best score.
+    ``last`` is saved only where Lightning can resume exactly. It is never saved
+
+    - with partly accumulated gradients,
+    - between a batch and the validation that follows it, which a resumed run would skip,
+    - after an epoch has ended, when a resumed run would lose the state of the loader.
+
+    So every checkpoint of a run leads to the same weights and the same best score.
 
     Args:
-        directory: Where checkpoints go; the first process's choice counts.
+        directory: Directory of the checkpoints; the choice of the first process counts.
         every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
-        patience: Validations in a row without a better score after which training stops; None for never. Those whose
-            score is undefined do not count.
+        patience: Consecutive validations without a better score after which training stops; None for never.
+            Validations with an undefined score do not count.
         monitor: Logged value that selects the best weights; higher is better.
         signals: Where requests to stop arrive.
 
     Raises:
-        Interrupted: While training, after saving, when a signal asked to stop.
+        Interrupted: While training, after saving, if a signal asked to stop.
 
     Example:
         >>> Checkpoints(Path("checkpoints")).best_score is None
@@ -68,22 +72,22 @@ class Checkpoints(Checkpoint):
         self._held: list[int] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Agree on the directory."""
+        """Broadcast the directory of the first process."""
         if stage == TrainerFn.FITTING:
             self.directory = Path(trainer.strategy.broadcast(str(self.directory)))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on signals wait for the end of a step."""
+        """Let signals wait for the end of a step."""
         self.signals.install()
         self.signals.deferring = True
         self._stepped = trainer.global_step
         self._held = [trainer.global_step]
-        self._lose_patience(trainer)  # the run may have been cut off just before it stopped
+        self._lose_patience(trainer)  # the run may have been interrupted just before it stopped
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save at every n-th optimizer step, and stop if asked."""
+        """Save at every n-th optimizer step, and stop on request."""
         step = trainer.global_step
         # A step whose update was skipped counts; a batch that only accumulates does not.
         if step == self._stepped:
@@ -93,16 +97,16 @@ class Checkpoints(Checkpoint):
         fetcher = trainer.fit_loop._data_fetcher
         if fetcher is not None and epoch_loop._should_check_val_fx(fetcher) and any(trainer.num_val_batches):
             return
-        ends = epoch_loop.batch_progress.is_last_batch
-        ask = ends or world_size() == 1 or step % AGREE_EVERY == 0
+        is_last_batch = epoch_loop.batch_progress.is_last_batch
+        ask = is_last_batch or world_size() == 1 or step % AGREE_EVERY == 0
         stop = ask and self._asked_to_stop(trainer)
-        if stop or ends or _is_the_last(trainer) or (self.every_n_steps and step % self.every_n_steps == 0):
+        if stop or is_last_batch or _is_the_last(trainer) or (self.every_n_steps and step % self.every_n_steps == 0):
             self._save_last(trainer)
         if stop:
             self._stop()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the best weights if these are, then the state."""
+        """Save the weights if they are the best so far, then the state."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         better = trainer.strategy.broadcast(self._improves(trainer))
@@ -122,23 +126,19 @@ class Checkpoints(Checkpoint):
                 self._stop()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end of a run if its last step didn't, and stop if asked to since then."""
+        """Save the end of a run unless its last step did, and stop if a signal has arrived since."""
         if self._saved != trainer.global_step:
             self._save_last(trainer)
         self.signals.deferring = False
         if self._asked_to_stop(trainer):
             self._stop()
 
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals back: Lightning's handler answers them with a collective, in the midst of others."""
-        self.signals.install()
-
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save nothing: weights may be half updated, and the last checkpoint is exact."""
         self.signals.deferring = False
 
     def _improves(self, trainer: Trainer) -> bool | None:
-        """Whether the score is the best so far; None if it is undefined."""
+        """True if the score is the best so far; None if it is undefined."""
         score = trainer.callback_metrics.get(self.monitor)
         if score is None or torch.isnan(score):
             return None
@@ -158,7 +158,7 @@ class Checkpoints(Checkpoint):
         if network is not None:
             save_beside(network.encoder, self.directory, trainer.global_step)
         trainer.save_checkpoint(self.directory / name, weights_only=weights_only)
-        # Only now: until the file was replaced, it named the folder that goes.
+        # Prune only now: the old checkpoint referred to the folder until it was replaced.
         if trainer.is_global_zero:
             prune(self.directory, {*self._held, self.best_step, trainer.global_step})
 
@@ -166,11 +166,11 @@ class Checkpoints(Checkpoint):
         return trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)
 
     def _stop(self) -> None:
-        # Another process may have had the signal; it asked for the same.
+        # Another process may have received the signal.
         raise Interrupted(self.signals.received or 15)
 
     def state_dict(self) -> dict[str, Any]:
-        """The best score so far, and how long ago it was."""
+        """The best score so far, its step, and the validations since."""
         return {"best_score": self.best_score, "best_step": self.best_step, "since_best": self.since_best}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -179,13 +179,13 @@ class Checkpoints(Checkpoint):
         self.since_best = state_dict["since_best"]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint if no step follows: Lightning has counted the epoch as finished by then."""
+        """Keep the checkpoint if no step follows, since Lightning has counted the epoch as finished by then."""
         self._saved = checkpoint["global_step"]
 
 
 def _is_the_last(trainer: Trainer) -> bool:
-    # After this step Lightning counts the epoch as finished, even in the midst of it: a run that goes on from there
-    # with a larger limit would never see the other rows.
+    # After this step Lightning counts the epoch as finished, even if rows are left: a run that is resumed from there
+    # with a larger limit would never see them.
     stops = trainer.should_stop and trainer.fit_loop._can_stop_early
     return bool(stops or 0 <= trainer.max_steps <= trainer.global_step)
 
@@ -214,11 +214,11 @@ class RandomStates(Callback):
         checkpoint["random_states"] = states
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep the states for the first batch: what comes before it draws random numbers, too."""
+        """Keep the states until the first batch, since setting up draws random numbers, too."""
         self._states = checkpoint.get("random_states", ())
         if self._states and len(self._states) != trainer.world_size:
             rank_zero_warn(
-                f"the checkpoint is of {len(self._states)} processes, this run has {trainer.world_size}: "
+                f"the checkpoint was saved by {len(self._states)} processes, this run has {trainer.world_size}: "
                 "random numbers (dropout) will differ from an uninterrupted run"
             )
             self._states = ()
@@ -233,7 +233,7 @@ class RandomStates(Callback):
 def random_state() -> dict[str, Any]:
     """The global random states, as tensors and plain lists."""
     version, words, gauss = random.getstate()
-    # The global generator, because it is the one that other people's code draws from.
+    # The global generator: other libraries draw from it.
     kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     return {
         "torch": torch.get_rng_state(),

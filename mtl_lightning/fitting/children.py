@@ -1,4 +1,4 @@
-"""The other processes of a run on this machine: ending them with this one, and telling whose failure it was."""
+"""Other processes of a run on this machine: ending them with this one, and finding the one that failed."""
 
 import signal
 import time
@@ -13,20 +13,20 @@ Child = Popen[bytes] | BaseProcess
 
 
 def children(trainer: Trainer) -> list[Any]:
-    """Processes that this one's launcher started; empty on other ranks, and under torchrun and SLURM."""
+    """Processes that the launcher of this process started; empty on other ranks, and under torchrun and SLURM."""
     return list(getattr(trainer.strategy.launcher, "procs", None) or [])
 
 
 def exit_code(child: Any) -> int | None:
-    """A child's exit code, None while it runs."""
+    """Exit code of a child; None while it runs."""
     return child.poll() if isinstance(child, Popen) else child.exitcode
 
 
 def end(trainer: Trainer, *, ask: bool = False, patience: float = 10.0) -> None:
-    """Wait until the children have ended, then end them.
+    """Wait for the children to end, then kill the others.
 
-    A process that waits in a collective for one that is gone handles no signal but SIGKILL. Nothing is lost by it:
-    only the first process writes.
+    A process that waits in a collective for a process that has died handles no signal except for SIGKILL. Killing it
+    loses nothing, since only the first process writes.
 
     Args:
         trainer: The run's Trainer.
@@ -46,23 +46,24 @@ def end(trainer: Trainer, *, ask: bool = False, patience: float = 10.0) -> None:
 
 
 def leave() -> None:
-    """Part from the other processes after the last exchange, while the interpreter still runs.
+    """Destroy the process group after the last collective, while the interpreter still runs.
 
-    Lightning does so for NCCL. A thread of gloo may else be the last to hold a tensor of Python's after the interpreter
-    has ended, and then a process whose work is done aborts. Not for failures: it waits for what is under way.
+    Lightning does this for NCCL only. A thread of gloo may hold the last reference to a Python tensor when the
+    interpreter has ended. Then the process aborts although it has succeeded. Do not call this after a failure: it waits
+    for pending collectives.
     """
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
-    """Rank on this machine and exit code of a child that failed, or None if none did within ``patience`` seconds."""
+def failed_child(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
+    """Rank on this machine and exit code of a failed child; None if none fails within ``patience`` seconds."""
     deadline = time.monotonic() + patience
     while True:
         # Lightning's launcher starts ranks from 1 in scripts, from 0 where it spawns.
         codes = [(exit_code(child), i + isinstance(child, Popen)) for i, child in enumerate(children(trainer))]
         ended = [(code, rank) for code, rank in codes if code]
-        if ended:  # one that a signal ended comes first: the others fail because they miss it
+        if ended:  # a child ended by a signal comes first: the others fail because it is missing
             code, rank = min(ended)
             return rank, code
         if time.monotonic() >= deadline or not children(trainer):
@@ -70,8 +71,8 @@ def failed(trainer: Trainer, patience: float = 2.0) -> tuple[int, int] | None:
         time.sleep(0.05)
 
 
-def left(trainer: Trainer, patience: float = 15.0) -> bool:
-    """Whether a child ended without a failure, as one does that was asked to stop, within ``patience`` seconds."""
+def any_child_ended(trainer: Trainer, patience: float = 15.0) -> bool:
+    """True if a child ends with exit code 0 within ``patience`` seconds, as it does when asked to stop."""
     deadline = time.monotonic() + patience
     while children(trainer) and time.monotonic() < deadline:
         if any(exit_code(child) == 0 for child in children(trainer)):
@@ -80,11 +81,11 @@ def left(trainer: Trainer, patience: float = 15.0) -> bool:
     return False
 
 
-def ending(code: int) -> str:
-    """How a process ended, in words.
+def describe_exit(code: int) -> str:
+    """Describe the end of a process.
 
     Example:
-        >>> ending(1), ending(-9)
+        >>> describe_exit(1), describe_exit(-9)
         ('ended with exit code 1; see above', 'was ended by SIGKILL: out of memory, perhaps')
     """
     if code >= 0:
@@ -94,18 +95,18 @@ def ending(code: int) -> str:
 
 
 BROKEN = ("gloo", "nccl", "processgroup", "tcpstore", "connection closed by peer", "connection reset by peer")
-"""Words of the messages with which a backend reports that another process is gone or silent, in lower case."""
+"""Words in messages of backends about a process that is gone or silent, in lower case."""
 
 
-def lost(error: BaseException) -> str | None:
-    """What a backend says about a process that is gone or silent; None if the error is about something else.
+def lost_peer(error: BaseException) -> str | None:
+    """Message of a backend about a process that is gone or silent; None if the error has another reason.
 
-    Backends raise their own errors or plain RuntimeErrors, and none says which process it was.
+    Backends raise their own errors or plain RuntimeErrors, and none names the process.
 
     Example:
-        >>> lost(RuntimeError("[gloo/tcp/pair.cc:537] Read error [127.0.0.1]:4: Connection reset by peer. Check logs"))
+        >>> lost_peer(RuntimeError("[gloo/pair.cc:5] Read error [127.0.0.1]:4: Connection reset by peer. Check logs"))
         'Read error [127.0.0.1]:4: Connection reset by peer'
-        >>> lost(ValueError("gloo")) is None
+        >>> lost_peer(ValueError("gloo")) is None
         True
     """
     text = str(error).strip().split("\n")[0]
@@ -119,7 +120,7 @@ def lost(error: BaseException) -> str | None:
 
 
 def signal_of(code: int) -> int | None:
-    """The signal behind an exit code, if it was a request to stop.
+    """The signal of an exit code, if it is a request to stop.
 
     Example:
         >>> signal_of(143), signal_of(-15), signal_of(1)

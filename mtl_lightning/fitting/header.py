@@ -1,4 +1,4 @@
-"""What a run is about to do, from its configuration and data."""
+"""Header of a run: its components, data and size."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,13 +14,13 @@ from mtl_lightning.training.sharded import table_size
 
 
 def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, path: Path) -> Table:
-    """The header of a run.
+    """Header of a run for the terminal.
 
     Args:
         config: The configuration.
         recipe: Name of the recipe.
         prepared: Prepared data.
-        module: The built module.
+        module: The module.
         path: The run directory.
     """
     chosen = f"{config.source.name} → {config.encoder.name} → {config.architecture.name} → {config.weighter.name}"
@@ -38,7 +38,7 @@ def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, 
 
 def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:
     """Name, kind, share of known labels and mean known label of each task in the training split."""
-    # Counted while preparing: a look at all labels would map the whole Store.
+    # Counted while preparing: reading all labels would map the whole Store.
     known, labels = prepared.summary["known"]["train"], prepared.summary["label"]["train"]
     rows = max(len(prepared.stores["train"]), 1)
     return [

@@ -1,6 +1,5 @@
 """Commands in processes of their own, forked from a server that has imported torch."""
 
-import importlib
 import multiprocessing
 import os
 import signal
@@ -8,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,33 +15,40 @@ from typing import Any
 
 from filelock import FileLock
 
-Main = Callable[[Sequence[str]], None]
-"""The command line's function."""
-
-
 THREADS = "OMP_NUM_THREADS"
 
 
-PRELOADED = ["mtl_lightning.fitting.run", "mtl_lightning.fitting.launch"]
-"""What takes seconds to import: done once, by the process from which the others are forked."""
-
-
-def start(main: Main, given: Sequence[str], log: Path, threads: int) -> BaseProcess:
-    """Start a command in a process that needn't import torch first.
-
-    It is forked from a server that has imported it and done nothing else, so that it starts as a new process does. When
-    this process dies, it saves and stops; until then nothing else that writes to the same log begins.
+@dataclass(frozen=True)
+class Program:
+    """A command line that runs in processes of its own.
 
     Args:
-        main: The command line's function.
-        given: Its arguments.
-        log: Where to append what it prints.
-        threads: Of torch, unless the environment says otherwise; the first call decides for the server.
+        main: Its function, which takes the arguments. ``python -m`` must be able to run the module that defines it: a
+            run on several devices starts its other processes in this way.
+        preload: Modules that take seconds to import. They are imported once, by the process that forks the others.
+    """
+
+    main: Callable[[Sequence[str]], None]
+    preload: tuple[str, ...] = ()
+
+
+def start(program: Program, arguments: Sequence[str], log: Path, threads: int) -> BaseProcess:
+    """Start a command in a process that does not need to import torch first.
+
+    The process is forked from a server that has only imported the program's modules, so it starts like a new process.
+    When the calling process dies, the command saves and stops. Until then, no other command that writes to the same log
+    begins.
+
+    Args:
+        program: The command line.
+        arguments: Its arguments.
+        log: File to which its output is appended.
+        threads: Number of torch's threads, unless the environment sets it; the first call decides for the server.
     """
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
-    context.set_forkserver_preload(PRELOADED)
-    process: BaseProcess = context.Process(target=_run, args=(main, list(given), str(log)))
+    context.set_forkserver_preload([*program.preload, __name__])
+    process: BaseProcess = context.Process(target=_run, args=(program, list(arguments), str(log)))
     with _environment(threads):
         process.start()
     return process
@@ -49,26 +56,26 @@ def start(main: Main, given: Sequence[str], log: Path, threads: int) -> BaseProc
 
 @contextmanager
 def _environment(threads: int) -> Iterator[None]:
-    given = os.environ.get(THREADS)
+    before = os.environ.get(THREADS)
     os.environ.setdefault(THREADS, str(threads))
     try:
         yield
     finally:
-        if given is None:
+        if before is None:
             del os.environ[THREADS]
 
 
-def _run(main: Main, given: list[str], log: str) -> None:
+def _run(program: Program, arguments: list[str], log: str) -> None:
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    # A run on several devices starts its other processes by the command that it finds here.
-    program = importlib.import_module("mtl_lightning.__main__")
-    sys.modules["__main__"] = program
-    sys.argv = [str(program.__file__), *given]
+    # Lightning starts the other processes of a run with the command that it reads here.
+    module = sys.modules[program.main.__module__]
+    sys.modules["__main__"] = module
+    sys.argv = [str(module.__file__), *arguments]
     with FileLock(f"{log}.lock"):
-        main(given)
+        program.main(arguments)
 
 
 def _stop_with_parent() -> None:

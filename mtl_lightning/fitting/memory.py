@@ -1,4 +1,4 @@
-"""Memory that ran out: recognised in whatever raised it, and said in a sentence."""
+"""Exhausted memory: recognised in errors of any library, and reported in one sentence."""
 
 import errno
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ WORDS = (
     "can't start new thread",
     "memoryerror",
 )
-"""Words with which torch, Arrow, numpy and the system report it in errors of no type of their own, in lower case."""
+"""Words of torch, Arrow, numpy and the system for it, in lower case; their errors have no type of their own."""
 REMEDY = (
     "take a smaller data.batch_size or data.eval_batch_size, a smaller encoder.width or hidden layers, smaller "
     "vocabularies (min_count, max_size, size of a feature), or more memory"
@@ -22,9 +22,9 @@ REMEDY = (
 
 
 def exhausted(error: BaseException) -> str | None:
-    """What to say of an error because memory ran out; None if it is about something else.
+    """Message for an error because memory ran out; None if the error has another reason.
 
-    Torch raises a RuntimeError, spawned processes an error that only holds the text of theirs.
+    Torch raises a RuntimeError. The error of a spawned process contains only the text of the original error.
 
     Example:
         >>> exhausted(RuntimeError("[alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: 9 bytes"))
@@ -32,23 +32,24 @@ def exhausted(error: BaseException) -> str | None:
         >>> exhausted(ValueError("out of range")) is None
         True
     """
-    for one in _chain(error):
-        lines = [line for line in str(one).strip().splitlines() if any(word in line.lower() for word in WORDS)]
-        system = isinstance(one, OSError) and one.errno == errno.ENOMEM
-        if isinstance(one, MemoryError) or system or (isinstance(one, RuntimeError) and lines) or _in_child(one, lines):
-            text = (lines or [str(one).strip().split("\n")[0]])[-1].rpartition("Allocator: ")[2][:200]
+    for link in _chain(error):
+        lines = [line for line in str(link).strip().splitlines() if any(word in line.lower() for word in WORDS)]
+        system = isinstance(link, OSError) and link.errno == errno.ENOMEM
+        reported = isinstance(link, RuntimeError) and bool(lines)
+        if isinstance(link, MemoryError) or system or reported or _in_child(link, lines):
+            text = (lines or [str(link).strip().split("\n")[0]])[-1].rpartition("Allocator: ")[2][:200]
             return "memory ran out" + (f": {text}" if text else "") + f" ({REMEDY})"
     return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error and those that it was raised from."""
-    found: BaseException | None = error
+    link: BaseException | None = error
     for _ in range(10):
-        if found is None:
+        if link is None:
             return
-        yield found
-        found = found.__cause__
+        yield link
+        link = link.__cause__
 
 
 def _in_child(error: BaseException, lines: list[str]) -> bool:

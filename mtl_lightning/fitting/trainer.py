@@ -1,4 +1,4 @@
-"""A run's Trainer: Lightning's own, with the few arguments that this package decides."""
+"""The Trainer of a run: Lightning's Trainer, with a few arguments set by this package."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.training.strategies import build_strategy, launched
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
-"""The terminal is the report's: Lightning's own bar and summary would draw over it."""
+"""Lightning's progress bar and summary would overwrite the tables on the terminal."""
 
 
 def build_trainer(
@@ -27,8 +27,8 @@ def build_trainer(
 
     Args:
         config: The configuration; its ``trainer`` section goes to the Trainer as it is.
-        callbacks: What watches the run.
-        checkpoint_io: How checkpoints are written; None for Lightning's way.
+        callbacks: Observers of the run.
+        checkpoint_io: Writer and reader of checkpoints; None for Lightning's.
         logger: Where values are logged.
 
     Raises:
@@ -48,7 +48,7 @@ def build_trainer(
         nodes=options.get("num_nodes", 1),
         accelerator=options.get("accelerator", "auto"),
     )
-    # The loader divides rows itself, and a check of the validation before training would count as a validation.
+    # The loader distributes rows itself, and a sanity check before training would count as a validation.
     options = {"num_sanity_val_steps": 0, **options, **QUIET}
     try:
         return Trainer(

@@ -1,4 +1,4 @@
-"""Training that begins where an earlier run ended: known rows keep their embeddings, dense weights are copied."""
+"""Warm start from an earlier run: known rows of embedding tables keep their values, dense weights are copied."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,19 +20,19 @@ from mtl_lightning.training.optimizer import CompositeOptimizer
 
 NETWORK, WEIGHTER = "network.", "weighter."
 COMPARED = ("encoder", "architecture", "heads")
-"""Sections of a recipe that decide which weights there are."""
+"""Sections of a recipe that determine the names and shapes of weights."""
 SHOWN = 8
 FIRST = UNKNOWN + 1
 
 
 @dataclass(frozen=True)
 class Copied:
-    """What was taken over besides the vocabularies' rows.
+    """Weights that a warm start copied or left out, besides the rows of embedding tables.
 
     Args:
-        fresh: Weights of tasks that the earlier run didn't have; they start anew.
-        left: Weights of tasks that this run doesn't have.
-        weighter: Whether the weighter's own parameters were taken over; its memory of losses never is.
+        fresh: Weights of tasks that are missing in the earlier run; they keep their initial values.
+        left: Weights of tasks that are missing in this run.
+        weighter: True if the weighter's parameters were copied. Its buffers never are.
     """
 
     fresh: tuple[str, ...]
@@ -47,10 +47,10 @@ class WarmStart:
         path: Its directory.
 
     Raises:
-        MtlError: If it holds no run, or no checkpoint; from :meth:`copy`, if its weights don't fit.
+        MtlError: If it is not a run directory, or has no checkpoint; from :meth:`copy`, if its weights don't fit.
 
     Example:
-        ``WarmStart("runs/ads/monday").copy(module)``, where the module's data go on from the run's transforms
+        ``WarmStart("runs/ads/monday").copy(module)``, where the module's data extend the run's transforms
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -58,10 +58,10 @@ class WarmStart:
         self.weights = self.run.weights()
 
     def copy(self, module: MultiTaskModule) -> Copied:
-        """Copy the best weights into a module that was built for today's schema.
+        """Copy the best weights into a module that was built for the new schema.
 
         Args:
-            module: Its vocabularies hold those of the run, with the same ids.
+            module: The module. Its vocabularies extend the vocabularies of the run, with the same ids.
         """
         checkpoint = AtomicCheckpointIO(expect=check_saved_module).load_checkpoint(self.weights)
         saved = checkpoint["mtl_lightning"]
@@ -82,11 +82,12 @@ class WarmStart:
             elif id(value) in tables:
                 rows = table_rows(module, schema, tables[id(value)], value, old[name])
                 if rows is None:
-                    problems.append(Problem(name, f"is {_size(value)}, was {_size(old[name])}", "no table that grew"))
+                    reason = f"is {_size(value)}, was {_size(old[name])}"
+                    problems.append(Problem(name, reason, "not an extension of the earlier table"))
                 else:
                     pairs += [(value[new], old[name][was]) for new, was in rows]
             elif value.shape != old[name].shape:
-                hint = _kept_out(schema, module.schema, old[name], value)
+                hint = _hint_for_values(schema, module.schema, old[name], value)
                 problems.append(Problem(name, f"is {_size(value)}, was {_size(old[name])}", hint))
             else:
                 pairs.append((value, old[name]))
@@ -94,31 +95,38 @@ class WarmStart:
         problems += [Problem(name, "is in the earlier run only") for name in left if not _belongs(name, before - now)]
         if problems:
             raise ConfigError([*_differences(config, module.config), *_shortened(problems)])
-        own = dict(module.weighter.named_parameters())
-        kept = _section(config, "weighter").get("name") == _section(module.config, "weighter").get("name") and all(
-            name.startswith(WEIGHTER) and name in old and old[name].shape == value.shape
-            for name, value in ((WEIGHTER + name, value) for name, value in own.items())
-        )
-        kept = kept and tuple(schema.task_index) == tuple(module.schema.task_index)
-        if kept:
-            pairs += [(value, old[WEIGHTER + name]) for name, value in own.items()]
+        weighter_pairs = _weighter_pairs(module, schema, config, old)
+        pairs += weighter_pairs or ()
         with torch.no_grad():
             for target, source in pairs:
                 target.copy_(source)
-        return Copied(tuple(fresh), tuple(left), kept)
+        return Copied(tuple(fresh), tuple(left), weighter_pairs is not None)
+
+
+def _weighter_pairs(
+    module: MultiTaskModule, schema: Schema, config: Mapping[str, Any], old: Mapping[str, Tensor]
+) -> list[tuple[Tensor, Tensor]] | None:
+    """Parameters of the weighter with their earlier values; None unless method, tasks and shapes are the same."""
+    own = {WEIGHTER + name: value for name, value in module.weighter.named_parameters()}
+    same_method = _section(config, "weighter").get("name") == _section(module.config, "weighter").get("name")
+    same_tasks = tuple(schema.task_index) == tuple(module.schema.task_index)
+    same_shapes = all(name in old and old[name].shape == value.shape for name, value in own.items())
+    if not (same_method and same_tasks and same_shapes):
+        return None
+    return [(value, old[name]) for name, value in own.items()]
 
 
 def table_rows(
     module: MultiTaskModule, before: Schema, index: int, new: Tensor, old: Tensor
 ) -> list[tuple[slice, slice]] | None:
-    """Rows of a table and the rows of the earlier one that they go on from; None if it is no table that grew.
+    """Rows of a table, and the rows of the earlier table with the same ids; None if it does not extend that table.
 
     Args:
         module: The module that owns the table.
-        before: The earlier run's schema.
-        index: Number of the table among the encoder's.
+        before: The schema of the earlier run.
+        index: Number of the table among the encoder's tables.
         new: The table, [V, …].
-        old: The earlier one, [V', …].
+        old: The earlier table, [V', …].
     """
     encoder, schema = module.network.encoder, module.schema
     places, earlier = encoder.table_places(schema), encoder.table_places(before)
@@ -141,13 +149,13 @@ def table_rows(
 
 
 class TableState(Callback):
-    """Gives known rows the state that the earlier run's table optimizer had for them; new rows have none.
+    """Copies the state of the earlier run's table optimizer for known rows; new rows have no state.
 
-    Without it a row-wise Adagrad would take first steps again, as large as an embedding. Moments of dense weights start
-    anew: their memory is a few hundred steps.
+    Without it a row-wise Adagrad would repeat its first steps, which are as large as an embedding. The moments of dense
+    weights start at zero: they average over a few hundred steps only.
 
     Args:
-        start: The earlier run; its last checkpoint has the state.
+        start: The earlier run. Its last checkpoint has the state.
 
     Example:
         ``Trainer(callbacks=[TableState(WarmStart("runs/ads/monday"))])``
@@ -157,11 +165,11 @@ class TableState(Callback):
         self.path = start.run.resume_checkpoint()
 
     def available(self, module: MultiTaskModule) -> bool:
-        """Whether there is a state that fits the module's optimizer."""
+        """True if there is a state that fits the module's optimizer."""
         return self.path is not None and bool(self._saved(module))
 
     def _saved(self, module: MultiTaskModule) -> Mapping[str, Any]:
-        """The last checkpoint if its tables were optimised in the same way, else nothing."""
+        """The last checkpoint if its tables have the same optimizer; otherwise an empty mapping."""
         assert self.path is not None
         checkpoint = AtomicCheckpointIO(expect=check_table_state).load_checkpoint(self.path)
         config = checkpoint["mtl_lightning"]["config"]
@@ -169,7 +177,7 @@ class TableState(Callback):
         return checkpoint if same and checkpoint.get("optimizer_states") else {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set it; a run that is resumed gets its own state after this."""
+        """Set the state. A resumed run restores its own state later."""
         assert isinstance(pl_module, MultiTaskModule)
         optimizer = trainer.optimizers[0]
         tables = pl_module.network.encoder.table_parameters()
@@ -207,26 +215,26 @@ def _size(value: Tensor) -> str:
     return " × ".join(map(str, value.shape)) or "a number"
 
 
-def _kept_out(before: Schema, now: Schema, old: Tensor, new: Tensor) -> str:
-    """How to keep weights as they were that a component has per value of a feature (a scenario's, say)."""
+def _hint_for_values(before: Schema, now: Schema, old: Tensor, new: Tensor) -> str:
+    """Hint for weights that a component has per value of a feature, such as a scenario."""
     for field in before.of_kind("categorical") if new.dim() and old.dim() else ():
         was, size = field.size, now.field(field.name).size
-        # Beside those of each value there may be shared ones.
+        # There may be shared weights in addition to the weights of each value.
         if was < size and any(new.shape[0] * (was + more) == old.shape[0] * (size + more) for more in (0, 1)):
             return (
-                f"if it has a part per value of {field.name!r}, keep today's new ones out of the vocabulary: "
+                f"if it has a part per value of {field.name!r}, keep new values out of the vocabulary: "
                 f"features.{field.name}.max_size={was - FIRST}"
             )
     return ""
 
 
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = config.get(name)
-    return found if isinstance(found, Mapping) else {}
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Problem]:
-    """Settings that differ where weights are decided."""
+    """Differences in the sections of :data:`COMPARED`."""
     problems = []
     for section in COMPARED:
         old, new = _section(before, section), _section(now, section)

@@ -1,4 +1,4 @@
-"""What a run takes over from an earlier one: copied, told on the terminal, kept in the run directory."""
+"""Report of a warm start: what was copied, for the terminal and for the run directory."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ FILE = "warm_start.json"
 
 
 def begin(start: WarmStart, module: MultiTaskModule, data: DataModule) -> dict[str, Any]:
-    """Copy the earlier run's weights and say what was known and what is new.
+    """Copy the weights of the earlier run, and count known and new values.
 
     Args:
         start: The earlier run.
-        module: Built for the data's schema.
-        data: Today's rows; their vocabularies go on from the run's.
+        module: The module, built for the schema of the data.
+        data: The new rows. Their vocabularies extend the vocabularies of the run.
 
     Returns:
         The content of :data:`FILE`.
@@ -51,7 +51,7 @@ def begin(start: WarmStart, module: MultiTaskModule, data: DataModule) -> dict[s
 
 
 def warm_table(record: dict[str, Any]) -> Group:
-    """The record for the terminal.
+    """The record as a table for the terminal.
 
     Example:
         >>> from rich.console import Console
@@ -69,8 +69,8 @@ def warm_table(record: dict[str, Any]) -> Group:
     table.add_column("feature", no_wrap=True)
     for heading in ("kept", "new", "rows with a new id"):
         table.add_column(heading, justify="right")
-    for name, one in record["features"].items():
-        table.add_row(name, f"{one['kept']:,}", f"{one['new']:,}", f"{one['rows_with_new']:.2%}")
+    for name, counts in record["features"].items():
+        table.add_row(name, f"{counts['kept']:,}", f"{counts['new']:,}", f"{counts['rows_with_new']:.2%}")
     title = Text(f"Started from {record['run']} ({record['weights']})", style="bold")
     return Group(title, table, Text("; ".join(_remarks(record))))
 

@@ -22,8 +22,8 @@ class AITMHead(Head):
     """Attention over the parent's hidden state and the task's own, and a penalty on p_t > p_parent.
 
     With u_1 = g(hidden_parent) and u_2 = tower(h): w = softmax_i(⟨q(u_i), k(u_i)⟩ / √d), hidden_t = Σ_i w_i v(u_i),
-    p_t = σ(a·hidden_t + b). The penalty per row is ``calibrator`` · max(p_t − p_parent, 0). With ``capped`` what is
-    served is min(p_t, p_parent), so the funnel is monotone in every row.
+    p_t = σ(a·hidden_t + b). The penalty per row is ``calibrator`` · max(p_t − p_parent, 0). With ``capped`` the served
+    probability is min(p_t, p_parent), so the funnel is monotone in every row.
 
     Source: Xi et al., "Modeling the Sequential Dependence among Audience Multi-step Conversions with Multi-task
     Learning in Targeted Display Advertising", KDD 2021.
@@ -41,7 +41,7 @@ class AITMHead(Head):
     Shapes: h [B, H] → logit [B, 1], hidden [B, d] for the next step, penalty [B], ``extra["served"]`` [B, 1].
 
     Raises:
-        MtlError: If there isn't exactly one binary parent, or it has no hidden state.
+        MtlError: If there is not exactly one binary parent, or it has no hidden state.
 
     Example:
         >>> from mtl_lightning.heads.binary import BinaryHead

@@ -1,4 +1,4 @@
-"""What the heads of a funnel ask of their parents."""
+"""Checks of the parents of a funnel's heads."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,15 @@ from mtl_lightning.interfaces import TASK_KINDS, Head, Task
 
 
 def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str, Head]:
-    """Name and head of the one binary parent that a cascade needs.
+    """Name and head of the only parent of a cascade, a binary one.
 
     Args:
-        head: Name of the asking head, for the message.
+        head: Name of the head that needs the parent, for the message.
         task: Its task.
         parents: Built heads of the task's parents.
 
     Raises:
-        MtlError: If there isn't exactly one parent, or it isn't binary.
+        MtlError: If there is not exactly one parent, or it is not binary.
 
     Example:
         >>> only_parent("esmm", Task(name="sale", kind="binary", label="sale"), {})
@@ -27,5 +27,5 @@ def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str
         raise MtlError(f"heads.{task.name}: {head} needs one parent task, not {len(parents)}", hint)
     (name, parent), *_ = parents.items()
     if not any(TASK_KINDS[kind].event_probability for kind in parent.kinds if kind in TASK_KINDS):
-        raise MtlError(f"heads.{task.name}: {head} needs a binary parent, and {name} isn't one")
+        raise MtlError(f"heads.{task.name}: {head} needs a binary parent, and {name} is not binary")
     return name, parent

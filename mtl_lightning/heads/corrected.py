@@ -1,4 +1,4 @@
-"""ESMM's product, corrected with the help of a further tower."""
+"""ESMM's product with an auxiliary tower for the loss."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal, Unpack
@@ -12,11 +12,11 @@ from mtl_lightning.interfaces import Head, Task
 
 
 class CorrectedHead(ESMMHead):
-    """ESMM's product and a further tower, which only the loss reads; the base of ``escm2`` and ``dcmt``.
+    """ESMM's product and an auxiliary tower that only the loss reads; the base of ``escm2`` and ``dcmt``.
 
     Args:
-        task: A binary task with one parent; its label is the joint event, known for every impression, or the
-            event given the parent's, known where that happened. The loss is the same for both.
+        task: A binary task with one parent. Its label is the joint event, known for every impression, or the event
+            given the parent's, known where the parent's event happened. The loss is the same for both.
         width: Width H of the representation.
         parents: The parent's head, a binary one.
         predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
@@ -25,14 +25,14 @@ class CorrectedHead(ESMMHead):
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Raises:
-        MtlError: If there isn't exactly one parent, or it isn't binary.
+        MtlError: If there is not exactly one parent, or it is not binary.
     """
 
-    further: ClassVar[str]
-    """Name of the further tower, and of its log-odds in ``extra``."""
+    auxiliary: ClassVar[str]
+    """Name of the auxiliary tower, and of its log-odds in ``extra``."""
     everywhere: ClassVar[str] = ""
     opposite: ClassVar[bool] = False
-    """True if that tower predicts that the event does not happen."""
+    """True if the auxiliary tower predicts that the event does not happen."""
 
     def __init__(
         self,
@@ -45,12 +45,12 @@ class CorrectedHead(ESMMHead):
     ) -> None:
         super().__init__(task, width, parents, **options)
         self.predicts = predicts
-        self.add_module(self.further, self.make_tower(1, start=-self.start if self.opposite else self.start))
+        self.add_module(self.auxiliary, self.make_tower(1, start=-self.start if self.opposite else self.start))
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Log-odds of the joint event, of the conditional one, and of what the further tower predicts."""
+        """Log-odds of the joint event, of the conditional event, and of the auxiliary tower's prediction."""
         output = super().forward(h, parents, raw)
-        output.extra[self.further], _ = getattr(self, self.further)(h)
+        output.extra[self.auxiliary], _ = getattr(self, self.auxiliary)(h)
         return output
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:

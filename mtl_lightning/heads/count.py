@@ -38,5 +38,5 @@ class CountHead(TowerHead):
         super().__init__(task, width, parents, 1, math.log(task.mean) if task.mean else 0.0, **options)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Expected count, [B]; at most e^30, so that an untrained tail isn't infinite."""
+        """Expected count, [B], at most e^30: an untrained model must not predict infinity."""
         return output.logit[:, 0].clamp(max=30.0).exp()

@@ -19,8 +19,8 @@ from mtl_lightning.interfaces import Head, Task
 class CREADHead(TowerHead):
     """A classifier per threshold, P(y > t_m), and the time restored from them, E[min(y, t_M)].
 
-    The paper sums P(y > t_m) times the bucket's width; here the survival within a bucket is the mean of its ends'
-    (:func:`~mtl_lightning.heads.restoration.restore`), which keeps the mean where buckets are wide.
+    The paper sums P(y > t_m) times the bucket's width. Here the survival within a bucket is the mean of the survival at
+    its two edges (:func:`~mtl_lightning.heads.restoration.restore`), which keeps the mean where buckets are wide.
 
     Source: Sun et al., "CREAD: A Classification-Restoration Framework with Error Adaptive Discretization for Watch
     Time Prediction", AAAI 2024. The thresholds are given, or quantiles of an exponential distribution with the
@@ -39,7 +39,7 @@ class CREADHead(TowerHead):
     ``extra["edges"]`` [M + 1], ``extra["restored"]`` [B, 1].
 
     Raises:
-        MtlError: If the edges don't ascend from above zero.
+        MtlError: If the edges do not ascend from above zero.
 
     Example:
         >>> import torch
@@ -65,7 +65,7 @@ class CREADHead(TowerHead):
         **options: Unpack[TowerOptions],
     ) -> None:
         mean = task.mean if task.mean and task.mean > 0 else 1.0
-        # Quantiles of an exponential distribution; the last bucket ends where a hundredth of the mass is left.
+        # Quantiles of an exponential distribution; one hundredth of the mass is above the last bucket.
         chosen = list(edges) or [-mean * math.log(1 - 0.99 * (m + 1) / buckets) for m in range(buckets)]
         if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:
             raise MtlError(f"heads.{task.name}.edges: not ascending from above zero", "such as [10, 30, 60]")

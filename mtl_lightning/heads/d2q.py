@@ -17,9 +17,9 @@ from mtl_lightning.interfaces import ColumnName, Head, Task
 class D2QHead(TowerHead):
     """Tower that predicts the quantile of the watch time among rows of like duration: y = F_g⁻¹(σ(w·tower(h) + b)).
 
-    Long items are watched longer whatever the interest; the quantile within the duration group g takes that out. The
-    groups' quantile tables F_g are learned with the network by the pinball loss (the paper counts them beforehand):
-    no pass over the data, the same on several processes, saved with the weights.
+    Long items are watched longer whatever the interest; the quantile within the duration group g removes this effect.
+    The groups' quantile tables F_g are learned with the network by the pinball loss, while the paper counts them
+    beforehand. They need no pass over the data, are equal on several processes, and are saved with the weights.
 
     Source: Zhan et al., "Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation", KDD 2022.
 
@@ -27,7 +27,7 @@ class D2QHead(TowerHead):
         task: A task whose label is a time of at least 0. If its mean is known, the tables start as exponential.
         width: Width H of the representation.
         parents: Ignored.
-        duration: Raw column with the item's duration; without one there is a single group. Rows where it isn't known
+        duration: Raw column with the item's duration; without it there is a single group. Rows of unknown duration
             (NaN) are a group of their own.
         edges: Ascending bounds of the duration groups, in the unit of ``duration``.
         quantiles: Entries Q of a table.
@@ -81,7 +81,7 @@ class D2QHead(TowerHead):
         return tables[torch.where(length.isnan(), len(self.edges) + 1, group)]
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Log-odds whose sigmoid is the predicted quantile."""
+        """Log-odds of the predicted quantile."""
         logit, hidden = self.tower(h)
         table = self.table(h, raw)
         knots, levels = self.curve(table.detach())

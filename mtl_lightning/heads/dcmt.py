@@ -8,23 +8,23 @@ from mtl_lightning.heads.corrected import CorrectedHead
 class DCMTHead(CorrectedHead):
     """ESMM's product, and a twin tower for the counterfactual event.
 
-    The twin predicts that the event would *not* happen, learned where the parent's event didn't (loss ``dcmt``); both
-    are weighted by inverse probabilities and tied by r + r* ≈ 1.
+    The twin predicts that the event would *not* happen. The loss ``dcmt`` trains it where the parent's event did not
+    happen; both towers are weighted by inverse probabilities and tied by r + r* ≈ 1.
 
     Source: Zhu et al., "DCMT: A Direct Entire-Space Causal Multi-Task Framework for Post-Click Conversion Estimation",
     ICDE 2023.
 
     Args:
-        task: A task as of :class:`CorrectedHead`, and so what follows.
+        task: A binary task with one parent.
         width: Width H of the representation.
         parents: The parent's head, a binary one.
-        options: Options of :class:`CorrectedHead` and :class:`ESMMHead`.
+        options: Options of :class:`~mtl_lightning.heads.corrected.CorrectedHead`.
 
     Shapes: h [B, H] → logit [B, 1] of the joint event; ``extra["conditional"]`` and ``extra["counterfactual"]`` [B, 1],
     log-odds.
 
     Raises:
-        MtlError: If there isn't exactly one parent, or it isn't binary.
+        MtlError: If there is not exactly one parent, or it is not binary.
 
     Example:
         >>> import torch
@@ -39,5 +39,5 @@ class DCMTHead(CorrectedHead):
     """
 
     loss: ClassVar[str] = "dcmt"
-    further: ClassVar[str] = "counterfactual"
+    auxiliary: ClassVar[str] = "counterfactual"
     opposite: ClassVar[bool] = True

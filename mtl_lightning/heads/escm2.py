@@ -9,23 +9,23 @@ class ESCM2Head(CorrectedHead):
     """ESMM's product, and an imputation tower for the doubly robust loss.
 
     The loss ``escm2`` weighs the conditional's errors by the inverse probability of the parent's event (IPW), or
-    completes them with imputed ones (DR), so that the conditional is right over all impressions and not only over
-    those where the parent's event happened.
+    completes them with imputed errors (DR). The conditional is then right over all impressions, not only over
+    impressions where the parent's event happened.
 
     Source: Wang et al., "ESCM²: Entire Space Counterfactual Multi-Task Model for Post-Click Conversion Rate
     Estimation", SIGIR 2022.
 
     Args:
-        task: A task as of :class:`CorrectedHead`, and so what follows.
+        task: A binary task with one parent.
         width: Width H of the representation.
         parents: The parent's head, a binary one.
-        options: Options of :class:`CorrectedHead` and :class:`ESMMHead`.
+        options: Options of :class:`~mtl_lightning.heads.corrected.CorrectedHead`.
 
     Shapes: h [B, H] → logit [B, 1] of the joint event; ``extra["conditional"]`` and ``extra["imputation"]`` [B, 1],
     log-odds.
 
     Raises:
-        MtlError: If there isn't exactly one parent, or it isn't binary.
+        MtlError: If there is not exactly one parent, or it is not binary.
 
     Example:
         >>> import torch
@@ -40,4 +40,4 @@ class ESCM2Head(CorrectedHead):
     """
 
     loss: ClassVar[str] = "escm2"
-    further: ClassVar[str] = "imputation"
+    auxiliary: ClassVar[str] = "imputation"

@@ -13,16 +13,16 @@ from mtl_lightning.interfaces import Head, Task
 
 
 class ESMMHead(TowerHead):
-    """p_t = p_parent · σ(tower(h)), supervised where the parent is: on all impressions.
+    """p_t = p_parent · σ(tower(h)), supervised on all impressions, as the parent is.
 
-    The task's label is the joint event (click and conversion) and is known for every impression. The tower's own
-    output is the conditional probability (of a conversion after a click); it is never supervised on clicks alone.
-    The product never exceeds the parent's probability, so a funnel of such heads is monotone.
+    The task's label is the joint event (click and conversion), which is known for every impression. The tower's own
+    output is the conditional probability (of a conversion after a click); it is never supervised on clicks alone. The
+    product never exceeds the parent's probability, so a funnel of such heads is monotone.
 
     Source: Ma et al., "Entire Space Multi-Task Model", SIGIR 2018, equations 2 to 4.
 
     Args:
-        task: A binary task with one parent. If both means are known, the bias starts at their ratio's log-odds.
+        task: A binary task with one parent. If both means are known, the bias starts at the log-odds of their ratio.
         width: Width H of the representation.
         parents: The parent's head, a binary one.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
@@ -30,7 +30,7 @@ class ESMMHead(TowerHead):
     Shapes: h [B, H] → logit [B, 1] of the joint event; ``extra["conditional"]`` [B, 1], the conditional log-odds.
 
     Raises:
-        MtlError: If there isn't exactly one parent, or it isn't binary.
+        MtlError: If there is not exactly one parent, or it is not binary.
 
     Example:
         >>> import torch

@@ -13,10 +13,10 @@ from mtl_lightning.interfaces import Head, Task
 
 
 class JRCHead(TowerHead):
-    """Tower with a logit per class, f_0 and f_1: p = σ(f_1 − f_0), and each ranks the rows of a user by itself.
+    """Tower with a logit per class, f_0 and f_1: p = σ(f_1 − f_0), and each logit ranks the rows of a user.
 
-    One logit can't be a calibrated probability and a free ranking score at once; two leave the room: their difference
-    is the log-odds, their level is the ranking's.
+    One logit cannot be a calibrated probability and a free ranking score at once. Of two logits, the difference is the
+    log-odds, and the level is free for the ranking.
 
     Source: Sheng et al., "Joint Optimization of Ranking and Calibration with Contextualized Hybrid Model", KDD 2023.
 

@@ -16,8 +16,8 @@ from mtl_lightning.interfaces import Head, Task
 class OrdinalHead(TowerHead):
     """CORAL: one score and K − 1 ordered thresholds, P(y > k) = σ(w·tower(h) + b_k).
 
-    The thresholds are b_0 − Σ softplus(d): P(y > k) falls with k by construction (in the paper it does at the
-    optimum).
+    The thresholds are b_0 − Σ softplus(d), so P(y > k) falls with k by construction. In the paper it falls with k at
+    the optimum.
 
     Source: Cao, Mirjalili & Raschka, "Rank Consistent Ordinal Regression for Neural Networks", Pattern Recognition
     Letters 140 (2020).

@@ -1,4 +1,4 @@
-"""A probability with the effect of the position taken out."""
+"""A probability without the effect of the position."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Unpack
@@ -16,9 +16,9 @@ from mtl_lightning.interfaces import ColumnName, Head, Task
 class PositionBiasHead(TowerHead):
     """Tower for relevance plus a bias per position: logit = tower(h) + b[position]; serving leaves b out.
 
-    b is relative to the first position: what is predicted is the probability at that place. Where the position
-    column isn't given (serving) the logit is the relevance alone. A row whose position isn't known (NaN, or left out
-    by ``drop_position``) has a bias of its own, so that it doesn't count as one of the first place.
+    b is relative to the first position, so the prediction is the probability at the first position. Without the
+    position column (serving) the logit is the relevance alone. Rows of unknown position (NaN, or left out by
+    ``drop_position``) have a bias of their own, so that they do not count as rows of the first position.
 
     Source: Zhao et al., "Recommending What Video to Watch Next: A Multitask Ranking System", RecSys 2019, section 4.3
     (a shallow tower for selection bias); the examination hypothesis in log-odds.
@@ -29,8 +29,8 @@ class PositionBiasHead(TowerHead):
         parents: Ignored.
         position: Raw column with the position in the list, counted from ``first``.
         first: Number of the first position.
-        positions: Number of positions that are told apart; earlier and later ones count as the nearest.
-        drop_position: Probability with which, in training, a row's position counts as unknown.
+        positions: Number of distinct positions; earlier and later ones count as the nearest of these.
+        drop_position: Probability of treating a row's position as unknown in training.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
 
     Shapes: h [B, H] → logit [B, 1] with the bias, ``extra["served"]`` [B, 1] without; prediction [B].
@@ -60,7 +60,7 @@ class PositionBiasHead(TowerHead):
     ) -> None:
         super().__init__(task, width, parents, 1, rate_logit(task.mean), **options)
         self.position, self.first, self.drop_position = position, first, drop_position
-        # The second place to the last one, then an unknown place.
+        # Biases of the second to the last position, then of an unknown position.
         self.bias = nn.Parameter(torch.zeros(positions)) if position is not None else None
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:

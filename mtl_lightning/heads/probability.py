@@ -9,10 +9,10 @@ from mtl_lightning.batch import Output
 
 
 def product_logit(*logits: Tensor) -> Tensor:
-    """Log-odds of the product of probabilities that are given as log-odds; exact where probabilities are tiny.
+    """Log-odds of the product of probabilities that are given as log-odds, exact for tiny probabilities.
 
-    With a and b, 1 / (σ(a)σ(b)) − 1 = e^−a + e^−b + e^−a−b, so the log-odds are −logΣexp(−a, −b, −a−b): no
-    difference of nearly equal numbers is taken.
+    For a and b, 1 / (σ(a)σ(b)) − 1 = e^−a + e^−b + e^−a−b, so the log-odds are −logΣexp(−a, −b, −a−b). No difference of
+    nearly equal numbers is taken.
 
     Args:
         logits: Tensors of one shape.
@@ -29,7 +29,7 @@ def product_logit(*logits: Tensor) -> Tensor:
 
 
 def rate_logit(rate: float | None, parent: float | None = 1.0) -> float:
-    """Log-odds of a base rate, relative to the parent's; 0 where one of them isn't known or is degenerate.
+    """Log-odds of a base rate relative to the parent's rate; 0 if one of them is unknown or degenerate.
 
     Example:
         >>> rate_logit(0.5), round(rate_logit(0.02, 0.1), 4), rate_logit(None)
@@ -41,5 +41,5 @@ def rate_logit(rate: float | None, parent: float | None = 1.0) -> float:
 
 
 def served(output: Output) -> Tensor:
-    """Log-odds as served, [B, 1]: without what holds in the log only (a position), if the head took that apart."""
+    """Log-odds as served, [B, 1]: without effects of the log, such as a position, where the head separates them."""
     return output.extra.get("served", output.logit)

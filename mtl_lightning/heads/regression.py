@@ -14,10 +14,10 @@ from mtl_lightning.interfaces import Head, Task
 class RegressionHead(TowerHead):
     """Tower that works on standardised labels and predicts on the label's own scale.
 
-    The loss compares the tower's output with (g(y) − m) / s, where g is the identity or log(1 + y) and m, s are mean
+    The loss compares the tower's output with (g(y) − m) / s. Here g is the identity or log(1 + y), and m and s are mean
     and standard deviation of g(y), so that a task in seconds and one in stars weigh alike. With ``log1p`` the
-    prediction is a typical (median-like) value rather than a mean: right for skewed labels that are judged by
-    absolute error, too low in sum.
+    prediction is a typical (median-like) value rather than a mean. It suits skewed labels that are judged by absolute
+    error, but the sum of predictions is too low.
 
     Args:
         task: A task with a number as label. Without a fitted mean and scale, m = 0 and s = 1.

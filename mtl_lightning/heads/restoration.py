@@ -1,4 +1,4 @@
-"""The expectation of a value at least 0 from its survival function."""
+"""The expectation of a nonnegative value from its survival function."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from torch import Tensor
 def restore(logit: Tensor, edges: Tensor) -> Tensor:
     """Σ_m ½ (P(y > t_m) + P(y > t_{m+1})) (t_{m+1} − t_m) = E[min(y, t_M)], by the trapezoid rule.
 
-    Taking each bucket's survival at its left end would restore what is above the mean, at its right end what is below.
+    The survival at each bucket's left edge would restore a value above the mean, at its right edge one below the mean.
 
     Args:
         logit: Log-odds of y > t_m, m = 0 … M, [B, M + 1].

@@ -38,7 +38,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Log1p:
-    """(log(1 + y) − center) / scale, for labels of at least 0; what is given back lies between 0 and e^30."""
+    """(log(1 + y) − center) / scale, for labels of at least 0; the inverse is between 0 and e^30."""
 
     center: float
     scale: float
@@ -53,7 +53,7 @@ class Log1p:
 
 
 def linear_scale(task: Task) -> Linear:
-    """Standardisation by the task's fitted mean and scale; the identity where they aren't known.
+    """Standardisation by the task's fitted mean and scale; the identity where they are unknown.
 
     Example:
         >>> import torch

@@ -19,13 +19,14 @@ from mtl_lightning.interfaces import Head, Task
 class TPMHead(TowerHead):
     """A full binary tree of classifiers over intervals of time: ŷ = Σ_leaf P(leaf)·t_leaf, P(leaf) = Π P(turn | node).
 
-    Each inner node says whether the time lies in the later half of its intervals, given that it lies in one of them. A
-    leaf's value t is the mean of an exponential distribution within its interval, so that the last, which has no end,
-    has one too. The paper's adjustment for item duration isn't part of this head: give the duration as a feature.
+    Each inner node predicts whether the time is in the later half of its intervals, given that it is in one of them. A
+    leaf's value t is the mean of an exponential distribution within its interval, so that the last interval, which is
+    unbounded, has a value too. The paper's adjustment for item duration is not part of this head: use the duration as a
+    feature.
 
     Source: Lin et al., "Tree based Progressive Regression Model for Watch-Time Prediction in Short-video
-    Recommendation", KDD 2023. There the leaves are quantiles of the training labels; here, unless ``edges`` gives
-    them, those of an exponential distribution with the task's mean.
+    Recommendation", KDD 2023. There the leaves are quantiles of the training labels. Here, unless ``edges`` is given,
+    they are quantiles of an exponential distribution with the task's mean.
 
     Args:
         task: A task whose label is a time or value of at least 0.
@@ -40,7 +41,7 @@ class TPMHead(TowerHead):
     label's unit; ``extra``: leaf [B, M] log-probabilities, edges [M − 1], values [M].
 
     Raises:
-        MtlError: If the edges don't ascend from above zero or don't fill a tree.
+        MtlError: If the edges do not ascend from above zero or do not fill a tree.
 
     Example:
         >>> import torch
@@ -107,7 +108,7 @@ def _paths(leaves: int) -> tuple[Tensor, Tensor]:
 def _interval_means(edges: Sequence[float], mean: float) -> Tensor:
     """Mean of an exponential distribution in each interval, [M]; the last one reaches to infinity."""
     bounds = [0.0, *edges]
-    # Beyond e^700, where a float ends, the interval holds the whole tail.
+    # Beyond e^700, the largest float, the interval holds the whole tail.
     inner = [a + mean - (b - a) / math.expm1(min((b - a) / mean, 700.0)) for a, b in pairwise(bounds)]
     return torch.tensor([*inner, bounds[-1] + mean])
 
@@ -119,7 +120,7 @@ def _start(survival: Tensor) -> Tensor:
     starts = []
     for level in range(leaves.bit_length() - 1):
         early, late = mass.view(2**level, 2, -1).sum(2).unbind(1)
-        # Intervals without any mass say nothing; clamp keeps 0/0 out.
+        # Intervals without any mass carry no information; clamp avoids 0/0.
         total = (early + late).clamp(min=torch.finfo(early.dtype).tiny)
         starts.append(torch.logit((late / total).clamp(0.01, 0.99)))
     return torch.cat(starts)

@@ -1,4 +1,4 @@
-"""A purchase value: mostly zero, else with a long tail."""
+"""A purchase value: mostly zero, otherwise with a long tail."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Unpack
@@ -12,7 +12,7 @@ from mtl_lightning.losses.ziln import log_deviation
 
 
 class ValueHead(TowerHead):
-    """Zero-inflated log-normal: y is 0 with probability 1 − p, else log y ~ N(μ, σ²); E[y] = p exp(μ + σ²/2).
+    """Zero-inflated log-normal: y is 0 with probability 1 − p, otherwise log y ~ N(μ, σ²); E[y] = p exp(μ + σ²/2).
 
     Three outputs: the log-odds of p, μ, and s with σ = softplus(s) + 0.001. μ is relative to the logarithm of the
     task's mean.
@@ -55,6 +55,6 @@ class ValueHead(TowerHead):
         """Expected value, [B]."""
         odds, location, spread = output.logit.unbind(1)
         sigma = log_deviation(spread)
-        # Capped far above any sensible value: an untrained tail must not give an infinite expectation.
+        # Capped far above any sensible value: an untrained model must not give an infinite expectation.
         expected = (location + sigma.square() / 2).clamp(max=30.0).exp()
         return odds.sigmoid() * expected * self.unit

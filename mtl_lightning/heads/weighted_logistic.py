@@ -52,5 +52,5 @@ class WeightedLogisticHead(TowerHead):
         return Output(logit, hidden, link=self.link)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Expected time, [B]; at most e^30 units, so that an untrained tail isn't infinite."""
+        """Expected time, [B], at most e^30 units: an untrained model must not predict infinity."""
         return output.logit[:, 0].clamp(max=30.0).exp() * self.unit

@@ -9,15 +9,15 @@ from mtl_lightning.layers.padding import linear
 
 
 class BatchedLinear(nn.Module):
-    """E linear maps side by side, as one matrix product where they share the input and a batched one else.
+    """E linear maps side by side: one matrix product for a shared input, otherwise a batched product.
 
     Args:
         count: Number E of maps.
         in_width: Width of the input.
         out_width: Width of the output.
         bias: Whether to add a bias.
-        activation: Name of the activation that follows, for which a hidden layer starts
-            (:func:`mtl_lightning.layers.initialisation.he_uniform_`); without one each map starts as nn.Linear does.
+        activation: Name of the activation that follows, for the initialisation
+            (:func:`mtl_lightning.layers.initialisation.he_uniform_`). Without it each map starts as nn.Linear does.
 
     Shapes: [B, in_width] or [E, B, in_width] → [E, B, out_width].
 

@@ -1,17 +1,17 @@
-"""How dense hidden layers start: He's initialisation, which keeps the size of a signal from layer to layer."""
+"""He's initialisation of dense hidden layers, which keeps the size of a signal from layer to layer."""
 
 from torch import Tensor, nn
 
-# For activations that pass about half of what they see (relu, leaky_relu, silu, gelu) it is √2.
+# √2 for activations that pass about half of their input (relu, leaky_relu, silu, gelu).
 GAINS = {"tanh": 5 / 3, "identity": 1.0}
 
 
 def he_uniform_(weight: Tensor, bias: Tensor | None, activation: str) -> None:
     """Fill a hidden layer's weight uniformly within ±g √(3 / fan_in), and its bias with zeros, in place.
 
-    The gain g is √2 for relu, leaky_relu, silu and gelu, 5/3 for tanh and 1 for identity, so that with relu the
-    variance of a weight is 2 / fan_in and signals keep their size. :class:`torch.nn.Linear` starts with a sixth of
-    that variance.
+    The gain g is √2 for relu, leaky_relu, silu and gelu, 5/3 for tanh and 1 for identity. With relu the variance of a
+    weight is then 2 / fan_in, and signals keep their size. :class:`torch.nn.Linear` starts with a sixth of that
+    variance.
 
     Args:
         weight: [..., out_width, in_width]; fan_in is in_width. An empty one is left alone.
@@ -35,7 +35,7 @@ def he_uniform_(weight: Tensor, bias: Tensor | None, activation: str) -> None:
 
 
 def hidden_linear(in_width: int, out_width: int, activation: str) -> nn.Linear:
-    """A linear layer that starts for the activation which follows it, see :func:`he_uniform_`."""
+    """A linear layer with :func:`he_uniform_` for the activation that follows."""
     layer = nn.Linear(in_width, out_width)
     he_uniform_(layer.weight, layer.bias, activation)
     return layer

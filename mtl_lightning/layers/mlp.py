@@ -51,7 +51,7 @@ def make_activation(name: str) -> nn.Module:
 class MLP(nn.Module):
     """Linear layers, each followed by normalisation (if any), activation and dropout (if any).
 
-    There is no batch normalisation: it would make one process and several differ, and fail on one row.
+    There is no batch normalisation: results would depend on the number of processes, and a single row would fail.
 
     Args:
         in_width: Width of the input.
@@ -100,8 +100,8 @@ class MLP(nn.Module):
 class Experts(nn.Module):
     """E equal MLPs as batched matrix products.
 
-    The same as E instances of :class:`MLP`, and faster: the first layers are one product with the concatenated
-    weights, the others batched ones.
+    Equal to E instances of :class:`MLP`, but faster: the first layers are one product with the concatenated weights,
+    the others are batched products.
 
     Args:
         count: Number E of experts.
@@ -158,8 +158,8 @@ class Gates(nn.Module):
         in_width: Width of the gates' input.
         count: Number T of gates.
         experts: Number E of experts.
-        dropout: Probability with which, in training, an expert is left out of a row's gate and the rest rescaled to
-            sum to one; keeps single experts from taking all (Zhao et al., RecSys 2019, section 4.2).
+        dropout: Probability of leaving an expert out of a row's gate in training; the other gate values are rescaled to
+            sum to one. It keeps single experts from dominating (Zhao et al., RecSys 2019, section 4.2).
 
     Shapes: [B, in_width] → [B, T, E], each [B, t] summing to one.
 
@@ -187,7 +187,7 @@ class Gates(nn.Module):
 def mixture(weights: Tensor, experts: Tensor) -> Tensor:
     """Σ_e weights_e · experts_e: [B, E] and [B, E, H] → [B, H].
 
-    A batched product, which never holds the weighted experts.
+    A batched product, which never stores the weighted experts.
 
     Example:
         >>> mixture(torch.tensor([[0.25, 0.75]]), torch.tensor([[[4.0], [8.0]]])).tolist()
@@ -199,8 +199,8 @@ def mixture(weights: Tensor, experts: Tensor) -> Tensor:
 def mixtures(weights: Tensor, experts: Tensor) -> tuple[Tensor, ...]:
     """Each task's mixture of the same experts: [B, T, E] and [B, E, H] → T tensors [B, H].
 
-    One batched product for all tasks: a third of the time of one per task, and no more per task where gradients are
-    taken task by task.
+    One batched product for all tasks takes a third of the time of one product per task, and no more time where
+    gradients are taken task by task.
 
     Example:
         >>> first, second = mixtures(torch.tensor([[[0.25, 0.75], [1.0, 0.0]]]), torch.tensor([[[4.0], [8.0]]]))

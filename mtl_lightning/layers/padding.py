@@ -1,15 +1,15 @@
-"""Products whose inner width is no multiple of a vector register's, filled up with zeros."""
+"""Matrix products whose inner width is padded with zeros to a multiple of the vector width."""
 
 from torch import Tensor
 from torch.nn import functional
 
 MULTIPLE = 8
 LEAST = 1 << 20
-"""Multiplications per column from which the two copies are small beside the product."""
+"""Multiplications per column from which the cost of the two copies is small compared to the product."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``functional.linear`` of [B, D] and [H, D], on a CPU in training faster where D is odd in this sense.
+    """``functional.linear`` of [B, D] and [H, D], padded where D is not a multiple, which is faster in CPU training.
 
     Example:
         >>> import torch

@@ -14,16 +14,16 @@ from mtl_lightning.losses.rows import known_rows, linked_label
 class D2QLoss(Loss):
     """(û − F_g(y))² + pinball loss of the group's quantile table, each with its own gradient.
 
-    û is the predicted quantile and F_g(y) the label's quantile in its group's table, taken as given; the table itself
-    is fitted by the pinball loss Σ_j max(u_j d_j, (u_j − 1) d_j), d_j = y − q_gj, averaged over the levels u_j and in
-    units of the task's mean.
+    û is the predicted quantile. F_g(y) is the label's quantile in its group's table, without gradient. The table itself
+    is fitted by the pinball loss Σ_j max(u_j d_j, (u_j − 1) d_j) with d_j = y − q_gj. It is averaged over the levels
+    u_j and taken in units of the task's mean.
 
     Source: Zhan et al., "Deconfounding Duration Bias in Watch-time Prediction for Video Recommendation", KDD 2022;
     Koenker & Bassett, "Regression Quantiles", Econometrica 46 (1978), for the pinball loss.
 
     Args:
         task: A task with the head ``d2q``.
-        table: Weight of the table's fit.
+        table: Weight of the pinball loss of the table.
 
     Shapes: ``extra``: quantile [B, 1], table [B, Q], levels [Q], unit []; label [B, 1] → scalar.
 

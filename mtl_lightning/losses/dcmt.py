@@ -15,10 +15,10 @@ from mtl_lightning.losses.entire_space import entire_space
 class DCMTLoss(Loss):
     """Joint cross-entropy plus factual and counterfactual losses of the conditional, tied by a soft constraint.
 
-    With O = 1 where the parent's event happened, p̂ its predicted probability (clipped, no gradient), r the
-    conditional's probability and r* the twin's: joint + w · mean(O/p̂ · ℓ(y, r) + (1 − O)/(1 − p̂) · ℓ(1 − y, r*)
-    + λ |1 − (r + r*)|), where y = 0 for rows without the parent's event. Rows count and weigh as in
-    :class:`~mtl_lightning.losses.escm2.ESCM2Loss`.
+    The loss is joint + w · mean(O/p̂ · ℓ(y, r) + (1 − O)/(1 − p̂) · ℓ(1 − y, r*) + λ |1 − (r + r*)|). O is 1 where the
+    parent's event happened. p̂ is its predicted probability, clipped and without gradient. r is the probability of the
+    conditional, r* the probability of the twin, and y = 0 for rows without the parent's event. Rows count and
+    weigh as in :class:`~mtl_lightning.losses.escm2.ESCM2Loss`.
 
     Source: Zhu et al., "DCMT: A Direct Entire-Space Causal Multi-Task Framework for Post-Click Conversion Estimation",
     ICDE 2023.
@@ -27,7 +27,7 @@ class DCMTLoss(Loss):
         task: A task with the head ``dcmt``.
         weight: Factor w of the causal terms.
         constraint: Factor λ of the soft constraint.
-        clip: Smallest probability that is divided by.
+        clip: Lower bound of the probabilities in divisions.
 
     Shapes: ``extra``: conditional and counterfactual [B, 1] → scalar.
 

@@ -1,4 +1,4 @@
-"""What the losses over the entire space share: who the parent is, and what is known where."""
+"""Rows, labels and probabilities that the losses over the entire space read from a parent and its child."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ class EntireSpace:
     """One parent-and-child pair of a funnel on the rows where the parent's label is known.
 
     Args:
-        parent: The parent's target, in which a row weighs what it weighs for the child where the child's label is known
-            and has weights of its own.
+        parent: The parent's target. Where the child's label is known and has weights of its own, a row has the child's
+            weight.
         known: True where the joint event is known, [B].
         happened: 1 where the parent's event happened and the child's label is known, [B].
-        label: The child's label there, else 0, [B].
+        label: The child's label there, otherwise 0, [B].
         propensity: The parent's predicted probability, without gradient, [B].
         conditional: Log-odds of the child's event given the parent's, [B].
-        joint: Cross-entropy of the joint event, [B], zero where that isn't known.
+        joint: Cross-entropy of the joint event, [B], zero where it is unknown.
     """
 
     parent: Target
@@ -36,9 +36,9 @@ class EntireSpace:
 
 
 def entire_space(output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> EntireSpace:
-    """Read a cascade head's output and its parent's; works for joint labels and for conditional ones.
+    """Read the outputs of a cascade head and its parent, for joint or conditional labels.
 
-    The joint event is known where the parent's is known not to have happened, and where both labels are.
+    The joint event is known where both labels are known, and where the parent's event is known not to have happened.
     """
     ((parent_output, parent),) = parents.values()
     clicked = (parent.label[:, 0] > 0.5) & parent.mask
@@ -59,7 +59,7 @@ def entire_space(output: Output, target: Target, parents: Mapping[str, tuple[Out
 
 
 def weighted(parent: Target, target: Target) -> Target:
-    """The parent's target with the child's sample weights where its label is known; it is divided by the parent's."""
+    """The parent's target with the child's sample weights where its label is known; the parent's count divides it."""
     if target.weight is None:
         return parent
     own = torch.ones_like(target.weight) if parent.weight is None else parent.weight

@@ -17,12 +17,16 @@ from mtl_lightning.losses.rows import known_rows
 class ESCM2Loss(Loss):
     """ESMM's cross-entropy of the joint event plus a debiased loss of the conditional one, over all impressions.
 
-    With O = 1 where the parent's event happened, p̂ its predicted probability (clipped from below, no gradient), ℓ the
-    conditional's cross-entropy with the label:
-    ``ipw``: joint + w · mean(O/p̂ · ℓ). ``dr``: joint + w · mean(ê + O/p̂ (ℓ − ê) + O/p̂ (ê − ℓ)²), where ê is the
-    conditional's cross-entropy with the label that the imputation tower imputes. The square trains that tower only,
-    and the terms before it the conditional only. The mean is over rows where the parent's label is known; a clicked row
-    whose own label isn't counts zero. Rows weigh as for the child where its label is known, else as for the parent.
+    O is 1 where the parent's event happened, p̂ is its predicted probability (clipped from below, without gradient), and
+    ℓ is the conditional's cross-entropy with the label.
+
+    - ``ipw``: joint + w · mean(O/p̂ · ℓ).
+    - ``dr``: joint + w · mean(ê + O/p̂ (ℓ − ê) + O/p̂ (ê − ℓ)²), where ê is the conditional's cross-entropy with the
+      label that the imputation tower predicts. The square trains the imputation tower only, the terms before it the
+      conditional only.
+
+    The mean is over rows where the parent's label is known. A row with the parent's event but an unknown label of its
+    own counts as zero. A row has the child's weight where its label is known, otherwise the parent's.
 
     Source: Wang et al., "ESCM²: Entire Space Counterfactual Multi-Task Model", SIGIR 2022; imputed labels as in Wang
     et al., "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", ICML 2019.
@@ -31,7 +35,7 @@ class ESCM2Loss(Loss):
         task: A task with the head ``escm2``.
         method: ``ipw`` or ``dr``.
         weight: Factor w of the debiased loss.
-        clip: Smallest p̂ that is divided by.
+        clip: Lower bound of p̂ in divisions.
 
     Shapes: ``extra``: conditional and imputation [B, 1] → scalar.
 

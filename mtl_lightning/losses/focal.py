@@ -13,19 +13,16 @@ from mtl_lightning.losses.rows import known_rows
 
 
 class FocalLoss(Loss):
-    """−(1 − p_y)^γ log p_y: rows that are already right count less. γ = 0 is binary cross-entropy.
+    """−(1 − p_y)^γ log p_y: well predicted rows count less. γ = 0 is binary cross-entropy.
 
-    It doesn't keep probabilities calibrated: predictions are drawn towards ½.
+    It does not keep probabilities calibrated: predictions are drawn towards ½.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equations 4 and 5.
 
     Args:
         task: A binary or multilabel task.
-        gamma: Exponent γ, at least 0.
-        alpha: Weight of positives, 1 − alpha that of negatives; None for no weights.
-
-    Raises:
-        MtlError: If γ is negative or α not between 0 and 1.
+        gamma: Exponent γ.
+        alpha: Weight of positives; negatives have the weight 1 − alpha. ``null`` for no weights.
 
     Shapes: logit [B, K], label [B, K] → scalar, a mean over K.
 

@@ -17,15 +17,15 @@ RowLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 def grouped_mean(loss: str, score: Tensor, target: Target, row_loss: RowLoss) -> Tensor:
     """Mean over known labels of the global batch of a loss that compares rows of one group.
 
-    A user's rows lie on several processes. In training, each process gathers the others' scores and labels (as
-    constants), computes the global mean, and takes the gradient of its own scores; that of the mean over processes is
-    then the one that a single process would have.
+    The rows of one user are spread over several processes. In training, each process gathers the others' scores and
+    labels as constants, computes the global mean, and takes the gradient by its own scores. The mean of these gradients
+    over processes equals the gradient of a single process.
 
     Args:
-        loss: Name of the asking loss, for the message.
+        loss: Name of the loss, for the message.
         score: Scores, [B, K].
         target: The task's target; rows without a known label get groups of their own.
-        row_loss: The value of each row, from scores, labels and group numbers of all rows at hand.
+        row_loss: The value of each row, from scores, labels and group numbers of all gathered rows.
 
     Raises:
         MtlError: If the data have no group column.
@@ -77,7 +77,7 @@ def _numbers(group: Tensor, mask: Tensor) -> Tensor:
 
 
 def _whole(score: Tensor, target: Target) -> tuple[Target, Tensor, slice]:
-    """The target and the scores [N, K] of the global batch, and where this process's rows lie in it."""
+    """The target and the scores [N, K] of the global batch, and the slice of this process's rows."""
     rank = torch.distributed.get_rank()
     known = target.mask.to(score.dtype)
     weight = torch.ones_like(known) if target.weight is None else target.weight.to(score.dtype)

@@ -16,7 +16,7 @@ class Huber(LinkedLoss):
 
     Args:
         task: A task with a number as label.
-        delta: Where the loss turns linear, in the head's space (standard deviations).
+        delta: Error δ from which the loss is linear, in the head's space (standard deviations).
 
     Shapes: logit [B, 1], label [B, 1] → scalar.
 

@@ -16,7 +16,7 @@ class JRCLoss(Loss):
     """``calibration`` · BCE(f_1 − f_0) − (1 − ``calibration``) · log(e^f_y(i) / Σ_j e^f_y(j)), j over i's group.
 
     The first term makes the difference of the two energies a probability. In the second, row i with label y competes by
-    f_y with the rows of its user: positives stand out in f_1, negatives in f_0. Groups reach over processes.
+    f_y with the rows of its user: positives get a high f_1, negatives a high f_0. Groups span processes.
 
     Source: Sheng et al., "Joint Optimization of Ranking and Calibration with Contextualized Hybrid Model", KDD 2023.
 

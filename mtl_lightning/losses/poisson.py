@@ -10,13 +10,13 @@ from mtl_lightning.interfaces import Loss, Task
 from mtl_lightning.losses.rows import known_rows
 
 LARGEST = 30.0
-"""Logarithm of the largest rate that is meant."""
+"""Logarithm of the largest plausible rate."""
 
 
 class PoissonLoss(Loss):
     """−log P(y) of a Poisson distribution with rate e^v: e^v − y v + log y!, never negative.
 
-    Beyond v = 30 the exponential goes on along its tangent: e^v would be infinite at 89, and so would be the step.
+    Beyond v = 30 the exponential continues along its tangent: e^v would be infinite at 89, and so would the step.
 
     Source: McCullagh & Nelder, "Generalized Linear Models", 2nd ed., 1989, chapter 6.
 

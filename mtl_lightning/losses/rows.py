@@ -1,7 +1,7 @@
-"""What losses take from an output and a target, row by row.
+"""Known rows of outputs and targets.
 
-A row whose label isn't known may hold anything, also an infinite logit. Its gradient is exactly zero only if the
-logit itself is replaced before the loss is computed: zero times an infinite derivative would be NaN.
+A row of unknown label may hold any value, also an infinite logit. Its gradient is exactly zero only if the logit itself
+is replaced before the loss is computed, since zero times an infinite derivative is NaN.
 """
 
 import torch

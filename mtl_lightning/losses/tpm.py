@@ -14,8 +14,8 @@ from mtl_lightning.losses.rows import known_rows, linked_label
 class TPMLoss(Loss):
     """−log P(leaf of y) + ``regression`` · ((ŷ − y)/c)² + ``variance`` · Var(t_leaf)/c², c the last leaf's value.
 
-    The first term is the cross-entropy of every turn on the way to y; the second draws the expectation to y, the third
-    asks for certainty. Labels beyond the last leaf's value count as that value in the second.
+    The first term is the cross-entropy of every turn on the path to y. The second draws the expectation to y, and the
+    third reduces the spread. In the second, labels beyond the last leaf's value count as that value.
 
     Source: Lin et al., "Tree based Progressive Regression Model for Watch-Time Prediction in Short-video
     Recommendation", KDD 2023.

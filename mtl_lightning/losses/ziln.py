@@ -13,7 +13,7 @@ from mtl_lightning.losses.rows import known_rows, linked_label
 
 
 def log_deviation(spread: Tensor) -> Tensor:
-    """σ = softplus(s) + 0.001 of the logarithm: with a floor, for a single row could be fitted with infinite density.
+    """σ = softplus(s) + 0.001 of the logarithm; without the floor a single row could be fitted with infinite density.
 
     Example:
         >>> round(log_deviation(torch.tensor(-100.0)).item(), 6)
@@ -27,7 +27,7 @@ class ZILNLoss(Loss):
 
     With log-odds a, location μ and σ = softplus(s) + 0.001:
     BCE(a, y > 0) + [y > 0]·(½((log y − μ)/σ)² + log σ + ½ log 2π + log y), in units of the task's mean. A density can
-    exceed one, so this loss can be negative; weighters that take its logarithm want another.
+    exceed one, so this loss can be negative. Weighters that take its logarithm need another loss.
 
     Source: Wang, Liu & Miao, "A Deep Probabilistic Model for Customer Lifetime Value Prediction", 2019
     (arXiv 1912.07753).

@@ -1,4 +1,4 @@
-"""The ``core`` plugin: what ships with the package, by name. It imports no component."""
+"""The ``core`` plugin: names and places of the components of this package. It imports none of them."""
 
 from mtl_lightning.hookspecs import hookimpl
 
@@ -216,5 +216,5 @@ def mtl_metrics() -> dict[str, str]:
 
 @hookimpl
 def mtl_recipes() -> list[str]:
-    """The recipes of the wheel."""
+    """Recipes of this package."""
     return ["mtl_lightning.recipes"]

@@ -1,4 +1,4 @@
-"""What a plugin declares, checked: its API version, its names, its callbacks."""
+"""Checks of a plugin's declarations: its API version, names and callbacks."""
 
 import importlib.resources
 import inspect
@@ -31,7 +31,7 @@ def refuse_foreign(plugin: Any) -> None:
 
 
 def check_callback(item: Any) -> Any:
-    """The item; raises PluginError unless it is a callback of ``lightning.pytorch``."""
+    """Return the item; PluginError unless it is a callback of ``lightning.pytorch``."""
     from lightning.pytorch import Callback
 
     if foreign_lightning(item):
@@ -41,20 +41,20 @@ def check_callback(item: Any) -> Any:
     return item
 
 
-def declared(kind: str, answer: Any, info: PluginInfo) -> Iterator[Entry]:
-    """The entries of one hook's answer.
+def read_entries(kind: str, answer: Any, info: PluginInfo) -> Iterator[Entry]:
+    """Read the entries that a hook returned.
 
     Args:
         kind: One of :data:`~mtl_lightning.plugins.entries.KINDS`, or ``recipe``.
-        answer: Names → ``"module:Class"``, or the packages of recipes.
-        info: Who answers.
+        answer: Result of the hook: names → ``"module:Class"``, or packages of recipes.
+        info: The plugin.
 
     Raises:
-        PluginError: If the answer has another form.
+        PluginError: If the result has another form.
 
     Example:
         >>> info = PluginInfo("foo", "mtl-foo", "1.0", "mtl_foo")
-        >>> [entry.qualified for entry in declared("weighter", {"mean": "mtl_foo.mean:Mean"}, info)]
+        >>> [entry.qualified for entry in read_entries("weighter", {"mean": "mtl_foo.mean:Mean"}, info)]
         ['mtl-foo/mean']
     """
     owner = (info.name, info.distribution, info.version)

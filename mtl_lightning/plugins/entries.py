@@ -1,4 +1,4 @@
-"""What the registry keeps of each plugin and name, and how a name becomes a class."""
+"""Records of plugins and of the names that they supply, and imports of their classes."""
 
 import importlib
 import inspect
@@ -24,11 +24,11 @@ INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in 
     "feature": "mtl_lightning.data.features.base:Feature",
     "metric": "mtl_lightning.interfaces:TaskMetric",
 }
-"""Where the contract of a kind stands."""
+"""Module and class of the contract of each kind."""
 
 
 def normalize(distribution: str) -> str:
-    """The canonical spelling of a distribution's name.
+    """Normalize the name of a distribution.
 
     Example:
         >>> normalize("My_Plugin.X")
@@ -38,7 +38,7 @@ def normalize(distribution: str) -> str:
 
 
 def foreign_lightning(thing: object) -> bool:
-    """Whether a class (or an object's class) is built on ``pytorch_lightning``, a twin that ``lightning`` rejects."""
+    """True if a class or the class of an object is built on ``pytorch_lightning``, which ``lightning`` rejects."""
     cls = thing if inspect.isclass(thing) else type(thing)
     return any(base.__module__.split(".")[0] == "pytorch_lightning" for base in cls.__mro__)
 
@@ -49,12 +49,12 @@ FOREIGN_HINT = "import lightning.pytorch instead"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a plugin is not used.
+    """Reason why a plugin is not used.
 
     Args:
-        stage: What went wrong: ``load``, ``lightning``, ``api``, ``register``, ``hooks``, or the hook that was called.
+        stage: The failed step: ``load``, ``lightning``, ``api``, ``register``, ``hooks``, or the hook that was called.
         reason: One line.
-        traceback: The whole traceback.
+        traceback: The complete traceback.
     """
 
     stage: str
@@ -68,11 +68,11 @@ class PluginInfo:
 
     Args:
         name: Name of the entry point.
-        distribution: Distribution that has it, in canonical spelling.
+        distribution: Distribution that supplies it, normalized.
         version: Version of that distribution.
-        target: What the entry point refers to.
+        target: Object that the entry point refers to.
         hooks: Hooks it implements.
-        failure: Why it isn't used, or None.
+        failure: Reason why it isn't used, or None.
     """
 
     name: str
@@ -110,12 +110,12 @@ class Entry:
 
     @property
     def qualified(self) -> str:
-        """The name that is never ambiguous, ``distribution/name``."""
+        """Unambiguous name, ``distribution/name``."""
         return f"{self.distribution}/{self.name}"
 
 
 def import_class(entry: Entry) -> type:
-    """The class of an entry, held against the contract of its kind.
+    """Import the class of an entry and check it against the contract of its kind.
 
     Raises:
         PluginError: If it can't be imported, is built on ``pytorch_lightning``, or isn't a complete component.
@@ -123,9 +123,9 @@ def import_class(entry: Entry) -> type:
     what = f"{entry.kind} {entry.qualified} ({entry.target})"
     module, _, path = entry.target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        target: Any = importlib.import_module(module)
         for part in path.split("."):
-            found = getattr(found, part)
+            target = getattr(target, part)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         foreign = missing and missing != module.split(".")[0]
@@ -133,17 +133,17 @@ def import_class(entry: Entry) -> type:
         raise PluginError(f"{what} can't be imported: {error}", hint) from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"{what} can't be imported: {type(error).__name__}: {error}") from error
-    if not inspect.isclass(found):
+    if not inspect.isclass(target):
         raise PluginError(f"{what} is not a class")
-    if foreign_lightning(found):
+    if foreign_lightning(target):
         raise PluginError(f"{what} {FOREIGN}", FOREIGN_HINT)
     module, _, path = INTERFACES[entry.kind].partition(":")
     contract = getattr(importlib.import_module(module), path)
-    if not issubclass(found, contract):
+    if not issubclass(target, contract):
         raise PluginError(
             f"{what} is not a {contract.__name__}", f"derive it from {contract.__module__}.{contract.__qualname__}"
         )
-    if inspect.isabstract(found):
-        undefined = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+    if inspect.isabstract(target):
+        undefined = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
         raise PluginError(f"{what} does not define {undefined}")
-    return found
+    return target

@@ -1,4 +1,4 @@
-"""Finds, isolates and registers plugins: one that is broken costs a warning line, not the program."""
+"""Discovery and registration of plugins. A broken plugin causes a warning and does not end the program."""
 
 import copy
 import functools
@@ -14,7 +14,7 @@ import pluggy
 
 from mtl_lightning import hookspecs
 from mtl_lightning.errors import PluginError
-from mtl_lightning.plugins.checks import check_api, check_callback, declared, refuse_foreign
+from mtl_lightning.plugins.checks import check_api, check_callback, read_entries, refuse_foreign
 from mtl_lightning.plugins.entries import HOOKS, KINDS, Entry, Failure, PluginInfo, normalize
 from mtl_lightning.plugins.names import Registry
 
@@ -23,14 +23,14 @@ __all__ = ["GROUP", "KINDS", "Entry", "Failure", "PluginInfo", "Registry", "load
 GROUP = "mtl_lightning"
 CORE = ("core", "mtl-lightning")
 TABLES = {hook: kind for kind, hook in HOOKS.items()} | {"mtl_recipes": "recipe"}
-# Whatever a plugin raises is recorded with its traceback; a module that calls sys.exit must not end the program either.
+# Exceptions of plugins are recorded with their traceback. A module that calls sys.exit must not end the program.
 ISOLATED = (Exception, SystemExit)
 log = logging.getLogger(__name__)
 
 
 @functools.cache
 def registry() -> Registry:
-    """The registry of this process: all installed plugins, or those that ``MTL_PLUGINS`` names (``core,foo``).
+    """Return the registry of this process: all installed plugins, or those listed in ``MTL_PLUGINS`` (``core,foo``).
 
     Raises:
         PluginError: If ``MTL_PLUGINS`` names a plugin that isn't installed.
@@ -40,7 +40,7 @@ def registry() -> Registry:
 
 
 def load(points: Iterable[importlib.metadata.EntryPoint], only: Sequence[str] = ()) -> Registry:
-    """Load entry points, each on its own, in an order that is the same in every process.
+    """Load entry points one by one, in the same order in every process.
 
     Args:
         points: Entry points of the group ``mtl_lightning``.
@@ -49,13 +49,13 @@ def load(points: Iterable[importlib.metadata.EntryPoint], only: Sequence[str] = 
     Raises:
         PluginError: If ``only`` has a name that no entry point has.
     """
-    found = sorted(((_describe(point), point) for point in points), key=lambda pair: _order(pair[0]))
-    known = {name for info, _ in found for name in (info.name, info.distribution)}
+    described = sorted(((_describe(point), point) for point in points), key=lambda pair: _order(pair[0]))
+    known = {name for info, _ in described for name in (info.name, info.distribution)}
     if missing := [name for name in only if name not in known]:
         raise PluginError(f"MTL_PLUGINS names {', '.join(missing)}", f"installed are {', '.join(sorted(known))}")
     loader = Loader()
     left_out = []
-    for info, point in found:
+    for info, point in described:
         if only and info.name not in only and info.distribution not in only:
             left_out.append(info.name)
         else:
@@ -76,8 +76,8 @@ def _order(info: PluginInfo) -> tuple[str, ...]:
 class Loader:
     """Registers plugins one by one and calls their hooks one by one.
 
-    pluggy's own loader has no guard, so that one broken plugin ends the program, and its calls stop at the first
-    hook that raises.
+    pluggy's own loader does not isolate plugins: a broken one ends the program, and calls stop at the first hook that
+    raises.
     """
 
     def __init__(self) -> None:
@@ -162,7 +162,7 @@ class Loader:
         if hook in info.hooks and not answers:  # pluggy leaves None out
             raise PluginError("it gave None", "return the names, {} or [] for none")
         for answer in answers:
-            for entry in declared(TABLES[hook], answer, info):
+            for entry in read_entries(TABLES[hook], answer, info):
                 if (entry.kind, entry.name) in mine:
                     raise PluginError(f"{info.distribution} supplies the {entry.kind} {entry.name!r} twice")
                 mine.add((entry.kind, entry.name))

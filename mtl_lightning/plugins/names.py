@@ -1,4 +1,4 @@
-"""Names of components and recipes, and who supplies them. Free of torch until a name is resolved."""
+"""Names of components and recipes with the plugins that supply them. Free of torch until a name is resolved."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources.abc import Traversable
@@ -9,7 +9,7 @@ from mtl_lightning.plugins.entries import KINDS, Entry, PluginInfo, import_class
 
 
 class Calls(Protocol):
-    """The hooks that act during a run, called plugin by plugin."""
+    """Hooks that act during a run, called plugin by plugin."""
 
     def callbacks(self, config: dict[str, Any]) -> list[Any]:
         """Callbacks for a run."""
@@ -23,8 +23,8 @@ class Registry:
 
     Args:
         plugins: Every plugin found, with failures, in load order.
-        entries: What the plugins that work supply.
-        calls: The hooks that act during a run.
+        entries: Names that working plugins supply.
+        calls: Hooks that act during a run.
         left_out: Plugins that ``MTL_PLUGINS`` leaves out.
 
     Errors: names that can't be chosen raise :class:`~mtl_lightning.errors.PluginError`.
@@ -54,25 +54,25 @@ class Registry:
         self._resolved: dict[Entry, type] = {}
 
     def entries(self, kind: str) -> Iterator[tuple[str, Entry]]:
-        """Every name of a kind with its entry: plain where one plugin owns it, else ``distribution/name`` of each."""
+        """Names of a kind with their entries: ``distribution/name`` where several plugins own a name."""
         for (of_kind, name), owners in sorted(self._owners.items(), key=lambda item: item[0]):
             if of_kind == kind:
                 yield from ((name if len(owners) == 1 else entry.qualified, entry) for entry in owners)
 
     def names(self, kind: str) -> list[str]:
-        """Names of a kind that can be chosen, sorted."""
+        """Sorted names of a kind that can be chosen."""
         return [name for name, _ in self.entries(kind)]
 
     def entry(self, kind: str, name: str, *, owner: str | None = None) -> Entry:
-        """Who supplies a name.
+        """Return the entry of a name.
 
         Args:
             kind: One of :data:`KINDS`, or ``recipe``.
             name: Plain, or ``distribution/name``.
-            owner: Distribution that comes first for a plain name (a recipe extends the recipes of its own package).
+            owner: Distribution preferred for a plain name (a recipe extends the recipes of its own package).
 
         Raises:
-            PluginError: If nobody has the name, or several have it and it is plain.
+            PluginError: If the name is unknown, or is plain and several plugins supply it.
         """
         distribution, _, plain = name.rpartition("/")
         owners = self._owners.get((kind, plain), [])
@@ -102,7 +102,7 @@ class Registry:
             yield f"MTL_PLUGINS leaves out {', '.join(self.left_out)}"
 
     def listed(self, kind: str, name: str) -> str:
-        """The name under which :meth:`entries` lists what a name stands for, so that one component has one name.
+        """Return the name under which :meth:`entries` lists a component, so that it has one name.
 
         Raises:
             PluginError: As :meth:`entry` does.
@@ -116,7 +116,7 @@ class Registry:
         return entry.name if len(self._owners[kind, entry.name]) == 1 else entry.qualified
 
     def resolve(self, kind: str, name: str) -> type:
-        """Import the class that a name stands for.
+        """Import the class of a name.
 
         Raises:
             PluginError: If the name can't be chosen, its module can't be imported, or the class breaks the contract.
@@ -127,7 +127,7 @@ class Registry:
         return self._resolved[entry]
 
     def name_of(self, kind: str, component: type) -> str | None:
-        """The name by which a class can be chosen; None if nobody supplies it."""
+        """Name by which a class can be chosen; None if no plugin supplies it."""
         target = f"{component.__module__}:{component.__qualname__}"
         names = (
             name
@@ -141,19 +141,19 @@ class Registry:
         return {name: entry.file for name, entry in self.entries("recipe") if entry.file is not None}
 
     def recipe(self, name: str, *, owner: str | None = None) -> Traversable:
-        """The file of one recipe; errors and ``owner`` as for :meth:`entry`."""
+        """Return the file of a recipe; errors and ``owner`` as for :meth:`entry`."""
         file = self.entry("recipe", name, owner=owner).file
         assert file is not None
         return file
 
     def versions(self) -> dict[str, str]:
-        """Version of every distribution whose names or hooks are in use."""
+        """Versions of all distributions whose names or hooks are in use."""
         working = {plugin.distribution: plugin.version for plugin in self.plugins if plugin.failure is None}
         supplying = {entry.distribution: entry.version for owners in self._owners.values() for entry in owners}
         return dict(sorted((working | supplying).items()))
 
     def callbacks(self, config: dict[str, Any]) -> list[Any]:
-        """Callbacks that plugins add to a run; a plugin that fails here is warned about and recorded, not fatal."""
+        """Callbacks that plugins add to a run. A plugin that fails here is recorded and causes a warning."""
         return self._calls.callbacks(config) if self._calls else []
 
     def commands(self, app: Any) -> None:
@@ -162,7 +162,7 @@ class Registry:
             self._calls.commands(app)
 
     def check(self) -> list[Problem]:
-        """Resolve every name; what doesn't work, failed plugins included."""
+        """Resolve every name; returns the problems, including failed plugins."""
         problems = [
             Problem(str(plugin), f"{plugin.failure.stage}: {plugin.failure.reason}")
             for plugin in self.plugins

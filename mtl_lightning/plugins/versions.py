@@ -1,10 +1,10 @@
-"""Versions of plugins saved with a run, compared with those of now."""
+"""Comparison of plugin versions saved with a run and installed ones."""
 
 from collections.abc import Mapping
 
 
 def plugin_changes(saved: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Differences between the plugin versions saved with a run and those of now, a phrase each.
+    """Describe differences between the plugin versions saved with a run and the installed ones.
 
     Example:
         >>> plugin_changes({"core": "0.1", "extra": "2"}, {"core": "0.2"})

@@ -6,7 +6,7 @@ from typing import Any
 
 from mtl_lightning.config import Config
 from mtl_lightning.data.readers.csv_options import AUTOMATIC, default_quote, default_separator
-from mtl_lightning.data.readers.files import find, format_of
+from mtl_lightning.data.readers.files import find_files, format_of
 
 CSV_FORM = ("separator", "names", "encoding", "quote", "escape", "missing", "decimal", "thousands")
 """Options of a table that say how its CSV files are written."""
@@ -26,7 +26,7 @@ def form_of(config: Config, data: str, options: Mapping[str, Any]) -> dict[str, 
     if config.source.name != "table":
         return dict(options)
     own = config.source.options
-    known = {format_of(file.path) for file in find([data])}
+    known = {format_of(file.path) for file in find_files([data])}
     form = dict(options)
     if "format" not in form and None in known:
         form |= _format_of_run(own)

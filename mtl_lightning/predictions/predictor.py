@@ -18,7 +18,7 @@ from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
-from mtl_lightning.data.readers.blocks import ROW, ROWS, blocks, even
+from mtl_lightning.data.readers.blocks import ROW, ROWS, read_blocks, rebatch
 from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
@@ -146,15 +146,15 @@ class Predictor:
             except EmptyFilesError:
                 return source.fingerprint(), iter(())
             require(list(present), self.needed, data)
-            found = blocks(source.rows(), [name for name in self.columns if name in present], data)
-            return source.fingerprint(), even(found, self.block)
+            found = read_blocks(source.rows(), [name for name in self.columns if name in present], data)
+            return source.fingerprint(), rebatch(found, self.block)
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
         self._tell(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
-        return name, even(SplitReader(source, self.config.split, columns).of("test"), self.block)
+        return name, rebatch(SplitReader(source, self.config.split, columns).of("test"), self.block)
 
     def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
         """Let a source give columns the types that they had in training."""

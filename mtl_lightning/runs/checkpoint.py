@@ -1,4 +1,4 @@
-"""Checkpoint files: written whole or not at all, made of plain containers, read without running code."""
+"""Checkpoint files: written atomically, limited to plain containers, and read without running code."""
 
 import os
 import pickle
@@ -19,15 +19,15 @@ from mtl_lightning.training.sharded import SHARDS
 
 Expect = Callable[[dict[str, Any]], None]
 BARE = ".temp.ckpt"
-"""Lightning's file of bare weights, by which a spawned process hands them back."""
+"""Lightning's file of bare weights, with which a spawned process returns them."""
 
 
 class CheckpointError(MtlError):
     """A checkpoint that can't be used.
 
     Args:
-        message: Which one, and why.
-        hint: What to do about it.
+        message: The checkpoint, and the reason.
+        hint: A remedy.
         reason: The reason alone.
     """
 
@@ -40,22 +40,22 @@ class CheckpointError(MtlError):
 
 
 class UnfitError(MtlError):
-    """A whole checkpoint of something else; its message goes on after the file's name."""
+    """An intact checkpoint of another model; its message follows the name of the file."""
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes beside the target, syncs, then renames; keeps the last checkpoint but one.
+    """Writes a temporary file, syncs it, then renames it; keeps the previous ``last.ckpt``.
 
-    A process that dies at any moment leaves ``last.ckpt``, or at least ``previous.ckpt``, whole. The file is streamed
-    to disk: a checkpoint costs no second copy in memory. Only the first process writes (Lightning sees to that).
+    A process that dies at any moment leaves ``last.ckpt``, or at least ``previous.ckpt``, intact. The file is streamed
+    to disk: a checkpoint needs no second copy in memory. Only the first process writes; Lightning ensures that.
 
     Args:
         plugins: Versions of the plugins, saved in every checkpoint.
-        expect: Raises an MtlError for a checkpoint that its reader can't use. Such a one counts as damaged.
+        expect: Raises an MtlError for a checkpoint that its reader can't use. It then counts as damaged.
 
     Raises:
-        MtlError: When a checkpoint can't be written, or holds objects that can't be loaded safely.
-        CheckpointError: When one is damaged and has no predecessor that can be used.
+        MtlError: If a checkpoint can't be written, or contains objects that can't be loaded safely.
+        CheckpointError: If a checkpoint is damaged and has no usable predecessor.
 
     Example:
         >>> import tempfile
@@ -71,9 +71,9 @@ class AtomicCheckpointIO(CheckpointIO):
         self.expect = expect
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
-        """Write a checkpoint; ``storage_options`` are for remote stores, which are not supported."""
+        """Write a checkpoint; ``storage_options`` belong to remote stores, which are not supported."""
         target = Path(path)
-        # Spawned strategies send bare weights through here: they are no checkpoint and get no versions.
+        # Spawned strategies also write bare weights with this method: they are not a checkpoint and get no versions.
         content = {**checkpoint, "plugins": self.plugins} if "state_dict" in checkpoint else checkpoint
         require_plain(content)
         partial = target.with_name(target.name + TEMPORARY)
@@ -97,7 +97,7 @@ class AtomicCheckpointIO(CheckpointIO):
         map_location: Any | None = "cpu",
         weights_only: bool | None = True,
     ) -> dict[str, Any]:
-        """Read a checkpoint, always without running code; a damaged last one gives way to its predecessor."""
+        """Read a checkpoint without running code; its predecessor replaces a damaged last one."""
         target = Path(path)
         try:
             return self._checked(target, map_location)
@@ -106,7 +106,7 @@ class AtomicCheckpointIO(CheckpointIO):
             if target.name != LAST or not previous.exists():
                 raise
             reason = error.reason
-            warnings.warn(f"{target} is damaged ({reason}); going on from {previous.name}", stacklevel=2)
+            warnings.warn(f"{target} is damaged ({reason}); continuing with {previous.name}", stacklevel=2)
         try:
             return self._checked(previous, map_location)
         except CheckpointError as error:
@@ -121,18 +121,18 @@ class AtomicCheckpointIO(CheckpointIO):
                 self.expect(checkpoint)
         except UnfitError as error:
             raise CheckpointError(f"{path} {error.message}", error.hint, error.message) from error
-        except Exception as error:  # what unpickling raises on altered files has no end
+        except Exception as error:  # unpickling raises errors of any type on altered files
             reason = error.message if isinstance(error, MtlError) else _first_line(error)
             hint = error.hint if isinstance(error, MtlError) and error.hint else ""
             raise CheckpointError(
-                f"the checkpoint {path} is damaged or no checkpoint: {reason}",
-                hint or "start again, or put another checkpoint in its place",
+                f"the checkpoint {path} is damaged or not a checkpoint: {reason}",
+                hint or "start again, or replace it by another checkpoint",
                 reason,
             ) from error
         return checkpoint
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint if it is there."""
+        """Remove a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
@@ -140,7 +140,7 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
     open_regular(path).close()
     # torch reads the archive's checksums but does not compare them.
     with zipfile.ZipFile(path) as archive:
-        # Torch stores tensors as they are: what unpacks to more was made by somebody else, to fill the memory.
+        # Torch stores tensors uncompressed: an archive that unpacks to more is a zip bomb.
         if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
             raise zipfile.BadZipFile("it unpacks to more than its file holds")
         if damaged := archive.testzip():
@@ -149,7 +149,7 @@ def _read(path: Path, map_location: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise pickle.UnpicklingError(f"it holds a {type(checkpoint).__name__}")
     check_content(checkpoint, path.stat().st_size)
-    for state in checkpoint.get("state_dict", {}).values():  # shards lie beside the file, wherever that is by now
+    for state in checkpoint.get("state_dict", {}).values():  # shards are next to the file, which may have moved
         if isinstance(state, dict) and state.get(SHARDS):
             state[SHARDS] = str(path.parent / Path(state[SHARDS]).name)
     return checkpoint
@@ -160,7 +160,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _sync_directory(path: Path) -> None:
-    """Make a rename survive a power cut; not every platform can open a directory."""
+    """Make a rename survive a power failure; not every platform can open a directory."""
     if os.name != "posix":
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: plain containers of numbers, strings and tensors, as written and as read."""
+"""Content of checkpoints: plain containers of numbers, strings and tensors, when written and when read."""
 
 from collections import OrderedDict
 from typing import Any
@@ -13,9 +13,9 @@ PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dt
 MAPPINGS = (dict, OrderedDict)
 LISTS = (list, tuple, set)
 PIECE = 1 << 24
-"""Numbers that are looked at together."""
+"""Numbers that are checked at a time."""
 MOST = 50_000_000
-"""Values of a checkpoint at most, each counted as often as it is referred to."""
+"""Most values of a checkpoint, each counted as often as it is referred to."""
 
 
 def require_plain(value: Any, where: str = "checkpoint") -> None:
@@ -26,7 +26,7 @@ def require_plain(value: Any, where: str = "checkpoint") -> None:
         where: Name of the value in the error.
 
     Raises:
-        MtlError: If anything else is in it, with the place.
+        MtlError: If it contains another value; its place is named.
 
     Example:
         >>> from pathlib import Path
@@ -56,17 +56,17 @@ def require_plain(value: Any, where: str = "checkpoint") -> None:
 
 
 def check_content(content: Any, size: int) -> None:
-    """Check what was read: plain values and tensors only, all of them in the file, and nothing without end.
+    """Check content that was read: plain values and stored tensors only, without cycles and within limits.
 
-    A file may refer to one container many times, or to one within itself. Whoever walks through it must know that
-    before.
+    A file may refer to one container many times, or to a container within itself. Code that iterates over the content
+    relies on this check.
 
     Args:
-        content: What a file held.
-        size: Bytes of the file.
+        content: Content of a file.
+        size: Size of the file in bytes.
 
     Raises:
-        MtlError: With the place of what can't be used.
+        MtlError: With the place of a value that can't be used.
 
     Example:
         >>> loop = []
@@ -116,7 +116,7 @@ def _require_dense(tensor: Tensor, where: str) -> None:
 
 
 def _require_stored(tensor: Tensor, where: str) -> None:
-    """Refuse tensors whose shape claims more than is stored of them: the first copy of one would fill the memory."""
+    """Refuse tensors that are larger than their storage: copying one could exhaust the memory."""
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.is_meta:
         raise MtlError(f"{where} is a tensor without values, or of a type that no checkpoint may hold")
     _require_dense(tensor, where)
@@ -125,16 +125,17 @@ def _require_stored(tensor: Tensor, where: str) -> None:
 
 
 def check_alike(value: Any, template: Any, where: str, *, partial: bool = False) -> None:
-    """Check that what was read has the form of what this version writes.
+    """Check that a value has the same form as the value that this version writes.
 
     Args:
-        value: What was read.
-        template: The same of today: types, keys, lengths and shapes count, numbers don't. None stands for any scalar.
+        value: The value that was read.
+        template: The value of this version. Types, keys, lengths and shapes are compared, numbers are not. None accepts
+            any scalar.
         where: Place of the value, for messages.
-        partial: Mappings may lack keys or have others, as those of another version of a library do.
+        partial: Mappings may have missing or additional keys, as in other versions of a library.
 
     Raises:
-        MtlError: With the place of what differs, or of a number that is not finite.
+        MtlError: With the place of a difference, or of a number that is not finite.
 
     Example:
         >>> check_alike({"lr": 0.1, "step": True}, {"lr": 0.0, "step": 0}, "state")
@@ -164,7 +165,7 @@ def require_tensor(value: Any, shape: torch.Size | None, where: str, *, floating
     """Check that a value is a tensor of a shape (None for any) whose numbers are finite.
 
     Raises:
-        MtlError: If it is anything else.
+        MtlError: Otherwise, with the place.
     """
     if not isinstance(value, Tensor):
         raise MtlError(f"{where} is {shown(value)}, not a tensor")

@@ -1,24 +1,27 @@
-"""Ctrl-C and SIGTERM as a request to stop at the next clean point."""
+"""Ctrl-C and SIGTERM as requests to stop after the current step."""
 
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mtl_lightning.ranks import process_rank
+
 HANDLED = (signal.SIGINT, signal.SIGTERM)
 GRACE = 25.0 if "TORCHELASTIC_RUN_ID" in os.environ else 60.0
-"""Seconds in one exchange after which a process that was asked to stop ends; torchrun kills it after 30."""
+"""Seconds that a process which was asked to stop waits in one collective; torchrun kills it after 30."""
 WAITING = (str(Path("torch", "distributed")), str(Path("torch", "autograd", "graph.py")))
-"""Files of torch in which a process waits for others: collectives, and backward passes with DDP's."""
+"""Files of torch in which a process waits for others: collectives, and backward passes with DDP."""
 
 
 class Interrupted(SystemExit):
-    """The run was asked to stop; the exit code follows the shell's custom, 128 + signal.
+    """The run was asked to stop. The exit code is 128 + signal, as in a shell.
 
     Args:
         signum: The signal.
@@ -36,15 +39,15 @@ class Interrupted(SystemExit):
 class Signals:
     """Remembers a signal while training and raises :class:`Interrupted` at once otherwise.
 
-    An exception in the middle of an update leaves weights half changed. So while ``deferring`` is on, the first
-    signal only sets :attr:`received`, and the training loop stops at the end of a step. The same signal again
+    An exception in the middle of an update would leave weights half changed. So while ``deferring`` is on, the first
+    signal only sets :attr:`received`, and the training loop stops at the end of the step. The same signal again
     stops at once.
 
-    A process that waits for others inside of torch runs no handler. If it does so for ``grace`` seconds without end
-    after a signal, a thread ends it: the others are gone or hang, and what was saved last is whole.
+    Python runs no handler while a process waits for others inside torch. If the wait lasts ``grace`` seconds after a
+    signal, a thread ends the process: the other processes are gone or hang. The last checkpoint is intact.
 
     Args:
-        grace: Seconds to wait for others after a signal.
+        grace: Seconds to wait for other processes after a signal.
 
     Example:
         >>> signals = Signals()
@@ -59,12 +62,12 @@ class Signals:
         self.deferring = False
         self.grace = grace
         self.abandon: Callable[[], None] | None = None
-        """What is left to do before the thread ends the process."""
+        """Called before the thread ends the process."""
         self._before: dict[int, Any] = {}
         self._woken: int | None = None
 
     def install(self) -> None:
-        """Take over the signals, also from others that took them over meanwhile (Lightning does)."""
+        """Install the handlers, also over handlers that were installed since (by Lightning)."""
         if threading.current_thread() is not threading.main_thread():
             return
         for signum in HANDLED:
@@ -74,7 +77,7 @@ class Signals:
             self._watch()
 
     def restore(self) -> None:
-        """Give the signals back."""
+        """Restore the handlers that were there before :meth:`install`."""
         if threading.current_thread() is not threading.main_thread():
             return
         for signum, before in self._before.items():
@@ -86,11 +89,11 @@ class Signals:
             self._woken = None
 
     def _watch(self) -> None:
-        """Start the thread; Python's own part of a handler writes to its pipe, wherever the main thread is."""
+        """Start the thread. The C part of a handler writes to its pipe, even while the main thread is inside torch."""
         read, write = os.pipe()
         os.set_blocking(write, False)
         before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-        if before != -1:  # somebody else's: theirs counts
+        if before != -1:  # an event loop uses it: leave it alone
             signal.set_wakeup_fd(before)
             os.close(write)
             os.close(read)
@@ -133,8 +136,39 @@ class Signals:
         return {**self.__dict__, "received": None, "deferring": False, "abandon": None, "_before": {}, "_woken": None}
 
 
+@contextmanager
+def handled_signals(*, first_answers: bool = False) -> Iterator[Signals]:
+    """Handle Ctrl-C and SIGTERM within a block; the earlier handlers are restored afterwards.
+
+    Args:
+        first_answers: For processes that Lightning starts: the exit code of the first one counts. Others exit with 0
+            when they are interrupted, since Lightning takes another code for a failure.
+
+    Raises:
+        Interrupted: If a signal arrives.
+
+    Example:
+        >>> before = signal.getsignal(signal.SIGTERM)
+        >>> with handled_signals() as signals:
+        ...     signal.getsignal(signal.SIGTERM) == signals.handle
+        True
+        >>> signal.getsignal(signal.SIGTERM) == before
+        True
+    """
+    signals = Signals()
+    signals.install()
+    try:
+        yield signals
+    except Interrupted:
+        if first_answers and process_rank() > 0:
+            raise SystemExit(0) from None
+        raise
+    finally:
+        signals.restore()
+
+
 def _waits(frame: FrameType) -> bool:
-    """Whether a frame is one in which a process may wait for others, if there are any."""
-    torch = sys.modules.get("torch.distributed")  # not imported for this
+    """True if the frame is one in which a process may wait for other processes."""
+    torch = sys.modules.get("torch.distributed")  # without importing it
     several = torch is not None and torch.is_available() and torch.is_initialized() and torch.get_world_size() > 1
     return several and any(part in frame.f_code.co_filename for part in WAITING)

@@ -31,10 +31,10 @@ class SavedOptimizers(TypedDict):
 
 
 def check_table_state(checkpoint: Mapping[str, Any]) -> None:
-    """Check what a run with other tables may take over of the optimizers' states: their types, and finite numbers.
+    """Check the types of optimizer states that a warm start may copy, and that their numbers are finite.
 
     Raises:
-        MtlError: With the place of what is wrong.
+        MtlError: With the place of a wrong value.
     """
     require_keys(checkpoint, "mtl_lightning")
     require_keys(checkpoint["mtl_lightning"], "schema", "config", where="mtl_lightning")
@@ -42,7 +42,7 @@ def check_table_state(checkpoint: Mapping[str, Any]) -> None:
     check(checkpoint["mtl_lightning"]["config"], dict[str, Any], "mtl_lightning.config")
     states = checkpoint.get("optimizer_states", [])
     check(states, list[SavedOptimizers], "optimizer_states")
-    for number, inner in enumerate(one for state in states for one in state["optimizers"]):
+    for number, inner in enumerate(optimizer for state in states for optimizer in state["optimizers"]):
         for index, values in inner["state"].items():
             for name, value in values.items():
                 if isinstance(value, Tensor):
@@ -51,14 +51,14 @@ def check_table_state(checkpoint: Mapping[str, Any]) -> None:
 
 
 def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> None:
-    """Check the state of every optimizer: its groups, and per parameter what a step leaves, in the parameter's shape.
+    """Check the state of every optimizer: its groups, and the values per parameter with their shapes.
 
     Args:
-        checkpoint: What was read.
+        checkpoint: Content of the checkpoint.
         module: The run's module.
 
     Raises:
-        MtlError: With the place of what is missing or wrong.
+        MtlError: With the place of a missing or wrong value.
     """
     require_keys(checkpoint, "optimizer_states", "lr_schedulers")
     expected, parameters = _model_optimizer(module)
@@ -72,7 +72,7 @@ def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> N
         place = f"optimizer_states.{number}"
         if not isinstance(state, dict) or state.keys() != {"state", "param_groups"}:
             raise MtlError(f"{place} has no state and groups")
-        if parameters[number] is None:  # of tables that an encoder updates: their state is beside the checkpoint
+        if parameters[number] is None:  # tables that an encoder updates: their state is next to the checkpoint
             continue
         _check_groups(state["param_groups"], model["param_groups"], f"{place}.param_groups")
         _check_moments(state["state"], model["state"], parameters[number] or [], f"{place}.state", checkpoint)
@@ -89,7 +89,7 @@ def check_optimizer(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> N
 
 
 def _model_optimizer(module: MultiTaskModule) -> tuple[optim.CompositeOptimizer, list[list[nn.Parameter] | None]]:
-    """The run's optimizer over parameters of one number each, after a step; and its own parameters by optimizer."""
+    """The run's optimizer over stand-ins of one number each, after a step; and the parameters of each optimizer."""
     tables = module.network.encoder.table_parameters()
     ids = {id(table) for table in tables}
     dense = [p for p in module.network.parameters() if id(p) not in ids and p.requires_grad]

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint against the run that reads it: taken whole, or not at all."""
+"""Checks of a checkpoint against the run that reads it, before anything of it is used."""
 
 import random
 import re
@@ -28,7 +28,7 @@ RELEASE = r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?
 
 
 class SavedModule(TypedDict):
-    """What :class:`MultiTaskModule` adds to a checkpoint."""
+    """Part of a checkpoint that :class:`MultiTaskModule` adds."""
 
     batches: NonNegativeInt
     skipped: NonNegativeInt
@@ -48,7 +48,7 @@ class SavedLoader(TypedDict):
 
 
 class SavedLoaders(TypedDict):
-    """State of the loop over batches; without a loader at the end of an epoch."""
+    """State of the loop over batches; it has no loader at the end of an epoch."""
 
     combined_loader: NotRequired[list[SavedLoader]]
 
@@ -71,19 +71,19 @@ class SavedDivergence(TypedDict):
 
 
 STATES: dict[str, Any] = {"Checkpoints": SavedBest, "DivergenceCallback": SavedDivergence}
-"""States of callbacks by their key in a checkpoint; sums over pairs of tasks are checked by their shapes."""
+"""States of callbacks by key. Sums over pairs of tasks are checked by shape instead."""
 
 
 class Expectation:
-    """What a run expects of a checkpoint; to be the ``expect`` of an :class:`AtomicCheckpointIO`.
+    """Checks that a checkpoint fits a run: the ``expect`` of an :class:`AtomicCheckpointIO`.
 
     Args:
         module: The run's module.
-        trainer: Its Trainer; None if only weights are read. While it trains, everything that a run goes on from is
+        trainer: Its Trainer; None if only weights are read. While it trains, the state that a resumed run needs is
             checked as well.
 
     Raises:
-        MtlError: When called with a checkpoint that lacks something, or has something else.
+        MtlError: When called with a checkpoint in which a value is missing or wrong.
 
     Example:
         ``AtomicCheckpointIO(expect=Expectation(module)).load_checkpoint("best.ckpt")``
@@ -111,42 +111,42 @@ def load_weights(module: MultiTaskModule, path: Path) -> None:
     """Load the weights of a checkpoint into a module that was built for them.
 
     Raises:
-        CheckpointError: If the file can't be read, or doesn't hold the module's weights.
+        CheckpointError: If the file can't be read, or has the weights of another module.
     """
     checkpoint = AtomicCheckpointIO(expect=Expectation(module)).load_checkpoint(path)
     module.load_state_dict(checkpoint["state_dict"])
 
 
 def restoring(trainer: Trainer) -> bool:
-    """True while a Trainer goes on from a checkpoint that it has not restored wholly: it holds what it read so long."""
+    """True while a Trainer restores a checkpoint: it keeps the content until it has finished."""
     return bool(trainer._checkpoint_connector._loaded_checkpoint)
 
 
 def unrestored(path: Path | None, error: Exception) -> CheckpointError:
-    """The error to raise for one that came up while a checkpoint was restored."""
+    """The error to raise for an error that occurred while a checkpoint was restored."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return CheckpointError(f"the checkpoint {path} can't be restored: {reason}", "start again", reason)
 
 
 def check_saved_module(checkpoint: Mapping[str, Any]) -> None:
-    """Check the parts that every checkpoint of a run has: schema, configuration, counters, and finite weights.
+    """Check the parts of every checkpoint of a run: schema, configuration, counters, and finite weights.
 
     Raises:
-        MtlError: With the place of what is wrong.
+        MtlError: With the place of a wrong value.
     """
     require_keys(checkpoint, "mtl_lightning", "state_dict")
     check(checkpoint["mtl_lightning"], SavedModule, "mtl_lightning")
     check_schema(checkpoint["mtl_lightning"]["schema"], "mtl_lightning.schema")
     weights = checkpoint["state_dict"]
     if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
-        raise MtlError("state_dict is no mapping of names")
+        raise MtlError("state_dict is not a mapping of names")
     for name, value in weights.items():
         if isinstance(value, Tensor) and name.startswith(("network.", "weighter.")):  # metrics may have other buffers
             require_tensor(value, None, f"state_dict.{name}", floating=value.is_floating_point())
 
 
 def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> None:
-    """Check that a checkpoint has the weights of a module, all of them and no others.
+    """Check that a checkpoint has exactly the weights of a module.
 
     Raises:
         UnfitError: If names, types or shapes differ.
@@ -155,14 +155,14 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
     if different := sorted(weights.keys() ^ own.keys()):
         raise _unfit(f"{different[0]} is {'unknown' if different[0] in weights else 'missing'}")
     for name, value in own.items():
-        found = weights[name]
+        saved = weights[name]
         if not isinstance(value, Tensor):
-            if type(found) is not type(value) or (isinstance(value, dict) and found.keys() != value.keys()):
-                raise _unfit(f"{name} is a {type(found).__name__}")
-        elif not isinstance(found, Tensor) or found.is_floating_point() != value.is_floating_point():
+            if type(saved) is not type(value) or (isinstance(value, dict) and saved.keys() != value.keys()):
+                raise _unfit(f"{name} is a {type(saved).__name__}")
+        elif not isinstance(saved, Tensor) or saved.is_floating_point() != value.is_floating_point():
             raise _unfit(f"{name} is of another type")
-        elif found.shape != value.shape:
-            raise _unfit(f"{name} is {list(found.shape)}, not {list(value.shape)}")
+        elif saved.shape != value.shape:
+            raise _unfit(f"{name} is {list(saved.shape)}, not {list(value.shape)}")
 
 
 def _unfit(reason: str) -> UnfitError:
@@ -188,7 +188,7 @@ def _check_progress(checkpoint: Mapping[str, Any], trainer: Trainer) -> None:
 
 
 def _check_counts(state: Mapping[str, Any], place: str) -> None:
-    """Counters of progress are never below zero."""
+    """Check that counters of progress are not negative."""
     for name, value in state.items():
         if name == "state_dict":
             continue
@@ -204,7 +204,7 @@ def _check_callbacks(checkpoint: Mapping[str, Any], callbacks: Sequence[Callback
         raise MtlError(f"callbacks is {shown(states)}, not a mapping")
     for callback in callbacks:
         place = f"callbacks.{callback.state_key}"
-        if callback.state_key not in states:  # it came with a setting; what selects the best weights is always there
+        if callback.state_key not in states:  # the callback is new in this run; Checkpoints is always there
             if callback.state_key == "Checkpoints" and "callbacks" in checkpoint:
                 raise MtlError(f"{place} is missing")
             continue
@@ -216,7 +216,7 @@ def _check_callbacks(checkpoint: Mapping[str, Any], callbacks: Sequence[Callback
 
 
 def _check_pairs(state: Any, callback: Callback, module: MultiTaskModule, place: str) -> None:
-    """Sums over pairs of the run's own tasks; a run that has not begun has none."""
+    """Check sums over pairs of the run's tasks; they are missing before the first step."""
     names = list(module.schema.task_index)
     square = torch.zeros(len(names), len(names), dtype=torch.float64)
     pairs: dict[str, Any] = {"sums": square, "samples": square}
@@ -227,23 +227,23 @@ def _check_pairs(state: Any, callback: Callback, module: MultiTaskModule, place:
     if state != {}:
         check_alike(state, {"tasks": names, **pairs}, place)
         if state["tasks"] != names:
-            raise MtlError(f"{place}.tasks are others than the run's")
+            raise MtlError(f"{place}.tasks differ from the run's tasks")
 
 
 def _check_random_states(checkpoint: Mapping[str, Any]) -> None:
-    """Try the states on generators of their own."""
+    """Check the states by loading them into new generators."""
     states = checkpoint.get("random_states", [])
     if not isinstance(states, list | tuple):
         raise MtlError(f"random_states is {shown(states)}, not a list")
     for index, state in enumerate(states):
         try:
             torch.Generator().set_state(state["torch"])
-            if not all(isinstance(one, Tensor) and one.dtype == torch.uint8 for one in state["cuda"]):
+            if not all(isinstance(cuda, Tensor) and cuda.dtype == torch.uint8 for cuda in state["cuda"]):
                 raise TypeError("cuda")
             kind, keys, position, has_gauss, cached = state["numpy"]
             words = np.array(keys, dtype=np.uint32)
             np.random.RandomState().set_state((kind, words, position, has_gauss, cached))
             version, words, gauss = state["python"]
             random.Random().setstate((version, tuple(words), gauss))
-        except Exception as error:  # generators of three libraries: each refuses in its own way
-            raise MtlError(f"random_states[{index}] is no state of generators: {error}") from error
+        except Exception as error:  # generators of three libraries raise errors of different types
+            raise MtlError(f"random_states[{index}] is not a state of generators: {error}") from error

@@ -1,4 +1,4 @@
-"""JSON files of a run's directory: read within bounds, and refused where they are not what a run writes."""
+"""JSON files of a run directory: read within limits, and checked against the format that a run writes."""
 
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -8,21 +8,21 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.structure import INFINITE, StructureError, check, read_json, shown
 
 LARGEST = 1 << 30
-"""Bytes of such a file at most."""
+"""Most bytes of such a file."""
 Metrics = dict[str, Annotated[float, INFINITE] | None]
 KINDS: dict[str, type] = {"recipe.json": str}
-"""Types of files; all others hold a mapping."""
+"""Types of files; all others contain a mapping."""
 
 
 class SavedValidation(TypedDict):
-    """What is read of a validation."""
+    """Fields of a validation that commands read."""
 
     step: NonNegativeInt
     metrics: Metrics
 
 
 class SavedTest(TypedDict):
-    """What is read of the evaluation on the test split."""
+    """Fields of the evaluation on the test split that commands read."""
 
     evaluations: NonNegativeInt
     metrics: Metrics
@@ -32,33 +32,33 @@ def read_run_file(path: Path) -> Any:
     """Read a JSON file of a run.
 
     Raises:
-        MtlError: If it can't be read, or holds something else than a run writes there.
+        MtlError: If it can't be read, or its content differs from the format that a run writes.
     """
-    found = read_json(path, LARGEST)
+    content = read_json(path, LARGEST)
     kind: type = KINDS.get(path.name, dict)
-    if not isinstance(found, kind):
-        wanted = "text" if kind is str else "a mapping"
-        raise MtlError(f"{path} holds {shown(found)}, not {wanted}", "put the run's own file back")
+    if not isinstance(content, kind):
+        expected = "text" if kind is str else "a mapping"
+        raise MtlError(f"{path} holds {shown(content)}, not {expected}", "put the run's own file back")
     try:
         if path.name == "plugins.json":
-            check(found, dict[str, str], "plugins")
+            check(content, dict[str, str], "plugins")
         if path.name == "metrics.json":
-            _check_metrics(found)
+            _check_metrics(content)
     except StructureError as error:
         raise MtlError(f"{path}: {error.message}", "put the run's own file back") from error
-    return found
+    return content
 
 
-def _check_metrics(found: Any) -> None:
-    """Check the parts that commands go on from; the others are only shown."""
-    if not isinstance(found.get("validations", []), list):
-        raise StructureError(f"validations is {shown(found['validations'])}, not a list")
-    for index, one in enumerate(found.get("validations", [])):
-        _check_part(one, SavedValidation, f"validations[{index}]")
-    if found.get("test") is not None:
-        _check_part(found["test"], SavedTest, "test")
-    if not isinstance(found.get("relations", {}), dict):
-        raise StructureError(f"relations is {shown(found['relations'])}, not a mapping")
+def _check_metrics(content: Any) -> None:
+    """Check the parts that commands compute with; the others are only displayed."""
+    if not isinstance(content.get("validations", []), list):
+        raise StructureError(f"validations is {shown(content['validations'])}, not a list")
+    for index, validation in enumerate(content.get("validations", [])):
+        _check_part(validation, SavedValidation, f"validations[{index}]")
+    if content.get("test") is not None:
+        _check_part(content["test"], SavedTest, "test")
+    if not isinstance(content.get("relations", {}), dict):
+        raise StructureError(f"relations is {shown(content['relations'])}, not a mapping")
 
 
 def _check_part(value: Any, record: Any, place: str) -> None:

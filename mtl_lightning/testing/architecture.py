@@ -25,8 +25,8 @@ class ArchitectureContract(ComponentContract):
 
     def build(self, tasks: int = 3) -> Architecture:
         """A fresh architecture in evaluation mode."""
-        made: Architecture = self.construct(self.schema(tasks), self.encoder(tasks)).eval()
-        return made
+        architecture: Architecture = self.construct(self.schema(tasks), self.encoder(tasks)).eval()
+        return architecture
 
     def encoder(self, tasks: int = 3) -> EmbeddingEncoder:
         """The encoder whose z it gets."""
@@ -43,9 +43,9 @@ class ArchitectureContract(ComponentContract):
     @pytest.mark.parametrize("tasks", [1, 2, 3, 5])
     def test_each_task_gets_its_representation(self, tasks: int) -> None:
         architecture = self.build(tasks)
-        found = architecture(self.encoded(tasks))
-        assert list(found) == list(NAMES[:tasks]) == list(architecture.widths)
-        for name, h in found.items():
+        representations = architecture(self.encoded(tasks))
+        assert list(representations) == list(NAMES[:tasks]) == list(architecture.widths)
+        for name, h in representations.items():
             assert h.shape == (12, architecture.widths[name])
             assert torch.isfinite(h).all()
 

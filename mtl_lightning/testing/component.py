@@ -1,4 +1,4 @@
-"""What holds for components of every kind: documentation and constructor."""
+"""Tests that components of every kind pass: documentation and constructor."""
 
 import doctest
 import importlib
@@ -15,7 +15,7 @@ from mtl_lightning.plugins.entries import foreign_lightning
 
 
 class ComponentContract:
-    """Tests that each kind inherits. Set ``component``, and ``options`` if the defaults don't do.
+    """Tests that each kind inherits. Set ``component``, and ``options`` if the defaults don't suffice.
 
     Example:
         See :mod:`mtl_lightning.testing`.
@@ -27,7 +27,7 @@ class ComponentContract:
     """Number of positional arguments of the constructor."""
 
     def construct(self, *context: Any, **more: Any) -> Any:
-        """The component as a recipe builds it, with every option given; initialised the same each time."""
+        """Construct the component as a recipe does, with every option given and the same initial values each time."""
         options = options_of(self.component)
         defaults = {name: option.default for name, option in options.items() if option.has_default}
         torch.manual_seed(0)
@@ -45,9 +45,9 @@ class ComponentContract:
         module = importlib.import_module(self.component.__module__)
         flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
         examples = 0
-        for found in doctest.DocTestFinder(recurse=False).find(self.component, module=module, globs=vars(module)):
+        for example in doctest.DocTestFinder(recurse=False).find(self.component, module=module, globs=vars(module)):
             lines: list[str] = []
-            result = doctest.DocTestRunner(optionflags=flags).run(found, out=lines.append)
+            result = doctest.DocTestRunner(optionflags=flags).run(example, out=lines.append)
             assert result.failed == 0, "".join(lines)
             examples += result.attempted
         assert examples, "the docstring has no >>> example"
@@ -75,17 +75,17 @@ def copy_by_pickle(thing: Any) -> Any:
 
 
 def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Dense gradients of the parameters by name; fails on one that got none, since DDP waits for all of them."""
-    found = {}
+    """Dense gradients of the parameters by name; fails if one is missing, since DDP waits for all of them."""
+    by_name = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None, f"parameter {name} takes no part"
-            found[name] = parameter.grad.to_dense()
-    return found
+            by_name[name] = parameter.grad.to_dense()
+    return by_name
 
 
 def perturb(module: nn.Module) -> None:
-    """Move all parameters a little, so that a reloaded state can be told from a fresh one."""
+    """Move all parameters a little, so that a reloaded state differs from a fresh one."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -33,8 +33,8 @@ class EncoderContract(ComponentContract):
 
     def build(self, schema: Schema | None = None, copies: int = 1, **options: Any) -> Encoder:
         """A fresh encoder in evaluation mode."""
-        made: Encoder = self.construct(schema or self.schema(), copies, **options).eval()
-        return made
+        encoder: Encoder = self.construct(schema or self.schema(), copies, **options).eval()
+        return encoder
 
     def batch(self, schema: Schema | None = None, rows: int = 12) -> Batch:
         """A batch for :meth:`schema`."""

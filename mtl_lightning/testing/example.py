@@ -48,15 +48,15 @@ def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categori
         "sequence": (("history", 30, "item"), ("basket", 30, "item")),
         "vector": (("image", 3, ""), ("text", 2, "")),
     }
-    model_inputs = [
+    chosen_fields = [
         Field(name=name, kind=kind, size=size, table=table, length=5 if kind == "sequence" else 0)
         for kind in kinds
         for name, size, table in fields.get(kind, ())
     ]
-    model_inputs += _example_histories() if "history" in kinds else []
+    chosen_fields += _example_histories() if "history" in kinds else []
     chosen = tuple(tasks) or tuple(example_task(name=name) for name in ("click", "cart", "buy"))
     raw = dict.fromkeys([*RAW, *(name for task in chosen for name in task.oracles)])
-    return Schema(tuple(model_inputs), chosen, group="user", raw=tuple(raw))
+    return Schema(tuple(chosen_fields), chosen, group="user", raw=tuple(raw))
 
 
 def _example_histories() -> list[Field]:
@@ -125,7 +125,7 @@ def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool =
 
 
 def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
-    """What a head of the task's kind could predict: [B], or [B, K] for several classes."""
+    """Predictions that a head of the task's kind could make: [B], or [B, K] for several classes."""
     generator = torch.Generator().manual_seed(seed)
     traits, valid = task.traits, task.label_range
     normal = torch.randn(rows, 1 if traits.scalar else task.classes, generator=generator)

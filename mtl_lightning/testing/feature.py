@@ -27,8 +27,8 @@ class FeatureContract(ComponentContract):
 
     def build(self) -> Feature:
         """A fresh record of options."""
-        made: Feature = self.construct()
-        return made
+        feature: Feature = self.construct()
+        return feature
 
     def fitted(self) -> Transforms:
         """Fitted to the rows."""

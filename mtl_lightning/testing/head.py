@@ -46,11 +46,11 @@ class Funnel:
         """Output of the head for some rows."""
         h = (self.h if h is None else h)[rows]
         raw = {name: column[rows] for name, column in self.raw.items()}
-        made: Output = self.head(h, self.parent_outputs(h, raw), raw)
-        return made
+        output: Output = self.head(h, self.parent_outputs(h, raw), raw)
+        return output
 
     def prediction(self, output: Output) -> Tensor:
-        """What the head predicts."""
+        """Prediction of the head."""
         return self.head.predict(output, self.raw)
 
     def loss(self, output: Output, seed: int = 0, *, masked: bool = False) -> Tensor:
@@ -61,17 +61,17 @@ class Funnel:
         outputs = self.parent_outputs(self.h, self.raw)
         for task in self.parent_tasks:
             parents[task.name] = (outputs[task.name], example_target(task, ROWS, seed + 1))
-        for each in (target, *(pair[1] for pair in parents.values())):
-            each.raw = self.raw
+        for current in (target, *(pair[1] for pair in parents.values())):
+            current.raw = self.raw
             if masked:
-                each.mask = torch.zeros_like(each.mask)
-                each.label = torch.zeros_like(each.label)
+                current.mask = torch.zeros_like(current.mask)
+                current.label = torch.zeros_like(current.label)
         value: Tensor = loss(output, target, parents)
         return value if output.penalty is None else value + target.row_mean(output.penalty)
 
 
 def in_range(kind: str, prediction: Tensor) -> bool:
-    """Whether predictions of a task kind can be what they stand for."""
+    """True if predictions are possible values for a kind of task."""
     if not bool(torch.isfinite(prediction).all()):
         return False
     traits, valid = task_kind(kind), example_task(kind).label_range

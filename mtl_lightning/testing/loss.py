@@ -55,7 +55,7 @@ class Case:
         return value
 
     def prediction(self) -> Tensor:
-        """What the head predicts, [B] or [B, K]."""
+        """Prediction of the head, [B] or [B, K]."""
         raw = self.funnel.raw
         output: Output = self.funnel.head(self.h, self.funnel.parent_outputs(self.h, raw), raw)
         return self.funnel.head.predict(output, raw).detach()
@@ -77,7 +77,7 @@ class Case:
 class LossContract(ComponentContract):
     """Tests of a loss, for each task kind it serves.
 
-    Set ``head`` if the head named like the kind isn't the one the loss is made for, ``parents`` to the kinds of parent
+    Set ``head`` if the loss isn't made for the default head of its kinds, ``parents`` to the kinds of parent
     tasks it needs, and ``row_wise = False`` if it compares rows with each other.
     """
 
@@ -88,13 +88,13 @@ class LossContract(ComponentContract):
 
     def cases(self, dtype: torch.dtype = torch.float64) -> list[Case]:
         """One set-up per task kind."""
-        found = []
+        cases = []
         for kind in sorted(self.component.kinds):
             head = registry().resolve("head", self.head or task_kind(kind).head)
             torch.manual_seed(0)
             funnel = Funnel(kind, self.parents, head)
-            found.append(Case(self.construct(funnel.task), funnel, dtype))
-        return found
+            cases.append(Case(self.construct(funnel.task), funnel, dtype))
+        return cases
 
     def test_serves_known_kinds(self) -> None:
         assert self.component.kinds

@@ -17,7 +17,7 @@ ROWS = 240
 
 
 class MetricContract(ComponentContract):
-    """Tests of a metric, for each task kind it serves. ``tolerance`` is that of its sums (histograms, float32)."""
+    """Tests of a metric, for each task kind it serves. ``tolerance`` is the error of its sums (histograms, float32)."""
 
     context = 1
     tolerance: ClassVar[float] = 1e-5
@@ -28,8 +28,8 @@ class MetricContract(ComponentContract):
 
     def build(self, task: Task) -> TaskMetric:
         """A fresh metric."""
-        made: TaskMetric = self.construct(task)
-        return made
+        metric: TaskMetric = self.construct(task)
+        return metric
 
     def value(self, task: Task, prediction: Tensor, target: Target, *parts: Tensor) -> Tensor:
         """The metric over all rows, added in parts."""
@@ -38,9 +38,9 @@ class MetricContract(ComponentContract):
             metric.update(prediction[rows], take(target, rows))
         return compute(metric)
 
-    def same(self, found: Tensor, expected: Tensor) -> None:
+    def same(self, value: Tensor, expected: Tensor) -> None:
         """Equal within the tolerance."""
-        torch.testing.assert_close(found.double(), expected.double(), rtol=self.tolerance, atol=self.tolerance)
+        torch.testing.assert_close(value.double(), expected.double(), rtol=self.tolerance, atol=self.tolerance)
 
     def test_serves_known_kinds_and_says_which_way_is_better(self) -> None:
         assert self.component.kinds
@@ -77,16 +77,16 @@ class MetricContract(ComponentContract):
         for task in self.tasks():
             prediction, target = example_prediction(task, ROWS), example_target(task, ROWS)
             order = torch.randperm(ROWS, generator=torch.Generator().manual_seed(0))
-            found = self.value(task, prediction[order], take(target, order))
-            self.same(found, self.value(task, prediction, target))
+            value = self.value(task, prediction[order], take(target, order))
+            self.same(value, self.value(task, prediction, target))
 
     def test_unknown_labels_do_not_count(self) -> None:
         for task in self.tasks():
             prediction, target = example_prediction(task, ROWS), example_target(task, ROWS)
             known = target.mask.nonzero()[:, 0]
             label = torch.where(target.mask[:, None], target.label, 1.0)
-            found = self.value(task, prediction, replace(target, label=label))
-            self.same(found, self.value(task, prediction[known], take(target, known)))
+            value = self.value(task, prediction, replace(target, label=label))
+            self.same(value, self.value(task, prediction[known], take(target, known)))
 
     def test_nothing_to_measure_gives_nan(self) -> None:
         for task in self.tasks():

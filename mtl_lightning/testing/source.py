@@ -18,8 +18,8 @@ class SourceContract(ComponentContract):
 
     def build(self, **more: Any) -> Source:
         """A fresh source."""
-        made: Source = self.construct(**more)
-        return made
+        source: Source = self.construct(**more)
+        return source
 
     def test_schema_names_columns_that_the_rows_have(self) -> None:
         source = self.build()

@@ -52,13 +52,13 @@ class Problem:
 
     def run(self, weighter: Weighter, steps: range, rate: float = 0.05) -> list[Tensor]:
         """Take steps of gradient descent, weighter included; the gradient of each at the shared weight."""
-        found = []
+        step_gradients = []
         for index in steps:
             for parameter in (self.weight, *weighter.parameters()):
                 parameter.grad = None
             weighter(self.step(index)).backward()
             assert self.weight.grad is not None, "the objective is not connected with the seam"
-            found.append(self.weight.grad.clone())
+            step_gradients.append(self.weight.grad.clone())
             gradients(weighter)
             with torch.no_grad():
                 for parameter in (self.weight, *weighter.parameters()):
@@ -66,7 +66,7 @@ class Problem:
                     parameter -= scale * parameter.grad  # type: ignore[operator]
             if weighter.needs_losses_after_step:
                 weighter.after_step(self.step(index).values)
-        return found
+        return step_gradients
 
 
 def i_of(name: str) -> int:
@@ -83,8 +83,8 @@ class WeighterContract(ComponentContract):
 
     def build(self, tasks: Sequence[str] = TASKS) -> Weighter:
         """A fresh weighter."""
-        made: Weighter = self.construct(tuple(tasks))
-        return made
+        weighter: Weighter = self.construct(tuple(tasks))
+        return weighter
 
     def test_objective_is_a_finite_scalar_that_reaches_the_seam(self) -> None:
         problem = Problem()
@@ -106,14 +106,14 @@ class WeighterContract(ComponentContract):
         assert cosine > 1 - 1e-6
 
     def test_random_numbers_come_from_the_step(self) -> None:
-        found = []
+        outcomes = []
         for seed in (1, 2):
             weighter = self.build()
             torch.manual_seed(seed)
             state = torch.get_rng_state()
-            found.append(torch.stack(Problem().run(weighter, range(self.steps))))
+            outcomes.append(torch.stack(Problem().run(weighter, range(self.steps))))
             assert torch.equal(state, torch.get_rng_state()), "the process's own random numbers were used"
-        assert torch.equal(*found)
+        assert torch.equal(*outcomes)
 
     @pytest.mark.parametrize("kind", HARD)
     def test_hard_gradients_stay_finite(self, kind: str) -> None:

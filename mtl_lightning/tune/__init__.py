@@ -1,1 +1,1 @@
-"""Searches settings of a recipe: trials that several processes share, and the front of what they reach per task."""
+"""Search of a recipe's settings: trials shared by several processes, and their front over tasks."""

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TAIL = 1 << 16
-"""Bytes at the end of a log in which the reason is looked for."""
+"""Bytes at the end of a log that are searched for the reason."""
 FAILED = re.compile(r"^(error:|training failed:|[\w.]*(?:Error|Exception)\b)")
-"""Lines that say why a run ended: the command's own, and the last one of a traceback."""
+"""Lines that say why a run ended: messages of the command, and the last line of a traceback."""
 NEVER_SCORED = "the validation score was never defined"
 
 
 def failure_reason(exit_code: int | None, log: Path) -> str:
-    r"""The reason for which a trial gave no value.
+    r"""The reason for which a trial has no value.
 
     Args:
-        exit_code: Of its process; negative for a signal, 0 if it ended as it should.
-        log: What it printed.
+        exit_code: Exit code of its process; negative for a signal.
+        log: File with its output.
 
     Example:
         >>> import tempfile
@@ -42,7 +42,7 @@ def _lines(log: Path) -> list[str]:
 
 
 def _last_reason(lines: Sequence[str]) -> str:
-    """The last line that says why, with the indented ones below it."""
+    """The last line with a reason, and the indented lines below it."""
     places = [place for place, line in enumerate(lines) if FAILED.match(line)]
     if not places:
         return ""

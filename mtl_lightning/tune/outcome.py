@@ -1,4 +1,4 @@
-"""What a study found: the best trial, the Pareto front over tasks, as plain containers."""
+"""Result of a study as plain containers: its trials, the best one, and the Pareto front over tasks."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def pareto_front(points: Mapping[int, Sequence[float]], higher: Sequence[bool]) -> list[int]:
-    """Numbers of the points that no other one equals or beats in everything and beats in something.
+    """Numbers of the points that no other point dominates.
 
     Args:
         points: Values by number.
-        higher: Whether more is better, per value.
+        higher: Per value, True if higher is better.
 
     Example:
         >>> pareto_front({0: (0.7, 30.0), 1: (0.6, 25.0), 2: (0.6, 31.0)}, (True, False))
@@ -26,26 +26,26 @@ def pareto_front(points: Mapping[int, Sequence[float]], higher: Sequence[bool]) 
         for number, values in points.items()
     }
 
-    def beaten(own: list[float]) -> bool:
+    def dominated(own: list[float]) -> bool:
         return any(
             all(b >= a for a, b in zip(own, other, strict=True)) and any(b > a for a, b in zip(own, other, strict=True))
             for other in signed.values()
         )
 
-    return [number for number, values in signed.items() if not beaten(values)]
+    return [number for number, values in signed.items() if not dominated(values)]
 
 
 def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mapping[str, bool]) -> dict[str, Any]:
-    """The state of a study.
+    """Collect the trials of a study, its front and its best trial.
 
-    The best trial has the highest validation score; with ``objective=tasks``, where no score is told to Optuna, it is
-    the one of the front whose mean rank over tasks is best.
+    The best trial has the highest validation score. With ``objective=tasks`` Optuna gets no score, and the best trial
+    is the one on the front with the best mean rank over tasks.
 
     Args:
         plan: The plan.
         study: The study.
-        metrics: Each task's metric, as it is logged.
-        higher: Whether more of it is better.
+        metrics: Logged name of each task's metric.
+        higher: Per task, True if higher is better.
     """
     trials: list[dict[str, Any]] = []
     for frozen in study.get_trials(deepcopy=False):
@@ -61,11 +61,11 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
             "reason": frozen.user_attrs.get(REASON),
             "directory": str(plan.path(frozen.number)),
         })  # fmt: skip
-    done = {each["number"]: each for each in trials if each["state"] == "complete"}
+    complete = {trial["number"]: trial for trial in trials if trial["state"] == "complete"}
     points = {
-        number: [each["tasks"][task] for task in metrics]
-        for number, each in done.items()
-        if each["tasks"] and None not in each["tasks"].values()
+        number: [trial["tasks"][task] for task in metrics]
+        for number, trial in complete.items()
+        if trial["tasks"] and None not in trial["tasks"].values()
     }
     front = pareto_front(points, list(higher.values()))
     return {
@@ -75,19 +75,19 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
         "tasks": {task: {"metric": name.split("/", 2)[-1], "higher": higher[task]} for task, name in metrics.items()},
         "trials": trials,
         "front": front,
-        "best": _best(plan, done, points, front, list(higher.values())),
+        "best": _best(plan, complete, points, front, list(higher.values())),
     }
 
 
 def _best(
     plan: Plan,
-    done: Mapping[int, dict[str, Any]],
+    complete: Mapping[int, dict[str, Any]],
     points: Mapping[int, Sequence[float]],
     front: Sequence[int],
     higher: Sequence[bool],
 ) -> int | None:
     if plan.objective == SCORE:
-        scored = [number for number, each in done.items() if each["score"] is not None]
-        return max(scored, key=lambda number: done[number]["score"], default=None)
+        scored = [number for number, trial in complete.items() if trial["score"] is not None]
+        return max(scored, key=lambda number: complete[number]["score"], default=None)
     orders = [sorted(points, key=lambda number: points[number][i], reverse=up) for i, up in enumerate(higher)]
     return min(front, key=lambda number: sum(order.index(number) for order in orders), default=None)

@@ -1,4 +1,4 @@
-"""A study as one HTML page: the trials, and the front over each two tasks, drawn without any script."""
+"""A study as one HTML page without scripts: the trials, and the front over each pair of tasks."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -18,14 +18,14 @@ svg { width: 24rem; max-width: 100%; height: auto; font: 13px system-ui, sans-se
 .trial { fill: #b8bfca; } .front { fill: #176b3a; } .best { fill: #d2691e; } .step { stroke: #176b3a; fill: none; }
 """
 Point = tuple[float, float, str, str]
-"""x, y, class, and what it is called."""
+"""x, y, CSS class, and title."""
 
 
 def page(result: Mapping[str, Any]) -> str:
-    """The page of a result of :func:`~mtl_lightning.tune.outcome.gather`.
+    """Render a result as HTML.
 
     Args:
-        result: The result.
+        result: Result of :func:`~mtl_lightning.tune.outcome.gather`.
     """
     title = f"Trials of {result['recipe']}"
     plots = "".join(_pair(result, first, second) for first, second in combinations(result["tasks"], 2))
@@ -43,12 +43,12 @@ and better for one. All values are of the validation split.</p>
 
 
 def scatter(x_name: str, y_name: str, points: Sequence[Point]) -> str:
-    """Points in a plane.
+    """A scatter plot as SVG.
 
     Args:
-        x_name: Below the horizontal axis.
-        y_name: Above the vertical one.
-        points: What is drawn, the last on top.
+        x_name: Title of the horizontal axis.
+        y_name: Title of the vertical axis.
+        points: The points; later ones are drawn on top.
 
     Example:
         >>> scatter("click", "dwell", [(0.7, 3.0, "front", "trial 0"), (0.6, 4.0, "trial", "trial 1")]).count("<circle")
@@ -82,11 +82,11 @@ def scatter(x_name: str, y_name: str, points: Sequence[Point]) -> str:
 
 def _pair(result: Mapping[str, Any], first: str, second: str) -> str:
     points: list[Point] = []
-    for each in result["trials"]:
-        values = each["tasks"] or {}
-        if each["state"] == "complete" and values.get(first) is not None and values.get(second) is not None:
-            name = f"trial {each['number']}: {', '.join(each['settings'])}"
-            points.append((values[first], values[second], _kind(result, each["number"]), name))
+    for trial in result["trials"]:
+        values = trial["tasks"] or {}
+        if trial["state"] == "complete" and values.get(first) is not None and values.get(second) is not None:
+            name = f"trial {trial['number']}: {', '.join(trial['settings'])}"
+            points.append((values[first], values[second], _kind(result, trial["number"]), name))
     points.sort(key=lambda point: ("trial", "front", "best").index(point[2]))
     first_name, second_name = (f"{task} {result['tasks'][task]['metric']}" for task in (first, second))
     return scatter(first_name, second_name, points)
@@ -97,19 +97,19 @@ def _kind(result: Mapping[str, Any], number: int) -> str:
 
 
 def _table(result: Mapping[str, Any]) -> str:
-    keys = list(dict.fromkeys(key for each in result["trials"] for key in each["params"]))
+    keys = list(dict.fromkeys(key for trial in result["trials"] for key in trial["params"]))
     names = [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
     head = "".join(f"<th>{escape(name)}</th>" for name in ["trial", "state", "score", *names, *keys])
     body = ""
-    for each in sorted(
-        result["trials"], key=lambda each: -1e9 if each["score"] is None else each["score"], reverse=True
+    for trial in sorted(
+        result["trials"], key=lambda trial: -1e9 if trial["score"] is None else trial["score"], reverse=True
     ):
-        values = [(each["tasks"] or {}).get(task) for task in result["tasks"]]
-        state = f"{each['state']}: {each['reason']}" if each.get("reason") else each["state"]
-        cells = [str(each["number"]), state, *(_number(value) for value in (each["score"], *values))]
-        cells += [_number(each["params"].get(key)) for key in keys]
+        values = [(trial["tasks"] or {}).get(task) for task in result["tasks"]]
+        state = f"{trial['state']}: {trial['reason']}" if trial.get("reason") else trial["state"]
+        cells = [str(trial["number"]), state, *(_number(value) for value in (trial["score"], *values))]
+        cells += [_number(trial["params"].get(key)) for key in keys]
         body += (
-            f'<tr class="{_kind(result, each["number"])}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
+            f'<tr class="{_kind(result, trial["number"])}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
         )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

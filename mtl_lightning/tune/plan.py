@@ -1,4 +1,4 @@
-"""What a study is: its arguments, its trials' commands, and a recipe of what one of them chose."""
+"""The plan of a study: its arguments, the commands of its trials, and a recipe of a trial's settings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,10 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.tune.space import Dimension, read_space
 
 KEYS = ("trials", "jobs", "storage", "study", "objective", "prune", "out", "space")
-"""Arguments that are the study's own, with ``space.<setting>``; everything else goes to every trial."""
+"""The study's own arguments, next to ``space.<setting>``; everything else goes to every trial."""
 SCORE, TASKS = "score", "tasks"
-
-
 OWN = ("resume", "run.dir", "run.test")
-"""What tune sets for each trial."""
+"""Arguments that tune sets for each trial."""
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,16 @@ class Plan:
         recipe: Name or path of the recipe.
         overrides: Settings of every trial.
         space: Settings that are searched.
-        trials: How many trials the study shall have in all.
-        jobs: Trials of this process at a time.
-        objective: ``score`` (the weighted validation score, with pruning), or ``tasks`` (each task's own metric).
-        prune: Whether trials that fall behind are stopped.
+        trials: Number of trials of the study.
+        jobs: Number of trials that this process runs at a time.
+        objective: ``score`` (the weighted validation score, with pruning), or ``tasks`` (each task's first metric).
+        prune: Whether Optuna stops trials early that are worse than others.
         storage: Optuna storage URL, or None for a journal file in ``out``.
         study: Name of the study in the storage.
         seed: Seed of the sampler.
         out: Directory of runs and results.
-        tasks: The tasks' names.
+        tasks: Names of the tasks.
+        identity: Identity of the recipe's content.
     """
 
     recipe: str
@@ -58,7 +57,7 @@ class Plan:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What all trials of a study must have in common."""
+        """Settings that all trials of a study must share."""
         return {
             "recipe": self.recipe,
             "overrides": sorted(self.overrides),
@@ -68,43 +67,44 @@ class Plan:
         }
 
     def pairs(self, values: Mapping[str, Any]) -> list[str]:
-        """A trial's choices as settings; names come before the options that belong to them."""
-        chosen = [f"{each.key}={each.text(values[each.key])}" for each in self.space if each.key in values]
-        return sorted(chosen, key=lambda pair: pair.partition("=")[0].count("."))
+        """Values of a trial as settings; names of components come before their options."""
+        searched = [dimension for dimension in self.space if dimension.key in values]
+        settings = [f"{dimension.key}={dimension.text(values[dimension.key])}" for dimension in searched]
+        return sorted(settings, key=lambda pair: pair.partition("=")[0].count("."))
 
     def path(self, number: int) -> Path:
         """The run directory of a trial."""
         return self.out / "trials" / f"{number:04d}"
 
     def arguments(self, number: int, values: Mapping[str, Any]) -> list[str]:
-        """A trial's command: one that begins it, or one that goes on with it. It does not look at the test split."""
+        """Arguments of the command that starts a trial, or resumes it, without an evaluation on the test split."""
         path = self.path(number)
         if (path / "config.yaml").is_file():
             return ["fit", f"resume={path}"]
-        own = ["run.test=false", f"run.dir={path}"]
-        return ["fit", f"recipe={self.recipe}", *self.overrides, *self.pairs(values), *own]
+        settings = [*self.overrides, *self.pairs(values), "run.test=false", f"run.dir={path}"]
+        return ["fit", f"recipe={self.recipe}", *settings]
 
     def recipe_text(self, values: Mapping[str, Any], comment: str) -> str:
-        """A recipe that extends the study's by what a trial chose."""
+        """A recipe that extends the study's recipe by the values of a trial."""
         base = os.path.relpath(self.recipe, self.out) if is_path(self.recipe) else self.recipe
         layer = {"extends": base, **read_overrides([*self.overrides, *self.pairs(values)])}
         return f"# {comment}\n\n{yaml.safe_dump(layer, sort_keys=False, allow_unicode=True)}"
 
     def check(self) -> None:
-        """Every end of every range must make a right recipe.
+        """Check the recipe with both ends of every range.
 
         Raises:
-            MtlError: What is wrong, with the setting.
+            MtlError: If one is wrong, with the setting.
         """
-        first = {each.key: each.probes[0] for each in self.space}
-        for each in self.space:
-            for probe in each.probes:
-                chosen = [f"{key}={value}" for key, value in (first | {each.key: probe}).items()]
+        first = {dimension.key: dimension.probes[0] for dimension in self.space}
+        for dimension in self.space:
+            for probe in dimension.probes:
+                chosen = [f"{key}={value}" for key, value in (first | {dimension.key: probe}).items()]
                 chosen.sort(key=lambda pair: pair.partition("=")[0].count("."))
                 try:
                     validate(compose(self.recipe, [*self.overrides, *chosen]).plain)
                 except MtlError as error:
-                    raise MtlError(f"with {each.key}={probe}: {error}", "change the space") from error
+                    raise MtlError(f"with {dimension.key}={probe}: {error}", "change the space") from error
 
 
 def read_plan(pairs: Sequence[str]) -> Plan:
@@ -157,15 +157,15 @@ def read_plan(pairs: Sequence[str]) -> Plan:
 def _space(
     file: str | None, searched: Mapping[str, str], tasks: Sequence[str], overrides: Sequence[str]
 ) -> tuple[Dimension, ...]:
-    """The space without what is fixed on the command line."""
+    """The space without settings that are fixed on the command line."""
     fixed = {split_pair(pair)[0] for pair in overrides}
     if both := sorted(fixed & searched.keys()):
-        raise MtlError(f"{both[0]} is fixed and searched", f"leave out {both[0]}= or space.{both[0]}=")
+        raise MtlError(f"{both[0]} is both fixed and searched", f"leave out {both[0]}= or space.{both[0]}=")
     space = read_space(file, searched, tasks)
-    for each in space:
-        if each.key in OWN:
-            raise MtlError(f"space.{each.key}: can't be searched", "each trial has its own")
-    left = tuple(each for each in space if each.key not in fixed)
+    for dimension in space:
+        if dimension.key in OWN:
+            raise MtlError(f"space.{dimension.key}: can't be searched", "each trial has its own")
+    left = tuple(dimension for dimension in space if dimension.key not in fixed)
     if not left:
         raise MtlError("there is nothing to search", "all settings of the space are fixed")
     return left

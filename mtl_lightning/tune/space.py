@@ -1,4 +1,4 @@
-"""Spaces to search: ``log(1e-4, 1e-2)``, ``uniform(0, 0.5)``, ``int(1, 8)``, ``logint(16, 256)`` or a list."""
+"""Search spaces: ``log(1e-4, 1e-2)``, ``uniform(0, 0.5)``, ``int(1, 8)``, ``logint(16, 256)`` or a list."""
 
 import json
 import math
@@ -18,7 +18,7 @@ from mtl_lightning.files import read_regular
 
 DEFAULT = "default"
 RANGES = {"log": (float, True), "uniform": (float, False), "int": (int, False), "logint": (int, True)}
-"""Function of a range → type of its values, and whether it is searched on a logarithmic scale."""
+"""Function of a range → type of its values, and True for a logarithmic scale."""
 
 _CALL = re.compile(r"(\w+)\(([^,()]+),([^,()]+)\)")
 _HINT = "write log(1e-4, 1e-2), uniform(0, 0.5), int(1, 8), logint(16, 256), or a list such as [8, 16]"
@@ -26,15 +26,15 @@ _HINT = "write log(1e-4, 1e-2), uniform(0, 0.5), int(1, 8), logint(16, 256), or 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting that is searched.
+    """One setting to search.
 
     Args:
         key: Dotted key of the setting.
-        choices: Values as text, for a setting that takes one of a list.
-        low: Least value of a range.
-        high: Largest value.
-        whole: Whether values are integers.
-        log: Whether the range is searched on a logarithmic scale.
+        choices: Values as text, for a setting with a list of values.
+        low: Smallest value of a range.
+        high: Largest value of a range.
+        whole: True for integers.
+        log: True for a logarithmic scale.
     """
 
     key: str
@@ -46,11 +46,11 @@ class Dimension:
 
     @property
     def probes(self) -> tuple[str, ...]:
-        """Values that must be right before anything runs: the ends, or all of a list."""
+        """Values to validate before a trial runs: both ends of a range, or the whole list."""
         return self.choices or (self.text(self.low), self.text(self.high))
 
     def text(self, value: Any) -> str:
-        """A value as it stands in a ``key=value`` pair.
+        """A value as text for a ``key=value`` pair.
 
         Example:
             >>> read_dimension("optimizer.lr", "log(1e-4, 1e-2)").text(0.00123456789)
@@ -68,14 +68,14 @@ class Dimension:
 
 
 def read_dimension(key: str, spec: Any) -> Dimension:
-    """Read one setting's range or list.
+    """Read the range or list of one setting.
 
     Args:
         key: Dotted key.
         spec: A list, or text such as ``log(1e-4, 1e-2)``.
 
     Raises:
-        MtlError: If it is neither, or the range is empty.
+        MtlError: If it is neither a range nor a list, or is empty.
 
     Example:
         >>> read_dimension("encoder.width", "[8, 16]").choices, str(read_dimension("data.batch_size", "logint(64,512)"))
@@ -86,7 +86,7 @@ def read_dimension(key: str, spec: Any) -> Dimension:
             check_size(spec, f"space.{key}")
             spec = yaml.safe_load(spec)
         except (ValueError, yaml.YAMLError) as error:
-            raise MtlError(f"space.{key}: {spec!r} is no list", _HINT) from error
+            raise MtlError(f"space.{key}: {spec!r} is not a list", _HINT) from error
     if isinstance(spec, list):
         choices = tuple(dict.fromkeys(value if isinstance(value, str) else json.dumps(value) for value in spec))
         if not choices:
@@ -94,14 +94,14 @@ def read_dimension(key: str, spec: Any) -> Dimension:
         return Dimension(key, choices)
     call = _CALL.fullmatch(spec.replace(" ", "")) if isinstance(spec, str) else None
     if call is None or call[1] not in RANGES:
-        raise MtlError(f"space.{key}: {spec!r} is no range and no list", _HINT)
+        raise MtlError(f"space.{key}: {spec!r} is neither a range nor a list", _HINT)
     kind, log = RANGES[call[1]]
     try:
         low, high = kind(call[2]), kind(call[3])
     except ValueError as error:
         raise MtlError(f"space.{key}: {spec!r}: {error}", _HINT) from error
     if not (math.isfinite(low) and math.isfinite(high)):
-        raise MtlError(f"space.{key}: {spec!r} has no end", _HINT)
+        raise MtlError(f"space.{key}: {spec!r} is not finite", _HINT)
     if not low < high or (log and low <= 0):
         raise MtlError(
             f"space.{key}: {spec!r} is empty" if low >= high else f"space.{key}: {spec!r} reaches 0 or below"
@@ -110,13 +110,12 @@ def read_dimension(key: str, spec: Any) -> Dimension:
 
 
 def read_space(file: str | None, pairs: Mapping[str, str], tasks: Sequence[str]) -> tuple[Dimension, ...]:
-    """The space of a study.
+    """Read the space of a study.
 
     Args:
-        file: A YAML file of settings, dotted or nested; ``default`` for the shipped one; None for the shipped one if no
-            pairs are given.
-        pairs: Settings from the command line, laid over the file; ``null`` takes one out.
-        tasks: Names of the tasks: a key's ``*`` stands for each of them.
+        file: A YAML file of settings, dotted or nested; ``default`` for the shipped one, as None without pairs.
+        pairs: Settings from the command line, which override the file; ``null`` removes a setting.
+        tasks: Names of the tasks. ``*`` in a key is replaced by each of them.
 
     Raises:
         MtlError: If the file can't be read, or a setting is wrong.

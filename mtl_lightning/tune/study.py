@@ -1,4 +1,4 @@
-"""Runs the trials of a study: ask Optuna, train in a process of its own, report each epoch, tell the outcome."""
+"""Run the trials of a study: ask Optuna for values, train in another process, report every validation to Optuna."""
 
 import math
 import os
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
-from mtl_lightning.fitting.launch import Main, start
+from mtl_lightning.fitting.launch import Program, start
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.tune.failure import failure_reason
 from mtl_lightning.tune.plan import SCORE, Plan
@@ -26,16 +26,17 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.2
 HOME, SETTINGS, VALUES, REASON = "home", "settings", "tasks", "reason"
-"""Attributes: whose directory a trial lies in; what the study is; a trial's metric per task; why it failed."""
+"""Attributes of studies and trials: directory of a trial, settings of a study, a trial's metrics, reason of failure."""
 
-Tell = Callable[["FrozenTrial", float], None]
+Report = Callable[["FrozenTrial", float], None]
+"""Called with a trial that has ended, and its duration in seconds."""
 
 
 def import_optuna() -> Any:
-    """Optuna, which is an extra.
+    """Import Optuna, which is an extra of the package.
 
     Raises:
-        MtlError: If it isn't installed.
+        MtlError: If it is not installed.
     """
     try:
         import optuna
@@ -46,14 +47,14 @@ def import_optuna() -> Any:
 
 
 def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
-    """Open the plan's study, or begin it.
+    """Open the study of a plan, or create it.
 
     Args:
         plan: The plan.
-        higher: Whether more of a task's metric is better, per task.
+        higher: Per task, True if higher values of its metric are better.
 
     Raises:
-        MtlError: If the storage can't be opened, or the study of this name is another one.
+        MtlError: If the storage can't be opened, or has another study of the same name.
     """
     optuna = import_optuna()
     import sqlalchemy.exc  # with Optuna
@@ -62,14 +63,14 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
         plan.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MtlError(f"out={plan.out}: can't be written: {error.strerror}", "choose another directory") from error
-    each = ["maximize" if up else "minimize" for up in higher.values()]
-    directions = ["maximize"] if plan.objective == SCORE else each
+    per_task = ["maximize" if up else "minimize" for up in higher.values()]
+    directions = ["maximize"] if plan.objective == SCORE else per_task
     try:
         storage: Any = plan.storage
         if storage is None:
             journal = optuna.storages.journal
             file = str(plan.out / "journal.log")
-            # Locks by opening a file: links aren't to be had on every file system.
+            # Locks by opening a file: not every file system has links.
             backend = journal.JournalFileBackend(file, lock_obj=journal.JournalFileOpenLock(file))
             storage = optuna.storages.JournalStorage(backend)
         with FileLock(plan.out / ".ask.lock"):
@@ -92,14 +93,14 @@ def open_study(plan: Plan, higher: dict[str, bool]) -> "Study":
 
 @dataclass
 class Running:
-    """A trial at work.
+    """A running trial.
 
     Args:
         trial: The trial.
-        owner: Held while this process looks after it.
-        process: What trains.
-        since: When it began.
-        pruned: Whether it was asked to stop.
+        owner: Lock that this process holds while it is responsible for the trial.
+        process: The process that trains.
+        since: Start, in seconds of the monotonic clock.
+        pruned: True once it was asked to stop.
     """
 
     trial: "Trial"
@@ -110,21 +111,22 @@ class Running:
 
 
 class Trials:
-    """The part of a study that this process does.
+    """Trials of a study that this process runs.
 
-    Trials are numbered by the storage, so that processes and machines share them. Each is looked after by the process
-    that holds its lock; one whose lock is free was left by a process that is gone, and is gone on with.
+    The storage numbers the trials, so that several processes and machines share a study. The process that holds the
+    lock of a trial is responsible for it. A running trial whose lock is free was left by a process that died, and is
+    resumed.
 
     Args:
         plan: The plan.
         study: The study.
-        metrics: Each task's metric, as it is logged.
-        main: The command line's function.
-        tell: Called with a trial that has ended, and its seconds.
+        metrics: Logged name of each task's metric.
+        program: The command line that trains a trial.
+        report: Called when a trial has ended.
     """
 
-    def __init__(self, plan: Plan, study: "Study", metrics: dict[str, str], main: Main, tell: Tell) -> None:
-        self.plan, self.study, self.metrics, self.main, self.tell = plan, study, metrics, main, tell
+    def __init__(self, plan: Plan, study: "Study", metrics: dict[str, str], program: Program, report: Report) -> None:
+        self.plan, self.study, self.metrics, self.program, self.report = plan, study, metrics, program, report
         self.optuna = import_optuna()
         for name in ("trials", "logs", "locks"):
             (plan.out / name).mkdir(parents=True, exist_ok=True)
@@ -136,35 +138,35 @@ class Trials:
         self.running: dict[int, Running] = {}
 
     def run(self) -> None:
-        """Work until the study has its trials; on an exception, ask the running ones to save, and leave them."""
+        """Run trials until the study has enough; on an exception, ask running trials to save and stop."""
         try:
             while self._fill() or self.running:
-                wait([each.process.sentinel for each in self.running.values()], timeout=POLL_SECONDS)
-                for each in list(self.running.values()):
-                    ended = each.process.exitcode is not None  # before reading what it wrote last
-                    self._report(each)
+                wait([entry.process.sentinel for entry in self.running.values()], timeout=POLL_SECONDS)
+                for entry in list(self.running.values()):
+                    ended = entry.process.exitcode is not None  # before its last validations are read
+                    self._report(entry)
                     if ended:
-                        self._end(each)
+                        self._end(entry)
         finally:
-            for each in self.running.values():
-                each.process.terminate()
-            for each in self.running.values():
-                each.process.join()
-                each.owner.release()
+            for entry in self.running.values():
+                entry.process.terminate()
+            for entry in self.running.values():
+                entry.process.join()
+                entry.owner.release()
 
     def _fill(self) -> bool:
-        """Start what there is to start; True if anything was."""
+        """Start trials until enough are running; True if one was started."""
         before = len(self.running)
         while len(self.running) < self.plan.jobs:
             with FileLock(self.plan.out / ".ask.lock"):
-                found = self._abandoned() or self._new()
-            if found is None:
+                next_trial = self._abandoned() or self._new()
+            if next_trial is None:
                 break
-            trial, owner = found
+            trial, owner = next_trial
             RunDirectory(self.plan.path(trial.number)).clean()
             log = self.plan.out / "logs" / f"{trial.number:04d}.log"
             threads = max(1, (os.cpu_count() or 1) // self.plan.jobs)
-            process = start(self.main, self.plan.arguments(trial.number, trial.params), log, threads)
+            process = start(self.program, self.plan.arguments(trial.number, trial.params), log, threads)
             self.running[trial.number] = Running(trial, owner, process, time.monotonic())
         return len(self.running) > before
 
@@ -172,7 +174,7 @@ class Trials:
         return FileLock(self.plan.out / "locks" / f"{number:04d}.lock")
 
     def _abandoned(self) -> "tuple[Trial, FileLock] | None":
-        """A trial in this directory whose process is gone; its settings that weren't chosen yet are."""
+        """A trial in this directory whose process has died, with the settings that it lacks."""
         for frozen in self.study.get_trials(deepcopy=False, states=[self.optuna.trial.TrialState.RUNNING]):
             if frozen.number in self.running or frozen.user_attrs.get(HOME, self.home) != self.home:
                 continue
@@ -185,12 +187,12 @@ class Trials:
         return None
 
     def _new(self) -> "tuple[Trial, FileLock] | None":
-        begun = len(self.study.get_trials(deepcopy=False))
-        if begun >= self.plan.trials:
+        started = len(self.study.get_trials(deepcopy=False))
+        if started >= self.plan.trials:
             return None
-        # One sampler per number: no two processes draw the same, and one process alone draws the same again.
+        # One sampler per number: two processes never draw the same values, and one process alone is reproducible.
         self.study.sampler = self.optuna.samplers.TPESampler(
-            seed=self.plan.seed + begun, n_startup_trials=min(10, max(2, self.plan.trials // 3)), constant_liar=True
+            seed=self.plan.seed + started, n_startup_trials=min(10, max(2, self.plan.trials // 3)), constant_liar=True
         )
         trial = self.study.ask()
         owner = self._lock(trial.number)
@@ -199,50 +201,54 @@ class Trials:
 
     def _chosen(self, trial: "Trial") -> "Trial":
         trial.set_user_attr(HOME, self.home)
-        for each in self.plan.space:
-            if each.choices:
-                trial.suggest_categorical(each.key, each.choices)
-            elif each.whole:
-                trial.suggest_int(each.key, int(each.low), int(each.high), log=each.log)
+        for dimension in self.plan.space:
+            if dimension.choices:
+                trial.suggest_categorical(dimension.key, dimension.choices)
+            elif dimension.whole:
+                trial.suggest_int(dimension.key, int(dimension.low), int(dimension.high), log=dimension.log)
             else:
-                trial.suggest_float(each.key, each.low, each.high, log=each.log)
+                trial.suggest_float(dimension.key, dimension.low, dimension.high, log=dimension.log)
         return trial
 
     def _validations(self, number: int) -> list[dict[str, Any]]:
         record = RunDirectory(self.plan.path(number)).load_json("metrics.json") or {}
         return [entry["metrics"] for entry in record.get("validations", ())]
 
-    def _report(self, each: Running) -> None:
-        """Pass new validations on, and ask a trial to stop that has fallen behind."""
+    def _report(self, entry: Running) -> None:
+        """Report new validations to Optuna, and stop the trial if Optuna prunes it."""
         if self.plan.objective != SCORE:
             return
-        known = self.study._storage.get_trial(each.trial._trial_id).intermediate_values
-        for epoch, metrics in enumerate(self._validations(each.trial.number), 1):
+        known = self.study._storage.get_trial(entry.trial._trial_id).intermediate_values
+        for epoch, metrics in enumerate(self._validations(entry.trial.number), 1):
             score = metrics.get("validation/score")
             if epoch not in known and score is not None:
-                each.trial.report(score, epoch)
-                if self.plan.prune and not each.pruned and each.process.exitcode is None and each.trial.should_prune():
-                    each.pruned = True
-                    each.process.terminate()
+                entry.trial.report(score, epoch)
+                if (
+                    self.plan.prune
+                    and not entry.pruned
+                    and entry.process.exitcode is None
+                    and entry.trial.should_prune()
+                ):
+                    entry.pruned = True
+                    entry.process.terminate()
 
-    def _end(self, each: Running) -> None:
+    def _end(self, entry: Running) -> None:
         states = self.optuna.trial.TrialState
-        del self.running[each.trial.number]
-        found = [
-            metrics for metrics in self._validations(each.trial.number) if metrics.get("validation/score") is not None
-        ]
-        best = max(found, key=lambda metrics: metrics["validation/score"], default={})
+        del self.running[entry.trial.number]
+        validations = self._validations(entry.trial.number)
+        scored = [metrics for metrics in validations if metrics.get("validation/score") is not None]
+        best = max(scored, key=lambda metrics: metrics["validation/score"], default={})
         tasks = {task: best.get(name) for task, name in self.metrics.items()}
-        each.trial.set_user_attr(VALUES, tasks)
+        entry.trial.set_user_attr(VALUES, tasks)
         values: list[float] | None = None
-        if each.process.exitcode == 0:
-            wanted = [best.get("validation/score")] if self.plan.objective == SCORE else list(tasks.values())
-            values = [value for value in wanted if value is not None and math.isfinite(value)]
-            values = values if len(values) == len(wanted) else None
-        state = states.COMPLETE if values else states.PRUNED if each.pruned else states.FAIL
+        if entry.process.exitcode == 0:
+            objectives = [best.get("validation/score")] if self.plan.objective == SCORE else list(tasks.values())
+            values = [value for value in objectives if value is not None and math.isfinite(value)]
+            values = values if len(values) == len(objectives) else None
+        state = states.COMPLETE if values else states.PRUNED if entry.pruned else states.FAIL
         if state == states.FAIL:
-            log = self.plan.out / "logs" / f"{each.trial.number:04d}.log"
-            each.trial.set_user_attr(REASON, failure_reason(each.process.exitcode, log))
-        frozen = self.study.tell(each.trial.number, values, state=state)
-        each.owner.release()
-        self.tell(frozen, time.monotonic() - each.since)
+            log = self.plan.out / "logs" / f"{entry.trial.number:04d}.log"
+            entry.trial.set_user_attr(REASON, failure_reason(entry.process.exitcode, log))
+        frozen = self.study.tell(entry.trial.number, values, state=state)
+        entry.owner.release()
+        self.report(frozen, time.monotonic() - entry.since)

@@ -1,4 +1,4 @@
-"""Binding of a recipe's options to the constructor that takes them."""
+"""Binding of options to the constructor that takes them."""
 
 import numbers
 from collections.abc import Callable, Collection, Mapping
@@ -19,7 +19,7 @@ class Bound:
     """Options after binding.
 
     Args:
-        options: Values as the constructor takes them, defaults filled in; without those that have problems.
+        options: Values for the constructor, with defaults filled in and without those that have problems.
         columns: Paths of options that name raw columns, with the names.
         fields: Paths of options that name features, with the names.
     """
@@ -30,7 +30,7 @@ class Bound:
 
 
 def coerce_option(value: Any, hint: Any) -> Any:
-    """The value as its type hint needs it. Objects that no recipe can hold are left to the constructor.
+    """Convert a value to its type hint. Objects that no recipe can hold are left to the constructor.
 
     Raises:
         MismatchError: If a plain value or a number does not fit.
@@ -56,12 +56,12 @@ def bind(
 
     Args:
         target: The constructor.
-        given: Options of the recipe.
-        path: Where they stand, for problems.
-        problems: Receives everything that is wrong.
-        owner: Who takes the options, in words (``weighter 'pcgrad'``).
-        also: Further keys that may stand beside the options (``name``), for hints.
-        without: Parameters that are not for a recipe.
+        given: The options.
+        path: Place of the options, for problems.
+        problems: Receives all problems.
+        owner: Name of what takes the options, for messages (``weighter 'pcgrad'``).
+        also: Further keys that are allowed next to the options (``name``), for hints.
+        without: Parameters that a recipe can't set.
 
     Example:
         >>> def component(context, *, eps: float = 1e-8, every: int = 1): ...
@@ -86,8 +86,8 @@ def bind(
                 continue
             value = option.default
             if not is_plain(value):
-                continue  # such a default can only come from the constructor itself
-            with suppress(MismatchError):  # the form that reading it back gives: a list for a default of ()
+                continue  # only the constructor can supply such a default
+            with suppress(MismatchError):  # the same form as after saving and reading: a list for a default of ()
                 value = coerce(value, option.hint)
         else:
             try:
@@ -96,7 +96,7 @@ def bind(
                 problems.append(Problem(f"{here}.{error.inner}" if error.inner else here, error.reason, error.hint))
                 continue
         bound.options[name] = value
-        for marker, found in ((ColumnName, bound.columns), (FieldName, bound.fields)):
+        for marker, names in ((ColumnName, bound.columns), (FieldName, bound.fields)):
             if mentions(option.hint, marker):
-                found |= {here if i == 0 else f"{here}.{i}": text for i, text in enumerate(strings(value))}
+                names |= {here if i == 0 else f"{here}.{i}": text for i, text in enumerate(strings(value))}
     return bound

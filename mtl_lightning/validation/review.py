@@ -1,4 +1,4 @@
-"""Review of options: everything that is wrong with them, collected instead of raised one by one."""
+"""Review of options, which collects problems instead of raising the first one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ from mtl_lightning.validation.values import is_plain
 
 @dataclass
 class Review:
-    """What is known about options, and everything that is wrong with them.
+    """Problems of options, with the columns and features that the options name.
 
-    The builders of features, tasks, splits and loaders add to a review. A recipe's validation goes on to other
-    sections and lists all problems; :class:`~mtl_lightning.data.datamodule.DataModule` raises what was found. Paths
-    are those of a recipe in both cases, since the arguments of ``DataModule`` are named like its sections.
+    The builders of features, tasks and splits add to a review. The validation of a recipe continues with other
+    sections and lists all problems. :class:`~mtl_lightning.data.datamodule.DataModule` raises the problems at once.
+    Paths are the same in both cases, since the arguments of ``DataModule`` are named like the sections of a recipe.
 
     Args:
-        problems: Everything that is wrong.
+        problems: All problems.
         columns: Raw columns that options name, by path.
         fields: Features that options name, by path.
 
@@ -69,7 +69,7 @@ class Review:
         except ValueError as error:
             self.problem(path, str(error))
         except TypeError as error:
-            if is_plain(bound.options):  # hints decide on plain values, so that this is a defect of the constructor
+            if is_plain(bound.options):  # plain values fit their hints, so that this is a defect of the constructor
                 raise
             self.problem(path, f"an option has a wrong type: {error}")
         return None

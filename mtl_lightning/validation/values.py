@@ -1,4 +1,4 @@
-"""Plain values of a recipe, checked against the type hints of constructors."""
+"""Checks of plain values against the type hints of constructors."""
 
 import math
 import types
@@ -35,15 +35,18 @@ class BoundsError(MismatchError):
 
 
 def coerce(value: Any, hint: Any) -> Any:
-    """The value as its type hint wants it, or :class:`MismatchError`.
+    """Convert a value to its type hint.
 
-    Only conversions that lose nothing are made: 3 to 3.0, 3.0 to 3, "1e-4" to 0.0001, a list to a tuple, an integer to
-    a string. Understood are the scalar types, Literal, unions, lists, tuples, mappings, Path, NewType, and numbers with
+    Only lossless conversions are made: 3 to 3.0, 3.0 to 3, "1e-4" to 0.0001, a list to a tuple, an integer to a
+    string. Supported are the scalar types, Literal, unions, lists, tuples, mappings, Path, NewType, and numbers with
     bounds (:mod:`mtl_lightning.bounds`).
 
     Args:
         value: Plain value of a recipe.
         hint: A resolved type hint.
+
+    Raises:
+        MismatchError: If the value does not fit.
 
     Example:
         >>> coerce("1e-4", float), coerce([64, 32], tuple[int, ...])
@@ -174,7 +177,7 @@ def _scalar(value: Any, kind: Any) -> Any:
 
 
 def _bounded(value: Any, markers: Iterable[Any]) -> Any:
-    """The value, if no marker has anything against it."""
+    """The value, if it is within the bounds of all markers."""
     for marker in markers:
         if isinstance(value, int | float) and (reason := out_of_bounds(value, marker)):
             raise BoundsError(reason)
@@ -184,16 +187,16 @@ def _bounded(value: Any, markers: Iterable[Any]) -> Any:
 def _union(value: Any, hint: Any) -> Any:
     arguments = get_args(hint)
     exact = [a for a in arguments if (get_origin(a) or a) is type(value)]
-    found: list[MismatchError] = []
+    mismatches: list[MismatchError] = []
     for argument in [*exact, *(a for a in arguments if a not in exact)]:
         try:
             return coerce(value, argument)
         except MismatchError as mismatch:
-            found.append(mismatch)
-    inner = next((mismatch for mismatch in found if mismatch.inner or isinstance(mismatch, BoundsError)), None)
+            mismatches.append(mismatch)
+    inner = next((mismatch for mismatch in mismatches if mismatch.inner or isinstance(mismatch, BoundsError)), None)
     if inner is not None:
         raise inner
-    hints = [mismatch.hint for mismatch in found if mismatch.hint]
+    hints = [mismatch.hint for mismatch in mismatches if mismatch.hint]
     raise MismatchError(f"expects {describe(hint)}, not {shown(value)}", hints[0] if hints else "")
 
 

@@ -10,16 +10,16 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 
 
 class AlignedMTL(GramianWeighter):
-    """Gradients made orthogonal and equal in length by the nearest such transformation, then averaged.
+    """The mean of the gradients after the nearest transformation that makes them orthogonal and equal in length.
 
     With ``G = V diag(λ) Vᵀ`` the balance transformation is ``B = √λ_r V diag(λ^−½) Vᵀ`` over the r eigenvalues that are
-    not zero, and the weights are ``B 1/T``: the condition number of the combined system becomes one.
+    not zero, and the weights are ``B 1/T``. The condition number of the combined system becomes one.
 
     Args:
         tasks: Names of the tasks.
-        scale: The eigenvalue that sets the common length: the smallest (``min``, the paper), the median or the mean
+        scale: Eigenvalue that sets the common length: the smallest (``min``, as in the paper), the median or the mean
             (``rmse``).
-        tolerance: Eigenvalues below this part of the largest count as zero.
+        tolerance: Eigenvalues below this fraction of the largest one count as zero.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -48,8 +48,8 @@ class AlignedMTL(GramianWeighter):
     def weights(self, gramian: Tensor) -> Tensor:
         """The mean of the rows of the balance transformation."""
         values, vectors = torch.linalg.eigh(gramian)
-        kept = values > self.tolerance * values[-1]
-        values, vectors = values[kept], vectors[:, kept]
+        positive = values > self.tolerance * values[-1]
+        values, vectors = values[positive], vectors[:, positive]
         length = {"min": values.min(), "median": values.median(), "rmse": values.mean()}[self.scale]
         weights: Tensor = (length.sqrt() * vectors / values.sqrt()) @ vectors.mean(0)
         return weights

@@ -9,23 +9,25 @@ from mtl_lightning.interfaces import Step, Weighter
 
 
 class AttentionWeighting(Weighter):
-    """Each task attends to the states of all tasks, and what it reads gives its weight.
+    """Weights from one layer of attention over the training states of all tasks.
 
-    The state of a task is its log-loss, how far it has fallen since the start, and how fast it is falling (a quick
-    against a slow running mean), with a learned vector per task. One layer of scaled dot-product attention over the T
-    states gives a score ``s_t``. The model descends ``Σ w_t L_t`` with ``w = T exp(s) / Σ exp(s)`` held constant; the
-    attention descends ``Σ exp(s_t) L_t − s_t`` with the losses held constant, whose optimum for constant losses is
-    ``exp(s_t) = 1 / L_t``. Were it to descend the weighted sum itself, it would put all weight on the smallest loss.
+    The state of a task is its log-loss, the fall of the log-loss since the start, its present rate of fall, and a
+    learned vector. The rate is the difference of a quick and a slow running mean. Scaled dot-product attention over the
+    T states gives a score ``s_t``.
+
+    - The model descends ``Σ w_t L_t`` with ``w = T exp(s) / Σ exp(s)`` held constant.
+    - The attention descends ``Σ exp(s_t) L_t − s_t`` with the losses held constant. For constant losses the optimum is
+      ``exp(s_t) = 1 / L_t``. Descending the weighted sum itself would put all weight on the smallest loss.
 
     Args:
         tasks: Names of the tasks.
         width: Width of queries, keys and values.
-        decay: Decay of the slow running mean; that of the quick one is ``decay ** 5``.
+        decay: Decay of the slow running mean; the quick one decays with ``decay ** 5``.
 
     Source:
-        No paper defines this method. It joins scaled dot-product attention (Vaswani et al., "Attention Is All You
-        Need", NeurIPS 2017, equation 1) with the objective of IMTL-L (Liu et al., "Towards Impartial Multi-task
-        Learning", ICLR 2021, equation 6), and the loss rates of DWA (Liu, Johns, Davison, CVPR 2019) as inputs.
+        No paper defines this method. Its attention is from Vaswani et al., "Attention Is All You Need", NeurIPS 2017,
+        equation 1. Its objective is from IMTL-L (Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021,
+        equation 6), and its inputs are loss rates as in DWA (Liu, Johns, Davison, CVPR 2019).
 
     Example:
         >>> from mtl_lightning.training.step import Step
@@ -58,7 +60,7 @@ class AttentionWeighting(Weighter):
         self.register_buffer("seen", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def forward(self, step: Step) -> Tensor:
-        """The objective, a scalar worth the weighted sum of the losses."""
+        """The objective, a scalar whose value is the weighted sum of the losses."""
         values = step.values.double()
         present = torch.isfinite(values) & (values > 0)
         scores = self._scores(torch.where(present, values, 1.0).log(), present)
@@ -70,7 +72,7 @@ class AttentionWeighting(Weighter):
         return (weights.to(step.losses.dtype) * step.losses).sum() + (learning - learning.detach())
 
     def _scores(self, logs: Tensor, present: Tensor) -> Tensor:
-        """Scores from the running means, [T], after these have taken the log-losses of the step."""
+        """Scores, [T], from the running means after they have been updated with the log-losses of the step."""
         for mean, decay in ((self.first, 1.0), (self.slow, self.decay), (self.quick, self.decay**5)):
             new = torch.where(self.seen, decay * mean + (1 - decay) * logs, logs)
             mean.copy_(torch.where(present, new, mean))

@@ -17,15 +17,15 @@ Inner products of float32 gradients cannot distinguish shorter combinations from
 
 
 class CAGrad(GramianWeighter):
-    """The direction within a ball around the mean gradient that helps the worst task most.
+    """The direction, within a ball around the mean gradient, that helps the worst task most.
 
-    With the mean gradient ``g_0`` and ``g_w = Σ w_t g_t``, w minimizes ``g_w·g_0 + c |g_0| |g_w|`` over the simplex,
-    and the update is ``g_0 + c |g_0| g_w / |g_w|``. As ``|g_w| = min_s (|g_w|²/s + s) / 2``, w solves a quadratic
+    With the mean gradient ``g_0`` and ``g_w = Σ w_t g_t``, w minimizes ``g_w·g_0 + c |g_0| |g_w|`` over the simplex.
+    The update is ``g_0 + c |g_0| g_w / |g_w|``. As ``|g_w| = min_s (|g_w|²/s + s) / 2``, w solves a quadratic
     programme for each s, and the right s is a root in one dimension.
 
     Args:
         tasks: Names of the tasks.
-        c: Radius of the ball in terms of the mean gradient: 0 is the mean, 1 and more leads to MGDA.
+        c: Radius of the ball relative to the mean gradient. 0 is the mean; 1 and more leads to MGDA.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -45,16 +45,16 @@ class CAGrad(GramianWeighter):
         self.c = c
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """Weights of the update: those of the mean, 1/T each, plus the scaled w."""
+        """Weights of the update: 1/T each for the mean, plus the scaled w."""
         products = normalized(gramian, 1e-12)
         mean = torch.full((len(gramian),), 1 / len(gramian), dtype=gramian.dtype)
         toward = products @ mean
         length = square_length(products, mean) ** 0.5
-        if self.c == 0 or length < ZERO:  # the ball is a point: no update, or gradients that sum to zero
+        if self.c == 0 or length < ZERO:  # the ball is a point, or the gradients sum to zero
             return mean
         radius = self.c * length
         combination, norm = _combination(products, toward, radius, mean)
-        if norm < ZERO:  # no direction helps all: the end of the ball that is nearest to zero
+        if norm < ZERO:  # no direction helps all tasks: take the point of the ball nearest to zero
             return mean * max(1 - self.c, 0.0)
         weights: Tensor = mean + radius / norm * combination
         return weights

@@ -10,7 +10,7 @@ from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class Constant(LossWeighter):
-    """Weights that the recipe gives: ``Σ w_t L_t``. Tuned on validation, the baseline that other methods must beat.
+    """Fixed weights: ``Σ w_t L_t``. Tuned on the validation split, they are the baseline of all other methods.
 
     Args:
         tasks: Names of the tasks.
@@ -18,7 +18,7 @@ class Constant(LossWeighter):
             takes the weights of its recipe, not those of the checkpoint.
 
     Raises:
-        MtlError: If a weight names no task or is negative.
+        MtlError: If a weight is negative or names an unknown task.
 
     Example:
         >>> Constant(("a", "b"), weights={"b": 0.3}).weights(torch.ones(2)).tolist()

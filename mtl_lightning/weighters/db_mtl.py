@@ -11,7 +11,7 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 SMALLEST = 1e-8
-"""Least loss that is divided by, as in the authors' code, where it is added to every loss."""
+"""Lower bound of the losses in divisions. The authors' code adds it to every loss."""
 
 
 class DBMTL(GramianWeighter):
@@ -20,16 +20,16 @@ class DBMTL(GramianWeighter):
     With ``g_t = ∇_z log L_t = ∇_z L_t / L_t`` and running means ``n_t`` of ``|g_t|``, whose decay at step k is
     ``β / k^σ``, the gradient at z is ``max_s n_s Σ g_t / n_t``: weights ``w_t = max_s n_s / (n_t L_t)`` of the losses.
     Above z every parameter descends ``Σ log L_t``. The paper averages gradients; at the seam the rows differ from batch
-    to batch, so norms are averaged. Losses must be positive: a task whose loss is not takes no part in the step.
+    to batch, so norms are averaged. A task whose loss is not positive takes no part in the step.
 
-    In the paper everything that tasks share gets the scaled gradients, experts included, and task-specific layers get
-    the gradient of their own ``log L_t``. With experts above z, ``scope="encoder"`` follows it but for the experts,
-    which get the plain sum of the log-losses' gradients; ``gradients_at="parameters"`` follows it for dense weights.
+    In the paper all shared parameters, experts included, get the scaled gradients, and task-specific layers get the
+    gradient of their own ``log L_t``. With experts above z, ``scope="encoder"`` differs from it in the experts, which
+    get the plain sum of the log-losses' gradients. ``gradients_at="parameters"`` follows it for dense weights.
 
     Args:
         tasks: Names of the tasks.
         beta: Decay β of the running means; 0 uses the norms of the step.
-        sigma: Exponent σ with which the decay falls.
+        sigma: Exponent σ of the decay at step k, ``beta / k^sigma``.
         scope: Parameters that the scaling applies to. ``encoder``: z and everything below it; parameters above z
             descend the plain sum of the logarithms. ``model``: every parameter descends ``Σ w_t L_t``.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
@@ -64,7 +64,7 @@ class DBMTL(GramianWeighter):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def begin(self, step: Step) -> None:
-        """Take the values of the losses."""
+        """Store the values of the losses."""
         self.current = step.values.double().cpu()
 
     def above(self, step: Step) -> Tensor:

@@ -10,16 +10,14 @@ from mtl_lightning.weighters.bases.loss_based import LossWeighter
 class DWA(LossWeighter):
     """Weights ``T · softmax(r / τ)`` of the rates ``r_t = L_t(k−1) / L_t(k−2)``: slowly falling losses weigh more.
 
-    The paper averages losses over an epoch. Logs of exposures see few epochs, so L(k) is here the average over a window
-    of steps, over those in which the task has a label. The weights are one until two windows are full.
+    The paper averages losses over an epoch. Training on logs of exposures takes few epochs, so L(k) is here the average
+    over a window of steps, without the steps in which the task has no label. The weights are 1 until two windows are
+    full.
 
     Args:
         tasks: Names of the tasks.
         window: Steps in a window; the weights are 1 until two windows are full.
         temperature: Temperature τ; larger values give more even weights.
-
-    Raises:
-        MtlError: If window or temperature is not positive.
 
     Source:
         Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equation 7.
@@ -48,7 +46,7 @@ class DWA(LossWeighter):
         self.register_buffer("averages", torch.zeros(2, count, dtype=torch.float64))
 
     def weights(self, values: Tensor) -> Tensor:
-        """Weights from the last two full windows; adds the values to the present one."""
+        """Weights from the last two full windows. Adds the values to the current window."""
         older, newer = self.averages.double()
         rate = torch.where((older > 0) & (newer > 0), newer / older.clamp_min(1e-300), 1.0)
         weights = len(values) * (rate / self.temperature).softmax(0)

@@ -12,15 +12,15 @@ from mtl_lightning.weighters.bases.offset import OffsetWeighter
 
 
 class ExcessMTL(OffsetWeighter):
-    """Tasks far from their optimum weigh more, however large the noise in their labels makes the loss.
+    """Larger weights for tasks far from their optimum, however large the label noise makes their loss.
 
-    The excess risk is estimated as ``E_t = g_tᵀ H_t⁻¹ g_t`` with the diagonal ``H_t = √Σ_k g_t²`` summed over steps,
-    and measured in terms of its mean over the first ``warmup`` steps; ``w_t ← w_t exp(η E_t) / Σ_s w_s exp(η E_s)``. At
-    the seam g is the gradient by an offset of z. As in the paper the weights multiply the losses, for the whole model.
+    The excess risk is estimated as ``E_t = g_tᵀ H_t⁻¹ g_t`` with the diagonal ``H_t = √Σ_k g_t²`` summed over steps. It
+    is divided by its mean over the first ``warmup`` steps, and ``w_t ← w_t exp(η E_t) / Σ_s w_s exp(η E_s)``. At the
+    seam g is the gradient by an offset of z. As in the paper the weights multiply the losses, for the whole model.
 
     Args:
         tasks: Names of the tasks.
-        learning_rate: Step size η.
+        learning_rate: Step size η of the weights.
         warmup: Steps with equal weights over which the first excess risk is averaged.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 

@@ -13,16 +13,13 @@ from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOp
 class FairGrad(GramianWeighter):
     """α-fair weights: ``(Gw)_i = w_i^{−1/α}``.
 
-    α = 1 is proportional fairness (Nash-MTL), large α tends to the fairness of MGDA. The weights are scaled to sum to T
-    (``rescale``), as their own scale is a power of the gradients' scale.
+    α = 1 is proportional fairness (Nash-MTL); large α tends to the fairness of MGDA. The weights are scaled to sum to T
+    (``rescale``), since their own scale is a power of the gradients' scale.
 
     Args:
         tasks: Names of the tasks.
-        alpha: The kind of fairness, positive.
+        alpha: Kind of fairness α.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
-
-    Raises:
-        MtlError: If alpha is not positive.
 
     Source:
         Ban, Ji, "Fair Resource Allocation in Multi-Task Learning", ICML 2024, equation 4, algorithm 1.

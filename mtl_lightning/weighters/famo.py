@@ -14,11 +14,11 @@ class FAMO(LossWeighter):
 
     With ``w = softmax(ξ)`` the weight of task t is ``(w_t / L_t) / Σ_s (w_s / L_s)``. After the update the losses of
     the same batch are computed again, and ξ takes a step of Adam along ``∇_ξ Σ_t w_t (log L_t − log L_t')`` plus
-    decay: a task that fell more than the others loses weight. A task without labels in the batch takes no part, and
-    its ξ stays what it is.
+    decay. A task whose loss fell more than the others loses weight. A task without labels in the batch takes no part,
+    and its ξ does not change.
 
-    That second forward pass costs about a third of a step. The paper does it at each step (``every=1``); the default
-    is each 8th, which costs a few hundredths and lets ξ take fewer steps.
+    The second forward pass costs about a third of a step. The paper does it at every step (``every=1``). The default,
+    every 8th step, costs a few hundredths, but ξ takes fewer steps.
 
     Args:
         tasks: Names of the tasks.
@@ -26,9 +26,6 @@ class FAMO(LossWeighter):
         decay: L2 decay of ξ, which pulls the weights back to equal.
         eps: Added to the losses, which must be positive.
         every: Batches from one update of ξ to the next; 1 as in the paper.
-
-    Raises:
-        MtlError: If ``every`` is less than 1.
 
     Source:
         Liu, Feng, Stone, Liu, "FAMO: Fast Adaptive Multitask Optimization", NeurIPS 2023, algorithm 1, with Adam for ξ
@@ -69,11 +66,11 @@ class FAMO(LossWeighter):
         self.register_buffer("updates", torch.zeros(len(self.tasks), dtype=torch.int64))
 
     def begin(self, step: Step) -> None:
-        """Ask for the losses after the update when it is time; under accumulation that is some batches later."""
+        """Request the losses after the update, every ``every`` batches; accumulation delays them."""
         self.needs_losses_after_step |= step.index % self.every == 0
 
     def weights(self, values: Tensor) -> Tensor:
-        """Weights that sum to one; keeps the losses for the comparison after the update."""
+        """Weights that sum to one. Stores the losses for the comparison after the update."""
         warn_of_negative("famo", self.tasks, values, LEFT_OUT)
         self.before.copy_(values)
         shares = torch.where(values > 0, self.logits.double().softmax(0) / (values + self.eps), 0.0)
@@ -93,6 +90,6 @@ class FAMO(LossWeighter):
         first = self.first_moment.lerp(gradient.to(self.first_moment.dtype), 0.1)
         second = self.second_moment.lerp((gradient**2).to(self.second_moment.dtype), 0.001)
         mean, spread = first / (1 - 0.9**self.updates), (second / (1 - 0.999**self.updates)).sqrt()
-        moved = self.logits - self.learning_rate * mean / (spread + 1e-8)
-        for kept, new in ((self.first_moment, first), (self.second_moment, second), (self.logits, moved)):
-            kept.copy_(torch.where(present, new, kept))
+        logits = self.logits - self.learning_rate * mean / (spread + 1e-8)
+        for buffer, new in ((self.first_moment, first), (self.second_moment, second), (self.logits, logits)):
+            buffer.copy_(torch.where(present, new, buffer))

@@ -8,10 +8,10 @@ from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 
 
 class GLS(LossWeighter):
-    """The geometric mean of the losses, ``(Π L_t)^{1/T}``: it ignores their scales.
+    """The geometric mean of the losses, ``(Π L_t)^{1/T}``, which does not depend on their scales.
 
-    Its gradient is that of ``Σ w_t L_t`` with ``w_t = (Π L_s)^{1/T} / (T L_t)``. Losses must be positive; tasks whose
-    loss is zero in a batch (no labels) or negative take no part in it.
+    Its gradient equals the gradient of ``Σ w_t L_t`` with ``w_t = (Π L_s)^{1/T} / (T L_t)``. Losses must be positive.
+    Tasks whose loss is zero in a batch (no labels) or negative take no part in it.
 
     Args:
         tasks: Names of the tasks.

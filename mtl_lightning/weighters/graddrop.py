@@ -9,19 +9,16 @@ from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
 
 
 class GradDrop(JacobianWeighter):
-    """At each entry of z only the gradients of one sign pass, drawn by how far that sign prevails.
+    """Gradients of one sign at each entry of z; the sign is drawn with the probability that it prevails.
 
     With the sign purity ``P = ½ (1 + Σ g_t / Σ |g_t|)`` and u uniform on (0, 1), positive gradients pass where ``P >
-    u`` and negative ones where ``P < u``; a part ``leak`` of each gradient always passes. The paper draws u per entry
-    of the activation. Here each coordinate of z has one u for all rows of the batch, so that the draw doesn't depend on
-    how rows lie on processes; the law of each entry is the same.
+    u`` and negative ones where ``P < u``. A fraction ``leak`` of each gradient always passes. The paper draws u per
+    entry of the activation. Here each coordinate of z has one u for all rows of the batch, so that the draw does not
+    depend on the distribution of rows over processes. The distribution of each entry is the same.
 
     Args:
         tasks: Names of the tasks.
-        leak: Part of each gradient that is never dropped, in [0, 1].
-
-    Raises:
-        MtlError: If leak is outside [0, 1].
+        leak: Fraction of each gradient that is never dropped.
 
     Source:
         Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020,
@@ -45,7 +42,7 @@ class GradDrop(JacobianWeighter):
         self.drawn = torch.rand(width, generator=step.generator, dtype=torch.float64)
 
     def combine(self, jacobian: Tensor) -> Tensor:
-        """The sum of what passes, [B, D]."""
+        """The sum of the gradients that pass, [B, D]."""
         size = jacobian.abs().sum(0)
         purity = torch.where(size > 0, 0.5 * (1 + jacobian.sum(0) / size), 0.5)
         drawn = self.drawn.to(jacobian)

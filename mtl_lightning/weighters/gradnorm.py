@@ -14,15 +14,15 @@ class GradNorm(GramianWeighter):
     """Weights under which tasks that learn slowly get larger gradients.
 
     With ``G_t = w_t |g_t|`` at the seam, ``Ḡ`` its mean, and the relative inverse training rate
-    ``r_t = (L_t / L_t(0)) / mean_s(L_s / L_s(0))``, the target of task t is ``Ḡ r_t^α``, its own. The weights descend
-    ``Σ |G_t − Ḡ r_t^α|`` with the target held constant: ``w_t ← w_t − η sign(G_t − Ḡ r_t^α) |g_t| / Ḡ``, and are
-    scaled to sum to T. Dividing by Ḡ makes the step size independent of the scale of the losses and of the batch.
+    ``r_t = (L_t / L_t(0)) / mean_s(L_s / L_s(0))``, the target of task t is ``Ḡ r_t^α``. The weights descend
+    ``Σ |G_t − Ḡ r_t^α|`` with the targets held constant: ``w_t ← w_t − η sign(G_t − Ḡ r_t^α) |g_t| / Ḡ``. They are
+    then scaled to sum to T. Dividing by Ḡ makes the step size independent of the scale of the losses and of the batch.
 
     Args:
         tasks: Names of the tasks.
         alpha: Strength α of the restoring force; 0 makes the norms equal.
         learning_rate: Step size η of the weights.
-        floor: Least weight before scaling.
+        floor: Lower bound of a weight before scaling.
         scope: Parameters that the weights apply to. The paper weights the losses, so towers see the weights too.
         gradients_at: Where gradients are taken, as for every Gramian weighter. The paper takes the last shared layer.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
@@ -62,11 +62,11 @@ class GradNorm(GramianWeighter):
         self.register_buffer("task_weights", torch.ones(len(self.tasks), dtype=torch.float64))
 
     def begin(self, step: Step) -> None:
-        """Take the values of the losses."""
+        """Store the values of the losses."""
         self.current = step.values.double().cpu()
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """The weights of this step; those of the next go to the buffer."""
+        """Weights of this step. The weights of the next step are stored in the buffer."""
         before = self.task_weights.double().cpu().clone()
         initial = self.initial.double().cpu()
         initial = torch.where(initial > 0, initial, self.current.clamp_min(0))

@@ -11,11 +11,11 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 
 
 class GradVac(GramianWeighter):
-    """Each gradient is turned until its cosine with every other reaches that pair's running mean.
+    """The sum of gradients, each turned until its cosine with every other one reaches that pair's running mean.
 
-    For task i and the others j in an order drawn per step, with the cosine φ of the current ``g_i`` and ``g_j`` and the
-    pair's mean ``φ̂``: where ``φ < φ̂``, ``g_i ← g_i + g_j |g_i| (φ̂ √(1−φ²) − φ √(1−φ̂²)) / (|g_j| √(1−φ̂²))``; then
-    ``φ̂ ← (1−β) φ̂ + β φ``. The result is the sum over i. With β = 0 it is PCGrad.
+    Task i meets the other tasks j in an order drawn per step. Let φ be the cosine of the current ``g_i`` and ``g_j``,
+    and ``φ̂`` the pair's mean. Where ``φ < φ̂``, ``g_i ← g_i + g_j |g_i| (φ̂ √(1−φ²) − φ √(1−φ̂²)) / (|g_j| √(1−φ̂²))``;
+    then ``φ̂ ← (1−β) φ̂ + β φ``. The result is the sum over i. With β = 0 the method is PCGrad.
 
     Args:
         tasks: Names of the tasks.

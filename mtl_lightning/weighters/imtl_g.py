@@ -10,7 +10,11 @@ class IMTLG(GramianWeighter):
     """Weights under which the combined gradient has the same projection onto every task's gradient.
 
     ``w ∝ G⁺ d`` with the norms ``d_t = |g_t|``, scaled to sum to one. Weights can be negative. With dependent gradients
-    the pseudo-inverse takes the solution of least norm; where the sum vanishes, so does the update.
+    the pseudo-inverse gives the solution of least norm. Where the sum vanishes, the update is zero.
+
+    Args:
+        tasks: Names of the tasks.
+        options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
         Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, equation 4, in the closed form of Quinton,

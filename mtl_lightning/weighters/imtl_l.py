@@ -10,8 +10,8 @@ from mtl_lightning.weighters.bases.negative import UNBOUNDED, warn_of_negative
 class IMTLL(Weighter):
     """Learned scales ``s_t``: objective ``Σ exp(s_t) L_t − s_t``, under which all scaled losses tend to one.
 
-    For a constant loss the optimum is a weight of ``1 / L_t``. Losses must be positive. The
-    scale of a task without labels in the global batch stays what it is.
+    For a constant loss the optimum is a weight of ``1 / L_t``. Losses must be positive. The scale of a task without
+    labels in the global batch does not change.
 
     Args:
         tasks: Names of the tasks.

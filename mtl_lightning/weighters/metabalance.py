@@ -11,20 +11,20 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 
 
 class MetaBalance(GramianWeighter):
-    """Auxiliary gradients scaled towards the norm of the target task's: ``w = r |g_target| / |g| + (1 − r)``.
+    """Auxiliary gradients scaled towards the norm of the target task's gradient: ``w = r |g_target| / |g| + (1 − r)``.
 
-    Norms are running means. The paper balances each parameter tensor on its own; here the seam is balanced as a whole.
+    Norms are running means. The paper balances each parameter tensor separately; here the seam is balanced as a whole.
 
     Args:
         tasks: Names of the tasks.
-        target: The task that matters; the others are auxiliary. The first by default.
-        relax: r; 1 makes norms equal, 0 leaves them alone.
+        target: The main task, the first one by default; the others are auxiliary.
+        relax: Relaxation r; 1 makes norms equal, 0 leaves them unchanged.
         decay: Decay of the running means of the norms.
-        strategy: ``reduce`` scales only gradients larger than the target's, ``enlarge`` only smaller ones.
+        strategy: ``reduce`` scales gradients larger than the target's, ``enlarge`` smaller ones, ``both`` all of them.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
-        MtlError: If the target is no task.
+        MtlError: If the target is not a task.
 
     Source:
         He et al., "MetaBalance: Improving Multi-Task Recommendations via Adapting Gradient Magnitudes of Auxiliary
@@ -58,7 +58,7 @@ class MetaBalance(GramianWeighter):
         self.register_buffer("norms", torch.zeros(len(self.tasks), dtype=torch.float64))
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """The weights; one for the target."""
+        """The weights; 1 for the target."""
         now, before = gramian.diagonal().clamp_min(0).sqrt(), self.norms.double().cpu()
         mean = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
         norms = torch.where(now > 0, mean, before)

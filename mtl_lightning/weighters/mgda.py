@@ -13,12 +13,12 @@ from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 class MGDA(GramianWeighter):
     """The smallest convex combination of the gradients: ``min |Σ w_t g_t|²`` over ``w ≥ 0, Σ w = 1``.
 
-    No task gets worse to first order, and the combination is zero where no direction helps all tasks. Tasks with
-    small gradients get large weights. Solved exactly; at the seam it is the paper's upper bound MGDA-UB.
+    To first order no task gets worse, and the combination is zero where no direction helps all tasks. Tasks with small
+    gradients get large weights. The programme is solved exactly. At the seam this is the paper's upper bound MGDA-UB.
 
     Args:
         tasks: Names of the tasks.
-        eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
+        eps: Ridge on the Gramian of trace 1, which makes the weights of parallel gradients unique.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

@@ -13,11 +13,11 @@ from mtl_lightning.weighters.bases.quadratic import simplex_projection
 
 
 class MoCo(OffsetWeighter):
-    """MGDA's weights from gradients that are tracked over steps, so that the noise of a batch doesn't bias them.
+    """MGDA's weights from gradients that are tracked over steps, so that the noise of one batch does not bias them.
 
     ``y_t ← y_t − β (y_t − g_t)``, then ``w ← Π(w − γ (Y Yᵀ + ρ I) w)`` with the projection Π onto the simplex. At the
-    seam the tracked gradient is that by an offset of z, and ``Y Yᵀ`` is scaled to mean diagonal 1, so that γ and ρ mean
-    the same at any scale of the losses. The weights are applied to the gradients of the step.
+    seam the gradient by an offset of z is tracked. ``Y Yᵀ`` is scaled to mean diagonal 1, so that γ and ρ do not depend
+    on the scale of the losses. The weights are applied to the gradients of the step.
 
     Args:
         tasks: Names of the tasks.

@@ -12,7 +12,7 @@ from mtl_lightning.weighters.bases.quadratic import simplex_projection
 
 
 class MoDo(PairedWeighter):
-    """MGDA's weights in small steps, from products of two batches: the noise of a batch doesn't bias them.
+    """MGDA's weights in small steps, from products of two batches, which the noise of one batch does not bias.
 
     ``w ← Π(w − γ (G₁₂ + ρ I) w)`` with the projection Π onto the simplex and ``G₁₂ = J₁ J₂ᵀ`` between this batch and
     the previous one. Its scale is explained in :class:`~mtl_lightning.weighters.bases.paired.PairedWeighter`. The paper

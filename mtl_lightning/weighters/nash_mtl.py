@@ -12,9 +12,9 @@ from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOp
 class NashMTL(GramianWeighter):
     """The Nash bargaining solution: weights with ``(Gw)_i = 1 / w_i``.
 
-    The gradients are first scaled together (G to Frobenius norm 1), and the weights are then scaled to sum to T: the
-    solution's own scale is that of ``1 / |g|``, so that losses of several hundreds would give weights near zero.
-    Solved exactly by Newton's method.
+    G is first scaled to Frobenius norm 1, and the weights are then scaled to sum to T. The solution's own scale is the
+    scale of ``1 / |g|``, so that losses of several hundreds would give weights near zero. Newton's method solves the
+    equation exactly.
 
     Args:
         tasks: Names of the tasks.

@@ -13,21 +13,21 @@ from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class Pareto(GramianWeighter):
-    """The smallest convex combination of the gradients in which each task keeps a floor: ``w_t ≥ c_t, Σ w = 1``.
+    """The smallest convex combination of the gradients with a floor per task: ``w_t ≥ c_t, Σ w = 1``.
 
-    The paper drops ``w ≥ c``, solves the linear system and projects; here the quadratic programme is solved exactly,
-    on the gradients of all processes together. As in the paper the weights multiply the losses, for the whole model.
+    The paper drops ``w ≥ c``, solves the linear system and projects. Here the quadratic programme is solved exactly, on
+    the gradients of all processes together. As in the paper the weights multiply the losses, for the whole model.
 
     Args:
         tasks: Names of the tasks.
-        floor: Floor c of every task that ``floors`` does not name; by default 0.05, with more than ten tasks half of an
-            equal share.
+        floor: Floor c of every task that ``floors`` does not name. The default is 0.05, or half of an equal share with
+            more than ten tasks.
         floors: Floor per task.
-        eps: Ridge on the Gramian of trace 1; makes the weights of parallel gradients unique.
+        eps: Ridge on the Gramian of trace 1, which makes the weights of parallel gradients unique.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
-        MtlError: If a floor is negative, names no task, or the floors sum to more than 1.
+        MtlError: If a floor is negative or names an unknown task, or if the floors sum to more than 1.
 
     Source:
         Lin et al., "A Pareto-Efficient Algorithm for Multiple Objective Optimization in E-Commerce Recommendation",

@@ -10,10 +10,10 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 
 
 class PCGrad(GramianWeighter):
-    """Each gradient loses its part that conflicts with another's, one after another in random order.
+    """The sum of gradients, each projected onto the normal plane of every gradient that it conflicts with.
 
     ``g_i ← g_i − (g_i·g_j / |g_j|²) g_j`` where ``g_i·g_j < 0``, for the other tasks ``j`` in an order drawn per task
-    and step; the result is the sum over i. As every step adds a multiple of ``g_j``, the Gramian tells all of it.
+    and step. The result is the sum over i. Every update is a multiple of some ``g_j``, so the Gramian suffices.
 
     Args:
         tasks: Names of the tasks.

@@ -8,9 +8,9 @@ from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
 class RLW(LossWeighter):
-    """Weights drawn at each step: ``T · softmax(n)`` with standard normal n, equal on all processes.
+    """Random weights, drawn at each step: ``T · softmax(n)`` with standard normal n, equal on all processes.
 
-    A baseline: the mean weight of each task is one, and methods that claim more must beat it.
+    A baseline for other methods: the mean weight of each task is 1.
 
     Args:
         tasks: Names of the tasks.

@@ -17,22 +17,22 @@ class SDMGrad(PairedWeighter):
     """MGDA near a preferred direction: weights ``(w + λ p) / (1 + λ)`` of a common direction that leans towards p.
 
     w minimizes ``|Σ (w_t + λ p_t) g_t|²`` on the simplex, by ``iterations`` projected steps with momentum from the w of
-    the previous step. Inner products are those of two batches, which the noise of one batch does not bias
+    the previous step. Inner products are taken between two batches, so that the noise of one batch does not bias them
     (:class:`~mtl_lightning.weighters.bases.paired.PairedWeighter`). λ = 0 is MGDA, a large λ the weighted sum with
     weights p. The paper draws three batches for each step.
 
     Args:
         tasks: Names of the tasks.
         pull: Strength λ of the pull towards p.
-        preference: Share p of each task in the wanted direction; tasks that are not named have 1, and the shares are
-            scaled to sum to one. Without any it is the mean gradient.
+        preference: Share p of each task in the preferred direction. Tasks that are not named have share 1, and the
+            shares are scaled to sum to one. By default the direction is the mean gradient.
         learning_rate: Step size of w.
         momentum: Momentum of w's steps.
-        iterations: Steps of w at each computation.
+        iterations: Steps of w per computation of the weights.
         options: Options of :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Raises:
-        MtlError: If a share names no task, is negative, or all are zero.
+        MtlError: If a share is negative or names an unknown task, or if all shares are zero.
 
     Source:
         Xiao, Ban, Ji, "Direction-oriented Multi-objective Learning: Simple and Provable Stochastic Algorithms",

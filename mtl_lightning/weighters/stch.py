@@ -11,17 +11,15 @@ from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
 class STCH(LossWeighter):
     """A smooth maximum of the losses relative to a nadir: ``T μ log Σ exp(log(L_t / N_t) / μ)``.
 
-    The task that has improved least on its nadir weighs most; μ → 0 looks at it alone. The nadir is the average loss
-    over the first ``warmup`` steps, in which the objective is ``Σ log L_t``. The gradient is that of ``Σ w_t L_t`` with
-    ``w_t = T softmax(log(L / N) / μ)_t / L_t``. Losses must be positive; a task without labels takes no part.
+    The task that has improved least on its nadir weighs most; with μ → 0 only this task counts. The nadir is the
+    average loss over the first ``warmup`` steps, in which the objective is ``Σ log L_t``. The gradient equals the
+    gradient of ``Σ w_t L_t`` with ``w_t = T softmax(log(L / N) / μ)_t / L_t``. Losses must be positive. A task without
+    labels takes no part.
 
     Args:
         tasks: Names of the tasks.
         mu: Smoothness μ; towards 0 only the worst task counts.
         warmup: Steps over which the nadir is averaged.
-
-    Raises:
-        MtlError: If mu is not positive.
 
     Source:
         Lin et al., "Smooth Tchebycheff Scalarization for Multi-Objective Optimization", ICML 2024, equation 6, with the

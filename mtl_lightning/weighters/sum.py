@@ -6,14 +6,14 @@ from mtl_lightning.interfaces import Step, Weighter
 
 
 class Sum(Weighter):
-    """The sum of the losses, ``Σ L_t``: the baseline of every comparison.
+    """The plain sum of the losses, ``Σ L_t``, the baseline of every comparison.
 
     Args:
         tasks: Names of the tasks.
 
     Source:
-        Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning", NeurIPS 2022,
-        show that it holds its own when tuned as carefully as the methods that replace it.
+        Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning", NeurIPS 2022. It is as
+        good as the methods that replace it when it is tuned as carefully.
 
     Example:
         >>> import torch
@@ -29,5 +29,5 @@ class Sum(Weighter):
         return step.losses.sum()
 
     def report(self) -> dict[str, float]:
-        """One for each task."""
+        """A weight of 1 for each task."""
         return dict.fromkeys(self.tasks, 1.0)

@@ -10,9 +10,9 @@ from mtl_lightning.weighters.bases.negative import UNBOUNDED, warn_of_negative
 class Uncertainty(Weighter):
     """Learned log-variances ``s_t``: objective ``Σ ½ exp(−s_t) L_t + ½ s_t``.
 
-    For a constant loss the optimum is ``s_t = log L_t``: a weight of ``1 / (2 L_t)``. The log-variance is free to be
-    negative: a clamp at zero would give every task with a loss below ½, all click rates among them, the same weight.
-    That of a task without labels in the global batch stays what it is.
+    For a constant loss the optimum is ``s_t = log L_t``, a weight of ``1 / (2 L_t)``. The log-variance may be negative:
+    a clamp at zero would give every task with a loss below ½, such as click rates, the same weight. The log-variance of
+    a task without labels in the global batch does not change.
 
     Args:
         tasks: Names of the tasks.

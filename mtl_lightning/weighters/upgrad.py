@@ -11,7 +11,7 @@ from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
 
 class UPGrad(GramianWeighter):
-    """Each gradient is projected onto the cone of directions that conflict with no task; the projections are averaged.
+    """The mean of the gradients' projections onto the cone of directions that conflict with no task.
 
     The projection of ``g_t`` is ``Σ_s v_s g_s`` with ``v = argmin vᵀGv`` over ``v ≥ e_t``. Unlike the update of MGDA,
     it grows with each task's gradient. Without conflict it is the mean.

@@ -1,15 +1,13 @@
 """The guides: snippets run in order, as a reader would run them; what they show of a recipe is what the recipe says."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from environments import build, copy_sources, fresh_environment, run
+from snippets import run_snippet
 
 from mtl_lightning.config import compose
 from mtl_lightning.config.layers import read_layer
@@ -40,26 +38,10 @@ def test_every_block_says_what_it_is(name: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", GUIDES)
 def test_snippets_run_in_order(name: str, tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MTL_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
     for language, code in blocks(name):
         if language not in ("sh", "python"):
             continue
-        command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        run_snippet(language, code, tmp_path)
 
 
 @pytest.mark.slow

@@ -87,3 +87,18 @@ def test_links_lead_somewhere(page):
 def test_overviews_list_every_component(kind):
     overview = (ROOT / "docs" / {"loss": "losses"}.get(kind, f"{kind}s") / "README.md").read_text()
     assert [name for name in registry().names(kind) if f"({name}.md)" not in overview] == []
+
+
+@pytest.mark.parametrize("kind", ["architecture", "head", "loss"])
+def test_overviews_ask_the_questions_of_the_pages(kind):
+    folder = ROOT / "docs" / {"loss": "losses"}.get(kind, f"{kind}s")
+    overview = (folder / "README.md").read_text()
+    questions = {
+        name: match[1]
+        for name in registry().names(kind)
+        if (match := re.search(r"^\*\*(.+?)\*\*", (folder / f"{name}.md").read_text(), re.MULTILINE))
+    }
+    assert len(questions) == len(registry().names(kind))
+    assert [
+        name for name, question in questions.items() if f"[`{name}`]({name}.md) | {question} |" not in overview
+    ] == []

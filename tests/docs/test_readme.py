@@ -1,13 +1,12 @@
 """Every snippet of the README runs, in order and in one directory, as a reader would run it."""
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from snippets import run_snippet
 
 README = Path(__file__).parents[2] / "README.md"
 BLOCKS = re.findall(r"^```([^\n]*)\n(.*?)^```$", README.read_text(), flags=re.MULTILINE | re.DOTALL)
@@ -35,26 +34,10 @@ def test_the_first_screen_is_a_sentence_a_picture_and_commands_with_their_output
 
 @pytest.mark.timeout(600)
 def test_snippets_run_in_order(tmp_path):
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "MTL_CACHE": str(tmp_path / "cache"),
-        "OMP_NUM_THREADS": "1",
-    }
     for language, code in BLOCKS:
         if language in ("sh setup", "text"):
             continue
-        command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
-        done = subprocess.run(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-        assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        run_snippet(language, code, tmp_path)
     assert list(tmp_path.glob("runs/ads/*/metrics.json"))
     assert list(tmp_path.glob("runs/mine/*/metrics.json"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from endings import final, same
+from final_state import final, same
 
 SMALL = ("recipe=conflict", "source.rows=20000", "trainer.max_epochs=3", "run.checkpoint_every=5")
 GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0", "jobs=1")
@@ -52,7 +52,7 @@ def test_a_comparison_killed_with_all_its_processes_ends_as_one_that_was_not(tmp
     assert code == 0, printed
     assert "4 runs, 1 finished" in printed
     log = (tmp_path / "killed" / "logs" / "shared_bottom-sum-seed0.log").read_text()
-    assert "going on from" in " ".join(log.split())
+    assert "resuming from" in " ".join(log.split())
     code, printed = finish(tmp_path, "seeds=2", "out=whole")
     assert code == 0, printed
     for cell in cells.iterdir():

@@ -28,7 +28,7 @@ def test_a_signal_saves_and_the_printed_command_goes_on(
     arguments = resume_arguments(stopped.stdout)
     finished = cli(*arguments)
     assert finished.returncode == 0, finished.stderr
-    assert "going on from" in finished.stdout
+    assert "resuming from" in finished.stdout
     run = tmp_path / arguments[-1].removeprefix("resume=")
     assert json.loads((run / "metrics.json").read_text())["test"]["evaluations"] == 1
     again = cli(*arguments)

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from endings import final, same
+from final_state import final, same
 
 
 def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, small: Any) -> None:

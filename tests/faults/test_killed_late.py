@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endings import same
-from forked import run_forked
+from final_state import same
+from forked_commands import run_forked
 
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
@@ -119,7 +119,7 @@ def test_killed_without_a_validation(unvalidated: Pair, place: str) -> None:
 def test_asked_to_stop(validated: Pair, place: str) -> None:
     run = validated.begun(f"stop {place}")
     said = validated.fit(f"resume={run.name}", code=143, fault=f"SIGTERM@{place}")
-    assert f"To go on: python -m mtl_lightning fit 'resume={run.name}'" in " ".join(said.split())
+    assert f"To continue: python -m mtl_lightning fit 'resume={run.name}'" in " ".join(said.split())
     tested = json.loads((run / "metrics.json").read_text())["test"]
     assert tested is None  # what was asked to stop tests nothing more
     validated.check(run)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mtl_lightning.fitting.children import lost
+from mtl_lightning.fitting.children import lost_peer
 
 # torchrun ends whoever is left when it sees a dead process: it looks seldom here, so that they can say so before.
 AGENT = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--monitor-interval=5")
@@ -25,7 +25,9 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any,
     assert failed.returncode == 1, failed.stderr
     assert "training failed: the process of rank 1 was ended by SIGKILL" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
-    found = re.search(r"Saved in run/checkpoints/last.ckpt. To go on: python -m mtl_lightning (fit .*)", failed.stdout)
+    found = re.search(
+        r"Saved in run/checkpoints/last.ckpt. To continue: python -m mtl_lightning (fit .*)", failed.stdout
+    )
     assert found, failed.stdout
     finished = cli(*shlex.split(found.group(1)))
     assert finished.returncode == 0, finished.stderr
@@ -33,11 +35,11 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any,
 
 def test_what_backends_say_of_lost_processes_is_told_from_other_errors() -> None:
     gloo = "[a/gloo/transport/tcp/pair.cc:537] Connection closed by peer [127.0.0.1]:2. This is typically caused by…"
-    assert lost(RuntimeError(gloo)) == "Connection closed by peer [127.0.0.1]:2"
+    assert lost_peer(RuntimeError(gloo)) == "Connection closed by peer [127.0.0.1]:2"
     watchdog = "[Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=7) ran for 1800 ms"
-    assert lost(RuntimeError(watchdog)) is not None
-    assert lost(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
-    assert lost(KeyError("gloo")) is None
+    assert lost_peer(RuntimeError(watchdog)) is not None
+    assert lost_peer(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) is None
+    assert lost_peer(KeyError("gloo")) is None
 
 
 @pytest.fixture
@@ -74,10 +76,10 @@ def test_under_torchrun_whoever_is_left_says_so(torchrun: Any, small: Any, rank:
     said = failed.stdout + failed.stderr
     assert failed.returncode == 1, said
     assert f"process {1 - int(rank)}: another process died, or was silent for run.timeout=15 s" in said
-    assert "To go on: under torchrun as before, with fit resume=run" in said
+    assert "To continue: under torchrun as before, with fit resume=run" in said
     finished = torchrun("resume=run")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "going on from run/checkpoints/last.ckpt" in finished.stdout
+    assert "resuming from run/checkpoints/last.ckpt" in finished.stdout
 
 
 @pytest.mark.slow
@@ -86,4 +88,4 @@ def test_a_silent_process_is_given_up_after_the_timeout(cli: Any, small: Any) ->
     failed = cli("fit", *settings, MTL_FAULT="SIGSTOP@5", MTL_FAULT_RANK="1")
     assert failed.returncode == 1, failed.stderr
     assert "another process died, or was silent for run.timeout=15 s" in failed.stdout
-    assert "To go on: python -m mtl_lightning fit resume=run" in failed.stdout
+    assert "To continue: python -m mtl_lightning fit resume=run" in failed.stdout

@@ -152,12 +152,12 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
     "tabs in .csv": ("log.csv", text().replace(",", "\t"), (), r"""(set source.separator="\t")"""),
     "semicolons": ("log.csv", text().replace(",", ";"), (), "(set source.separator=;)"),
     "two bytes a letter": ("log.csv", text().encode("utf-16"), (), "log.csv is UTF-16 (set source.encoding=utf-16)"),
-    "no such encoding": ("log.csv", text(), ("source.encoding=klingon",), "source.encoding: 'klingon' is not known"),
+    "no such encoding": ("log.csv", text(), ("source.encoding=klingon",), "source.encoding: 'klingon' is unknown"),
     "a header alone": ("log.csv", "user,price,day,click\n", (), "log.csv: no rows below the header"),
     "nothing": ("log.csv", "\n\n", (), "log.csv is empty"),
     "one row": ("log.csv", "user,price,day,click\nu,1,1,1\n", (), "the label 'click' is 1 in every row"),
     "not packed": ("log.csv.gz", text(), (), "log.csv.gz can't be read"),
-    "packed in another way": ("log.csv.xz", lzma.compress(text().encode()), (), "log.csv.xz has no known ending"),
+    "packed in another way": ("log.csv.xz", lzma.compress(text().encode()), (), "log.csv.xz has no known suffix"),
     "an archive": ("log.csv.zip", b"PK", (), "zip://*.csv::"),
     "one name twice": ("log.csv", text().replace("day", "price", 1), (), "log.csv has several columns called 'price'"),
     "blanks before names": ("log.csv", text().replace(",", ", "), (), "did you mean ' price'?"),
@@ -181,13 +181,13 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         "log.csv",
         text(price=["-" if row == 7 else "NULL" if row == 3 else str(row) for row in range(ROWS)]),
         ("split.test=0", "split.validation=0"),
-        "'price' holds '-', which is no number in row 7",
+        "'price' holds '-', which is not a number in row 7",
     ),
     "days of another order": (
         "log.csv",
         text(day=[f"{hour:%m/%d/%Y}" for hour in HOURS]),
         BY_TIME,
-        "'day' holds '01/01/2024' in row 0, whose order is not that of time",
+        "'day' holds '01/01/2024' in row 0, which is not a time in ISO 8601",
     ),
     "no day": ("log.parquet", {"day": [None, *LOG["day"][1:]]}, BY_TIME, "no value in row 0"),
     "a record": ("log.parquet", {"user": [{"id": row} for row in range(ROWS)]}, (), "make a column of each"),
@@ -197,7 +197,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         "log.parquet",
         {},
         ("tasks.click.observed_when=user",),
-        "tasks.click.observed_when: 'user' is no condition",
+        "tasks.click.observed_when: 'user' is not a condition",
     ),
     "a name of our own": (
         "log.parquet",
@@ -274,4 +274,4 @@ def test_parts_that_differ(tmp_path: Path, fit: Any) -> None:
     shown = fit("log").stderr
     assert "b.csv and log/a.csv have different columns: 'click', 'klick'" in " ".join(shown.split())
     put(tmp_path / "none" / ".hidden", "")
-    assert "the directory holds no file" in " ".join(fit("none").stderr.split())
+    assert "the directory has no files" in " ".join(fit("none").stderr.split())

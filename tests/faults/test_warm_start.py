@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from endings import final, same
+from final_state import final, same
 
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.sources.simulator import Simulator

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import altered
 import numpy as np
 import pyarrow as pa
 import pytest
+import random_changes
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.states import TrainerFn
@@ -204,21 +204,21 @@ def check_checkpoints(data: DataModule, trained: Path, path: Path, seeds: range)
         rng = random.Random(seed)
         kind, now = rng.randrange(4), None
         if kind == 0:
-            (path / LAST).write_bytes(altered.cut(rng, raw))
+            (path / LAST).write_bytes(random_changes.cut(rng, raw))
         elif kind == 1:
-            (path / LAST).write_bytes(altered.pickled(rng, raw))
+            (path / LAST).write_bytes(random_changes.pickled(rng, raw))
         else:
-            changed, place, now = altered.tree(rng, content)
+            changed, place, now = random_changes.tree(rng, content)
             torch.save(changed, path / LAST)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             found = timed(seed, lambda: io.load_checkpoint(path / LAST))
         assert found is not None, f"seed {seed}: the predecessor was not taken"
-        if any("going on from previous.ckpt" in str(one.message) for one in caught):
+        if any("continuing with previous.ckpt" in str(one.message) for one in caught):
             assert found["global_step"] == before["global_step"], seed
             kinds["refused"] += 1
             continue
-        if now is not None and altered.broken(now):
+        if now is not None and random_changes.broken(now):
             assert place[0] not in ("state_dict", "optimizer_states"), (seed, place)
         timed(seed, lambda content=found: restore(data, path, content))
         kinds["used"] += 1
@@ -234,16 +234,16 @@ def check_transforms(data: DataModule, path: Path, seeds: range) -> None:
         place: list[Any] = []
         now = None
         if rng.randrange(4):
-            changed, place, now = altered.tree(rng, content)
+            changed, place, now = random_changes.tree(rng, content)
             text = json.dumps(changed)
         else:
-            text = altered.cut(rng, json.dumps(content).encode()).decode("latin1")
+            text = random_changes.cut(rng, json.dumps(content).encode()).decode("latin1")
         target.write_bytes(text.encode("utf-8", "surrogatepass"))
         found = timed(seed, lambda: Transforms.load(target))
         if found is None:
             continue
         accepted += 1
-        assert not altered.broken(now) or (place[1:2] == ["worth"] and "edges" in place), (seed, place)
+        assert not random_changes.broken(now) or (place[1:2] == ["worth"] and "edges" in place), (seed, place)
         timed(seed, lambda one=found: one.encode(pa.table(sample)))
         timed(seed, lambda one=found: RowEncoder(one).encode(sample, 2))
         timed(seed, lambda one=found: one.save(target))
@@ -259,14 +259,14 @@ def check_manifests(export: Path, seeds: range) -> None:
             place: list[Any] = []
             now = None
             if rng.randrange(4):
-                changed, place, now = altered.tree(rng, content)
+                changed, place, now = random_changes.tree(rng, content)
                 text = json.dumps(changed)
             else:
-                text = altered.cut(rng, whole.encode()).decode("latin1")
+                text = random_changes.cut(rng, whole.encode()).decode("latin1")
             (export / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
             bundle = timed(seed, lambda: Bundle.open(export))
             if bundle is not None:
-                assert not altered.broken(now), (seed, place)
+                assert not random_changes.broken(now), (seed, place)
                 predictions, _ = bundle.score({name: sample[name] for name in bundle.manifest.columns}, 2)
                 assert {name: len(one) for name, one in predictions.items()} == {"click": 2, "buy": 2, "stars": 2}
     finally:

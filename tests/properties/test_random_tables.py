@@ -164,7 +164,7 @@ def broken(path):
         ("short.csv", "short.csv: line 3 has 1 values where 2 are expected"),
         ("latin.csv", "latin.csv: line 4, column 'x': the text is not UTF-8"),
         ("wide.csv", "wide.csv"),
-        ("cut.jsonl", "cut.jsonl: line 2 is no JSON"),
+        ("cut.jsonl", "cut.jsonl: line 2 is not valid JSON"),
         ("latin.jsonl", "latin.jsonl: line 2 is not UTF-8"),
         ("empty.csv", "empty.csv is empty"),
         ("none.csv", "no file"),

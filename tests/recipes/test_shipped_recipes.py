@@ -11,7 +11,7 @@ import torch
 from mtl_lightning.cli.app import main
 from mtl_lightning.config import Config, compose, recipe_text, validate
 from mtl_lightning.data.readers.blocks import ROW
-from mtl_lightning.data.sources.fetched import Fetched
+from mtl_lightning.data.sources.wheel_source import WheelSource
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.plugins import registry
@@ -26,7 +26,7 @@ SIMULATED = [name for name in COMPLETE if compose(name).plain["source"]["name"] 
 FETCHED = [
     name
     for name in COMPLETE
-    if issubclass(registry().resolve("source", compose(name).plain["source"]["name"]), Fetched)
+    if issubclass(registry().resolve("source", compose(name).plain["source"]["name"]), WheelSource)
 ]
 
 

@@ -200,7 +200,7 @@ def test_a_damaged_last_checkpoint_gives_way_when_a_run_goes_on(
     other: Path, change: Callable[[dict[str, Any]], None]
 ) -> None:
     damage(other / "checkpoints" / "last.ckpt", change)
-    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged .* going on from previous\.ckpt"):
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged .* continuing with previous\.ckpt"):
         assert command("fit", f"resume={other}", "run.test=false") == 0
     AtomicCheckpointIO().load_checkpoint(other / "checkpoints" / "last.ckpt")
 

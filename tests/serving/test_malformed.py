@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import malformed
+import malformed_requests
 import pyarrow.parquet as pq
 import pytest
 from server import Server
@@ -44,7 +44,7 @@ def attack(server: Server, good: dict[str, Any], seeds: range) -> dict[int, int]
     """Number of answers by status."""
     statuses: dict[int, int] = {}
     for seed in seeds:
-        body = malformed.body(random.Random(seed), good)
+        body = malformed_requests.body(random.Random(seed), good)
         status = server.client.post("/score", content=body).status_code
         assert status < 500, (seed, body[:500])
         statuses[status] = statuses.get(status, 0) + 1
@@ -73,7 +73,7 @@ def test_ten_thousand_malformed_bodies(server: Server, good: dict[str, Any]) -> 
 def test_what_is_hardly_http(server: Server, good: dict[str, Any]) -> None:
     for seed in range(50):
         with socket.create_connection(("127.0.0.1", server.port), timeout=0.2) as connection:
-            connection.sendall(malformed.raw(random.Random(seed)))
+            connection.sendall(malformed_requests.raw(random.Random(seed)))
             try:
                 answer = connection.recv(100)
             except OSError:  # it waits for the rest, or has closed

@@ -66,7 +66,7 @@ def test_a_bad_value_is_named_or_set_aside(plain: Path, tmp_path: Path, capsys: 
     data, out = tmp_path / "next.dat", tmp_path / "out.parquet"
     data.write_text("\n".join([HEADER, *rows]))
     assert command("predict", f"run={plain}", f"data={data}", f"out={out}") == 2
-    assert "column 'price' holds 'dear', which is no number in row 4" in " ".join(capsys.readouterr().err.split())
+    assert "column 'price' holds 'dear', which is not a number in row 4" in " ".join(capsys.readouterr().err.split())
     assert not out.exists()
     assert command("predict", f"run={plain}", f"data={data}", f"out={out}", "bad_rows=skip") == 0
     assert "2 rows can't be read" in " ".join(capsys.readouterr().out.split())
@@ -74,13 +74,13 @@ def test_a_bad_value_is_named_or_set_aside(plain: Path, tmp_path: Path, capsys: 
     assert pq.read_table(out)["row"].to_pylist() == good
     refused = pq.read_table(tmp_path / "out.refused.parquet").to_pylist()
     assert [(row["row"], row["price"]) for row in refused] == [(4, "dear"), (30, "$1,23")]
-    assert refused[1]["reason"] == "column 'price' holds '1,23', which is no number"
+    assert refused[1]["reason"] == "column 'price' holds '1,23', which is not a number"
     # What is left is predicted as it is without the others.
     data.write_text("\n".join([HEADER, *[rows[row] for row in good]]))
     assert command("predict", f"run={plain}", f"data={data}", f"out={tmp_path / 'good.parquet'}") == 0
     assert pq.read_table(tmp_path / "good.parquet")["click"].equals(pq.read_table(out)["click"])
     assert command("predict", f"run={plain}", f"data={data}", f"out={tmp_path / 'x.parquet'}", "bad_rows=drop") == 2
-    assert "bad_rows: 'drop' is not known" in capsys.readouterr().err
+    assert "bad_rows: 'drop' is unknown" in capsys.readouterr().err
 
 
 def test_only_bad_rows_give_an_empty_output(plain: Path, tmp_path: Path) -> None:

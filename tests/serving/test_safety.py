@@ -79,7 +79,7 @@ def test_a_pickled_payload_in_a_checkpoint_does_not_run(run: Path, tmp_path: Pat
         torch.save(checkpoint, path)
     else:
         path.write_bytes(pickle.dumps(checkpoint["callbacks"]))
-    with pytest.raises(MtlError, match="damaged or no checkpoint"):
+    with pytest.raises(MtlError, match="damaged or not a checkpoint"):
         AtomicCheckpointIO().load_checkpoint(path)
     assert command("export", f"run={broken}", f"out={tmp_path / 'out'}") == 2
     assert not witness.exists()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import load
+import concurrent_clients
 import pyarrow.parquet as pq
 import pytest
 from server import Server
@@ -27,7 +27,7 @@ NAMES = ["httptools", "h11"]
 @pytest.fixture(scope="module")
 def question(export: Path, log: Path) -> bytes:
     rows: list[dict[str, Any]] = pq.read_table(log, columns=list(Bundle.open(export).manifest.columns)).to_pylist()
-    return load.request({"candidates": rows[:100]})
+    return concurrent_clients.request({"candidates": rows[:100]})
 
 
 def stopped(server: Server, question: bytes, *, keep: bool, after: float) -> Counter[str]:
@@ -35,9 +35,9 @@ def stopped(server: Server, question: bytes, *, keep: bool, after: float) -> Cou
     server.client.close()
     seen: Counter[str] = Counter()
     clients = threading.Thread(
-        target=lambda: seen.update(load.ask_until_refused(server.port, question, CLIENTS, keep=keep))
+        target=lambda: seen.update(concurrent_clients.ask_until_refused(server.port, question, CLIENTS, keep=keep))
     )
-    with load.busy(2):
+    with concurrent_clients.busy(2):
         clients.start()
         time.sleep(after)
         server.process.send_signal(signal.SIGTERM)

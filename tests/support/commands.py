@@ -1,4 +1,9 @@
-"""A command in this process."""
+"""Commands of the package: in this process, in a process that is awaited, and in one that keeps running."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +11,38 @@ from mtl_lightning.cli.app import main
 
 
 def command(*arguments: str) -> int:
-    """Its exit code."""
+    """Run a command in this process and return its exit code."""
     with pytest.raises(SystemExit) as end:
         main(arguments)
     return int(end.value.code or 0)
+
+
+def environment_of(folder: Path) -> dict[str, str]:
+    """Environment of commands in other processes: one thread, and a cache below the folder."""
+    return {**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+
+
+def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m mtl_lightning …`` in a folder to its end, whatever its exit code."""
+    return subprocess.run(
+        [sys.executable, "-m", "mtl_lightning", *arguments],
+        cwd=folder,
+        env=environment_of(folder),
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start ``python -m mtl_lightning …`` in a folder; its output, including errors, is its ``stdout``."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "mtl_lightning", *arguments],
+        cwd=folder,
+        env=environment_of(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,4 +1,4 @@
-"""Fresh environments for tests: the wheel of this package in one of its own, beside the packages installed here."""
+"""Fresh environments for tests: building distributions, installing the wheel, running commands in the environment."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ BESIDE = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in")
 
 
 def copy_sources(target: Path, *more: str) -> Path:
-    """What a build needs, without what earlier builds left behind."""
+    """Copy the sources that a build needs, without the files of earlier builds."""
     ignored = shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
     for name in (*SOURCES, *more):
         shutil.copytree(ROOT / name, target / name, ignore=ignored)
@@ -24,14 +24,14 @@ def copy_sources(target: Path, *more: str) -> Path:
 
 
 def build(source: Path, out: Path, *kinds: str) -> list[Path]:
-    """Distributions of a source tree, made by what is installed here."""
+    """Build distributions of a source tree with the installed tools."""
     command = [sys.executable, "-m", "build", *kinds, "--no-isolation", "--outdir", out, source]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return sorted(out.iterdir())
 
 
 def fresh_environment(home: Path, wheel: Path) -> Path:
-    """An environment with the wheel, and with links to every package of this one but the checkout; its ``bin``."""
+    """Create an environment with the wheel and links to all installed packages but the checkout; return ``bin``."""
     venv.create(home, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(home)}))
     for part in Path(sysconfig.get_path("purelib")).iterdir():
@@ -48,7 +48,7 @@ def fresh_environment(home: Path, wheel: Path) -> Path:
 
 
 def run(bin_: Path, folder: Path, *command: str) -> str:
-    """What a command prints, with the environment's programs first and nothing of the checkout on the path."""
+    """Run a command with the environment's programs first and no checkout on the path; return its output."""
     plain = {key: value for key, value in os.environ.items() if key not in ("MTL_PLUGINS", "PYTHONPATH")}
     plain |= {"PATH": f"{bin_}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
     plain |= {"MTL_CACHE": str(folder / "cache"), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

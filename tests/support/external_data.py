@@ -1,4 +1,4 @@
-"""ONNX models with a tensor in another file, in every place where one can be."""
+"""ONNX models with a tensor in another file, in every place that may hold a tensor."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def constant(tensor: TensorProto) -> onnx.NodeProto:
 
 
 def sparse(tensor: TensorProto) -> onnx.SparseTensorProto:
-    found = onnx.SparseTensorProto(dims=[2], values=tensor)
-    found.indices.CopyFrom(helper.make_tensor("i", TensorProto.INT64, [2], [0, 1]))
-    return found
+    sparse_tensor = onnx.SparseTensorProto(dims=[2], values=tensor)
+    sparse_tensor.indices.CopyFrom(helper.make_tensor("i", TensorProto.INT64, [2], [0, 1]))
+    return sparse_tensor
 
 
 def in_initializer(model: onnx.ModelProto, tensor: TensorProto) -> None:
@@ -82,14 +82,14 @@ PLACES = [
 
 
 def model() -> onnx.ModelProto:
-    """A model that takes and gives two numbers, and has no operator yet."""
+    """A model with two numbers as input and output, without operators."""
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]) for name in "xy")
     opset = [helper.make_opsetid("", 18)]
     return helper.make_model(helper.make_graph([], "g", [x], [y]), opset_imports=opset, ir_version=8)
 
 
 def save(folder: Path, content: onnx.ModelProto) -> None:
-    """Write a model that adds ``w`` to what it takes, beside the file that exports keep tensors in."""
+    """Write a model that adds ``w`` to its input, next to the file in which exports store tensors."""
     folder.mkdir(exist_ok=True)
     (folder.parent / "secret").write_bytes(SECRET.tobytes())
     for name in ("model.onnx.data", "other.bin"):

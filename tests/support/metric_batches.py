@@ -33,7 +33,7 @@ def make_target(label, mask=None, weight=None, group=None, raw=None):
 
 
 def value_of(metric, prediction, *args, parts=1, **kwargs):
-    """Value of a metric after adding a batch in parts; further arguments are those of :func:`make_target`."""
+    """Value of a metric after adding a batch in parts; further arguments go to :func:`make_target`."""
     target = make_target(*args, **kwargs)
     for rows in torch.arange(len(target.mask)).tensor_split(parts):
         metric.update(

@@ -1,4 +1,4 @@
-"""What writers of raw files share."""
+"""Writing lines of raw log files, and how many rows they have."""
 
 ROWS = 240
 

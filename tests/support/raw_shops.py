@@ -11,7 +11,7 @@ def ali_ccp(path):
     draw = random.Random(0)
 
     def features(pairs):
-        return "\x01".join(f"{field}\x02{one}\x031.0" for field, one in pairs)
+        return "\x01".join(f"{field}\x02{value}\x031.0" for field, value in pairs)
 
     for split in ("train", "test"):
         common = [

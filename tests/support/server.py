@@ -14,18 +14,18 @@ import httpx
 
 
 class Server:
-    """A service in a process of its own.
+    """A service in a separate process.
 
     Args:
-        export: What it serves.
-        without: Modules that it can't import.
+        export: Directory of the export.
+        without: Modules that cannot be imported in it.
         options: Arguments of the command.
     """
 
     def __init__(self, export: Path, without: Sequence[str] = (), **options: Any) -> None:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            self.port = one.getsockname()[1]
+        with socket.socket() as free_socket:
+            free_socket.bind(("127.0.0.1", 0))
+            self.port = free_socket.getsockname()[1]
         pairs = [f"{name}={value}" for name, value in options.items()]
         code = f"import sys; sys.modules.update(dict.fromkeys({list(without)!r})); "
         code += "from mtl_lightning.cli.app import main; main()"

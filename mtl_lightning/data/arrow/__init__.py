@@ -1,1 +1,1 @@
-"""Values of one Arrow column: types, keys, numbers, lists and times."""
+"""Values of one Arrow column: types, keys (which values are equal), numbers, lists and times."""

@@ -1,4 +1,4 @@
-"""Access to single columns of Arrow blocks, with errors that name the column."""
+"""Access to columns of Arrow blocks by name; errors name the column."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,23 +11,37 @@ import pyarrow.compute as pc
 from mtl_lightning.errors import DataError, did_you_mean
 
 Block: TypeAlias = "pa.Table | pa.RecordBatch"
-
-
+"""Rows of several columns."""
 WRITTEN = "__written__"
-"""Prefix of a column that holds the text of another one, which is there as numbers as well."""
+"""Prefix of the name of a column with the original text of a column of numbers."""
 
 
 def column(block: Block, name: str) -> pa.Array:
-    """One column as one plain array: chunks joined, dictionaries decoded, extension types stripped.
+    """Get a column as a plain array: chunks combined, dictionaries decoded, extension types stripped.
+
+    Args:
+        block: Rows of several columns.
+        name: Name of the column.
 
     Raises:
         DataError: If the block has no such column, or several.
+
+    Example:
+        >>> column(pa.table({"x": ["a", "b"]}), "x").to_pylist()
+        ['a', 'b']
     """
     return plain(_only(block, name))
 
 
 def as_written(block: Block, name: str) -> pa.Array:
-    """The same, but values as they are written where a CSV file holds the column and others read it as numbers.
+    """Get a column as :func:`column` does, with the original text where a CSV column is stored in both forms.
+
+    Args:
+        block: Rows of several columns.
+        name: Name of the column.
+
+    Raises:
+        DataError: If the block has no such column, or several.
 
     Example:
         >>> as_written(pa.table({"v": [1.5, 1.5], "__written__v": ["1.50", "1.5"]}), "v").to_pylist()
@@ -40,14 +54,22 @@ def _written(block: Block, name: str) -> str:
     return WRITTEN + name if WRITTEN + name in block.schema.names else name
 
 
-def coded(block: Block, name: str) -> list[pa.Array]:
-    """The same, but a column with dictionaries keeps them, and its chunks, of which there is one at least."""
-    found = _only(block, _written(block, name))
-    if not pa.types.is_dictionary(found.type):
-        return [plain(found)]
-    if not isinstance(found, pa.ChunkedArray):
-        return [found]
-    return found.chunks or [found.combine_chunks()]
+def column_chunks(block: Block, name: str) -> list[pa.Array]:
+    """Get a column as :func:`as_written` does, in chunks (at least one) that keep their dictionaries.
+
+    Args:
+        block: Rows of several columns.
+        name: Name of the column.
+
+    Raises:
+        DataError: If the block has no such column, or several.
+    """
+    values = _only(block, _written(block, name))
+    if not pa.types.is_dictionary(values.type):
+        return [plain(values)]
+    if not isinstance(values, pa.ChunkedArray):
+        return [values]
+    return values.chunks or [values.combine_chunks()]
 
 
 def _only(block: Block, name: str) -> pa.Array | pa.ChunkedArray:
@@ -60,13 +82,13 @@ def _only(block: Block, name: str) -> pa.Array | pa.ChunkedArray:
 
 
 def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Join chunks, decode dictionaries and strip extension types.
+    """Combine chunks, decode dictionaries and strip extension types.
 
     Example:
         >>> plain(pa.chunked_array([["a"], ["b"]]).dictionary_encode()).to_pylist()
         ['a', 'b']
     """
-    array = joined(values)
+    array = combine_chunks(values)
     if isinstance(array, pa.ChunkedArray):  # too large for one array of 32-bit offsets
         array = pa.concat_arrays(array.cast(pa.large_string()).chunks)
     if isinstance(array, pa.ExtensionArray):
@@ -76,12 +98,12 @@ def plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
     if pa.types.is_run_end_encoded(array.type):
         array = pc.run_end_decode(array)
     if pa.types.is_list_view(array.type) or pa.types.is_large_list_view(array.type):
-        array = lists(array)
+        array = lists_from_views(array)
     return without_views(array)
 
 
 def without_views(values: pa.Array) -> pa.Array:
-    """Views of text as text, also in lists: Arrow has few functions for views (pyarrow 26).
+    """Convert views of text to text, also in lists, because Arrow has few functions for views (pyarrow 26).
 
     Example:
         >>> without_views(pa.array([["a"]], pa.list_(pa.string_view()))).type
@@ -99,11 +121,11 @@ def without_views(values: pa.Array) -> pa.Array:
     return values.cast(pa.large_list(flat) if pa.types.is_large_list(kind) else pa.list_(flat))
 
 
-def lists(views: pa.Array) -> pa.Array:
-    """List views as lists; Arrow's own cast leaves lists whose offsets are wrong (pyarrow 26).
+def lists_from_views(views: pa.Array) -> pa.Array:
+    """Convert list views to lists; Arrow's cast gives lists with wrong offsets (pyarrow 26).
 
     Example:
-        >>> lists(pa.array([["a"], None, []], pa.list_view(pa.string()))).to_pylist()
+        >>> lists_from_views(pa.array([["a"], None, []], pa.list_view(pa.string()))).to_pylist()
         [['a'], None, []]
     """
     lengths = pc.fill_null(pc.list_value_length(views), 0).to_numpy(zero_copy_only=False)
@@ -111,8 +133,8 @@ def lists(views: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(offsets, views.flatten(), mask=views.is_null())
 
 
-def joined(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Chunks as one array; a single one is not copied, if no lists are in it that may start anywhere."""
+def combine_chunks(values: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Combine chunks into one array, without a copy of a single chunk unless its type is nested."""
     if not isinstance(values, pa.ChunkedArray):
         return values
     if values.num_chunks == 1 and not pa.types.is_nested(values.type):
@@ -130,20 +152,30 @@ def first_row(condition: pa.Array, start: int = 0) -> int:
     return start + int(pc.index(pc.fill_null(condition, False), True).as_py())
 
 
-def require(block_names: Sequence[str], wanted: Iterable[str], place: str) -> None:
+def require(block_names: Sequence[str], required: Iterable[str], place: str) -> None:
     """Check that columns exist.
 
+    Args:
+        block_names: Names of the existing columns.
+        required: Names of the required columns.
+        place: Name of the rows, for the error.
+
     Raises:
-        DataError: Naming the first column that is missing and where it was looked for.
+        DataError: If a column is missing; names the first one.
+
+    Example:
+        >>> require(["user", "item"], ["usr"], "log.csv")
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: log.csv: no column 'usr' (did you mean 'user'?)
     """
     names = set(block_names)
-    for name in wanted:
+    for name in required:
         if name not in names:
             raise DataError(f"{place}: no column {name!r}", did_you_mean(name, names) or f"columns: {listing(names)}")
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:
-    """Names that are given more than once, in order.
+    """Names that occur more than once, sorted.
 
     Example:
         >>> repeated_names(["b", "a", "b", "a", "c"])
@@ -153,6 +185,11 @@ def repeated_names(names: Iterable[str]) -> list[str]:
 
 
 def listing(names: Iterable[str], most: int = 20) -> str:
-    """Names in order, cut after ``most``."""
+    """Names as text, sorted, at most ``most`` of them.
+
+    Example:
+        >>> listing(["b", "c", "a"], most=2)
+        'a, b and 1 more'
+    """
     ordered = sorted(names)
     return ", ".join(ordered[:most]) + (f" and {len(ordered) - most} more" if len(ordered) > most else "")

@@ -1,4 +1,4 @@
-"""Hashes of text columns, the same on every machine and in every run, vectorised over Arrow buffers."""
+"""Hashes of columns, equal on every machine and in every run, vectorised over Arrow buffers."""
 
 import functools
 
@@ -12,7 +12,10 @@ from mtl_lightning.data.arrow.types import is_text
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Spread 64-bit values so that all bits depend on all bits (splitmix64's finaliser; Steele et al., OOPSLA 2014)."""
+    """Mix the bits of 64-bit values, uint64 [N] → [N], so that every bit depends on every bit.
+
+    Source: Finaliser of splitmix64; Steele, Lea and Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+    """
     with np.errstate(over="ignore"):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -29,14 +32,18 @@ def _coefficients(count: int, seed: int) -> np.ndarray:
 
 
 def hash_text(values: pa.Array, seed: int = 0) -> np.ndarray:
-    """64-bit hash per string, uint64; nulls hash like empty strings.
+    """Hash strings to 64 bits, [N] → uint64 [N]; nulls have the hash of empty strings.
 
-    Bytes are multiplied by pseudo-random odd numbers by position and summed (multilinear hashing), then mixed with the
-    length.
+    Each byte is multiplied by a pseudo-random odd number that depends on its position. The sum of these products
+    (multilinear hashing) is mixed with the length.
+
+    Args:
+        values: Strings.
+        seed: Seed of the pseudo-random numbers.
 
     Example:
-        >>> one, two, again = hash_text(pa.array(["user_1", "user_2", "user_1"]))
-        >>> bool(one == again), bool(one == two)
+        >>> first, second, third = hash_text(pa.array(["user_1", "user_2", "user_1"]))
+        >>> bool(first == third), bool(first == second)
         (True, False)
     """
     array = pc.cast(values, pa.large_string())
@@ -61,9 +68,22 @@ def hash_text(values: pa.Array, seed: int = 0) -> np.ndarray:
 
 
 def hash_keys(values: pa.Array, name: str = "", seed: int = 0) -> np.ndarray:
-    """64-bit hash per value of any type, uint64; what is one key (see :mod:`.keys`) has one hash.
+    """Hash values of any type to 64 bits, [N] → uint64 [N]; equal keys have equal hashes.
 
     Each distinct value is hashed once.
+
+    Args:
+        values: Values of any type that :func:`mtl_lightning.data.arrow.keys.keys` accepts.
+        name: Name of the column, for messages.
+        seed: Seed of the hash.
+
+    Raises:
+        DataError: If the column holds lists, structs or bytes that are not text.
+
+    Example:
+        >>> integer, printed = hash_keys(pa.array([7])), hash_keys(pa.array(["7.0"]))
+        >>> bool(integer == printed)
+        True
     """
     coded = pc.dictionary_encode(keys(values, name))
     hashes = hash_text(text(coded.dictionary), seed)
@@ -74,11 +94,23 @@ def hash_keys(values: pa.Array, name: str = "", seed: int = 0) -> np.ndarray:
 
 
 def group_numbers(values: pa.Array, name: str) -> np.ndarray:
-    """A number per group, int64: whole numbers themselves, other keys by hash."""
-    found = keys(values, name)
-    if not is_text(found.type):
-        return np.asarray(found.fill_null(WITHOUT_GROUP).to_numpy())
-    coded = pc.dictionary_encode(found)
+    """Number the groups of rows, [N] → int64 [N]: whole numbers as they are, other keys by their hash.
+
+    Args:
+        values: Group of each row, in any type of key; rows without a group get ``WITHOUT_GROUP``.
+        name: Name of the column, for messages.
+
+    Raises:
+        DataError: If the column holds lists, structs or bytes that are not text.
+
+    Example:
+        >>> group_numbers(pa.array(["5", "7"]), "user").tolist()
+        [5, 7]
+    """
+    groups = keys(values, name)
+    if not is_text(groups.type):
+        return np.asarray(groups.fill_null(WITHOUT_GROUP).to_numpy())
+    coded = pc.dictionary_encode(groups)
     whole = integers(coded.dictionary)
     hashed = (hash_text(text(coded.dictionary)) >> np.uint64(1)).astype(np.int64)
     known = whole.is_valid().to_numpy(zero_copy_only=False)

@@ -1,4 +1,4 @@
-"""Values of any type as exact keys: integers stay integers, everything else is text; what prints alike is equal."""
+"""Exact keys of values of any type: integers or text, so that values which print alike are equal."""
 
 import re
 
@@ -7,35 +7,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from mtl_lightning.data.arrow.spelling import suspicious
+from mtl_lightning.data.arrow.spelling import find_suspects
 from mtl_lightning.data.arrow.types import clean, is_text
 from mtl_lightning.errors import DataError
 
 EXACT = 2**53
-"""Up to here every integer is a float64."""
+"""Largest integer up to which float64 represents every integer."""
 INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+"""Text that prints as an integer; it may exceed 64 bits."""
 SPELT = {"": None, "True": "true", "TRUE": "true", "False": "false", "FALSE": "false"}
-"""Text that a log in another format has as a missing value or a truth value: CSV does."""
+"""Spellings that other formats (CSV) use for missing and Boolean values."""
 LONGEST = max(map(len, SPELT))
+"""Length of the longest of these spellings."""
 WHOLE = r"^(-?[1-9][0-9]{0,17}|-?0)(?:\.0+)?$"
-"""Text that is a whole number, perhaps written as a float."""
+"""Text that is a whole number, possibly written as a float."""
 SPELLED_WHOLE = re.compile(WHOLE.replace("$", r"\Z"), re.ASCII)
+"""The same for Python's ``re``."""
 LARGEST, SMALLEST = str(2**63 - 1), str(-(2**63))
+"""Bounds of 64-bit integers, as text."""
 
 
 def keys(values: pa.Array, name: str = "") -> pa.Array:
-    """Keys of a column: int64 where every value is a whole number, else strings; null where missing.
+    """Convert a column to keys, [N] → [N]: int64 if all values are whole numbers, otherwise text; null if missing.
 
-    A log read twice may call a column integer here, float there (pandas does so where values are missing) and text
-    elsewhere: 7, 7.0, "7", "7.0" and " 7" are one key, "007" is another; 0, -0.0 and "-0.0" are one. True, "True",
-    "TRUE" and "true" are one, too. White space around text doesn't count, and empty text is missing.
+    The same ids may be integers in one log, floats in another (pandas converts columns with missing values) and text in
+    a third. Therefore values that print alike are equal:
+
+    - 7, 7.0, "7", "7.0" and " 7" are one key; "007" is another one.
+    - 0, -0.0 and "-0.0" are one key.
+    - True, "True", "TRUE" and "true" are one key.
+    - White space around text is ignored, and empty text is missing.
 
     Args:
         values: The column.
-        name: Its name, for messages.
+        name: Name of the column, for messages.
 
     Raises:
-        DataError: If the column holds lists, structs or bytes that are no text.
+        DataError: If the column holds lists, structs or bytes that are not text.
 
     Example:
         >>> keys(pa.array([9007199254740993, None])).to_pylist()
@@ -47,7 +55,7 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     """
     kind = values.type
     if pt.is_string(kind):
-        return spelled(values)
+        return canonical_text(values)
     if pt.is_null(kind):
         return pc.cast(values, pa.int64())
     if pt.is_uint64(kind):
@@ -65,14 +73,21 @@ def keys(values: pa.Array, name: str = "") -> pa.Array:
     try:
         printed = pc.cast(values, pa.string())
     except pa.ArrowException as error:
-        raise DataError(f"column {name!r} holds {kind} that is no text: {str(error).splitlines()[0]}") from error
-    # A time is the same in seconds as in microseconds.
-    return pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else spelled(printed)
+        raise DataError(f"column {name!r} holds {kind} that is not text: {str(error).splitlines()[0]}") from error
+    # Equal times have equal keys, whether in seconds or in microseconds.
+    return (
+        pc.replace_substring_regex(printed, r"\.0+(Z?)$", r"\1") if pt.is_timestamp(kind) else canonical_text(printed)
+    )
 
 
-def spelled(values: pa.Array) -> pa.Array:
-    """Text in the one spelling of its key; the same array if all of it is."""
-    suspects = suspicious(values)
+def canonical_text(values: pa.Array) -> pa.Array:
+    """Convert text to the canonical spelling of its keys, [N] → [N]; returns the same array if nothing changes.
+
+    Example:
+        >>> canonical_text(pa.array([" 7.0", "TRUE", ""])).to_pylist()
+        ['7', 'true', None]
+    """
+    suspects = find_suspects(values)
     if len(suspects):
         usual = _unpadded(values.take(pa.array(suspects)))
         mask = np.zeros(len(values), dtype=bool)
@@ -81,35 +96,35 @@ def spelled(values: pa.Array) -> pa.Array:
     shortest = pc.min(pc.binary_length(values)).as_py()
     if shortest is None or shortest > LONGEST:
         return values
-    found = pc.index_in(values, value_set=pa.array(list(SPELT)), skip_nulls=True)
-    if found.null_count == len(values):
+    spellings = pc.index_in(values, value_set=pa.array(list(SPELT)), skip_nulls=True)
+    if spellings.null_count == len(values):
         return values
-    return pc.if_else(found.is_valid(), pa.array(SPELT.values(), pa.string()).take(found), values)
+    return pc.if_else(spellings.is_valid(), pa.array(SPELT.values(), pa.string()).take(spellings), values)
 
 
 def _unpadded(values: pa.Array) -> pa.Array:
-    """Text without white space around it and without the zeros of a whole number."""
+    """Text without surrounding white space; whole numbers without decimals."""
     whole = pc.replace_substring_regex(pc.utf8_trim_whitespace(values), WHOLE, r"\1")
     return pc.if_else(pc.equal(whole, "-0"), "0", whole)
 
 
-def spell(value: str) -> str | None:
-    """One text in the spelling of its key, as :func:`spelled` has it.
+def canonical_spelling(value: str) -> str | None:
+    """Convert a single text as :func:`canonical_text` does; None if it is missing.
 
     Example:
-        >>> spell(" 7.00"), spell("TRUE"), spell(" ")
+        >>> canonical_spelling(" 7.00"), canonical_spelling("TRUE"), canonical_spelling(" ")
         ('7', 'true', None)
     """
     trimmed = value.strip()
-    if (found := SPELLED_WHOLE.fullmatch(trimmed)) is not None:
-        return "0" if found[1] == "-0" else found[1]
+    if (match := SPELLED_WHOLE.fullmatch(trimmed)) is not None:
+        return "0" if match[1] == "-0" else match[1]
     return SPELT.get(trimmed, trimmed)
 
 
 def as_printed(values: pa.Array) -> pa.Array:
-    """Floats of 32 bits as the float64 that prints like them, 0.1 as 0.1; other values as they are.
+    """Convert float32 to the float64 that prints alike (0.1 to 0.1); other types are unchanged.
 
-    A log may hold them where a request has the number as it is written.
+    A log may store in 32 bits what a request writes as 0.1.
 
     Example:
         >>> as_printed(pa.array([0.1], pa.float32())).to_pylist()
@@ -137,12 +152,12 @@ def _from_floats(values: pa.Array) -> pa.Array:
 
 
 def text(values: pa.Array) -> pa.Array:
-    """Keys as text."""
+    """Convert keys to text, [N] → [N]."""
     return values if is_text(values.type) else pc.cast(values, pa.string())
 
 
 def integers(values: pa.Array) -> pa.Array:
-    """Text keys as int64 where they print as one; null elsewhere.
+    """Convert text keys that print as int64 to integers, [N] → [N]; all others become null.
 
     Example:
         >>> integers(pa.array(["7", "007", "9223372036854775808", "-3", "x"])).to_pylist()

@@ -1,4 +1,4 @@
-"""Several values per row: list columns and delimited text, as flat values and padded matrices."""
+"""Columns with several values per row (lists, delimited text) as flat values and padded matrices."""
 
 from typing import NamedTuple
 
@@ -8,8 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.numbers import RowError
-from mtl_lightning.data.arrow.printed_lists import CERTAIN, OPENED
-from mtl_lightning.data.arrow.printed_lists import values as printed_values
+from mtl_lightning.data.arrow.printed_lists import CERTAIN, OPENED, parse_lists
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.errors import DataError
 
@@ -18,8 +17,8 @@ class Flat(NamedTuple):
     """Values of all rows, one after the other.
 
     Args:
-        values: Flat values.
-        rows: Row of each value, ascending.
+        values: Values, [V].
+        rows: Row of each value, [V], ascending.
         total: Number of rows.
     """
 
@@ -31,18 +30,18 @@ class Flat(NamedTuple):
 def flatten(
     column: pa.Array, name: str, separator: str = ",", *, regex: bool = False, printed: bool | None = None
 ) -> Flat:
-    """Flat values of a column of lists or delimited text; nulls and empty pieces are left out.
+    """Flatten a column of lists or delimited text; nulls and empty pieces are left out.
 
     Args:
-        column: Lists of scalars, text, or single scalars (lists of one).
-        name: The column's name, for messages.
+        column: Lists of scalars, text, or single scalars (lists of one value).
+        name: Name of the column, for messages.
         separator: Delimiter in text.
         regex: The separator is a regular expression.
-        printed: Text that begins with a bracket is a list as Python, JSON or numpy prints it; None where the separator
-            is a comma or white space, as it is in such lists. Where it is white space, words may stand in brackets.
+        printed: Text that begins with a bracket is a list printed by Python, JSON or numpy. None: true if the separator
+            is a comma or white space. If it is white space, words in brackets are not a list.
 
     Raises:
-        RowError: At text that begins with a bracket and is no list.
+        RowError: At text that begins with a bracket and is not a list.
         DataError: If the lists hold lists or structs.
 
     Example:
@@ -62,48 +61,55 @@ def flatten(
             raise DataError(f"column {name!r} holds {column.type}", "lists of single values are needed")
         if is_text(values.type):
             values = pc.utf8_trim_whitespace(values)
-            kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
+            present = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
         else:
-            kept = pc.is_valid(values)
+            present = pc.is_valid(values)
     elif pt.is_nested(column.type):
         raise DataError(f"column {name!r} holds {column.type}", "a list or delimited text is needed")
     else:
-        values, rows, kept = column, pa.array(np.arange(count)), pc.is_valid(column)
+        values, rows, present = column, pa.array(np.arange(count)), pc.is_valid(column)
     if pt.is_dictionary(values.type):
         values = values.dictionary_decode()
-    return Flat(values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64), count)
+    return Flat(values.filter(present), rows.filter(present).to_numpy().astype(np.int64), count)
 
 
 def _of_text(column: pa.Array, name: str, separator: str, *, regex: bool, printed: bool) -> Flat:
-    """Pieces of delimited text, and values of lists that were printed."""
+    """Flatten delimited text and printed lists."""
     places = np.zeros(0, dtype=np.int64)
     if printed:
         opened = pc.fill_null(pc.match_substring_regex(column, CERTAIN if separator.isspace() else OPENED), False)
         places = np.flatnonzero(opened.to_numpy(zero_copy_only=False))
     if len(places):
         try:
-            inside, inside_rows = printed_values(pc.cast(column.take(pa.array(places)), pa.string()), name)
+            inside, inside_rows = parse_lists(pc.cast(column.take(pa.array(places)), pa.string()), name)
         except RowError as error:
             raise RowError(error.message, int(places[error.index]), error.hint) from None
         column = pc.if_else(opened, pa.scalar(None, column.type), column)
     split = pc.split_pattern_regex if regex else pc.split_pattern
     pieces = split(column, separator)
     values, rows = pc.utf8_trim_whitespace(pc.list_flatten(pieces)), pc.list_parent_indices(pieces)
-    kept = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
-    values, numbered = values.filter(kept), rows.filter(kept).to_numpy().astype(np.int64)
+    present = pc.and_(pc.is_valid(values), pc.not_equal(values, ""))
+    values, row_numbers = values.filter(present), rows.filter(present).to_numpy().astype(np.int64)
     if len(places):
-        numbered = np.concatenate([numbered, places[inside_rows]])
-        order = np.argsort(numbered, kind="stable")
+        row_numbers = np.concatenate([row_numbers, places[inside_rows]])
+        order = np.argsort(row_numbers, kind="stable")
         values = pa.concat_arrays([values, pc.cast(inside, values.type)]).take(pa.array(order))
-        numbered = numbered[order]
-    return Flat(values, numbered, len(column))
+        row_numbers = row_numbers[order]
+    return Flat(values, row_numbers, len(column))
 
 
-def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int, *, latest: bool = True) -> np.ndarray:
-    """Matrix [count, length] of each row's last (or first) ``length`` ids in their order, padded with 0 on the right.
+def pad(ids: np.ndarray, rows: np.ndarray, count: int, length: int, *, latest: bool = True) -> np.ndarray:
+    """Arrange flat ids in a matrix [count, length], int32, padded with 0 on the right.
+
+    Args:
+        ids: Ids of all rows, [V].
+        rows: Row of each id, [V], ascending.
+        count: Number of rows.
+        length: Largest number of ids per row.
+        latest: Keep the last ids of a longer row; otherwise the first.
 
     Example:
-        >>> padded(np.array([5, 6, 7, 8]), np.array([0, 0, 0, 2]), 3, 2).tolist()
+        >>> pad(np.array([5, 6, 7, 8]), np.array([0, 0, 0, 2]), 3, 2).tolist()
         [[6, 7], [0, 0], [8, 0]]
     """
     sizes = np.bincount(rows, minlength=count)
@@ -111,6 +117,6 @@ def padded(ids: np.ndarray, rows: np.ndarray, count: int, length: int, *, latest
     dropped = np.maximum(sizes - length, 0) if latest else 0
     place = np.arange(len(rows)) - np.repeat(starts + dropped, sizes)
     result = np.zeros((count, length), dtype=np.int32)
-    kept = (place >= 0) & (place < length)
-    result[rows[kept], place[kept]] = ids[kept]
+    inside = (place >= 0) & (place < length)
+    result[rows[inside], place[inside]] = ids[inside]
     return result

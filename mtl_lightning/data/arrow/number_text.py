@@ -1,4 +1,4 @@
-"""Numbers as people write them: decimal commas, thousands separators and units."""
+"""Numbers in text: decimal commas, thousands separators and units."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from mtl_lightning.errors import DataError
 
 AFFIX = 8
-"""Most characters of a sign and unit before or after a number."""
+"""Largest number of characters of a sign and unit before or after a number."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class NumberText:
 
     Args:
         decimal: Character before the decimals.
-        thousands: Character between groups of digits, or None.
+        thousands: Character between groups of digits; None if there is none.
 
     Raises:
         DataError: If a character is a digit or a sign, or both are the same.
@@ -48,11 +48,11 @@ class NumberText:
 
     @property
     def usual(self) -> bool:
-        """Whether numbers need no rewriting."""
+        """True if numbers are spelled as Arrow reads them."""
         return self.decimal == "." and self.thousands is None
 
     def plain(self, values: pa.Array) -> pa.Array:
-        """The text with numbers rewritten to plain ones, ``1234.5``; signs, units and other text stay as they are."""
+        """Rewrite numbers to plain ones, ``1234.5``; signs, units and other text are unchanged, [N] → [N]."""
         if self.usual:
             return values
         numeric = pc.match_substring_regex(values, self._pattern())
@@ -67,24 +67,24 @@ class NumberText:
 
     def _pattern(self) -> str:
         mark, point = re.escape(self.thousands or ""), re.escape(self.decimal)
-        # Blanks stand between numbers and units as well; commas and dots are parts of other text.
-        kept = ("" if not mark or (self.thousands or "").isspace() else mark) + ("" if self.decimal == "." else point)
-        affix = f"[^0-9{kept}]{{0,{AFFIX}}}"
+        # Blanks also separate numbers and units; commas and dots are parts of other text.
+        signs = ("" if not mark or (self.thousands or "").isspace() else mark) + ("" if self.decimal == "." else point)
+        affix = f"[^0-9{signs}]{{0,{AFFIX}}}"
         grouped = f"[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}|" if mark else ""
         number = f"(?:(?:{grouped}[0-9]+)(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?"
         return f"^{affix}{number}{affix}$"
 
 
 USUAL = NumberText()
-"""A dot before the decimals and nothing between thousands."""
+"""Spelling with a dot before the decimals and nothing between thousands."""
 
 
 def without_units(values: pa.Array, units: Sequence[str]) -> pa.Array:
-    """Text without units before and after its number.
+    """Remove units before and after numbers, [N] → [N].
 
     Args:
         values: Text.
-        units: What to remove, once on each side, with the blanks around it.
+        units: Units to remove, once on each side, with the blanks around them.
 
     Example:
         >>> without_units(pa.array(["$12.99", "-$5", "45 %", "$", None]), ["$", "%"]).to_pylist()
@@ -101,8 +101,11 @@ def without_units(values: pa.Array, units: Sequence[str]) -> pa.Array:
 def check_units(units: Sequence[str]) -> None:
     """Refuse units that could be parts of numbers.
 
+    Args:
+        units: The units.
+
     Raises:
-        DataError: Naming the unit.
+        DataError: If a unit has digits, signs, dots or commas, or is spelled like a number.
 
     Example:
         >>> check_units(["$", "kg", "°C"])

@@ -1,4 +1,4 @@
-"""Numbers of a column as float64, and their moments over blocks."""
+"""Numbers of a column as float64, and moments over blocks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,17 +13,17 @@ from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
 MISSING = ["", "\\N", "NULL", "null", "None", "NaN", "nan", "NA", "N/A", "n/a"]
-"""What stands for a missing number in text."""
+"""Spellings of a missing number in text."""
 
 
 class RowError(DataError):
-    """A value that can't be used, with its place in the block; prepare adds split and row.
+    """Error at a value of a block; preparation adds the split and the row.
 
     Args:
-        message: What is wrong, beginning with the column.
-        index: Index of the first such value in the block.
-        hint: What to do about it.
-        further: What is wrong in other rows, by their index, where that is known.
+        message: Description of the error, which begins with the column.
+        index: Index of the first wrong value in the block.
+        hint: Remedy.
+        further: Messages of other wrong values in the block, by their index.
     """
 
     def __init__(self, message: str, index: int, hint: str = "", further: Mapping[int, str] | None = None) -> None:
@@ -36,17 +36,17 @@ class RowError(DataError):
 
 
 def numbers(values: pa.Array, name: str, *, finite: bool = True, units: Sequence[str] = ()) -> np.ndarray:
-    """A column as float64, NaN where missing.
+    """Convert a column to float64, [N] → [N]; missing values become NaN.
 
     Args:
         values: Numbers, truth values (0 and 1), times (seconds since 1970) or text that holds numbers.
-        name: The column's name, for messages.
+        name: Name of the column, for messages.
         finite: Refuse infinities.
-        units: What text may hold before or after a number.
+        units: Units that may precede or follow a number in text.
 
     Raises:
-        RowError: At text that is no number, and at infinities.
-        DataError: At types that are no numbers.
+        RowError: At text that is not a number, and at infinities.
+        DataError: If the column's type has no numbers.
 
     Example:
         >>> numbers(pa.array(["1.5", None]), "price").tolist()
@@ -79,18 +79,18 @@ def _parse(values: pa.Array, name: str, units: Sequence[str]) -> pa.Array:
         return pc.cast(filled, pa.float64())
     except pa.ArrowException:
         wrong: dict[int, str] = {}
-        for index, value in enumerate(filled.to_pylist()):  # only to name the rows, once, before giving up
+        for index, value in enumerate(filled.to_pylist()):  # slow, but only on the way to an error
             try:
                 pc.cast(pa.scalar(value), pa.float64())
             except pa.ArrowException:
-                wrong[index] = f"column {name!r} holds {value!r}, which is no number"
+                wrong[index] = f"column {name!r} holds {value!r}, which is not a number"
         index = next(iter(wrong))
         hint = "use kind: categorical for text, or strip for units"
         raise RowError(wrong[index], index, hint, wrong) from None
 
 
 class Moments:
-    """Count, mean and standard deviation over blocks, exact for constants.
+    """Count, mean and standard deviation over blocks; exact for constant columns.
 
     Source: Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for computing sample variances, 1979.
 
@@ -108,12 +108,12 @@ class Moments:
         self._squares = 0.0
 
     def add(self, values: np.ndarray) -> None:
-        """Add a block; NaN is left out."""
+        """Add the values of a block, [N]; NaN is ignored."""
         known = values[~np.isnan(values)]
         if not len(known):
             return
         if not self.count:
-            self._origin = float(known[0])  # relative to a value of the column, a constant has exact moments
+            self._origin = float(known[0])  # differences from this value are 0 in a constant column
         with np.errstate(over="ignore", invalid="ignore"):
             shifted = known - self._origin
             mean = float(shifted.mean())
@@ -126,11 +126,11 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """Mean; 0 if nothing is known."""
+        """Mean; 0 without any value."""
         return self._origin + self._mean
 
     @property
     def deviation(self) -> float:
-        """Standard deviation (of the population); 0 if nothing is known. Infinite where squares overflow."""
+        """Standard deviation of the population; 0 without any value, infinite if squares overflow."""
         value = float(np.sqrt(self._squares / self.count)) if self.count else 0.0
         return value if np.isfinite(value) else float("inf")

@@ -1,4 +1,4 @@
-"""Work on a block of rows, on a few threads."""
+"""Work on a block of rows in a few threads."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -8,19 +8,26 @@ from typing import TypeVar
 from mtl_lightning.errors import DataError
 
 FEW = 4096
+"""Number of rows below which threads cost more than they save."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def in_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
-    """Apply to all items on a few threads (Arrow and numpy release the lock).
+def map_threads(function: Callable[[Item], Result], items: Iterable[Item], rows: int) -> list[Result]:
+    """Apply a function to all items in a few threads, or in the calling thread for fewer than :data:`FEW` rows.
 
-    The first error is raised; the further ones are its ``others``.
+    Threads help because Arrow and numpy release the global interpreter lock.
 
-    Few rows don't pay for threads.
+    Args:
+        function: The function.
+        items: The items.
+        rows: Number of rows that each call handles.
+
+    Raises:
+        DataError: The first error of a call; the attribute ``others`` holds the further ones.
 
     Example:
-        >>> in_threads(abs, [-1, 2], rows=10)
+        >>> map_threads(abs, [-1, 2], rows=10)
         [1, 2]
     """
     errors: list[DataError] = []

@@ -1,4 +1,4 @@
-"""Times in text of a given format, written as for ``strptime``."""
+"""Times in text of a given format, with the directives of ``strptime``."""
 
 import re
 from dataclasses import dataclass
@@ -21,14 +21,15 @@ DIRECTIVES = {
     "Z": r"(?:UTC|GMT|Z)",
     "%": "%",
 }
-"""Directives and the text that each one reads."""
+"""Pattern of the text of each directive."""
 SHORT = {"T": "%H:%M:%S", "R": "%H:%M", "D": "%m/%d/%y", "F": "%Y-%m-%d"}
-"""Directives that stand for several others."""
+"""Abbreviations of several directives."""
 OWN = "fzZ"
-"""Directives that Arrow's parser ignores, does not know or reads on some platforms only: they are read here."""
+"""Directives parsed here, because Arrow ignores them, refuses them or reads them on some platforms only."""
 AFTER_SHORT = pa.array([3, 5, 7, 10, 12])
-"""Months that follow one of fewer than 31 days."""
+"""Months after a month of fewer than 31 days."""
 OFFSET = r"^(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})?$"
+"""Offset from UTC."""
 COMMON = (
     "%Y-%m-%d %H:%M:%S UTC", "%Y-%m-%d %H:%M:%S.%f UTC", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M:%S.%f %z",
     "%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M:%S.%f", "%d.%m.%Y", "%d.%m.%Y %H:%M",
@@ -41,12 +42,12 @@ COMMON = (
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A directive, or the text between two.
+    """A directive of a format, or the text between two directives.
 
     Args:
-        source: As it is written in the format.
-        pattern: Regular expression of the text that it reads.
-        name: The directive's letter; empty for other text.
+        source: Text in the format.
+        pattern: Regular expression of the matching text in values.
+        name: Letter of the directive; empty for other text.
     """
 
     source: str
@@ -55,15 +56,15 @@ class Piece:
 
 
 def check_format(text: str, place: str, *, dated: bool = False) -> None:
-    """Check that a format can be read.
+    """Check the directives of a format.
 
     Args:
         text: The format.
         place: The setting, for the error.
-        dated: Whether it must say the year.
+        dated: The format must have a year.
 
     Raises:
-        DataError: If a directive is unknown or missing.
+        DataError: If a directive is unknown, repeated or missing.
 
     Example:
         >>> check_format("%Y-%m-%d %H:%M:%S.%f", "split.format", dated=True)
@@ -74,22 +75,22 @@ def check_format(text: str, place: str, *, dated: bool = False) -> None:
     names = [piece.name for piece in _pieces(text)]
     for name in names:
         if name and name not in DIRECTIVES:
-            known = ", ".join(f"%{one}" for one in [*DIRECTIVES, *SHORT])
+            known = ", ".join(f"%{letter}" for letter in [*DIRECTIVES, *SHORT])
             raise DataError(f"{place}: {text!r} has the unknown directive '%{name}'", f"known are {known}")
     for name in OWN:
         if names.count(name) > 1:
-            raise DataError(f"{place}: {text!r} has %{name} several times", "once is enough")
+            raise DataError(f"{place}: {text!r} repeats %{name}", "write it once")
     if dated and not {"Y", "y"} & set(names):
         raise DataError(f"{place}: {text!r} has no year", "as in strptime: %Y-%m-%d %H:%M:%S")
 
 
 def parse_times(values: pa.Array, text: str) -> pa.Array:
-    """Times of a format in microseconds, in UTC where it has an offset; null where the text does not fit it.
+    """Parse times in microseconds, [N] → [N], in UTC if the format has an offset; null if a text does not fit it.
 
     Args:
         values: Text.
-        text: The format. ``%f`` is a fraction of a second of one to nine digits, of which six count. ``%Z`` is UTC or
-            GMT: other names of zones say no offset, so text with one is null.
+        text: The format. ``%f`` is a fraction of a second of one to nine digits, of which six count. ``%Z`` matches UTC
+            and GMT only; other names of zones are ambiguous, so their text is null.
 
     Example:
         >>> parse_times(pa.array(["2024/05/31 13:30:05.25"]), "%Y/%m/%d %H:%M:%S.%f").to_pylist()
@@ -109,29 +110,33 @@ def parse_times(values: pa.Array, text: str) -> pa.Array:
 
 
 def readable_formats(value: str) -> list[str]:
-    """Formats of :data:`COMMON` that read a text.
+    """Formats of :data:`COMMON` that fit a text.
 
     Example:
         >>> readable_formats("05/31/2024"), readable_formats("05/06/2024"), readable_formats("soon")
         (['%m/%d/%Y'], ['%m/%d/%Y', '%d/%m/%Y'], [])
     """
     text = pa.array([value])
-    return [one for one in COMMON if parse_times(text, one)[0].is_valid]
+    return [candidate for candidate in COMMON if parse_times(text, candidate)[0].is_valid]
 
 
 def format_hint(value: str, place: str) -> str:
-    """The setting that reads a text as a time.
+    """Hint with the setting that reads a text as a time.
+
+    Args:
+        value: The text.
+        place: The setting.
 
     Example:
         >>> format_hint("2024/05/31", "split.format")
         "write it like 2024-05-31 13:30, or set split.format='%Y/%m/%d'"
     """
-    found = " or ".join(repr(one) for one in readable_formats(value)) or "…, as in strptime"
-    return f"write it like 2024-05-31 13:30, or set {place}={found}"
+    formats = " or ".join(map(repr, readable_formats(value))) or "…, as in strptime"
+    return f"write it like 2024-05-31 13:30, or set {place}={formats}"
 
 
 def _pieces(text: str) -> list[Piece]:
-    long = re.sub("%(.)", lambda found: SHORT.get(found[1], found[0]), text)
+    long = re.sub("%(.)", lambda match: SHORT.get(match[1], match[0]), text)
     pieces = []
     for source in re.findall(r"%.?|\s+|[^%\s]+", long, re.DOTALL):
         if source.startswith("%"):
@@ -143,15 +148,16 @@ def _pieces(text: str) -> list[Piece]:
 
 
 def _by_parts(values: pa.Array, pieces: list[Piece]) -> pa.Array:
-    """Read each directive on its own; ten times as slow as Arrow's parser."""
+    """Parse each directive by itself; ten times as slow as Arrow's parser."""
     groups = "".join(f"(?P<p{i}>{piece.pattern})" for i, piece in enumerate(pieces))
-    found = pc.extract_regex(pc.cast(values, pa.large_string()), f"^{groups}$")
-    parts = {piece.name: pc.struct_field(found, i) for i, piece in enumerate(pieces) if piece.name}
-    kept = [i for i, piece in enumerate(pieces) if piece.name not in (*OWN, "")]
-    # A blank between the parts: what was read digit by digit stays apart.
-    joined = pc.binary_join_element_wise(*(pc.struct_field(found, i) for i in kept), pa.scalar(" ", pa.large_string()))
-    joined = pc.if_else(found.is_valid(), joined, pa.scalar(None, pa.large_string()))
-    parsed = pc.strptime(joined, format=" ".join(pieces[i].source for i in kept), unit="us", error_is_null=True)
+    fields = pc.extract_regex(pc.cast(values, pa.large_string()), f"^{groups}$")
+    parts = {piece.name: pc.struct_field(fields, i) for i, piece in enumerate(pieces) if piece.name}
+    native = [i for i, piece in enumerate(pieces) if piece.name not in (*OWN, "")]
+    # Blanks keep adjacent digits apart: %Y%m%d becomes %Y %m %d.
+    blank = pa.scalar(" ", pa.large_string())
+    joined = pc.binary_join_element_wise(*(pc.struct_field(fields, i) for i in native), blank)
+    joined = pc.if_else(fields.is_valid(), joined, pa.scalar(None, pa.large_string()))
+    parsed = pc.strptime(joined, format=" ".join(pieces[i].source for i in native), unit="us", error_is_null=True)
     for name in ("d", "e"):
         if name in parts:
             same = pc.equal(pc.day(parsed), pc.cast(_digits(parts[name], parsed), pa.int64()))
@@ -163,15 +169,15 @@ def _by_parts(values: pa.Array, pieces: list[Piece]) -> pa.Array:
 
 
 def _digits(part: pa.Array, parsed: pa.Array) -> pa.Array:
-    """The text of a directive where the whole could be read."""
+    """Text of a directive; null if the whole text could not be parsed."""
     return pc.if_else(pc.is_valid(parsed), pc.utf8_trim_whitespace(part), pa.scalar(None, part.type))
 
 
 def _offset(part: pa.Array) -> pa.Array:
     """Offsets from UTC (``+02:00``, ``-0330``, ``+00``, ``Z``) as durations."""
     zulu = pc.equal(part, "Z")
-    found = pc.extract_regex(pc.if_else(zulu, "+00", part), OFFSET)
-    sign, hours, minutes = (pc.struct_field(found, i) for i in range(3))
+    fields = pc.extract_regex(pc.if_else(zulu, "+00", part), OFFSET)
+    sign, hours, minutes = (pc.struct_field(fields, i) for i in range(3))
     minutes = pc.if_else(pc.equal(minutes, ""), "0", minutes)
     total = pc.add(pc.multiply(pc.cast(hours, pa.int64()), 60), pc.cast(minutes, pa.int64()))
     signed = pc.if_else(pc.equal(sign, "-"), pc.negate(total), total)

@@ -1,4 +1,4 @@
-"""Times of rows as numbers that can be ordered."""
+"""Times of rows as numbers with the same order."""
 
 from typing import NamedTuple
 
@@ -13,24 +13,34 @@ from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.errors import DataError
 
 ISO = r"^\d{4}-\d{2}-\d{2}([ T]\d{2}(:\d{2}(:\d{2}(\.\d{1,9})?)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
-
-
+"""Dates and times in ISO 8601."""
 ISO_OFFSET = r":\d{2}(\.\d+)?(Z|[+-]\d{2}(:?\d{2})?)$"
+"""End of a time with an offset from UTC."""
+MONTH = r"^(\d{4}-\d{2})$"
+"""Months in ISO 8601."""
 
 
-def zoned(kind: pa.DataType) -> bool:
-    """Whether a type of times has a zone."""
+def has_zone(kind: pa.DataType) -> bool:
+    """True for types of times with a zone."""
     return bool(pa.types.is_timestamp(kind) and kind.tz is not None)
 
 
-def in_utc(values: pa.Array) -> pa.Array:
-    """Times with a zone as times in UTC that have none."""
+def to_utc(values: pa.Array) -> pa.Array:
+    """Convert times with a zone to times in UTC without one, [N] → [N]."""
     unit = values.type.unit
     return pc.cast(pc.cast(values, pa.timestamp(unit, "UTC")), pa.timestamp(unit))
 
 
 def parse_iso(values: pa.Array) -> pa.Array:
-    """Times in ISO 8601 in microseconds, in UTC where they have an offset; null where they are none."""
+    """Parse times in ISO 8601 to microseconds, [N] → [N], in UTC if they have an offset; other text becomes null.
+
+    Args:
+        values: Text.
+
+    Example:
+        >>> parse_iso(pa.array(["2024-05-31T13:30:05+02:00", "soon"])).to_pylist()
+        [datetime.datetime(2024, 5, 31, 11, 30, 5), None]
+    """
     values = pc.replace_substring_regex(values, r"(\.\d{6})\d+", r"\1")
     right = pc.match_substring_regex(values, ISO)
     offset = pc.match_substring_regex(values, ISO_OFFSET)
@@ -38,9 +48,9 @@ def parse_iso(values: pa.Array) -> pa.Array:
     local = pc.if_else(pc.and_(right, pc.invert(offset)), values, none)
     shifted = pc.if_else(pc.and_(right, offset), values, none)
     try:
-        utc = in_utc(pc.cast(shifted, pa.timestamp("us", "UTC")))
+        utc = to_utc(pc.cast(shifted, pa.timestamp("us", "UTC")))
         return pc.coalesce(pc.cast(local, pa.timestamp("us")), utc)
-    except pa.ArrowException:  # the 31st of February: one value at a time, before giving up
+    except pa.ArrowException:  # dates such as the 31st of February: parse value by value
         if len(values) == 1:
             return pa.nulls(1, pa.timestamp("us"))
         return pa.concat_arrays([parse_iso(values.slice(index, 1)) for index in range(len(values))])
@@ -55,19 +65,19 @@ MONTH = r"^(\d{4}-\d{2})$"
 def times_of(
     table: Block, name: str, start: int = 0, text_format: str | None = None, place: str = "split"
 ) -> np.ndarray:
-    """Times of rows: equal where times are equal, larger where they are later, [N].
+    """Convert the times of rows to numbers with the same order, [N].
 
-    Text is read as ISO 8601 or in the given format, in UTC where it has an offset.
+    Text is in ISO 8601 or in the given format. Times with an offset are converted to UTC.
 
     Args:
         table: The rows.
-        name: The column with the time.
+        name: Name of the column with the time.
         start: Number of the first row, for messages.
-        text_format: Format of text, and of integers that are read as text, as in ``strptime``; None for ISO 8601.
+        text_format: Format of text and of integers such as 20240531, as in ``strptime``; None for ISO 8601.
         place: Part of the recipe that names the column, for messages.
 
     Raises:
-        DataError: If a time is missing, or the column holds what isn't ordered by time: the row is named.
+        DataError: If a time is missing, values have no order in time, or only some times have a zone; names the row.
 
     Example:
         >>> times_of(pa.table({"day": ["2024-05-02", "2024-05-01", "2024-05-02"]}), "day").tolist()
@@ -103,19 +113,19 @@ def _ordered(values: pa.Array, name: str, start: int, place: str) -> pa.Array:
         row = first_row(pc.is_null(parsed))
         message = f"{place}: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
         raise DataError(
-            f"{message}, whose order is not that of time", format_hint(values[row].as_py(), f"{place}.format")
+            f"{message}, which is not a time in ISO 8601", format_hint(values[row].as_py(), f"{place}.format")
         )
     _check_zones(values, name, start, place)
     return pc.cast(parsed, pa.int64())
 
 
 def _check_zones(values: pa.Array, name: str, start: int, place: str) -> None:
-    """Refuse times with a zone next to times without one: nobody knows which of two comes first."""
+    """Refuse times with a zone next to times without one: their order is unknown."""
     with_zone = pc.match_substring_regex(values, ISO_OFFSET)
     if pc.any(with_zone).as_py() and not pc.all(with_zone).as_py():
-        one, other = pc.index(with_zone, True).as_py(), pc.index(with_zone, False).as_py()
-        zoned_row = f"a zone in row {start + one} ({values[one].as_py()!r})"
-        plain_row = f"none in row {start + other} ({values[other].as_py()!r})"
+        first_zoned, first_plain = pc.index(with_zone, True).as_py(), pc.index(with_zone, False).as_py()
+        zoned_row = f"a zone in row {start + first_zoned} ({values[first_zoned].as_py()!r})"
+        plain_row = f"none in row {start + first_plain} ({values[first_plain].as_py()!r})"
         message = f"{place}: the time column {name!r} has {zoned_row} and {plain_row}"
         raise DataError(message, "write all times with a zone, or all without")
 
@@ -125,7 +135,7 @@ def _parsed(values: pa.Array, name: str, start: int, text_format: str, place: st
     if parsed.null_count:
         row = first_row(pc.is_null(parsed))
         message = f"{place}: the time column {name!r} holds {values[row].as_py()!r} in row {start + row}"
-        reason = f"{message}, which is no time of the format {text_format!r}"
+        reason = f"{message}, which is not a time in the format {text_format!r}"
         raise DataError(reason, format_hint(values[row].as_py(), f"{place}.format"))
     return pc.cast(parsed, pa.int64())
 

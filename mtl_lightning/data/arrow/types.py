@@ -1,4 +1,4 @@
-"""Families of Arrow types, and their values as numbers, times and truth values."""
+"""Families of Arrow types, and conversion of values to numbers and truth values."""
 
 from typing import Any
 
@@ -11,7 +11,12 @@ Value = Any
 
 
 class OperandError(Exception):
-    """Operands of types that an operation doesn't take."""
+    """Operands of types that an operation doesn't accept.
+
+    Args:
+        message: Description of the error.
+        hint: Remedy.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -20,22 +25,27 @@ class OperandError(Exception):
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Integers and floats."""
+    """True for integers and floats."""
     return bool(pt.is_integer(kind) or pt.is_floating(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Strings of any width of offset."""
+    """True for strings with offsets of any width, and for views."""
     return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
 
 
 def is_time(kind: pa.DataType) -> bool:
-    """Dates and timestamps."""
+    """True for dates and timestamps."""
     return bool(pt.is_timestamp(kind) or pt.is_date(kind))
 
 
 def family(kind: pa.DataType) -> str:
-    """The word for a type in messages."""
+    """Name of a type's family, for messages.
+
+    Example:
+        >>> family(pa.int8()), family(pa.list_(pa.int8()))
+        ('a number', 'list<item: int8>')
+    """
     words = {"text": is_text, "a number": is_number, "a truth value": pt.is_boolean, "a time": is_time}
     for word, test in words.items():
         if test(kind):
@@ -44,7 +54,12 @@ def family(kind: pa.DataType) -> str:
 
 
 def clean(values: Value) -> Value:
-    """NaN becomes null, decimals floats, half floats floats, string views strings, dates timestamps."""
+    """Normalise values: NaN to null, decimals and half floats to float64, string views to strings, dates to timestamps.
+
+    Example:
+        >>> clean(pa.array([1.5, float("nan")])).to_pylist()
+        [1.5, None]
+    """
     kind = values.type
     if pt.is_decimal(kind) or pt.is_float16(kind):
         values = pc.cast(values, pa.float64())
@@ -58,7 +73,11 @@ def clean(values: Value) -> Value:
 
 
 def numeric(values: Value) -> Value:
-    """Numbers, integers in 64 bits, truth values as 0 and 1; anything else is an error."""
+    """Convert values to numbers: integers to 64 bits, truth values to 0 and 1, durations to seconds.
+
+    Raises:
+        OperandError: If the type has no numbers.
+    """
     kind = values.type
     if pt.is_boolean(kind):
         return pc.cast(values, pa.int64())
@@ -74,18 +93,26 @@ def numeric(values: Value) -> Value:
 
 
 def real(values: Value) -> Value:
-    """Numbers as float64."""
+    """Convert values to float64.
+
+    Raises:
+        OperandError: If the type has no numbers.
+    """
     return pc.cast(numeric(values), pa.float64(), safe=False)
 
 
 def seconds(values: Value) -> Value:
-    """Durations in seconds."""
+    """Convert durations to seconds."""
     scale = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}[values.type.unit]
     return pc.divide(pc.cast(pc.cast(values, pa.int64()), pa.float64(), safe=False), scale)
 
 
 def truth(values: Value) -> Value:
-    """Truth values; numbers are true where they are not 0."""
+    """Convert values to truth values; numbers are true unless they are 0.
+
+    Raises:
+        OperandError: If the type has no truth values.
+    """
     if pt.is_boolean(values.type):
         return values
     return pc.not_equal(numeric(values), 0)

@@ -1,4 +1,4 @@
-"""The cache: its folders, locks, downloads, and digests of the code that filled it."""
+"""The cache: folders, locks, downloads, and digests of code that detect stale entries."""
 
 from mtl_lightning.moved import moved_names
 

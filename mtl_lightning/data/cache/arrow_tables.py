@@ -1,4 +1,4 @@
-"""Tables that are written to the cache once and memory-mapped ever after."""
+"""Tables that are written to the cache once and memory-mapped afterwards."""
 
 import itertools
 import tempfile
@@ -13,15 +13,21 @@ from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.data.cache.write_files import write_files
 
 ROWS_PER_FILE = 2_000_000
+"""Number of rows after which a new file begins."""
 
 
-def kept_files(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> list[Path]:
-    """Arrow files with these rows; written by one process, all together or not at all.
+def cache_files(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> list[Path]:
+    """Write rows to Arrow files in the cache, unless they are there; return the files.
+
+    One process writes while others wait, and an interruption leaves no file.
 
     Args:
-        name: Path below the cache directory that changes when the rows change.
-        schema: Of the rows.
-        batches: Makes the rows, block by block; called only if the files are not there.
+        name: Path below the cache directory; must change when the rows change.
+        schema: Schema of the rows.
+        batches: Function that yields the rows in blocks; called only if the files are missing.
+
+    Raises:
+        DataError: If the disk is full or can't be written.
     """
     directory = cache_directory() / name
     with locked(directory):
@@ -35,7 +41,7 @@ def kept_files(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.R
     return sorted(directory.glob("*.arrow"))
 
 
-def kept_rows(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> datasets.Dataset:
-    """The same as a memory-mapped dataset."""
-    files = kept_files(name, schema, batches)
+def cache_rows(name: str, schema: pa.Schema, batches: Callable[[], Iterable[pa.RecordBatch]]) -> datasets.Dataset:
+    """Write rows as :func:`cache_files` does; return them as a memory-mapped dataset."""
+    files = cache_files(name, schema, batches)
     return datasets.concatenate_datasets([datasets.Dataset.from_file(str(path)) for path in files])

@@ -1,4 +1,4 @@
-"""Digests of code, so that what it made is made again when it changes."""
+"""Digests of code; cached results are recomputed when the code changes."""
 
 import hashlib
 import sys
@@ -8,13 +8,13 @@ from pathlib import Path
 from mtl_lightning import data
 
 HERE = Path(str(data.__file__)).parent
-"""Folder of ``data``."""
+"""Folder of the package ``mtl_lightning.data``."""
 UNRELATED = ("quality", "simulator", "sources")
-"""Folders of ``data`` that don't affect encoded values; a source's own code is part of the source's fingerprint."""
+"""Subpackages that don't affect encoded values; a source's code is part of the source's fingerprint instead."""
 
 
 def digest(files: Iterable[Path]) -> str:
-    """A digest of files, whatever their order.
+    """Digest of the contents of files, independent of their order.
 
     Example:
         >>> from mtl_lightning.data.cache import locks
@@ -22,14 +22,14 @@ def digest(files: Iterable[Path]) -> str:
         >>> digest([here, other]) == digest([other, here])
         True
     """
-    found = hashlib.sha256()
+    contents = hashlib.sha256()
     for file in sorted(set(files)):
-        found.update(file.read_bytes())
-    return found.hexdigest()
+        contents.update(file.read_bytes())
+    return contents.hexdigest()
 
 
 def file_of(kind: type) -> Path:
-    """The file in which a class is written.
+    """File with the definition of a class.
 
     Example:
         >>> from mtl_lightning.data.sources.table import Table
@@ -40,7 +40,7 @@ def file_of(kind: type) -> Path:
 
 
 def encoding_code() -> list[Path]:
-    """Every file of the package that affects encoded values.
+    """All files of the package that affect encoded values.
 
     Example:
         >>> {"prepare.py", "vocabulary.py", "schema.py", "task_kinds.py"} <= {file.name for file in encoding_code()}

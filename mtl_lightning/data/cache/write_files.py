@@ -1,4 +1,4 @@
-"""Record batches into files, one batch in memory at a time."""
+"""Writing of record batches to files, with one batch in memory at a time."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from mtl_lightning.data.cache.directory import writing
 
 
 class BatchWriter(Protocol):
-    """What writers of Parquet and of Arrow have in common."""
+    """Protocol of the writers of Parquet and Arrow files."""
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Append a batch."""
@@ -23,7 +23,15 @@ class BatchWriter(Protocol):
 
 @contextmanager
 def opened(path: Path, open_file: Callable[[Path], BatchWriter]) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """What appends batches to a file; errors of writing are DataErrors, those of who makes the batches pass."""
+    """Context manager with a function that appends batches to a file.
+
+    Args:
+        path: The file.
+        open_file: Function that opens a writer.
+
+    Raises:
+        DataError: If the file can't be written; errors of the code within the context pass unchanged.
+    """
     with writing(path):
         writer = open_file(path)
 
@@ -34,7 +42,7 @@ def opened(path: Path, open_file: Callable[[Path], BatchWriter]) -> Iterator[Cal
     try:
         yield write
     except BaseException:
-        with suppress(OSError):  # the first error is the one to tell
+        with suppress(OSError):  # the first error is the one to report
             writer.close()
         raise
     with writing(path):
@@ -47,16 +55,19 @@ def write_files(
     paths: Iterator[Path],
     rows_per_file: int,
 ) -> list[Path]:
-    """Write batches to one file after the other; there is one file even if there is no batch.
+    """Write batches to one file after the other; without any batch, to an empty file.
 
     Args:
-        batches: What to write.
-        open_file: Opens a writer of Parquet or Arrow.
-        paths: Names of the files, as many as it takes.
-        rows_per_file: A file that holds so many rows gets no further batch.
+        batches: The batches.
+        open_file: Function that opens a writer of Parquet or Arrow files.
+        paths: Names of the files; as many as needed.
+        rows_per_file: Number of rows after which a new file begins.
 
     Returns:
-        The files written.
+        The written files.
+
+    Raises:
+        DataError: If a file can't be written.
     """
     written: list[Path] = []
     first = next(batches, None)

@@ -1,4 +1,4 @@
-"""The safe language of labels and conditions."""
+"""Safe language of labels and conditions over raw columns."""
 
 from mtl_lightning.moved import moved_names
 

@@ -1,4 +1,4 @@
-"""Small expressions over raw columns (``rating >= 4``), parsed into a closed set of operations and never executed."""
+"""Expressions over raw columns (``rating >= 4``), parsed into a closed set of operations and never executed."""
 
 import ast
 import re
@@ -17,12 +17,16 @@ from mtl_lightning.data.expressions.hints import QUOTED, backticks_hint, syntax_
 from mtl_lightning.errors import DataError, did_you_mean
 
 LONGEST = 2000
+"""Largest number of characters."""
 DEEPEST = 100
-"""Levels of operations within operations; far below what Python's stack holds."""
+"""Deepest level of nested operations, far below the limit of Python's stack."""
 POWERS = re.compile(r"'[^']*'|\"[^\"]*\"|\^")
+"""Strings, which are left alone, and the operator ``^``."""
 
 Value = Any
+"""A pyarrow Array or Scalar."""
 Node = Callable[[Mapping[str, pa.Array]], Value]
+"""A part of an expression: a function of its columns."""
 
 COMPARISONS: dict[type[ast.cmpop], Callable[[Value, Value], Value]] = {
     ast.Eq: op.comparison("=="),
@@ -47,20 +51,25 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Value, Value], Value]] = {
 class Expression:
     """A parsed expression, evaluated on whole columns.
 
-    It knows columns (in backticks where the name is no identifier), numbers, strings, True and False, ``and or not``,
-    comparisons (chained as well), ``in`` with a list of constants, ``+ - * / // % **`` (or ``^``) and the functions of
-    :data:`~mtl_lightning.data.expressions.functions.FUNCTIONS`.
-    A null (or NaN) is unknown: it makes comparisons and arithmetic
-    unknown, ``and`` and ``or`` follow Kleene, a division by zero is unknown, and ``is_null(x)`` asks. Numbers don't
-    compare with text.
+    An expression may contain:
+
+    - columns, in backticks if the name is not an identifier;
+    - numbers, strings, True and False;
+    - ``and``, ``or``, ``not``, and ``in`` with a list of constants;
+    - comparisons, possibly chained; numbers can't be compared with text;
+    - ``+ - * / // % **`` (or ``^``);
+    - the functions of :data:`~mtl_lightning.data.expressions.functions.FUNCTIONS`.
+
+    Nulls and NaN are unknown values. Comparisons and arithmetic with them are unknown, and so is a division by zero;
+    ``and`` and ``or`` follow Kleene's logic; ``is_null(x)`` tests for them.
 
     Args:
         text: The expression.
-        known: Names of columns, if they are known; a text that is one of them is that column, whatever it holds.
-        place: Where the expression stands (``tasks.click.label``), for messages.
+        known: Names of the columns, if available. A text equal to one of them means that column.
+        place: Setting with the expression (``tasks.click.label``), for messages.
 
     Raises:
-        DataError: If the text is no such expression, or evaluation meets a missing column or a wrong type.
+        DataError: If the text is not such an expression, or evaluation meets a missing column or a wrong type.
 
     Example:
         >>> table = pa.table({"rating": [5, 3, None], "user id": [1, 2, 3]})
@@ -96,11 +105,18 @@ class Expression:
 
     @property
     def is_column(self) -> bool:
-        """True if the expression is one bare column."""
+        """True if the expression is a column without any operation."""
         return self.columns == (self.text.strip().strip("`"),)
 
     def evaluate(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
-        """One value per row: boolean for conditions, null where unknown."""
+        """Evaluate the expression, [N]: Boolean for conditions, null where unknown.
+
+        Args:
+            table: Rows with the expression's columns.
+
+        Raises:
+            DataError: If a column is missing or has a wrong type, or an integer overflows.
+        """
         values = {}
         for name in self.columns:
             if name not in table.schema.names:
@@ -118,14 +134,28 @@ class Expression:
         return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
 
     def holds(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
-        """True where the condition is true; unknown counts as false."""
+        """Evaluate the expression as a condition, [N]: true or false, where unknown counts as false.
+
+        Args:
+            table: Rows with the expression's columns.
+
+        Raises:
+            DataError: As :meth:`evaluate`, and if the result has no truth values.
+        """
         try:
             return pc.fill_null(truth(self.evaluate(table)), False)
         except OperandError as error:
-            raise self._error(f"{self.text!r} is no condition: {error.message}", "such as: rating >= 4") from None
+            raise self._error(f"{self.text!r} is not a condition: {error.message}", "such as: rating >= 4") from None
 
     def result_type(self, schema: pa.Schema) -> pa.DataType:
-        """Type of the result for columns of these types; raises what :meth:`evaluate` would."""
+        """Type of the result for columns of these types.
+
+        Args:
+            schema: Types of the columns.
+
+        Raises:
+            DataError: As :meth:`evaluate`.
+        """
         return self.evaluate(schema.empty_table()).type
 
     def _error(self, message: str, hint: str = "") -> DataError:
@@ -141,8 +171,8 @@ class Expression:
         if len(text) > LONGEST:
             raise self._error(f"an expression of {len(text)} characters", f"at most {LONGEST} are allowed")
         try:
-            # A power before it is parsed: Python's own ^ binds less than a product.
-            plain = POWERS.sub(lambda found: "**" if found[0] == "^" else found[0], QUOTED.sub(stand_in, text))
+            # Replace ^ before parsing: Python gives it a lower precedence than a product.
+            plain = POWERS.sub(lambda match: "**" if match[0] == "^" else match[0], QUOTED.sub(stand_in, text))
             body = ast.parse(plain, mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise self._error(f"{self.text!r} is not an expression", syntax_hint(text, self.known)) from None
@@ -179,7 +209,7 @@ class Expression:
                 compute, first, second = ARITHMETIC[type(operator)], self._compile(left), self._compile(right)
                 return lambda columns: clean(compute(first(columns), second(columns)))
             case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
-                raise self._error(f"{self.text!r}: & and | are not known", "write 'and', 'or'")
+                raise self._error(f"{self.text!r}: & and | are unknown", "write 'and', 'or'")
             case ast.Compare(left=left, ops=operators, comparators=comparators):
                 links = list(self._links(left, operators, comparators))
                 return lambda columns: reduce(op.both, (link(columns) for link in links))
@@ -189,7 +219,7 @@ class Expression:
         hint = backticks_hint(self.text, self.known or [written]) if isinstance(node, ast.Attribute) else ""
         raise self._error(
             f"{self.text!r}: {written!r} is not allowed",
-            hint or "columns, constants, comparisons, 'and', 'or', 'not', 'in', arithmetic and a few functions are",
+            hint or "use columns, constants, comparisons, 'and', 'or', 'not', 'in', arithmetic and a few functions",
         )
 
     def _constant(self, value: bool | float | str) -> Node:
@@ -211,15 +241,15 @@ class Expression:
         if isinstance(operator, ast.In | ast.NotIn):
             members = self._members(right)
             inside = isinstance(operator, ast.In)
-            return lambda columns: op.member(first(columns), members, inside)
+            return lambda columns: op.is_member(first(columns), members, inside)
         if type(operator) not in COMPARISONS:
-            raise self._error(f"{self.text!r}: 'is' is not known", "write ==, or is_null(x)")
+            raise self._error(f"{self.text!r}: 'is' is unknown", "write ==, or is_null(x)")
         compare, second = COMPARISONS[type(operator)], self._compile(right)
         return lambda columns: compare(first(columns), second(columns))
 
     def _members(self, node: ast.expr) -> pa.Array:
         try:
-            if not isinstance(node, ast.List | ast.Tuple | ast.Set):  # ('drama') is text, and would fall into letters
+            if not isinstance(node, ast.List | ast.Tuple | ast.Set):  # ('drama') is text: list() would split it
                 raise TypeError
             values = list(ast.literal_eval(node))
             return pa.array(values, from_pandas=False)
@@ -232,12 +262,25 @@ class Expression:
             raise self._error(f"{self.text!r}: no function {name!r}", hint)
         function, least, most = FUNCTIONS[name]
         if not least <= len(arguments) <= most:
-            wanted = str(least) if least == most else f"{least} to {most}"
-            raise self._error(f"{self.text!r}: {name} takes {wanted} arguments, not {len(arguments)}")
+            accepted = str(least) if least == most else f"{least} to {most}"
+            raise self._error(f"{self.text!r}: {name} takes {accepted} arguments, not {len(arguments)}")
         parts = [self._compile(argument) for argument in arguments]
         return lambda columns: clean(function(*(part(columns) for part in parts)))
 
 
 def evaluate_all(expressions: Mapping[str, Expression], table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array]:
-    """Evaluate several expressions on one block."""
+    """Evaluate several expressions on a block.
+
+    Args:
+        expressions: Expressions by name.
+        table: Rows with the expressions' columns.
+
+    Raises:
+        DataError: As :meth:`Expression.evaluate`.
+
+    Example:
+        >>> results = evaluate_all({"liked": Expression("rating >= 4")}, pa.table({"rating": [5, 3]}))
+        >>> results["liked"].to_pylist()
+        [True, False]
+    """
     return {name: expression.evaluate(table) for name, expression in expressions.items()}

@@ -64,4 +64,4 @@ FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "sqrt": (_defined(pc.sqrt, lambda values: pc.greater_equal(values, 0)), 1, 1),
     "starts_with": (lambda text, part: pc.starts_with(_text(text), _constant_text(part)), 2, 2),
 }
-"""Functions by name, with the least and the largest number of arguments."""
+"""Functions by name, with the smallest and the largest number of arguments."""

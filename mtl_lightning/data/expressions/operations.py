@@ -1,4 +1,4 @@
-"""What expressions can do with columns: comparison, logic and arithmetic, on Arrow arrays with nulls."""
+"""Operations of expressions: comparison, logic and arithmetic on Arrow arrays with nulls."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,11 @@ from mtl_lightning.data.arrow.types import OperandError, Value, family, is_text,
 
 
 def align(left: Value, right: Value) -> tuple[Value, Value]:
-    """Two values as one type, so that they can be compared."""
+    """Convert two values to a common type for a comparison.
+
+    Raises:
+        OperandError: If their types have nothing in common.
+    """
     kinds = (left.type, right.type)
     if all(is_text(kind) for kind in kinds) or all(pt.is_boolean(kind) for kind in kinds) or all(map(is_time, kinds)):
         return left, right
@@ -40,7 +44,7 @@ def _as_time(text: pa.Scalar, kind: pa.DataType) -> pa.Scalar:
 
 
 def comparison(sign: str) -> Callable[[Value, Value], Value]:
-    """The comparison with this sign."""
+    """Comparison function by its sign, such as ``<=``."""
     names = {"==": "equal", "!=": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
     compute = getattr(pc, names[sign])
     return lambda left, right: compute(*align(left, right))
@@ -61,21 +65,31 @@ def negate(value: Value) -> Value:
     return pc.invert(truth(value))
 
 
-def member(values: Value, members: pa.Array, inside: bool) -> Value:
-    """Whether values are among constants; unknown for nulls."""
+def is_member(values: Value, members: pa.Array, inside: bool) -> Value:
+    """Membership in a set of constants, or its negation; unknown for nulls.
+
+    Args:
+        values: The values.
+        members: The constants.
+        inside: True for ``in``, False for ``not in``.
+
+    Raises:
+        OperandError: If values and constants can't be compared.
+    """
     if len(members) == 0:
-        found = pc.and_(pc.is_valid(values), False)
+        matches = pc.and_(pc.is_valid(values), False)
     else:
         left, _ = align(values, members[0])
         if is_time(left.type) and is_text(members.type):
-            members = pa.array([_as_time(one, left.type).value for one in members], pa.int64()).cast(left.type)
+            members = pa.array([_as_time(member, left.type).value for member in members], pa.int64()).cast(left.type)
         if pt.is_uint64(left.type) and pt.is_integer(members.type):
-            members = members.filter(pc.greater_equal(members, 0))  # nothing below 0 is among them
-        if left.type != members.type:  # the wider of the two, so that 1.5 is not cut to 1
+            members = members.filter(pc.greater_equal(members, 0))  # unsigned values are never negative
+        if left.type != members.type:  # use the wider type, so that 1.5 is not truncated to 1
             common = pa.float64() if pt.is_floating(left.type) or pt.is_floating(members.type) else left.type
             left, members = pc.cast(left, common), pc.cast(members, common)
-        found = pc.is_in(left, value_set=members)
-    return pc.if_else(pc.is_valid(values), found if inside else pc.invert(found), pa.scalar(None, pa.bool_()))
+        matches = pc.is_in(left, value_set=members)
+    result = matches if inside else pc.invert(matches)
+    return pc.if_else(pc.is_valid(values), result, pa.scalar(None, pa.bool_()))
 
 
 def add(left: Value, right: Value) -> Value:
@@ -84,7 +98,7 @@ def add(left: Value, right: Value) -> Value:
 
 
 def subtract(left: Value, right: Value) -> Value:
-    """Difference; of two times, in seconds."""
+    """Difference; the difference of two times is in seconds."""
     if is_time(left.type) and is_time(right.type):
         return seconds(pc.subtract(left, right))
     return pc.subtract_checked(numeric(left), numeric(right))
@@ -100,12 +114,12 @@ def _nonzero(values: Value) -> Value:
 
 
 def divide(left: Value, right: Value) -> Value:
-    """Quotient as a float; unknown where the divisor is 0."""
+    """Quotient as a float; unknown if the divisor is 0."""
     return pc.divide(real(left), _nonzero(real(right)))
 
 
 def floor_divide(left: Value, right: Value) -> Value:
-    """Quotient rounded down; exact on integers."""
+    """Quotient rounded down; exact for integers, unknown if the divisor is 0."""
     left, right = numeric(left), _nonzero(numeric(right))
     if pt.is_integer(left.type) and pt.is_integer(right.type):
         quotient = pc.divide(left, right)
@@ -116,7 +130,7 @@ def floor_divide(left: Value, right: Value) -> Value:
 
 
 def modulo(left: Value, right: Value) -> Value:
-    """Rest of :func:`floor_divide`, with the divisor's sign."""
+    """Remainder of :func:`floor_divide`, with the divisor's sign."""
     return subtract(left, multiply(floor_divide(left, right), right))
 
 

@@ -108,8 +108,8 @@ def read_features(specs: Mapping[str, Spec], review: Review, names: Registry | N
 
     Args:
         specs: Specifications by name.
-        review: Receives the problems of all others, and references that lead nowhere or in a circle.
-        names: Where kinds are resolved; the installed plugins if None.
+        review: Receives the problems of all others, of wrong references, and of references in a circle.
+        names: Registry of kinds; the installed plugins if None.
     """
     names = registry() if names is None else names
     features: dict[str, Feature] = {}
@@ -136,7 +136,7 @@ def build_features(specs: Mapping[str, Spec]) -> dict[str, Feature]:
     """Build all features of a recipe and check what they refer to.
 
     Raises:
-        DataError: With everything that is wrong; see :func:`read_features`.
+        DataError: With all problems; see :func:`read_features`.
     """
     review = Review()
     features = read_features(specs, review)

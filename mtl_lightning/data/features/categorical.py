@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import override
 
-from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.columns import Block, column_chunks
 from mtl_lightning.data.arrow.keys import keys
 from mtl_lightning.data.features.base import TokenFeature, Transform, check
 from mtl_lightning.data.features.dictionary_codes import DictionaryCache
@@ -185,7 +185,7 @@ class CategoricalTransform(VocabularyTransform):
 
     @override
     def observe(self, block: Block) -> None:
-        for values in coded(block, self.column):
+        for values in column_chunks(block, self.column):
             self.table.add(values, self.column)
 
     @override
@@ -195,7 +195,7 @@ class CategoricalTransform(VocabularyTransform):
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as ids, [B] int32."""
-        return np.concatenate([self.table.ids(values, self.column) for values in coded(block, self.column)])
+        return np.concatenate([self.table.ids(values, self.column) for values in column_chunks(block, self.column)])
 
     def forget(self) -> None:
         """Release caches; later encodings are unaffected."""

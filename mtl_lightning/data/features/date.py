@@ -12,7 +12,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, as_written, column
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
-from mtl_lightning.data.arrow.times import in_utc, parse_iso, zoned
+from mtl_lightning.data.arrow.times import has_zone, parse_iso, to_utc
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, StatelessTransform, Transform, check
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -127,7 +127,7 @@ class DateTransform(ColumnTransform[Date], StatelessTransform):
 
     def _times(self, values: pa.Array) -> pa.Array:
         if is_time(values.type):
-            return in_utc(values) if zoned(values.type) else values
+            return to_utc(values) if has_zone(values.type) else values
         if self.feature.format is not None and pa.types.is_integer(values.type):
             values = pc.cast(values, pa.string())  # 20240531
         if is_number(values.type) or pa.types.is_null(values.type):

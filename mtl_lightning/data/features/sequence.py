@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written
-from mtl_lightning.data.arrow.lists import flatten, padded
+from mtl_lightning.data.arrow.lists import flatten, pad
 from mtl_lightning.data.features.base import Feature, Transform, check
 from mtl_lightning.data.features.categorical import (
     Categorical,
@@ -102,4 +102,4 @@ class SequenceTransform(VocabularyTransform):
         flat = flatten(as_written(block, self.column), self.column, self.separator)
         ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing; padding is at the end only
-        return padded(ids[known], flat.rows[known], flat.total, self.length)
+        return pad(ids[known], flat.rows[known], flat.total, self.length)

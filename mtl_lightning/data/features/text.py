@@ -12,7 +12,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
-from mtl_lightning.data.arrow.lists import flatten, padded
+from mtl_lightning.data.arrow.lists import flatten, pad
 from mtl_lightning.data.features.base import ColumnTransform, StatelessTransform, TokenFeature, Transform, check
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -89,7 +89,7 @@ class TextTransform(ColumnTransform[Text], StatelessTransform):
         order = np.argsort(np.concatenate(places), kind="stable")
         begins = np.concatenate(places)[order]
         ids = bucket_ids(np.concatenate(parts)[order], self.feature.size)
-        return padded(ids, rows[begins], words.total, self.feature.length, latest=False)
+        return pad(ids, rows[begins], words.total, self.feature.length, latest=False)
 
     def _lower(self, block: Block) -> pa.Array:
         return pc.utf8_lower(text(keys(as_written(block, self.column), self.column)))

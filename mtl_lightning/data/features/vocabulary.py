@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.arrow.keys import SPELT, integers, spelled, text
+from mtl_lightning.data.arrow.keys import SPELT, canonical_text, integers, text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.schema import PADDING, UNKNOWN
 
@@ -253,7 +253,7 @@ class Vocabulary:
         if not state["text"]:
             return cls(pa.array(keys, pa.int64()))
         written = pa.array(keys, pa.string())
-        usual = spelled(written)
+        usual = canonical_text(written)
         for place in np.flatnonzero(pc.not_equal(usual, written).fill_null(False).to_numpy(zero_copy_only=False)):
             if (key := usual[place].as_py()) and key not in known:
                 keys[place] = key

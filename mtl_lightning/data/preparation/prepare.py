@@ -28,7 +28,7 @@ from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.readers.blocks import ROW, ahead, even
+from mtl_lightning.data.readers.blocks import ROW, prefetch, rebatch
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -175,7 +175,7 @@ def fit(reader: SplitReader, transforms: Transforms) -> None:
         DataError: If the training split has no rows, or a block cannot be read.
     """
     rows = 0
-    for block in ahead(even(reader.train())):
+    for block in prefetch(rebatch(reader.train())):
         rows += block.num_rows
         with locate_errors(block):
             transforms.observe(block)
@@ -222,7 +222,7 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str,
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
         histories = stack.enter_context(Histories(transforms.histories, path))
         empty = pa.table({})
-        for block, assigned, parts, events in ahead(encode_blocks(reader, transforms)):
+        for block, assigned, parts, events in prefetch(encode_blocks(reader, transforms)):
             histories.add(events, assigned)
             for number, (split, writer) in enumerate(writers.items()):
                 rows = np.flatnonzero(assigned == number)
@@ -245,7 +245,7 @@ def encode_blocks(
     reader: SplitReader, transforms: Transforms
 ) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray], dict[str, HistoryBlock]]]:
     """Yield blocks of all rows, with the split of each row, all parts of the Store, and the events of histories."""
-    for block, assigned in ahead(reader.all()):
+    for block, assigned in prefetch(reader.all()):
         with locate_errors(block, assigned):
             parts, events = encode_block(transforms, block), encode_histories(transforms.histories, block)
         yield block, assigned, parts, events

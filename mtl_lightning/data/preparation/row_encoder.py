@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from mtl_lightning.data.arrow.keys import EXACT, spell, spelled
+from mtl_lightning.data.arrow.keys import EXACT, canonical_spelling, canonical_text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
@@ -151,7 +151,7 @@ class RowEncoder:
             ids[None] = PADDING
             if is_text(keys.type):
                 # Keys in a spelling of earlier versions, which today's spelling replaces, are never looked up.
-                stale = pc.not_equal(spelled(keys), keys).fill_null(True)
+                stale = pc.not_equal(canonical_text(keys), keys).fill_null(True)
                 for key in keys.filter(stale).to_pylist():
                     del ids[key]
             self._tables[table.name] = ids
@@ -196,7 +196,7 @@ class RowEncoder:
 def _text_id(ids: dict[Any, int], value: str | None) -> int:
     """Return the id of text, which may have another spelling than its key."""
     as_given = ids.get(value, UNKNOWN)
-    return as_given if as_given != UNKNOWN or value is None else ids.get(spell(value), UNKNOWN)
+    return as_given if as_given != UNKNOWN or value is None else ids.get(canonical_spelling(value), UNKNOWN)
 
 
 def _equal_as_keys(values: Sequence[Any], plain: tuple[Kinds, ...]) -> bool:

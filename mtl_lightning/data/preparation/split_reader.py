@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import as_written
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec, assign, assign_by_name, split_name
-from mtl_lightning.data.readers.blocks import ROW, blocks, count_rows
+from mtl_lightning.data.readers.blocks import ROW, count_rows, read_blocks
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Source
 
@@ -76,10 +76,12 @@ class SplitReader:
         rows = self._divided
         deciding = [name for name in spec.columns if not self._by_source]
         if spec.by == "given" and spec.column is not None:
-            parts = [assign_by_name(spec, as_written(block, spec.column)) for block in blocks(rows, deciding, "split")]
+            parts = [
+                assign_by_name(spec, as_written(block, spec.column)) for block in read_blocks(rows, deciding, "split")
+            ]
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
         if deciding:
-            return assign(spec, [block.drop_columns(ROW) for block in blocks(rows, deciding, "split")])
+            return assign(spec, [block.drop_columns(ROW) for block in read_blocks(rows, deciding, "split")])
         given = self.own if self._by_source else {}
         validation = 0.0 if "validation" in given else spec.validation
         test = 0.0 if "test" in given else spec.test
@@ -104,9 +106,9 @@ class SplitReader:
         if self._by_source:
             for split, name in self.own.items():
                 if split != "train":
-                    for block in blocks(self.source.rows(name), self.columns, f"split {name!r}"):
+                    for block in read_blocks(self.source.rows(name), self.columns, f"split {name!r}"):
                         yield block, np.full(block.num_rows, SPLITS.index(split), dtype=np.int8)
-        for block in blocks(self._divided, self.columns, "the source"):
+        for block in read_blocks(self._divided, self.columns, "the source"):
             start = block[ROW][0].as_py() if block.num_rows else 0
             assigned = self.assignment[start : start + block.num_rows]
             if len(assigned) != block.num_rows:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.arrow.columns import Block, coded
+from mtl_lightning.data.arrow.columns import Block, column_chunks
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.interfaces import Source
@@ -46,7 +46,7 @@ def text_columns(block: Block, names: Iterable[str]) -> set[str]:
         >>> text_columns(pa.table({"user": ["a"], "price": [1.0], "code": ["1.50"]}), ["user", "price", "code", "day"])
         {'user'}
     """
-    return {name for name in names if name in block.schema.names and any(map(_has_words, coded(block, name)))}
+    return {name for name in names if name in block.schema.names and any(map(_has_words, column_chunks(block, name)))}
 
 
 def _has_words(values: pa.Array) -> bool:

@@ -14,7 +14,7 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
-from mtl_lightning.data.arrow.threads import FEW, in_threads
+from mtl_lightning.data.arrow.threads import FEW, map_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.history import HistoryTransform
@@ -119,7 +119,7 @@ class Transforms:
         others = [name for label in self.labels.values() for name in label.columns]
         others += [self.group or "", *(marks.column for marks in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
-        in_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+        map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
         """Fit to the observed blocks.
@@ -127,7 +127,7 @@ class Transforms:
         Raises:
             DataError: If a label is missing or constant in all training rows.
         """
-        in_threads(lambda part: part.finish(), self._parts(), FEW)
+        map_threads(lambda part: part.finish(), self._parts(), FEW)
         if self.base is not None:
             growth.finish(self, self.base)
 
@@ -143,7 +143,7 @@ class Transforms:
             not among them, as they depend on other rows.
         """
         rows = block.num_rows
-        encoded = in_threads(lambda transform: transform.encode(block), self.transforms.values(), rows)
+        encoded = map_threads(lambda transform: transform.encode(block), self.transforms.values(), rows)
         values = dict(zip(self.transforms, encoded, strict=True))
         fields = self.schema.fields
         ids = [values[field.name] for field in fields if field.kind == "categorical"]
@@ -164,7 +164,7 @@ class Transforms:
             a label is known. If any task is weighted, also ``weight`` [B, T] float32.
         """
         rows = block.num_rows
-        encoded = in_threads(lambda label: label.encode(block), self.labels.values(), rows)
+        encoded = map_threads(lambda label: label.encode(block), self.labels.values(), rows)
         parts = {
             "labels": np.concatenate(
                 [np.zeros((rows, 0), dtype=np.float32), *(labels for labels, _ in encoded)], axis=1

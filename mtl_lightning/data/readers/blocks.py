@@ -1,4 +1,4 @@
-"""Rows of a source as Arrow blocks: a few columns, many rows at a time, never one."""
+"""Rows of a source as Arrow blocks of some columns and many rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,20 +12,20 @@ from mtl_lightning.data.readers.parquet import ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 
 ROWS = 131_072
-"""Rows of a block."""
+"""Number of rows in a block."""
 ROW = "__row__"
-"""Column with the number of each row in its source, for messages."""
+"""Name of the column with each row's number in its source, for messages."""
 Item = TypeVar("Item")
 
 
-def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> Iterator[pa.Table]:
-    """Blocks of a ``datasets.Dataset`` or ``IterableDataset``, with the row's number as a further column.
+def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> Iterator[pa.Table]:
+    """Read a ``datasets.Dataset`` or ``IterableDataset`` in blocks, with the rows' numbers in the column :data:`ROW`.
 
     Args:
         rows: The rows.
         columns: Columns to read.
-        place: What is read, for messages.
-        size: Rows per block.
+        place: Name of the rows in messages.
+        size: Number of rows per block.
 
     Raises:
         DataError: If a column is missing or reading fails.
@@ -44,7 +44,7 @@ def blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> I
             numbers = pa.array(np.arange(start, start + table.num_rows))
             start += table.num_rows
             yield table.select(list(columns)).append_column(ROW, numbers)
-        pa.default_memory_pool().release_unused()  # else what one pass has freed adds to what the next one takes
+        pa.default_memory_pool().release_unused()  # otherwise memory freed by this pass is not reused by the next one
     except MtlError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -56,21 +56,31 @@ def _read(rows: Any, columns: list[str], size: int, *, selects: bool) -> Iterato
     if isinstance(rows, ParquetRows):
         return rows.tables(columns)
     chosen = rows.select_columns(columns) if selects else rows
-    found: Iterator[Any] = chosen.with_format("arrow").iter(batch_size=size)
-    return found
+    batches: Iterator[Any] = chosen.with_format("arrow").iter(batch_size=size)
+    return batches
 
 
 def count_rows(rows: Any, columns: Sequence[str], place: str) -> int:
-    """Number of rows; a stream is read through for it."""
+    """Count rows; a stream is read to its end.
+
+    Args:
+        rows: The rows.
+        columns: Columns of the rows; a stream is read with the first one only.
+        place: Name of the rows in messages.
+    """
     if hasattr(rows, "num_rows"):
         return int(rows.num_rows)
-    return sum(block.num_rows for block in blocks(rows, list(columns)[:1], place))
+    return sum(block.num_rows for block in read_blocks(rows, list(columns)[:1], place))
 
 
-def even(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
-    """The same rows in blocks of exactly ``size`` (but for the last), whatever the parts' sizes.
+def rebatch(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
+    """Cut rows into blocks of exactly ``size`` (except the last), whatever the sizes of the parts.
 
-    What is summed over blocks then does not depend on which other rows stood between these.
+    Sums over blocks then do not depend on the rows that were removed from between these.
+
+    Example:
+        >>> [part.num_rows for part in rebatch([pa.table({"x": [1, 2]}), pa.table({"x": [3, 4, 5]})], size=3)]
+        [3, 2]
     """
     waiting: list[pa.Table] = []
     count = 0
@@ -85,11 +95,11 @@ def even(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
         yield pa.concat_tables(waiting)
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items; while one is used, the next one is made in a thread of its own.
+def prefetch(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same items; a thread computes the next item while the current one is in use.
 
     Example:
-        >>> list(ahead(iter("abc")))
+        >>> list(prefetch(iter("abc")))
         ['a', 'b', 'c']
     """
     end: Any = object()

@@ -1,4 +1,4 @@
-"""CSV → parquet, with types that all rows of all files agree on, and errors that name file and line."""
+"""Conversion of CSV to parquet; types fit all rows of all files, errors name file and line."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,19 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.arrow.columns import WRITTEN
 from mtl_lightning.data.arrow.keys import INTEGER
 from mtl_lightning.data.arrow.numbers import MISSING
-from mtl_lightning.data.readers.csv_blocks import read_blocks
+from mtl_lightning.data.readers.csv_blocks import read_csv_blocks
 from mtl_lightning.data.readers.csv_options import CsvOptions
-from mtl_lightning.data.readers.csv_types import KINDS, WHOLE, Written, written
+from mtl_lightning.data.readers.csv_types import KINDS, WHOLE, ParquetColumn, plan_columns
 from mtl_lightning.data.readers.files import EmptyFilesError, File
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 
 EXACT = 1 << 53
-"""Up to here a float64 holds every integer."""
+"""Largest integer up to which float64 represents every integer."""
 INFINITE = r"^[+-]?inf(inity)?$"
+"""Spellings of infinity."""
 SAMPLE = 100
-"""Values that are tried before a whole block: Arrow takes long to fail at every value of it."""
+"""Number of values tried before a whole block: a cast that fails at every value is slow in Arrow."""
 
 
 def convert(
@@ -36,38 +37,50 @@ def convert(
 
     Args:
         files: The CSV files.
-        options: How they are written.
-        directory: Where parquet goes.
-        kinds: What :func:`infer` gave, or None.
-        uses: What reads the columns; see :func:`mtl_lightning.data.readers.csv_types.written`.
+        options: Format of the files.
+        directory: Directory of the parquet files.
+        kinds: Result of :func:`infer`; None to infer them here.
+        uses: Uses of the columns; see :func:`mtl_lightning.data.readers.csv_types.plan_columns`.
 
     Raises:
-        DataError: Naming the file, and the line where there is one.
+        DataError: If a file can't be read; names the file and, if known, the line.
     """
     uses = uses or Uses()
-    columns = written(infer(files, options) if kinds is None else kinds, uses)
-    schema = pa.schema([(one.name, one.kind) for one in columns])
+    columns = plan_columns(infer(files, options) if kinds is None else kinds, uses)
+    schema = pa.schema([(target.name, target.kind) for target in columns])
     for number, file in enumerate(files):
         with pq.ParquetWriter(directory / f"{number:05d}.parquet", schema, compression="zstd") as writer:
-            for block in read_blocks(file, options):
+            for block in read_csv_blocks(file, options):
                 if not block.num_rows:
                     continue
-                arrays = [one.cast(_cells(block, one, options, uses)) for one in columns]
+                arrays = [target.cast(_cells(block, target, options, uses)) for target in columns]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
-    """Which of :data:`~mtl_lightning.data.readers.csv_types.KINDS` each column is, over all rows of all files.
+    """Infer the kind of each column, one of :data:`~mtl_lightning.data.readers.csv_types.KINDS`, from all rows.
 
-    A column holds integers if every value of every file prints as one (007 doesn't), else whole numbers, else numbers
-    (unless there are integers among them that a float would change, or numbers that are too large for one), else truth
-    values, else text.
+    The first kind that fits every value of every file counts, in this order:
+
+    - integers: values print as they are written, which 007 does not;
+    - whole numbers;
+    - numbers, unless a float would change an integer among them or overflow;
+    - truth values;
+    - text.
+
+    Args:
+        files: The CSV files.
+        options: Format of the files.
+
+    Raises:
+        DataError: If a file can't be read or files have different columns.
+        EmptyFilesError: If no file has a row.
     """
     candidates: dict[str, list[str]] = {}
     first, blank, rows, late = "", [], 0, set[str]()
     for file in files:
         names: list[str] | None = None
-        for block in read_blocks(file, options):
+        for block in read_csv_blocks(file, options):
             if names is None:
                 names = block.schema.names
                 if not candidates:
@@ -83,14 +96,14 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
     _check_rows(files, names=bool(candidates), rows=rows)
     for path in blank:
         warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
-    while late := {name for name in late if candidates[name]}:  # earlier rows haven't been held against what is left
-        blocks = (block for file in files for block in read_blocks(file, options))
+    while late := {name for name in late if candidates[name]}:  # earlier rows were not checked against these kinds
+        blocks = (block for file in files for block in read_csv_blocks(file, options))
         late = {n for block in blocks for n in late if _narrow(candidates[n], _readable(block, n, options))}
     return {name: left[0] if left else "text" for name, left in candidates.items()}
 
 
 def _narrow(kinds: list[str], column: pa.Array) -> bool:
-    """Drop kinds until one fits; whether any was dropped."""
+    """Drop kinds until the first one fits; True if any was dropped."""
     before = len(kinds)
     if before and len(column):
         values = _values(column, MISSING)
@@ -108,7 +121,7 @@ def _check_rows(files: Sequence[File], *, names: bool, rows: int) -> None:
 
 
 def _readable(block: pa.RecordBatch, name: str, options: CsvOptions) -> pa.Array:
-    """A column with null for the source's own spellings of a missing value, and plain numbers where it isn't text."""
+    """A column with nulls for the source's own spellings of a missing value, and plain numbers unless it is text."""
     column = _present(block.column(name), options)
     return column if name in options.text else options.numbers.plain(column)
 
@@ -117,12 +130,12 @@ def _present(column: pa.Array, options: CsvOptions) -> pa.Array:
     return _values(column, list(options.missing)) if options.missing else column
 
 
-def _cells(block: pa.RecordBatch, one: Written, options: CsvOptions, uses: Uses) -> pa.Array:
-    """Cells of a column to write: as they are where they are read as written, else with plain numbers."""
-    as_written = one.name.startswith(WRITTEN) or (
-        pa.types.is_string(one.kind) and one.column in uses.tokens | uses.lists
+def _cells(block: pa.RecordBatch, target: ParquetColumn, options: CsvOptions, uses: Uses) -> pa.Array:
+    """Cells of a parquet column: unchanged if they are read as written, otherwise with plain numbers."""
+    as_written = target.name.startswith(WRITTEN) or (
+        pa.types.is_string(target.kind) and target.column in uses.tokens | uses.lists
     )
-    return _present(block.column(one.column), options) if as_written else _readable(block, one.column, options)
+    return _present(block.column(target.column), options) if as_written else _readable(block, target.column, options)
 
 
 def _values(column: pa.Array, missing: list[str]) -> pa.Array:
@@ -149,7 +162,7 @@ def _fits(values: pa.Array, kind: str) -> bool:
 
 
 def _large(values: pa.Array) -> bool:
-    """Whether there are integers beyond those that a float tells apart."""
+    """True if there are integers beyond the range in which floats are distinct."""
     long = pc.filter(values, pc.match_substring_regex(values, r"^[+-]?[0-9]{16,}$"))
     if pc.any(pc.greater(pc.utf8_length(long), 18)).as_py():
         return True
@@ -157,6 +170,6 @@ def _large(values: pa.Array) -> bool:
 
 
 def _overflows(values: pa.Array, numbers: pa.Array) -> bool:
-    """Whether a number is infinite that is not written so: 25e83726 is an id."""
+    """True if a finite number overflows a float: 25e83726 is an id."""
     infinite = pc.filter(values, pc.is_inf(numbers))
     return pc.all(pc.match_substring_regex(infinite, INFINITE, ignore_case=True)).as_py() is False

@@ -11,22 +11,22 @@ import pyarrow.csv as pcsv
 
 from mtl_lightning.data.readers.csv_header import read_header
 from mtl_lightning.data.readers.csv_options import CsvOptions
-from mtl_lightning.data.readers.files import File, opened
+from mtl_lightning.data.readers.files import File, open_file
 from mtl_lightning.data.readers.quotes import Quoted, QuoteError, find_quoted, find_row_starts, find_rows_end
 from mtl_lightning.errors import DataError
 
 BLOCK = 8 << 20
-"""Bytes read at a time; no row may be longer."""
+"""Number of bytes read at a time, and the length limit of a row."""
 MARK = b"\xef\xbb\xbf"
-"""What some programs write before UTF-8."""
+"""Byte order mark of UTF-8."""
 
 
 class Rows(NamedTuple):
-    """Some whole rows of a file.
+    """Complete rows of a file.
 
     Args:
         file: The file.
-        data: Its rows, in UTF-8 unless the file is damaged.
+        data: The rows, in UTF-8 unless the file is damaged.
         line: Number of the first line.
         quoted: Values in quotes.
     """
@@ -37,7 +37,7 @@ class Rows(NamedTuple):
     quoted: Quoted
 
     def line_at(self, offset: int) -> int:
-        """Number of the line that a byte is in."""
+        """Number of the line that contains a byte."""
         return self.line + _count_lines(self.data[:offset])
 
     def line_of(self, row: int) -> int:
@@ -45,11 +45,17 @@ class Rows(NamedTuple):
         return self.line_at(int(find_row_starts(self.data, self.quoted)[row]))
 
 
-def read_blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
-    """Blocks of text columns; the first has no row and shows the names. A file without a line gives none.
+def read_csv_blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
+    """Read a CSV file in blocks of text columns.
+
+    The first block has names and no rows. A file without any line gives no block.
+
+    Args:
+        file: The file.
+        options: Format of the file.
 
     Raises:
-        DataError: Naming the file, and the line where there is one.
+        DataError: If the file can't be read; names the file and, if known, the line.
     """
     names = options.names
     for rows in read_rows(file, options):
@@ -67,14 +73,18 @@ def read_blocks(file: File, options: CsvOptions) -> Iterator[pa.RecordBatch]:
 
 
 def read_rows(file: File, options: CsvOptions) -> Iterator[Rows]:
-    """A file in blocks of whole rows.
+    """Read a file in blocks of complete rows.
+
+    Args:
+        file: The file.
+        options: Format of the file.
 
     Raises:
         DataError: If a row is longer than a block, the text can't be decoded, or a quoted value doesn't end where it
             should.
     """
     line, rest = 1, b""
-    with opened(file) as stream:
+    with open_file(file) as stream:
         for data in _texts(stream, file, options):
             text = rest + data
             quoted = _quoted(Rows(file, text, line, find_quoted(b"", options)), options)
@@ -83,7 +93,8 @@ def read_rows(file: File, options: CsvOptions) -> Iterator[Rows]:
                 raise _unclosed(Rows(file, text, line, quoted), "the file ends within it")
             if not data and _ends_in_escape(text, options):
                 line += _count_lines(text)
-                raise DataError(f"{file.path}: line {line}: the file ends after source.escape", "is it cut off?")
+                hint = "check that the file is complete"
+                raise DataError(f"{file.path}: line {line}: the file ends after source.escape", hint)
             if not end and len(text) > BLOCK:
                 raise _too_long(Rows(file, text, line, quoted))
             if end:
@@ -94,7 +105,7 @@ def read_rows(file: File, options: CsvOptions) -> Iterator[Rows]:
 
 
 def _texts(stream: Any, file: File, options: CsvOptions) -> Iterator[bytes]:
-    """The text in UTF-8, a piece at a time; the last piece is empty."""
+    """The text in UTF-8, piece by piece; the last piece is empty."""
     decoder = None if options.utf8 else codecs.getincrementaldecoder(options.encoding)()
     first, decoded = True, 0
     while True:
@@ -141,12 +152,12 @@ def _quoted(rows: Rows, options: CsvOptions) -> Quoted:
 
 def _quote_hint(options: CsvOptions) -> str:
     escape = "" if options.escape else ", source.escape='\\' if it is written as \\" + str(options.quote)
-    return f"source.quote=null if {options.quote} is a character like any other{escape}"
+    return f"source.quote=null if {options.quote} is an ordinary character{escape}"
 
 
 def _unclosed(rows: Rows, reason: str) -> DataError:
     line = rows.line_at(rows.quoted.open or 0)
-    hint = "look for a quote that is opened and not closed; source.quote=null if quotes are characters like any other"
+    hint = "look for an unclosed quote; source.quote=null if quotes are ordinary characters"
     return DataError(f"{rows.file.path}: line {line}: a quoted value begins and {reason}", hint)
 
 
@@ -154,7 +165,7 @@ def _too_long(rows: Rows) -> DataError:
     if rows.quoted.open is not None:
         return _unclosed(rows, f"does not end within {BLOCK >> 20} MiB")
     message = f"{rows.file.path}: line {rows.line} is a row of more than {BLOCK >> 20} MiB"
-    return DataError(message, "is it a file of lines?")
+    return DataError(message, "check that the file consists of lines")
 
 
 def _ends_in_escape(text: bytes, options: CsvOptions) -> bool:
@@ -163,7 +174,7 @@ def _ends_in_escape(text: bytes, options: CsvOptions) -> bool:
 
 
 def _from(rows: Rows, offset: int, options: CsvOptions) -> Rows:
-    """The rows from an offset on."""
+    """The rows that start at an offset."""
     data = rows.data[offset:]
     return Rows(rows.file, data, rows.line_at(offset), find_quoted(data, options))
 
@@ -186,7 +197,7 @@ def _parsed(rows: Rows, options: CsvOptions, names: tuple[str, ...]) -> pa.Recor
         row, wanted, got = map(int, width.groups())
         raise DataError(
             f"{rows.file.path}: line {rows.line_of(row - 1)} has {got} values where {wanted} are expected",
-            "look at the line; set source.separator if it is not the right one",
+            "look at the line; set source.separator if values are separated otherwise",
         ) from error
 
 
@@ -197,7 +208,7 @@ def _decoded(table: pa.Table, rows: Rows) -> pa.RecordBatch:
         try:
             columns.append(pc.cast(values, pa.string()))
         except pa.ArrowInvalid as error:
-            for index, value in enumerate(values.to_pylist()):  # only to name the line, once, before giving up
+            for index, value in enumerate(values.to_pylist()):  # slow, but only on the way to an error
                 try:
                     value.decode("utf-8")
                 except UnicodeDecodeError:
@@ -209,5 +220,5 @@ def _decoded(table: pa.Table, rows: Rows) -> pa.RecordBatch:
 
 
 def _count_lines(data: bytes) -> int:
-    """Line ends: line feeds, or returns in a file that has no line feeds."""
+    """Number of line feeds, or of carriage returns if there are no line feeds."""
     return data.count(b"\n") or data.count(b"\r")

@@ -1,4 +1,4 @@
-"""Header of a CSV file: names of the columns, and what it shows of the file's form."""
+"""Header of a CSV file: names of the columns, and signs of wrong options."""
 
 import csv
 from typing import Any
@@ -8,21 +8,26 @@ from mtl_lightning.data.readers.csv_options import CsvOptions
 from mtl_lightning.errors import DataError
 
 MOST_COLUMNS = 20_000
+"""Largest number of columns."""
 SEPARATORS = ("\t", ";", "|", ",")
-"""What else may stand between values, if a header looks like one name."""
+"""Separators that a hint suggests if the header looks like a single name."""
 
 
 def read_header(data: bytes, options: CsvOptions, place: str, path: str) -> tuple[str, ...]:
-    """Names of the columns.
+    r"""Read the names of the columns.
 
     Args:
         data: The row with the names, and the empty lines before it.
-        options: How the file is written.
-        place: The file and the line, for messages.
+        options: Format of the file.
+        place: File and line, for messages.
         path: The file.
 
     Raises:
-        DataError: If the row can't be read, names a column twice or shows that the options are wrong.
+        DataError: If the row can't be read, repeats a name or shows that the options are wrong.
+
+    Example:
+        >>> read_header(b"user,item\n", CsvOptions(), "log.csv: line 1", "log.csv")
+        ('user', 'item')
     """
     try:
         text = data.decode("utf-8").strip("\r\n")
@@ -33,7 +38,7 @@ def read_header(data: bytes, options: CsvOptions, place: str, path: str) -> tupl
         names = _split(text, options)
     except csv.Error as error:
         raise DataError(f"{place}: the header can't be read: {error}") from error
-    others = [one for one in SEPARATORS if one in names[0] and one != options.separator]
+    others = [sign for sign in SEPARATORS if sign in names[0] and sign != options.separator]
     if len(names) == 1 and others:
         shown = r'"\t"' if others[0] == "\t" else others[0]
         raise DataError(f"{path}: the header is one column, {names[0]!r}", f"set source.separator={shown}")
@@ -43,7 +48,7 @@ def read_header(data: bytes, options: CsvOptions, place: str, path: str) -> tupl
         raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
     if len(names) > MOST_COLUMNS:
         reason = f"{path} has {len(names):,} columns, more than {MOST_COLUMNS:,}"
-        raise DataError(reason, "leave out those that nothing reads, or use parquet with a list of numbers")
+        raise DataError(reason, "remove unused columns, or use parquet with a list of numbers")
     return names
 
 

@@ -7,26 +7,32 @@ from mtl_lightning.data.arrow.number_text import USUAL, NumberText
 from mtl_lightning.errors import DataError
 
 AUTOMATIC = "auto"
+"""Setting of an option that depends on the file."""
 UNQUOTED_SUFFIXES = (".tsv", ".dat")
-"""Suffixes of files in which a quote is a character like any other."""
+"""Suffixes of files in which a quote is an ordinary character."""
 
 
 @dataclass(frozen=True)
 class CsvOptions:
-    r"""How CSV files are written.
+    r"""Format of CSV files.
 
     Args:
-        separator: Between values.
-        names: Names of the columns where files have no header, else None.
-        encoding: Of the text.
+        separator: Character between values.
+        names: Names of the columns of files without a header; None if files have a header.
+        encoding: Encoding of the text.
         text: Columns that are text, whatever they hold.
-        quote: Around values that hold separators, line breaks or quotes; None if a quote is a plain character.
-        escape: Makes the next character a plain one (``\"``); None if there is no such character.
+        quote: Character around values with separators, line breaks or quotes; None if files have no quoted values.
+        escape: Character that makes the next one ordinary (``\"``); None if there is none.
         missing: Further spellings of a missing value.
         numbers: Spelling of numbers.
 
     Raises:
-        DataError: If a character can't be what it is asked to be, or the encoding is unknown.
+        DataError: If a character is unsuitable for its option, or the encoding is unknown.
+
+    Example:
+        >>> CsvOptions(separator=";", quote=";")
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: source.quote: ';' is also source.separator
     """
 
     separator: str = ","
@@ -56,12 +62,12 @@ class CsvOptions:
 
     @property
     def utf8(self) -> bool:
-        """Whether files hold UTF-8 and need no conversion."""
+        """True if files are in UTF-8 and need no conversion."""
         return codecs.lookup(self.encoding).name in ("utf-8", "utf-8-sig")
 
 
 def default_separator(path: str) -> str:
-    r"""A tab for ``.tsv`` files, compressed or not, else a comma.
+    r"""Separator by a file's suffix: a tab for ``.tsv``, compressed or not, otherwise a comma.
 
     Example:
         >>> default_separator("log.tsv.gz"), default_separator("log.csv")
@@ -72,9 +78,9 @@ def default_separator(path: str) -> str:
 
 
 def default_quote(path: str, separator: str) -> str | None:
-    r"""No quote in ``.tsv`` and ``.dat`` files and beside tabs and control characters, else the double quote.
+    r"""Quote by a file's suffix and separator; None for ``.tsv``, ``.dat`` and separators such as tabs.
 
-    Such logs are written by programs that never quote: a title may begin with a quote there.
+    Programs that write such logs never quote, so a title may begin with a quote.
 
     Example:
         >>> default_quote("log.csv", ","), default_quote("log.dat", ","), default_quote("log.csv", "\x01")
@@ -90,7 +96,7 @@ def _check_encoding(encoding: str) -> None:
     try:
         codecs.lookup(encoding)
     except (LookupError, ValueError) as error:
-        raise DataError(f"source.encoding: {encoding!r} is not known", hint) from error
+        raise DataError(f"source.encoding: {encoding!r} is unknown", hint) from error
     try:
         "a".encode(encoding)
         codecs.getincrementaldecoder(encoding)

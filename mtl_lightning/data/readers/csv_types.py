@@ -1,4 +1,4 @@
-"""CSV columns in files of parquet: the type of each by what its cells hold and what reads it."""
+"""Types of CSV columns in parquet, which depend on the columns' cells and uses."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from mtl_lightning.data.arrow.numbers import MISSING
 from mtl_lightning.data.readers.uses import Uses
 
 MISSING_TEXT = MISSING[:2]
-"""What stands for a missing value in a column of text: NA is Namibia."""
+"""Spellings of a missing value in a column of text, where NA may be Namibia."""
 KINDS = {
     "integer": pa.int64(),
     "whole": pa.float64(),
@@ -19,20 +19,20 @@ KINDS = {
     "truth": pa.bool_(),
     "text": pa.string(),
 }
-"""What all cells of a column can be, and its type where nothing reads them as they are written."""
+"""Kinds of columns, with their types unless cells are read as written."""
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,14})(?:\.0+)?$"
-"""Whole numbers, as pandas writes them where values are missing; a float64 holds them all."""
+"""Whole numbers that a float64 represents, as pandas writes them in columns with missing values."""
 
 
-class Written(NamedTuple):
-    """A column of parquet.
+class ParquetColumn(NamedTuple):
+    """A column of a parquet file.
 
     Args:
-        name: Its name.
-        column: The CSV column.
-        kind: Its type.
-        missing: Cells that are null.
-        floats: Integers are written as floats.
+        name: Name of the column.
+        column: Name of the CSV column.
+        kind: Type of the column.
+        missing: Spellings of a missing value.
+        floats: Integers are written as floats (7.0).
     """
 
     name: str
@@ -42,7 +42,7 @@ class Written(NamedTuple):
     floats: bool = False
 
     def cast(self, cells: pa.Array) -> pa.Array:
-        """Cells in this type."""
+        """Convert text cells to the column's type, [N] → [N]."""
         nothing = pc.is_in(cells, value_set=pa.array(self.missing))
         values = pc.if_else(nothing, pa.scalar(None, pa.string()), cells)
         if self.floats:
@@ -50,34 +50,39 @@ class Written(NamedTuple):
         return pc.cast(values, self.kind)
 
 
-def written(kinds: Mapping[str, str], uses: Uses) -> list[Written]:
-    """The columns of parquet.
+def plan_columns(kinds: Mapping[str, str], uses: Uses) -> list[ParquetColumn]:
+    """Plan the columns of parquet files.
 
-    A column whose cells are numbers is one of numbers, but what is read as written keeps the text of its cells unless
-    all are integers, which print as they were. What something else reads as numbers is there in both forms; see
+    A column of numbers keeps the text of its cells if it is read as written, unless all are integers, whose text can be
+    restored. A column read both as written and as numbers is stored in both forms; see
     :func:`mtl_lightning.data.arrow.columns.as_written`.
+
+    Args:
+        kinds: Kind of each CSV column, one of :data:`KINDS`.
+        uses: Uses of the columns.
 
     Example:
         >>> uses = Uses(tokens=frozenset({"id", "price"}), numbers=frozenset({"price"}))
-        >>> [(one.name, str(one.kind)) for one in written({"id": "number", "price": "number", "day": "number"}, uses)]
+        >>> kinds = {"id": "number", "price": "number", "day": "number"}
+        >>> [(column.name, str(column.kind)) for column in plan_columns(kinds, uses)]
         [('id', 'string'), ('price', 'double'), ('__written__price', 'string'), ('day', 'double')]
     """
-    found = []
+    columns = []
     for name, kind in kinds.items():
-        own = Written(name, name, KINDS[kind], MISSING_TEXT if kind == "text" else MISSING)
+        own = ParquetColumn(name, name, KINDS[kind], MISSING_TEXT if kind == "text" else MISSING)
         text = own._replace(kind=pa.string())
-        if kind == "text" or name not in changed(kinds, uses):
-            found.append(own)
+        if kind == "text" or name not in find_retyped(kinds, uses):
+            columns.append(own)
         elif name in uses.lists:
-            found.append(text)
+            columns.append(text)
         elif name in uses.numbers:
-            found += [own] if kind == "whole" else [own, text._replace(name=WRITTEN + name)]
+            columns += [own] if kind == "whole" else [own, text._replace(name=WRITTEN + name)]
         else:
-            found.append(own._replace(kind=pa.int64(), floats=True) if kind == "whole" else text)
-    return found
+            columns.append(own._replace(kind=pa.int64(), floats=True) if kind == "whole" else text)
+    return columns
 
 
-def changed(kinds: Mapping[str, str], uses: Uses) -> list[str]:
-    """Columns whose type their use changes, in order."""
+def find_retyped(kinds: Mapping[str, str], uses: Uses) -> list[str]:
+    """Names of the columns whose type depends on their use, sorted."""
     lossy = [name for name, kind in kinds.items() if kind in ("whole", "number", "truth") and name in uses.tokens]
     return sorted({*lossy, *(name for name, kind in kinds.items() if kind != "text" and name in uses.lists)})

@@ -1,4 +1,4 @@
-"""Files of one table whose columns have types that do not go together."""
+"""Description of files of one table whose columns have incompatible types."""
 
 from collections.abc import Sequence
 
@@ -9,16 +9,16 @@ from mtl_lightning.data.arrow.types import is_number, is_text, is_time
 ZONES = "write the times of all files with one zone, or all without"
 
 
-def disagreement(paths: Sequence[str], schemas: Sequence[pa.Schema]) -> tuple[str, str]:
-    """The first column on whose type two files disagree, both files with their types, and what to do about it.
+def describe_disagreement(paths: Sequence[str], schemas: Sequence[pa.Schema]) -> tuple[str, str]:
+    """Describe the first column on whose type two files disagree: a message with both files, and a hint.
 
     Args:
         paths: The files.
-        schemas: The schema of each.
+        schemas: Schema of each file.
 
     Example:
         >>> zoned, plain = (pa.schema({"t": pa.timestamp("us", zone)}) for zone in ("UTC", None))
-        >>> message, hint = disagreement(["a.parquet", "b.parquet"], [zoned, plain])
+        >>> message, hint = describe_disagreement(["a.parquet", "b.parquet"], [zoned, plain])
         >>> message
         "files disagree on the column 't': timestamp[us, tz=UTC] in a.parquet, timestamp[us] in b.parquet"
     """
@@ -31,7 +31,7 @@ def disagreement(paths: Sequence[str], schemas: Sequence[pa.Schema]) -> tuple[st
                 pairs.append((field.name, first, kind, path, field.type))
     if not pairs:
         return "files disagree on a column", "write all files with the same types"
-    # Text goes with numbers in some readers: such a pair is named only if there is no other.
+    # Some readers combine text and numbers: name such a pair only if there is no other.
     pairs.sort(key=lambda pair: {is_text(pair[2]), is_text(pair[4])} == {True, False} and _plain(pair[2], pair[4]))
     name, first, kind, second, other = pairs[0]
     message = f"files disagree on the column {name!r}: {kind} in {first}, {other} in {second}"

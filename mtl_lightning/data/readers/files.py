@@ -1,4 +1,4 @@
-"""Files of a table: found by pattern on any file system, opened with errors that name them."""
+"""Files of a table: search by pattern on any file system, and errors that name the file."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,20 @@ from typing import Any, NamedTuple
 import fsspec
 import pyarrow as pa
 
-from mtl_lightning.data.readers.listing import MAX_FILES, below, expanded, matching
+from mtl_lightning.data.readers.listing import MAX_FILES, expand_user, list_below, match_glob
 from mtl_lightning.errors import DataError, MtlError
 
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json"}
 FORMATS |= {".txt": "csv", ".ndjson": "json", ".data": "csv"}
-"""Format by the ending of a file, before that of a compression."""
+"""Format by a file's suffix, without the suffix of a compression."""
 CHANGES = ("size", "mtime", "created", "ETag", "etag", "Last-Modified", "LastModified", "CRC")
-"""What file systems tell of a file that changes with it."""
+"""Attributes that file systems report and that change with the file."""
 LOCAL = "file://"
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
 class EmptyFilesError(DataError):
-    """Files that hold no row."""
+    """Files without any row."""
 
 
 class File(NamedTuple):
@@ -30,8 +30,8 @@ class File(NamedTuple):
 
     Args:
         path: Local path or URL.
-        stamp: Changes when the file changes.
-        local: On this machine's file system.
+        stamp: Text that changes when the file changes.
+        local: The file is on this machine's file system.
     """
 
     path: str
@@ -39,52 +39,55 @@ class File(NamedTuple):
     local: bool
 
 
-def find(patterns: Sequence[str]) -> list[File]:
-    """Files by path, glob or fsspec URL, in the order of the patterns, sorted within each.
+def find_files(patterns: Sequence[str]) -> list[File]:
+    """Find files by path, glob or fsspec URL, in the order of the patterns and sorted within each.
+
+    Args:
+        patterns: Paths, globs or URLs.
 
     Raises:
-        DataError: If a pattern finds nothing or too much, or a file can't be reached.
+        DataError: If a pattern matches no file or too many, or a file can't be reached.
 
     Example:
-        >>> find(["/nowhere/*.csv"])
+        >>> find_files(["/nowhere/*.csv"])
         Traceback (most recent call last):
         mtl_lightning.errors.DataError: source.path: no file '/nowhere/*.csv' (globs match file names, ** any depth)
     """
     if not patterns:
-        raise DataError("source.path: names no file", "a path, a glob or a list of them")
+        raise DataError("source.path: no file is named", "a path, a glob or a list of them")
     files: list[File] = []
     for pattern in patterns:
-        found = _remote(pattern) if "://" in pattern else _local(pattern)
-        if not found:
+        matches = _remote(pattern) if "://" in pattern else _local(pattern)
+        if not matches:
             hint = "globs match file names, ** any depth" if glob.has_magic(pattern) else "relative paths start here: "
             hint += "" if glob.has_magic(pattern) else str(Path.cwd())
-            hint = "the directory holds no file" if Path(pattern).is_dir() else hint
+            hint = "the directory has no files" if Path(pattern).is_dir() else hint
             raise DataError(f"source.path: no file {pattern!r}", hint)
-        files += found
+        files += matches
     return files
 
 
 def _local(pattern: str) -> list[File]:
-    pattern = str(expanded(pattern))
+    pattern = str(expand_user(pattern))
     try:
-        # A file of exactly this name comes first: names may hold brackets.
-        names = [pattern] if Path(pattern).exists() else matching(pattern)
-    except (OSError, ValueError) as error:  # a name that is too long or holds a NUL
+        # A file of exactly this name has priority over the glob: names may contain brackets.
+        names = [pattern] if Path(pattern).exists() else match_glob(pattern)
+    except (OSError, ValueError) as error:  # a name that is too long or contains NUL
         raise DataError(f"source.path: {pattern[:200]!r} can't be reached: {error}") from error
     if len(names) == 1 and Path(names[0]).is_dir():
-        names = below(names[0])
+        names = list_below(names[0])
     return [File(name, stamp(Path(name)), local=True) for name in names if Path(name).is_file()]
 
 
 def stamp(path: Path) -> str:
-    """Changes when a local file does, also one of the same size whose time was set back (``cp -p``, ``rsync -t``)."""
+    """Text that changes with a local file, even if its size and time stay the same (``cp -p``, ``rsync -t``)."""
     status = path.stat()
     return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}:{status.st_ino}"
 
 
 def _remote(pattern: str) -> list[File]:
     below_root = pattern.removeprefix(LOCAL)
-    if pattern.startswith(LOCAL) and (glob.has_magic(below_root) or Path(below_root).is_dir()):  # within the limits
+    if pattern.startswith(LOCAL) and (glob.has_magic(below_root) or Path(below_root).is_dir()):  # limits apply
         return [File(LOCAL + file.path, file.stamp, local=False) for file in _local(below_root)]
     try:
         system, path = fsspec.url_to_fs(pattern)
@@ -94,7 +97,7 @@ def _remote(pattern: str) -> list[File]:
             names = sorted(name for name in system.find(path) if name.rsplit("/", 1)[-1][0] not in "._")
         else:
             names = [path]
-        # Of a file in an archive (zip://logs/*.csv::logs.zip) the name says where the archive is.
+        # The name of a file in an archive includes the archive: zip://logs/*.csv::logs.zip
         inside = pattern[pattern.index("::") :] if "::" in pattern else ""
         if len(names) > MAX_FILES:
             raise DataError(f"source.path: {pattern!r} matches more than {MAX_FILES:,} files", "name fewer files")
@@ -103,19 +106,19 @@ def _remote(pattern: str) -> list[File]:
         return []
     except MtlError:
         raise
-    except Exception as error:  # what a file system raises for an address that it can't take is its own matter
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"source.path: {pattern!r} can't be reached: {reason}", "is the address complete?") from error
+    except Exception as error:  # file systems raise any exception for an address that they reject
+        message = f"source.path: {pattern!r} can't be reached: {_reason(error)}"
+        raise DataError(message, "check that the address is complete") from error
 
 
 def _stamp(system: Any, name: str) -> str:
-    # Some file systems' own key, that of the web above all, is the address alone.
+    # The own key of some file systems (HTTP above all) depends on the address only.
     info = system.info(name)
     return ":".join(str(part) for part in (system.ukey(name), *(info.get(key) for key in CHANGES)))
 
 
 def format_of(path: str) -> str | None:
-    """Format by ending.
+    """Format of a file by its suffix; None if the suffix is unknown.
 
     Example:
         >>> format_of("log/2024.csv.gz"), format_of("log.dat")
@@ -128,13 +131,13 @@ def format_of(path: str) -> str | None:
 
 
 @contextmanager
-def opened(file: File) -> Iterator[Any]:
-    """A decompressed binary stream.
+def open_file(file: File) -> Iterator[Any]:
+    """Open a file as a decompressed binary stream.
 
     Raises:
-        DataError: From opening or from Arrow while reading, with the file's name.
+        DataError: If the file can't be opened or read; names the file.
     """
-    with naming(file.path):
+    with reading(file.path):
         if file.local:
             with pa.input_stream(file.path, compression="detect") as stream:
                 yield stream
@@ -144,11 +147,23 @@ def opened(file: File) -> Iterator[Any]:
 
 
 @contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Turn errors of reading into a DataError that names the file."""
+def reading(path: str) -> Iterator[None]:
+    """Context manager that turns errors of reading into a DataError with the file's name.
+
+    Example:
+        >>> with reading("log.csv"):
+        ...     raise OSError("disk error")
+        Traceback (most recent call last):
+        mtl_lightning.errors.DataError: log.csv can't be read: disk error
+    """
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeError, EOFError) as error:
         if isinstance(error, FileNotFoundError):
             raise DataError(f"no file {path}") from error
-        raise DataError(f"{path} can't be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise DataError(f"{path} can't be read: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """First line of an error's message, or its type if there is no message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

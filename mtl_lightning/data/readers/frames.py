@@ -1,4 +1,4 @@
-"""Rows in memory as a source: pandas frames, Arrow tables, Datasets, mappings of columns."""
+"""Source of rows in memory: pandas frames, Arrow tables, Datasets, mappings of columns."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -11,28 +11,35 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.columns import plain, repeated_names
 from mtl_lightning.data.arrow.keys import keys, text
-from mtl_lightning.data.arrow.mixed import mixed, printed, untensored
-from mtl_lightning.data.arrow.storable import storable
+from mtl_lightning.data.arrow.mixed_types import mixed_to_text, print_value, remove_tensors
+from mtl_lightning.data.arrow.storage_types import to_storable
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.readers.parquet import unified
+from mtl_lightning.data.readers.parquet import unify_schemas
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 
 def as_table(rows: Any) -> pa.Table:
-    """Rows in any usual form as an Arrow table; columns of mixed types become text.
+    """Convert rows in any usual form to an Arrow table; columns of mixed types become text.
+
+    Args:
+        rows: A pandas frame, an Arrow table or batch, a Dataset, a mapping of columns or a list of mappings.
 
     Raises:
-        DataError: If they have no such form, columns differ in length, or two have one name.
+        DataError: If the form is another one, columns differ in length, or two columns have one name.
+
+    Example:
+        >>> as_table([{"user": 1, "click": True}, {"user": "a", "click": False}]).to_pylist()
+        [{'user': '1', 'click': True}, {'user': 'a', 'click': False}]
     """
     table = _as_table(rows)
     repeated = repeated_names(table.column_names)
     if repeated:
         raise DataError(f"there are several columns called {', '.join(map(repr, repeated))}", "rename all but one")
     for name in table.column_names:
-        if "\0" in name:  # Arrow cuts a schema's names there
+        if "\0" in name:  # Arrow truncates names in a schema at NUL
             raise DataError(f"the column name {name!r} holds a NUL character", "rename the column")
-    return pa.table({name: storable(table[name]) for name in table.column_names})
+    return pa.table({name: to_storable(table[name]) for name in table.column_names})
 
 
 def _as_table(rows: Any) -> pa.Table:
@@ -51,18 +58,26 @@ def _as_table(rows: Any) -> pa.Table:
         columns = {str(name): as_array(values, str(name)) for name, values in rows.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
-            raise DataError(f"columns differ in length: {told}")
+            listed = ", ".join(f"{name!r} {length:,}" for name, length in lengths.items())
+            raise DataError(f"columns differ in length: {listed}")
         return pa.table(columns)
     if isinstance(rows, list) and all(isinstance(row, Mapping) for row in rows):
-        found = dict.fromkeys(str(name) for row in rows for name in row)
-        return pa.table({name: as_array([row.get(name) for row in rows], name) for name in found})
+        names = list(dict.fromkeys(str(name) for row in rows for name in row))
+        return pa.table({name: as_array([row.get(name) for row in rows], name) for name in names})
     hint = "a pandas frame, an Arrow table, a Dataset or a mapping of columns"
     raise DataError(f"rows can't be read from a {type(rows).__name__}", hint)
 
 
 def as_array(values: Any, name: str) -> pa.Array:
-    """One column as an Arrow array; values of mixed types as text, each as it prints, NaN as missing."""
+    """Convert a column to an Arrow array; NaN is missing, values of mixed types become text.
+
+    Args:
+        values: A value per row.
+        name: Name of the column, for messages.
+
+    Raises:
+        DataError: If there is only a single value, or lists and objects can't be combined with other values.
+    """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
     try:
@@ -73,7 +88,7 @@ def as_array(values: Any, name: str) -> pa.Array:
         pass
     if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
         return _printed_categories(values)
-    bare = untensored(values)
+    bare = remove_tensors(values)
     try:
         array = pa.array(bare, from_pandas=True)
         if not _of_objects(array.type):
@@ -81,29 +96,32 @@ def as_array(values: Any, name: str) -> pa.Array:
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
         pass
     if not isinstance(bare, Iterable):
-        raise DataError(f"column {name!r} is one value, {bare!r}", "a value per row is needed")
-    return mixed(bare, name)
+        raise DataError(f"column {name!r} is a single value, {bare!r}", "a value per row is needed")
+    return mixed_to_text(bare, name)
 
 
 def _of_objects(kind: pa.DataType) -> bool:
-    """True for pandas' intervals and periods, also as categories: they print better than they are stored."""
+    """True for pandas' intervals and periods, also as categories: their text is clearer than their storage."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return isinstance(kind, pa.BaseExtensionType) and kind.extension_name.startswith("pandas.")
 
 
 def _printed_categories(values: Any) -> pa.Array:
-    """Categories without a type of their own, each printed once."""
+    """Text of categories that have no Arrow type; each category is printed once."""
     categories = pd.Series(values).cat
-    words = pa.array([printed(category) for category in categories.categories], pa.string())
+    words = pa.array([print_value(category) for category in categories.categories], pa.string())
     codes = pa.array(categories.codes, pa.int32(), mask=categories.codes.to_numpy() < 0)
     return words.take(codes).dictionary_encode()
 
 
 class Frame(Source):
-    """Rows that are in memory.
+    """Source of rows in memory.
 
     Args:
-        rows: One table in any form of :func:`as_table`, or a mapping from split to such a table.
+        rows: A table in any form of :func:`as_table`, or a mapping from split to such tables.
+
+    Raises:
+        DataError: If the rows have no such form.
 
     Example:
         >>> Frame(rows={"user": [1, 2], "click": [0, 1]}).rows().num_rows
@@ -111,31 +129,31 @@ class Frame(Source):
     """
 
     def __init__(self, *, rows: Any) -> None:
-        tables = isinstance(rows, Mapping) and rows and all(_is_table(one) for one in rows.values())
-        self.own = {str(name): as_table(one) for name, one in rows.items()} if tables else {}
-        self.table = None if tables else as_table(rows)
+        by_split = isinstance(rows, Mapping) and rows and all(_is_table(table) for table in rows.values())
+        self.own = {str(name): as_table(table) for name, table in rows.items()} if by_split else {}
+        self.table = None if by_split else as_table(rows)
 
     def _tables(self) -> list[pa.Table]:
         return list(self.own.values()) if self.table is None else [self.table]
 
     def schema(self) -> RawSchema:
-        """The columns."""
+        """The columns of all tables, and the splits."""
         columns = {field.name: str(field.type) for table in self._tables() for field in table.schema}
         return RawSchema(columns=columns, splits=tuple(self.own))
 
     def rows(self, split: str | None = None) -> datasets.Dataset:
-        """The rows."""
+        """The rows of a split, or of all splits if ``split`` is None."""
         if split is not None:
             return _dataset(self.own[split])
         tables = self._tables()
         if len(tables) > 1:
-            schema = unified([table.schema for table in tables])
-            mixed = {one.name for one in schema if pt.is_string(one.type)}
-            tables = [_as_text(table, mixed) for table in tables]
+            schema = unify_schemas([table.schema for table in tables])
+            text_columns = {field.name for field in schema if pt.is_string(field.type)}
+            tables = [_as_text(table, text_columns) for table in tables]
         return _dataset(pa.concat_tables(tables, promote_options="permissive"))
 
     def fingerprint(self) -> str:
-        """Depends on every value."""
+        """Digest of every value."""
         digest = hashlib.sha256()
         for name, table in (*self.own.items(), ("", self.table)):
             if table is not None:
@@ -147,7 +165,7 @@ class Frame(Source):
 
 
 def _as_text(table: pa.Table, names: set[str]) -> pa.Table:
-    """The table with text where other tables have some."""
+    """The table with these columns as text."""
     for place, field in enumerate(table.schema):
         if field.name in names and not is_text(field.type) and not pt.is_dictionary(field.type):
             table = table.set_column(place, field.name, text(keys(plain(table[field.name]), field.name)))
@@ -160,5 +178,5 @@ def _is_table(value: Any) -> bool:
 
 
 def _dataset(table: pa.Table) -> datasets.Dataset:
-    # Without a fingerprint of its own the library would hash the whole table.
+    # Without a given fingerprint the library would hash the whole table.
     return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint="frame")

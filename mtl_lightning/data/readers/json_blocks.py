@@ -1,4 +1,4 @@
-"""JSON lines in blocks of whole lines, none of them too long or nested too deeply."""
+"""JSON lines in blocks of complete lines, with limits on length and nesting."""
 
 import re
 from collections.abc import Iterator
@@ -6,27 +6,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_lightning.data.readers.files import File, opened
+from mtl_lightning.data.readers.files import File, open_file
 from mtl_lightning.errors import DataError
 
 BLOCK = 16 << 20
-"""Bytes that are read at a time, and the rest of their last line."""
+"""Number of bytes read at a time; the rest of the last line is added to them."""
 LONGEST = 64 << 20
-"""Bytes of the longest line."""
+"""Number of bytes in the longest line."""
 DEEPEST = 100
-"""Levels of the most deeply nested value; Arrow's parser ends the process somewhere above 5,000."""
+"""Deepest level of nesting; Arrow's parser crashes the process somewhere above 5,000."""
 MARK = b"\xef\xbb\xbf"
-"""What some programs write before UTF-8."""
+"""Byte order mark of UTF-8."""
 TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+"""A JSON string."""
 
 
 class Lines(NamedTuple):
-    """Some whole lines of a file.
+    """Complete lines of a file.
 
     Args:
         file: The file.
-        data: Its lines.
-        first: Number of the first one.
+        data: The lines.
+        first: Number of the first line.
     """
 
     file: File
@@ -35,13 +36,16 @@ class Lines(NamedTuple):
 
 
 def read_lines(file: File) -> Iterator[Lines]:
-    """A file in blocks of whole lines, those of white space left out.
+    """Read a file in blocks of complete lines; blocks of white space only are left out.
+
+    Args:
+        file: The file.
 
     Raises:
-        DataError: If a line is longer than :data:`LONGEST` or nested more deeply than :data:`DEEPEST`: with its number.
+        DataError: If a line is longer than :data:`LONGEST` or nested more deeply than :data:`DEEPEST`; names the line.
     """
     first = 1
-    with opened(file) as stream:
+    with open_file(file) as stream:
         waiting: list[bytes] = []
         while data := stream.read(BLOCK):
             end = data.rfind(b"\n") + 1
@@ -65,14 +69,14 @@ def _check_length(file: File, length: int, line: int) -> None:
 
 
 def _checked(lines: Lines) -> Lines:
-    """The same lines, none of them nested too deeply."""
+    """Return the lines unless one is nested too deeply."""
     codes = np.frombuffer(lines.data, dtype=np.uint8)
     opening = (codes == ord("[")) | (codes == ord("{"))
     breaks = np.flatnonzero(codes == ord("\n"))
     starts = np.append(0, breaks + 1)
     starts = starts[starts < len(codes)]
     suspects = np.flatnonzero(np.add.reduceat(opening, starts, dtype=np.int64) > DEEPEST)
-    for number in suspects.tolist():  # lines with many brackets, most of which are lists of structs
+    for number in suspects.tolist():  # lines with many brackets; most are lists of structs
         start = int(starts[number])
         end = int(starts[number + 1]) if number + 1 < len(starts) else len(codes)
         if _depth(lines.data[start:end]) > DEEPEST:
@@ -82,7 +86,7 @@ def _checked(lines: Lines) -> Lines:
 
 
 def _depth(line: bytes) -> int:
-    """Levels of brackets outside of text."""
+    """Deepest level of brackets outside of strings."""
     codes = np.frombuffer(TEXT.sub(b"", line), dtype=np.uint8)
     opening, closing = (codes == ord("[")) | (codes == ord("{")), (codes == ord("]")) | (codes == ord("}"))
     return int(np.cumsum(opening.astype(np.int64) - closing).max(initial=0))

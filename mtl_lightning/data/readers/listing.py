@@ -1,4 +1,4 @@
-"""Local files by glob or folder, found within a limit: a pattern of a recipe must not list a whole machine."""
+"""Local files by glob or folder, with limits: a pattern in a recipe must not list a whole machine."""
 
 import fnmatch
 import glob
@@ -11,92 +11,106 @@ from pathlib import Path
 from mtl_lightning.errors import DataError
 
 MAX_ENTRIES = 1_000_000
-"""Most names in folders that are looked at for one pattern."""
+"""Largest number of directory entries that one pattern may visit."""
 MAX_FILES = 100_000
-"""Most files that one pattern may match."""
+"""Largest number of files that one pattern may match."""
 DEEP = "**"
+"""Part of a pattern that matches folders at any depth."""
 
 
-def expanded(path: str, option: str = "source.path") -> Path:
-    """The path with ``~`` and ``~user`` replaced.
+def expand_user(path: str, option: str = "source.path") -> Path:
+    """Replace ``~`` and ``~user`` at the beginning of a path.
+
+    Args:
+        path: The path.
+        option: The setting with the path, for the error.
 
     Raises:
-        DataError: If there is no such user.
+        DataError: If the user is unknown.
 
     Example:
-        >>> expanded("~nobody-of-this-name/x.csv")
+        >>> expand_user("~nobody-of-this-name/x.csv")
         Traceback (most recent call last):
-        mtl_lightning.errors.DataError: source.path: '~nobody-of-this-name/x.csv' begins with the name of no user ...
+        mtl_lightning.errors.DataError: source.path: '~nobody-of-this-name/x.csv' begins with an unknown user ...
     """
     try:
         return Path(path).expanduser()
     except RuntimeError as error:
-        raise DataError(f"{option}: {path!r} begins with the name of no user", "write ./~ for a name with ~") from error
+        raise DataError(f"{option}: {path!r} begins with an unknown user", "write ./~ for a name with ~") from error
 
 
-def matching(pattern: str) -> list[str]:
-    """Paths that match a glob, sorted: as ``glob.glob(pattern, recursive=True)`` finds them, within the limits.
+def match_glob(pattern: str) -> list[str]:
+    """Find the paths that match a glob, sorted: ``glob.glob(pattern, recursive=True)`` with limits.
 
-    Two things differ: a link to a folder that contains the link is not followed, and ``a/**`` is not ``a`` itself.
+    Two more things differ: a link to a folder that contains the link is not followed, and ``a/**`` does not match
+    ``a``.
+
+    Args:
+        pattern: The glob.
 
     Raises:
-        DataError: If more names are looked at, or more paths found, than the limits allow.
+        DataError: If more entries are visited, or more paths match, than the limits allow.
     """
     search = _Search(pattern)
     return sorted(set(search.paths()))
 
 
-def below(folder: str) -> list[str]:
-    """Files below a folder, sorted, links to folders not followed; names that begin with ``.`` or ``_`` are left out.
+def list_below(folder: str) -> list[str]:
+    """List the files below a folder, sorted, without names that begin with ``.`` or ``_``.
+
+    Links to folders are not followed.
+
+    Args:
+        folder: The folder.
 
     Raises:
-        DataError: As from :func:`matching`.
+        DataError: If more entries are visited, or more files are there, than the limits allow.
     """
     search = _Search(folder)
-    found = []
+    files = []
     waiting = [folder]
     while waiting:
         for entry in search.entries(waiting.pop()):
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(entry.path)
             elif entry.is_file() and entry.name[0] not in "._":
-                found.append(entry.path)
-                search.count(len(found))
-    return sorted(found)
+                files.append(entry.path)
+                search.count(len(files))
+    return sorted(files)
 
 
 @dataclass
 class _Search:
-    """One search, which counts what it looks at."""
+    """A search that counts the entries that it visits."""
 
     pattern: str
     looked_at: int = 0
     seen: set[tuple[str, int]] = field(default_factory=set)
 
     def entries(self, folder: str) -> list[os.DirEntry[str]]:
-        """The names in a folder; none if it isn't one or can't be entered, as for a glob."""
-        found = []
+        """The entries of a folder; empty, as for a glob, if the path is not a folder or can't be read."""
+        entries = []
         try:
             with os.scandir(folder or os.curdir) as names:
                 for entry in names:
                     self.looked_at += 1
                     if self.looked_at > MAX_ENTRIES:
                         raise DataError(
-                            f"source.path: {self.pattern!r} looks at more than {MAX_ENTRIES:,} files and folders",
-                            "begin the pattern in the folder of the log",
+                            f"source.path: {self.pattern!r} visits more than {MAX_ENTRIES:,} files and folders",
+                            "begin the pattern with the folder of the log",
                         )
-                    found.append(entry)
+                    entries.append(entry)
         except OSError:
             return []
-        return found
+        return entries
 
     def count(self, files: int) -> None:
-        """Refuse too many files."""
+        """Raise a DataError if there are too many files."""
         if files > MAX_FILES:
             raise DataError(f"source.path: {self.pattern!r} matches more than {MAX_FILES:,} files", "name fewer files")
 
     def paths(self) -> Iterator[str]:
-        """Paths that match; some twice."""
+        """Paths that match; some are yielded twice."""
         parts = Path(self.pattern).parts
         anchor = Path(self.pattern).anchor
         waiting = [(anchor, 1 if anchor else 0)]
@@ -116,7 +130,7 @@ class _Search:
                 yield path
 
     def step(self, folder: str, part: str, place: int) -> Iterator[tuple[str, int]]:
-        """The paths that one part of the pattern leads to, each with the number of the part that follows."""
+        """Paths that match one part of the pattern in a folder, with the number of the part to match next."""
         if part == DEEP:
             last = place == len(Path(self.pattern).parts) - 1
             if not last:
@@ -141,7 +155,7 @@ class _Search:
 
 
 def _is_loop(entry: os.DirEntry[str]) -> bool:
-    """True for a link to a folder in which it lies itself."""
+    """True for a link to a folder that contains the link."""
     if not entry.is_symlink():
         return False
     target, own = os.path.realpath(entry.path), os.path.realpath(os.path.dirname(entry.path) or os.curdir)  # noqa: PTH120

@@ -1,4 +1,4 @@
-"""JSON columns that hold numbers in some lines and text in others, or "" for an empty list: one type, as CSV has it."""
+"""JSON columns with numbers in some lines and text in others, or with "" for an empty list, as one type."""
 
 import json
 import re
@@ -8,39 +8,51 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
-from mtl_lightning.data.arrow.mixed import printed
+from mtl_lightning.data.arrow.mixed_types import print_value
 from mtl_lightning.data.arrow.types import is_number, is_text
 
 CHANGED = re.compile(r"Column\(/(.*)\) changed from (\w+) to (\w+) in row (\d+)")
-"""How Arrow says that a line holds another type than those before it."""
+"""Arrow's message about a line whose type differs from those before it."""
 AS_TEXT, AS_LISTS = "text", "lists"
+"""Resolutions: numbers and truth values become text; empty text becomes a missing list."""
 PAIRS = {
     frozenset({"number", "string"}): AS_TEXT,
     frozenset({"boolean", "string"}): AS_TEXT,
     frozenset({"array", "string"}): AS_LISTS,
 }
-"""Types that may stand beside each other, and what becomes of them."""
+"""Resolution of pairs of types that a column may mix."""
 
 
-def joined(message: str, names: Mapping[str, str]) -> tuple[str, str] | None:
-    """The column of Arrow's message and what it becomes; None if that is impossible, or was tried.
+def resolve_message(message: str, names: Mapping[str, str]) -> tuple[str, str] | None:
+    """Resolve a column that mixes types, by Arrow's message.
+
+    Args:
+        message: Arrow's message.
+        names: Columns that are resolved already.
+
+    Returns:
+        The column and its resolution; None if there is no resolution, or the column is resolved already.
 
     Example:
-        >>> joined("JSON parse error: Column(/user) changed from number to string in row 1", {})
+        >>> resolve_message("JSON parse error: Column(/user) changed from number to string in row 1", {})
         ('user', 'text')
     """
-    found = CHANGED.search(message)
-    if found is None or found[1] in names:
+    match = CHANGED.search(message)
+    if match is None or match[1] in names:
         return None
-    way = PAIRS.get(frozenset({found[2], found[3]}))
-    return None if way is None else (found[1], way)
+    resolution = PAIRS.get(frozenset({match[2], match[3]}))
+    return None if resolution is None else (match[1], resolution)
 
 
-def joined_types(before: pa.DataType, now: pa.DataType) -> str | None:
-    """What becomes of a column that has these types in two parts of a file; None if that is impossible.
+def resolve_types(before: pa.DataType, now: pa.DataType) -> str | None:
+    """Resolve a column with different types in two parts of a file; None if there is no need or no resolution.
+
+    Args:
+        before: Type in the first part.
+        now: Type in the second part.
 
     Example:
-        >>> joined_types(pa.int64(), pa.string()), joined_types(pa.int64(), pa.list_(pa.int64()))
+        >>> resolve_types(pa.int64(), pa.string()), resolve_types(pa.int64(), pa.list_(pa.int64()))
         ('text', None)
     """
     texts = [is_text(kind) for kind in (before, now)]
@@ -52,21 +64,25 @@ def joined_types(before: pa.DataType, now: pa.DataType) -> str | None:
     return AS_LISTS if pt.is_list(other) else None
 
 
-def rewritten(data: bytes, ways: Mapping[str, str]) -> bytes:
-    """Lines in which columns have one type; each stays the line that it was.
+def rewrite_lines(data: bytes, resolutions: Mapping[str, str]) -> bytes:
+    """Rewrite lines so that each column has one type; the numbers of lines stay the same.
+
+    Args:
+        data: JSON lines.
+        resolutions: Resolution of each column that mixes types.
 
     Example:
-        >>> rewritten(b'{"a": 7.0, "h": ""}', {"a": "text", "h": "lists"})
+        >>> rewrite_lines(b'{"a": 7.0, "h": ""}', {"a": "text", "h": "lists"})
         b'{"a": "7", "h": null}'
     """
-    if not ways:
+    if not resolutions:
         return data
-    changes: dict[str, Callable[[Any], Any]] = {name: CHANGES[way] for name, way in ways.items()}
+    changes: dict[str, Callable[[Any], Any]] = {name: CHANGES[resolution] for name, resolution in resolutions.items()}
     lines = []
     for line in data.split(b"\n"):
         try:
             row = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError):  # left as it is: Arrow refuses it, and the message names the line
+        except (ValueError, RecursionError):  # unchanged: Arrow refuses it, and the message names the line
             row = None
         if isinstance(row, dict):
             row = {name: changes[name](value) if name in changes else value for name, value in row.items()}
@@ -76,7 +92,7 @@ def rewritten(data: bytes, ways: Mapping[str, str]) -> bytes:
 
 
 CHANGES: dict[str, Callable[[Any], Any]] = {
-    AS_TEXT: lambda value: printed(value) if isinstance(value, bool | int | float) else value,
+    AS_TEXT: lambda value: print_value(value) if isinstance(value, bool | int | float) else value,
     AS_LISTS: lambda value: None if isinstance(value, str) and not value.strip() else value,
 }
-"""A value of a column as its one type has it."""
+"""Conversion of a value by the resolution of its column."""

@@ -12,20 +12,21 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 from mtl_lightning.data.arrow.columns import plain, repeated_names, require
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.types import is_number, is_text
-from mtl_lightning.data.readers.disagreement import disagreement
-from mtl_lightning.data.readers.files import File, naming, opened
+from mtl_lightning.data.readers.disagreement import describe_disagreement
+from mtl_lightning.data.readers.files import File, open_file, reading
 from mtl_lightning.errors import DataError
 
 ROWS = 131_072
+"""Largest number of rows in a block."""
 
 
 class Footers(NamedTuple):
-    """What files say of themselves at their ends.
+    """Contents of the footers of several parquet files.
 
     Args:
         schema: Columns of all files, without dictionaries.
-        rows: Rows of all files.
-        folders: Values of columns that a file hasn't itself, one mapping per file, or none.
+        rows: Number of rows of all files.
+        folders: Values of columns that come from the names of folders, one mapping per file; may be empty.
     """
 
     schema: pa.Schema
@@ -33,20 +34,20 @@ class Footers(NamedTuple):
     folders: tuple[Mapping[str, Any], ...] = ()
 
 
-def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> Footers:
-    """Read the footers of parquet files, which also shows whether the files are whole.
+def read_footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> Footers:
+    """Read the footers of parquet files, which fails for incomplete files.
 
     Args:
         paths: Local paths or URLs.
-        folders: Values of columns that stand in the names of folders, one mapping per file.
+        folders: Values of columns that come from the names of folders, one mapping per file.
 
     Raises:
-        DataError: If a file can't be read, has two columns of one name, or files disagree on a column's type; the
-            file is named.
+        DataError: If a file can't be read, has two columns of one name, or files disagree on a column's type; names the
+            file.
     """
     schemas, rows = [], 0
     for path in paths:
-        with naming(path), _file(path) as file:
+        with reading(path), _file(path) as file:
             names = file.schema_arrow.names
             rows += file.metadata.num_rows
             repeated = repeated_names(names)
@@ -54,34 +55,38 @@ def footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> 
                 raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
             schemas.append(_plain_schema(file.schema_arrow))
     try:
-        whole = unified(schemas)
-        own = set(whole.names)
-        told = tuple({name: value for name, value in one.items() if name not in own} for one in folders)
-        for name in told[0] if told else ():
-            whole = whole.append(pa.field(name, pa.array([one[name] for one in told]).type))
-        return Footers(whole, rows, told)
+        schema = unify_schemas(schemas)
+        own = set(schema.names)
+        added = tuple({name: value for name, value in folder.items() if name not in own} for folder in folders)
+        for name in added[0] if added else ():
+            schema = schema.append(pa.field(name, pa.array([folder[name] for folder in added]).type))
+        return Footers(schema, rows, added)
     except pa.ArrowException as error:
-        raise DataError(*disagreement(paths, schemas)) from error
+        raise DataError(*describe_disagreement(paths, schemas)) from error
 
 
-def unified(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """The columns of all schemas; one that is text in some and holds numbers or truth values in others is text.
+def unify_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Combine the columns of all schemas; text combined with numbers or truth values is text.
+
+    Args:
+        schemas: The schemas.
 
     Raises:
-        pa.ArrowException: If a column has types that don't go together.
+        pa.ArrowException: If a column has incompatible types.
 
     Example:
-        >>> unified([pa.schema({"id": pa.int64()}), pa.schema({"id": pa.string(), "x": pa.bool_()})]).types
+        >>> unify_schemas([pa.schema({"id": pa.int64()}), pa.schema({"id": pa.string(), "x": pa.bool_()})]).types
         [DataType(string), DataType(bool)]
     """
     kinds: dict[str, list[pa.DataType]] = {}
     for field in (field for schema in schemas for field in schema):
         kinds.setdefault(field.name, []).append(field.type)
-    mixed = {name for name, found in kinds.items() if len(set(found)) > 1 and _printable(found)}
-    told = [
-        pa.schema([one.with_type(pa.string()) if one.name in mixed else one for one in schema]) for schema in schemas
+    mixed = {name for name, types in kinds.items() if len(set(types)) > 1 and _printable(types)}
+    with_text = [
+        pa.schema([field.with_type(pa.string()) if field.name in mixed else field for field in schema])
+        for schema in schemas
     ]
-    return pa.unify_schemas(told, promote_options="permissive")
+    return pa.unify_schemas(with_text, promote_options="permissive")
 
 
 def _printable(kinds: Sequence[pa.DataType]) -> bool:
@@ -90,9 +95,9 @@ def _printable(kinds: Sequence[pa.DataType]) -> bool:
 
 
 class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
-    """Rows of parquet files, one row group in memory at a time, and of it only the columns that were selected.
+    """Rows of parquet files, with the selected columns of one row group in memory at a time.
 
-    The library's own reader decodes far ahead of a slow consumer (the whole file, in the end), and all columns.
+    The reader of ``datasets`` decodes all columns, and far ahead of a slow consumer: finally the whole file.
 
     Args:
         paths: Local paths or URLs.
@@ -100,7 +105,7 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         known: The files' footers, if they were read already.
 
     Raises:
-        DataError: If a file can't be read or files disagree on a column's type; the file is named.
+        DataError: If a file can't be read or files disagree on a column's type; names the file.
 
     Example:
         >>> import tempfile
@@ -115,11 +120,11 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         self, paths: Sequence[str], columns: Sequence[str] | None = None, known: Footers | None = None
     ) -> None:
         self.paths = list(paths)
-        self.footers = footers(self.paths) if known is None else known
+        self.footers = read_footers(self.paths) if known is None else known
         self.num_rows = self.footers.rows
         self.arrow_schema = self._selected(columns)
         arguments: dict[str, Any] = {"paths": self.paths, "schema": self.arrow_schema}
-        if self.footers.folders:  # a list as long as that of the paths, for the library divides both alike
+        if self.footers.folders:  # a list as long as the paths, because the library divides both alike
             arguments["folders"] = list(self.footers.folders)
         super().__init__(
             ArrowExamplesIterable(_tables, arguments),
@@ -127,17 +132,17 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         )
 
     def _selected(self, columns: Sequence[str] | None) -> pa.Schema:
-        whole = self.footers.schema
-        require(whole.names, columns or (), "parquet")
-        return whole if columns is None else pa.schema([whole.field(name) for name in columns])
+        schema = self.footers.schema
+        require(schema.names, columns or (), "parquet")
+        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
     def select_columns(self, column_names: str | list[str]) -> Self:
-        """The same rows with these columns only."""
+        """The same rows with only these columns."""
         names = [column_names] if isinstance(column_names, str) else list(column_names)
         return type(self)(self.paths, names, self.footers)
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """These columns of the rows in blocks; text keeps the dictionaries that it has in the file."""
+        """Blocks of these columns; text keeps the dictionaries of the file."""
         for _, table in _tables(self.paths, self._selected(columns), self.footers.folders, coded=True):
             yield table
 
@@ -145,14 +150,14 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
 def _features(schema: pa.Schema) -> datasets.Features | None:
     try:
         return datasets.Features.from_arrow_schema(schema)
-    except ValueError:  # maps and other types for which the library has no name; Arrow reads them all the same
+    except ValueError:  # maps and other types that the library does not name; Arrow reads them nevertheless
         return None
 
 
 @contextmanager
 def _file(path: str, coded: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
     with ExitStack() as stack:
-        stream = stack.enter_context(opened(File(path, "", local=False))) if "://" in path else path
+        stream = stack.enter_context(open_file(File(path, "", local=False))) if "://" in path else path
         file = stack.enter_context(pq.ParquetFile(stream))
         present = [name for name in coded if name in file.schema_arrow.names]
         if present:
@@ -191,14 +196,14 @@ def _tables(
 ) -> Iterator[tuple[Any, pa.Table]]:
     text = tuple(field.name for field in schema if coded and pa.types.is_string(field.type))
     for number, path in enumerate(paths):
-        with naming(path), _file(path, text) as file:
+        with reading(path), _file(path, text) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
                 table = file.read_row_group(group, columns=present)
-                for name, one in (folders[number] if folders else {}).items():
+                for name, value in (folders[number] if folders else {}).items():
                     if name in schema.names and name not in present:
                         kind = schema.field(name).type
-                        table = table.append_column(name, pa.repeat(pa.scalar(one, kind), table.num_rows))
+                        table = table.append_column(name, pa.repeat(pa.scalar(value, kind), table.num_rows))
                 table = conform(table, schema, coded=coded)
                 for start in range(0, max(table.num_rows, 1), ROWS):
                     yield (number, group, start), table.slice(start, ROWS)
@@ -212,12 +217,16 @@ def _cast(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
 
 
 def conform(table: pa.Table, schema: pa.Schema, *, coded: bool = False) -> pa.Table:
-    """The table with these columns and types; columns that it lacks are null.
+    """Convert a table to a schema; missing columns become null.
 
     Args:
         table: Any table.
-        schema: Columns without dictionaries.
-        coded: Text has dictionaries, those of the table where it has some.
+        schema: Columns and types, without dictionaries.
+        coded: Encode text with dictionaries; existing ones are kept.
+
+    Example:
+        >>> conform(pa.table({"id": [1]}), pa.schema({"id": pa.string(), "x": pa.int64()})).to_pylist()
+        [{'id': '1', 'x': None}]
     """
     columns = {}
     for field in schema:

@@ -1,4 +1,4 @@
-"""Columns that stand in the names of folders (``day=2024-05-01/part-0.parquet``), as Hive and Spark write them."""
+"""Columns in the names of folders (``day=2024-05-01/part-0.parquet``), as Hive and Spark write them."""
 
 import re
 from collections.abc import Sequence
@@ -8,11 +8,13 @@ from urllib.parse import unquote
 from mtl_lightning.data.arrow.keys import INTEGER
 
 FOLDER = re.compile(r"(\w+)=(.*)")
+"""Name of a folder with the value of a column."""
 NOTHING = "__HIVE_DEFAULT_PARTITION__"
+"""Spelling of a missing value."""
 
 
 def folder_columns(paths: Sequence[str]) -> list[dict[str, Any]]:
-    """What the folders of each file say: the same columns for all, integers where every value is one, else text.
+    """Values of columns in the folders of each file; integers if all values of a column are, otherwise text.
 
     Args:
         paths: Paths or URLs of the files of one table.
@@ -23,9 +25,9 @@ def folder_columns(paths: Sequence[str]) -> list[dict[str, Any]]:
         >>> folder_columns(["log/day=2024-05-01/hour=07/a.csv"])
         [{'day': '2024-05-01', 'hour': '07'}]
     """
-    found = [dict(_named(path)) for path in paths]
-    names = list(dict.fromkeys(name for one in found for name in one))
-    columns = {name: _typed([one.get(name) for one in found]) for name in names}
+    folders = [dict(_named(path)) for path in paths]
+    names = list(dict.fromkeys(name for folder in folders for name in folder))
+    columns = {name: _typed([folder.get(name) for folder in folders]) for name in names}
     return [{name: columns[name][place] for name in names} for place in range(len(paths))]
 
 

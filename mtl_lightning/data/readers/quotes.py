@@ -1,4 +1,4 @@
-"""Quotes of CSV files: where rows end, and values whose quotes don't fit."""
+"""Quotes of CSV files: ends of rows, and errors in quoted values."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,11 @@ NEWLINE, RETURN = 10, 13
 
 
 class QuoteError(ValueError):
-    """A quoted value that doesn't end where it should.
+    """Quoted value that doesn't end where it should.
 
     Args:
-        start: Offset of its opening quote.
-        end: Offset of the quote that is followed by other text; None if the value never ends.
+        start: Offset of the opening quote.
+        end: Offset of a quote followed by other text; None if the value never ends.
     """
 
     def __init__(self, start: int, end: int | None) -> None:
@@ -24,12 +24,12 @@ class QuoteError(ValueError):
 
 
 class Quoted(NamedTuple):
-    """Values in quotes, and characters that an escape makes plain.
+    """Quoted values and escaped characters of a text.
 
     Args:
         starts: Offsets of opening quotes, ascending.
-        ends: Offsets of closing quotes; one less than ``starts`` if the last value doesn't end.
-        plain: Whether the character at an offset is escaped; None if none is.
+        ends: Offsets of closing quotes; one fewer than ``starts`` if the last value doesn't end.
+        plain: True at the offset of each escaped character; None if there is none.
     """
 
     starts: np.ndarray
@@ -38,11 +38,11 @@ class Quoted(NamedTuple):
 
     @property
     def open(self) -> int | None:
-        """Offset of the quote of a value that doesn't end."""
+        """Offset of the opening quote of a value that doesn't end, or None."""
         return int(self.starts[-1]) if len(self.starts) > len(self.ends) else None
 
     def covers(self, offset: int) -> int | None:
-        """Start of the quoted value that an offset is in, or None."""
+        """Start of the quoted value that contains an offset, or None."""
         place = int(np.searchsorted(self.starts, offset)) - 1
         if place < 0 or (place < len(self.ends) and self.ends[place] < offset):
             return None
@@ -50,20 +50,25 @@ class Quoted(NamedTuple):
 
 
 NONE = Quoted(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), None)
+"""No quoted values."""
 
 
 def find_quoted(data: bytes, options: CsvOptions) -> Quoted:
-    """Quoted values of a text that begins with a row.
+    """Find the quoted values of a text that begins with a row.
 
-    A quote opens a value if it is the first character of one; elsewhere in an unquoted value it is a plain character.
-    Within a quoted value, two quotes are one.
+    A quote at the beginning of a value opens it; elsewhere in an unquoted value it is an ordinary character. Two quotes
+    within a quoted value stand for a quote.
+
+    Args:
+        data: The text, in UTF-8.
+        options: Format of the file.
 
     Raises:
         QuoteError: If a closing quote is followed by anything but a separator or the end of the line.
 
     Example:
-        >>> found = find_quoted(b'a,"b,c",12" mix', CsvOptions())
-        >>> found.starts.tolist(), found.ends.tolist()
+        >>> quoted = find_quoted(b'a,"b,c",12" mix', CsvOptions())
+        >>> quoted.starts.tolist(), quoted.ends.tolist()
         ([2], [6])
     """
     quote = options.quote.encode() if options.quote else b""
@@ -92,7 +97,7 @@ def find_quoted(data: bytes, options: CsvOptions) -> Quoted:
 
 
 def _escaped(codes: np.ndarray, escape: int) -> np.ndarray:
-    """Which characters follow an escape that isn't escaped itself."""
+    """Mask of the characters that follow an escape which isn't escaped itself."""
     places = np.flatnonzero(codes == escape)
     begins = np.flatnonzero(np.diff(places, prepend=-2) > 1)
     lengths = np.diff(np.append(begins, len(places)))
@@ -103,17 +108,17 @@ def _escaped(codes: np.ndarray, escape: int) -> np.ndarray:
 
 
 def _paired(places: np.ndarray, first: np.ndarray, last: np.ndarray) -> Quoted:
-    """Opening and closing quotes.
+    """Pair opening and closing quotes.
 
     Args:
         places: Offsets of all quotes.
-        first: Which of them are the first character of a value.
-        last: Which of them are followed by the end of a value.
+        first: True for quotes that are the first character of a value.
+        last: True for quotes followed by the end of a value.
     """
     adjacent = np.diff(places) == 1
     before, after = np.append(False, adjacent), np.append(adjacent, False)
     if (first | before)[0::2].all() and first[0] and (last | after)[1::2].all():
-        # Every other quote opens. Where it follows one that closes, the two stand for a quote within the value.
+        # Every other quote opens. An opening quote right after a closing one is a doubled quote within the value.
         opening, closing = np.ones(len(places), dtype=bool), np.ones(len(places), dtype=bool)
         opening[1::2] = closing[0::2] = False
         opening[0::2] &= ~before[0::2]
@@ -123,7 +128,7 @@ def _paired(places: np.ndarray, first: np.ndarray, last: np.ndarray) -> Quoted:
 
 
 def _scanned(places: list[int], first: list[bool], last: list[bool]) -> Quoted:
-    """The same for texts with plain quotes in unquoted values, one quote after the other."""
+    """Pair quotes one by one, for texts with ordinary quotes in unquoted values."""
     starts: list[int] = []
     ends: list[int] = []
     i, count = 0, len(places)
@@ -145,12 +150,17 @@ def _scanned(places: list[int], first: list[bool], last: list[bool]) -> Quoted:
 
 
 def find_rows_end(data: bytes, quoted: Quoted) -> int:
-    """Length of the whole rows that a text begins with."""
+    r"""Length of the complete rows at the beginning of a text.
+
+    Example:
+        >>> find_rows_end(b"a,b\nc,", NONE)
+        4
+    """
     mark = b"\n"
     limit = len(data)
     while True:
         place = data.rfind(mark, 0, limit)
-        # A return is known to end a line alone only if the next character is there.
+        # A carriage return ends a line by itself only if the next character is known not to be a line feed.
         if mark == b"\r" and place == len(data) - 1 and place >= 0:
             limit = place
             continue
@@ -166,7 +176,12 @@ def find_rows_end(data: bytes, quoted: Quoted) -> int:
 
 
 def find_row_starts(data: bytes, quoted: Quoted) -> np.ndarray:
-    """Offsets of all rows; empty lines are not rows."""
+    r"""Offsets of all rows, ascending; empty lines are not rows.
+
+    Example:
+        >>> find_row_starts(b"a,b\n\nc,d\n", NONE).tolist()
+        [0, 5]
+    """
     codes = np.frombuffer(data, dtype=np.uint8)
     ends = np.flatnonzero((codes == NEWLINE) | (codes == RETURN))
     if quoted.plain is not None:

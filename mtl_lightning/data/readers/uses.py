@@ -1,4 +1,4 @@
-"""To be described."""
+"""Uses of columns, which decide their types where a file format leaves types open."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,12 +6,12 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """Columns by what reads them; a column may have several uses.
+    """Columns by the way they are read; a column may have several uses.
 
     Args:
-        tokens: Values are compared as they are written: ids, names, codes.
-        lists: Several values in one cell; always tokens, too.
-        numbers: Numbers or times.
+        tokens: Columns whose values are compared as written: ids, names, codes.
+        lists: Columns with several values in one cell; must be tokens as well.
+        numbers: Columns read as numbers or times.
 
     Example:
         >>> uses = Uses(tokens=frozenset({"user", "tags"}), lists=frozenset({"tags"}), numbers=frozenset({"price"}))
@@ -26,7 +26,7 @@ class Uses:
 
 @runtime_checkable
 class TypedByUse(Protocol):
-    """A source whose format leaves types open, as CSV does: the type of a column depends on its use."""
+    """Protocol of sources whose format leaves types open, as CSV does: the type of a column depends on its use."""
 
     def follow(self, uses: Uses) -> None:
-        """Give columns the types that their uses need; called before anything else."""
+        """Give columns the types that their uses need; called before any other method."""

@@ -1,1 +1,1 @@
-"""Exposure logs drawn from latent users and items, with the true probabilities of everything that happens."""
+"""Simulated exposure logs, drawn from latent users and items, with the true probability of every outcome."""

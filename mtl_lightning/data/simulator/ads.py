@@ -1,4 +1,4 @@
-"""Advertising: impression → click → conversion, with the seconds spent on the advertiser's page."""
+"""Advertising scenario: impression → click → conversion, and the seconds spent on the advertiser's page."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,12 +7,13 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import START, Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, MILD, SHARP, Preference, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, flags, happened, seconds
-from mtl_lightning.data.simulator.selection import Turned, sharpened
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events
+from mtl_lightning.data.simulator.selection import PeakedPreference, sharpen
 
 CLICK_RATE, CONVERSION_RATE = 0.2, 0.15
 DWELL_SHAPE, DWELL_SECONDS = 3.0, 25.0
 DELAY_HOURS = 0.5, 60.0
+"""Shortest and longest mean delay of a conversion over categories."""
 
 NAMES = Names(owner="advertiser_id", group="campaign_id", appeal="bid", formats=("image", "video", "carousel", "text"))
 OUTCOMES = {
@@ -34,17 +35,22 @@ TASKS = {
 
 
 class Ads(Scenario):
-    """Impressions, clicks, conversions (a click and then a purchase) and dwell seconds.
+    """Impressions, clicks, conversions (a purchase after a click) and dwell seconds.
 
-    ``conversion`` is click ∧ conversion over all impressions. ``dwell`` is null without a click, ``conversion_delay``
-    (seconds after the impression) without a conversion. ``elapsed`` are the seconds from the impression to the log's
-    end: with ``delayed``, a conversion later than that is 0, as in a real log, and the oracles stay what they are.
+    Columns:
 
-    With ``selection`` clicks depend more on who sees what, and conversions fall with what attracts clicks
-    (:class:`~mtl_lightning.data.simulator.selection.Turned`).
+    - ``conversion``: click ∧ conversion, over all impressions.
+    - ``dwell``: seconds on the page; null without a click.
+    - ``conversion_delay``: seconds from the impression to the conversion; null without a conversion.
+    - ``elapsed``: seconds from the impression to the log's end. With ``delayed``, a later conversion is 0, as in a real
+      log; the oracles are unchanged.
+    - ``oracle_click``: P(click | x).
+    - ``oracle_cvr``: P(conversion | click, x), also without a click.
+    - ``oracle_conversion``: product of these two.
+    - ``oracle_dwell``: E[seconds | click, x].
 
-    ``oracle_click`` = P(click | x), ``oracle_cvr`` = P(conversion | click, x) also where there is no click,
-    ``oracle_conversion`` = their product, ``oracle_dwell`` = E[seconds | click, x].
+    With ``selection``, clicks depend more on the pair of user and item, and conversions become rarer where clicks are
+    frequent (:class:`~mtl_lightning.data.simulator.selection.PeakedPreference`).
     """
 
     slots = 4
@@ -57,16 +63,16 @@ class Ads(Scenario):
     selects = True
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
-        """Conversions and dwell share a part of their tastes with clicks."""
+        """Draw preferences for conversions and dwell whose tastes are correlated with the tastes for clicks."""
         scales, strength = SHARP, self.size.selection
         if strength:
-            scales = sharpened(SHARP, strength)
+            scales = sharpen(SHARP, strength)
         self.click = self.first_preference(sample, CLICK_RATE, scales)
         clicks = sigmoid(self.click.logit(sample))
         tastes = self.related_tastes(rng)
         self.convert = Preference(tastes, CHOICE, self.users, self.items)
         if strength:
-            self.convert = Turned(
+            self.convert = PeakedPreference(
                 tastes, CHOICE, self.users, self.items,
                 click=self.tastes, click_scales=scales, bias=self.click.bias, strength=strength,
             )  # fmt: skip
@@ -76,13 +82,13 @@ class Ads(Scenario):
         self.delay_hours = hours[self.items.category]
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Outcomes in their order: a click, a stay, a purchase, its delay."""
+        """Draw clicks, dwell seconds, conversions and their delays; clicks enter histories."""
         p_click = sigmoid(self.click.logit(exposures))
         p_convert = sigmoid(self.convert.logit(exposures))
         mean_stay = np.float32(DWELL_SECONDS) * np.exp(self.stay.logit(exposures))
-        click = happened(rng, p_click)
-        convert = click & happened(rng, p_convert)
-        dwell = seconds(rng, mean_stay, click, DWELL_SHAPE)
+        click = draw_events(rng, p_click)
+        convert = click & draw_events(rng, p_convert)
+        dwell = draw_durations(rng, mean_stay, click, DWELL_SHAPE)
         bought = np.flatnonzero(convert)
         delay = np.full(len(exposures), np.nan, dtype=np.float32)
         delay[bought] = rng.exponential(3_600 * self.delay_hours[exposures.item[bought]])
@@ -93,9 +99,9 @@ class Ads(Scenario):
             delay[late] = np.nan
         return {
             **self.side.columns(exposures),
-            "click": flags(click),
+            "click": as_labels(click),
             "dwell": dwell,
-            "conversion": flags(convert),
+            "conversion": as_labels(convert),
             "conversion_delay": pa.array(delay, from_pandas=True),
             "elapsed": pa.array(elapsed.astype(np.float32)),
             "oracle_click": pa.array(p_click),

@@ -1,4 +1,4 @@
-"""Articles with a title and a summary from which their tags can be told, though not with certainty."""
+"""Articles whose title and summary give noisy evidence of their tags."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ VOCABULARY = {
     "gadgets": "phone chip battery camera update launch keyboard app",
     "travel": "airport beach hotel rail island border tourists flight",
 }
-"""Words by tag; none belongs to two, so that the words tell how often each tag spoke."""
+"""Words by tag. No word belongs to two tags, so words count as evidence for a single tag."""
 
 FILLERS = (
     "the",
@@ -42,21 +42,21 @@ FILLERS = (
     "week",
     "may",
 )
-"""Words that tell nothing."""
+"""Words without any evidence."""
 
 WORDS_WITH, WORDS_WITHOUT = 2.2, 0.15
-"""Mean number of a tag's words in an article that has the tag, and in one that has it not."""
+"""Mean number of a tag's words in an article with the tag, and in an article without it."""
 
 TITLE_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Articles:
-    """Texts of all articles, one row per item, and what they tell of tags.
+    """Texts of all articles, one row per item, and the probabilities of their tags.
 
     Args:
-        title: The first few words of the text.
-        summary: The rest of it.
+        title: First words of the text, [I].
+        summary: Other words of the text, [I].
         chance: P(tag | category, words) in the order of :data:`VOCABULARY`, [I, K].
     """
 
@@ -65,7 +65,14 @@ class Articles:
     chance: Floats
 
     def tags(self, rng: np.random.Generator, article: Ints) -> tuple[pa.Array, pa.Array]:
-        """Tags of each row, a list of names drawn anew, and the chance of every tag, a record by its name.
+        """Draw the tags of each row.
+
+        Args:
+            rng: Random generator.
+            article: Index of each row's article, [N].
+
+        Returns:
+            Lists of the tags' names, [N], and the probability of every tag, a struct by name, [N].
 
         Example:
             >>> articles = draw_articles(np.random.default_rng(0), np.zeros(2, dtype=int), 3)
@@ -78,17 +85,17 @@ class Articles:
         tagged = rng.random(chance.shape, dtype=np.float32) < chance
         indices = as_lists(np.tile(np.arange(len(names)), (len(article), 1)), tagged, 1)
         drawn = pa.ListArray.from_arrays(indices.offsets, pa.array(names).take(indices.values))
-        return drawn, pa.StructArray.from_arrays([pa.array(one) for one in chance.T], names)
+        return drawn, pa.StructArray.from_arrays([pa.array(chances) for chances in chance.T], names)
 
 
 def draw_articles(rng: np.random.Generator, category: Ints, categories: int) -> Articles:
-    """Draw what articles are about by category, words by that, and turn around what the words say of it.
+    """Draw tags by category and words by tag, and compute the posterior probability of each tag.
 
-    A tag's words come a Poisson number of times, more often where the article has the tag. Given category and words
-    its odds are prior odds · (with / without)^count · exp(without − with).
+    The number of a tag's words has a Poisson distribution, whose mean is larger if the article has the tag. Given
+    category and words, the odds of a tag are prior odds · (with / without)^count · exp(without − with).
 
     Args:
-        rng: Draws everything.
+        rng: Random generator.
         category: Category of each article, [I].
         categories: Number of categories.
     """

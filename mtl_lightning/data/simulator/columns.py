@@ -1,4 +1,4 @@
-"""The columns that all scenarios share: who, what, when and where, as a log has them."""
+"""Columns that all scenarios share: user, item, time and place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.simulator.exposure import Exposures
-from mtl_lightning.data.simulator.population import Floats, Items, Users, standardised
+from mtl_lightning.data.simulator.population import Floats, Items, Users, standardise
 from mtl_lightning.interfaces import RawSchema
 
 SEGMENTS = ("students", "starters", "families", "professionals", "homeowners", "travellers", "savers", "retired")
@@ -20,16 +20,16 @@ Columns = dict[str, pa.Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a scenario calls the parts of an item.
+    """A scenario's names for the properties of an item.
 
     Args:
-        item: Column of the item's id.
-        owner: Column of who offers it.
-        group: Column of what it belongs to.
-        amount: Column of its price or length.
-        appeal: Column of a noisy measure of its quality.
-        formats: Names of the ways in which it is shown.
-        unit: Size of the amount: 1 for money, more for what is counted.
+        item: Column with the item's id.
+        owner: Column with the seller or author.
+        group: Column with the campaign, collection or section.
+        amount: Column with the price or length.
+        appeal: Column with a noisy measure of quality.
+        formats: Names of the formats in which items are shown.
+        unit: Factor of the amount: 1 for money, more for counts.
     """
 
     item: str = "item_id"
@@ -65,7 +65,11 @@ class Names:
         }
 
     def features(self, history: int = 10) -> dict[str, Any]:
-        """What a recipe may say of the shared columns."""
+        """Suggested features of the shared columns, as in a recipe.
+
+        Args:
+            history: Length of the history.
+        """
         numeric = ("user_age", "user_activity", self.amount, self.appeal)
         kinds: dict[str, Any] = {name: "numeric" if name in numeric else "categorical" for name in self.types()}
         for name in ("request_id", "timestamp"):
@@ -80,7 +84,14 @@ def raw_schema(
     tasks: Mapping[str, Any],
     features: Mapping[str, Any] | None = None,
 ) -> tuple[RawSchema, pa.Schema]:
-    """What the source says, and the Arrow schema of the log; outcomes named ``oracle_…`` are oracles."""
+    """Build the source's schema and the Arrow schema of a log.
+
+    Args:
+        names: Names of the shared columns.
+        outcomes: Types of the outcomes; those named ``oracle_…`` are oracles.
+        tasks: Suggested tasks.
+        features: Suggested features among the outcomes, known before the event.
+    """
     types = {**names.types(), **outcomes}
     shown = tuple(features or ())
     raw = RawSchema(
@@ -96,10 +107,10 @@ def raw_schema(
 
 
 class SideInformation:
-    """Writes the shared columns of exposures.
+    """Shared columns of exposures.
 
     Args:
-        rng: Draws the noise of what is measured.
+        rng: Random generator of ids and measurement noise.
         users: The users.
         items: The items.
         names: Names of the columns.
@@ -115,7 +126,7 @@ class SideInformation:
             "user_segment": pa.array(SEGMENTS).take(pa.array(users.segment)),
             "user_age": pa.array(known, pa.float32(), from_pandas=True),
             "user_city": pa.array(users.city),
-            "user_activity": pa.array(_measured(rng, users.activity)),
+            "user_activity": pa.array(_measure(rng, users.activity)),
         }
         self.item_id = rng.permutation(len(items.price)) + 1
         self._of_item = {
@@ -125,12 +136,12 @@ class SideInformation:
             "category": pa.array(categories).take(pa.array(items.category)),
             "format": pa.array(names.formats).take(pa.array(items.format)),
             names.amount: pa.array(np.round(items.price * np.float32(names.unit), 2)),
-            names.appeal: pa.array(_measured(rng, items.quality)),
+            names.appeal: pa.array(_measure(rng, items.quality)),
         }
         self._devices = pa.array(DEVICES)
 
     def columns(self, exposures: Exposures) -> Columns:
-        """The shared columns of these rows, but ``history``."""
+        """Shared columns of these rows, except ``history``."""
         user, item = pa.array(exposures.user), pa.array(exposures.item)
         return {
             "request_id": pa.array(exposures.request),
@@ -138,12 +149,12 @@ class SideInformation:
             **{name: pc.take(values, user) for name, values in self._of_user.items()},
             **{name: pc.take(values, item) for name, values in self._of_item.items()},
             "hour": pa.array(exposures.hour),
-            # Logs start on a Monday; the first of January 1970 was a Thursday.
+            # 0 is Monday; the first of January 1970 was a Thursday.
             "weekday": pa.array((exposures.timestamp // 86_400 + 3) % 7),
             "device": self._devices.take(pa.array(exposures.device)),
             "position": pa.array(exposures.position + 1),
         }
 
 
-def _measured(rng: np.random.Generator, latent: Floats) -> Floats:
-    return standardised(latent + 0.15 * rng.normal(size=len(latent)))
+def _measure(rng: np.random.Generator, latent: Floats) -> Floats:
+    return standardise(latent + 0.15 * rng.normal(size=len(latent)))

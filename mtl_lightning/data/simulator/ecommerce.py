@@ -1,4 +1,4 @@
-"""A shop: view → cart → purchase, the rating of what was bought, and the category that is looked at next."""
+"""Shop scenario: view → cart → purchase, the rating after a purchase, and the category viewed next."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,14 +7,14 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import SEGMENTS, Floats, Ints
 from mtl_lightning.data.simulator.preference import CHOICE, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, flags, happened
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
 
 VIEW_RATE, CART_RATE, PURCHASE_RATE = 0.28, 0.3, 0.4
 STARS = 5
 RATING_STEPS = np.array([2.6, 1.9, 0.9, -0.7], dtype=np.float32)
-"""Logits of more than 1, 2, 3 and 4 stars for a buyer of average content."""
+"""Logits of more than 1, 2, 3 and 4 stars for a buyer of average satisfaction."""
 STAY = 1.2
-"""How much likelier (in logits) the next item viewed is of the same category."""
+"""Increase of the logit that the next viewed item has the same category."""
 
 NAMES = Names(owner="brand_id", group="collection_id", appeal="stars", formats=("tile", "banner", "list", "story"))
 OUTCOMES = {
@@ -43,13 +43,17 @@ TASKS = {
 class Ecommerce(Scenario):
     """Views of products, carts, purchases, ratings and browsing paths.
 
-    ``cart`` is view ∧ cart and ``purchase`` view ∧ cart ∧ purchase over all exposures. ``rating`` (1 to 5) is null
-    without a purchase, ``next_category`` (the category of the item that the user views next) without a view.
+    Columns:
 
-    ``oracle_view``, ``oracle_cart`` and ``oracle_purchase`` are probabilities given x of the labels as they are,
-    ``oracle_cart_rate`` = P(cart | view, x), ``oracle_purchase_rate`` = P(purchase | cart, x) also where there was
-    none, ``oracle_rating`` = E[rating | purchase, x], ``oracle_next_category`` the probability of the likeliest next
-    category, whose mean is the best accuracy that there is.
+    - ``cart``: view ∧ cart, over all exposures.
+    - ``purchase``: view ∧ cart ∧ purchase, over all exposures.
+    - ``rating``: 1 to 5; null without a purchase.
+    - ``next_category``: category of the item that the user views next; null without a view.
+    - ``oracle_view``, ``oracle_cart``, ``oracle_purchase``: probabilities of these labels given x.
+    - ``oracle_cart_rate``: P(cart | view, x), also without a view.
+    - ``oracle_purchase_rate``: P(purchase | cart, x), also without a cart.
+    - ``oracle_rating``: E[rating | purchase, x].
+    - ``oracle_next_category``: probability of the likeliest next category; its mean is the best possible accuracy.
     """
 
     slots = 4
@@ -60,7 +64,7 @@ class Ecommerce(Scenario):
     raw, arrow = raw_schema(NAMES, OUTCOMES, TASKS)
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
-        """Each stage is calibrated among those who reach it."""
+        """Draw a preference per stage, each calibrated over the exposures that reach the stage."""
         self.view = self.first_preference(sample, VIEW_RATE)
         views = sigmoid(self.view.logit(sample))
         self.cart = self.preference(rng, sample, CART_RATE, CHOICE, among=views)
@@ -75,18 +79,18 @@ class Ecommerce(Scenario):
         self.next_edges = np.cumsum(self.next_chance, axis=2)[:, :, :-1]
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Outcomes in their order; what is viewed enters histories."""
+        """Draw the outcomes in their order; views enter histories."""
         p_view = sigmoid(self.view.logit(exposures))
         p_cart = sigmoid(self.cart.logit(exposures))
         p_purchase = sigmoid(self.purchase.logit(exposures))
-        view = happened(rng, p_view)
-        cart = view & happened(rng, p_cart)
-        purchase = cart & happened(rng, p_purchase)
+        view = draw_events(rng, p_view)
+        cart = view & draw_events(rng, p_cart)
+        purchase = cart & draw_events(rng, p_purchase)
         more = sigmoid(self.content.logit(exposures)[:, None] + RATING_STEPS)
         segment = self.users.segment[exposures.user]
         category = self.items.category[exposures.item]
         viewed, bought = np.flatnonzero(view), np.flatnonzero(purchase)
-        # One uniform number against all thresholds makes the ordered stars of a proportional-odds model.
+        # Comparing one uniform number with all thresholds gives the ordered stars of a proportional-odds model.
         stars = np.zeros(len(exposures), dtype=np.int8)
         stars[bought] = 1 + (rng.random((len(bought), 1), dtype=np.float32) < more[bought]).sum(axis=1)
         edges = self.next_edges[segment[viewed], category[viewed]]
@@ -94,9 +98,9 @@ class Ecommerce(Scenario):
         following[viewed] = (rng.random((len(viewed), 1), dtype=np.float32) >= edges).sum(axis=1)
         return {
             **self.side.columns(exposures),
-            "view": flags(view),
-            "cart": flags(cart),
-            "purchase": flags(purchase),
+            "view": as_labels(view),
+            "cart": as_labels(cart),
+            "purchase": as_labels(purchase),
             "rating": pa.array(stars, mask=~purchase),
             "next_category": pa.array(self.categories).take(pa.array(following, mask=~view)),
             "oracle_view": pa.array(p_view),

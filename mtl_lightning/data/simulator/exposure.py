@@ -1,4 +1,4 @@
-"""Who is shown what, when, where: requests in order of time, each with a few slots."""
+"""Exposures: requests of users in order of time, each with a few slots for items."""
 
 from dataclasses import dataclass
 
@@ -11,16 +11,16 @@ START = 1_704_067_200
 """First second of every log, in Unix time: Monday 2024-01-01, 00:00 UTC."""
 
 HOURLY = np.array([3, 2, 1, 1, 1, 1, 2, 4, 5, 5, 5, 5, 6, 6, 5, 5, 5, 6, 7, 8, 9, 9, 7, 5], dtype=np.float64)
-"""Requests per hour of the day, up to a factor."""
+"""Relative number of requests per hour of the day."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exposures:
-    """Rows of a log before anything happened; arrays over N rows.
+    """Rows of a log without outcomes; arrays over N rows.
 
     Args:
-        request: Number of the request; its rows follow one another.
-        timestamp: Unix seconds of the request, never decreasing.
+        request: Number of the request; rows of a request are adjacent.
+        timestamp: Unix seconds of the request, non-decreasing.
         hour: Hour of the day, 0 to 23.
         user: Index of the user.
         item: Index of the item.
@@ -41,15 +41,15 @@ class Exposures:
 
 
 class Traffic:
-    """Draws exposures: users by their share, items by popularity and by what the logging policy thinks of a segment.
+    """Generator of exposures: users by their share, items by popularity and the logging policy's view of a segment.
 
     Args:
         users: The users.
         items: The items.
         policy: Log-weights [SEGMENTS, C] with which the policy shows categories to segments.
-        requests: Requests of the whole log.
+        requests: Number of requests in the log.
         slots: Rows per request.
-        days: Length of the log.
+        days: Length of the log in days.
     """
 
     def __init__(
@@ -59,12 +59,18 @@ class Traffic:
         self.requests, self.slots, self.days = requests, slots, days
         self._user_edges = _edges(users.share)[:-1]
         shown = items.share * np.exp(policy[:, items.category])
-        # One search serves all segments: segment s owns the stretch from s to s + 1.
+        # A single search serves all segments: segment s covers the interval from s to s + 1.
         self._item_edges = np.concatenate([_edges(row)[:-1] + s for s, row in enumerate(shown)])
         self._day_edges = np.concatenate([[0.0], _edges(HOURLY)])
 
     def draw(self, rng: np.random.Generator, first: int, count: int) -> Exposures:
-        """The rows of requests ``first`` to ``first + count``; ``rng`` belongs to these requests."""
+        """Draw the rows of some requests.
+
+        Args:
+            rng: Random generator for these requests.
+            first: Number of the first request.
+            count: Number of requests.
+        """
         request = np.arange(first, first + count)
         days = (request + rng.random(count)) / self.requests * self.days
         hours = np.interp(days % 1.0, self._day_edges, np.arange(25.0))

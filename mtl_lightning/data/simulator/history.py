@@ -1,4 +1,4 @@
-"""What each user clicked last, as it was known before each request."""
+"""Histories of users: the last clicked items before each request."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,14 +6,15 @@ import numpy.typing as npt
 from mtl_lightning.data.simulator.population import Ints
 
 EMPTY = -1
+"""Padding of histories."""
 
 
 class History:
-    """The last clicks of every user, moved forward chunk by chunk without a loop over rows.
+    """The last clicks of every user, updated chunk by chunk without a loop over rows.
 
     Args:
         users: Number of users.
-        length: Clicks kept per user.
+        length: Number of clicks per user.
 
     Example:
         >>> history = History(users=2, length=2)
@@ -30,15 +31,15 @@ class History:
         self._last: Ints = np.full((users, length), EMPTY, dtype=np.int64)
 
     def advance(self, user: Ints, clicked: Ints, item: Ints) -> Ints:
-        """Histories before each request of a chunk, then the chunk's clicks are taken in.
+        """Get the histories before each request of a chunk, then add the chunk's clicks.
 
         Args:
             user: User of each request, [R].
-            clicked: Request (0 to R - 1) of each click, not decreasing, [K].
+            clicked: Request (0 to R - 1) of each click, non-decreasing, [K].
             item: Item of each click, [K].
 
         Returns:
-            Items clicked before each request, latest last, :data:`EMPTY` where there are fewer, [R, length].
+            Items clicked before each request, latest last, padded with :data:`EMPTY` at the beginning, [R, length].
         """
         requests = len(user)
         key = user[clicked] * requests + clicked
@@ -47,17 +48,17 @@ class History:
         start = np.searchsorted(key, user * requests)
         before = np.searchsorted(key, user * requests + np.arange(requests))
         seen = self._latest(user, start, before - start, item)
-        someone = np.unique(user[clicked])
-        start = np.searchsorted(key, someone * requests)
-        end = np.searchsorted(key, (someone + 1) * requests)
-        self._last[someone] = self._latest(someone, start, end - start, item)
+        active = np.unique(user[clicked])
+        start = np.searchsorted(key, active * requests)
+        end = np.searchsorted(key, (active + 1) * requests)
+        self._last[active] = self._latest(active, start, end - start, item)
         return seen
 
     def _latest(self, user: Ints, start: Ints, count: Ints, item: Ints) -> Ints:
-        """The last clicks of each user among those kept and the ``count`` new ones from ``start`` on."""
+        """The last clicks of each user, among earlier ones and ``count`` new ones that start at ``start``."""
         place: npt.NDArray[np.int64] = count[:, None] + np.arange(-self.length, 0)
-        kept = np.take_along_axis(self._last[user], np.minimum(place + self.length, self.length - 1), axis=1)
+        earlier = np.take_along_axis(self._last[user], np.minimum(place + self.length, self.length - 1), axis=1)
         if not len(item):
-            return kept
+            return earlier
         new = item[np.minimum(start[:, None] + np.maximum(place, 0), len(item) - 1)]
-        return np.where(place < 0, kept, new)
+        return np.where(place < 0, earlier, new)

@@ -1,4 +1,4 @@
-"""A news site: clicks, reading time, shares, and the tags that an article gets for its text."""
+"""News scenario: clicks, reading time, shares, and the tags of an article's text."""
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +8,7 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, MILD, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, flags, happened, seconds
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events
 
 CLICK_RATE, SHARE_RATE = 0.2, 0.15
 READ_SHAPE, READ_SECONDS = 2.5, 60.0
@@ -53,13 +53,19 @@ TASKS = {
 
 
 class News(Scenario):
-    """Clicks on articles, seconds of reading, shares, and the tags that one of many editors would give.
+    """Clicks on articles, seconds of reading, shares, and tags given by a random editor.
 
-    ``share`` is click ∧ share over all exposures, ``read_time`` (seconds) is null without a click. ``title`` and
-    ``summary`` are text, ``tags`` a list of names, of another editor at each exposure.
+    Columns:
 
-    ``oracle_click`` = P(click | x), ``oracle_share_rate`` = P(share | click, x), ``oracle_share`` their product,
-    ``oracle_read_time`` = E[seconds | click, x], ``oracle_tags`` = P(tag | category, text), a record by the tag's name.
+    - ``title``, ``summary``: text.
+    - ``share``: click ∧ share, over all exposures.
+    - ``read_time``: seconds; null without a click.
+    - ``tags``: list of names, by another editor at each exposure.
+    - ``oracle_click``: P(click | x).
+    - ``oracle_share_rate``: P(share | click, x).
+    - ``oracle_share``: product of these two.
+    - ``oracle_read_time``: E[seconds | click, x].
+    - ``oracle_tags``: P(tag | category, text), a struct by the tag's name.
     """
 
     slots = 5
@@ -79,7 +85,7 @@ class News(Scenario):
     raw, arrow = raw_schema(NAMES, OUTCOMES, TASKS, FEATURES)
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
-        """Shares and reading share a part of their tastes with clicks."""
+        """Draw preferences for shares and reading whose tastes are correlated with the tastes for clicks."""
         self.click = self.first_preference(sample, CLICK_RATE)
         clicks = sigmoid(self.click.logit(sample))
         self.share = self.preference(rng, sample, SHARE_RATE, CHOICE, among=clicks)
@@ -87,21 +93,21 @@ class News(Scenario):
         self.articles = draw_articles(rng, self.items.category, len(self.categories))
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Outcomes in their order; what is clicked enters histories."""
+        """Draw the outcomes in their order; clicks enter histories."""
         p_click = sigmoid(self.click.logit(exposures))
         p_share = sigmoid(self.share.logit(exposures))
         mean_read = np.float32(READ_SECONDS) * np.exp(self.read.logit(exposures))
-        click = happened(rng, p_click)
-        share = click & happened(rng, p_share)
+        click = draw_events(rng, p_click)
+        share = click & draw_events(rng, p_share)
         article = pa.array(exposures.item)
         tags, chance = self.articles.tags(rng, exposures.item)
         return {
             **self.side.columns(exposures),
             "title": self.articles.title.take(article),
             "summary": self.articles.summary.take(article),
-            "click": flags(click),
-            "read_time": seconds(rng, mean_read, click, READ_SHAPE),
-            "share": flags(share),
+            "click": as_labels(click),
+            "read_time": draw_durations(rng, mean_read, click, READ_SHAPE),
+            "share": as_labels(share),
             "tags": tags,
             "oracle_click": pa.array(p_click),
             "oracle_read_time": pa.array(mean_read),

@@ -1,4 +1,4 @@
-"""Latent users and items, and the side information through which a model may see them."""
+"""Latent users and items, and their observable side information."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,9 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 SEGMENTS, CITIES, DEVICES, FORMATS = 8, 24, 3, 4
+"""Numbers of user segments, cities, devices and item formats."""
 FACTORS = 2
+"""Number of latent factors of users and items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,12 +21,12 @@ class Users:
     Args:
         segment: Segment of the user, below :data:`SEGMENTS`.
         age: Years.
-        age_known: False where the log has no age.
+        age_known: False if the log has no age of the user.
         city: City, below :data:`CITIES`.
-        device: Device that the user mostly has, below :data:`DEVICES`.
-        activity: Standardised readiness to act at all.
+        device: Most frequent device of the user, below :data:`DEVICES`.
+        activity: Standardised tendency to act.
         taste: Standardised factors [U, FACTORS], mostly a function of segment, age and city.
-        share: Share of all requests; sums to 1, a power law.
+        share: Share of all requests; a power law that sums to 1.
     """
 
     segment: Ints
@@ -43,14 +45,14 @@ class Items:
 
     Args:
         category: Category of the item.
-        owner: Who offers it (advertiser, brand, publisher, author); has one category.
-        group: What it belongs to (campaign, collection, section); has one owner.
-        format: How it is shown, below :data:`FORMATS`.
-        price: Positive amount of money (or length, for what has no price).
-        price_level: The standardised logarithm of the price.
-        quality: Standardised attractiveness to everybody.
+        owner: Advertiser, brand, publisher or author; has a single category.
+        group: Campaign, collection or section; has a single owner.
+        format: Format in which the item is shown, below :data:`FORMATS`.
+        price: Positive price, or length of items without a price.
+        price_level: Standardised logarithm of the price.
+        quality: Standardised attractiveness to all users.
         trait: Standardised factors [I, FACTORS], mostly a function of category, owner, format and price.
-        share: Popularity; sums to 1, a power law.
+        share: Popularity; a power law that sums to 1.
     """
 
     category: Ints
@@ -64,15 +66,25 @@ class Items:
     share: npt.NDArray[np.float64]
 
 
-def standardised(values: npt.NDArray[np.floating]) -> Floats:
-    """Zero mean and unit deviation along the first axis."""
+def standardise(values: npt.NDArray[np.floating]) -> Floats:
+    """Scale values to zero mean and unit deviation along the first axis.
+
+    Example:
+        >>> standardise(np.array([1.0, 3.0])).tolist()
+        [-1.0, 1.0]
+    """
     centred = values - values.mean(axis=0)
     scaled: Floats = (centred / np.maximum(centred.std(axis=0), 1e-12)).astype(np.float32)
     return scaled
 
 
 def power_law(rng: np.random.Generator, count: int, exponent: float) -> npt.NDArray[np.float64]:
-    """Shares of ``count`` things whose r-th most frequent has a share ∝ (r + 4)^-exponent, in random order.
+    """Draw shares in random order, where the r-th largest is proportional to (r + 4)^-exponent.
+
+    Args:
+        rng: Random generator.
+        count: Number of shares.
+        exponent: Exponent of the power law.
 
     Example:
         >>> shares = power_law(np.random.default_rng(0), 100, 1.0)
@@ -85,7 +97,13 @@ def power_law(rng: np.random.Generator, count: int, exponent: float) -> npt.NDAr
 
 
 def draw_users(rng: np.random.Generator, count: int, zipf: float = 0.7) -> Users:
-    """Users whose taste is hidden and yet mostly told by segment, age and city."""
+    """Draw users whose latent taste is mostly determined by segment, age and city.
+
+    Args:
+        rng: Random generator.
+        count: Number of users.
+        zipf: Exponent of the users' shares.
+    """
     segment = rng.choice(SEGMENTS, count, p=rng.dirichlet(np.full(SEGMENTS, 8.0)))
     middle = rng.permutation(np.linspace(22, 62, SEGMENTS))
     age = np.clip(rng.normal(middle[segment], 8.0), 16, 85).astype(np.float32)
@@ -106,13 +124,20 @@ def draw_users(rng: np.random.Generator, count: int, zipf: float = 0.7) -> Users
         city=city,
         device=device,
         activity=rng.normal(size=count).astype(np.float32),
-        taste=standardised(taste),
+        taste=standardise(taste),
         share=power_law(rng, count, zipf),
     )
 
 
 def draw_items(rng: np.random.Generator, count: int, categories: int, zipf: float = 0.9) -> Items:
-    """Items whose traits are hidden and yet mostly told by category, owner, format and price."""
+    """Draw items whose latent traits are mostly determined by category, owner, format and price.
+
+    Args:
+        rng: Random generator.
+        count: Number of items.
+        categories: Number of categories.
+        zipf: Exponent of the items' popularity.
+    """
     owners, groups = max(categories, count // 15), max(categories, count // 5)
     owner_category = np.concatenate([np.arange(categories), rng.integers(0, categories, owners - categories)])
     group_owner = rng.integers(0, owners, groups)
@@ -121,7 +146,7 @@ def draw_items(rng: np.random.Generator, count: int, categories: int, zipf: floa
     category = owner_category[owner]
     kind = rng.integers(0, FORMATS, count)
     amount = rng.normal(size=categories)[category] + 0.7 * rng.normal(size=count)
-    level = standardised(amount)
+    level = standardise(amount)
     angle = 1.5 * level[:, None] + rng.uniform(0, 2 * np.pi, FACTORS)
     trait = (
         0.8 * rng.normal(size=(categories, FACTORS))[category]
@@ -138,6 +163,6 @@ def draw_items(rng: np.random.Generator, count: int, categories: int, zipf: floa
         price=np.round(np.exp(3.2 + 0.8 * level), 2).astype(np.float32),
         price_level=level,
         quality=rng.normal(size=count).astype(np.float32),
-        trait=standardised(trait),
+        trait=standardise(trait),
         share=power_law(rng, count, zipf),
     )

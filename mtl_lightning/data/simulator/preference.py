@@ -1,4 +1,4 @@
-"""The latent readiness to act: one logit per user, item and context, for each outcome."""
+"""Latent preferences: for each outcome, a logit per user, item and context."""
 
 from dataclasses import dataclass, fields
 
@@ -14,23 +14,23 @@ from mtl_lightning.data.simulator.population import (
     Floats,
     Items,
     Users,
-    standardised,
+    standardise,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scales:
-    """How much each part of a preference counts: the deviation of its logit over users, items and contexts.
+    """Weights of the terms of a preference: the standard deviation of each term's logit.
 
     Args:
-        affinity: Of segment and category.
-        factors: Of the user's taste and the item's trait (a bilinear form of rank FACTORS).
-        user: Of the user alone.
-        item: Of the item alone.
-        price: Of the segment and the price.
-        rhythm: Of the segment and the hour.
-        device: Of the device and the item's format.
-        position: Drop of the logit per slot.
+        affinity: Interaction of segment and category.
+        factors: Interaction of the user's taste and the item's trait (a bilinear form of rank FACTORS).
+        user: Effect of the user.
+        item: Effect of the item.
+        price: Interaction of segment and price.
+        rhythm: Interaction of segment and hour.
+        device: Interaction of device and format.
+        position: Decrease of the logit per slot.
     """
 
     affinity: float = 1.2
@@ -44,18 +44,18 @@ class Scales:
 
 
 SHARP = Scales()
-"""Of clicks and views: what is seen first is clicked more."""
+"""Scales of clicks and views, which depend on the position."""
 
 CHOICE = Scales(position=0.0)
-"""Of what follows a click, where positions no longer count."""
+"""Scales of outcomes after a click, where the position has no effect."""
 
 MILD = Scales(affinity=0.3, factors=0.25, user=0.2, item=0.2, price=0.1, rhythm=0.05, device=0.1, position=0.0)
-"""Of the logarithm of durations."""
+"""Scales of logarithms of durations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tastes:
-    """Standardised tables from which a preference is built; two outcomes may share a part of them."""
+    """Standardised tables of a preference's terms; tables of two outcomes may be correlated."""
 
     affinity: Floats
     mixing: Floats
@@ -67,22 +67,25 @@ class Tastes:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, users: Users, items: Items, categories: int) -> "Tastes":
-        """Independent tables. Affinities have no main effect: neither segment nor category tells anything alone."""
+        """Draw independent tables.
+
+        Affinities have no main effects: segment and category are informative only together.
+        """
         affinity = _interaction(rng.normal(size=(SEGMENTS, categories)))
         peak = rng.uniform(0, 24, SEGMENTS)[:, None]
         rhythm = np.sqrt(2) * np.cos(2 * np.pi * (np.arange(24) - peak) / 24)
         return cls(
             affinity=affinity,
             mixing=np.linalg.qr(rng.normal(size=(FACTORS, FACTORS)))[0].astype(np.float32),
-            user=standardised(0.98 * users.activity + 0.2 * rng.normal(size=len(users.activity))),
-            item=standardised(0.98 * items.quality + 0.2 * rng.normal(size=len(items.quality))),
-            price=standardised(rng.normal(size=SEGMENTS)),
+            user=standardise(0.98 * users.activity + 0.2 * rng.normal(size=len(users.activity))),
+            item=standardise(0.98 * items.quality + 0.2 * rng.normal(size=len(items.quality))),
+            price=standardise(rng.normal(size=SEGMENTS)),
             rhythm=rhythm.astype(np.float32),
             device=_interaction(rng.normal(size=(DEVICES, FORMATS))),
         )
 
     def like(self, other: "Tastes", correlation: float) -> "Tastes":
-        """These tables drawn towards another outcome's: their correlation with it becomes ``correlation``."""
+        """Combine these independent tables with another outcome's, so that they have the given correlation."""
         own = np.float32(np.sqrt(1 - correlation**2))
         mixed = (
             np.float32(correlation) * getattr(other, part.name) + own * getattr(self, part.name)
@@ -92,28 +95,28 @@ class Tastes:
 
 
 class Preference:
-    """The logit of one outcome.
+    """Preference for an outcome, as a logit.
 
     logit = bias + affinity[segment, category] + ⟨taste M, trait⟩ + user + item + price[segment] · price level
-    + rhythm[segment, hour] + device[device, format] − position · slot, each part scaled by :class:`Scales`.
+    + rhythm[segment, hour] + device[device, format] − position · slot, with each term scaled by :class:`Scales`.
 
     Args:
-        tastes: The outcome's tables.
-        scales: The size of each part.
+        tastes: Tables of the outcome.
+        scales: Weights of the terms.
         users: The users.
         items: The items.
-        bias: The constant; set by :func:`calibrated`.
+        bias: The constant; set by :meth:`calibrate`.
     """
 
     def __init__(self, tastes: Tastes, scales: Scales, users: Users, items: Items, bias: float = 0.0) -> None:
         self.bias = bias
         self._segment, self._category, self._format = users.segment, items.category, items.format
-        one_u, one_i = np.ones_like(users.activity), np.ones_like(items.quality)
-        # Everything that is a product of something of the user and something of the item is one inner product.
+        user_ones, item_ones = np.ones_like(users.activity), np.ones_like(items.quality)
+        # All products of a user's and an item's quantity are one inner product.
         factors = scales.factors / np.sqrt(FACTORS) * users.taste @ tastes.mixing
         price = scales.price * tastes.price[users.segment]
-        left = [factors, scales.user * tastes.user[:, None], one_u[:, None], price[:, None]]
-        right = [items.trait, one_i[:, None], scales.item * tastes.item[:, None], items.price_level[:, None]]
+        left = [factors, scales.user * tastes.user[:, None], user_ones[:, None], price[:, None]]
+        right = [items.trait, item_ones[:, None], scales.item * tastes.item[:, None], items.price_level[:, None]]
         self._left = np.ascontiguousarray(np.concatenate(left, axis=1), dtype=np.float32)
         self._right = np.ascontiguousarray(np.concatenate(right, axis=1), dtype=np.float32)
         self._affinity = (scales.affinity * tastes.affinity).astype(np.float32)
@@ -122,7 +125,7 @@ class Preference:
         self._position = np.float32(scales.position)
 
     def logit(self, exposures: Exposures) -> Floats:
-        """The logit of every row, [N]."""
+        """Logit of each row, [N]."""
         user, item = exposures.user, exposures.item
         segment = self._segment[user]
         logit: Floats = np.einsum("nr,nr->n", self._left[user], self._right[item])
@@ -134,7 +137,13 @@ class Preference:
         return logit
 
     def calibrate(self, exposures: Exposures, rate: float, weight: npt.NDArray[np.floating] | None = None) -> None:
-        """Set the bias so that the (weighted) mean probability over these rows is ``rate``."""
+        """Set the bias so that the mean probability over these rows is ``rate``.
+
+        Args:
+            exposures: The rows.
+            rate: The mean probability.
+            weight: Weights of the rows in the mean, [N]; None for equal weights.
+        """
         self.bias = 0.0
         logit = self.logit(exposures).astype(np.float64)
         low, high = -30.0, 30.0
@@ -146,7 +155,7 @@ class Preference:
 
 
 def sigmoid(logit: Floats) -> Floats:
-    """1 / (1 + exp(-logit)) in single precision, for logits that exp can take.
+    """Compute 1 / (1 + exp(-logit)) in single precision, for logits whose exponential is finite.
 
     Example:
         >>> sigmoid(np.zeros(1, np.float32))

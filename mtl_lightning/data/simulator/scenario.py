@@ -1,4 +1,4 @@
-"""What a scenario is, and how its log is drawn chunk by chunk."""
+"""Base class of scenarios, which draws the log chunk by chunk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from mtl_lightning.data.simulator.preference import SHARP, Preference, Scales, T
 from mtl_lightning.interfaces import RawSchema
 
 CHUNK = 16_384
-"""Requests that share one random generator; the log depends on the seed and this number, on nothing else."""
+"""Number of requests with a common random generator; the log depends on the seed and this number only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
-    """How large a log is.
+    """Size and options of a log.
 
     Args:
-        rows: Exposures.
-        users: Users.
-        items: Items.
+        rows: Number of exposures.
+        users: Number of users.
+        items: Number of items.
         days: Length in days.
-        history: Longest history of clicked items.
-        delayed: Leave out what comes after the log's end, as a real log would.
-        shuffled: Deal the outcomes to the rows at random.
-        selection: How strongly clicks select, and what attracts them goes against conversions.
-        seed: Seed of everything.
+        history: Length of the longest history of clicked items.
+        delayed: Leave out outcomes after the log's end, as in a real log.
+        shuffled: Assign the outcomes to the rows at random.
+        selection: Strength of the selection by clicks, and of its opposition to conversions.
+        seed: Random seed.
     """
 
     rows: int
@@ -48,29 +48,33 @@ class Size:
 
 
 class Scenario(ABC):
-    """A world with its users, items and outcomes. Construction draws the world, :meth:`batches` the log.
+    """Base class of scenarios: users, items, and outcomes of exposures.
 
-    A scenario sets the class attributes below, prepares its preferences in :meth:`prepare`, and tells in :meth:`rows`
-    what happens to exposures, with the true probabilities.
+    The constructor draws users and items, :meth:`batches` draws the log. A subclass sets the class attributes below,
+    draws its preferences in :meth:`prepare`, and draws outcomes with their true probabilities in :meth:`rows`.
 
     Args:
-        size: How large the log is.
+        size: Size and options of the log.
     """
 
     slots: ClassVar[int]
-    """Rows per request."""
+    """Number of rows per request."""
     categories: ClassVar[tuple[str, ...]]
+    """Names of the item categories."""
     names: ClassVar[Names]
+    """Names of the shared columns."""
     raw: ClassVar[RawSchema]
+    """Schema of the source."""
     arrow: ClassVar[pa.Schema]
+    """Arrow schema of the log."""
     delays: ClassVar[bool] = False
-    """Whether an outcome can come after the log's end."""
+    """True if outcomes can come after the log's end."""
     shuffles: ClassVar[bool] = False
-    """Whether outcomes can be dealt to the rows at random."""
+    """True if outcomes can be assigned to the rows at random."""
     selects: ClassVar[bool] = False
-    """Whether selection by clicks can be made stronger."""
+    """True if the selection by clicks can be strengthened."""
     policy: ClassVar[float] = 0.4
-    """How strongly the logging policy prefers what a segment likes."""
+    """Strength of the logging policy's preference for what a segment likes."""
 
     def __init__(self, size: Size) -> None:
         self.size = size
@@ -96,24 +100,24 @@ class Scenario(ABC):
         correlation: float = 0.5,
         among: npt.NDArray[np.floating] | None = None,
     ) -> Preference:
-        """One more outcome of this world.
+        """Draw and calibrate the preference for another outcome.
 
         Args:
-            rng: Draws its tables.
-            sample: Exposures over which it is calibrated.
-            rate: Mean of its probability; None leaves the mean logit near 0, for outcomes that are no events.
-            scales: The size of its parts.
-            correlation: Of its tables with those of the first outcome (clicks, views).
-            among: Weight of each exposure of the sample: the chance that the outcome can happen at all.
+            rng: Random generator.
+            sample: Exposures for the calibration.
+            rate: Mean probability; None leaves the mean logit near 0, for outcomes that are not events.
+            scales: Weights of the terms.
+            correlation: Correlation of its tables with the tables of the first outcome (clicks, views).
+            among: Weight of each exposure of the sample, [N]: the probability that the outcome is possible.
         """
         return self._calibrated(self.related_tastes(rng, correlation), scales, sample, rate, among)
 
     def related_tastes(self, rng: np.random.Generator, correlation: float = 0.5) -> Tastes:
-        """Tables of one more outcome, correlated with those of the first."""
+        """Draw the tables of another outcome, correlated with the tables of the first."""
         return Tastes.draw(rng, self.users, self.items, len(self.categories)).like(self.tastes, correlation)
 
     def first_preference(self, sample: Exposures, rate: float, scales: Scales = SHARP) -> Preference:
-        """The outcome that the logging policy looks at."""
+        """Calibrate the preference for the first outcome, which the logging policy uses."""
         return self._calibrated(self.tastes, scales, sample, rate, None)
 
     def _calibrated(
@@ -131,14 +135,27 @@ class Scenario(ABC):
 
     @abstractmethod
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
-        """Draw and calibrate the preferences; ``sample`` holds exposures as the log has them."""
+        """Draw and calibrate the preferences.
+
+        Args:
+            rng: Random generator.
+            sample: Exposures like those in the log.
+        """
 
     @abstractmethod
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Columns of these rows (all but ``history``), and which rows (their numbers, rising) enter histories."""
+        """Draw the outcomes of exposures.
+
+        Args:
+            rng: Random generator.
+            exposures: The rows.
+
+        Returns:
+            All columns except ``history``, and the numbers of the rows that enter histories, ascending.
+        """
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The log in order of time, about CHUNK · slots rows at a time."""
+        """Draw the log in order of time, in batches of about CHUNK · slots rows."""
         history = History(self.size.users, self.size.history)
         for number, first in enumerate(range(0, self.requests, CHUNK)):
             rng = np.random.default_rng([self.size.seed, 2, number])
@@ -149,26 +166,32 @@ class Scenario(ABC):
             seen = history.advance(user, clicked // self.slots, self.side.item_id[exposures.item[clicked]])
             columns["history"] = as_lists(np.repeat(seen, self.slots, axis=0), seen != EMPTY, self.slots)
             batch = pa.RecordBatch.from_pydict(columns, schema=self.arrow)
-            # The last request may have more slots than rows are left.
+            # The last request may have more slots than there are remaining rows.
             yield batch.slice(0, min(batch.num_rows, self.size.rows - first * self.slots))
 
 
-def happened(rng: np.random.Generator, chance: Floats) -> npt.NDArray[np.bool_]:
-    """Whether each of several independent events takes place, [N]."""
+def draw_events(rng: np.random.Generator, chance: Floats) -> npt.NDArray[np.bool_]:
+    """Draw independent events with these probabilities, [N] → [N]."""
     return rng.random(len(chance), dtype=np.float32) < chance
 
 
-def flags(events: npt.NDArray[np.bool_]) -> pa.Array:
-    """Events as a label column of 0 and 1."""
+def as_labels(events: npt.NDArray[np.bool_]) -> pa.Array:
+    """Convert events to a label column of 0 and 1, [N] → [N]."""
     return pa.array(events.astype(np.int8))
 
 
-def seconds(rng: np.random.Generator, mean: Floats, known: npt.NDArray[np.bool_], shape: float) -> pa.Array:
-    """Gamma-distributed durations with these means, null where not known.
+def draw_durations(rng: np.random.Generator, mean: Floats, known: npt.NDArray[np.bool_], shape: float) -> pa.Array:
+    """Draw gamma-distributed durations, null where unknown.
+
+    Args:
+        rng: Random generator.
+        mean: Mean of each duration, [N].
+        known: True for durations that are known, [N].
+        shape: Shape parameter of the gamma distribution.
 
     Example:
         >>> rng, mean = np.random.default_rng(0), np.full(2, 9, np.float32)
-        >>> seconds(rng, mean, np.array([False, True]), 3.0).is_valid().to_pylist()
+        >>> draw_durations(rng, mean, np.array([False, True]), 3.0).is_valid().to_pylist()
         [False, True]
     """
     row = np.flatnonzero(known)
@@ -178,7 +201,17 @@ def seconds(rng: np.random.Generator, mean: Floats, known: npt.NDArray[np.bool_]
 
 
 def as_lists(values: Ints, present: npt.NDArray[np.bool_], repeats: int) -> pa.Array:
-    """A list column from padded rows [N, L]; ``present`` [N / repeats, L] tells what is no padding."""
+    """Convert padded rows to a list column, [N, L] → [N].
+
+    Args:
+        values: Padded rows.
+        present: False for padding, [N / repeats, L].
+        repeats: Number of consecutive rows with the same padding.
+
+    Example:
+        >>> as_lists(np.array([[7, 8], [9, -1]]), np.array([[True, True], [True, False]]), 1).to_pylist()
+        [[7, 8], [9]]
+    """
     mask = np.repeat(present, repeats, axis=0)
     offsets = np.zeros(len(values) + 1, dtype=np.int32)
     np.cumsum(mask.sum(axis=1), out=offsets[1:])

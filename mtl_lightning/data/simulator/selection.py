@@ -1,4 +1,4 @@
-"""Selection bias that can be seen in the features: what attracts clicks is not what makes purchases."""
+"""Selection bias by observed features: what attracts clicks differs from what leads to purchases."""
 
 from dataclasses import asdict, replace
 
@@ -9,34 +9,35 @@ from mtl_lightning.data.simulator.population import Floats, Items, Users
 from mtl_lightning.data.simulator.preference import Preference, Scales, Tastes
 
 TURN = -1.0
-"""The interest (a click's logit) at which conversions turn from rising to falling."""
+"""Interest (a click's logit) at which conversions are most frequent."""
 
 
-def sharpened(scales: Scales, strength: float) -> Scales:
-    """Scales of clicks that depend more on who sees what.
+def sharpen(scales: Scales, strength: float) -> Scales:
+    """Multiply the scales of clicks, so that clicks depend more on user and item.
 
     Example:
-        >>> sharpened(Scales(), 1.0).affinity == 1.5 * Scales().affinity
+        >>> sharpen(Scales(), 1.0).affinity == 1.5 * Scales().affinity
         True
     """
     return Scales(**{name: (1 + strength / 2) * value for name, value in asdict(scales).items()})
 
 
-class Turned(Preference):
-    """The logit of a conversion that rises with interest where there is little, and falls where there is much.
+class PeakedPreference(Preference):
+    """Preference for a conversion that peaks at medium interest: curious users click and don't buy.
 
-    logit = Preference's − strength · |interest − TURN|, where the interest is the click's logit in the first slot:
-    curiosity clicks and doesn't buy. Most clicks lie where conversions fall, most impressions where they rise.
+    logit = logit of :class:`~mtl_lightning.data.simulator.preference.Preference` − strength · |interest − TURN|, where
+    the interest is the click's logit in the first slot. It falls with interest for most clicks and rises with interest
+    for most impressions.
 
     Args:
-        tastes: The outcome's tables.
-        scales: The size of each part.
+        tastes: Tables of the conversion.
+        scales: Weights of the terms.
         users: The users.
         items: The items.
         click: Tables of the click.
-        click_scales: The size of its parts.
-        bias: Its bias, once calibrated.
-        strength: How steep the turn is.
+        click_scales: Weights of the click's terms.
+        bias: Calibrated bias of the click.
+        strength: Slope on both sides of the peak.
     """
 
     def __init__(
@@ -56,6 +57,6 @@ class Turned(Preference):
         self._strength = np.float32(strength)
 
     def logit(self, exposures: Exposures) -> Floats:
-        """The logit of every row, [N]."""
-        turned: Floats = np.abs(self._interest.logit(exposures) - np.float32(TURN))
-        return super().logit(exposures) - self._strength * turned
+        """Logit of each row, [N]."""
+        distance: Floats = np.abs(self._interest.logit(exposures) - np.float32(TURN))
+        return super().logit(exposures) - self._strength * distance

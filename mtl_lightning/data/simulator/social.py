@@ -1,4 +1,4 @@
-"""A social feed: posts that are liked, commented and shared, and authors that are followed."""
+"""Social feed scenario: likes, comments and shares of posts, and follows of authors."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,10 +7,10 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, flags, happened
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
 
 RATES = {"like": (0.2, 1.0), "comment": (0.06, 0.6), "share": (0.05, 0.4), "follow": (0.04, 0.3)}
-"""Share of exposures and correlation with likes, per outcome."""
+"""Rate over exposures, and correlation with likes, per outcome."""
 
 NAMES = Names(
     item="post_id",
@@ -28,8 +28,8 @@ TASKS = {name: {"kind": "binary", "label": name, "oracle": f"oracle_{name}"} for
 class Social(Scenario):
     """Likes, comments, shares and follows of a feed, each possible at every exposure.
 
-    ``oracle_like`` = P(like | x) and so on. Given x the outcomes are independent; over the log they go together, for
-    their tastes are related, likes and comments most.
+    ``oracle_like`` is P(like | x), and likewise for the other outcomes. Given x, the outcomes are independent. Over the
+    log they are correlated, because their tastes are; likes and comments most of all.
     """
 
     slots = 5
@@ -38,7 +38,7 @@ class Social(Scenario):
     raw, arrow = raw_schema(NAMES, OUTCOMES, TASKS)
 
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
-        """One preference per outcome."""
+        """Draw a preference per outcome."""
         first, *others = RATES
         self.preferences = {first: self.first_preference(sample, RATES[first][0])}
         for name in others:
@@ -46,11 +46,11 @@ class Social(Scenario):
             self.preferences[name] = self.preference(rng, sample, rate, CHOICE, correlation=correlation)
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Outcomes side by side; what is liked enters histories."""
-        chances = {name: sigmoid(one.logit(exposures)) for name, one in self.preferences.items()}
-        events = {name: happened(rng, chance) for name, chance in chances.items()}
+        """Draw independent outcomes; likes enter histories."""
+        chances = {name: sigmoid(preference.logit(exposures)) for name, preference in self.preferences.items()}
+        events = {name: draw_events(rng, chance) for name, chance in chances.items()}
         return {
             **self.side.columns(exposures),
-            **{name: flags(event) for name, event in events.items()},
+            **{name: as_labels(event) for name, event in events.items()},
             **{f"oracle_{name}": pa.array(chance) for name, chance in chances.items()},
         }, np.flatnonzero(events["like"])

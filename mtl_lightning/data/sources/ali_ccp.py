@@ -1,4 +1,4 @@
-"""Ali-CCP, from the raw files."""
+"""Ali-CCP: impressions of a shop's recommendations, from the raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +9,13 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.multivalued import as_list
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 
+# Fields of the file of common features, and of the skeleton.
 COMMON_FIELDS = ("101", "109_14", "110_14", "127_14", "150_14", "121", "122", "124", "125", "126", "127", "128", "129")
 OWN_FIELDS = ("205", "206", "207", "210", "216", "508", "509", "702", "853", "301")
 SEVERAL = {"109_14": 50, "110_14": 50, "127_14": 50, "150_14": 50, "210": 10, "508": 5, "509": 5, "702": 5, "853": 10}
-"""Fields that hold many values, and how many a recipe may keep."""
+"""Fields with many values, and the suggested length of their sequences."""
 SKELETON = Form(
     columns={
         "sample_id": pa.string(),
@@ -36,17 +37,18 @@ LIST = pa.list_(pa.string())
 
 
 class AliCCP(RawLog):
-    """84 million impressions with clicks and purchases of a shop's recommendations (Ma et al., 2018).
+    """Source of 84 million impressions of a shop's recommendations, with clicks and purchases (Ma et al., 2018).
 
-    Fields are called ``f101`` and so on, and are lists of feature ids, for every field may repeat; a missing field is
-    an empty list. What impressions of a user share is looked up in the file of common features. Impressions that
-    are bought without a click (they are in the raw file) are dropped.
+    - Fields are named ``f101`` and so on. They are lists of feature ids, because every field may repeat; a missing
+      field is an empty list.
+    - Features that impressions of a user have in common come from the file of common features.
+    - Impressions with a purchase but no click, which the raw file has, are dropped.
 
     Args:
         path: Directory with ``sample_skeleton_{train,test}.csv`` and ``common_features_{train,test}.csv``.
 
     Raises:
-        DataError: A file is missing, a line has not its values, or an index of common features occurs twice.
+        DataError: If a file is missing, a line has a wrong number of values, or an index is repeated.
 
     Example:
         >>> AliCCP(path="ali-ccp").schema().tasks["purchase"]["parents"]
@@ -77,7 +79,7 @@ class AliCCP(RawLog):
         ]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Impressions of a split with the features of both files."""
+        """Read the impressions of a split, with the features of both files."""
         skeleton, common = self.find(f"sample_skeleton_{split}.csv"), self.find(f"common_features_{split}.csv")
         kinds = {"common_feature_index": pa.string()} | {f"f{field}": LIST for field in COMMON_FIELDS}
         shared = self.side(f"common-{split}", [common], kinds, "common_feature_index", _common(common))
@@ -85,11 +87,15 @@ class AliCCP(RawLog):
             table = pa.Table.from_batches([batch])
             table = table.filter(pc.or_(pc.equal(table["click"], 1), pc.equal(table["purchase"], 0)))
             own = fields_of(table["feature_list"].combine_chunks(), OWN_FIELDS)
-            yield beside(beside(table, own), _filled(shared.take(table["common_feature_index"])))
+            yield append_columns(append_columns(table, own), _filled(shared.take(table["common_feature_index"])))
 
 
 def fields_of(texts: pa.Array, fields: tuple[str, ...]) -> pa.Table:
-    r"""Feature ids by field, out of ``field\x02id\x03value`` pieces joined by ``\x01``.
+    r"""Extract feature ids by field from pieces ``field\x02id\x03value`` joined by ``\x01``.
+
+    Args:
+        texts: Joined pieces of each row, [N].
+        fields: Fields to extract.
 
     Example:
         >>> fields_of(pa.array(["205\x02a\x031.0\x01205\x02b\x031.0\x01999\x02c\x031.0", None]), ("205",)).to_pydict()
@@ -112,10 +118,10 @@ def fields_of(texts: pa.Array, fields: tuple[str, ...]) -> pa.Table:
 def _common(path: Path) -> Iterator[pa.Table]:
     for batch in read_blocks(path, COMMON):
         own = fields_of(batch["feature_list"], COMMON_FIELDS)
-        yield beside(pa.table({"common_feature_index": batch["common_feature_index"]}), own)
+        yield append_columns(pa.table({"common_feature_index": batch["common_feature_index"]}), own)
 
 
 def _filled(table: pa.Table) -> pa.Table:
-    """Empty lists in place of nulls, where an impression's index is not among the common features."""
+    """Replace nulls by empty lists, for impressions whose index is not among the common features."""
     empty = pa.scalar([], LIST)
     return pa.table({name: pc.if_else(pc.is_valid(table[name]), table[name], empty) for name in table.column_names})

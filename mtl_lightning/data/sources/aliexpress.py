@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 
@@ -31,7 +31,7 @@ TASKS = {
 NO_FEATURES = ("search_id", "click", "conversion")
 
 
-def _declared(columns: dict[str, pa.DataType]) -> tuple[RawSchema, pa.Schema]:
+def _declare(columns: dict[str, pa.DataType]) -> tuple[RawSchema, pa.Schema]:
     def feature(name: str, kind: pa.DataType) -> Any:
         return None if name in NO_FEATURES else "categorical" if kind == pa.string() else "numeric"
 
@@ -51,19 +51,19 @@ JOINED = {"search_id": pa.string()} | {
 
 
 class AliExpress(RawLog):
-    """Searches in NL, ES, FR or US with clicks and purchases (Li et al., 2020), in the official train and test splits.
+    """Source of searches in NL, ES, FR or US with clicks and purchases (Li et al., 2020), in the official splits.
 
-    Raw, the item file refers to the search (``item_1`` = ``user_1``, here ``search_id``); items of unknown searches
-    are dropped. ``item_49`` is 0 (nothing), 1 (click) or 2 (click and purchase). ``user_2`` to ``user_8``,
-    ``user_32``, ``user_33`` and seven of the item's columns are codes, all others numbers.
+    In the raw form, the item file refers to the search (``item_1`` = ``user_1``, here ``search_id``). Items of unknown
+    searches are dropped. ``item_49`` is 0 (nothing), 1 (click) or 2 (click and purchase). ``user_2`` to ``user_8``,
+    ``user_32``, ``user_33`` and seven of the item's columns are codes; all others are numbers.
 
     Args:
-        path: Directory of one country: files with ``train`` or ``test`` and ``user`` or ``item`` in their names,
-            zipped or not; or processed, ``train.csv`` and ``test.csv``.
+        path: Directory of one country. Raw: files with ``train`` or ``test`` and ``user`` or ``item`` in their names,
+            zipped or not. Processed: ``train.csv`` and ``test.csv``.
         processed: Read the processed form.
 
     Raises:
-        DataError: A file is missing, a line has not its values, or a search occurs twice.
+        DataError: If a file is missing, a line has a wrong number of values, or a search is repeated.
 
     Example:
         >>> len(AliExpress(path="NL").schema().features), len(AliExpress(path="NL", processed=True).schema().features)
@@ -75,10 +75,10 @@ class AliExpress(RawLog):
     def __init__(self, *, path: str, processed: bool = False) -> None:
         super().__init__(path=path)
         self.processed = processed
-        self.raw, self.arrow = _declared(PROCESSED if processed else JOINED | LABELS)
+        self.raw, self.arrow = _declare(PROCESSED if processed else JOINED | LABELS)
 
     def options(self) -> dict[str, Any]:
-        """The form."""
+        """The form of the files."""
         return {"processed": self.processed}
 
     def files(self) -> list[Path]:
@@ -89,17 +89,18 @@ class AliExpress(RawLog):
         return [self._part(split, kind) for split in splits for kind in ("user", "item")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Exposures of a split."""
+        """Read the exposures of a split."""
         if self.processed:
             for batch in read_blocks(self.find(f"{split}.csv"), Form(columns=PROCESSED)):
                 yield pa.Table.from_batches([batch])
             return
         users, items = self._part(str(split), "user"), self._part(str(split), "item")
-        searches = self.side(f"searches-{split}", [users], USER | {"found": pa.bool_()}, "user_1", _searches(users))
+        kinds = USER | {"known": pa.bool_()}
+        searches = self.side(f"searches-{split}", [users], kinds, "user_1", _searches(users))
         for batch in read_blocks(items, Form(columns=ITEM, header=False)):
             table = pa.Table.from_batches([batch])
-            table = beside(table, searches.take(table["item_1"]))
-            table = table.filter(pc.is_valid(table["found"]))
+            table = append_columns(table, searches.take(table["item_1"]))
+            table = table.filter(pc.is_valid(table["known"]))
             outcome = table["item_49"]
             wrong = pc.filter(outcome, pc.invert(pc.fill_null(pc.is_in(outcome, value_set=pa.array([0, 1, 2])), False)))
             if len(wrong):
@@ -115,4 +116,4 @@ class AliExpress(RawLog):
 def _searches(path: Path) -> Iterator[pa.Table]:
     for batch in read_blocks(path, Form(columns=USER, header=False)):
         table = pa.Table.from_batches([batch])
-        yield table.append_column("found", pa.repeat(pa.scalar(True), table.num_rows))
+        yield table.append_column("known", pa.repeat(pa.scalar(True), table.num_rows))

@@ -1,4 +1,4 @@
-"""Atomic files: tab-separated tables whose header tells the type of each column (``user_id:token``)."""
+"""Reader of atomic files: tab-separated tables with the type of each column in the header (``user_id:token``)."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ TYPES = {
     "token_seq": pa.list_(pa.string()),
     "float_seq": pa.list_(pa.float64()),
 }
+"""Arrow type by the type in the header."""
 
 
 def read_atomic(path: Path) -> pa.Table:
@@ -24,7 +25,7 @@ def read_atomic(path: Path) -> pa.Table:
         path: The file.
 
     Raises:
-        DataError: A column without a known type, or a value that is none of its type; the file is named.
+        DataError: If the type of a column is unknown, or a value does not fit it; names the file.
 
     Example:
         >>> import tempfile

@@ -1,19 +1,20 @@
-"""CDNOW: who buys again, and for how much, from the purchases so far."""
+"""CDNOW: future purchases of customers, predicted from their purchases so far."""
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.readers.files import naming
-from mtl_lightning.data.sources.fetched import Fetched
+from mtl_lightning.data.readers.files import reading
+from mtl_lightning.data.sources.wheel_source import WheelSource
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 
 FILE = "CDNOW_master.txt"
 CUT = np.datetime64("1997-09-30")
-"""Last day that features know; the labels are of the 39 weeks after it."""
+"""Last day of the features; labels cover the weeks after it."""
 WEEKS = 39
+"""Number of weeks that labels cover."""
 COLUMNS = {
     "customer_id": pa.string(),
     "first_day": pa.int64(),
@@ -30,17 +31,17 @@ COLUMNS = {
 LABELS = ("repurchase", "spend")
 
 
-class CDNOW(Fetched):
-    """23,570 customers of a music shop, one row each, made from their 69,659 purchases (Fader and Hardie, 2001).
+class CDNOW(WheelSource):
+    """Source of 23,570 customers of a music shop, one row each, with 69,659 purchases (Fader and Hardie, 2001).
 
-    Features know what was bought until 1997-09-30. ``repurchase`` tells whether anything was bought in the 39 weeks
-    after it, ``spend`` for how many dollars (0 for most). ``first_day`` counts days from 1997-01-01.
+    Features describe purchases until 1997-09-30. ``repurchase`` is 1 for a purchase in the 39 weeks after it, and
+    ``spend`` is their amount in dollars (mostly 0). ``first_day`` counts days from 1997-01-01.
 
     Args:
-        fetch: Fetch what is missing when rows are asked for.
+        fetch: Download missing files when rows are read.
 
     Raises:
-        DataError: It was not fetched.
+        DataError: If the set is not in the cache.
 
     Example:
         >>> CDNOW().schema().tasks["spend"]["kind"]
@@ -67,13 +68,13 @@ class CDNOW(Fetched):
     )
 
     def table(self) -> pa.Table:
-        """One row per customer who bought until the cut."""
+        """Read one row per customer with a purchase until :data:`CUT`."""
         customer, day, cds, dollars = self._purchases()
         before, after = day <= CUT, (day > CUT) & (day <= CUT + np.timedelta64(7 * WEEKS, "D"))
         names, who = np.unique(customer, return_inverse=True)
         total = len(names)
 
-        def added(values: npt.NDArray[np.floating], rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        def sum_by_customer(values: npt.NDArray[np.floating], rows: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
             return np.bincount(who[rows], weights=values[rows], minlength=total).astype(np.float64)
 
         number = (day - np.datetime64("1997-01-01")).astype(np.int64)
@@ -88,29 +89,29 @@ class CDNOW(Fetched):
             {
                 "customer_id": pa.array(names.tolist()),
                 "first_day": first,
-                "first_spend": added(dollars, number == first[who]),
+                "first_spend": sum_by_customer(dollars, number == first[who]),
                 "purchases": np.bincount(who[before], minlength=total),
-                "cds": added(cds, before).astype(np.int64),
-                "spend_so_far": added(dollars, before),
+                "cds": sum_by_customer(cds, before).astype(np.int64),
+                "spend_so_far": sum_by_customer(dollars, before),
                 "largest_spend": largest,
                 "days_since_first": cut - first,
                 "days_since_last": cut - last,
                 "repurchase": (again > 0).astype(np.int8),
-                "spend": added(dollars, after),
+                "spend": sum_by_customer(dollars, after),
             },
             schema=pa.schema(list(COLUMNS.items())),
         )
         return table.filter(pa.array(last >= 0))
 
     def _purchases(self) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.datetime64], np.ndarray, np.ndarray]:
-        """Columns of the raw file: blank-separated, customer numbers with leading zeros, dates as YYYYMMDD."""
+        """Columns of the raw file, which has blanks between values, leading zeros and dates such as 19970101."""
         path = self.file(FILE)
         lines = path.read_text("ascii").splitlines()[1:]
         fields = [line.split() for line in lines if line.strip()]
-        short = next((number for number, one in enumerate(fields) if len(one) != 4), None)
+        short = next((number for number, values in enumerate(fields) if len(values) != 4), None)
         if short is not None:
             raise DataError(f"{path}: line {short + 2} has {len(fields[short])} values where 4 are expected")
         customer, day, cds, dollars = zip(*fields, strict=True)
-        with naming(str(path)):
-            days = np.array([f"{one[:4]}-{one[4:6]}-{one[6:]}" for one in day], dtype="datetime64[D]")
+        with reading(str(path)):
+            days = np.array([f"{text[:4]}-{text[4:6]}-{text[6:]}" for text in day], dtype="datetime64[D]")
         return np.array(customer), days, np.array(cds, dtype=np.float64), np.array(dollars, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Census-Income (KDD), from the raw files."""
+"""Census-Income (KDD): census records with two labels, from the raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,16 +28,16 @@ FORM = Form(columns=dict.fromkeys(COLUMNS, pa.string()), header=False, quoted=Fa
 
 
 class CensusIncome(RawLog):
-    """199,523 + 99,762 census records of 1994 and 1995: income above 50,000 dollars, never married.
+    """Source of 199,523 + 99,762 census records of 1994 and 1995: income above 50,000 dollars, never married.
 
-    Values are separated by a comma and a blank; ``?`` is null. ``instance_weight`` is no feature, and
-    ``marital_stat`` holds the second label. A category of one file can be absent from the other.
+    Values are separated by a comma and a blank; ``?`` is null. ``instance_weight`` is not a feature, and
+    ``marital_stat`` holds the second label. A category of one file may be missing in the other.
 
     Args:
         path: Directory with ``census-income.data`` and ``census-income.test``, plain or gzipped.
 
     Raises:
-        DataError: A file is missing, or a line has not 42 values.
+        DataError: If a file is missing, or a line does not have 42 values.
 
     Example:
         >>> CensusIncome(path="census").schema().splits
@@ -64,7 +64,7 @@ class CensusIncome(RawLog):
         return [self.find("census-income.data"), self.find("census-income.test")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Records of one file, with labels made from ``income_50k`` and ``marital_stat``."""
+        """Read the records of a split, with labels from ``income_50k`` and ``marital_stat``."""
         for batch in read_blocks(self.files()[split == "test"], FORM):
             columns = {name: pc.utf8_trim_whitespace(batch[name]) for name in COLUMNS}
             columns["high_income"] = pc.starts_with(columns["income_50k"], "50000+")

@@ -1,4 +1,4 @@
-"""Criteo Attribution Modeling for Bidding, from the raw file."""
+"""Criteo Attribution Modeling for Bidding: display impressions, from the raw file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, nulled, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 
 RAW = {
@@ -32,6 +32,7 @@ FEATURES = {
     "time_since_last_click": {"kind": "numeric", "transform": "log"},
     **{f"cat{n}": "categorical" for n in range(1, 10)},
 }
+# Columns known only after the event.
 LEAKS = ("conversion_timestamp", "conversion_id", "attribution", "click_pos", "click_nb", "cpo")
 SENTINELS = dict.fromkeys(
     ("conversion_timestamp", "conversion_id", "click_pos", "click_nb", "time_since_last_click"), -1
@@ -40,16 +41,17 @@ FORM = Form(columns=RAW, separator="\t", quoted=False)
 
 
 class CriteoAttribution(RawLog):
-    """16.5 million display impressions of 30 days with clicks and conversions (Diemert et al., 2017).
+    """Source of 16.5 million display impressions of 30 days with clicks and conversions (Diemert et al., 2017).
 
-    ``conversion`` is of the user within 30 days and so occurs without a click; ``click_conversion`` is click ∧
-    conversion, the label of a funnel. −1 is null. ``timestamp`` counts seconds from the log's start.
+    ``conversion`` is a conversion of the user within 30 days, so it occurs without a click as well.
+    ``click_conversion`` is click ∧ conversion, the label of a funnel. −1 is null. ``timestamp`` counts seconds from the
+    log's start.
 
     Args:
-        path: Directory with ``criteo_attribution_dataset.tsv.gz``, or plain.
+        path: Directory with ``criteo_attribution_dataset.tsv``, plain or gzipped.
 
     Raises:
-        DataError: The file is missing, or has not the expected columns.
+        DataError: If the file is missing, or lacks a column.
 
     Example:
         >>> CriteoAttribution(path="criteo").schema().tasks["conversion"]["label"]
@@ -69,11 +71,11 @@ class CriteoAttribution(RawLog):
     )
 
     def files(self) -> list[Path]:
-        """The one file."""
+        """The file of the log."""
         return [self.find("criteo_attribution_dataset.tsv", "*.tsv")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Impressions in the order of the file."""
+        """Read the impressions in the order of the file."""
         for batch in read_blocks(self.files()[0], FORM):
-            table = nulled(pa.Table.from_batches([batch]), SENTINELS)
+            table = replace_sentinels(pa.Table.from_batches([batch]), SENTINELS)
             yield table.append_column("click_conversion", pc.multiply(table["click"], table["conversion"]))

@@ -1,4 +1,4 @@
-"""Criteo Sponsored Search Conversion Log, from the raw file."""
+"""Criteo Sponsored Search Conversion Log: clicks on product ads, from the raw file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, nulled, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 
 COLUMNS = {
@@ -15,7 +15,7 @@ COLUMNS = {
     "Time_delay_for_conversion": ("conversion_delay", pa.float64(), None),
     "click_timestamp": ("timestamp", pa.int64(), None),
     "nb_clicks_1week": ("clicks_last_week", pa.float64(), {"kind": "numeric", "transform": "log"}),
-    # Nearly gives the sale away: it is known for sold products, so it is no feature unless a recipe says so.
+    # Nearly reveals the sale, because only sold products have a price: not a feature unless a recipe makes it one.
     "product_price": ("product_price", pa.float64(), None),
     "product_age_group": ("product_age_group", pa.string(), "categorical"),
     "device_type": ("device_type", pa.string(), "categorical"),
@@ -29,7 +29,7 @@ COLUMNS = {
     "partner_id": ("partner_id", pa.string(), "categorical"),
     "user_id": ("user_id", pa.string(), "categorical"),
 }
-"""Raw column → name, type, feature; the file has no header and these columns in this order."""
+"""Name, type and feature by raw column; the file has no header, and these columns in this order."""
 SENTINELS = {
     name: "-1" if kind == pa.string() else -1 for name, kind, _ in COLUMNS.values() if name not in ("sale", "timestamp")
 }
@@ -37,16 +37,16 @@ FORM = Form(columns={name: kind for name, kind, _ in COLUMNS.values()}, separato
 
 
 class CriteoSearch(RawLog):
-    """Clicks on product ads with the sale that followed, its amount and its delay (Tallis and Yadav, 2018).
+    """Source of clicks on product ads with the following sale, its amount and its delay (Tallis and Yadav, 2018).
 
-    Every row is a click. −1 is null. ``sales_amount`` (euros) is 0 and ``conversion_delay`` (seconds) null without a
-    sale, so that the amount is a value with many zeros.
+    Every row is a click. −1 is null. Without a sale, ``sales_amount`` (euros) is 0, so the amount is a value with many
+    zeros, and ``conversion_delay`` (seconds) is null.
 
     Args:
-        path: Directory with ``CriteoSearchData``, plain, gzipped or with an ending.
+        path: Directory with ``CriteoSearchData``, plain, gzipped or with any suffix.
 
     Raises:
-        DataError: The file is missing, or a line has not 23 values.
+        DataError: If the file is missing, or a line does not have 23 values.
 
     Example:
         >>> sorted(CriteoSearch(path="criteo").schema().tasks)
@@ -63,13 +63,13 @@ class CriteoSearch(RawLog):
     )
 
     def files(self) -> list[Path]:
-        """The one file."""
+        """The file of the log."""
         return [self.find("CriteoSearchData", "CriteoSearchData.*", "*.tsv")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Clicks in the order of the file."""
+        """Read the clicks in the order of the file."""
         for batch in read_blocks(self.files()[0], FORM):
-            table = nulled(pa.Table.from_batches([batch]), SENTINELS)
+            table = replace_sentinels(pa.Table.from_batches([batch]), SENTINELS)
             place = table.column_names.index("sales_amount")
             unsold = pc.equal(table["sale"], 0)
             yield table.set_column(place, "sales_amount", pc.if_else(unsold, 0.0, table["sales_amount"]))

@@ -1,4 +1,4 @@
-"""Delimited files whose columns and types a loader declares: read block by block, with errors that name the line."""
+"""Reader of delimited files with declared columns and types, block by block; errors name the line."""
 
 import re
 import zipfile
@@ -12,23 +12,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from mtl_lightning.data.readers.files import File, naming, opened
+from mtl_lightning.data.readers.files import File, open_file, reading
 from mtl_lightning.errors import DataError
 
 BLOCK_BYTES = 8 << 20
+"""Number of bytes read at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """The form of a file.
+    """Format of a delimited file.
 
     Args:
-        columns: Columns to read, with their types. Without a header they are all columns, in order.
-        separator: One character between values.
-        header: Whether the first line names the columns; others than those declared are passed over.
-        quoted: Whether values may stand in double quotes.
-        nulls: What stands for a missing value, in columns of every type.
-        encoding: Of the text.
+        columns: Columns to read, with their types. Without a header these must be all columns, in order.
+        separator: Character between values.
+        header: The first line has the names of the columns; undeclared columns are ignored.
+        quoted: Values may be in double quotes.
+        nulls: Spellings of a missing value, in columns of every type.
+        encoding: Encoding of the text.
     """
 
     columns: Mapping[str, pa.DataType]
@@ -40,14 +41,18 @@ class Form:
 
 
 def read_blocks(path: Path, form: Form) -> Iterator[pa.RecordBatch]:
-    """Rows of a plain, gzipped or zipped file, a few megabytes at a time.
+    """Read a plain, gzipped or zipped file, a few megabytes at a time.
+
+    Args:
+        path: The file.
+        form: Format of the file.
 
     Raises:
-        DataError: A column is missing, a line has too few or too many values, or a value is none of its type; file,
-            line and column are named.
+        DataError: If a column is missing, a line has a wrong number of values, or a value does not fit its type. The
+            message names the file, the line and the column.
     """
     read = pcsv.ReadOptions(
-        use_threads=False,  # with threads errors don't name the line
+        use_threads=False,  # with threads, Arrow's errors don't name the line
         block_size=BLOCK_BYTES,
         column_names=None if form.header else list(form.columns),
         encoding=form.encoding,
@@ -66,15 +71,27 @@ def read_blocks(path: Path, form: Form) -> Iterator[pa.RecordBatch]:
 
 
 def read_table(path: Path, form: Form) -> pa.Table:
-    """All rows at once, for side tables that fit memory."""
+    """Read all rows of a file as :func:`read_blocks` does, for side tables that fit into memory.
+
+    Args:
+        path: The file.
+        form: Format of the file.
+
+    Raises:
+        DataError: As :func:`read_blocks`.
+    """
     return pa.Table.from_batches(read_blocks(path, form), schema=pa.schema(list(form.columns.items())))
 
 
-def nulled(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table:
-    """The table with null where a column holds its sentinel.
+def replace_sentinels(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table:
+    """Replace the values that mean a missing value by null.
+
+    Args:
+        table: Any table.
+        sentinels: Value used for a missing one, by column.
 
     Example:
-        >>> nulled(pa.table({"price": [-1.0, 3.0]}), {"price": -1}).to_pydict()
+        >>> replace_sentinels(pa.table({"price": [-1.0, 3.0]}), {"price": -1}).to_pydict()
         {'price': [None, 3.0]}
     """
     for name, sentinel in sentinels.items():
@@ -87,13 +104,13 @@ def nulled(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table:
 @contextmanager
 def _stream(path: Path) -> Iterator[Any]:
     if path.suffix != ".zip":
-        with opened(File(str(path), "", local=True)) as stream:
+        with open_file(File(str(path), "", local=True)) as stream:
             yield stream
         return
-    with naming(str(path)):
+    with reading(str(path)):
         try:
             with zipfile.ZipFile(path) as archive:
-                members = [one for one in archive.namelist() if not one.endswith("/") and "__MACOSX" not in one]
+                members = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
                 if len(members) != 1:
                     raise DataError(f"{path} holds {len(members)} files where one is expected")
                 with archive.open(members[0]) as stream:
@@ -107,16 +124,16 @@ def _located(path: Path) -> Iterator[None]:
     try:
         yield
     except pa.ArrowKeyError as error:
-        raise DataError(f"{path}: {str(error).splitlines()[0]}", "is it the file that the loader expects?") from error
+        raise DataError(f"{path}: {str(error).splitlines()[0]}", "check that it is the right file") from error
     except pa.ArrowInvalid as error:
         text = str(error)
         width = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", text)
         if width:
-            line, wanted, got = width.groups()
-            raise DataError(f"{path}: line {line} has {got} values where {wanted} are expected") from error
+            line, expected, got = width.groups()
+            raise DataError(f"{path}: line {line} has {got} values where {expected} are expected") from error
         value = re.search(r"column #(\d+).*?(?:Row #(\d+): )?CSV conversion error to (\S+): (.*)", text, re.DOTALL)
         if value:
             column, line, kind, reason = value.groups()
-            place = f"line {line}, " if line else ""
-            raise DataError(f"{path}: {place}column {int(column) + 1}: no {kind}: {reason.splitlines()[0]}") from error
+            place = f"{path}: line {line}, " if line else f"{path}: "
+            raise DataError(f"{place}column {int(column) + 1}: not {kind}: {reason.splitlines()[0]}") from error
         raise

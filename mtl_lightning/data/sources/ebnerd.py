@@ -1,4 +1,4 @@
-"""EB-NeRD, from the raw files."""
+"""EB-NeRD: impressions of a newspaper, from the raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.readers.files import naming
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.multivalued import words
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 
 IMPRESSION = {
     "impression_id": pa.int64(),
@@ -28,7 +28,7 @@ IMPRESSION = {
     "next_read_time": pa.float64(),
     "next_scroll_percentage": pa.float64(),
 }
-"""Columns of behaviors that are used: read_time and scroll_percentage are those of the page before the impression."""
+"""Used columns of behaviors; not ``read_time`` and ``scroll_percentage``, which belong to the page before."""
 CARRIED = ("impression_id", "device_type", "user_id", "is_sso_user", "gender", "postcode", "age", "is_subscriber",
            "session_id")  # fmt: skip
 HISTORY = {
@@ -49,18 +49,18 @@ ARTICLE = {
 
 
 class EBNeRD(RawLog):
-    """Impressions of a Danish newspaper with clicks, reading times and scrolling (Kruse et al., 2024).
+    """Source of impressions of a Danish newspaper with clicks, reading times and scrolling (Kruse et al., 2024).
 
-    One row per article in view. ``next_read_time`` (seconds) and ``next_scroll_percentage`` belong to the article that
-    was clicked: they are null in every other row, and in a fifth of the clicked ones. ``history`` holds the articles
-    read before, with ``history_read_time`` and ``history_scroll_percentage`` in parallel.
+    There is a row per article in view. ``next_read_time`` (seconds) and ``next_scroll_percentage`` belong to the
+    clicked article: they are null in all other rows, and in a fifth of the clicked ones. ``history`` holds the articles
+    read before, with parallel lists ``history_read_time`` and ``history_scroll_percentage``.
 
     Args:
-        path: Directory with ``train`` and ``validation`` (``behaviors.parquet`` and ``history.parquet`` in each) and
-            ``articles.parquet``.
+        path: Directory with ``articles.parquet``, ``train`` and ``validation``; the latter with ``behaviors.parquet``
+            and ``history.parquet``.
 
     Raises:
-        DataError: A file is missing, can't be read or has not its columns.
+        DataError: If a file is missing, can't be read or lacks a column.
 
     Example:
         >>> EBNeRD(path="ebnerd").schema().tasks["read_time"]["observed_when"]
@@ -107,7 +107,7 @@ class EBNeRD(RawLog):
         return [self.find(name) for name in (*names, "articles.parquet")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Articles in view, impression after impression."""
+        """Read the articles in view, impression after impression."""
         articles_path, history_path = self.find("articles.parquet"), self.find(f"{split}/history.parquet")
         articles = self.side("articles", [articles_path], ARTICLE, "article_id", _articles(articles_path))
         history = self.side(f"history-{split}", [history_path], HISTORY, "user_id", _blocks(history_path, HISTORY))
@@ -115,7 +115,7 @@ class EBNeRD(RawLog):
             table = _in_view(block)
             past = history.take(table["user_id"])
             past = past.rename_columns(["history", "history_read_time", "history_scroll_percentage"])
-            yield beside(beside(table, past), articles.take(table["article_id"]))
+            yield append_columns(append_columns(table, past), articles.take(table["article_id"]))
 
 
 def _in_view(block: pa.Table) -> pa.Table:
@@ -143,7 +143,7 @@ def _in_view(block: pa.Table) -> pa.Table:
 
 
 def _blocks(path: Path, columns: dict[str, pa.DataType], rows: int = 8_000) -> Iterator[pa.Table]:
-    with naming(str(path)):
+    with reading(str(path)):
         for batch in pq.ParquetFile(path).iter_batches(batch_size=rows, columns=list(columns)):
             yield pa.Table.from_batches([batch]).select(list(columns)).cast(pa.schema(list(columns.items())))
 

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, or directories in its form."""
+"""Source of data sets on the Hugging Face hub, and of directories in the same form."""
 
 import hashlib
 import json
@@ -18,30 +18,30 @@ from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema, Source
 
 FAILURES = (DatasetsError, pa.ArrowException, OSError, ValueError, RuntimeError)
-"""What the library raises where a set isn't there, can't be reached or can't be read."""
+"""Errors of the library for a set that is missing, can't be reached or can't be read."""
 
 
 class Hub(Source):
-    r"""A data set by its id on the Hugging Face hub, or a local directory with data files, read by ``datasets``.
+    r"""Source of a data set on the Hugging Face hub, or of a local directory with data files, read by ``datasets``.
 
-    A set that isn't a directory here is fetched from the hub when its schema or rows are asked for, into the library's
-    own cache (``HF_HOME``); environment variables of the library (``HF_TOKEN``, ``HF_HUB_OFFLINE``) count. Sets that
-    are made by a script of their own are refused by the library: no code of a data set runs.
+    A set on the hub is downloaded when its schema or rows are first needed, into the library's own cache (``HF_HOME``).
+    Environment variables of the library (``HF_TOKEN``, ``HF_HUB_OFFLINE``) are respected. The library refuses sets with
+    a loading script: no code of a data set runs.
 
     Args:
         id: ``owner/name``, or the path of a directory.
         config: Name of one of the set's configurations; None for its default.
         revision: Branch, tag or commit on the hub; None for the newest.
-        files: Data files within the set: a pattern, several, or a mapping from split to these; None for
-            what the set says.
+        files: Data files within the set: a pattern, several, or a mapping from split to these; None for the set's own
+            declaration.
         splits: Splits to use; None for all.
-        streaming: Read rows from where they lie at every pass, instead of copying the set to disk first.
-        time: Column that orders rows in time, if a split or a report should know.
-        group: Column with the user, likewise.
+        streaming: Read rows from their origin at every pass, instead of copying the set to disk first.
+        time: Column that orders rows in time, for splits and reports.
+        group: Column with the user, for splits and reports.
         after_event: Columns that are known only after the event: no feature may read them.
 
     Raises:
-        DataError: If the set, a configuration or a split isn't there, or its files can't be reached or read.
+        DataError: If the set, a configuration or a split is missing, or files can't be reached or read.
 
     Example:
         >>> import tempfile
@@ -78,7 +78,7 @@ class Hub(Source):
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Errors of the library as errors of this source."""
+        """Context manager that turns errors of the library into errors of this source."""
         try:
             yield
         except FAILURES as error:
@@ -92,16 +92,16 @@ class Hub(Source):
 
     def _load(self, *, streaming: bool) -> dict[str, Any]:
         with self._named():
-            # Of a directory whose README names configurations the library would go on using what it copied before.
+            # For a directory whose README names configurations, the library would reuse a stale copy.
             own = not streaming and Path(self.id).is_dir()
             place = str(cache_directory() / "hub" / self._files()) if own else None
-            found = datasets.load_dataset(**self._options(), streaming=streaming, cache_dir=place)
-        wanted = list(found) if self.splits is None else self.splits
-        for name in wanted:
-            if name not in found:
-                hint = did_you_mean(name, found) or f"it has {', '.join(found)}"
+            available = datasets.load_dataset(**self._options(), streaming=streaming, cache_dir=place)
+        selected = list(available) if self.splits is None else self.splits
+        for name in selected:
+            if name not in available:
+                hint = did_you_mean(name, available) or f"it has {', '.join(available)}"
                 raise DataError(f"source.splits: {self.id!r} has no split {name!r}", hint)
-        return {name: found[name] for name in wanted}
+        return {name: available[name] for name in selected}
 
     @cached_property
     def _streams(self) -> dict[str, Any]:
@@ -123,11 +123,11 @@ class Hub(Source):
         return RawSchema(columns=columns, splits=splits, time=self.time, group=self.group, after_event=self.after_event)
 
     def schema(self) -> RawSchema:
-        """Columns and splits as the set or its first rows tell them; rows are not copied."""
+        """Columns and splits, from the set's declaration or its first rows; rows are not copied."""
         return self._raw
 
     def rows(self, split: str | None = None) -> "datasets.Dataset | datasets.IterableDataset":
-        """The rows of a split, or of all, one after the other."""
+        """The rows of a split, or of all splits one after the other if ``split`` is None."""
         if split is not None and split not in self._streams:
             raise DataError(f"{self.id!r} has no split {split!r}", f"it has {', '.join(self._streams)}")
         parts = [self._sets[split]] if split is not None else list(self._sets.values())
@@ -135,18 +135,18 @@ class Hub(Source):
             return parts[0] if len(parts) == 1 else datasets.concatenate_datasets(parts)
 
     def fingerprint(self) -> str:
-        """Depends on the options, and on the revision or the files' sizes and times."""
+        """Digest of the options, and of the revision or the sizes and times of the files."""
         return hashlib.sha256(json.dumps([self._files(), self.splits, sorted(self._streams)]).encode()).hexdigest()[:32]
 
     def _files(self) -> str:
-        """Changes with the set, its configuration and its files."""
+        """Digest of the set, its configuration and its files."""
         with self._named():
             builder = datasets.load_dataset_builder(**self._options())
         files = builder.config.data_files or {}
-        stamps = {str(split): [list(one), getattr(one, "origin_metadata", None)] for split, one in files.items()}
-        told = [builder.hash, builder.config_id, self.files, stamps]
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        stamps = {str(split): [list(paths), getattr(paths, "origin_metadata", None)] for split, paths in files.items()}
+        state = [builder.hash, builder.config_id, self.files, stamps]
+        return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was opened is opened again by the process that gets a copy.
+        # A process that gets a copy opens the set again.
         return {name: value for name, value in self.__dict__.items() if not name.startswith("_")}

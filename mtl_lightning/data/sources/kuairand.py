@@ -1,4 +1,4 @@
-"""KuaiRand (Pure, 1K, 27K), from the raw files."""
+"""KuaiRand (Pure, 1K, 27K): short videos with many kinds of feedback, from the raw files."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ import pyarrow.csv as pcsv
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.multivalued import as_list
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 
@@ -31,7 +31,7 @@ USERS = (
     | dict.fromkeys(USER_TEXT, pa.string())
     | dict.fromkeys(USER_FLAGS, pa.int64())
     | dict.fromkeys(USER_NUMBERS, pa.float64())
-    # Some of them are written as floats with nulls: 3.0 is read as a number and then made a code.
+    # Some are written as floats with nulls: 3.0 is read as a number and then converted to a code.
     | dict.fromkeys(ONE_HOT, pa.float64())
 )
 BASIC = {
@@ -50,7 +50,7 @@ LOG_NUMBER = {"kind": "numeric", "transform": "log"}
 
 
 def _columns() -> dict[str, tuple[pa.DataType, Any]]:
-    """All columns of the joined log, with what a recipe says of them."""
+    """Types and suggested features of all columns of the joined log."""
     features: dict[str, Any] = dict.fromkeys(("user_id", "video_id", "tab"), "categorical") | {
         "duration_ms": LOG_NUMBER
     }
@@ -63,12 +63,14 @@ def _columns() -> dict[str, tuple[pa.DataType, Any]]:
 
 
 class KuaiRand(RawLog):
-    """Short videos shown by the production policy or at random, with twelve kinds of feedback (Gao et al., 2022).
+    """Source of short videos shown by the production policy or at random, with feedback (Gao et al., 2022).
 
-    ``is_click`` (seven seconds) and ``long_view`` (eighteen) are functions of ``play_time_ms``, so it is after the
-    event. ``duration_ms`` can be 0. ``tab`` (0 to 14) is the scenario. Ids differ between the versions. ``tag`` is a
-    list. With ``statistics`` the columns of ``video_features_statistic_*`` come along, named ``statistic_…``; they
-    are computed over the whole log, later days too, and so are no features unless a recipe says so.
+    - ``is_click`` (seven seconds) and ``long_view`` (eighteen) are functions of ``play_time_ms``, which is therefore
+      known only after the event.
+    - ``duration_ms`` can be 0; ``tab`` (0 to 14) is the scenario; ``tag`` is a list.
+    - Ids differ between the versions.
+    - ``statistics`` adds the columns of ``video_features_statistic_*``, named ``statistic_…``. They are computed over
+      the whole log, including later days, so they are not features unless a recipe makes them so.
 
     Args:
         path: Directory ``data`` of one of the versions.
@@ -76,7 +78,7 @@ class KuaiRand(RawLog):
         statistics: Join the statistics of videos.
 
     Raises:
-        DataError: A part is unknown, a file is missing or has not its columns, or a user or video is described twice.
+        DataError: If a part is unknown, a file is missing or lacks a column, or a user or video is repeated.
 
     Example:
         >>> KuaiRand(path="KuaiRand-Pure/data").schema().time
@@ -107,17 +109,17 @@ class KuaiRand(RawLog):
         self.parts, self.statistics = tuple(parts), statistics
 
     def schema(self) -> RawSchema:
-        """Columns and suggestions; with statistics, the header of their file is read."""
+        """Columns, and suggested features and tasks; with statistics, the header of their file is read."""
         if not self.statistics:
             return self.raw
-        return replace(self.raw, columns={field.name: str(field.type) for field in self.written()})
+        return replace(self.raw, columns={field.name: str(field.type) for field in self.columns()})
 
-    def written(self) -> pa.Schema:
-        """Columns with those of the statistics."""
+    def columns(self) -> pa.Schema:
+        """Columns of the rows, including the statistics."""
         return pa.schema([*self.arrow, *_statistic_schema(self._statistics()[0])]) if self.statistics else self.arrow
 
     def options(self) -> dict[str, Any]:
-        """Parts and statistics."""
+        """The parts, and the use of statistics."""
         return {"parts": self.parts, "statistics": self.statistics}
 
     def logs(self) -> list[Path]:
@@ -130,15 +132,15 @@ class KuaiRand(RawLog):
         return [*self.logs(), *sides, *(self._statistics() if self.statistics else [])]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Exposures with what is known of user and video."""
+        """Read the exposures with the features of user and video."""
         users_path, videos_path = self.find("user_features_*.csv"), self.find("video_features_basic_*.csv")
         users = self.side("users", [users_path], USERS, "user_id", _plain(users_path, Form(columns=USERS)))
         videos = self.side("videos", [videos_path], VIDEOS, "video_id", _videos(videos_path))
         more = [self._statistic_table()] if self.statistics else []
         for path in self.logs():
             for table in _plain(path, Form(columns=LOG)):
-                for side, key in ((users, "user_id"), *((one, "video_id") for one in (videos, *more))):
-                    table = beside(table, side.take(table[key]))
+                for side, key in ((users, "user_id"), (videos, "video_id"), *((extra, "video_id") for extra in more)):
+                    table = append_columns(table, side.take(table[key]))
                 for name in ONE_HOT:
                     place = table.column_names.index(name)
                     table = table.set_column(place, name, table[name].cast(pa.int64()))
@@ -149,7 +151,7 @@ class KuaiRand(RawLog):
         return sorted(self.path.glob(name + "*"))
 
     def _statistics(self) -> list[Path]:
-        """In the 27K version these are pieces, too."""
+        """Files of the statistics; several in the 27K version."""
         return self._pieces("video_features_statistic_*.csv")
 
     def _statistic_table(self) -> Any:

@@ -1,4 +1,4 @@
-"""MIND (small, large), from the raw files."""
+"""MIND (small, large): impressions of news, from the raw files."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.multivalued import as_list, words
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.errors import DataError
 
 DIRECTORIES = {"train": ("*train*",), "validation": ("*dev*", "*valid*"), "test": ("*test*",)}
+"""Patterns of the directory of each split."""
 BEHAVIORS = Form(
     columns=dict.fromkeys(("impression_id", "user_id", "time", "history", "impressions"), pa.string()),
     separator="\t",
@@ -43,18 +44,18 @@ ARTICLE = {
 
 
 class MIND(RawLog):
-    """Impressions of news with clicks, histories and texts (Wu et al., 2020), one row per article shown.
+    """Source of impressions of news with clicks, histories and texts (Wu et al., 2020), a row per article shown.
 
     ``click`` is null in the test split of MIND-large, which has no labels. ``history`` may be empty, ``abstract`` null.
-    ``timestamp`` is in seconds as the file's clock shows them, without a zone. The splits are those directories below
-    ``path`` whose names hold ``train``, ``dev`` (validation) or ``test``.
+    ``timestamp`` counts seconds of local time, because the file has no zone. The names of the splits' directories
+    contain ``train``, ``dev`` (validation) or ``test``.
 
     Args:
-        path: Directory that holds ``MINDsmall_train`` and so on, each with ``behaviors.tsv`` and ``news.tsv``.
+        path: Directory that contains ``MINDsmall_train`` and so on, each with ``behaviors.tsv`` and ``news.tsv``.
         splits: Splits to use, of ``train``, ``validation`` and ``test``.
 
     Raises:
-        DataError: A split is unknown, a file is missing, or a line has not its values.
+        DataError: If a split is unknown, a file is missing, or a line has a wrong number of values.
 
     Example:
         >>> MIND(path="mind").schema().features["history"]["of"]
@@ -98,24 +99,28 @@ class MIND(RawLog):
         return {"splits": self.raw.splits}
 
     def directories(self) -> dict[str, Path]:
-        """Directory of each split that is there; DataError without one for training."""
-        found = {}
+        """Directories of the existing splits.
+
+        Raises:
+            DataError: If the training split is missing.
+        """
+        directories = {}
         for split in self.raw.splits:
             patterns = DIRECTORIES[split]
-            matches = [one for pattern in patterns for one in sorted(self.path.glob(pattern)) if one.is_dir()]
+            matches = [path for pattern in patterns for path in sorted(self.path.glob(pattern)) if path.is_dir()]
             if matches:
-                found[split] = matches[0]
-        if ("train" in self.raw.splits and "train" not in found) or not found:
-            raise DataError(f"{self.name}: {self.path} has no directory *train*", "set source.path to where it lies")
-        return found
+                directories[split] = matches[0]
+        if ("train" in self.raw.splits and "train" not in directories) or not directories:
+            raise DataError(f"{self.name}: {self.path} has no directory *train*", "set source.path to its parent")
+        return directories
 
     def files(self) -> list[Path]:
         """Behaviors and news of each split."""
-        names = [f"{one.name}/{file}" for one in self.directories().values() for file in ("behaviors.tsv", "news.tsv")]
-        return [self.find(name) for name in names]
+        folders = self.directories().values()
+        return [self.find(f"{folder.name}/{file}") for folder in folders for file in ("behaviors.tsv", "news.tsv")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Articles shown, impression after impression; none where the split's directory is missing."""
+        """Read the shown articles, impression after impression; none if the split's directory is missing."""
         directory = self.directories().get(str(split))
         if directory is None:
             return
@@ -126,12 +131,12 @@ class MIND(RawLog):
             wrong = pc.and_(pc.is_valid(batch["time"]), pc.is_null(_time(batch)))
             if pc.any(wrong).as_py():
                 place = pc.index(wrong, True).as_py()
-                raise DataError(f"{path}: line {line + place}: {batch['time'][place].as_py()!r} is no time")
+                raise DataError(f"{path}: line {line + place}: {batch['time'][place].as_py()!r} is not a time")
             line += batch.num_rows
-            # A block of impressions becomes many rows, each with its history: a few thousand at a time.
+            # An impression becomes many rows, each with the history: convert a few thousand at a time.
             for start in range(0, batch.num_rows, 2_000):
                 table = _shown(batch.slice(start, 2_000))
-                yield beside(table, news.take(table["news_id"]))
+                yield append_columns(table, news.take(table["news_id"]))
 
 
 def _time(batch: pa.RecordBatch) -> pa.Array:

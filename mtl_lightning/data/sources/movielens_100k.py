@@ -1,12 +1,12 @@
-"""MovieLens 100K: ratings of films, with what is known of users and films."""
+"""MovieLens 100K: ratings of films, with features of users and films."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.sources.atomic import read_atomic
-from mtl_lightning.data.sources.fetched import Fetched
-from mtl_lightning.data.sources.joined import joined
+from mtl_lightning.data.sources.join import join
+from mtl_lightning.data.sources.wheel_source import WheelSource
 from mtl_lightning.interfaces import RawSchema
 
 COLUMNS = {
@@ -25,17 +25,17 @@ COLUMNS = {
 }
 
 
-class MovieLens100K(Fetched):
-    """100,000 ratings (1 to 5) of 1,682 films by 943 users, 1997-09 to 1998-04 (Harper and Konstan, 2015).
+class MovieLens100K(WheelSource):
+    """Source of 100,000 ratings (1 to 5) of 1,682 films by 943 users, 1997 to 1998 (Harper and Konstan, 2015).
 
-    Ids are text, as in the raw files. ``genres`` and ``title_words`` are lists; ``release_year`` is null where the raw
-    file has none, or a letter. Rows keep the order of the file, which is not that of ``timestamp`` (Unix seconds).
+    Ids are text, as in the raw files. ``genres`` and ``title_words`` are lists. ``release_year`` is null if the raw
+    file has no number. Rows are in the order of the file, not of ``timestamp`` (Unix seconds).
 
     Args:
-        fetch: Fetch what is missing when rows are asked for.
+        fetch: Download missing files when rows are read.
 
     Raises:
-        DataError: It was not fetched.
+        DataError: If the set is not in the cache.
 
     Example:
         >>> sorted(MovieLens100K().schema().tasks)
@@ -72,7 +72,7 @@ class MovieLens100K(Fetched):
     )
 
     def table(self) -> pa.Table:
-        """Ratings joined with their users and films."""
+        """Read the ratings, joined with their users and films."""
         ratings, users, items = (read_atomic(self.file(f"ml-100k.{part}")) for part in ("inter", "user", "item"))
         title = items["movie_title"]
         year = items["release_year"]
@@ -86,5 +86,5 @@ class MovieLens100K(Fetched):
                 "genres": items["class"],
             }
         )
-        table = joined(joined(ratings, users, "user_id"), side, "item_id")
+        table = join(join(ratings, users, "user_id"), side, "item_id")
         return table.select(list(COLUMNS)).cast(pa.schema(list(COLUMNS.items())))

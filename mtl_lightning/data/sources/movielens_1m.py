@@ -1,4 +1,4 @@
-"""MovieLens-1M, from the raw files."""
+"""MovieLens-1M: ratings of films, from the raw files."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
-from mtl_lightning.data.sources.joined import joined
+from mtl_lightning.data.sources.join import join
 from mtl_lightning.data.sources.multivalued import as_list, words
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.errors import DataError
 
 LINE = Form(columns={"line": pa.string()}, separator="\x1f", header=False, quoted=False, encoding="iso-8859-1")
-"""Values are separated by ``::``, so a whole line is read and then taken apart."""
+"""Format that reads a line as a single value: values are separated by ``::``, so lines are split afterwards."""
 RATINGS = {"user_id": pa.int64(), "item_id": pa.int64(), "rating": pa.int64(), "timestamp": pa.int64()}
 USERS = {
     "user_id": pa.int64(),
@@ -26,15 +26,15 @@ MOVIES = {"item_id": pa.int64(), "title": pa.string(), "genres": pa.string()}
 
 
 class MovieLens1M(RawLog):
-    """1,000,209 ratings (1 to 5) of 3,883 films by 6,040 users (Harper and Konstan, 2015).
+    """Source of 1,000,209 ratings (1 to 5) of 3,883 films by 6,040 users (Harper and Konstan, 2015).
 
-    ``age`` is the lower end of a bucket, so a category. ``release_year`` comes from the title, which ends in it.
+    ``age`` is the lower bound of a bucket, therefore a category. ``release_year`` comes from the end of the title.
 
     Args:
         path: Directory with ``ratings.dat``, ``users.dat`` and ``movies.dat``.
 
     Raises:
-        DataError: A file is missing, or a line has not as many values as it must.
+        DataError: If a file is missing, or a line has a wrong number of values.
 
     Example:
         >>> MovieLens1M(path="ml-1m").schema().features["genres"]
@@ -71,9 +71,9 @@ class MovieLens1M(RawLog):
         return [self.find("ratings.dat"), self.find("users.dat"), self.find("movies.dat")]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Ratings with their users and films."""
+        """Read the ratings with their users and films."""
         ratings, users_path, movies_path = self.files()
-        users, movies = _whole(users_path, USERS), _whole(movies_path, MOVIES)
+        users, movies = _read_table(users_path, USERS), _read_table(movies_path, MOVIES)
         parts = pc.extract_regex(movies["title"], r"^(?P<title>.*) \((?P<year>\d{4})\)$")
         named = pc.is_valid(parts)
         movies = pa.table(
@@ -86,7 +86,7 @@ class MovieLens1M(RawLog):
         )
         movies = movies.append_column("title_words", words(movies["title"]))
         for block in _tables(ratings, RATINGS):
-            yield joined(joined(block, users, "user_id"), movies, "item_id")
+            yield join(join(block, users, "user_id"), movies, "item_id")
 
 
 def _tables(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.Table]:
@@ -100,14 +100,15 @@ def _tables(path: Path, columns: Mapping[str, pa.DataType]) -> Iterator[pa.Table
             raise DataError(f"{path}: line {line + place} has {got} values where {len(columns)} are expected")
         texts = {name: pc.list_element(values, n) for n, name in enumerate(columns)}
         for name, kind in columns.items():
-            # Text whose form is right is never too long for its type.
+            # At most 18 digits, which always fit into the type.
             wrong = pc.invert(pc.match_substring_regex(texts[name], "" if kind == pa.string() else r"^-?[0-9]{1,18}$"))
             if pc.any(wrong).as_py():
                 place = pc.index(wrong, True).as_py()
-                raise DataError(f"{path}: line {line + place}: {name} is {texts[name][place].as_py()!r}, no {kind}")
+                value = texts[name][place].as_py()
+                raise DataError(f"{path}: line {line + place}: {name} is {value!r}, which is not {kind}")
         yield pa.table({name: texts[name].cast(kind) for name, kind in columns.items()})
         line += batch.num_rows
 
 
-def _whole(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
+def _read_table(path: Path, columns: Mapping[str, pa.DataType]) -> pa.Table:
     return pa.concat_tables([*_tables(path, columns), pa.schema(list(columns.items())).empty_table()])

@@ -1,4 +1,4 @@
-"""What loaders of public logs have in common: a directory of raw files in, blocks of declared columns out."""
+"""Base class of the loaders of public logs, from a directory of raw files to blocks of declared columns."""
 
 import hashlib
 import json
@@ -10,111 +10,144 @@ from typing import Any, ClassVar
 import datasets
 import pyarrow as pa
 
-from mtl_lightning.data.cache.arrow_tables import kept_rows
+from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.code_digest import digest, file_of
 from mtl_lightning.data.readers.files import stamp
-from mtl_lightning.data.readers.listing import expanded
+from mtl_lightning.data.readers.listing import expand_user
 from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
-ENDINGS = ("", ".gz", ".zip")
+SUFFIXES = ("", ".gz", ".zip")
+"""Suffixes of plain and compressed files."""
 HERE = Path(__file__).parent
+"""Folder of the sources."""
 SHARED = [
-    HERE / f"{name}.py" for name in ("raw_log", "delimited", "joined", "multivalued", "side_table", "../arrow/lists")
+    HERE / f"{name}.py" for name in ("raw_log", "delimited", "join", "multivalued", "side_table", "../arrow/lists")
 ]
-"""Code that loaders share, besides their own file."""
+"""Files with code that several loaders use; a change makes caches stale."""
 
 
 class RawLog(Source):
-    """A public log, from the files as they are downloaded. They are read once, in bounded memory, into the cache.
+    """Base class of public logs in their original files, which are read once, in bounded memory, into the cache.
 
-    A subclass gives :attr:`name`, :attr:`raw` and :attr:`arrow`, names its :meth:`files` and reads :meth:`tables`.
+    A subclass sets :attr:`name`, :attr:`raw` and :attr:`arrow`, lists its files in :meth:`files` and reads them in
+    :meth:`tables`.
 
     Args:
         path: Directory of the raw files.
+
+    Raises:
+        DataError: If a file is missing or can't be read; names the file.
     """
 
     name: ClassVar[str]
+    """Name of the source."""
     raw: RawSchema
+    """Columns, and suggested features and tasks."""
     arrow: pa.Schema
+    """Arrow schema of the rows."""
 
     def __init__(self, *, path: str) -> None:
-        self.path = expanded(path)
+        self.path = expand_user(path)
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """All files that rows depend on; DataError if one is missing."""
+        """All files on which rows depend.
+
+        Raises:
+            DataError: If a file is missing.
+        """
 
     @abstractmethod
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """The rows of one split, or of a log without splits (None), in blocks; :attr:`arrow` picks their columns."""
+        """Read a split in blocks; columns that are not in :meth:`columns` are dropped.
 
-    def written(self) -> pa.Schema:
-        """Columns that rows have; :attr:`arrow` unless options add to it."""
+        Args:
+            split: Name of the split; None for a log without splits.
+        """
+
+    def columns(self) -> pa.Schema:
+        """Columns of the rows: :attr:`arrow`, unless options add some."""
         return self.arrow
 
     def schema(self) -> RawSchema:
-        """Columns and suggestions; nothing is read."""
+        """Columns, and suggested features and tasks; no file is read."""
         return self.raw
 
     def rows(self, split: str | None = None) -> datasets.Dataset:
-        """Rows of a split, or of all splits one after the other."""
+        """The rows of a split, or of all splits one after the other if ``split`` is None."""
         known = self.raw.splits
         if split is not None and split not in known:
             raise DataError(f"{self.name} has no split {split!r}", f"it has {', '.join(known)}" if known else "")
         parts: list[str | None] = [split] if split is not None else list(known) or [None]
-        return datasets.concatenate_datasets([self._kept(part) for part in parts])
+        return datasets.concatenate_datasets([self._cached(part) for part in parts])
 
     def fingerprint(self) -> str:
-        """Depends on the options, on every file's :func:`stamp`, and on the code that reads them."""
-        stamps = [(str(one), stamp(one)) for one in self.files()]
+        """Digest of the options, the stamp of every file, and the code that reads them."""
+        stamps = [(str(path), stamp(path)) for path in self.files()]
         state = [stamps, self.options(), digest([file_of(type(self)), *SHARED])]
         return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
     def options(self) -> dict[str, Any]:
-        """Options on which rows depend, besides the files."""
+        """Options on which the rows depend."""
         return {}
 
     def find(self, *names: str) -> Path:
-        """The first of these files that is there, plain, gzipped or zipped; ``*`` matches anything.
+        """Find the first existing file of several names, plain, gzipped or zipped.
+
+        Args:
+            names: Names of files, possibly with ``*``.
 
         Raises:
-            DataError: None is there.
+            DataError: If none exists.
         """
         for name in names:
-            for ending in ENDINGS:
-                found = sorted(self.path.glob(name + ending))
-                if found:
-                    return found[0]
+            for suffix in SUFFIXES:
+                matches = sorted(self.path.glob(name + suffix))
+                if matches:
+                    return matches[0]
         hint = "set source.path to the directory of the raw files"
         raise DataError(f"{self.name}: {self.path} has no file {' or '.join(names)}", hint)
 
     def side(
         self, part: str, files: Iterable[Path], columns: Mapping[str, pa.DataType], key: str, tables: Iterable[pa.Table]
     ) -> SideTable:
-        """A table that the log refers to by ``key``, kept beside the log."""
+        """Build a side table, to which the log refers by a key; it is stored in the cache next to the log.
+
+        Args:
+            part: Name of the table.
+            files: Files of the table, for messages.
+            columns: Columns with their types, including the key.
+            key: Name of the key.
+            tables: Rows of the table, in blocks.
+        """
         name = f"logs/{self.name}/{self.fingerprint()[:32]}/side-{part}"
         schema = pa.schema(list(columns.items()))
         what = ", ".join(map(str, files))
         return SideTable(name, schema, key, lambda: batches_of(tables, schema), what)
 
-    def _kept(self, split: str | None) -> datasets.Dataset:
+    def _cached(self, split: str | None) -> datasets.Dataset:
         name = f"logs/{self.name}/{self.fingerprint()[:32]}/{split or 'all'}"
-        return kept_rows(name, self.written(), lambda: self._batches(split))
+        return cache_rows(name, self.columns(), lambda: self._batches(split))
 
     def _batches(self, split: str | None) -> Iterator[pa.RecordBatch]:
-        return batches_of(self.tables(split), self.written())
+        return batches_of(self.tables(split), self.columns())
 
 
 def batches_of(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Record batches with exactly these columns and types."""
+    """Convert tables to record batches of a schema; other columns are dropped."""
     for table in tables:
         yield from table.select(schema.names).cast(schema).to_batches()
 
 
-def beside(table: pa.Table, other: pa.Table) -> pa.Table:
-    """Two tables with equally many rows, side by side."""
+def append_columns(table: pa.Table, other: pa.Table) -> pa.Table:
+    """Append the columns of another table with equally many rows.
+
+    Example:
+        >>> append_columns(pa.table({"a": [1]}), pa.table({"b": [2]})).to_pylist()
+        [{'a': 1, 'b': 2}]
+    """
     for name in other.column_names:
         table = table.append_column(name, other[name])
     return table
@@ -129,7 +162,16 @@ def declare(
     group: str | None = None,
     after_event: tuple[str, ...] = (),
 ) -> tuple[RawSchema, pa.Schema]:
-    """Both schemas of a log from one table of columns: type, and what a recipe says of it (None: no feature)."""
+    """Build the source's schema and the Arrow schema of a log.
+
+    Args:
+        columns: Type and suggested feature of each column; None for a column that is not a feature.
+        tasks: Suggested tasks.
+        splits: Names of the splits.
+        time: Column that orders rows in time.
+        group: Column with the user.
+        after_event: Columns that are known only after the event.
+    """
     raw = RawSchema(
         columns={name: str(kind) for name, (kind, _) in columns.items()},
         features={name: spec for name, (_, spec) in columns.items() if spec is not None and name not in after_event},

@@ -1,4 +1,4 @@
-"""A table of users, items or shared features that a log refers to by a key, on disk when it is large."""
+"""Table of users, items or shared features to which a log refers by a key; memory-mapped."""
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -7,22 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.cache.arrow_tables import kept_files
+from mtl_lightning.data.cache.arrow_tables import cache_files
 from mtl_lightning.errors import DataError
 
 
 class SideTable:
-    """Looks rows up by key, in memory that grows with the number of keys and not with the width of the rows.
+    """Memory-mapped table with lookup by key; memory grows with the number of keys, not with the width of rows.
 
     Args:
-        name: Path below the cache directory that changes when the rows change.
-        schema: Of the rows; the key is one of its columns.
-        key: Column that is looked up: integers or text.
-        batches: Makes the rows; called only if they are not in the cache.
-        what: The file, for messages.
+        name: Path below the cache directory; must change when the rows change.
+        schema: Schema of the rows, including the key.
+        key: Name of the key, a column of integers or text.
+        batches: Function that yields the rows in blocks; called only if they are not in the cache.
+        what: Name of the file, for messages.
 
     Raises:
-        DataError: A key is there more than once.
+        DataError: If a key occurs more than once.
     """
 
     def __init__(
@@ -30,14 +30,14 @@ class SideTable:
     ) -> None:
         self.schema, self.key = schema, key
         self._batches: list[pa.RecordBatch] = []
-        for path in kept_files(name, schema, batches):
+        for path in cache_files(name, schema, batches):
             with pa.ipc.open_stream(pa.memory_map(str(path))) as reader:
                 self._batches += list(reader)
         self._ends = np.cumsum([0, *(batch.num_rows for batch in self._batches)])
         keys = pa.chunked_array([batch[key] for batch in self._batches], schema.field(key).type).combine_chunks()
-        twice = len(keys) - pc.count_distinct(keys, mode="all").as_py()
-        if twice:
-            raise DataError(f"{what}: {twice} rows have a {key} that another row has")
+        repeated = len(keys) - pc.count_distinct(keys, mode="all").as_py()
+        if repeated:
+            raise DataError(f"{what}: {repeated} rows repeat the {key} of another row")
         self._integers = pa.types.is_integer(keys.type)
         if self._integers:
             values = keys.to_numpy(zero_copy_only=False)
@@ -50,7 +50,14 @@ class SideTable:
         return int(self._ends[-1])
 
     def take(self, keys: pa.Array | pa.ChunkedArray) -> pa.Table:
-        """The rows of these keys, in their order, without the key; null where there is no such key."""
+        """Look up rows by key, in the keys' order.
+
+        Args:
+            keys: Keys, [N].
+
+        Returns:
+            The rows without the key, [N]; null for unknown keys.
+        """
         row = self._rows(keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys)
         names = [name for name in self.schema.names if name != self.key]
         known = np.flatnonzero(row >= 0)
@@ -63,16 +70,16 @@ class SideTable:
                 local = pa.array(row[known[first:last]] - self._ends[number])
                 parts.append(pa.Table.from_batches([self._batches[number]]).select(names).take(local))
         schema = pa.schema([self.schema.field(name) for name in names])
-        found = pa.concat_tables(parts) if parts else schema.empty_table()
+        rows = pa.concat_tables(parts) if parts else schema.empty_table()
         place = np.full(len(row), -1)
         place[known] = np.arange(len(known))
-        return found.combine_chunks().take(pa.array(place, mask=place < 0))
+        return rows.combine_chunks().take(pa.array(place, mask=place < 0))
 
     def _rows(self, keys: pa.Array) -> np.ndarray:
-        """Row of each key, -1 where there is none."""
+        """Row of each key, [N]; -1 for unknown keys."""
         if not self._integers:
-            found = pc.index_in(keys.cast(self._keys.type), value_set=self._keys)
-            rows: np.ndarray = pc.fill_null(found, -1).to_numpy(zero_copy_only=False)
+            places = pc.index_in(keys.cast(self._keys.type), value_set=self._keys)
+            rows: np.ndarray = pc.fill_null(places, -1).to_numpy(zero_copy_only=False)
             return rows
         values = pc.fill_null(keys, 0).to_numpy(zero_copy_only=False)
         if not len(self._sorted):

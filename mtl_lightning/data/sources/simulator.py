@@ -1,4 +1,4 @@
-"""The simulator as a source: a log of any size from a seed."""
+"""Source of simulated logs of any size."""
 
 import hashlib
 import importlib
@@ -12,7 +12,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache.arrow_tables import kept_rows
+from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.write_files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
 from mtl_lightning.errors import DataError
@@ -29,33 +29,35 @@ SCENARIOS = {
 """Scenarios by name, imported on use."""
 
 IN_MEMORY = 2_000_000
-"""Up to this many rows a log is kept in memory; a larger one is written to the cache and memory-mapped."""
+"""Largest number of rows of a log in memory; a larger one is written to the cache and memory-mapped."""
 
 
 class Simulator(Source):
-    """Exposure logs from latent users and items, with the true probabilities of all outcomes as oracle columns.
+    """Source of exposure logs from latent users and items, with the true probabilities of all outcomes as oracles.
 
-    Rows are in order of time. They depend on the options and on nothing else. Popularity follows Zipf's law, later
-    positions are clicked less, and the logging policy shows users what their segment likes, so that what is clicked
-    is no fair sample of what is shown.
+    Rows are in order of time, and depend on the options only. Popularity follows Zipf's law, later positions get fewer
+    clicks, and the logging policy shows users what their segment likes. Clicks are therefore a biased sample of
+    exposures.
 
     Args:
         scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
-            ``news`` (click, read_time, share, tags), ``social`` (like, comment, share, follow), or a test of methods:
-            ``agreement`` (like, save and the rare share have the same tastes), ``conflict`` (hide has others).
-        rows: Exposures.
-        users: Users.
-        items: Items.
+            ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow). Two more compare
+            methods. In ``agreement`` (like, save, rare share) all tasks depend on the same tastes. In ``conflict``
+            (like, save, hide) one task depends on opposed tastes.
+        rows: Number of exposures.
+        users: Number of users.
+        items: Number of items.
         days: Length of the log in days.
-        history: Clicks in the column ``history``, at most.
-        delayed: Leave outcomes out that come after the log's end, as real logs do; the oracles stay right.
-        shuffled: Deal the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
-        selection: How strongly clicks select (``ads``): they depend more on who sees what, and what attracts them goes
-            against conversions. 0 is the plain world, 1 a strong bias of what is learned on clicks alone.
-        seed: Seed of the world and of the log.
+        history: Largest number of clicks in the column ``history``.
+        delayed: Leave out outcomes after the log's end, as in real logs; the oracles are unchanged.
+        shuffled: Assign the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
+        selection: Strength of the selection by clicks (``ads``). Clicks depend more on the pair of user and item, and
+            conversions become rarer where clicks are frequent. With 1, a model learned on clicks alone is strongly
+            biased.
+        seed: Random seed.
 
     Raises:
-        DataError: Unknown scenario, or a size that is not positive.
+        DataError: If the scenario is unknown, lacks an option, or a size is not positive.
 
     Example:
         >>> log = Simulator(rows=1_000, users=50, items=40).rows()
@@ -96,32 +98,35 @@ class Simulator(Source):
                 raise DataError(f"source.{name}: {value} is too small")
 
     def schema(self) -> RawSchema:
-        """Columns and suggestions of the scenario."""
+        """Columns of the scenario, and suggested features and tasks."""
         return self._kind().raw
 
     def rows(self, split: str | None = None) -> datasets.Dataset:
-        """The whole log; ``split`` must be None, for a log has no splits of its own."""
+        """The whole log; ``split`` must be None, because the log has no splits."""
         if split is not None:
-            raise DataError(f"the simulator has no split {split!r}", "let the recipe split it, by time say")
+            raise DataError(f"the simulator has no split {split!r}", "let the recipe split it, for example by time")
         if self.size.rows <= IN_MEMORY:
             batches = list(self.batches())
             table = pa.Table.from_batches(batches, schema=self._kind().arrow)
             return datasets.Dataset(table, fingerprint=self.fingerprint())
-        return kept_rows(f"simulator/{self.fingerprint()}", self._kind().arrow, self.batches)
+        return cache_rows(f"simulator/{self.fingerprint()}", self._kind().arrow, self.batches)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The log block by block, in bounded memory."""
+        """Draw the log block by block, in bounded memory."""
         return self._kind()(self.size).batches()
 
     def write_parquet(self, path: str | Path, rows_per_file: int | None = None) -> list[Path]:
-        """Write the log, block by block.
+        """Write the log to parquet, block by block.
 
         Args:
-            path: The file; with ``rows_per_file``, a directory for files ``00000.parquet``, ….
-            rows_per_file: Start another file at the first block after so many rows.
+            path: The file; with ``rows_per_file``, a directory of files ``00000.parquet``, ….
+            rows_per_file: Number of rows after which the next block starts a new file; None for a single file.
 
         Returns:
-            The files.
+            The written files.
+
+        Raises:
+            DataError: If a file can't be written.
         """
         path, schema = Path(path), self._kind().arrow
         (path.parent if rows_per_file is None else path).mkdir(parents=True, exist_ok=True)
@@ -130,7 +135,7 @@ class Simulator(Source):
         return write_files(self.batches(), lambda file: pq.ParquetWriter(file, schema, compression="zstd"), paths, rows)
 
     def fingerprint(self) -> str:
-        """A digest of the options and of the simulator's code."""
+        """Digest of the options and the simulator's code."""
         digest = hashlib.sha256(json.dumps([self.scenario, asdict(self.size)]).encode())
         for source in sorted(Path(importlib.import_module(Scenario.__module__).__file__ or "").parent.glob("*.py")):
             digest.update(source.read_bytes())
@@ -140,10 +145,10 @@ class Simulator(Source):
         module, _, name = SCENARIOS[self.scenario].partition(":")
         kind: type[Scenario] = getattr(importlib.import_module(module), name)
         if self.size.delayed and not kind.delays:
-            raise DataError(f"source.delayed: in the scenario {self.scenario!r} nothing comes late")
+            raise DataError(f"source.delayed: the scenario {self.scenario!r} has no delayed outcomes", "ads has")
         if self.size.shuffled and not kind.shuffles:
             known = ", ".join(name for name, path in SCENARIOS.items() if ".transfer:" in path)
             raise DataError(f"source.shuffled: the scenario {self.scenario!r} can't be shuffled", f"these can: {known}")
         if self.size.selection and not kind.selects:
-            raise DataError(f"source.selection: the scenario {self.scenario!r} has none", "ads has")
+            raise DataError(f"source.selection: the scenario {self.scenario!r} has no selection", "ads has")
         return kind

@@ -1,4 +1,4 @@
-"""Files of rows: parquet, CSV, JSON lines, by path, glob or URL."""
+"""Source of rows in files: parquet, CSV or JSON lines by path, glob or URL."""
 
 import hashlib
 import json
@@ -24,46 +24,48 @@ from mtl_lightning.data.readers import json_blocks as json_lines
 from mtl_lightning.data.readers import json_lines as json_files
 from mtl_lightning.data.readers import parquet as parquet_rows
 from mtl_lightning.data.readers.csv_options import AUTOMATIC, CsvOptions, default_quote, default_separator
-from mtl_lightning.data.readers.files import File, find, format_of
-from mtl_lightning.data.readers.parquet import Footers, ParquetRows, footers
+from mtl_lightning.data.readers.files import File, find_files, format_of
+from mtl_lightning.data.readers.parquet import Footers, ParquetRows, read_footers
 from mtl_lightning.data.readers.partitions import folder_columns
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
+"""Names of the formats."""
 CSV = (csv_blocks, csv_files, csv_header, csv_options, csv_types, number_text, numbers, quotes)
 JSON = (json_files, json_lines, mixed_json)
 CODE = [Path(str(module.__file__)) for module in (*CSV, *JSON, parquet_rows, partitions)]
+"""Files with the code that reads tables; a change makes caches stale."""
 ALL = ""
-"""Name under which a table without splits is kept."""
+"""Key of the files of a table without splits."""
 
 
 class Table(Source):
-    """A log in files. Parquet is read where it lies; CSV and JSON lines are converted once, into the cache.
+    """Source of a log in files; parquet is read in place, CSV and JSON lines are converted once, into the cache.
 
-    Folders named like ``day=2024-05-01`` give a column ``day``, unless the files have one of that name.
+    Folders named like ``day=2024-05-01`` give a column ``day``, unless the files have a column of that name.
 
     Args:
-        path: Path, glob, directory or fsspec URL, or several; or a mapping from split to these.
-        format: ``parquet``, ``csv`` or ``json`` (one object per line); None for what the file's ending says.
-        separator: Between values of a CSV file; None for a tab in ``.tsv`` files, else a comma.
-        names: Names of the columns of a CSV file that has no header.
-        encoding: Of CSV files.
-        quote: Around values of a CSV file; None if a quote is a plain character; ``auto`` for the double quote, and for
-            None in ``.tsv`` and ``.dat`` files and where tabs or control characters separate values.
-        escape: Character of a CSV file that makes the next one a plain character, such as a backslash.
+        path: Path, glob, directory or fsspec URL, or several of them; or a mapping from split to these.
+        format: ``parquet``, ``csv`` or ``json`` (one object per line); None to infer it from the file's suffix.
+        separator: Character between values of CSV files; None for a tab in ``.tsv`` files, otherwise a comma.
+        names: Names of the columns of CSV files without a header.
+        encoding: Encoding of CSV files.
+        quote: Character around values of CSV files; None if files have no quoted values. ``auto`` is the double quote,
+            but None for ``.tsv`` and ``.dat`` files and if the separator is a tab or a control character.
+        escape: Character of CSV files that makes the next one ordinary, such as a backslash.
         missing: Spellings of a missing value in CSV files, besides the empty value, ``NULL``, ``NaN`` and the like.
         decimal: Character before the decimals of numbers in CSV files.
-        thousands: Character between groups of three digits, likewise.
-        text: Columns of CSV files that are text whatever they hold and whatever reads them. Otherwise types follow use:
-            versions 1.10 and 1.1 are two categories, and equal numbers.
-        time: Column that orders rows in time, if a split or a report should know.
-        group: Column with the user, likewise.
+        thousands: Character between groups of three digits in CSV files.
+        text: Columns of CSV files that are always text. Otherwise the type depends on the use of a column: the versions
+            1.10 and 1.1 are two categories, and equal numbers.
+        time: Column that orders rows in time, for splits and reports.
+        group: Column with the user, for splits and reports.
         after_event: Columns that are known only after the event: no feature may read them.
 
     Raises:
-        DataError: If no file is found, or one can't be read: with the file's name, and the line where there is one.
+        DataError: If no file matches, or a file can't be read; names the file and, if known, the line.
 
     Example:
         >>> import tempfile
@@ -92,10 +94,13 @@ class Table(Source):
         after_event: tuple[str, ...] | list[str] = (),
     ) -> None:
         if format is not None and format not in READERS:
-            raise DataError(f"source.format: {format!r} is not known", f"one of {', '.join(READERS)}")
+            raise DataError(f"source.format: {format!r} is unknown", f"one of {', '.join(READERS)}")
         if not path:
-            raise DataError("source.path: names no file", "a path, a glob, or several of them")
-        self.path = {name: _listed(one) for name, one in path.items()} if isinstance(path, Mapping) else _listed(path)
+            raise DataError("source.path: no file is named", "a path, a glob or a list of them")
+        if isinstance(path, Mapping):
+            self.path: dict[str, list[str]] | list[str] = {name: _listed(paths) for name, paths in path.items()}
+        else:
+            self.path = _listed(path)
         self.format = format
         self.separator = separator
         self.csv = CsvOptions(
@@ -122,7 +127,7 @@ class Table(Source):
     def files(self) -> dict[str, list[File]]:
         """Files by split; one entry with an empty name for a table without splits."""
         patterns = self.path if isinstance(self.path, dict) else {ALL: self.path}
-        return {name: find(listed) for name, listed in patterns.items()}
+        return {name: find_files(listed) for name, listed in patterns.items()}
 
     def _format(self) -> str:
         kind = self.format or self._format_of_files()
@@ -132,37 +137,37 @@ class Table(Source):
 
     def _format_of_files(self) -> str:
         paths = [file.path for files in self.files.values() for file in files]
-        found = {format_of(path): path for path in paths}
-        if None in found:
+        formats = {format_of(path): path for path in paths}
+        if None in formats:
             hint = f"set it: {', '.join(READERS)}"
-            if found[None].endswith(".zip"):
-                hint = f"name what is in it: zip://*.csv::{found[None]}"
-            raise DataError(f"source.format: {found[None]} has no known ending", hint)
-        if len(found) > 1:
-            raise DataError(f"source.format: files of several kinds: {', '.join(sorted(map(str, found)))}")
-        return str(next(iter(found)))
+            if formats[None].endswith(".zip"):
+                hint = f"name its content: zip://*.csv::{formats[None]}"
+            raise DataError(f"source.format: {formats[None]} has no known suffix", hint)
+        if len(formats) > 1:
+            raise DataError(f"source.format: files of several formats: {', '.join(sorted(map(str, formats)))}")
+        return str(next(iter(formats)))
 
     def fingerprint(self) -> str:
-        """Depends on the options, on path, size and time of every file, and on the code that reads them."""
+        """Digest of the options, the path, size and time of every file, and the code that reads them."""
         options = [self._format(), self.separator, self.quote, asdict(self.csv), self.text, digest(CODE)]
-        files = {name: [(file.path, file.stamp) for file in found] for name, found in self.files.items()}
-        return hashlib.sha256(json.dumps([options, files], sort_keys=True).encode()).hexdigest()
+        stamps = {name: [(file.path, file.stamp) for file in files] for name, files in self.files.items()}
+        return hashlib.sha256(json.dumps([options, stamps], sort_keys=True).encode()).hexdigest()
 
     @cached_property
     def _parquet(self) -> dict[str, list[str]]:
-        """Parquet files by split; converted if need be."""
+        """Parquet files by split; files of other formats are converted first."""
         kind = self._format()
         if kind == "parquet":
             return {name: [file.path for file in files] for name, files in self.files.items()}
         kinds = self._kinds() if kind == "csv" else {}
-        changed = csv_types.written(kinds, self._uses) if csv_types.changed(kinds, self._uses) else []
+        planned = csv_types.plan_columns(kinds, self._uses) if csv_types.find_retyped(kinds, self._uses) else []
         # Tokens keep decimal and thousands characters.
         as_written = self._uses.tokens | self._uses.lists if self.csv.numbers != NumberText() else ()
-        asked = f"{self.fingerprint()} {changed} {sorted(as_written)}"
-        told = hashlib.sha256(asked.encode()).hexdigest() if changed or as_written else self.fingerprint()
-        directory = cache_directory() / "tables" / told[:32]
+        state = f"{self.fingerprint()} {planned} {sorted(as_written)}"
+        key = hashlib.sha256(state.encode()).hexdigest() if planned or as_written else self.fingerprint()
+        directory = cache_directory() / "tables" / key[:32]
         with locked(directory):
-            if not _whole(directory, sum(map(len, self.files.values()))):
+            if not _is_complete(directory, sum(map(len, self.files.values()))):
                 shutil.rmtree(directory, ignore_errors=True)
                 partial = directory.with_name(directory.name + ".partial")
                 shutil.rmtree(partial, ignore_errors=True)
@@ -178,7 +183,7 @@ class Table(Source):
         return {name: [str(next(converted)) for _ in files] for name, files in self.files.items()}
 
     def _all_files(self) -> list[File]:
-        return [file for found in self.files.values() for file in found]
+        return [file for files in self.files.values() for file in files]
 
     def _csv_options(self) -> CsvOptions:
         path = self._all_files()[0].path
@@ -187,7 +192,7 @@ class Table(Source):
         return replace(self.csv, separator=separator, quote=quote, text=self.text)
 
     def _kinds(self) -> dict[str, str]:
-        """What the columns of CSV files hold: looked at once, and kept in the cache."""
+        """Kinds of the columns of CSV files, inferred once and stored in the cache."""
         path = cache_directory() / "kinds" / f"{self.fingerprint()[:32]}.json"
         with locked(path):
             try:
@@ -207,12 +212,20 @@ class Table(Source):
             json_files.convert(self._all_files(), directory)
 
     def as_text(self, columns: Iterable[str]) -> None:
-        """Read these columns of CSV files as text, too."""
+        """Read further columns of CSV files as text.
+
+        Args:
+            columns: Names of the columns.
+        """
         self.text = tuple(sorted({*self.text, *columns}))
         self._forget()
 
     def follow(self, uses: Uses) -> None:
-        """Give columns of CSV files the types that their uses need."""
+        """Give columns of CSV files the types that their uses need.
+
+        Args:
+            uses: Uses of the columns.
+        """
         if uses != self._uses:
             self._uses = uses
             self._forget()
@@ -222,7 +235,7 @@ class Table(Source):
         self._read.clear()
 
     def schema(self) -> RawSchema:
-        """Columns from the files' footers, which also shows whether the files are whole."""
+        """Columns and splits, read from the footers of the parquet files; incomplete files raise a DataError."""
         fields = self._footers(None).schema
         columns = {field.name: str(field.type) for field in fields if not field.name.startswith(WRITTEN)}
         require(list(columns), self.after_event, "source.after_event")
@@ -239,26 +252,26 @@ class Table(Source):
         return [path for part in parts for path in part]
 
     def _folders(self, split: str | None) -> list[dict[str, Any]]:
-        """What the folders of a split's files say; the types are those of all files."""
-        names = [(name, file.path) for name, files in self.files.items() for file in files]
-        found = folder_columns([path for _, path in names])
-        return [one for (name, _), one in zip(names, found, strict=True) if split in (None, name)]
+        """Columns in the names of the folders of a split's files; their types fit all files."""
+        paths = [(name, file.path) for name, files in self.files.items() for file in files]
+        columns = folder_columns([path for _, path in paths])
+        return [values for (name, _), values in zip(paths, columns, strict=True) if split in (None, name)]
 
     def _footers(self, split: str | None) -> Footers:
         if split not in self._read:
-            self._read[split] = footers(self._paths(split), self._folders(split))
+            self._read[split] = read_footers(self._paths(split), self._folders(split))
         return self._read[split]
 
     def rows(self, split: str | None = None) -> ParquetRows:
-        """The rows, read from disk block by block."""
+        """The rows of a split, or of all splits if ``split`` is None; read from disk block by block."""
         if split is not None and split not in self.files:
             known = ", ".join(name for name in self.files if name != ALL)
             raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
         return ParquetRows(self._paths(split), known=self._footers(split))
 
 
-def _whole(directory: Path, count: int) -> bool:
-    """Whether a directory holds so many parquet files, none of them cut off."""
+def _is_complete(directory: Path, count: int) -> bool:
+    """True if a directory holds ``count`` parquet files, all of them complete."""
     files = list(directory.glob("*.parquet"))
     try:
         return len(files) == count and all(pq.read_metadata(file) is not None for file in files)

@@ -1,4 +1,4 @@
-"""Tenrec (QK-video, QB-video, QK-article), from the raw files."""
+"""Tenrec (QK-video, QB-video, QK-article): feedback on videos and articles, from the raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mtl_lightning.data.sources.delimited import Form, nulled, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
 from mtl_lightning.data.sources.multivalued import rows_as_lists
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.errors import DataError
@@ -45,18 +45,18 @@ HISTORY = [f"hist_{n}" for n in range(1, 11)]
 
 
 class Tenrec(RawLog):
-    r"""Clicks, likes, shares and follows of videos and articles (Yuan et al., 2022). There is no time.
+    r"""Source of clicks, likes, shares and follows of videos and articles, without time (Yuan et al., 2022).
 
-    ``\N`` is null. A pair of user and item may occur twice with different clicks; such rows are kept. Where the file
-    has ``hist_1`` to ``hist_10`` (``ctr_data_1M.csv``, 120 million rows) they become the list ``history`` without its
-    zeros; elsewhere ``history`` is empty.
+    ``\N`` is null. A pair of user and item may occur twice with different clicks; such rows are kept. Columns
+    ``hist_1`` to ``hist_10`` (of ``ctr_data_1M.csv``, 120 million rows) become the list ``history``, without zeros. For
+    other files ``history`` is empty.
 
     Args:
         path: Directory with the scenario's file.
         scenario: ``qk_video``, ``qb_video`` or ``qk_article``.
 
     Raises:
-        DataError: The scenario is unknown, or the file is missing or has not its columns.
+        DataError: If the scenario is unknown, or the file is missing or lacks a column.
 
     Example:
         >>> sorted(Tenrec(path="tenrec", scenario="qk_article").schema().tasks)
@@ -70,29 +70,29 @@ class Tenrec(RawLog):
         if scenario not in FORMS:
             raise DataError(f"source.scenario: no scenario {scenario!r}", f"there are {', '.join(FORMS)}")
         self.scenario = scenario
-        self.raw, self.arrow = _declared(FORMS[scenario])
+        self.raw, self.arrow = _declare(FORMS[scenario])
 
     def options(self) -> dict[str, Any]:
         """The scenario."""
         return {"scenario": self.scenario}
 
     def files(self) -> list[Path]:
-        """The one file."""
+        """The scenario's file."""
         return [self.find(*FILES[self.scenario])]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Exposures in the order of the file."""
+        """Read the exposures in the order of the file."""
         path = self.files()[0]
         columns = {name: kind for name, (kind, _) in FORMS[self.scenario].items()}
         history = HISTORY if path.name.startswith("ctr_data") else []
         form = Form(columns=columns | dict.fromkeys(history, pa.int64()), nulls=("", "\\N"))
         for batch in read_blocks(path, form):
             table = pa.Table.from_batches([batch])
-            parts = nulled(table.select(history), dict.fromkeys(history, 0))
+            parts = replace_sentinels(table.select(history), dict.fromkeys(history, 0))
             yield table.append_column("history", rows_as_lists(parts, pa.int64()))
 
 
-def _declared(columns: dict[str, tuple[pa.DataType, Any]]) -> tuple[RawSchema, pa.Schema]:
+def _declare(columns: dict[str, tuple[pa.DataType, Any]]) -> tuple[RawSchema, pa.Schema]:
     labels = [name for name, (_, spec) in columns.items() if spec == LABEL]
     history = (pa.list_(pa.int64()), {"kind": "sequence", "of": "item_id", "length": 10})
     return declare(

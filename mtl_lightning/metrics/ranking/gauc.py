@@ -6,11 +6,9 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Task
+from mtl_lightning.metrics.ranking.group_areas import areas_by_group
 from mtl_lightning.metrics.ranking.grouped_metric import GroupedMetric, group_mean, stack_parts
-from mtl_lightning.metrics.ranking.order import rank
 from mtl_lightning.metrics.ranking.rare_positives import sum_areas
-from mtl_lightning.metrics.ranking.sort_keys import areas_by_group, pack_keys
-from mtl_lightning.metrics.row_weights import ratio
 
 
 class GAUC(GroupedMetric):
@@ -50,21 +48,11 @@ class GAUC(GroupedMetric):
     def compute(self) -> Tensor:
         """The mean, a scalar. All processes must call it."""
         parts = self.parts()
-        sums = sum_areas(parts, equal=self.users == "equal")
+        equal = self.users == "equal"
+        sums = sum_areas(parts, equal=equal)
         if sums is not None:
             return group_mean(sums[:1] / sums[1:], sums[1:], sums.new_zeros(0, dtype=torch.bool))
         rows, group = stack_parts(parts, self.device)
-        keys = pack_keys(rows, group)
-        if keys is not None:
-            area, pairs, size = areas_by_group(keys)
-            share = torch.where(pairs > 0, size if self.users == "rows" else torch.ones_like(pairs), 0.0)
-            return group_mean(area, share, torch.zeros_like(group, dtype=torch.bool))
-        ranking = rank(rows, group)
-        _, label, weight = ranking.rows.unbind(1)
-        positive, negative = ranking.per_level(weight * label), ranking.per_level(weight * (1 - label))
-        positives, negatives = ranking.per_group(positive), ranking.per_group(negative)
-        below = negative.cumsum(0) - negative - (negatives.cumsum(0) - negatives)[ranking.level_group]
-        pairs = positives * negatives
-        area = ratio(ranking.per_group(positive * (below + negative / 2)), pairs)
-        share = positives + negatives if self.users == "rows" else torch.ones_like(pairs)
-        return group_mean(area, torch.where(pairs > 0, share, 0.0), rows[:, 0].isnan())
+        area, pairs, size = areas_by_group(rows, group)
+        share = torch.where(pairs > 0, torch.ones_like(pairs) if equal else size, 0.0)
+        return group_mean(area, share, rows[:, 0].isnan())

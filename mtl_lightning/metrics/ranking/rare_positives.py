@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from mtl_lightning.metrics.ranking.group_areas import areas_by_group
 from mtl_lightning.metrics.ranking.grouped_metric import Rows
-from mtl_lightning.metrics.ranking.sort_keys import areas_by_group, pack_keys
 
 Columns = tuple[Tensor, Tensor, Tensor]
 """Score, label and group of rows, [n] each."""
@@ -71,10 +71,7 @@ def sum_areas(parts: Sequence[Rows], *, equal: bool) -> Tensor | None:
     if len(to_sort[0]):
         score, label, group = to_sort
         rows = torch.stack([score, label, torch.ones_like(score)], 1).to(torch.float64)
-        keys = pack_keys(rows, group)
-        if keys is None:
-            return None
-        area, _, rows_of_group = areas_by_group(keys)
+        area, _, rows_of_group = areas_by_group(rows, group)
         won += (area if equal else area * rows_of_group).sum()
     return torch.stack([won, share.sum()])
 

@@ -29,15 +29,17 @@ class EvaluationReport(DetailedEvaluation):
     Args:
         config: The run's configuration.
         data: The run's data.
-        run: The run directory; set before the test.
+        run: The run directory; None on other processes.
+        quiet: Print nothing.
 
     Example:
         ``Trainer(callbacks=[EvaluationReport(config, data, run)])``
     """
 
-    def __init__(self, config: Config, data: DataModule, run: RunDirectory | None = None) -> None:
+    def __init__(self, config: Config, data: DataModule, run: RunDirectory | None, *, quiet: bool = False) -> None:
         super().__init__(config, data.prepared, data.source.schema().time)
         self.run = run
+        self.quiet = quiet
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate on all processes, and report on the first one."""
@@ -45,7 +47,7 @@ class EvaluationReport(DetailedEvaluation):
         if trainer.is_global_zero and self.run is not None and self.summary is not None:
             self.run.save_json(FILE, {**read(self.run), "evaluation": plain(self.summary)})
             write_atomic(self.run.path / PAGE, evaluation_page(plain(self.summary), self.run.path.name))
-            Console(highlight=False, emoji=False).print(evaluation_tables(self.summary))
+            Console(highlight=False, emoji=False, quiet=self.quiet).print(evaluation_tables(self.summary))
 
 
 def wanted(config: Config) -> bool:

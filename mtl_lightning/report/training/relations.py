@@ -33,7 +33,8 @@ class RelationsReport(Callback):
         evaluated: Relations of labels and predictions, and gates.
         gradients: Cosines of gradients, or None if they are not sampled.
         affinity: Effects of look-ahead steps, or None if they are not sampled.
-        run: The run directory; set before training starts.
+        run: The run directory; without one nothing is written or printed.
+        quiet: Print nothing.
 
     Example:
         ``Trainer(callbacks=[outputs, cosines, RelationsReport(outputs, cosines)])``
@@ -45,8 +46,11 @@ class RelationsReport(Callback):
         gradients: RelationsCallback | None = None,
         affinity: AffinityCallback | None = None,
         run: RunDirectory | None = None,
+        *,
+        quiet: bool = False,
     ) -> None:
         self.evaluated, self.gradients, self.affinity, self.run = evaluated, gradients, affinity, run
+        self.quiet = quiet
         self._logged_samples = -1.0
 
     def summary(self) -> dict[str, Any]:
@@ -107,7 +111,7 @@ class RelationsReport(Callback):
         self._record(trainer)
         summary = self.summary()
         if trainer.is_global_zero and self.run is not None and (table := relations_table(summary)) is not None:
-            Console(highlight=False, emoji=False).print(table)
+            Console(highlight=False, emoji=False, quiet=self.quiet).print(table)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the relations observed in the test."""

@@ -23,14 +23,18 @@ class Terminal(Callback):
         refresh_every: Batches between two updates of the progress line.
         show_progress: Whether to show the progress line.
         patience: Validations without a better score after which training stops, for the message; None if it does not.
+        quiet: Print nothing.
 
     Example:
         >>> Terminal(refresh_every=50).refresh_every
         50
     """
 
-    def __init__(self, *, refresh_every: int = 20, show_progress: bool = True, patience: int | None = None) -> None:
+    def __init__(
+        self, *, refresh_every: int = 20, show_progress: bool = True, patience: int | None = None, quiet: bool = False
+    ) -> None:
         self.refresh_every = refresh_every
+        self.quiet = quiet
         self.patience = patience
         self.show_progress = show_progress
         self._console: Console | None = None
@@ -43,7 +47,7 @@ class Terminal(Callback):
     def console(self) -> Console:
         """Console of this process. It is created on first use, because it cannot be pickled for a spawned process."""
         if self._console is None:
-            self._console = Console(emoji=False)
+            self._console = Console(emoji=False, quiet=self.quiet)
         return self._console
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -52,7 +56,7 @@ class Terminal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress line."""
-        if not (self.show_progress and trainer.is_global_zero and self.console.is_terminal):
+        if not (self.show_progress and trainer.is_global_zero and self.console.is_terminal and not self.quiet):
             return
         self._progress = Progress(
             TextColumn("{task.description}"),

@@ -18,14 +18,13 @@ class Record(Callback):
     """Adds each validation of a training to ``metrics.json``, on the first process.
 
     Args:
-        run: The run directory; set before training starts.
+        run: The run directory; None on other processes.
 
     Example:
-        >>> Record().run is None
-        True
+        ``Trainer(callbacks=[Record(run)])``
     """
 
-    def __init__(self, run: RunDirectory | None = None) -> None:
+    def __init__(self, run: RunDirectory | None) -> None:
         self.run = run
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -44,6 +43,12 @@ class Record(Callback):
 def read(run: RunDirectory) -> dict[str, Any]:
     """Record of a run; empty before the first validation."""
     return {"validations": [], "test": None, **(run.load_json(FILE) or {})}
+
+
+def read_test(run: RunDirectory) -> dict[str, float]:
+    """Recorded metrics of the test split by full name, NaN where undefined; empty before an evaluation."""
+    test = read(run)["test"] or {"metrics": {}}
+    return {name: float("nan") if value is None else value for name, value in test["metrics"].items()}
 
 
 def reopen(run: RunDirectory) -> None:

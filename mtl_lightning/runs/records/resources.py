@@ -12,14 +12,14 @@ class ResourcesReport(ResourcesCallback):
     """Writes the cost of a training from the process that trained, because a spawned process does not return its state.
 
     Args:
-        run: The run directory; set before training starts.
+        run: The run directory; None on processes that do not know it.
         warm_up: Number of first steps that are not counted.
 
     Example:
         ``Trainer(callbacks=[ResourcesReport(run)])``
     """
 
-    def __init__(self, run: RunDirectory | None = None, warm_up: int = 3) -> None:
+    def __init__(self, run: RunDirectory | None, warm_up: int = 3) -> None:
         super().__init__(warm_up)
         self.run = run
 

@@ -1,4 +1,4 @@
-"""The fixed point that Nash-MTL and FairGrad share: ``(Gw)_i = w_i^−p``."""
+"""The fixed point of Nash-MTL and FairGrad: ``(Gw)_i = w_i^−p``."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch import Tensor
 def bargain(gramian: Tensor, power: float, *, ridge: float = 1e-10) -> Tensor:
     """Positive weights w with ``(Gw)_i = w_i^−p``.
 
-    With ``y_i = |g_i| w_i`` and the matrix C of cosines this is ``(Cy)_i = |g_i|^{p−1} y_i^−p``: the minimum of a
-    strictly convex function, found by Newton's method with backtracking, whatever the scales of the gradients.
+    With ``y_i = |g_i| w_i`` and the matrix C of cosines this is ``(Cy)_i = |g_i|^{p−1} y_i^−p``. The solution is the
+    minimum of a strictly convex function. Newton's method with backtracking finds it at any scale of the gradients.
 
     Args:
         gramian: G, [T, T] float64, with a positive diagonal.

@@ -1,4 +1,4 @@
-"""The base of weighters that look at the inner products of the tasks' gradients."""
+"""The base of weighters that use the inner products of the tasks' gradients."""
 
 from abc import abstractmethod
 from typing import ClassVar, Literal, TypedDict
@@ -39,9 +39,9 @@ class GramianWeighter(Weighter):
         scope: Parameters that the weights apply to. ``encoder``: z and everything below it; parameters above z (towers,
             and experts, which are shared) get the gradient of the plain sum. ``model``: every parameter.
         rescale: Scale the weights to sum to the number of tasks, as the weights of ``sum`` do.
-        gradients_at: Where gradients are taken. ``seam``: at z. ``parameters``: at every dense parameter that at least
-            two tasks share, which costs one full backward pass per task. A pattern such as ``architecture.experts*``
-            selects from these parameters by name.
+        gradients_at: Where gradients are taken. ``seam``: at z. ``shared``: at the tensors that the architecture's
+            tasks share last. ``parameters``: at every dense parameter that at least two tasks share, which costs one
+            full backward pass per task. A pattern such as ``architecture.experts*`` selects from these by name.
 
     Example:
         >>> from mtl_lightning.training.step import Step
@@ -56,7 +56,7 @@ class GramianWeighter(Weighter):
     """
 
     skips_absent: ClassVar[bool] = False
-    """True if :meth:`weights` shall see only the tasks that have a gradient in this step.
+    """True if :meth:`weights` should see only the tasks that have a gradient in this step.
 
     A task without labels in the batch has none, and a method that looks for the smallest combination of gradients
     would give it all the weight.
@@ -84,7 +84,7 @@ class GramianWeighter(Weighter):
         """Called before :meth:`weights`, for methods that draw random numbers or need the values of the losses."""
 
     def inner_products(self, step: Step) -> Tensor:
-        """What :meth:`weights` gets, [T, T]; a method that tracks gradients over steps overrides it."""
+        """The matrix that :meth:`weights` gets, [T, T]. A method that tracks gradients over steps overrides it."""
         return step.gramian
 
     @abstractmethod
@@ -120,15 +120,16 @@ class GramianWeighter(Weighter):
         return dict(zip(self.tasks, self.kept.tolist(), strict=True))
 
     def _present_weights(self, gramian: Tensor) -> Tensor:
-        present = gramian.diagonal() != 0  # between two batches the product of a task with itself may be negative
+        present = gramian.diagonal() != 0  # between two batches a task's product with itself may be negative
         if not bool(present.any()):
             return self.kept.double().cpu()
         self.present = present if self.skips_absent else torch.ones_like(present)
-        found = self.weights(gramian[self.present][:, self.present])
-        if self.rescale and float(found.sum()) > 0:
-            found = found * (len(found) / found.sum())
-        weights = found.mean().repeat(len(gramian))  # of an absent task: only steps that keep the weights see it
-        weights[self.present] = found
+        present_weights = self.weights(gramian[self.present][:, self.present])
+        if self.rescale and float(present_weights.sum()) > 0:
+            present_weights = present_weights * (len(present_weights) / present_weights.sum())
+        # An absent task has no gradient now; its weight matters in later steps that reuse the weights.
+        weights = present_weights.mean().repeat(len(gramian))
+        weights[self.present] = present_weights
         return weights
 
     def _weighted_sum(self, step: Step) -> Tensor:

@@ -11,10 +11,10 @@ from mtl_lightning.interfaces import Step, Weighter
 class JacobianWeighter(Weighter):
     """One gradient at the seam from the tasks' gradients at the seam: ``combine: [T, B, D] → [B, D]``.
 
-    What lies above z (towers, and experts, which are shared) gets the gradient of the plain sum. The rows are those
-    of this process: a method must treat rows independently, and take what it shares between rows (random numbers,
-    sums over rows) from ``step.generator`` and ``step.reduce`` in :meth:`begin`. A step with a loss that is not
-    finite changes no state and takes the plain sum.
+    Parameters above z (towers, and experts, which are shared) get the gradient of the plain sum. A process sees its own
+    rows only, so a method must treat rows independently. Random numbers and sums over rows, which all rows share, come
+    from ``step.generator`` and ``step.reduce`` in :meth:`begin`. A step with a loss that is not finite changes no state
+    and takes the plain sum.
 
     Args:
         tasks: Names of the tasks.
@@ -36,7 +36,7 @@ class JacobianWeighter(Weighter):
 
     @abstractmethod
     def combine(self, jacobian: Tensor) -> Tensor:
-        """The gradient that this process's objective shall have at z.
+        """The gradient of this process's objective at z.
 
         Args:
             jacobian: Gradients of this process's losses at z, [T, B, D].

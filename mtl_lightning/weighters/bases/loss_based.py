@@ -12,8 +12,8 @@ class LossWeighter(Weighter):
     """Weights from the values of the losses: objective ``Σ w_t L_t``, for every parameter of the model.
 
     A subclass computes :meth:`weights` from the global values, which are equal on all processes. A task without a
-    label in the global batch has the value 0: methods that divide by a loss or take its logarithm leave it out of
-    the step. A step with a loss that is not finite changes no state and takes the plain sum, so that the check of
+    label in the global batch has the value 0. Methods that divide by a loss or take its logarithm leave such a task out
+    of the step. A step with a loss that is not finite changes no state and takes the plain sum, so that the check of
     the gradients can skip it.
 
     Args:

@@ -1,4 +1,4 @@
-"""A warning where a method that wants positive losses gets a negative one."""
+"""A warning about negative losses, for methods that need positive ones."""
 
 from collections.abc import Sequence
 
@@ -10,13 +10,13 @@ UNBOUNDED = "its weight grows without bound"
 
 
 def warn_of_negative(method: str, tasks: Sequence[str], values: Tensor, consequence: str) -> None:
-    """Name the tasks whose loss is negative, and what that does. The same tasks are named once.
+    """Warn about tasks whose loss is negative, once for the same tasks.
 
     Args:
         method: Name of the weighter.
         tasks: Names of the tasks.
-        values: Global losses, [T]; those that are not finite say nothing here.
-        consequence: What the method does with such a task.
+        values: Global losses, [T]; values that are not finite are ignored.
+        consequence: The method's treatment of such a task, in words.
 
     Example:
         >>> import torch
@@ -25,7 +25,7 @@ def warn_of_negative(method: str, tasks: Sequence[str], values: Tensor, conseque
     negative = [task for task, value in zip(tasks, values.tolist(), strict=True) if value < 0]
     if negative:
         rank_zero_warn(
-            f"weighter {method} wants positive losses, and that of {', '.join(negative)} is negative: {consequence}. "
-            "Take another weighter, or a loss that is never negative",
+            f"weighter {method} needs positive losses, and the loss of {', '.join(negative)} is negative: "
+            f"{consequence}. Choose another weighter, or a loss that is never negative",
             stacklevel=2,
         )

@@ -1,4 +1,4 @@
-"""The base of weighters that keep something about gradients over steps."""
+"""The base of weighters that track gradients over steps."""
 
 from typing import Any, Unpack
 
@@ -10,11 +10,11 @@ from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighte
 
 
 class OffsetWeighter(GramianWeighter):
-    """Weights from the gradients by an offset of z, followed over steps.
+    """Weights from the gradients by an offset of z, tracked over steps.
 
-    A gradient at z has a row per example, so that of one step can't be averaged with that of the next. An offset added
-    to every row of z is a parameter like a bias: its gradient is the sum over rows, [T, D], and means the same at each
-    step. With ``gradients_at: parameters`` the gradient of the parameters themselves is followed, as in the papers.
+    A gradient at z has a row per example, so gradients of different steps cannot be averaged. An offset added to every
+    row of z is a parameter like a bias. Its gradient is the sum over rows, [T, D], and has the same meaning at each
+    step. With ``gradients_at: parameters`` the gradient of the parameters themselves is tracked, as in the papers.
 
     Args:
         tasks: Names of the tasks.
@@ -22,7 +22,7 @@ class OffsetWeighter(GramianWeighter):
     """
 
     track: Tensor
-    """What is kept per task and coordinate, [T, D]; [T, 0] until the first step tells D."""
+    """Tracked values per task and coordinate, [T, D]; [T, 0] until the first step, when D becomes known."""
 
     def __init__(self, tasks: tuple[str, ...], **options: Unpack[GramianOptions]) -> None:
         super().__init__(tasks, **options)

@@ -8,14 +8,15 @@ from mtl_lightning.weighters.bases.offset import OffsetWeighter
 
 
 class PairedWeighter(OffsetWeighter):
-    """Weights from inner products between the gradients of this batch and those of an earlier one.
+    """Weights from inner products between the gradients of this batch and of an earlier one.
 
-    In the Gramian of one batch the noise of the batch adds its covariance to the diagonal; between two independent
-    batches it has mean zero. Papers draw two or three batches for a step. Here the other batch is that of the step
-    before, its gradient one update old, so that nothing is computed twice. Products are divided by the mean of
-    ``|g_t| |g_t'|``, so that step sizes mean the same at any scale of the losses. A task without a gradient in this
-    batch is represented by its last one, and the first batch is compared with itself. A task that has had
-    none yet takes no part.
+    In the Gramian of one batch, the noise of the batch adds its covariance to the diagonal. Between two independent
+    batches it has mean zero. Papers draw two or three batches for a step. Here the other batch is the previous one, its
+    gradient one update old, so that nothing is computed twice. Products are divided by the mean of ``|g_t| |g_t'|``, so
+    that step sizes do not depend on the scale of the losses.
+
+    A task without a gradient in this batch is represented by its last gradient, and the first batch is compared with
+    itself. A task that has had no gradient yet takes no part.
 
     Args:
         tasks: Names of the tasks.

@@ -1,14 +1,14 @@
-"""Small quadratic programmes over weights, exact, in float64: what several weighters share."""
+"""Exact solvers of small quadratic programmes over weights, in float64."""
 
 import torch
 from torch import Tensor
 
 
 def normalized(gramian: Tensor, ridge: float = 0.0) -> Tensor:
-    """A Gramian scaled to trace 1, with ``ridge`` added to its diagonal; zero stays zero but for the ridge.
+    """A Gramian scaled to trace 1, with ``ridge`` added to its diagonal; zero stays zero except for the ridge.
 
-    Inner products of float32 gradients may form a matrix that no gradients have, with eigenvalues down to -1e-7; the
-    nearest one that gradients can have takes its place.
+    Inner products of float32 gradients may form a matrix with eigenvalues down to -1e-7, which no set of gradients has.
+    It is replaced by the nearest positive semi-definite matrix.
     """
     trace = gramian.diagonal().sum()
     scaled = gramian / trace if float(trace) > 0 else torch.zeros_like(gramian)
@@ -19,7 +19,7 @@ def normalized(gramian: Tensor, ridge: float = 0.0) -> Tensor:
 
 
 def square_length(gramian: Tensor, weights: Tensor) -> float:
-    """``|Σ w_t g_t|²``, which rounding must not make negative.
+    """``|Σ w_t g_t|²``, at least 0 whatever the rounding.
 
     Example:
         >>> square_length(torch.tensor([[1.0, -1.0], [-1.0, 1.0 - 1e-9]]).double(), torch.tensor([0.5, 0.5]).double())
@@ -29,7 +29,7 @@ def square_length(gramian: Tensor, weights: Tensor) -> float:
 
 
 def solve(system: Tensor, right: Tensor) -> Tensor:
-    """The solution of a square system; of a singular one, that of least squares and least norm.
+    """The solution of a square system; for a singular one, the least-squares solution of least norm.
 
     Example:
         >>> [round(x, 6) for x in solve(torch.ones(2, 2).double(), torch.ones(2).double()).tolist()]
@@ -45,8 +45,9 @@ def solve(system: Tensor, right: Tensor) -> Tensor:
 def minimize(hessian: Tensor, linear: Tensor, *, total: float | None = None, start: Tensor | None = None) -> Tensor:
     """The minimum of ``½ wᵀHw + cᵀw`` over ``w ≥ 0``, and ``Σ w = total`` if it is given.
 
-    An active-set method (Lawson and Hanson's, with the sum as a constraint): weights are zero or free; the free ones
-    solve a linear system, the one with the steepest descent is freed, those that would turn negative go back to zero.
+    The method is the active-set method of Lawson and Hanson, with the sum as a constraint. Weights are zero or free,
+    and the free ones solve a linear system. The weight with the steepest descent is freed; weights that would become
+    negative are set to zero again.
 
     Args:
         hessian: H, [T, T], symmetric without negative eigenvalues, of a scale near 1.

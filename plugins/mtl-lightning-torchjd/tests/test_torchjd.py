@@ -77,10 +77,10 @@ def test_the_gradient_at_z_is_torchjds_aggregation_of_the_gradients(name):
 
 @pytest.mark.parametrize("name", sorted(set(WEIGHTERS) - {"torchjd_fairgrad", "torchjd_graddrop"}))
 def test_the_scale_of_small_gradients_does_not_matter(name):
-    one, other = step_of(draw(2)), step_of(1e-5 * draw(2))
-    build(name)(one).backward()
-    build(name)(other).backward()
-    torch.testing.assert_close(other.z.grad, 1e-5 * one.z.grad, rtol=1e-4, atol=1e-8)
+    large, small = step_of(draw(2)), step_of(1e-5 * draw(2))
+    build(name)(large).backward()
+    build(name)(small).backward()
+    torch.testing.assert_close(small.z.grad, 1e-5 * large.z.grad, rtol=1e-4, atol=1e-8)
 
 
 def test_gradvac_over_steps():
@@ -145,7 +145,7 @@ def test_bounds_of_options_are_told_with_their_place():
 def test_options_that_torchjd_refuses_are_errors_for_the_user():
     with pytest.raises(MtlError, match="epsilon"):
         build("torchjd_mgda", epsilon=-1.0)
-    with pytest.raises(MtlError, match="no weighter of TorchJD"):
+    with pytest.raises(MtlError, match="not a weighter of TorchJD"):
         build("torchjd_cr_mogm", weighting="torchjd_gradvac")
     with pytest.raises(MtlError, match="no task"):
         build("torchjd_pcd", primary="clik")

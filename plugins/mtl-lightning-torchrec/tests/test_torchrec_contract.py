@@ -37,7 +37,7 @@ def test_z_is_that_of_cores_encoder_with_the_same_rows(copies, pooling):
         first = copy * core.rows
         for name, size in schema.table_sizes.items():
             with torch.no_grad():
-                core.table.weight[first + 1 : first + size] = own.whole()[f"{name}__{copy}"][1:]
+                core.table.weight[first + 1 : first + size] = own.full_tables()[f"{name}__{copy}"][1:]
             first += size - 1
     torch.testing.assert_close(own(batch).z, core(batch).z)
     assert own.slices == core.slices

@@ -2,30 +2,17 @@
 
 import pytest
 import torch
+from architecture_cases import build_architecture
 
-from mtl_lightning.architectures.example import example
-from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.builtin import ARCHITECTURES
 
 NAMES = sorted(ARCHITECTURES)
 
 
-def build(name, tasks=3, rows=6, dtype=torch.float64, **options):
-    kind = registry().resolve("architecture", name)
-    schema, encoder, batch = example(tasks, copies=kind.table_copies(tasks, **options), rows=rows)
-    torch.manual_seed(1)
-    encoder.to(dtype)
-    return (
-        kind(schema, encoder, **options).to(dtype),
-        encoder,
-        batch.map(lambda x: x.to(dtype) if x.is_floating_point() else x),
-    )
-
-
 @pytest.mark.parametrize("tasks", [1, 2, 4])
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_and_one_task_alone(name, tasks):
-    architecture, encoder, batch = build(name, tasks)
+    architecture, encoder, batch = build_architecture(name, tasks)
     h = architecture(encoder(batch))
     assert list(h) == list(batch.schema.task_index)
     for task, value in h.items():
@@ -35,7 +22,7 @@ def test_shapes_and_one_task_alone(name, tasks):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_task_reaches_z_and_all_parameters_learn(name):
-    architecture, encoder, batch = build(name, rows=64)
+    architecture, encoder, batch = build_architecture(name, rows=64)
     encoded = encoder(batch)
     h = architecture(encoded)
     for value in h.values():
@@ -51,7 +38,7 @@ def test_every_task_reaches_z_and_all_parameters_learn(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_do_not_touch_each_other(name):
-    architecture, encoder, batch = build(name)
+    architecture, encoder, batch = build_architecture(name)
     architecture.eval()
     whole = architecture(encoder(batch))
     for i in range(3):
@@ -62,14 +49,14 @@ def test_rows_do_not_touch_each_other(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_empty_batch_is_no_error(name):
-    architecture, encoder, batch = build(name)
+    architecture, encoder, batch = build_architecture(name)
     h = architecture(encoder(batch.map(lambda x: x[:0])))
     assert {value.shape[0] for value in h.values()} == {0}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gates_are_kept_only_when_asked_and_without_graph(name):
-    architecture, encoder, batch = build(name)
+    architecture, encoder, batch = build_architecture(name)
     architecture(encoder(batch))
     assert architecture.gates == {}
     architecture.keep_gates = True
@@ -79,7 +66,7 @@ def test_gates_are_kept_only_when_asked_and_without_graph(name):
 
 @pytest.mark.parametrize("name", ["mmoe", "omoe", "cgc", "ple", "adatt", "stem", "home", "dselect_k"])
 def test_expert_gates_sum_to_one(name):
-    architecture, encoder, batch = build(name)
+    architecture, encoder, batch = build_architecture(name)
     architecture.keep_gates = True
     architecture(encoder(batch))
     assert architecture.gates

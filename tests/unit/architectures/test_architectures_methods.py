@@ -4,27 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from architecture_cases import build_architecture
 from torch.nn import functional
 
 from mtl_lightning.architectures.dbmtl import DBMTL
 from mtl_lightning.architectures.example import example
-from mtl_lightning.plugins import registry
-
-
-def build(name, tasks=3, rows=6, dtype=torch.float64, **options):
-    kind = registry().resolve("architecture", name)
-    schema, encoder, batch = example(tasks, copies=kind.table_copies(tasks, **options), rows=rows)
-    torch.manual_seed(1)
-    encoder.to(dtype)
-    return (
-        kind(schema, encoder, **options).to(dtype),
-        encoder,
-        batch.map(lambda x: x.to(dtype) if x.is_floating_point() else x),
-    )
 
 
 def test_mmoe_is_the_papers_sum_over_experts():
-    architecture, encoder, batch = build("mmoe", experts=5, hidden=[7, 3])
+    architecture, encoder, batch = build_architecture("mmoe", experts=5, hidden=[7, 3])
     z = encoder(batch).z
     h = architecture(encoder(batch))
     first, second = architecture.experts.layers[0], architecture.experts.layers[2]
@@ -41,7 +29,7 @@ def test_mmoe_is_the_papers_sum_over_experts():
 
 
 def test_gate_dropout_leaves_experts_out_in_training_only():
-    architecture, encoder, batch = build("mmoe", rows=200, experts=4, hidden=[3], gate_dropout=0.5)
+    architecture, encoder, batch = build_architecture("mmoe", rows=200, experts=4, hidden=[3], gate_dropout=0.5)
     architecture.keep_gates = True
     architecture(encoder(batch))
     gate = architecture.gates["a"]
@@ -53,7 +41,7 @@ def test_gate_dropout_leaves_experts_out_in_training_only():
 
 
 def test_cgc_uses_own_and_shared_experts_only():
-    architecture, encoder, batch = build("cgc", own_experts=2, shared_experts=1, hidden=[3])
+    architecture, encoder, batch = build_architecture("cgc", own_experts=2, shared_experts=1, hidden=[3])
     encoded = encoder(batch)
     architecture(encoded)["b"].sum().backward()
     touched = architecture.layer.experts[0].layers[0].weight.grad.flatten(1).abs().sum(1) > 0
@@ -61,15 +49,15 @@ def test_cgc_uses_own_and_shared_experts_only():
 
 
 def test_ple_with_one_level_is_cgc():
-    ple, encoder, batch = build("ple", levels=1, hidden=[5])
-    cgc, _, _ = build("cgc", hidden=[5])
+    ple, encoder, batch = build_architecture("ple", levels=1, hidden=[5])
+    cgc, _, _ = build_architecture("cgc", hidden=[5])
     cgc.layer.load_state_dict(ple.levels[0].state_dict())
     for task, value in ple(encoder(batch)).items():
         torch.testing.assert_close(cgc(encoder(batch))[task], value)
 
 
 def test_ple_mixes_all_experts_in_the_shared_group_only():
-    ple, encoder, batch = build("ple", levels=2, own_experts=1, shared_experts=1, hidden=[4])
+    ple, encoder, batch = build_architecture("ple", levels=2, own_experts=1, shared_experts=1, hidden=[4])
     ple.keep_gates = True
     ple(encoder(batch))
     assert {name: gate.shape[1] for name, gate in ple.gates.items()} == {
@@ -78,11 +66,11 @@ def test_ple_mixes_all_experts_in_the_shared_group_only():
 
 
 def test_single_task_shares_only_what_is_said():
-    shared, encoder, batch = build("single_task")
+    shared, encoder, batch = build_architecture("single_task")
     encoded = encoder(batch)
     shared(encoded)["a"].sum().backward()
     assert (shared.trunks.layers[0].weight.grad.flatten(1).abs().sum(1) > 0).tolist() == [True, False, False]
-    alone, encoder, batch = build("single_task", share_tables=False)
+    alone, encoder, batch = build_architecture("single_task", share_tables=False)
     encoded = encoder(batch)
     (gradient,) = torch.autograd.grad(alone(encoded)["b"].sum(), encoded.z)
     width = encoded.z.shape[1] // 3
@@ -90,21 +78,21 @@ def test_single_task_shares_only_what_is_said():
 
 
 def test_cross_stitch_starts_near_single_tasks_and_permutes_with_them():
-    architecture, encoder, batch = build("cross_stitch", hidden=[5], own=1.0)
-    single, _, _ = build("single_task", hidden=[5])
+    architecture, encoder, batch = build_architecture("cross_stitch", hidden=[5], own=1.0)
+    single, _, _ = build_architecture("single_task", hidden=[5])
     single.trunks.layers[0].load_state_dict(architecture.layers[0].state_dict())
     for task, value in architecture(encoder(batch)).items():
         torch.testing.assert_close(single(encoder(batch))[task], value)
 
 
 def test_late_fusion_starts_with_nine_tenths_of_its_own():
-    architecture, encoder, batch = build("late_fusion", tasks=2, hidden=[5])
+    architecture, encoder, batch = build_architecture("late_fusion", tasks=2, hidden=[5])
     own = architecture.networks(encoder(batch).z)
     torch.testing.assert_close(architecture(encoder(batch))["a"], 0.9 * own[:, 0] + 0.1 * own[:, 1])
 
 
 def test_sluice_penalty_is_zero_for_orthogonal_subspaces():
-    architecture, encoder, batch = build("sluice", width=4, layers=1, subspaces=2)
+    architecture, encoder, batch = build_architecture("sluice", width=4, layers=1, subspaces=2)
     architecture(encoder(batch))
     assert architecture.penalty.shape == (6,)
     with torch.no_grad():
@@ -119,7 +107,7 @@ def test_sluice_penalty_is_zero_for_orthogonal_subspaces():
 
 
 def test_dselect_k_gates_are_exactly_sparse_once_selected():
-    architecture, encoder, batch = build("dselect_k", experts=6, selected=2)
+    architecture, encoder, batch = build_architecture("dselect_k", experts=6, selected=2)
     architecture.keep_gates = True
     architecture(encoder(batch))
     assert (architecture.gates["a"] > 0).all()  # everything in play at the start
@@ -131,7 +119,7 @@ def test_dselect_k_gates_are_exactly_sparse_once_selected():
 
 
 def test_dselect_k_entropy_falls_as_selectors_leave_the_step():
-    architecture, encoder, batch = build("dselect_k", experts=8, entropy=1.0)
+    architecture, encoder, batch = build_architecture("dselect_k", experts=8, entropy=1.0)
     architecture(encoder(batch))
     undecided = architecture.penalty.mean().item()
     assert undecided == pytest.approx(torch.tensor(8.0).log().item(), rel=0.01)
@@ -142,7 +130,7 @@ def test_dselect_k_entropy_falls_as_selectors_leave_the_step():
 
 
 def test_adatt_adds_its_own_experts_as_a_residual():
-    architecture, encoder, batch = build("adatt", levels=1, own_experts=1, shared_experts=0, hidden=[4])
+    architecture, encoder, batch = build_architecture("adatt", levels=1, own_experts=1, shared_experts=0, hidden=[4])
     architecture.keep_gates = True
     h = architecture(encoder(batch))
     experts = architecture.experts[0][0](encoder(batch).z)
@@ -152,7 +140,7 @@ def test_adatt_adds_its_own_experts_as_a_residual():
 
 
 def test_stem_sees_other_tasks_forward_and_not_backward():
-    architecture, encoder, batch = build("stem", tasks=2)
+    architecture, encoder, batch = build_architecture("stem", tasks=2)
     encoded = encoder(batch)
     h = architecture(encoded)["a"]
     (gradient,) = torch.autograd.grad(h.sum(), encoded.z)
@@ -165,7 +153,7 @@ def test_stem_sees_other_tasks_forward_and_not_backward():
 
 
 def test_stem_gates_read_the_own_part_and_the_shared_one():
-    architecture, encoder, batch = build("stem", tasks=2, hidden=[4])
+    architecture, encoder, batch = build_architecture("stem", tasks=2, hidden=[4])
     architecture.keep_gates = True
     encoded = encoder(batch)
     h = architecture(encoded)["b"]
@@ -177,7 +165,7 @@ def test_stem_gates_read_the_own_part_and_the_shared_one():
 
 
 def test_mtan_masks_see_the_trunk_and_what_the_task_had_before():
-    architecture, encoder, batch = build("mtan", tasks=2, hidden=[5, 4], attention=3)
+    architecture, encoder, batch = build_architecture("mtan", tasks=2, hidden=[5, 4], attention=3)
     z = encoder(batch).z
     features = [architecture.trunk[0](z).relu()]
     features.append(architecture.trunk[1](features[0]).relu())
@@ -195,7 +183,7 @@ def test_mtan_masks_see_the_trunk_and_what_the_task_had_before():
 
 
 def test_star_has_weights_per_scenario_and_one_result_traced_or_not(monkeypatch):
-    architecture, encoder, batch = build("star", scenario="scenario", rows=40)
+    architecture, encoder, batch = build_architecture("star", scenario="scenario", rows=40)
     start = architecture(encoder(batch))["a"]
     with torch.no_grad():
         for layer in architecture.layers:
@@ -208,7 +196,7 @@ def test_star_has_weights_per_scenario_and_one_result_traced_or_not(monkeypatch)
 
 
 def test_home_shares_within_groups_only():
-    architecture, encoder, batch = build("home", groups=[["a", "c"], ["b"]])
+    architecture, encoder, batch = build_architecture("home", groups=[["a", "c"], ["b"]])
     architecture(encoder(batch))["a"].sum().backward()
     touched = {task: next(layer.parameters()).grad is not None for task, layer in architecture.own.items()}
     assert touched == {"a": True, "b": False, "c": False}
@@ -217,7 +205,7 @@ def test_home_shares_within_groups_only():
 
 
 def test_pepnet_gates_start_near_one_and_do_not_move_z_through_their_input():
-    architecture, encoder, batch = build("pepnet", scenario="scenario", priors=["user"])
+    architecture, encoder, batch = build_architecture("pepnet", scenario="scenario", priors=["user"])
     architecture.keep_gates = True
     architecture(encoder(batch))
     assert (architecture.gates["embedding"] - 1).abs().max() < 0.6
@@ -230,7 +218,7 @@ def test_pepnet_gates_start_near_one_and_do_not_move_z_through_their_input():
 
 
 def test_poso_gates_see_the_prior_only():
-    architecture, encoder, batch = build("poso", priors=["user"])
+    architecture, encoder, batch = build_architecture("poso", priors=["user"])
     architecture.keep_gates = True
     architecture(encoder(batch))
     before = architecture.gates["layer0"]

@@ -1,4 +1,4 @@
-"""Validation: everything wrong is told at once, with place, reason and hint; what is right becomes a Config."""
+"""Validation reports all problems at once, each with place, reason and hint; a valid recipe becomes a Config."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def test_options_handed_on_to_a_base_are_options(encoder: str, own: dict[str, An
 
 
 def test_everything_is_told_at_once() -> None:
-    found = problems(
+    lines = problems(
         "wieghter=famo",
         "weighter=pcgrd",
         "encoder.widht=3",
@@ -111,8 +111,8 @@ def test_everything_is_told_at_once() -> None:
         "features.leak: leak: 'oracle_click' holds true probabilities (remove the feature (features.leak=null))",
         "features.dwell: leak: 'dwell' is the label of task 'dwell' (remove the feature (features.dwell=null))",
     ]
-    assert len(found) == len(expected)
-    for line, start in zip(found, expected, strict=True):
+    assert len(lines) == len(expected)
+    for line, start in zip(lines, expected, strict=True):
         assert line.startswith(start)
 
 
@@ -154,13 +154,13 @@ def test_everything_is_told_at_once() -> None:
         (["trainer.devices=two"], "trainer.devices: expects a number, a list of numbers or 'auto', not 'two'"),
         (["trainer.accelerator=cpuu"], "trainer.accelerator: no accelerator 'cpuu' (did you mean 'cpu'?)"),
         (["trainer.precision=17"], "trainer.precision: expects"),
-        (["trainer.precision=64"], "trainer.precision: 64 would turn ids and labels into it"),
+        (["trainer.precision=64"], "trainer.precision: 64 would convert ids and labels, too"),
         (["trainer.max_epochs=-3"], "trainer.max_epochs: is -3, and must be at least 1 (-1 for no limit)"),
         (["trainer.max_epochs=-1", "optimizer.schedule=linear"], "optimizer.schedule: 'linear' needs a last step"),
         (["trainer.max_epochs=0"], "trainer.max_epochs: is 0, and must be at least 1"),
         (
             ["tasks.conversion.observed_when=click == 1"],
-            "heads.conversion: learns on all rows, and observed_when leaves out those without 'click'",
+            "heads.conversion: learns on all rows, but observed_when leaves out the rows without 'click'",
         ),
         (
             ["tasks.dwell.label=minimum(dwell / price, 1)"],

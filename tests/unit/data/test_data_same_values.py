@@ -35,10 +35,7 @@ from mtl_lightning.predictions.predictor import Predictor
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.schema import Task
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def fitted(features, table):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.data.arrow.keys import keys, spell
+from mtl_lightning.data.arrow.keys import canonical_spelling, keys
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Vocabulary
@@ -30,15 +30,12 @@ from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.predictions.predictor import Predictor
 from mtl_lightning.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 HEX = ["25e83726", "68e35100", "12e44003", "91736281"]
 TOKENS = [HEX, ["1e3", "1000"], ["+4915112345", "+4915112346"], ["1.50", "1.5", "1.500"], ["inf", "1e999", "2"],
           ["7.", "7.5"], ["0x10", "16"], ["1_0", "10"], [".5", "0.5"], ["true", "1", "0"]]  # fmt: skip
 ALL = {"by": "random", "validation": 0, "test": 0}
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
 
 
 def write(path, columns, rows=120):
@@ -97,7 +94,7 @@ def test_random_cells_have_the_same_ids_in_csv_and_as_text(tmp_path_factory, val
         for suffix in ("parquet", "csv")
     )
     ids = [one.stores["train"].parts["ids"].flatten().tolist() for one in (text, typed)]
-    distinct = len({spell(one) for one in values})
+    distinct = len({canonical_spelling(one) for one in values})
     # Ids of equal counts are in the order of numbers or of text; which rows are one value is the same.
     assert len(set(zip(*ids, strict=True))) == len(set(ids[0])) == len(set(ids[1])) == distinct
     for transforms, wanted in zip((text.transforms, typed.transforms), ids, strict=True):
@@ -224,7 +221,7 @@ def test_sequences_of_one_entry_or_none_are_sequences(tmp_path, values):
     assert found.tolist() == text.stores["train"].parts["sequence/seen"].tolist()
     if any(values):
         labels = data(path, {"item": "categorical"}, {"tags": {"kind": "multilabel", "label": "tags"}})
-        assert labels.schema.task("tags").classes == len({spell(one) for one in values} - {None})
+        assert labels.schema.task("tags").classes == len({canonical_spelling(one) for one in values} - {None})
 
 
 def test_a_sequence_of_integers_in_parquet_is_still_refused(tmp_path):
@@ -325,7 +322,9 @@ def test_blanks_and_zeros_are_no_other_id(trained):
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(alphabet="0123.-e \t\u00a0\u3000aé中TRUEtrue", max_size=5)), max_size=6))
 def test_one_value_and_a_column_are_spelled_alike(values):
-    assert keys(pa.array(values, pa.string())).to_pylist() == [None if one is None else spell(one) for one in values]
+    assert keys(pa.array(values, pa.string())).to_pylist() == [
+        None if one is None else canonical_spelling(one) for one in values
+    ]
 
 
 def test_tensors_are_the_numbers_that_they_hold(tmp_path):
@@ -341,7 +340,7 @@ def test_tensors_are_the_numbers_that_they_hold(tmp_path):
         assert torch.equal(part, stores[1].parts[name]), name
     assert as_array([torch.tensor([1, 2]), None], "h").to_pylist() == [[1, 2], None]
     assert as_array(torch.tensor([1.5, 2.0]).bfloat16().requires_grad_(), "x").to_pylist() == [1.5, 2.0]
-    with pytest.raises(DataError, match="column 'x' is one value"):
+    with pytest.raises(DataError, match="column 'x' is a single value"):
         as_array(torch.tensor(3), "x")
 
 
@@ -373,7 +372,7 @@ def test_parts_of_integers_and_of_text_are_one_column(tmp_path):
         ('{"h": [1, "1"]}', "line 1: 'h' holds a string in a list, before it held a number"),
         ('{"h": [1]}\n{"h": "x"}', "line 2: 'h' is a string, before it was an array"),
         ('{"u": 1}\n{"u": true}', "line 2: 'u' is "),
-        ('{"u": 7}\n{"u": "a"}\n{bad', "line 3 is no JSON"),
+        ('{"u": 7}\n{"u": "a"}\n{bad', "line 3 is not valid JSON"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_its_line(tmp_path, text, message):

@@ -122,7 +122,7 @@ def test_events_left_out_in_training_are_as_if_they_were_not_there(batch, encode
     torch.manual_seed(1)
     z = made(batch).z
     torch.manual_seed(1)
-    known = made.known(made.kept(batch))["clicks"]
+    known = made.known(made.drop_steps(batch))["clicks"]
     assert 0.3 < known.sum() / batch.steps["clicks"].known.sum() < 0.7
     changed = batch.steps["clicks"]
     ids = torch.where(known[:, :, None], changed.ids, 1)

@@ -1,24 +1,15 @@
 """A run of a shipped recipe that doesn't get better stops by itself, and says why."""
 
 import json
-import os
-import subprocess
-import sys
+
+from commands import run_command
 
 SMALL = ("recipe=ads", "source.rows=1500", "encoder.width=4", "architecture=shared_bottom", "trainer.max_epochs=9")
 STILL = ("weighter=sum", "optimizer.lr=1e-30", "optimizer.table_lr=1e-30")
 
 
 def fit(folder, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", "fit", *SMALL, *arguments],
-        cwd=folder,
-        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = run_command(folder, "fit", *SMALL, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return " ".join(done.stdout.split())
 

@@ -4,24 +4,13 @@ import math
 
 import pytest
 import torch
+from loss_cases import make_loss, make_target
 
 from mtl_lightning.batch import Output, Target
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.builtin import LOSSES
-from mtl_lightning.schema import Task
 
 LOG2 = math.log(2)
-
-
-def make(name, kind="binary", parents=(), **options):
-    task = Task(name="t", kind=kind, label="t", classes=3 if kind in ("multiclass", "ordinal") else 1, parents=parents)
-    return registry().resolve("loss", name)(task, **options)
-
-
-def target(labels, mask=None, **options):
-    label = torch.tensor(labels, dtype=torch.float64).view(len(labels), -1)
-    known = torch.ones(len(labels), dtype=torch.bool) if mask is None else torch.tensor(mask)
-    return Target(label=label, mask=known, **options)
 
 
 def output_for(name, rows, generator):
@@ -63,7 +52,7 @@ def evaluate(name, kind, output, goal):
     if name in ("escm2", "dcmt"):
         clicks = Target(label=torch.ones_like(goal.label), mask=goal.mask, count=goal.count, weight=goal.weight)
         parents = {"click": (Output(torch.zeros_like(output.logit)), clicks)}
-    return make(name, kind, ("click",) if parents else ())(output, goal, parents)
+    return make_loss(name, kind, ("click",) if parents else ())(output, goal, parents)
 
 
 @pytest.mark.parametrize(("name", "kind"), list(cases()))
@@ -71,7 +60,7 @@ def test_unknown_rows_have_exactly_no_gradient_and_no_value(name, kind):
     generator = torch.Generator().manual_seed(0)
     output = output_for(name, 6, generator)
     mask = [True, False, True, True, False, True]
-    goal = target([1, 0, 0, 1, 0, 1], mask, group=torch.zeros(6, dtype=torch.int64))
+    goal = make_target([1, 0, 0, 1, 0, 1], mask, group=torch.zeros(6, dtype=torch.int64))
     value = evaluate(name, kind, output, goal)
     value.backward()
     for leaf in leaves(output):
@@ -95,7 +84,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(name, kind):
     """Two processes' losses, each divided by half the global count, have the whole batch's loss as their mean."""
     generator = torch.Generator().manual_seed(1)
     output = output_for(name, 6, generator)
-    goal = target([1, 0, 0, 1, 0, 1], [True, True, True, False, True, True], group=torch.arange(6))
+    goal = make_target([1, 0, 0, 1, 0, 1], [True, True, True, False, True, True], group=torch.arange(6))
     whole = evaluate(name, kind, output, goal)
     halves = []
     for rows in (slice(0, 3), slice(3, 6)):
@@ -118,6 +107,6 @@ def test_sample_weights_count_like_copies(name, kind):
         link=output.link,
     )
     groups = torch.arange(3)
-    weighted = evaluate(name, kind, output, target([1, 0, 1], weight=torch.tensor([1.0, 3.0, 1.0]), group=groups))
-    plain = evaluate(name, kind, copied, target([1, 0, 0, 0, 1], group=groups[index]))
+    weighted = evaluate(name, kind, output, make_target([1, 0, 1], weight=torch.tensor([1.0, 3.0, 1.0]), group=groups))
+    plain = evaluate(name, kind, copied, make_target([1, 0, 0, 0, 1], group=groups[index]))
     torch.testing.assert_close(weighted, plain)

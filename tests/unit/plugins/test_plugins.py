@@ -71,8 +71,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
             del sys.modules[name]
 
 
-def failure_of(found: Registry, name: str) -> tuple[str, str]:
-    info = next(plugin for plugin in found.plugins if plugin.name == name)
+def failure_of(loaded: Registry, name: str) -> tuple[str, str]:
+    info = next(plugin for plugin in loaded.plugins if plugin.name == name)
     assert info.failure is not None
     assert info.failure.traceback.startswith("Traceback")
     return info.failure.stage, info.failure.reason
@@ -84,21 +84,21 @@ def test_a_plugin_supplies_names_that_resolve_on_use(install: Install) -> None:
         {"good_plugin/__init__.py": weighters({"mean": "good_plugin.mean:Mean"}), "good_plugin/mean.py": MEAN},
         "good = good_plugin",
     )
-    found = registry()
-    assert "mean" in found.names("weighter")
+    loaded = registry()
+    assert "mean" in loaded.names("weighter")
     assert "good_plugin.mean" not in sys.modules
-    assert found.resolve("weighter", "mean") is found.resolve("weighter", "my-plug-in/mean")
-    assert found.resolve("weighter", "My_Plug.In/mean").__name__ == "Mean"
-    assert found.versions()["my-plug-in"] == "1.0"
+    assert loaded.resolve("weighter", "mean") is loaded.resolve("weighter", "my-plug-in/mean")
+    assert loaded.resolve("weighter", "My_Plug.In/mean").__name__ == "Mean"
+    assert loaded.versions()["my-plug-in"] == "1.0"
 
 
 @pytest.mark.parametrize(("kind", "hook"), HOOKS.items())
 def test_every_hook_of_names_supplies_its_kind(kind: str, hook: str, install: Install) -> None:
     text = f"{HEAD}@hookimpl\ndef {hook}():\n    return {{'mine': 'm:M'}}\n"
     install("named", {"named_plugin.py": text}, "named = named_plugin")
-    found = registry()
-    assert found.entry(kind, "mine").qualified == "named/mine"
-    assert [other for other in KINDS if "mine" in found.names(other)] == [kind]
+    loaded = registry()
+    assert loaded.entry(kind, "mine").qualified == "named/mine"
+    assert [other for other in KINDS if "mine" in loaded.names(other)] == [kind]
 
 
 BROKEN = {
@@ -134,16 +134,18 @@ def test_a_broken_plugin_is_recorded_warned_about_once_and_leaves_no_trace(
     good = {"good_plugin.py": weighters({"mean": "good_mean:Mean"}), "good_mean.py": MEAN}
     install("aaa-broken", {f"broken_{case}.py": text}, f"bad = broken_{case}", version="0.3")
     install("zzz-good", good, "good = good_plugin")
-    found = registry()
-    assert failure_of(found, "bad")[0] == stage
-    assert reason in failure_of(found, "bad")[1]
+    loaded = registry()
+    assert failure_of(loaded, "bad")[0] == stage
+    assert reason in failure_of(loaded, "bad")[1]
     assert [record.message for record in caplog.records if "bad (aaa-broken 0.3)" in record.message] == [
-        f"plugin bad (aaa-broken 0.3) is not used: {stage}: {failure_of(found, 'bad')[1]}"
+        f"plugin bad (aaa-broken 0.3) is not used: {stage}: {failure_of(loaded, 'bad')[1]}"
     ]
-    assert "aaa-broken" not in found.versions()
-    assert found.resolve("weighter", "mean").__name__ == "Mean"
-    assert found.resolve("weighter", "sum").__name__ == "Sum"
-    assert not any(entry.plugin == "bad" for kind in ("weighter", "head", "recipe") for _, entry in found.entries(kind))
+    assert "aaa-broken" not in loaded.versions()
+    assert loaded.resolve("weighter", "mean").__name__ == "Mean"
+    assert loaded.resolve("weighter", "sum").__name__ == "Sum"
+    assert not any(
+        entry.plugin == "bad" for kind in ("weighter", "head", "recipe") for _, entry in loaded.entries(kind)
+    )
 
 
 def test_a_broken_plugin_is_fatal_only_for_a_name_that_nobody_has(install: Install) -> None:
@@ -182,16 +184,16 @@ def test_debug_shows_the_traceback(
 def test_nobody_shadows_core_silently(install: Install) -> None:
     modules = {"shadow.py": weighters({"pcgrad": "shadow_mean:Mean"}), "shadow_mean.py": MEAN}
     install("shadow", modules, "shadow = shadow", version="2.0")
-    found = registry()
+    loaded = registry()
     with pytest.raises(
         PluginError, match=r"mtl-lightning .* and shadow 2\.0.*choose mtl-lightning/pcgrad or shadow/pcgr"
     ):
-        found.resolve("weighter", "pcgrad")
-    assert found.resolve("weighter", "shadow/pcgrad").__name__ == "Mean"
-    assert found.resolve("weighter", "mtl-lightning/pcgrad").__name__ == "PCGrad"
-    assert found.resolve("weighter", "famo").__name__ == "FAMO"
-    assert {"mtl-lightning/pcgrad", "shadow/pcgrad"} <= set(found.names("weighter"))
-    assert "pcgrad" not in found.names("weighter")
+        loaded.resolve("weighter", "pcgrad")
+    assert loaded.resolve("weighter", "shadow/pcgrad").__name__ == "Mean"
+    assert loaded.resolve("weighter", "mtl-lightning/pcgrad").__name__ == "PCGrad"
+    assert loaded.resolve("weighter", "famo").__name__ == "FAMO"
+    assert {"mtl-lightning/pcgrad", "shadow/pcgrad"} <= set(loaded.names("weighter"))
+    assert "pcgrad" not in loaded.names("weighter")
 
 
 def test_two_plugins_with_one_name_and_one_entry_point_name(install: Install) -> None:
@@ -201,57 +203,57 @@ def test_two_plugins_with_one_name_and_one_entry_point_name(install: Install) ->
             f"{name}_mean.py": MEAN,
         }
         install(f"dist-{name}", modules, f"same = {name}")
-    found = registry()
+    loaded = registry()
     with pytest.raises(PluginError, match=r"dist-one 1\.0 and dist-two 1\.0"):
-        found.entry("weighter", "mean")
-    assert found.resolve("weighter", "dist-one/mean").__module__ == "one_mean"
-    assert found.resolve("weighter", "dist-two/mean").__module__ == "two_mean"
-    assert {"one", "two"} <= set(found.names("weighter"))
+        loaded.entry("weighter", "mean")
+    assert loaded.resolve("weighter", "dist-one/mean").__module__ == "one_mean"
+    assert loaded.resolve("weighter", "dist-two/mean").__module__ == "two_mean"
+    assert {"one", "two"} <= set(loaded.names("weighter"))
     with pytest.raises(PluginError, match="no weighter is called 'dist-three/mean'"):
-        found.entry("weighter", "dist-three/mean")
+        loaded.entry("weighter", "dist-three/mean")
 
 
 def test_two_entry_points_of_one_name_in_one_distribution(install: Install) -> None:
     modules = {"first.py": weighters({"first": "m:M"}), "second.py": weighters({"second": "m:M"})}
     install("double", modules, "same = first\nsame = second")
-    found = registry()
-    assert "first" in found.names("weighter")
-    assert [plugin.failure is None for plugin in found.plugins if plugin.name == "same"] == [True, False]
-    assert any("two entry points called 'same'" in str(plugin.failure) for plugin in found.plugins)
+    loaded = registry()
+    assert "first" in loaded.names("weighter")
+    assert [plugin.failure is None for plugin in loaded.plugins if plugin.name == "same"] == [True, False]
+    assert any("two entry points called 'same'" in str(plugin.failure) for plugin in loaded.plugins)
 
 
 def test_one_module_under_two_entry_points_keeps_the_first(install: Install) -> None:
     install("double", {"only.py": weighters({"only": "m:M"})}, "a = only\nb = only")
-    found = registry()
-    assert found.entry("weighter", "only").plugin == "a"
-    assert failure_of(found, "b") == ("register", "another entry point refers to the same plugin")
+    loaded = registry()
+    assert loaded.entry("weighter", "only").plugin == "a"
+    assert failure_of(loaded, "b") == ("register", "another entry point refers to the same plugin")
 
 
 def test_one_distribution_cannot_give_a_name_twice(install: Install) -> None:
     modules = {"first.py": weighters({"mean": "m:A"}), "second.py": weighters({"mean": "m:B"})}
     install("double", modules, "a = first\nb = second")
-    found = registry()
-    assert found.entry("weighter", "double/mean").target == "m:A"
-    assert "supplies the weighter 'mean' twice" in failure_of(found, "b")[1]
+    loaded = registry()
+    assert loaded.entry("weighter", "double/mean").target == "m:A"
+    assert "supplies the weighter 'mean' twice" in failure_of(loaded, "b")[1]
 
 
 def test_core_is_no_name_for_others(install: Install) -> None:
     install("impostor", {"impostor.py": weighters({"mine": "m:M"})}, "core = impostor")
-    found = registry()
-    assert "pcgrad" in found.names("weighter")
-    assert "mine" not in found.names("weighter")
-    assert any("the name of the built-ins" in str(plugin.failure) for plugin in found.plugins)
+    loaded = registry()
+    assert "pcgrad" in loaded.names("weighter")
+    assert "mine" not in loaded.names("weighter")
+    assert any("the name of the built-ins" in str(plugin.failure) for plugin in loaded.plugins)
 
 
 def test_the_environment_restricts_loading(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("mtl-foo", {"foo_plugin.py": weighters({"foo": "m:M"})}, "foo = foo_plugin")
     install("mtl-bar", {"bar_plugin.py": "raise RuntimeError('loaded all the same')"}, "bar = bar_plugin")
     monkeypatch.setenv("MTL_PLUGINS", "core, foo")
-    found = registry()
-    assert {"foo", "sum"} <= set(found.names("weighter"))
-    assert [plugin.name for plugin in found.plugins] == ["foo", "core"]
+    loaded = registry()
+    assert {"foo", "sum"} <= set(loaded.names("weighter"))
+    assert [plugin.name for plugin in loaded.plugins] == ["foo", "core"]
     with pytest.raises(PluginError, match="MTL_PLUGINS leaves out bar"):
-        found.entry("weighter", "bar")
+        loaded.entry("weighter", "bar")
     registry.cache_clear()
     monkeypatch.setenv("MTL_PLUGINS", "core,fo")
     with pytest.raises(PluginError, match=r"MTL_PLUGINS names fo .*foo"):
@@ -326,7 +328,7 @@ def test_resolving_says_why_it_fails(install: Install) -> None:
         "res_exits.py": "raise SystemExit(0)",
     }
     install("res", modules, "res = res")
-    found = registry()
+    loaded = registry()
     reasons = {
         "needs": r"No module named 'qpsolvers_that_nobody_has'.*install what provides 'qpsolvers_that_nobody_has'",
         "typo": "has no attribute 'Xx'",
@@ -339,8 +341,8 @@ def test_resolving_says_why_it_fails(install: Install) -> None:
     }
     for name, reason in reasons.items():
         with pytest.raises(PluginError, match=reason):
-            found.resolve("weighter", name)
-    assert {problem.reason.split()[1] for problem in found.check() if problem.path == "res"} == {
+            loaded.resolve("weighter", name)
+    assert {problem.reason.split()[1] for problem in loaded.check() if problem.path == "res"} == {
         f"res/{name}" for name in table
     }
 
@@ -362,16 +364,16 @@ def test_recipes_collide_and_qualify_like_components(install: Install) -> None:
             f"{name}_recipes/notes.txt": "",
         }
         install(name, modules, f"{name} = {name}_plugin")
-    found = registry()
-    assert {"left", "right", "left/shared", "right/shared"} <= set(found.recipes())
-    assert not {"shared", "notes", "notes.txt"} & set(found.recipes())
-    assert found.recipe("right/shared").read_text() == "seed: 5\n"
+    loaded = registry()
+    assert {"left", "right", "left/shared", "right/shared"} <= set(loaded.recipes())
+    assert not {"shared", "notes", "notes.txt"} & set(loaded.recipes())
+    assert loaded.recipe("right/shared").read_text() == "seed: 5\n"
     with pytest.raises(PluginError, match="several plugins have a recipe called 'shared'"):
-        found.recipe("shared")
-    assert found.recipe("shared", owner="left").read_text() == "seed: 4\n"
-    assert found.recipe("right", owner="left").read_text() == "extends: shared\n"
+        loaded.recipe("shared")
+    assert loaded.recipe("shared", owner="left").read_text() == "seed: 4\n"
+    assert loaded.recipe("right", owner="left").read_text() == "extends: shared\n"
     with pytest.raises(PluginError, match="no recipe is called"):
-        found.recipe("left/right", owner="right")
+        loaded.recipe("left/right", owner="right")
 
 
 CALLBACKS = """
@@ -393,15 +395,15 @@ def test_one_raising_callback_hook_does_not_stop_the_others(install: Install) ->
     install(
         "wrong-type", {"cb_type.py": HEAD + "@hookimpl\ndef mtl_callbacks(config):\n    return [1]\n"}, "type = cb_type"
     )
-    found = registry()
+    loaded = registry()
     config = {"seed": 7}
-    assert [type(callback).__name__ for callback in found.callbacks(config)] == ["Mine"]
+    assert [type(callback).__name__ for callback in loaded.callbacks(config)] == ["Mine"]
     assert config == {"seed": 7}
-    assert failure_of(found, "foreign")[0] == "mtl_callbacks"
-    assert "import lightning.pytorch instead" in failure_of(found, "foreign")[1]
-    assert failure_of(found, "raising") == ("mtl_callbacks", "KeyError: 'colour'")
-    assert "not a lightning.pytorch.Callback" in failure_of(found, "type")[1]
-    assert found.versions()["bad-raising"] == "1.0", "its names are still in use"
+    assert failure_of(loaded, "foreign")[0] == "mtl_callbacks"
+    assert "import lightning.pytorch instead" in failure_of(loaded, "foreign")[1]
+    assert failure_of(loaded, "raising") == ("mtl_callbacks", "KeyError: 'colour'")
+    assert "not a lightning.pytorch.Callback" in failure_of(loaded, "type")[1]
+    assert loaded.versions()["bad-raising"] == "1.0", "its names are still in use"
 
 
 def command(name: str, then: str = "") -> str:
@@ -415,13 +417,13 @@ def test_commands_are_added_and_cannot_replace_others(install: Install) -> None:
     install("raising", {"cmd_raising.py": command("half", "raise ValueError('no')")}, "raising = cmd_raising")
     app = typer.Typer()
     plugins_command.register(app)
-    found = registry()
-    found.commands(app)
+    loaded = registry()
+    loaded.commands(app)
     assert CliRunner().invoke(app, ["greet"]).output == "greet!\n"
     assert "good-one" in CliRunner().invoke(app, ["plugins"]).output
     assert CliRunner().invoke(app, ["half"]).exit_code == 2
-    assert failure_of(found, "shadow") == ("mtl_commands", "the command 'plugins' belongs to core")
-    assert failure_of(found, "raising") == ("mtl_commands", "ValueError: no")
+    assert failure_of(loaded, "shadow") == ("mtl_commands", "the command 'plugins' belongs to core")
+    assert failure_of(loaded, "raising") == ("mtl_commands", "ValueError: no")
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ class Opener:
 
 def test_a_checkpoint_with_code_is_refused_whatever_the_caller_asks(tmp_path: Path) -> None:
     torch.save({"state_dict": Opener(tmp_path / "owned")}, tmp_path / "evil.ckpt", pickle_module=pickle)
-    with pytest.raises(MtlError, match="damaged or no checkpoint"):
+    with pytest.raises(MtlError, match="damaged or not a checkpoint"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "evil.ckpt", weights_only=False)
     assert not (tmp_path / "owned").exists()
 

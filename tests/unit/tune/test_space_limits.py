@@ -41,5 +41,5 @@ def test_a_pipe_device_or_unknown_user_is_no_space(tmp_path: Path) -> None:
 def test_a_deep_list_is_refused() -> None:
     with pytest.raises(MtlError, match="nested in more than 40 levels"):
         read_dimension("encoder.width", "[" * 90 + "]" * 90)
-    with pytest.raises(MtlError, match="is no list"):
+    with pytest.raises(MtlError, match="is not a list"):
         read_dimension("encoder.width", "[!!int x]")

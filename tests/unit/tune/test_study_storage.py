@@ -1,14 +1,12 @@
 """Studies in a database: shared by processes, killed and gone on with, pruned, with a front over tasks; wrong URLs."""
 
 import json
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 
 import pytest
+from commands import start_command
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.tune.plan import read_plan
@@ -16,18 +14,6 @@ from mtl_lightning.tune.study import open_study
 
 SMALL = ("recipe=agreement", "source.rows=2000", "data.batch_size=512", "out=study")
 SPACE = ("space.optimizer.lr=log(1e-3,1e-2)", "space.weighter.weights.*=log(0.1,10)", "weighter=constant")
-
-
-def start(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "mtl_lightning", *arguments],
-        cwd=folder,
-        env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +34,7 @@ def test_a_wrong_storage_is_named_and_its_password_is_not(url, words, tmp_path):
 
 
 def test_a_wrong_storage_ends_the_command_with_2(tmp_path):
-    process = start(tmp_path, "tune", *SMALL, *SPACE, "storage=nourl", "trials=1")
+    process = start_command(tmp_path, "tune", *SMALL, *SPACE, "storage=nourl", "trials=1")
     printed, _ = process.communicate(timeout=100)
     assert process.returncode == 2, printed
     assert "Traceback" not in printed
@@ -59,7 +45,7 @@ def test_a_wrong_storage_ends_the_command_with_2(tmp_path):
 def test_two_processes_share_a_database_and_one_is_killed(tmp_path):
     shared = "storage=sqlite:///study.db"
     arguments = ("tune", *SMALL, *SPACE, shared, "objective=tasks", "trials=4", "trainer.max_epochs=3")
-    both = [start(tmp_path, *arguments) for _ in range(2)]
+    both = [start_command(tmp_path, *arguments) for _ in range(2)]
     deadline = time.monotonic() + 250
     trials = tmp_path / "study" / "trials"
     while not any(trials.glob("*/metrics.json")) and time.monotonic() < deadline:
@@ -68,7 +54,7 @@ def test_two_processes_share_a_database_and_one_is_killed(tmp_path):
     both[0].communicate()
     printed, _ = both[1].communicate(timeout=280)
     assert both[1].returncode == 0, printed
-    again = start(tmp_path, *arguments)
+    again = start_command(tmp_path, *arguments)
     printed, _ = again.communicate(timeout=200)
     assert again.returncode == 0, printed
 
@@ -89,7 +75,7 @@ def test_two_processes_share_a_database_and_one_is_killed(tmp_path):
         chosen = result["trials"][number]["settings"]
         text = (tmp_path / "study" / f"front{number:04d}.yaml").read_text()
         assert all(pair.partition("=")[2] in text for pair in chosen)
-    fit = start(tmp_path, "fit", "recipe=study/best.yaml", "run.dir=best")
+    fit = start_command(tmp_path, "fit", "recipe=study/best.yaml", "run.dir=best")
     printed, _ = fit.communicate(timeout=200)
     assert fit.returncode == 0, printed
     record = json.loads((tmp_path / "best" / "metrics.json").read_text())
@@ -123,7 +109,7 @@ def test_a_trial_that_falls_behind_is_stopped(tmp_path, monkeypatch):
                 intermediate_values=dict.fromkeys(range(1, 61), 0.999),
             )
         )
-    process = start(tmp_path, "tune", *arguments)
+    process = start_command(tmp_path, "tune", *arguments)
     printed, _ = process.communicate(timeout=250)
     assert process.returncode == 0, printed
     last = json.loads((tmp_path / "study" / "result.json").read_text())["trials"][5]

@@ -421,7 +421,9 @@ def test_graddrop_passes_the_sum_on_average():
 def test_a_negative_loss_is_told_where_the_method_wants_positive_ones(name):
     """A log-likelihood of a value can be negative: the task would be left out, or take all, without a word."""
     jacobian = torch.ones(2, 1, 2, dtype=torch.float64)
-    with pytest.warns(UserWarning, match=f"weighter {name} wants positive losses, and that of conversion is negative"):
+    with pytest.warns(
+        UserWarning, match=f"weighter {name} needs positive losses, and the loss of conversion is negative"
+    ):
         build(name)(step_of(jacobian, (0.5, -0.2)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,4 +1,4 @@
-"""Vectors of texts on disk, so that no text is embedded twice."""
+"""Cache of text vectors on disk."""
 
 import hashlib
 import sqlite3
@@ -10,21 +10,21 @@ import numpy as np
 
 from mtl_lightning.errors import DataError
 
-ASKED = 500
-"""Keys per query; SQLite takes 999 variables at least."""
+KEYS_PER_QUERY = 500
+"""Number of keys per query; SQLite allows at least 999 variables."""
 WAIT = 120.0
 """Seconds to wait for another process that writes."""
 
 
 class VectorCache:
-    """Vectors by text, in one SQLite file that several processes may use at once.
+    """Vectors by text, in an SQLite file that several processes may use at once.
 
     Args:
-        path: The file; it appears with the first vectors.
-        limit: Vectors kept at most; the ones that came first go first.
+        path: The file; created with the first vectors.
+        limit: Largest number of vectors; the oldest are dropped first. 0 turns the cache off.
 
     Raises:
-        DataError: If the file can't be used.
+        DataError: If the file can't be read or written.
 
     Example:
         >>> import tempfile
@@ -38,21 +38,31 @@ class VectorCache:
         self.path, self.limit = path, limit
 
     def get(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Vectors of those texts that are there."""
+        """Vectors [d] float32 of the cached texts among these.
+
+        Args:
+            texts: The texts.
+        """
         if not self.limit or not self.path.is_file():
             return {}
-        wanted = {key(text): text for text in texts}
-        keys, found = list(wanted), {}
+        text_of_key = {key(text): text for text in texts}
+        keys, vectors = list(text_of_key), {}
         with self._open() as connection:
-            for start in range(0, len(keys), ASKED):
-                part = keys[start : start + ASKED]
+            for start in range(0, len(keys), KEYS_PER_QUERY):
+                part = keys[start : start + KEYS_PER_QUERY]
                 marks = ",".join("?" * len(part))
-                for one, vector in connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part):
-                    found[wanted[one]] = np.frombuffer(vector, dtype="<f4")
-        return found
+                query = f"SELECT key, vector FROM vectors WHERE key IN ({marks})"
+                for digest, vector in connection.execute(query, part):
+                    vectors[text_of_key[digest]] = np.frombuffer(vector, dtype="<f4")
+        return vectors
 
     def put(self, texts: Sequence[str], vectors: np.ndarray) -> None:
-        """Keep vectors [n, d] of texts."""
+        """Store the vectors of texts.
+
+        Args:
+            texts: The texts.
+            vectors: Their vectors, [n, d].
+        """
         if not self.limit:
             return
         rows = [(key(text), vector.astype("<f4").tobytes()) for text, vector in zip(texts, vectors, strict=True)]
@@ -64,7 +74,7 @@ class VectorCache:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """A connection of this call: threads and forked processes must not share one."""
+        """Context manager with a new connection: threads and forked processes must not share connections."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=WAIT)) as connection:
@@ -78,5 +88,5 @@ class VectorCache:
 
 
 def key(text: str) -> bytes:
-    """What a text is kept under."""
+    """Key of a text in the cache."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -13,42 +13,42 @@ from mtl_lightning.data.cache.directory import cache_directory
 from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import Block, Feature, Field, StatelessTransform, Transform, as_written, check
 from mtl_lightning_text.cache import VectorCache
-from mtl_lightning_text.model import LocalModel, find
+from mtl_lightning_text.model import LocalModel, find_model
 
 PIECE = 512
-"""Texts after which vectors are kept, so that an interrupted preparation goes on where it was."""
+"""Number of texts after which vectors are stored, so that an interrupted preparation can continue."""
 PATIENCE = 10.0
-"""Seconds between two lines about progress."""
+"""Seconds between two lines of progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel(Feature):
-    """Text as the vector that a frozen language model makes of it; a row without text is zeros.
+    """Text as the vector of a frozen language model; a row without text is zero.
 
-    Pooling and normalisation are the model's own (a sentence-transformers model says them; of a plain transformers
-    model the tokens' mean is taken). Vectors are kept on disk, by the hash of model and text.
+    Pooling and normalisation follow the configuration of a sentence-transformers model; a plain transformers model has
+    the mean over its tokens. Vectors are cached on disk by the hash of model and text.
 
     Source: Reimers and Gurevych, "Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks", EMNLP 2019.
 
     Args:
         model: A directory, ``package:name/folder`` for one inside an installed package, or an id of the Hugging Face
             hub.
-        column: Raw column, or several that are joined in this order; the feature's name if None.
-        separator: What stands between joined columns.
-        prompt: What the model wants before each text (``"query: "``, say).
-        length: Tokens seen of a text; None for as many as the model's configuration says.
-        batch_size: Texts at a time.
-        device: Where the model runs; None for the best there is.
-        precision: Of the model's weights; ``bfloat16`` takes about half the time where the processor knows it, and
-            moves values by about 0.001.
+        column: Raw column, or several that are joined in this order; None for the column named like the feature.
+        separator: Text between joined columns.
+        prompt: Text that the model expects before each text, such as ``"query: "``.
+        length: Largest number of tokens of a text; None for the model's own limit.
+        batch_size: Number of texts per batch.
+        device: Device of the model; None for the fastest available.
+        precision: Type of the model's weights. ``bfloat16`` takes about half the time on processors that support it,
+            and changes values by about 0.001.
         revision: Branch, tag or commit of the hub.
-        fetch: Download a model of the hub that isn't here yet; otherwise nothing uses the network.
-        cache_rows: Vectors kept on disk at most; 0 for none.
+        fetch: Download a missing model from the hub; otherwise nothing uses the network.
+        cache_rows: Largest number of vectors on disk; 0 for none.
 
     Shapes: [B, d] float32, d the width of the model.
 
     Raises:
-        DataError: If an option is out of range; when used, if the model isn't there or isn't the one of training.
+        DataError: If an option is out of range; on use, if the model is missing or differs from the one in training.
 
     Example:
         >>> LanguageModel(model="some/model", column=["title", "body"]).columns("text")
@@ -79,11 +79,11 @@ class LanguageModel(Feature):
         check(self.cache_rows >= 0, f"cache_rows is {self.cache_rows}", "at least 0")
 
     def columns(self, name: str) -> tuple[str, ...]:
-        """Its columns, or the one called like the feature."""
+        """Its columns, or the column named like the feature."""
         return self.column if isinstance(self.column, tuple) else (self.column or name,)
 
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Its columns: text stays as it is written."""
+        """Its columns, whose text is read as written."""
         return self.columns(name)
 
     def build(self, name: str, others: Mapping[str, Transform]) -> "LanguageModelTransform":
@@ -91,20 +91,24 @@ class LanguageModel(Feature):
         return LanguageModelTransform(name, self)
 
     def fingerprint(self) -> str:
-        """The model's hash: another model at the same path gives other values."""
+        """Hash of the model, because another model at the same path gives other values."""
         return self.local().digest()
 
     def local(self) -> LocalModel:
-        """The model's files."""
-        path = find(self.model, self.revision, fetch=self.fetch)
+        """Files of the model.
+
+        Raises:
+            DataError: If the model is missing.
+        """
+        path = find_model(self.model, self.revision, fetch=self.fetch)
         return LocalModel(path, self.length, self.device, self.precision)
 
 
 class LanguageModelTransform(StatelessTransform):
-    """Looks vectors up, and embeds what isn't there; the model is loaded for that alone.
+    """Transform that gets vectors from the cache, and loads the model only for texts that are not cached.
 
     Args:
-        name: The feature's name.
+        name: Name of the feature.
         feature: Its options.
     """
 
@@ -116,7 +120,7 @@ class LanguageModelTransform(StatelessTransform):
         self.size = 0
 
     def finish(self) -> None:
-        """Settle which model it is, and how wide."""
+        """Record the model's hash and width."""
         self.digest = self.feature.local().digest()
         self.size = len(self.vectors([""])[""])
 
@@ -127,52 +131,56 @@ class LanguageModelTransform(StatelessTransform):
     def encode(self, block: Block) -> np.ndarray:
         """Vectors, [B, d] float32."""
         texts = self.texts(block)
-        found = self.vectors(sorted({one for one in texts if one}, key=len))
+        vectors = self.vectors(sorted({joined for joined in texts if joined}, key=len))
         result = np.zeros((len(texts), self.size), dtype=np.float32)
-        for row, one in enumerate(texts):
-            if one:
-                result[row] = found[one]
+        for row, joined in enumerate(texts):
+            if joined:
+                result[row] = vectors[joined]
         return result
 
     def texts(self, block: Block) -> list[str]:
-        """The joined columns, row by row; empty where all are missing or blank."""
+        """Joined columns of each row; empty if all are missing or blank."""
         columns = [text(keys(as_written(block, name), name)).to_pylist() for name in self.columns]
         rows = zip(*columns, strict=True)
         return [self.feature.separator.join(part.strip() for part in row if part and part.strip()) for row in rows]
 
     def vectors(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """Vectors of different texts, from the cache or from the model."""
+        """Vectors [d] of distinct texts, from the cache or the model.
+
+        Raises:
+            DataError: If the model is missing, differs from the one in training, or can't be loaded.
+        """
         feature = self.feature
         cache = VectorCache(cache_directory() / "text" / f"{self.digest}.sqlite", feature.cache_rows)
-        full = {one: feature.prompt + one for one in texts}
-        known = cache.get(list(full.values()))
-        missing = [one for one in full.values() if one not in known]
+        prompted = {plain: feature.prompt + plain for plain in texts}
+        known = cache.get(list(prompted.values()))
+        missing = [full for full in prompted.values() if full not in known]
         if missing:
             known |= self._embed(missing, cache)
-        return {one: known[whole] for one, whole in full.items()}
+        return {plain: known[full] for plain, full in prompted.items()}
 
     def _embed(self, texts: Sequence[str], cache: VectorCache) -> dict[str, np.ndarray]:
         local = self.feature.local()
         if local.digest() != self.digest:
             raise DataError(
-                f"features.{self.name}: {local.path} holds another model than in training", "bring that one back"
+                f"features.{self.name}: {local.path} holds another model than in training", "restore that model"
             )
-        found: dict[str, np.ndarray] = {}
-        said = time.monotonic()
+        embedded: dict[str, np.ndarray] = {}
+        reported = time.monotonic()
         for start in range(0, len(texts), PIECE):
             piece = texts[start : start + PIECE]
             vectors = local.embed(piece, self.feature.batch_size)
             cache.put(piece, vectors)
-            found |= zip(piece, vectors, strict=True)
-            if time.monotonic() - said > PATIENCE:
-                said = time.monotonic()
-                print(f"features.{self.name}: {len(found):,} of {len(texts):,} texts embedded", file=sys.stderr)
-        return found
+            embedded |= zip(piece, vectors, strict=True)
+            if time.monotonic() - reported > PATIENCE:
+                reported = time.monotonic()
+                print(f"features.{self.name}: {len(embedded):,} of {len(texts):,} texts embedded", file=sys.stderr)
+        return embedded
 
     def state(self) -> dict[str, Any]:
-        """The model's hash, and its width."""
+        """Hash and width of the model."""
         return {"model": self.digest, "size": self.size}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Inverse of :meth:`state`; the model is looked at when a text needs it."""
+        """Inverse of :meth:`state`; the model's files are read only when a text needs them."""
         self.digest, self.size = str(state["model"]), int(state["size"])

@@ -1,4 +1,4 @@
-"""A frozen language model: where its files are, what they are, and texts → vectors."""
+"""Frozen language models: search for their files, checks of the files, and vectors of texts."""
 
 import functools
 import hashlib
@@ -15,24 +15,24 @@ import numpy as np
 from mtl_lightning.errors import DataError
 
 PACKAGE = "package:"
-"""``package:name/folder``: files inside an installed package."""
+"""Prefix of ``package:name/folder``, a folder inside an installed package."""
 CONTENT = (".json", ".txt", ".model", ".safetensors", ".bin")
-"""Endings of the files that make a model; a hub's page and exports to other formats don't count."""
+"""Suffixes of a model's files; pages of the hub and exports to other formats are ignored."""
 FILELESS = ".Normalize"
-"""A module of sentence-transformers that has no folder."""
+"""Module of sentence-transformers without a folder."""
 BUSY = threading.Lock()
-"""Features are encoded in several threads; a model's tokenizer can't be."""
+"""Lock of all models: features are encoded in several threads, but tokenizers are not thread-safe."""
 
 
 @dataclass(frozen=True)
 class LocalModel:
-    """A model's files.
+    """Files and options of a model.
 
     Args:
-        path: Their directory.
-        length: Tokens that the model sees of a text; None for as many as its configuration says.
-        device: Where it runs; None for the best there is.
-        precision: Of its weights.
+        path: Directory of the files.
+        length: Largest number of tokens of a text; None for the model's own limit.
+        device: Device of the model; None for the fastest available.
+        precision: Type of the model's weights.
     """
 
     path: Path
@@ -41,30 +41,38 @@ class LocalModel:
     precision: str = "float32"
 
     def digest(self) -> str:
-        """A hash of the files, and of what changes vectors."""
-        return f"{content(self.path)}-{self.length or 'full'}-{self.precision}"
+        """Hash of the files and of the options that change vectors."""
+        return f"{digest_files(self.path)}-{self.length or 'full'}-{self.precision}"
 
     def embed(self, texts: Sequence[str], batch_size: int) -> np.ndarray:
-        """Vectors [n, d] float32, pooled and normalised as the model's own configuration says (else the mean)."""
+        """Embed texts, [n, d] float32, with the model's own pooling and normalisation (by default the mean).
+
+        Args:
+            texts: The texts.
+            batch_size: Number of texts per batch.
+
+        Raises:
+            DataError: If the model can't be loaded.
+        """
         with BUSY:
-            model = loaded(self)
+            model = load(self)
             vectors = model.encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
         return np.asarray(vectors, dtype=np.float32).reshape(len(texts), -1)
 
 
-def find(name: str, revision: str | None = None, *, fetch: bool = False) -> Path:
-    """The directory of a model.
+def find_model(name: str, revision: str | None = None, *, fetch: bool = False) -> Path:
+    """Find the directory of a model.
 
     Args:
         name: A directory, ``package:name/folder`` for one inside an installed package, or an id of the hub.
         revision: Branch, tag or commit of the hub.
-        fetch: Download from the hub what is missing; otherwise nothing uses the network.
+        fetch: Download missing files from the hub; otherwise nothing uses the network.
 
     Raises:
-        DataError: If it isn't there.
+        DataError: If the model is missing.
 
     Example:
-        >>> find("package:json/nothing")
+        >>> find_model("package:json/nothing")
         Traceback (most recent call last):
         mtl_lightning.errors.DataError: model 'package:json/nothing': the package json has no folder nothing
     """
@@ -79,16 +87,16 @@ def find(name: str, revision: str | None = None, *, fetch: bool = False) -> Path
 
     try:
         try:
-            there = _snapshot(name, revision, local_files_only=True)
+            local = _snapshot(name, revision, local_files_only=True)
         except LocalEntryNotFoundError:
             if not fetch:
                 raise
-            there = None
-        if there is not None and (not fetch or is_whole(there)):
-            return there  # also where the hub has a newer one: a model stays what it was in training
+            local = None
+        if local is not None and (not fetch or is_complete(local)):
+            return local  # even if the hub has a newer one: the model must not change after training
         return _snapshot(name, revision, local_files_only=False)
     except LocalEntryNotFoundError as error:
-        hint = "is the hub reachable?" if fetch else "set fetch: true to download it from the hub"
+        hint = "check that the hub is reachable" if fetch else "set fetch: true to download it from the hub"
         raise DataError(f"model {name!r} is not on this machine", hint) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise DataError(f"model {name!r}: {' '.join(str(error).split())}") from error
@@ -103,26 +111,29 @@ def _snapshot(name: str, revision: str | None, *, local_files_only: bool) -> Pat
 
 def _in_package(name: str) -> Path:
     package, _, folder = name.removeprefix(PACKAGE).partition("/")
-    found = importlib.util.find_spec(package) if package.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
         raise DataError(f"model {name!r}: no package {package!r} is installed", f"pip install {package}")
-    path = Path(next(iter(found.submodule_search_locations)), folder)
+    path = Path(next(iter(spec.submodule_search_locations)), folder)
     if ".." in Path(folder).parts or not path.is_dir():
         raise DataError(f"model {name!r}: the package {package} has no folder {folder}")
     return path
 
 
 @functools.cache
-def content(path: Path) -> str:
-    """A hash of a model's files, their names included.
+def digest_files(path: Path) -> str:
+    """Hash of the names and contents of a model's files.
+
+    Args:
+        path: Directory of the model.
 
     Raises:
-        DataError: If there are none.
+        DataError: If the directory does not hold a model.
     """
     digest = hashlib.sha256()
     files = sorted(file for file in path.rglob("*") if file.suffix in CONTENT and file.is_file())
     if not any(file.name == "config.json" for file in files):
-        raise DataError(f"{path} holds no model", "it must have a config.json")
+        raise DataError(f"{path} does not hold a model", "it must have a config.json")
     for file in files:
         digest.update(f"{file.relative_to(path).as_posix()}\0{file.stat().st_size}\0".encode())
         with file.open("rb") as stream:
@@ -131,18 +142,21 @@ def content(path: Path) -> str:
 
 
 @functools.cache
-def loaded(local: LocalModel) -> Any:
-    """The model in memory, once per process. It takes no code from its files, and no pickled weights.
+def load(local: LocalModel) -> Any:
+    """Load a model, once per process; code in its files and pickled weights are refused.
+
+    Args:
+        local: Files and options of the model.
 
     Raises:
-        DataError: If it can't be loaded, can't run on the device or can't see as many tokens.
+        DataError: If the model can't be loaded, can't run on the device, or is limited to fewer tokens.
     """
-    kinds = [each["type"] for each in modules(local.path)]
+    kinds = [module["type"] for module in read_modules(local.path)]
     if foreign := [kind for kind in kinds if not kind.startswith("sentence_transformers.")]:
-        raise DataError(f"{local.path}: the module {foreign[0]} is code that a model may not bring")
+        raise DataError(f"{local.path}: the module {foreign[0]} is code, which a model must not contain")
     for file in local.path.rglob("pytorch_model*.bin"):
         if not any(file.parent.glob("*.safetensors")):
-            raise DataError(f"{file} is a pickle, which may bring code", "save the model's weights as safetensors")
+            raise DataError(f"{file} is a pickle, which may run code", "save the model's weights as safetensors")
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
@@ -156,10 +170,10 @@ def loaded(local: LocalModel) -> Any:
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True, "dtype": getattr(torch, local.precision)},
         )
-    except Exception as error:  # whatever a damaged file leads to, in any of the libraries below
-        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    except Exception as error:  # a damaged file can raise any exception of several libraries
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         hint = "" if local.device is None else "the option device is cpu, cuda, cuda:1 or mps, or left out"
-        raise DataError(f"{local.path} can't be loaded: {said}", hint) from error
+        raise DataError(f"{local.path} can't be loaded: {reason}", hint) from error
     model.eval().requires_grad_(False)
     own = model.max_seq_length
     if local.length is not None:
@@ -169,11 +183,11 @@ def loaded(local: LocalModel) -> Any:
     return model
 
 
-def is_whole(path: Path) -> bool:
-    """Whether a model's download came to its end: configuration, every module, every part of the weights."""
+def is_complete(path: Path) -> bool:
+    """True if a model has its configuration, all modules and all parts of the weights."""
     parts = [
         path / "config.json",
-        *(path / each["path"] for each in modules(path) if not each["type"].endswith(FILELESS)),
+        *(path / module["path"] for module in read_modules(path) if not module["type"].endswith(FILELESS)),
     ]
     for index in path.glob("*.safetensors.index.json"):
         try:
@@ -183,23 +197,30 @@ def is_whole(path: Path) -> bool:
     return all(part.exists() for part in parts) and any(path.glob("*.safetensors"))
 
 
-def modules(path: Path) -> list[dict[str, str]]:
-    """The modules that a sentence-transformers model names; none for another model."""
+def read_modules(path: Path) -> list[dict[str, str]]:
+    """Read the list of modules of a sentence-transformers model; empty for another model.
+
+    Args:
+        path: Directory of the model.
+
+    Raises:
+        DataError: If the file with the modules is damaged.
+    """
     file = path / "modules.json"
     if not file.is_file():
         return []
     try:
         return [
-            {"type": str(each.get("type", "")), "path": str(each.get("path", ""))}
-            for each in json.loads(file.read_text(encoding="utf-8"))
+            {"type": str(module.get("type", "")), "path": str(module.get("path", ""))}
+            for module in json.loads(file.read_text(encoding="utf-8"))
         ]
     except (ValueError, AttributeError, TypeError) as error:
-        raise DataError(f"{file} is no list of modules: {error}", "is the file whole?") from error
+        raise DataError(f"{file} is not a list of modules: {error}", "check that the file is complete") from error
 
 
 def _check_length(model: Any, local: LocalModel, own: int | None) -> None:
-    # Whether positions end, and where, is each architecture's own matter: a text of that length tells.
+    # Limits of positions depend on the architecture, so try a text of that length.
     try:
         model.encode(["a " * (local.length or 0)], show_progress_bar=False)
     except (IndexError, RuntimeError) as error:
-        raise DataError(f"{local.path} can't see {local.length} tokens", f"its own length is {own}") from error
+        raise DataError(f"{local.path} can't read {local.length} tokens", f"its own length is {own}") from error

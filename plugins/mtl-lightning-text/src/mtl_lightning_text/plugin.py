@@ -1,4 +1,4 @@
-"""What the plugin supplies. It imports no component, so that listing names stays quick."""
+"""Hooks of the plugin; no component is imported, so that listing names is fast."""
 
 from mtl_lightning.hookspecs import hookimpl
 
@@ -7,7 +7,7 @@ MTL_API = 1
 
 @hookimpl
 def mtl_features() -> dict[str, str]:
-    """One kind of feature."""
+    """The kind of feature ``language_model``."""
     return {"language_model": "mtl_lightning_text.feature:LanguageModel"}
 
 

@@ -1,4 +1,4 @@
-"""From TorchJD's weightings of a Gramian to weighters."""
+"""Adapter from TorchJD's weightings of a Gramian to weighters."""
 
 from typing import Any
 
@@ -9,10 +9,15 @@ from mtl_lightning.interfaces import GramianWeighter, MtlError, Step
 
 
 def construct(kind: Any, *args: Any, **options: Any) -> Any:
-    """Build one of TorchJD's objects.
+    """Build an object of TorchJD.
+
+    Args:
+        kind: Its class.
+        args: Positional arguments.
+        options: Keyword arguments.
 
     Raises:
-        MtlError: If an option has a value it refuses, or a solver that it wants is not installed.
+        MtlError: If TorchJD refuses an option, or a required solver is not installed.
     """
     try:
         return kind(*args, **options)
@@ -23,15 +28,15 @@ def construct(kind: Any, *args: Any, **options: Any) -> Any:
 
 
 class TorchJDWeighter(GramianWeighter):
-    """A weighting of TorchJD on the Gramian of all processes' gradients.
+    """Weighter that applies a weighting of TorchJD to the Gramian of all processes' gradients.
 
-    The Gramian is scaled to a mean diagonal of 1 before: TorchJD takes one with a trace below 1e-4 for zero, and the
-    gradients of a mean over a batch are smaller than that. Random choices of TorchJD, which draws from the process's
-    own generator, are made from numbers of the step, equal on all processes.
+    The Gramian is first scaled to a mean diagonal of 1. TorchJD treats a trace below 1e-4 as zero, and gradients of a
+    mean over a batch are smaller than that. TorchJD draws random numbers from the process's own generator; it is seeded
+    by the step, equally on all processes, and restored afterwards.
 
     Args:
         tasks: Names of the tasks.
-        weighting: The TorchJD object.
+        weighting: Object of TorchJD.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
     """
 
@@ -39,13 +44,13 @@ class TorchJDWeighter(GramianWeighter):
 
     def __init__(self, tasks: tuple[str, ...], weighting: Any, **options: Any) -> None:
         super().__init__(tasks, **options)
-        # Not a submodule: its buffers appear with the first step, and a checkpoint could not be loaded before that.
+        # Not a submodule: its buffers appear with the first step, so a checkpoint could not be loaded before.
         self._inner = (weighting,)
         self.seed = 0
 
     @property
     def weighting(self) -> Any:
-        """The TorchJD object."""
+        """Object of TorchJD."""
         return self._inner[0]
 
     def begin(self, step: Step) -> None:
@@ -53,20 +58,26 @@ class TorchJDWeighter(GramianWeighter):
         self.seed = int(torch.randint(2**62, (1,), generator=step.generator))
 
     def weights(self, gramian: Tensor) -> Tensor:
-        """TorchJD's weights for the scaled Gramian."""
+        """TorchJD's weights for the Gramian, [T, T] → [T] float64."""
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(self.seed)
-            found: Tensor = self.call(gramian / gramian.diagonal().mean())
-        return found.double()
+            weights: Tensor = self.call(gramian / gramian.diagonal().mean())
+        return weights.double()
 
     def call(self, gramian: Tensor) -> Tensor:
-        """Weights for a Gramian of mean diagonal 1."""
+        """Weights for a Gramian with a mean diagonal of 1, [T, T] → [T]."""
         weights: Tensor = self.weighting(gramian)
         return weights
 
 
 def factor(gramian: Tensor) -> Tensor:
-    """A matrix [T, T] with this Gramian, for what TorchJD computes from a matrix but depends on products only."""
+    """Factor a Gramian, [T, T] → [T, T]: a matrix with this Gramian, for methods of TorchJD that expect a matrix.
+
+    Example:
+        >>> gramian = torch.tensor([[1.0, -0.5], [-0.5, 2.0]])
+        >>> torch.allclose(factor(gramian) @ factor(gramian).T, gramian, atol=1e-6)
+        True
+    """
     values, vectors = torch.linalg.eigh(gramian)
     root: Tensor = vectors * values.clamp_min(0).sqrt()
     return root

@@ -1,4 +1,4 @@
-"""Weightings near the mean, and those that choose."""
+"""Weightings near the mean, and weightings that select gradients."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
 
 
 class CAGrad(TorchJDWeighter):
-    """The direction within a ball around the mean gradient that helps the worst task most.
+    """CAGrad: the direction in a ball around the mean gradient that is best for the worst task.
 
     Args:
         tasks: Names of the tasks.
-        c: Radius of the ball in terms of the mean gradient.
-        norm_eps: Norms below this count as zero.
+        c: Radius of the ball, as a multiple of the mean gradient's norm.
+        norm_eps: Norm below which a gradient counts as zero.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -35,13 +35,16 @@ class CAGrad(TorchJDWeighter):
 
 
 class Krum(TorchJDWeighter):
-    """The mean of the gradients that lie closest to their neighbours.
+    """Krum: the mean of the gradients closest to their neighbours.
 
     Args:
         tasks: Names of the tasks.
-        n_byzantine: Gradients that may be arbitrary; there must be three more tasks than this.
-        n_selected: Gradients that are averaged.
+        n_byzantine: Number of gradients that may be arbitrary; at least three more tasks are needed.
+        n_selected: Number of gradients in the mean.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
+
+    Raises:
+        MtlError: If there are too few tasks.
 
     Source:
         Blanchard et al., NeurIPS 2017; ``torchjd.aggregation.KrumWeighting``.
@@ -53,13 +56,15 @@ class Krum(TorchJDWeighter):
         [1.0, 0.0, 0.0]
     """
 
-    skips_absent = False  # it can't do with fewer tasks than it was built for
+    skips_absent = False  # the number of tasks is fixed
 
     def __init__(
         self, tasks: tuple[str, ...], *, n_byzantine: NonNegativeInt = 0, n_selected: PositiveInt = 1, **options: Any
     ) -> None:
         if len(tasks) < max(n_byzantine + 3, n_selected):
-            raise MtlError(f"weighter.n_byzantine: krum needs more than {len(tasks)} tasks for this")
+            raise MtlError(
+                f"weighter.n_byzantine: krum needs at least {max(n_byzantine + 3, n_selected)} tasks, not {len(tasks)}"
+            )
         super().__init__(
             tasks, construct(aggregation.KrumWeighting, n_byzantine=n_byzantine, n_selected=n_selected), **options
         )

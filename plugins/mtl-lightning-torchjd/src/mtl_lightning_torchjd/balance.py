@@ -1,4 +1,4 @@
-"""Weightings that balance the gradients' sizes and directions."""
+"""Weightings that balance the norms and directions of gradients."""
 
 from typing import Any, Literal
 
@@ -11,11 +11,11 @@ from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct, factor
 
 
 class AlignedMTL(TorchJDWeighter):
-    """Gradients made orthogonal and equal in length, then averaged.
+    """Aligned-MTL: the mean of gradients after orthogonalisation to equal norms.
 
     Args:
         tasks: Names of the tasks.
-        scale_mode: The eigenvalue that sets the common length.
+        scale_mode: Eigenvalue that determines the common norm.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -35,7 +35,7 @@ class AlignedMTL(TorchJDWeighter):
 
 
 class ConFIG(TorchJDWeighter):
-    """The direction with the same cosine to every gradient, as long as the projections of all add up to.
+    """ConFIG: the direction with equal cosine to all gradients; its norm is the sum of their projections onto it.
 
     Args:
         tasks: Names of the tasks.
@@ -55,19 +55,19 @@ class ConFIG(TorchJDWeighter):
         super().__init__(tasks, construct(aggregation.ConFIG), **options)
 
     def call(self, gramian: Tensor) -> Tensor:
-        """Weights of the direction that TorchJD finds in the span of the gradients."""
+        """Weights of TorchJD's direction in the span of the gradients, [T, T] → [T]."""
         matrix = factor(gramian)
         weights: Tensor = torch.linalg.pinv(matrix.T) @ self.weighting(matrix)
         return weights
 
 
 class FairGrad(TorchJDWeighter):
-    """α-fair weights.
+    """FairGrad: weights of an α-fair update.
 
     Args:
         tasks: Names of the tasks.
-        alpha: The kind of fairness.
-        max_iters: Most evaluations of the solver; None for its own bound.
+        alpha: Parameter of α-fairness.
+        max_iters: Largest number of the solver's evaluations; None for the solver's default.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -92,7 +92,7 @@ class FairGrad(TorchJDWeighter):
 
 
 class IMTLG(TorchJDWeighter):
-    """Weights under which the combined gradient has the same projection onto every gradient.
+    """IMTL-G: weights whose combined gradient has equal projections onto all gradients.
 
     Args:
         tasks: Names of the tasks.

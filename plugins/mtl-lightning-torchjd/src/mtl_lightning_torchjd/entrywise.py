@@ -1,4 +1,4 @@
-"""Aggregators that treat each entry of the gradients on its own."""
+"""Aggregators that treat each entry of the gradients separately."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ from mtl_lightning_torchjd.adapter import construct
 
 
 class TrimmedMean(JacobianWeighter):
-    """The mean over tasks at each entry of z, without the largest and the smallest.
+    """Trimmed mean: the mean over tasks at each entry of z, without the largest and smallest values.
 
     Args:
         tasks: Names of the tasks.
-        trim_number: How many of the largest, and of the smallest, are left out.
+        trim_number: Number of the largest values, and of the smallest values, to leave out.
 
     Raises:
-        MtlError: If nothing would be left.
+        MtlError: If no task would remain.
 
     Source:
         Yin et al., "Byzantine-Robust Distributed Learning", ICML 2018; ``torchjd.aggregation.TrimmedMean``.
@@ -31,24 +31,24 @@ class TrimmedMean(JacobianWeighter):
     def __init__(self, tasks: tuple[str, ...], *, trim_number: NonNegativeInt = 1) -> None:
         super().__init__(tasks)
         if len(self.tasks) < 1 + 2 * trim_number:
-            raise MtlError(f"weighter.trim_number: nothing is left of {len(self.tasks)} tasks")
+            raise MtlError(f"weighter.trim_number: none of the {len(self.tasks)} tasks would remain")
         self._inner = (construct(aggregation.TrimmedMean, trim_number),)
 
     def combine(self, jacobian: Tensor) -> Tensor:
-        """What TorchJD makes of the gradients, [B, D]."""
+        """Aggregate the gradients, [T, B, D] → [B, D]."""
         combined: Tensor = self._inner[0](jacobian.flatten(1))
         return combined.view_as(jacobian[0])
 
 
 class GradDrop(JacobianWeighter):
-    """At each entry of z only the gradients of one sign pass, drawn by how far that sign prevails.
+    """GradDrop: at each entry of z, keep the gradients of a random sign; the prevailing sign is likelier.
 
-    TorchJD draws a number per entry of a matrix; here the matrix is a row of z at a time with the same numbers for each
-    row, so that the draw doesn't depend on how rows lie on processes.
+    TorchJD draws a number per entry of a matrix. Here the matrix is a row of z, with equal numbers for all rows, so the
+    draw does not depend on the distribution of rows over processes.
 
     Args:
         tasks: Names of the tasks.
-        leak: Part of each gradient that is never dropped.
+        leak: Share of each gradient that is never dropped.
 
     Source:
         Chen et al., "Just Pick a Sign", NeurIPS 2020; ``torchjd.aggregation.GradDrop``.
@@ -70,10 +70,10 @@ class GradDrop(JacobianWeighter):
         self.seed = int(torch.randint(2**62, (1,), generator=step.generator))
 
     def combine(self, jacobian: Tensor) -> Tensor:
-        """What TorchJD makes of the gradients, [B, D]."""
+        """Aggregate the gradients, [T, B, D] → [B, D]."""
         rows = []
         with torch.random.fork_rng(devices=[]):
             for row in jacobian.unbind(1):
                 torch.default_generator.manual_seed(self.seed)
                 rows.append(self._inner[0](row))
-        return torch.stack(rows).nan_to_num(0.0)  # 0/0 where no task has a gradient
+        return torch.stack(rows).nan_to_num(0.0)  # 0/0 if no task has a gradient

@@ -1,6 +1,6 @@
-"""What the plugin supplies. It imports no component, so that listing names stays quick.
+"""Hooks of the plugin; no component is imported, so that listing names is fast.
 
-Names carry the prefix ``torchjd_``: core has weighters of the same methods, and a name with two owners can't be chosen.
+Names have the prefix ``torchjd_``, because core has weighters of the same methods and a name must have a single owner.
 """
 
 from mtl_lightning.hookspecs import hookimpl

@@ -1,4 +1,4 @@
-"""Weightings that project gradients away from conflict."""
+"""Weightings that remove conflicts by projection."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct
 
 
 class DualProj(TorchJDWeighter):
-    """The mean gradient projected onto the directions that conflict with no task.
+    """DualProj: the mean gradient projected onto the directions without any conflict.
 
     Args:
         tasks: Names of the tasks.
-        norm_eps: A trace below this counts as zero.
-        reg_eps: Ridge on the Gramian of trace 1.
+        norm_eps: Trace below which the Gramian counts as zero.
+        reg_eps: Ridge added to the Gramian, scaled to trace 1.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -47,12 +47,12 @@ class DualProj(TorchJDWeighter):
 
 
 class MGDA(TorchJDWeighter):
-    """The smallest convex combination of the gradients, by Frank and Wolfe's method.
+    """MGDA: the convex combination of gradients with the smallest norm, by the Frank-Wolfe method.
 
     Args:
         tasks: Names of the tasks.
         epsilon: Step length at which the solver stops.
-        max_iters: Most steps of the solver.
+        max_iters: Largest number of steps of the solver.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -72,7 +72,7 @@ class MGDA(TorchJDWeighter):
 
 
 class PCGrad(TorchJDWeighter):
-    """Each gradient loses its part that conflicts with another's, in random order.
+    """PCGrad: remove from each gradient the components that conflict with other gradients, in random order.
 
     Args:
         tasks: Names of the tasks.
@@ -93,12 +93,12 @@ class PCGrad(TorchJDWeighter):
 
 
 class UPGrad(TorchJDWeighter):
-    """Each gradient is projected onto the directions that conflict with no task; the projections are averaged.
+    """UPGrad: the mean of the gradients' projections onto the directions without any conflict.
 
     Args:
         tasks: Names of the tasks.
-        norm_eps: A trace below this counts as zero.
-        reg_eps: Ridge on the Gramian of trace 1.
+        norm_eps: Trace below which the Gramian counts as zero.
+        reg_eps: Ridge added to the Gramian, scaled to trace 1.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:

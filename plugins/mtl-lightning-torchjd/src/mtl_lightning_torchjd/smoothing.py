@@ -1,4 +1,4 @@
-"""Weights averaged over steps."""
+"""Moving averages of weights over steps."""
 
 from typing import Any
 
@@ -12,15 +12,18 @@ from mtl_lightning_torchjd.adapter import TorchJDWeighter
 
 
 class CRMOGM(TorchJDWeighter):
-    """The weights of another of these weighters, averaged over steps.
+    """CR-MOGM: moving average of another weighter's weights over steps.
 
-    A task without labels in the batch is left out of that step: its average stays as it was.
+    A task without labels in the batch is left out of the step: its average does not change.
 
     Args:
         tasks: Names of the tasks.
-        weighting: Name of a weighter of this plugin that has no state, with its defaults.
-        alpha: Decay of the average; 0 for the other weighter's own weights.
+        weighting: Name of a weighter of this plugin without state; it has its default options.
+        alpha: Decay of the average; 0 gives the other weighter's weights.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
+
+    Raises:
+        MtlError: If ``weighting`` is not a weighter of this plugin without state.
 
     Source:
         Zhou et al., "On the Convergence of Stochastic Multi-Objective Gradient Manipulation and Beyond", NeurIPS 2022,
@@ -43,30 +46,31 @@ class CRMOGM(TorchJDWeighter):
         other = _stateless(weighting, tasks)
         super().__init__(tasks, other.weighting, **options)
         self.alpha = alpha
-        self._other = (other,)  # as its TorchJD object: nothing of it belongs into a checkpoint
+        self._other = (other,)  # not a submodule: it has no state for a checkpoint
         self.register_buffer("average", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("started", torch.zeros(len(self.tasks), dtype=torch.bool))
 
     def call(self, gramian: Tensor) -> Tensor:
-        """Averages, those of tasks with a gradient renewed; one that never had any gets the others' mean."""
+        """Update and return the averages, [T, T] → [T]; a task that never had a gradient gets the others' mean."""
         (other,) = self._other
         here = gramian.diagonal() != 0
         known = gramian[here][:, here]
-        found = other.call(known / known.diagonal().mean()).double()
+        current = other.call(known / known.diagonal().mean()).double()
         average, started = self.average.cpu(), self.started.cpu()
-        before = torch.where(started[here], average[here], found)
-        average[here], started[here] = self.alpha * before + (1 - self.alpha) * found, True
+        before = torch.where(started[here], average[here], current)
+        average[here], started[here] = self.alpha * before + (1 - self.alpha) * current, True
         self.average.copy_(average)
         self.started.copy_(started)
         return torch.where(started, average, average[here].mean())
 
 
 STATEFUL = ("mtl_lightning_torchjd.smoothing", "mtl_lightning_torchjd.stateful")
+"""Modules of the weighters with state."""
 
 
 def _stateless(name: str, tasks: tuple[str, ...]) -> TorchJDWeighter:
     kind = registry().resolve("weighter", name)
     if not issubclass(kind, TorchJDWeighter) or kind.__module__ in STATEFUL:
-        raise MtlError(f"weighter.weighting: {name!r} is no weighter of TorchJD without state")
-    made: TorchJDWeighter = kind(tasks)  # type: ignore[call-arg]
-    return made
+        raise MtlError(f"weighter.weighting: {name!r} is not a weighter of TorchJD without state")
+    weighter: TorchJDWeighter = kind(tasks)  # type: ignore[call-arg]
+    return weighter

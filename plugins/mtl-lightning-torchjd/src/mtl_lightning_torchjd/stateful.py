@@ -1,4 +1,4 @@
-"""Weightings with state. TorchJD keeps it where a checkpoint can't restore it, so it lives in buffers here."""
+"""Weightings with state, which is stored in buffers so that a checkpoint restores it."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from mtl_lightning_torchjd.adapter import TorchJDWeighter, construct, factor
 
 
 class GradVac(TorchJDWeighter):
-    """Each gradient is turned until its cosine with every other reaches that pair's running mean.
+    """GradVac: turn each gradient until its cosine with every other one reaches the pair's running mean.
 
     Args:
         tasks: Names of the tasks.
         beta: Weight of the new cosine in the running mean.
-        eps: Added to denominators.
+        eps: Constant added to denominators.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -41,7 +41,7 @@ class GradVac(TorchJDWeighter):
         self.register_buffer("cosines", torch.zeros(len(self.tasks), len(self.tasks), dtype=torch.float64))
 
     def call(self, gramian: Tensor) -> Tensor:
-        """TorchJD's weights, from the running means in the buffer."""
+        """TorchJD's weights, with the running means of the buffer, [T, T] → [T]."""
         self.weighting._phi_t = self.cosines.to(gramian).clone()
         self.weighting._state_key = (len(gramian), gramian.dtype)
         weights = super().call(gramian)
@@ -50,12 +50,12 @@ class GradVac(TorchJDWeighter):
 
 
 class NashMTL(TorchJDWeighter):
-    """The Nash bargaining solution, by a sequence of convex programmes.
+    """Nash-MTL: the Nash bargaining solution, by a sequence of convex programmes.
 
     Args:
         tasks: Names of the tasks.
         max_norm: Bound on the norm of the update relative to the root mean square of the gradients; 0 for none.
-        optim_niter: Most convex programmes per step.
+        optim_niter: Largest number of convex programmes per step.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
     Source:
@@ -82,8 +82,8 @@ class NashMTL(TorchJDWeighter):
         self.register_buffer("previous", torch.ones(len(self.tasks), dtype=torch.float64))
 
     def call(self, gramian: Tensor) -> Tensor:
-        """TorchJD's weights, from those of the step before."""
-        if len(gramian) == 1:  # cvxpy takes a matrix of one entry for a number
+        """TorchJD's weights, with the previous step's as the initial solution, [T, T] → [T]."""
+        if len(gramian) == 1:  # cvxpy treats a matrix of one entry as a scalar
             return torch.ones_like(gramian[0])
         self.weighting.prvs_alpha = self.previous.cpu().numpy().astype(np.float32)
         weights = super().call(factor(gramian))
@@ -92,18 +92,21 @@ class NashMTL(TorchJDWeighter):
 
 
 class PCD(TorchJDWeighter):
-    """One primary task, which the others may only help.
+    """PCD: a primary task, which the other tasks must not harm.
 
     Args:
         tasks: Names of the tasks.
-        primary: The primary task; the first by default.
-        tau: How much of each secondary task must be served, in [0, 1].
+        primary: Name of the primary task; None for the first task.
+        tau: Required progress of each secondary task, in [0, 1].
         beta: Decay of the running means of the squared norms.
-        eps: Added to denominators.
+        eps: Constant added to denominators.
         options: Options of every :class:`~mtl_lightning.weighters.bases.gramian.GramianWeighter`.
 
+    Raises:
+        MtlError: If the primary task is unknown.
+
     Source:
-        ``torchjd.aggregation.PCDWeighting``. Its running means are of norms relative to the step's mean norm.
+        ``torchjd.aggregation.PCDWeighting``. Its running means cover norms relative to the step's mean norm.
 
     Example:
         >>> import torch
@@ -135,14 +138,14 @@ class PCD(TorchJDWeighter):
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def call(self, gramian: Tensor) -> Tensor:
-        """TorchJD's weights, from the running means in the buffers; its first task is the primary one."""
+        """TorchJD's weights, with the running means of the buffers, [T, T] → [T]; its first task is the primary one."""
         seen = int(self.steps) > 0
         self.weighting._sq_norm_ema = self.squares.cpu().clone() if seen else None
         self.weighting._n_steps = self.steps.cpu().clone() if seen else None
         self.weighting._state_key = len(gramian) if seen else None
-        found = super().call(gramian[self.places][:, self.places])
+        reordered = super().call(gramian[self.places][:, self.places])
         self.squares.copy_(self.weighting._sq_norm_ema)
         self.steps.copy_(self.weighting._n_steps)
-        weights = torch.empty_like(found)
-        weights[self.places] = found
+        weights = torch.empty_like(reordered)
+        weights[self.places] = reordered
         return weights

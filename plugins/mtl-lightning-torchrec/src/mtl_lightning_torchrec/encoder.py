@@ -1,4 +1,4 @@
-"""Embeds ids with tables that TorchRec spreads over processes."""
+"""Encoder with tables that TorchRec distributes over processes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +20,10 @@ from mtl_lightning_torchrec.updates import TableUpdates
 
 
 class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
-    """The encoder ``embedding`` with tables of any size: TorchRec's planner spreads them over the processes.
+    """The encoder ``embedding`` with tables of any size, which TorchRec's planner distributes over the processes.
 
-    In training and validation every process holds its part and updates it in the backward pass (FBGEMM's exact
-    kernels). Without a Trainer (prediction, export) all tables are read into this one process.
+    In training and validation, every process holds its part and updates it in the backward pass (FBGEMM's exact
+    kernels). Without a Trainer (prediction, export), the process reads all tables.
 
     Source: Ivchenko et al., "TorchRec: a PyTorch Domain Library for Recommendation Systems", RecSys 2022.
 
@@ -31,14 +31,14 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         schema: Fitted schema.
         copies: Number of table sets; z is their concatenation, each followed by the numerics and vectors.
         sharding: ``table_wise``, ``column_wise`` or ``row_wise`` for all tables, or ``auto``: the planner chooses.
-        partition: Smallest width of a part of columns, a multiple of 4; 0 for an equal share.
-        memory: Gigabytes of tables that a process may hold; 0 for the planner's assumption.
-        options: Options of :class:`EmbeddingEncoder`; ``width`` is a multiple of 4.
+        partition: Smallest number of columns in a part, a multiple of 4; 0 for equal parts.
+        memory: Gigabytes of tables per process; 0 for the planner's assumption.
+        options: Options of :class:`EmbeddingEncoder`; ``width`` must be a multiple of 4.
 
-    Shapes: z as of :class:`EmbeddingEncoder`.
+    Shapes: z as for :class:`EmbeddingEncoder`.
 
     Raises:
-        MtlError: If the width is no multiple of 4, or the table optimizer has no kernel.
+        MtlError: If the width is not a multiple of 4, or the table optimizer has no kernel.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -63,11 +63,12 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         **options: Any,
     ) -> None:
         if histories := schema.of_kind("history"):
-            raise MtlError(f"encoder torchrec reads no histories, and {histories[0].name!r} is one", "choose embedding")
-        looked_up = schema.of_kind("categorical"), schema.of_kind("sequence")
+            reason = f"encoder torchrec does not read histories, such as {histories[0].name!r}"
+            raise MtlError(reason, "choose embedding, din or transformer")
+        categorical, sequences = schema.of_kind("categorical"), schema.of_kind("sequence")
         others = tuple(field for field in schema.fields if field.kind not in ("categorical", "sequence"))
-        super().__init__(replace(schema, fields=others), copies, **options)  # so that it makes no tables
-        self.schema, (self.categorical, self.sequences) = schema, looked_up
+        super().__init__(replace(schema, fields=others), copies, **options)  # without fields that need tables
+        self.schema, self.categorical, self.sequences = schema, categorical, sequences
         width = self.embedding_width
         if width % 4 or partition % 4:
             raise MtlError(f"encoder torchrec: width {width} and partition {partition} must be multiples of 4")
@@ -85,14 +86,14 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         self.arrange({field.name: width for field in fields} | self.sizes, hidden)
         self.seed = int(torch.randint(2**31, ()))
         self.shards_plan: dict[str, str] = {}
-        # Not registered as a module: DDP, state_dict and moves to a device must not touch the tables.
+        # Not a submodule: DDP, state_dict and moves to a device must not touch the tables.
         self._engine: list[Any] = []
-        self._whole: dict[str, Tensor] = {}
+        self._full: dict[str, Tensor] = {}
 
     # tables
 
     def distribute(self, device: torch.device, *, optimizer: str, lr: float, eps: float) -> TableUpdates:
-        """Plan, and draw this process's part; see :class:`ShardedEncoder`."""
+        """Plan the distribution and initialise this process's part; see :class:`ShardedEncoder`."""
         sharded, updates, self.shards_plan = shard(
             self.tables,
             device,
@@ -105,7 +106,7 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
             for name, tensor in weights(sharded).items():
                 for rows, columns, values in local_parts(tensor):
                     draw(values, f"{self.seed} {name}", self.init_scale, rows, columns, self.embedding_width)
-        self._engine, self._whole = [sharded], {}
+        self._engine, self._full = [sharded], {}
         return updates
 
     def save_shards(self, folder: Path) -> None:
@@ -113,43 +114,46 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         dcp.save(state(self._engine[0]), checkpoint_id=folder)
 
     def load_shards(self, folder: Path) -> None:
-        """Read this process's part, or all tables where there is no Trainer; see :class:`ShardedEncoder`."""
-        wanted = state(self._engine[0]) if self._engine else {f"{name}.weight": t for name, t in self.whole().items()}
+        """Read this process's part, or all tables without a Trainer; see :class:`ShardedEncoder`."""
+        if self._engine:
+            tensors = state(self._engine[0])
+        else:
+            tensors = {f"{name}.weight": table for name, table in self.full_tables().items()}
         try:
-            dcp.load(wanted, checkpoint_id=folder, no_dist=not self._engine)
+            dcp.load(tensors, checkpoint_id=folder, no_dist=not self._engine)
         except (dcp.api.CheckpointException, RuntimeError, ValueError) as error:
             raise MtlError(
                 f"the tables in {folder} can't be loaded: {str(error).strip().splitlines()[-1]}",
                 "they were saved with another optimizer.tables, or by columns with rowwise_adagrad on other processes",
             ) from error
 
-    def whole(self) -> dict[str, Tensor]:
-        """All tables in this process, [V, width] each, where no Trainer has spread them."""
-        if not self._whole:
+    def full_tables(self) -> dict[str, Tensor]:
+        """All tables in this process, [V, width] each, if no Trainer has distributed them."""
+        if not self._full:
             for table in self.tables:
-                whole = self._whole[table.name] = torch.empty(table.rows, table.width)
+                values = self._full[table.name] = torch.empty(table.rows, table.width)
                 rows, columns = slice(0, table.rows), slice(0, table.width)
-                draw(whole, f"{self.seed} {table.name}", self.init_scale, rows, columns, table.width)
-        return self._whole
+                draw(values, f"{self.seed} {table.name}", self.init_scale, rows, columns, table.width)
+        return self._full
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The folder of the tables, and the seed of those that weren't saved."""
+        """Folder of the tables, and seed of tables that were not saved."""
         return {**super().get_extra_state(), "seed": self.seed}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Load the tables."""
         if state["seed"] != self.seed:
-            self.seed, self._whole = state["seed"], {}
+            self.seed, self._full = state["seed"], {}
         super().set_extra_state(state)
 
     def table_places(self, schema: Schema) -> list[dict[str, list[int]]]:
-        """None: the tables are no parameters, and what lies where is the planner's."""
+        """Empty, because the tables are not parameters, and the planner decides where rows are."""
         return []
 
     # forward
 
     def _known(self, batch: Batch, rows: int) -> tuple[Tensor, Tensor]:
-        """Known ids field by field, and their number [fields, rows]; rows beyond the batch have none."""
+        """Known ids field by field, and their counts [fields, rows]; rows beyond the batch have count 0."""
         ids = batch.ids.T
         values, counts = [ids[ids != PADDING]], [(ids != PADDING).long()]
         for field in self.sequences:
@@ -158,11 +162,11 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
             counts.append((steps != PADDING).sum(1).unsqueeze(0))
         return torch.cat(values), functional.pad(torch.cat(counts), (0, rows - len(batch)))
 
-    def _spread(self, batch: Batch) -> list[Tensor]:
-        """Pooled embeddings per copy, [B, fields × width], from all processes' tables."""
+    def _embed_distributed(self, batch: Batch) -> list[Tensor]:
+        """Pooled embeddings per copy, [B, fields × width], from the tables of all processes."""
         rows = len(batch)
         if any(kind.startswith("row_wise") for kind in self.shards_plan.values()):
-            # Its reduce-scatter wants as many rows of every process; parts of a global batch differ by one.
+            # Reduce-scatter requires equally many rows on all processes; parts of a global batch differ by one.
             most = torch.tensor(rows, device=batch.ids.device)
             dist.all_reduce(most, dist.ReduceOp.MAX)
             rows = int(most)
@@ -171,12 +175,12 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         lookups = KeyedJaggedTensor(keys, values.repeat(self.copies), lengths=counts.flatten().repeat(self.copies))
         if self.training and self.updates is not None:
             cast(TableUpdates, self.updates).refresh()
-        found = self._engine[0](lookups).to_dict()
-        return [torch.cat([found[key][: len(batch)] for key in copy], dim=1) for copy in self.keys]
+        pooled = self._engine[0](lookups).to_dict()
+        return [torch.cat([pooled[key][: len(batch)] for key in copy], dim=1) for copy in self.keys]
 
-    def _alone(self, batch: Batch) -> list[Tensor]:
-        """The same from tables in this process."""
-        tables = self.whole()
+    def _embed_locally(self, batch: Batch) -> list[Tensor]:
+        """Pooled embeddings per copy, [B, fields × width], from the tables in this process."""
+        tables = self.full_tables()
         parts = []
         for copy in self.keys:
             names = [self.of_field[key] for key in copy]
@@ -188,13 +192,13 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
             for field, name in zip(self.sequences, names[len(self.categorical) :], strict=True):
                 steps = batch.sequences[field.name]
                 known = (steps != PADDING).unsqueeze(2)
-                found = functional.embedding(steps, tables[name].to(steps.device)) * known
-                columns.append(found.sum(1) / known.sum(1).clamp(min=1))
+                embedded = functional.embedding(steps, tables[name].to(steps.device)) * known
+                columns.append(embedded.sum(1) / known.sum(1).clamp(min=1))
             parts.append(torch.cat(columns, dim=1))
         return parts
 
     def _weighted(self, part: Tensor, batch: Batch) -> Tensor:
-        """Means of sequences as sums over √steps, if ``pooling`` says so; [B, fields × width]."""
+        """Convert means of sequences to sums / √steps if ``pooling`` is ``sqrt``, [B, fields × width]."""
         if self.pooling == "mean" or not self.sequences:
             return part
         ids = part.new_ones(len(batch), len(self.categorical))
@@ -203,13 +207,15 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        numbers = [batch.dense] * self.copies if self.numeric is None else [each(batch.dense) for each in self.numeric]
-        vectors = [self.dropped(batch.vectors[field.name]) for field in self.vectors]
+        numbers = (
+            [batch.dense] * self.copies if self.numeric is None else [layer(batch.dense) for layer in self.numeric]
+        )
+        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
         embedded = [batch.dense[:, :0]] * self.copies
         if self.tables:
-            seen = self.kept(batch)
-            found = self._spread(seen) if self._engine else self._alone(seen)
-            embedded = [self.dropped(self._weighted(part, seen)) for part in found]
+            seen = self.drop_steps(batch)
+            pooled = self._embed_distributed(seen) if self._engine else self._embed_locally(seen)
+            embedded = [self.drop_units(self._weighted(part, seen)) for part in pooled]
         copies = enumerate(zip(embedded, numbers, strict=True))
         parts = [self.projected(torch.cat([ids, dense, *vectors], dim=1), copy) for copy, (ids, dense) in copies]
         z = torch.cat(parts, dim=1)

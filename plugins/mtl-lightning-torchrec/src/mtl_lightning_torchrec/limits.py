@@ -1,4 +1,4 @@
-"""What tables that are updated in the backward pass can't do."""
+"""Check of settings that tables updated in the backward pass do not support."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -6,7 +6,7 @@ from mtl_lightning.errors import MtlError
 
 
 class Limits(Callback):
-    """Refuses settings under which the tables would learn something else than the recipe says.
+    """Callback that refuses settings which the tables would not respect.
 
     Args:
         init_from: ``run.init_from`` of the recipe.
@@ -16,10 +16,10 @@ class Limits(Callback):
         self.init_from = init_from
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look before anything is trained.
+        """Check the settings before training.
 
         Raises:
-            MtlError: With the setting and the way out.
+            MtlError: If a setting is not supported; names the setting and an alternative.
         """
         if stage != "fit":
             return
@@ -41,5 +41,5 @@ class Limits(Callback):
         if self.init_from:
             raise MtlError(
                 "encoder torchrec can't start from another run: its tables have the rows of that run's vocabularies",
-                "leave run.init_from out, or go on with resume=",
+                "leave run.init_from out, or continue with resume=",
             )

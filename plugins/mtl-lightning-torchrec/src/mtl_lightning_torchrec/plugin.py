@@ -1,4 +1,4 @@
-"""What the plugin supplies. It imports no component, so that listing names stays quick."""
+"""Hooks of the plugin; no component is imported, so that listing names is fast."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def mtl_encoders() -> dict[str, str]:
 
 @hookimpl
 def mtl_callbacks(config: Mapping[str, Any]) -> list[Any]:
-    """A callback that refuses what tables updated in backward can't do."""
+    """A callback that refuses settings which tables updated in the backward pass do not support."""
     if config["encoder"]["name"].rpartition("/")[2] != NAME:
         return []
     from mtl_lightning_torchrec.limits import Limits

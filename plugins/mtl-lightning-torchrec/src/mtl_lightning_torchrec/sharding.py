@@ -1,4 +1,4 @@
-"""Tables spread over processes by TorchRec's planner."""
+"""Distribution of tables over processes by TorchRec's planner."""
 
 import os
 import zlib
@@ -20,19 +20,20 @@ from mtl_lightning_torchrec.updates import TableUpdates, fuse
 
 Sharding = Literal["auto", "table_wise", "column_wise", "row_wise"]
 BLOCK = 4096
-"""Rows that are drawn with one generator: a process draws only the blocks that it holds."""
+"""Number of rows drawn with one generator, so that a process draws only the blocks that it holds."""
 KINDS = ("table_wise", "column_wise", "row_wise")
+"""Kinds of sharding."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of all processes.
+    """An embedding table, over all processes.
 
     Args:
-        name: Its name; it has no dot.
+        name: Name of the table, without dots.
         rows: Number of ids.
         width: Width of an embedding.
-        keys: Names of the lookups that share it.
+        keys: Names of the lookups in this table.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Table:
 
 
 class _Sharder(EmbeddingBagCollectionSharder):
-    """TorchRec's own leaves rows out on CPU; gloo has had the reduce-scatter that they need for some time."""
+    """Sharder that allows row-wise sharding on CPU; TorchRec's excludes it, although gloo has reduce-scatter."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
         return list(KINDS)
@@ -59,22 +60,25 @@ def shard(
     lr: float,
     eps: float,
 ) -> tuple[Any, TableUpdates, dict[str, str]]:
-    """Plan and build this process's part of the tables; a collective call.
+    """Plan the distribution of tables and build this process's part; a collective call.
 
     Args:
         tables: All tables.
-        device: Where this process computes.
-        sharding: One kind for all tables, or ``auto`` for the planner's choice per table.
-        partition: Smallest width of a part of columns; 0 for an equal share, in steps of 4.
-        memory: Gigabytes per process for tables; 0 for the planner's assumption.
+        device: Device of this process.
+        sharding: Kind of sharding of all tables, or ``auto`` for the planner's choice per table.
+        partition: Smallest number of columns in a part; 0 for equal parts, in steps of 4.
+        memory: Gigabytes of tables per process; 0 for the planner's assumption.
         optimizer: Name of the optimizer.
-        lr: Its learning rate.
-        eps: Its denominator term.
+        lr: Learning rate.
+        eps: Constant added to the denominator.
 
     Returns:
-        The sharded collection, the carrier of its learning rate, and the plan: kind and ranks per table.
+        The sharded collection, the optimizer that sets its learning rate, and the plan: kind and ranks per table.
+
+    Raises:
+        MtlError: If the tables do not fit into memory, or the optimizer has no kernel.
     """
-    if not dist.is_initialized():  # one process: the engine wants a group all the same
+    if not dist.is_initialized():  # a single process: the engine needs a group nevertheless
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     world = dist.get_world_size()
@@ -109,36 +113,36 @@ def shard(
     planner = EmbeddingShardingPlanner(topology=topology, constraints=constraints)
     sharder = _Sharder()
     group = dist.group.WORLD
-    plan = _planned(planner, collection, sharder, group).plan[""]
+    plan = _make_plan(planner, collection, sharder, group).plan[""]
     sharded = sharder.shard(collection, plan, ShardingEnv.from_process_group(group), device)
-    told = {name: f"{part.sharding_type} on {', '.join(map(str, part.ranks))}" for name, part in plan.items()}
-    return sharded, TableUpdates(sharded.fused_optimizer, lr), told
+    summary = {name: f"{part.sharding_type} on {', '.join(map(str, part.ranks))}" for name, part in plan.items()}
+    return sharded, TableUpdates(sharded.fused_optimizer, lr), summary
 
 
-def _planned(planner: EmbeddingShardingPlanner, collection: Any, sharder: _Sharder, group: Any) -> Any:
-    # As planner.collective_plan, whose other processes would wait for the first in vain.
-    told: list[Any] = [None, ""]
+def _make_plan(planner: EmbeddingShardingPlanner, collection: Any, sharder: _Sharder, group: Any) -> Any:
+    # Like planner.collective_plan, but an error of the first process reaches all others, which would wait forever.
+    outcome: list[Any] = [None, ""]
     if dist.get_rank() == 0:
         try:
-            told[0] = planner.plan(collection, [sharder])
+            outcome[0] = planner.plan(collection, [sharder])
         except PlannerError as error:
-            told[1] = " ".join(str(error).split()).partition(". ")[0]  # what follows is about the planner
-    dist.broadcast_object_list(told, 0, group=group)
-    plan, reason = told
+            outcome[1] = " ".join(str(error).split()).partition(". ")[0]  # the rest describes the planner
+    dist.broadcast_object_list(outcome, 0, group=group)
+    plan, reason = outcome
     if plan is None:
         raise MtlError(f"encoder: no plan for the tables: {reason}", "raise encoder.memory, or add processes")
     return plan
 
 
 def draw(into: Tensor, seed: str, scale: float, rows: slice, columns: slice, width: int) -> None:
-    """Fill a part of a table with normal numbers, the same however the table is cut.
+    """Fill a part of a table with normal random numbers that do not depend on the distribution of the table.
 
     Args:
-        into: The part.
-        seed: What the numbers depend on: the run's seed and the table's name.
+        into: Values of the part, modified in place.
+        seed: Seed of the table: the run's seed and the table's name.
         scale: Standard deviation.
-        rows: The part's rows.
-        columns: Its columns.
+        rows: Rows of the part.
+        columns: Columns of the part.
         width: Width of the whole table.
     """
     for block in range(rows.start // BLOCK, -(-rows.stop // BLOCK)):
@@ -149,12 +153,12 @@ def draw(into: Tensor, seed: str, scale: float, rows: slice, columns: slice, wid
 
 
 def weights(sharded: Any) -> dict[str, Any]:
-    """Sharded tensors per table."""
+    """Sharded tensor of each table."""
     return {key.split(".")[-2]: tensor for key, tensor in sharded.state_dict().items()}
 
 
 def state(sharded: Any) -> dict[str, Any]:
-    """Tables and their optimizer's state, as ``torch.distributed.checkpoint`` takes them."""
+    """Tables and their optimizer's state, in the form of ``torch.distributed.checkpoint``."""
     parts = {f"{name}.weight": tensor for name, tensor in weights(sharded).items()}
     moments: Mapping[str, Mapping[str, Any]] = sharded.fused_optimizer.state_dict()["state"]
     parts |= {key: value for table in moments.values() for key, value in table.items()}
@@ -162,7 +166,7 @@ def state(sharded: Any) -> dict[str, Any]:
 
 
 def local_parts(tensor: Any) -> list[tuple[slice, slice, Tensor]]:
-    """This process's parts of a table: rows, columns and the values themselves."""
+    """This process's parts of a table: rows, columns and values of each part."""
     parts = []
     for part in tensor.local_shards():
         (row, column), (rows, columns) = part.metadata.shard_offsets, part.metadata.shard_sizes

@@ -1,4 +1,4 @@
-"""The optimizer that TorchRec runs in the backward pass, as the run's optimizer and its schedule see it."""
+"""Optimizer in TorchRec's backward pass, with the interface that a learning-rate schedule needs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,30 +16,30 @@ OPTIMIZERS: dict[str, tuple[type[Optimizer], tuple[str, ...]]] = {
     "rowwise_adagrad": (RowWiseAdagrad, ("lr", "eps")),
     "sgd": (torch.optim.SGD, ("lr",)),
 }
-"""FBGEMM's exact kernels: the class that stands for one, and the options that it takes."""
+"""FBGEMM's exact kernels: the class that selects a kernel, and its options."""
 
 
 def fuse(parameters: Any, name: str, **options: float) -> None:
     """Mark table parameters so that TorchRec updates them in the backward pass.
 
     Args:
-        parameters: The collection's parameters.
-        name: ``optimizer.tables``.
-        options: Rate and denominator term.
+        parameters: Parameters of the collection.
+        name: Name of the optimizer, as in ``optimizer.tables``.
+        options: Learning rate ``lr`` and denominator constant ``eps``.
 
     Raises:
-        MtlError: If FBGEMM has no exact kernel for it.
+        MtlError: If FBGEMM has no exact kernel for the optimizer.
     """
     if name not in OPTIMIZERS:
         raise MtlError(
             f"encoder torchrec has no optimizer.tables={name}", f"choose one of {', '.join(sorted(OPTIMIZERS))}"
         )
-    kind, taken = OPTIMIZERS[name]
-    optimize_in_backward(kind, parameters, {key: options[key] for key in taken})
+    kind, accepted = OPTIMIZERS[name]
+    optimize_in_backward(kind, parameters, {key: options[key] for key in accepted})
 
 
 class TableUpdates(Optimizer):
-    """Carries the rate of tables that are updated in backward; its step does nothing.
+    """Optimizer with the learning rate of tables that are updated in the backward pass; its step does nothing.
 
     Args:
         fused: TorchRec's optimizer of the sharded tables.
@@ -49,17 +49,17 @@ class TableUpdates(Optimizer):
     def __init__(self, fused: Any, lr: float) -> None:
         super().__init__([nn.Parameter(torch.zeros(0))], {"lr": lr})
         self.fused = fused
-        self._set = lr
+        self._current_rate = lr
 
     def refresh(self) -> None:
-        """Give the engine the rate that a schedule has set since; called before each training forward."""
+        """Pass the schedule's current rate to the engine; called before each forward pass in training."""
         rate = float(self.param_groups[0]["lr"])
-        if rate != self._set:
+        if rate != self._current_rate:
             for group in self.fused.param_groups:
                 group["lr"] = rate
-            self.fused.step()  # hands rates over; the tables themselves move in backward
-            self._set = rate
+            self.fused.step()  # only transfers the rate; tables are updated in the backward pass
+            self._current_rate = rate
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Nothing: the tables were updated in backward."""
+        """Do nothing but call the closure, because the tables were updated in the backward pass."""
         return None if closure is None else closure()

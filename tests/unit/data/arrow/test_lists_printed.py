@@ -19,10 +19,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(text, separator=","):
@@ -63,17 +60,17 @@ def test_values_of_a_printed_list(text, values, separator):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[1, 2", "begins with a bracket and is no list"),
-        ("[1, 2)", "begins with a bracket and is no list"),
-        ("[Rock, Pop]", "is no list as Python, JSON or numpy prints it, from 'Rock, Pop' on"),
-        ("[1 2 ... 8 9]", "was cut off by numpy"),
+        ("[1, 2", "begins with a bracket and is not a list"),
+        ("[1, 2)", "begins with a bracket and is not a list"),
+        ("[Rock, Pop]", "is not a list as Python, JSON or numpy prints it, from 'Rock, Pop' on"),
+        ("[1 2 ... 8 9]", "was shortened by numpy"),
         ("[[1], [2]]", "holds lists in lists"),
         ("{'a': 1}", "holds names with values"),
         ("[1, 2 3]", "has both commas and blanks"),
-        ("[007]", "is no list as"),
+        ("[007]", "is not a list as"),
         ("[25e83726, 1]", "holds 25e83726, which is too large for a number"),
         ("['a", "begins with a bracket"),
-        ("[1,,2]", "is no list as"),
+        ("[1,,2]", "is not a list as"),
     ],
 )
 def test_what_is_no_list_is_refused_with_its_row(text, reason, tmp_path):
@@ -97,7 +94,7 @@ def test_with_another_separator_brackets_belong_to_the_values():
 @pytest.mark.parametrize("text", ["(really) good", "[REC]", "(", "[a] [b]"])
 def test_words_may_stand_in_brackets(text):
     assert read(text, " ") == text.split()
-    with pytest.raises(RowError, match=r"\[1 2 \.\.\. 9\]' was cut off by numpy"):
+    with pytest.raises(RowError, match=r"\[1 2 \.\.\. 9\]' was shortened by numpy"):
         read("[1 2 ... 9]", " ")
 
 

@@ -116,7 +116,7 @@ def test_a_bad_time_is_named_with_its_row_and_the_format_that_reads_it(
 
 
 def test_a_time_of_another_format_than_said_is_named() -> None:
-    with pytest.raises(DataError, match=r"holds '2024-05-02' in row 1, which is no time of the format '%Y/%m/%d'"):
+    with pytest.raises(DataError, match=r"holds '2024-05-02' in row 1, which is not a time in the format '%Y/%m/%d'"):
         assign(SplitSpec(by="time", column="t", format="%Y/%m/%d"), [pa.table({"t": ["2024/05/01", "2024-05-02"]})])
 
 
@@ -126,7 +126,7 @@ def test_a_time_of_another_format_than_said_is_named() -> None:
         ("%Q", "unknown directive '%Q'"),
         ("YYYY-MM-DD", "has no year"),
         ("%H:%M", "has no year"),
-        ("%Y %f %f", "has %f several times"),
+        ("%Y %f %f", "repeats %f"),
     ],
 )
 def test_formats_that_say_no_time_are_refused(text_format: str, message: str) -> None:

@@ -15,12 +15,6 @@ from mtl_lightning.errors import DataError
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def packed(tmp_path):
     """A wheel file with one data member, and its description."""
     file = tmp_path / "index" / "mtl_toy_rows-1.0-py3-none-any.whl"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mtl_lightning.batch import WITHOUT_GROUP
 from mtl_lightning.data.arrow.hashing import group_numbers, hash_keys, hash_text
-from mtl_lightning.data.arrow.keys import keys, spell
+from mtl_lightning.data.arrow.keys import canonical_spelling, keys
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
@@ -41,7 +41,7 @@ def fitted(features: dict[str, object], *blocks: pa.Table) -> Transforms:
 def test_vocabulary_is_exact(values: list[object], cut: int, limit: int) -> None:
     blocks = [pa.table({"x": as_array(part, "x")}) for part in (values[:cut], values[cut:])]
     transforms = fitted({"x": {"kind": "categorical", "min_count": limit}}, *blocks)
-    values = [None if value is None else spell(str(value)) for value in values]  # blank text is missing
+    values = [None if value is None else canonical_spelling(str(value)) for value in values]  # blank text is missing
     counts = Count(str(value) for value in values if value is not None)
     kept = [key for key, count in counts.items() if count >= limit]
     assert transforms.schema.fields[0].size == len(kept) + 2
@@ -190,7 +190,7 @@ def test_numeric_options(options: dict[str, object], served: list[float | None],
     ("values", "part"),
     [
         ([1.0, float("inf")], "column 'x' is infinite"),
-        (["1", "two"], "column 'x' holds 'two', which is no number"),
+        (["1", "two"], "column 'x' holds 'two', which is not a number"),
         ([[1.0], [2.0]], "column 'x' holds list<item: double>, not numbers"),
         ([1e300, -1e300], "has values that overflow"),
     ],

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from mtl_lightning.data.readers.blocks import ahead
+from mtl_lightning.data.readers.blocks import prefetch
 
 
 def test_the_next_item_is_made_while_one_is_used():
@@ -16,7 +16,7 @@ def test_the_next_item_is_made_while_one_is_used():
         begun.set()
         yield 2
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     assert begun.wait(10)  # without anyone asking for the second
     assert list(found) == [2]
@@ -27,7 +27,7 @@ def test_an_error_comes_where_its_item_would():
         yield 1
         raise ValueError("cut off")
 
-    found = ahead(items())
+    found = prefetch(items())
     assert next(found) == 1
     with pytest.raises(ValueError, match="cut off"):
         next(found)
@@ -36,7 +36,7 @@ def test_an_error_comes_where_its_item_would():
 def test_at_most_one_item_is_made_in_advance_and_the_thread_ends_with_the_loop():
     made: list[int] = []
     before = threading.active_count()
-    for item in ahead(made.append(i) or i for i in count()):
+    for item in prefetch(made.append(i) or i for i in count()):
         if item == 3:
             break
     del item

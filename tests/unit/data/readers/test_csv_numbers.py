@@ -14,10 +14,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(tmp_path: Path, written: str, **options: Any) -> dict[str, list[Any]]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.data.readers import listing
-from mtl_lightning.data.readers.files import find
+from mtl_lightning.data.readers.files import find_files
 from mtl_lightning.errors import DataError
 
 
@@ -36,11 +36,11 @@ def test_a_pattern_finds_the_files_that_glob_finds(tree: Path, parts: list[str],
     with contextlib.chdir(tree):
         pattern = str((tree if absolute else Path()) / Path(*parts))
         expected = {os.path.normpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}  # noqa: PTH113, PTH207
-        assert {name for name in listing.matching(pattern) if Path(name).is_file()} == expected
+        assert {name for name in listing.match_glob(pattern) if Path(name).is_file()} == expected
 
 
 def test_a_folder_gives_its_files_without_hidden_ones(tree: Path) -> None:
-    found = {str(Path(name).relative_to(tree / "a")) for name in listing.below(str(tree / "a"))}
+    found = {str(Path(name).relative_to(tree / "a")) for name in listing.list_below(str(tree / "a"))}
     names = ("a.csv", "[x].csv", "é.csv")
     assert found == {f"{above}{name}" for above in ("", "b/", "a/b/") for name in names}
 
@@ -49,31 +49,31 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "x.csv").write_text("a\n1\n")
     (tmp_path / "logs" / "again").symlink_to(tmp_path)
-    assert [file.path for file in find([f"{tmp_path}/**/*.csv"])] == [f"{tmp_path}/logs/x.csv"]
+    assert [file.path for file in find_files([f"{tmp_path}/**/*.csv"])] == [f"{tmp_path}/logs/x.csv"]
 
 
 @pytest.mark.parametrize("pattern", ["{}/**/*", "{}/**/none.csv", "{}", "file://{}/**/*", "file://{}"])
 def test_a_pattern_that_looks_at_too_much_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
     monkeypatch.setattr(listing, "MAX_ENTRIES", 10)
-    with pytest.raises(DataError, match=r"source\.path: .* looks at more than 10 files and folders"):
-        find([pattern.format(tree)])
+    with pytest.raises(DataError, match=r"source\.path: .* visits more than 10 files and folders"):
+        find_files([pattern.format(tree)])
 
 
 def test_a_pattern_that_matches_too_much_is_refused(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MAX_FILES", 3)
     for pattern in (f"{tree}/**/*.csv", str(tree / "a")):
         with pytest.raises(DataError, match=r"source\.path: .* matches more than 3 files"):
-            find([pattern])
+            find_files([pattern])
 
 
 def test_many_deep_parts_cost_no_more_than_one(tree: Path) -> None:
-    assert listing.matching(str(tree) + "/**" * 30 + "/a.csv") == listing.matching(f"{tree}/**/a.csv")
+    assert listing.match_glob(str(tree) + "/**" * 30 + "/a.csv") == listing.match_glob(f"{tree}/**/a.csv")
 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("~nobody-of-this-name/x.csv", "begins with the name of no user"),
+        ("~nobody-of-this-name/x.csv", "begins with an unknown user"),
         ("a" * 5000, "File name too long"),
         ("a\0b*", "no file"),
         ("reference://x", "can't be reached"),
@@ -85,9 +85,9 @@ def test_many_deep_parts_cost_no_more_than_one(tree: Path) -> None:
 )
 def test_an_address_that_leads_nowhere_is_an_error_of_data(path: str, reason: str) -> None:
     with pytest.raises(DataError, match=rf"source\.path: .*{reason}"):
-        find([path])
+        find_files([path])
 
 
 def test_no_path_is_an_error_of_data() -> None:
-    with pytest.raises(DataError, match=r"source\.path: names no file"):
-        find([])
+    with pytest.raises(DataError, match=r"source\.path: no file is named"):
+        find_files([])

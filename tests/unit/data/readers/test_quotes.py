@@ -15,10 +15,7 @@ from mtl_lightning.data.readers.quotes import find_quoted, find_row_starts, find
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(source: Table) -> dict[str, list[Any]]:
@@ -127,7 +124,7 @@ def test_types_hold_for_all_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"escape": "\\\\"}, "source.escape: '\\\\\\\\' is not one character"),
         ({"encoding": "rot13"}, "source.encoding: 'rot13' is not an encoding of text"),
         ({"encoding": "base64"}, "source.encoding: 'base64' is not an encoding of text"),
-        ({"encoding": "utf\0"}, "source.encoding: 'utf\\x00' is not known"),
+        ({"encoding": "utf\0"}, "source.encoding: 'utf\\x00' is unknown"),
         ({"decimal": "1"}, "source.decimal: '1' can't separate digits"),
         ({"decimal": ",", "thousands": ","}, "source.thousands: ',' is also source.decimal"),
     ],

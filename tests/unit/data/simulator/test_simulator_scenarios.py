@@ -116,5 +116,5 @@ def test_likes_and_comments_go_together_more_than_likes_and_follows():
 
 @pytest.mark.parametrize("scenario", ["ecommerce", "news", "social"])
 def test_only_scenarios_with_delays_can_be_cut_off(scenario):
-    with pytest.raises(DataError, match="nothing comes late"):
+    with pytest.raises(DataError, match="has no delayed outcomes"):
         Simulator(scenario=scenario, rows=10, delayed=True).rows()

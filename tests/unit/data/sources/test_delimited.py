@@ -13,10 +13,7 @@ from mtl_lightning.data.sources.side_table import SideTable
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins import registry
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 FORM = Form(columns={"a": pa.int64(), "b": pa.string()})
@@ -26,7 +23,7 @@ FORM = Form(columns={"a": pa.int64(), "b": pa.string()})
     ("content", "message"),
     [
         (b"a,b\n1,x\n2\n", "line 3 has 1 values where 2"),
-        (b"a,b\n1,x\nmany,y\n", r"line 3, column 1: no int64: .*many"),
+        (b"a,b\n1,x\nmany,y\n", r"line 3, column 1: not int64: .*many"),
         (b"a,c\n1,x\n", "'b'"),
         (b"", "is empty"),
         (b"a,b\n1,\xff\n", "toy.csv"),

@@ -22,6 +22,8 @@ from mtl_lightning.data.sources.tenrec import Tenrec
 from mtl_lightning.data.sources.wechat import WeChat
 from mtl_lightning.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("cache")
+
 LOADERS = {
     "ali_ccp": AliCCP,
     "aliexpress": AliExpress,
@@ -39,12 +41,6 @@ FORMS = {name: (kind, {}) for name, kind in LOADERS.items()} | {
     "aliexpress_processed": (AliExpress, {"processed": True}),
     "tenrec_article": (Tenrec, {"scenario": "qk_article"}),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 def source(name, **options):
@@ -130,7 +126,7 @@ def test_ali_ccp_common_features_must_be_unique(tmp_path):
     shutil.copytree(raw_logs.written("ali_ccp"), tmp_path / "raw")
     with (tmp_path / "raw" / "common_features_train.csv").open("a") as file:
         file.write("c1,1,101\x02u9\x031.0\n")
-    with pytest.raises(DataError, match=r"common_features_train\.csv: 1 rows have a common_feature_index"):
+    with pytest.raises(DataError, match=r"common_features_train\.csv: 1 rows repeat the common_feature_index"):
         AliCCP(path=str(tmp_path / "raw")).rows("train")
 
 

@@ -14,11 +14,7 @@ import pytest
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError
 
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MTL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("cache")
 
 
 def read(source: Table, split: str | None = None) -> dict[str, list[Any]]:
@@ -163,15 +159,15 @@ DAMAGE: dict[str, tuple[str, bytes, str]] = {
     "cut gzip": ("log.csv.gz", gzip.compress(b"a,b\n" + b"1,2\n" * 5000)[:-30], "log.csv.gz can't be read"),
     "empty parquet": ("log.parquet", b"", "log.parquet can't be read"),
     "no parquet": ("log.parquet", b"a,b\n1,2\n" * 10, "log.parquet can't be read"),
-    "no json": ("log.jsonl", b'{"a": 1}\n{"a": 2\n', "log.jsonl: line 2 is no JSON"),
-    "json list": ("log.jsonl", b'{"a": 1}\n[1]\n', "log.jsonl: line 2 is no JSON object"),
+    "no json": ("log.jsonl", b'{"a": 1}\n{"a": 2\n', "log.jsonl: line 2 is not valid JSON"),
+    "json list": ("log.jsonl", b'{"a": 1}\n[1]\n', "log.jsonl: line 2 is not a JSON object"),
     "json types": (
         "log.jsonl",
         b'{"a": 1}\n{"a": [2]}\n',
         "log.jsonl: line 2: 'a' is an array, before it was a number",
     ),
     "empty json": ("log.jsonl", b"\n", "log.jsonl is empty"),
-    "unknown ending": ("log.xyz", b"a\n1\n", "log.xyz has no known ending"),
+    "unknown suffix": ("log.xyz", b"a\n1\n", "log.xyz has no known suffix"),
 }
 
 
@@ -195,7 +191,7 @@ def test_truncated_parquet_is_named(tmp_path: Path) -> None:
     ("options", "part"),
     [
         ({"path": "nothing/*.csv"}, "no file 'nothing/*.csv'"),
-        ({"path": "x.csv", "format": "xls"}, "source.format: 'xls' is not known"),
+        ({"path": "x.csv", "format": "xls"}, "source.format: 'xls' is unknown"),
         ({"path": "x.csv", "separator": "::"}, "'::' is not one character"),
         ({"path": "nowhere://x.csv"}, "can't be reached"),
     ],
@@ -212,7 +208,7 @@ def test_files_that_differ(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"b\.csv and .*a\.csv have different columns: 'x', 'y'"):
         Table(path=str(tmp_path / "*.csv")).schema()
     pq.write_table(pa.table({"id": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match="files of several kinds: csv, parquet"):
+    with pytest.raises(DataError, match="files of several formats: csv, parquet"):
         Table(path=str(tmp_path / "a.*")).schema()
 
 

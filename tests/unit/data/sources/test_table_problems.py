@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mtl_lightning import DataModule
-from mtl_lightning.data.arrow.threads import FEW, in_threads
+from mtl_lightning.data.arrow.threads import FEW, map_threads
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.errors import DataError, MtlError
 
@@ -34,8 +34,8 @@ def test_all_bad_columns_are_listed_with_their_rows(tmp_path: Path) -> None:
         module(tmp_path, rows, price="numeric", age="numeric", stock="numeric").prepare()
     lines = str(caught.value).splitlines()
     assert lines[0] == "2 problems in the rows"
-    assert lines[1].startswith("  column 'price' holds 'free', which is no number in row 7 (split train)")
-    assert lines[2].startswith("  column 'age' holds 'old', which is no number in row 9 (split train)")
+    assert lines[1].startswith("  column 'price' holds 'free', which is not a number in row 7 (split train)")
+    assert lines[2].startswith("  column 'age' holds 'old', which is not a number in row 9 (split train)")
     assert len(lines) == 3
 
 
@@ -52,11 +52,11 @@ def test_threads_keep_the_order_of_errors_and_raise_others_at_once(rows: int) ->
         return number
 
     with pytest.raises(DataError, match="1 is odd") as caught:
-        in_threads(refuse_odd, range(6), rows)
+        map_threads(refuse_odd, range(6), rows)
     assert [str(error) for error in caught.value.others] == ["3 is odd", "5 is odd"]
-    assert in_threads(refuse_odd, [4, 2], rows) == [4, 2]
+    assert map_threads(refuse_odd, [4, 2], rows) == [4, 2]
     with pytest.raises(ZeroDivisionError):
-        in_threads(lambda number: 1 // number, [0], rows)
+        map_threads(lambda number: 1 // number, [0], rows)
 
 
 HOURS = [datetime(2024, 5, 1) + timedelta(hours=row) for row in range(ROWS)]

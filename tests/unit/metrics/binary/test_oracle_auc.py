@@ -54,7 +54,7 @@ def test_lists_do_where_labels_are_numbers() -> None:
     [
         (pa.array([0.5]), "holds double"),
         (pa.array([[0.5, 0.5]]), "holds list"),
-        (pa.array([{"a": 0.5}]), "has nothing for the label 'b'"),
+        (pa.array([{"a": 0.5}]), "has no field for the label 'b'"),
         (pa.array([{"a": 0.5, "b": "x"}]), "no number"),
     ],
 )

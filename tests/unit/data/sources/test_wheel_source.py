@@ -9,7 +9,7 @@ from mtl_lightning.data.sources import adult, cdnow, womens_clothing
 from mtl_lightning.data.sources.adult import Adult
 from mtl_lightning.data.sources.atomic import read_atomic
 from mtl_lightning.data.sources.cdnow import CDNOW
-from mtl_lightning.data.sources.joined import joined
+from mtl_lightning.data.sources.join import join
 from mtl_lightning.data.sources.movielens_100k import MovieLens100K
 from mtl_lightning.data.sources.open_bandit import OpenBandit
 from mtl_lightning.data.sources.womens_clothing import WomensClothing
@@ -87,7 +87,7 @@ def test_atomic_file_with_an_unknown_type_or_a_wrong_value_is_named(tmp_path):
 def test_join_refuses_keys_that_are_not_unique():
     log, side = pa.table({"k": [1]}), pa.table({"k": [1, 1], "v": [2, 3]})
     with pytest.raises(DataError, match="k 1 is in its table more than once"):
-        joined(log, side, "k")
+        join(log, side, "k")
 
 
 def raw_reviews(tmp_path):

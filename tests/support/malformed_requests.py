@@ -1,8 +1,10 @@
-"""Requests that are wrong in many ways, from a seed."""
+"""Requests to the service that are malformed in many ways, from a seed."""
 
 import json
 import random
 from typing import Any
+
+from random_changes import nested
 
 WORDS = ["", "a", "é", "𝄞", "\u0000", "NaN", "-1", "1e999", "null", "../..", "' or 1=1", "{{7*7}}", "%s%n", "x" * 5000]
 NUMBERS = [0, -1, 1.5, 1e300, -1e-300, 2**31, 2**63, 2**64, -(2**70), 10**400, True, False]
@@ -22,14 +24,6 @@ def value(rng: random.Random, depth: int = 0) -> Any:
     if kind == 5:
         return {rng.choice(WORDS): value(rng, depth + 1) for _ in range(rng.randrange(3))}
     return nested(rng.choice([10, 200, 900]))
-
-
-def nested(depth: int) -> Any:
-    """A list in a list, many times."""
-    found: Any = 1
-    for _ in range(depth):
-        found = [found]
-    return found
 
 
 def body(rng: random.Random, good: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""What two runs that should have ended alike are compared by."""
+"""Final states of runs, for tests in which two runs must end in the same state."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 def final(directory: Path) -> dict[str, Any]:
-    """What training leaves behind, without what says how it got there."""
+    """State after training, without facts about how it was reached."""
     last = AtomicCheckpointIO().load_checkpoint(directory / "checkpoints" / "last.ckpt")
     best = AtomicCheckpointIO().load_checkpoint(directory / "checkpoints" / "best.ckpt")
     return {

@@ -1,4 +1,4 @@
-"""Many clients that ask at once until the service is gone, and what became of each of their requests."""
+"""Many concurrent clients that send requests until the service is gone, and counts of the answers."""
 
 import asyncio
 import json
@@ -72,13 +72,13 @@ def _spin() -> None:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Processes that take all the time that they get."""
+    """Keep some processors busy with processes that spin."""
     started = [get_context("spawn").Process(target=_spin, daemon=True) for _ in range(processes)]
-    for one in started:
-        one.start()
+    for process in started:
+        process.start()
     try:
         yield
     finally:
-        for one in started:
-            one.kill()
-            one.join()
+        for process in started:
+            process.kill()
+            process.join()

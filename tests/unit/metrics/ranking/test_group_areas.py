@@ -1,4 +1,4 @@
-"""Areas of all groups from one sort of packed integers agree with scikit-learn."""
+"""Areas of all groups agree with scikit-learn."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from mtl_lightning.metrics.ranking.sort_keys import areas_by_group, pack_keys
+from mtl_lightning.metrics.ranking.group_areas import areas_by_group
 
 ROW = st.tuples(
     st.sampled_from([-3.5, -0.0, 0.0, 0.25, 0.75, 1.0]) | st.floats(0, 1, width=32), st.booleans(), st.integers(0, 4)
@@ -18,7 +18,7 @@ ROW = st.tuples(
 def test_areas_are_those_of_scikit_learn(drawn):
     rows = torch.tensor([[score, label, 1.0] for score, label, _ in drawn], dtype=torch.float64).reshape(-1, 3)
     group = torch.tensor([user for _, _, user in drawn], dtype=torch.int64)
-    area, pairs, size = areas_by_group(pack_keys(rows, group))
+    area, pairs, size = areas_by_group(rows, group)
     for index, user in enumerate(group.unique().tolist()):
         score, label, _ = rows[group == user].unbind(1)
         assert size[index] == len(score)
@@ -26,14 +26,3 @@ def test_areas_are_those_of_scikit_learn(drawn):
             assert area[index].item() == pytest.approx(roc_auc_score(label, score), abs=1e-12)
         else:
             assert pairs[index] == 0
-
-
-def test_what_does_not_fit_is_not_packed():
-    row, group = torch.tensor([[0.5, 1.0, 1.0]], dtype=torch.float64), torch.tensor([1])
-    assert pack_keys(row, group) is not None
-    for column, value in ((0, 1 / 3), (0, float("nan")), (1, 0.5), (2, 0.5)):
-        other = row.clone()
-        other[0, column] = value
-        assert pack_keys(other, group) is None
-    assert pack_keys(row, torch.tensor([-1])) is None
-    assert pack_keys(row, torch.tensor([2**30])) is None

@@ -1,0 +1,27 @@
+"""Snippets of documents, run in order in a folder, as a reader would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run_snippet(language: str, code: str, folder: Path) -> None:
+    """Run a snippet of ``sh`` or ``python`` in a folder, with a cache below it; fail with its output if it fails."""
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "MTL_CACHE": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = ["bash", "-euo", "pipefail", "-c", code] if language == "sh" else [sys.executable, "-c", code]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
