@@ -9,7 +9,7 @@ import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.hashing import mix
-from mtl_lightning.data.arrow.threads import in_threads
+from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.store.events import Events, EventsWriter
@@ -133,7 +133,7 @@ def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -
         moments = transform.moments(block)
         return HistoryBlock(moments, transform.encode_events(block, moments))
 
-    encoded = in_threads(encode, transforms.values(), block.num_rows)
+    encoded = map_threads(encode, transforms.values(), block.num_rows)
     return dict(zip(transforms, encoded, strict=True))
 
 
