@@ -15,6 +15,7 @@ API = {
     "schema": "Schemas, fields and tasks",
     "batch": "Batches, outputs and targets",
     "hookspecs": "Hooks of plugins",
+    "fitting.fit": "Train with one call",
     "data.datamodule": "DataModule",
     "build": "From names to a module",
     "training.step": "The step of a weighter",
@@ -36,7 +37,7 @@ def folder_of(kind: str) -> str:
 
 
 def first_sentence(thing: object) -> str:
-    """What a docstring opens with."""
+    """First sentence of a docstring."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
@@ -45,7 +46,7 @@ def components(exists: set[str]) -> str:
     lines = [
         "# Every component",
         "",
-        "By name, as recipes choose them; `mtl-lightning plugins` adds those of your plugins.",
+        "By name, as recipes choose them; `mtl-lightning plugins` adds the components of your plugins.",
     ]
     for kind in KINDS:
         lines += ["", f"## {folder_of(kind).capitalize()}", "", "| name | what it does |", "|---|---|"]

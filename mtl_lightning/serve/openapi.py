@@ -1,4 +1,4 @@
-"""The service in OpenAPI's words: which columns a candidate has, and what comes back."""
+"""OpenAPI description of the service: columns of a candidate, and contents of an answer."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,16 +19,18 @@ TYPES: dict[str, dict[str, Any]] = {
     },
     "text": {"type": ["string", "null"]},
 }
+"""JSON types of a column, by the kind of the feature that reads it."""
+
 ANY = {"type": ["integer", "string", "number", "boolean", "null"]}
 NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 
 
 def operation(bundle: Bundle, most: int) -> dict[str, Any]:
-    """The operation ``POST /score`` for an export.
+    """Describe the operation ``POST /score`` of an export.
 
     Args:
         bundle: The export.
-        most: Candidates at most.
+        most: Largest number of candidates.
     """
     features = bundle.transforms.features
     columns = {
@@ -55,11 +57,11 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
         },
     }
     several = {"type": "array", "items": NUMBERS}
-    outputs = {name: NUMBERS if one["width"] == 1 else several for name, one in bundle.manifest.outputs.items()}
+    outputs = {name: NUMBERS if output["width"] == 1 else several for name, output in bundle.manifest.outputs.items()}
     answer = {
         "type": "object",
         "properties": {
-            "model": {"type": "string", "description": "The export: the beginning of its manifest's SHA-256."},
+            "model": {"type": "string", "description": "The export: the first characters of its manifest's SHA-256."},
             "predictions": {"type": "object", "properties": outputs},
             "score": {**NUMBERS, "description": bundle.manifest.score or "This export has no formula."},
         },

@@ -15,8 +15,8 @@ from mtl_lightning.data.preparation.split import ASSIGN, SplitSpec
 from mtl_lightning.data.quality.drift import LARGE, MODERATE
 from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.data.quality.gate import SAMPLE as FIT_SAMPLE
+from mtl_lightning.data.quality.inspection import SAMPLE
 from mtl_lightning.data.quality.leaks import BINS, FEWEST, SERIOUS, WARNING
-from mtl_lightning.data.quality.look import SAMPLE
 from mtl_lightning.data.targets.labels import Label
 from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.plugins import registry

@@ -183,7 +183,8 @@ def test_what_an_export_needs_is_in_its_manifest(run: Path, folder: Path) -> Non
         ([{"video_id": [1], "time_ms": 1, "author_id": 1, "tab": "t", "play_time_ms": 1, "is_click": 1}], "nested"),
         ([{"video_id": 1, "time_ms": "2024-01-01", "author_id": 1, "tab": "t", "play_time_ms": 1, "is_click": 1}],
          "holds times where it held numbers"),
-        ([{"video_id": 1, "time_ms": 1, "author_id": 1, "tab": "t", "play_time_ms": "x", "is_click": 1}], "is not a number"),
+        ([{"video_id": 1, "time_ms": 1, "author_id": 1, "tab": "t", "play_time_ms": "x", "is_click": 1}],
+         "is not a number"),
     ],
 )  # fmt: skip
 def test_events_that_cannot_be_used_are_refused(run: Path, folder: Path, events: object, message: str) -> None:
