@@ -59,7 +59,8 @@ def blank_batch(schema: Schema, rows: int) -> Batch:
         vectors={field.name: torch.zeros(rows, field.size) for field in schema.of_kind("vector")},
         labels=torch.zeros(rows, schema.label_width),
         mask=torch.zeros(rows, len(schema.tasks), dtype=torch.bool),
-        raw={name: torch.full((rows,), torch.nan, dtype=torch.float64) for name in schema.raw},
+        # 0 / 0: torch before 2.9 cannot write a graph with a literal NaN.
+        raw={name: torch.zeros(rows, dtype=torch.float64).div(0) for name in schema.raw},
     )
 
 
