@@ -1,18 +1,18 @@
-"""Conversion rate over all impressions: the entire-space heads against plain click-space training, by the oracle.
+"""Conversion rate over all impressions: entire-space heads compared with training on clicks, by the oracle.
 
-Clicks depend on what makes conversions, so a rate that is learned on clicks alone is judged here where it is used: on
-every impression of the test split, against the simulator's true P(conversion | click). Each seed is another world, in
-which all methods see the same rows; what is compared is therefore the difference to click space within a world, with
-its 95% interval and the p-value of Wilcoxon's test.
+Clicks and conversions have common causes, so a rate learned on clicks only is biased. Here it is judged on every
+impression of the test split, against the simulator's true P(conversion | click). Each seed is another world, in which
+all methods see the same rows. The table shows the difference to click space within worlds, with its 95% interval and
+the p-value of Wilcoxon's test.
 
 Usage::
 
     python benchmarks/conversion.py OUT.jsonl [--worlds 20] [--rows 50000] [--selection 1] [--model linear]
 
-What OUT holds already is not run again; with ``--seconds`` no run is begun after so long. ``--selection 0`` is the
-plain world. ``linear`` predicts conversions by a linear function of embeddings and numbers (clicks by a small network),
-``network`` by a trunk and a tower of the default sizes. Prints a Markdown table. The losses' options were chosen on
-worlds from 100 on (``--first 100``), per kind of world; worlds from 0 on are for the table.
+Results in OUT are not computed again; with ``--seconds``, no run starts after this time. ``--selection 0`` is a world
+without selection. ``linear`` predicts conversions by a linear function of embeddings and numbers (clicks by a small
+network), ``network`` by a trunk and a tower of the default sizes. Prints a Markdown table. Options of losses were
+chosen per kind of world, on worlds 100 and above (``--first 100``); the table uses worlds 0 and above.
 """
 
 import argparse
@@ -62,13 +62,13 @@ OPTIMIZER = {"lr": 2e-3, "table_lr": 0.1, "schedule": "linear"}
 
 
 def expected_auc(chance: np.ndarray, score: np.ndarray) -> float:
-    """AUC if every row were a positive with its true chance and a negative with the rest."""
+    """AUC in which each row counts as a positive with its true probability, and as a negative with the rest."""
     label = np.repeat([1, 0], len(chance))
     return float(roc_auc_score(label, np.tile(score, 2), sample_weight=np.concatenate([chance, 1 - chance])))
 
 
 def run(name: str, world: int, options: argparse.Namespace) -> tuple[float, float, float]:
-    """Expected AUC, expected log-loss and mean over the true mean, of the predicted rate on the test impressions."""
+    """Expected AUC and log-loss of the predicted rate on the test impressions, and its mean over the true mean."""
     task, head = LABELS[name], {**HEADS[name], "hidden": SIZES[options.model]}
     loss = (SELECTED_WORLD if options.selection else PLAIN_WORLD).get(name, "bce")
     data = DataModule(
@@ -103,7 +103,7 @@ def run(name: str, world: int, options: argparse.Namespace) -> tuple[float, floa
 
 
 def gain(values: np.ndarray, base: np.ndarray, places: int) -> str:
-    """Mean difference with its 95% interval and Wilcoxon's p."""
+    """Mean difference with its 95% interval and the p-value of Wilcoxon's test."""
     difference = values - base
     half = stats.t.ppf(0.975, len(difference) - 1) * difference.std(ddof=1) / np.sqrt(len(difference))
     p = stats.wilcoxon(difference).pvalue
@@ -112,7 +112,7 @@ def gain(values: np.ndarray, base: np.ndarray, places: int) -> str:
 
 
 def table(figures: dict[tuple[str, int], list[float]], worlds: range) -> None:
-    """Print what is there for all worlds that click space has."""
+    """Print the table over all worlds with results of all methods."""
     done = [world for world in worlds if all((name, world) in figures for name in LABELS)]
     if len(done) < 2:
         return
@@ -133,7 +133,7 @@ def table(figures: dict[tuple[str, int], list[float]], worlds: range) -> None:
 
 
 def main() -> None:
-    """Run what is missing, world by world, and print the table."""
+    """Run the missing trainings, world by world, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--worlds", type=int, default=20)

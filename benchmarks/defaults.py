@@ -1,18 +1,19 @@
-"""How the shipped defaults were chosen: trials of settings, judged on validation; the test split is read at the end.
+"""Trials behind the shipped defaults: settings are chosen on validation, and the test split is read at the end.
 
 Usage::
 
-    python benchmarks/defaults.py try adult                  # what is left of the trials in defaults.yaml
-    python benchmarks/defaults.py try adult --minutes 4      # stop after a while; the same command goes on
+    python benchmarks/defaults.py try adult                  # the remaining trials of defaults.yaml
+    python benchmarks/defaults.py try adult --minutes 4      # stop after a while; the same command resumes
     python benchmarks/defaults.py show adult                 # validation figures, best first
     python benchmarks/defaults.py baseline adult             # boosted trees or TF-IDF with logistic regression
     python benchmarks/defaults.py test adult plain shipped   # three seeds, the test split, a paired bootstrap
 
-``defaults.yaml`` names the trials: a set's recipe, ``start`` (what the recipe said before) and a trial's own settings,
-laid over each other; trials called ``shipped…`` start from the recipe as it is, those called ``earlier…`` from what it
-was before its last change (``earlier``, below ``start`` as well). A trial is done when its result is in
-``runs/defaults/<set>/<trial>-<seed>.json`` and the composed configuration is the one that it was made with; ``show``
-marks the others as older.
+``defaults.yaml`` names the trials. A trial combines three layers: the set's recipe, ``start`` (the recipe's former
+settings) and its own settings. Trials named ``shipped…`` start from the current recipe. Trials named ``earlier…`` start
+from the recipe before its last change (``earlier``, also a layer below ``start``).
+
+A trial is done if ``runs/defaults/<set>/<trial>-<seed>.json`` has a result of the same configuration; ``show`` marks
+other results as older.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from defaults_trials import OUT, TRIALS, composed, main_values, result, run, written
+from defaults_trials import OUT, TRIALS, composed, main_values, result, run, write_part
 
 from mtl_lightning.build import build_data
 from mtl_lightning.compare.statistics import Difference, Rows, difference, draws, interval, metric_of
@@ -36,21 +37,21 @@ def show(group: str) -> None:
     """Print validation figures, best first."""
     rows = []
     for trial in TRIALS[group]["trials"]:
-        found = [each for seed in range(10) if (each := result(group, trial, seed, older=True))]
-        if found:
-            values = [main_values(group, each["validation"]) for each in found]
-            mean = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
-            rows.append((mean["score"], trial, len(found), mean, found))
-    for _, trial, seeds, mean, found in sorted(rows, reverse=True):
+        records = [record for seed in range(10) if (record := result(group, trial, seed, older=True))]
+        if records:
+            values = [main_values(group, record["validation"]) for record in records]
+            mean = {name: float(np.mean([value[name] for value in values])) for name in values[0]}
+            rows.append((mean["score"], trial, len(records), mean, records))
+    for _, trial, seeds, mean, records in sorted(rows, reverse=True):
         shown = " ".join(f"{name} {value:.4f}" for name, value in mean.items())
-        epochs = "/".join(str(each["epoch"]) for each in found)
-        seconds = np.mean([each["seconds"] for each in found])
-        mark = "  older" if any(each["older"] for each in found) else ""
+        epochs = "/".join(str(record["epoch"]) for record in records)
+        seconds = np.mean([record["seconds"] for record in records])
+        mark = "  older" if any(record["older"] for record in records) else ""
         print(f"{trial:28} {seeds} seed(s) {shown}  epoch {epochs}  {seconds:.0f} s{mark}")
 
 
 def tables(group: str) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
-    """Raw rows of each split, with the labels of the set's tasks, exactly as a run divides them."""
+    """Raw rows of each split, with the labels of the set's tasks; a run has the same splits."""
     from mtl_lightning.data.preparation.split import SPLITS
     from mtl_lightning.data.preparation.split_reader import SplitReader
 
@@ -69,7 +70,7 @@ def tables(group: str) -> Iterator[tuple[str, Any, dict[str, np.ndarray]]]:
 
 
 def baseline(group: str, *, test: bool) -> None:
-    """Print what a strong model of another kind reaches on the same rows."""
+    """Print the figures of a strong model of another kind on the same rows."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -88,7 +89,7 @@ def baseline(group: str, *, test: bool) -> None:
         return frame.astype(dict.fromkeys(frame.select_dtypes(exclude="number"), "category"))
 
     shown: dict[str, dict[str, float]] = {}
-    kept: dict[str, np.ndarray] = {f"label/{task}": label for task, label in splits["test"][1].items()} if test else {}
+    arrays = {f"label/{task}": label for task, label in splits["test"][1].items()} if test else {}
     if text:
         models = {
             f"tfidf, C={c}": lambda c=c: make_pipeline(
@@ -114,45 +115,45 @@ def baseline(group: str, *, test: bool) -> None:
         for task, label in labels.items():
             model = make().fit(fitted["train"], label)
             if test:
-                kept[f"{name}/{task}"] = model.predict_proba(fitted["test"])[:, 1]
+                arrays[f"{name}/{task}"] = model.predict_proba(fitted["test"])[:, 1]
             for split in ("validation", "test") if test else ("validation",):
                 value = roc_auc_score(splits[split][1][task], model.predict_proba(fitted[split])[:, 1])
                 shown.setdefault(f"{name} {split}", {})[task] = value
     if test:
-        np.savez(OUT / group / "baseline.npz", **kept)  # type: ignore[arg-type]
+        np.savez(OUT / group / "baseline.npz", **arrays)  # type: ignore[arg-type]
     for name, values in shown.items():
         print(f"{name:28}", " ".join(f"{task} {value:.4f}" for task, value in values.items()), flush=True)
 
 
 def within(rows: Rows, predicted: Sequence[np.ndarray], others: Sequence[np.ndarray], level: float) -> Difference:
-    """The advantage in AUC within users (averaged by their rows), seed by seed; users are drawn whole."""
+    """Difference in AUC within users, seed by seed, averaged with users' row counts; the bootstrap draws users."""
     values, counts = [], []
     users, member = np.unique(rows.group, return_inverse=True)
     for user in range(len(users)):
         mine = np.flatnonzero(member == user)
         label, weight = rows.label[mine], rows.weight[mine]
-        if 0 < label.sum() < len(label):  # the others have no AUC
-            area = [[metric_of("binary", label, each[mine])(weight) for each in side] for side in (predicted, others)]
+        if 0 < label.sum() < len(label):  # otherwise AUC is undefined
+            area = [[metric_of("binary", label, seed[mine])(weight) for seed in side] for side in (predicted, others)]
             values.append(np.subtract(*area))
             counts.append(len(mine))
-    one_each = Rows(np.zeros(len(counts)), np.array(counts, dtype=np.float64))
-    samples = np.array([weight @ np.array(values) / weight.sum() for weight in draws(one_each, 1000)])
+    row_per_user = Rows(np.zeros(len(counts)), np.array(counts, dtype=np.float64))
+    samples = np.array([weight @ np.array(values) / weight.sum() for weight in draws(row_per_user, 1000)])
     per_seed = np.array(counts) @ np.array(values) / np.sum(counts)
     return interval(per_seed, samples, level)
 
 
 def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> None:
-    """Test figures of trials, and the last one's advantage over each of the others, task by task."""
+    """Print test figures of trials, and the difference between the last trial and each other one, task by task."""
     end = time.monotonic() + 60 * minutes
     runs: dict[str, list[dict[str, np.ndarray]]] = {}
     for trial in trials:
         for seed in range(seeds):
-            found = result(group, trial, seed)
-            if found is None or "rows" not in found:
+            record = result(group, trial, seed)
+            if record is None or "rows" not in record:
                 if time.monotonic() > end:
-                    raise SystemExit("time is over; the same command goes on")
-                found = run(group, trial, seed, test=True)
-            runs.setdefault(trial, []).append(read_rows(Path(found["rows"])))
+                    raise SystemExit("time is over; the same command resumes")
+                record = run(group, trial, seed, test=True)
+            runs.setdefault(trial, []).append(read_rows(Path(record["rows"])))
     tasks = validate(composed(group, trials[-1], 0)).tasks
     baselines = dict(np.load(OUT / group / "baseline.npz")) if (OUT / group / "baseline.npz").is_file() else {}
     for task in tasks:
@@ -162,23 +163,23 @@ def compare(group: str, trials: Sequence[str], seeds: int, minutes: float) -> No
         group_of = runs[trials[0]][0].get("group")
         rows = Rows(label, weight, None if group_of is None else group_of[known])
         predicted = {
-            trial: [each[f"prediction/{task.name}"][known].astype(np.float64) for each in found]
-            for trial, found in runs.items()
+            trial: [seed[f"prediction/{task.name}"][known].astype(np.float64) for seed in seeds_of_trial]
+            for trial, seeds_of_trial in runs.items()
         }
         for name in (name for name in baselines if name.endswith(f"/{task.name}") and not name.startswith("label/")):
             if not np.array_equal(baselines[f"label/{task.name}"][known], label):
                 raise SystemExit("baseline.npz is of other rows: run baseline --read-test again")
-            one = baselines[name][known].astype(np.float64)
-            predicted = {name.rsplit("/", 1)[0]: [one] * seeds, **predicted}
-        for trial, found in predicted.items():
-            values = [metric_of(task.kind, label, each)(weight) for each in found]
+            prediction = baselines[name][known].astype(np.float64)
+            predicted = {name.rsplit("/", 1)[0]: [prediction] * seeds, **predicted}
+        for trial, predictions in predicted.items():
+            values = [metric_of(task.kind, label, prediction)(weight) for prediction in predictions]
             line = f"{task.name:16} {trial:28} {np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}"
             if trial != trials[-1]:
                 # All tasks at once, as in `compare`.
-                gain = difference(task.kind, rows, predicted[trials[-1]], found, level=1 - 0.05 / len(tasks))
+                gain = difference(task.kind, rows, predicted[trials[-1]], predictions, level=1 - 0.05 / len(tasks))
                 line += f"   {trials[-1]} {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
                 if rows.group is not None and task.kind == "binary":
-                    gain = within(rows, predicted[trials[-1]], found, level=1 - 0.05 / len(tasks))
+                    gain = within(rows, predicted[trials[-1]], predictions, level=1 - 0.05 / len(tasks))
                     line += f"   within users {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f})"
             print(line, flush=True)
 
@@ -191,11 +192,11 @@ def main() -> None:
     parser.add_argument("trials", nargs="*")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=1e6)
-    parser.add_argument("--read-test", action="store_true", help="baseline: print the test split, too")
+    parser.add_argument("--read-test", action="store_true", help="baseline: print the test split as well")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     (OUT / arguments.group).mkdir(parents=True, exist_ok=True)
-    written(arguments.group)
+    write_part(arguments.group)
     if arguments.what == "show":
         show(arguments.group)
     elif arguments.what == "baseline":
@@ -207,10 +208,10 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for trial in arguments.trials or TRIALS[arguments.group]["trials"]:
                 if time.monotonic() < end and result(arguments.group, trial, seed) is None:
-                    found = run(arguments.group, trial, seed)
-                    values = main_values(arguments.group, found["validation"])
+                    record = run(arguments.group, trial, seed)
+                    values = main_values(arguments.group, record["validation"])
                     shown = " ".join(f"{name} {value:.4f}" for name, value in values.items())
-                    print(f"{trial:28} {seed} {shown} epoch {found['epoch']} {found['seconds']} s", flush=True)
+                    print(f"{trial:28} {seed} {shown} epoch {record['epoch']} {record['seconds']} s", flush=True)
 
 
 if __name__ == "__main__":

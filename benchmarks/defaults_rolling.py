@@ -1,13 +1,14 @@
-"""Several tasks against single ones when a model is trained again and again, each time tested on what comes next.
+"""Multi-task against single-task models under repeated training, each time tested on the following rows.
 
 Usage::
 
     python benchmarks/defaults_rolling.py movielens_rolling               # trials, selection, test; resumable
-    python benchmarks/defaults_rolling.py movielens_rolling --minutes 9   # stop after a while; the same command goes on
+    python benchmarks/defaults_rolling.py movielens_rolling --minutes 9   # stop after a while; the same command resumes
 
-One split by time tests a set's few last users. Here ``defaults.yaml`` names windows, each with validation and test rows
-of its own. In every window each side takes the setting with the best validation score, and trains it with ``--seeds``
-seeds. A figure is the mean of the windows' AUC, weighted by their rows; users are drawn whole, over all windows.
+A single split by time tests only a set's few last users. Therefore ``defaults.yaml`` names several windows, each with
+its own validation and test rows. In every window, each side takes the setting with the best validation score and trains
+it with ``--seeds`` seeds. Figures are means of the windows' AUC, weighted by their rows; the bootstrap draws users over
+all windows.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from defaults_trials import OUT, TRIALS, composed, result, run, written
+from defaults_trials import OUT, TRIALS, composed, result, run, write_part
 
 from mtl_lightning.compare.statistics import Rows, draws, interval, metric_of
 from mtl_lightning.config import validate
@@ -28,26 +29,26 @@ DRAWS = 1000
 
 
 class Clock:
-    """Stops a program that others continue."""
+    """Time limit of a resumable program."""
 
     def __init__(self, minutes: float) -> None:
         self.end = time.monotonic() + 60 * minutes
 
     def check(self) -> None:
-        """Leave if time is over."""
+        """Exit if time is over."""
         if time.monotonic() > self.end:
-            raise SystemExit("time is over; the same command goes on")
+            raise SystemExit("time is over; the same command resumes")
 
 
-def chosen(group: str, clock: Clock) -> dict[str, str]:
-    """The recipe as it is, and the best trial of either side by the window's validation score, seed 0."""
+def select(group: str, clock: Clock) -> dict[str, str]:
+    """Select the current recipe, and each side's best trial by the window's validation score with seed 0."""
     scores = {}
     for trial in TRIALS[group]["trials"]:
-        found = result(group, trial, 0)
-        if found is None:
+        record = result(group, trial, 0)
+        if record is None:
             clock.check()
-            found = run(group, trial, 0)
-        scores[trial] = found["validation"]["score"]
+            record = run(group, trial, 0)
+        scores[trial] = record["validation"]["score"]
     single = [trial for trial in scores if trial.startswith("single")]
     several = [trial for trial in scores if trial not in single]
     return {
@@ -58,42 +59,42 @@ def chosen(group: str, clock: Clock) -> dict[str, str]:
 
 
 def test_rows(group: str, trial: str, seed: int, clock: Clock) -> dict[str, np.ndarray]:
-    """A trial's labels and predictions of the window's test rows."""
-    found = result(group, trial, seed)
-    if found is None or "rows" not in found:
+    """Labels and predictions of a trial for the window's test rows."""
+    record = result(group, trial, seed)
+    if record is None or "rows" not in record:
         clock.check()
-        found = run(group, trial, seed, test=True)
-    return read_rows(Path(found["rows"]))
+        record = run(group, trial, seed, test=True)
+    return read_rows(Path(record["rows"]))
 
 
 def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]], task: str, tasks: int) -> None:
-    """Print a task's figures, and the advantage of several tasks at 95% and at 95% for all tasks at once.
+    """Print a task's figures, and the gain of several tasks with intervals at 95% and at 95% for all tasks jointly.
 
     Args:
         windows: Test rows of each window by side and seed.
-        task: A binary task.
-        tasks: Number of tasks that are judged at once.
+        task: Name of a binary task.
+        tasks: Number of tasks that are judged jointly.
     """
     first = [window[RECIPE][0] for window in windows]
-    sizes = [len(each[f"label/{task}"]) for each in first]
+    sizes = [len(part[f"label/{task}"]) for part in first]
     rows = Rows(
-        np.concatenate([each[f"label/{task}"].ravel() for each in first]).astype(np.float64),
+        np.concatenate([part[f"label/{task}"].ravel() for part in first]).astype(np.float64),
         np.ones(sum(sizes)),
-        np.concatenate([each["group"] for each in first]),
+        np.concatenate([part["group"] for part in first]),
     )
     ends = np.cumsum(sizes)
     seeds = len(windows[0][RECIPE])
 
     def figures(side: str, weight: np.ndarray) -> np.ndarray:
         parts = [weight[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-        values = [[metric(part) for metric in found] for part, found in zip(parts, metrics[side], strict=True)]
+        values = [[metric(part) for metric in by_seed] for part, by_seed in zip(parts, metrics[side], strict=True)]
         return np.average(values, axis=0, weights=[part.sum() for part in parts])
 
     metrics = {
         side: [
             [
-                metric_of("binary", own[f"label/{task}"].ravel().astype(np.float64), each[f"prediction/{task}"].ravel())
-                for each in window[side]
+                metric_of("binary", own[f"label/{task}"].ravel().astype(np.float64), seed[f"prediction/{task}"].ravel())
+                for seed in window[side]
             ]
             for own, window in zip(first, windows, strict=True)
         ]
@@ -104,7 +105,7 @@ def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]],
     for side, values in whole.items():
         line = f"{task:8} {side:14} {values.mean():.4f} ± {values.std(ddof=1):.4f} ({seeds} seeds)"
         if side != SINGLE:
-            samples = np.array([each[side] - each[SINGLE] for each in drawn])
+            samples = np.array([sample[side] - sample[SINGLE] for sample in drawn])
             for level in (0.95, 1 - 0.05 / tasks):
                 gain = interval(values - whole[SINGLE], samples, level)
                 line += f"   {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f} at {level:.3g})"
@@ -113,7 +114,7 @@ def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]],
 
 def main() -> None:
     """Read the command line."""
-    names = sorted({group.rsplit("_", 1)[0] for group, each in TRIALS.items() if "windows" in each})
+    names = sorted({group.rsplit("_", 1)[0] for group, trials in TRIALS.items() if "windows" in trials})
     parser = argparse.ArgumentParser()
     parser.add_argument("set", choices=names)
     parser.add_argument("--seeds", type=int, default=3)
@@ -124,8 +125,8 @@ def main() -> None:
     windows = []
     for group in (group for group in TRIALS if group.rsplit("_", 1)[0] == arguments.set):
         (OUT / group).mkdir(parents=True, exist_ok=True)
-        written(group)
-        sides = chosen(group, clock)
+        write_part(group)
+        sides = select(group, clock)
         print(f"{group:24}", "   ".join(f"{side}: {trial}" for side, trial in sides.items()), flush=True)
         windows.append(
             {

@@ -1,4 +1,4 @@
-"""Trials of defaults.yaml: composed, trained, and their results kept with the settings they belong to."""
+"""Trials of defaults.yaml: composition, training, and storage of results with their settings."""
 
 import hashlib
 import json
@@ -21,24 +21,24 @@ from mtl_lightning.runs.records.metrics import read
 OUT = Path("runs") / "defaults"
 
 
-def expanded(groups: Mapping[str, Any]) -> dict[str, Any]:
-    """The groups, one with ``windows`` as a group per window: the rows up to a share of all time, test rows last."""
-    found: dict[str, Any] = {}
+def expand_windows(groups: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace a group with ``windows`` by a group per window: the rows up to a share of the time, test rows last."""
+    expanded: dict[str, Any] = {}
     for name, group in groups.items():
         ends = group.get("windows")
         if not ends:
-            found[name] = group
+            expanded[name] = group
             continue
         for end in ends:
             window = f"{name}_{round(100 * end)}"
             share = group["share"] / end
             rows = ["source=table", f"source.path={OUT / window}.parquet", f"split.column={group['part']['time']}"]
             split = [f"split.validation={share}", f"split.test={share}", *group.get("start", ())]
-            found[window] = {**group, "start": rows + split, "part": {**group["part"], "until": end}}
-    return found
+            expanded[window] = {**group, "start": rows + split, "part": {**group["part"], "until": end}}
+    return expanded
 
 
-TRIALS = expanded(yaml.safe_load(Path(__file__).with_name("defaults.yaml").read_text()))
+TRIALS = expand_windows(yaml.safe_load(Path(__file__).with_name("defaults.yaml").read_text()))
 
 
 def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
@@ -49,8 +49,8 @@ def composed(group: str, trial: str, seed: int) -> dict[str, Any]:
     return compose(chosen["recipe"], [*starts, *(chosen["trials"][trial] or ()), f"seed={seed}"]).plain
 
 
-def written(group: str) -> None:
-    """Write the part of a set that its trials are about, if they are about a part: short texts, or early rows."""
+def write_part(group: str) -> None:
+    """Write the part of a set that its trials use (short texts, or early rows), unless they use all rows."""
     part = TRIALS[group].get("part")
     path = OUT / f"{group}.parquet"
     if not part or path.is_file():
@@ -65,27 +65,27 @@ def written(group: str) -> None:
 
 
 def digest(plain: Mapping[str, Any]) -> str:
-    """What a trial's result belongs to."""
+    """Digest of a trial's configuration."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def result_file(group: str, trial: str, seed: int) -> Path:
-    """Where a trial's result is kept."""
+    """File of a trial's result."""
     return OUT / group / f"{trial}-{seed}.json"
 
 
 def result(group: str, trial: str, seed: int, *, older: bool = False) -> dict[str, Any] | None:
-    """A trial's result; None if there is none, or one of other settings and ``older`` ones don't do."""
+    """Result of a trial; None if it is missing, or belongs to other settings and ``older`` is false."""
     path = result_file(group, trial, seed)
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text())
-    found["older"] = found["settings"] != digest(composed(group, trial, seed))
-    return found if older or not found["older"] else None
+    record: dict[str, Any] = json.loads(path.read_text())
+    record["older"] = record["settings"] != digest(composed(group, trial, seed))
+    return record if older or not record["older"] else None
 
 
 def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, Any]:
-    """Train a trial and keep its best validation; with ``test`` the test split's rows as well."""
+    """Train a trial and store its best validation; with ``test``, also the rows of the test split."""
     plain = composed(group, trial, seed)
     directory = OUT / group / "cells" / f"{trial}-{seed}-{time.time_ns()}"
     quiet = {"enable_progress_bar": False}
@@ -96,8 +96,8 @@ def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, A
         training.train()
         seconds = time.monotonic() - prepared
         validations = read(training.directory)["validations"]
-        best = max(validations, key=lambda each: each["metrics"]["validation/score"] or -1)
-        found = {
+        best = max(validations, key=lambda validation: validation["metrics"]["validation/score"] or -1)
+        record = {
             "settings": digest(plain),
             "epoch": best["epoch"],
             "epochs": len(validations),
@@ -106,12 +106,12 @@ def run(group: str, trial: str, seed: int, *, test: bool = False) -> dict[str, A
         }
         if test:
             training.evaluate()
-            found["rows"] = str(directory / "test.npz")
+            record["rows"] = str(directory / "test.npz")
     path = result_file(group, trial, seed)
-    path.write_text(json.dumps(found, indent=1) + "\n")
-    return found
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return record
 
 
 def main_values(group: str, values: Mapping[str, float]) -> dict[str, float]:
-    """The score and every task's figures of the set's ``figures``."""
+    """Score and figures of a set, by its ``figures``."""
     return {name: values[name] for name in ("score", *TRIALS[group]["figures"]) if values.get(name) is not None}

@@ -1,11 +1,14 @@
-"""Metrics over predictions in a file: their time beside that of reading it, and beside torchmetrics.
+"""Time of metrics over predictions in a file, compared with reading the file and with torchmetrics.
 
 Usage: ``python benchmarks/evaluation.py [ROWS] [--into benchmarks/results/performance.md]``, one thread;
 10 million rows by default.
-Writes a parquet file of a user, a label and a probability, reads it batch by batch as an evaluation does, and prints a
-Markdown table: seconds of each metric over the same batches, as a multiple of reading by the clock and by processor
-time (which others on the machine change less), the memory of its state, and how far it lies from torchmetrics' value
-where that has the metric.
+
+Writes a parquet file of users, labels and probabilities, reads it batch by batch like an evaluation, and prints a
+Markdown table. For each metric over the same batches it shows:
+
+- seconds, and multiples of the time of reading, by the clock and by processor time (less sensitive to other programs);
+- memory of the metric's state;
+- seconds and difference of torchmetrics, if it has the metric.
 """
 
 import argparse
@@ -39,7 +42,7 @@ METRICS = (
 
 
 def write(path: Path, rows: int) -> None:
-    """Rows whose labels are drawn from their probabilities, clicks being rare."""
+    """Write rows whose labels are drawn from their probabilities; positives are rare."""
     random = np.random.default_rng(0)
     logit = random.normal(np.log(RATE / (1 - RATE)) - 0.5, 1.0, rows)
     chance = 1 / (1 + np.exp(-logit))
@@ -52,7 +55,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def batches(path: Path) -> Iterator[tuple[torch.Tensor, Target]]:
-    """The file as predictions and targets."""
+    """Read the file as batches of predictions and targets."""
     for batch in pq.ParquetFile(path).iter_batches(BATCH, use_threads=False):
         user, label, probability = (torch.from_numpy(batch.column(i).to_numpy().copy()) for i in range(3))
         known = torch.ones(len(user), dtype=torch.bool)
@@ -60,13 +63,13 @@ def batches(path: Path) -> Iterator[tuple[torch.Tensor, Target]]:
 
 
 def timed(run: Callable[[], object]) -> tuple[object, float, float]:
-    """What it gives, and the seconds it takes by the clock and of the processor."""
+    """Result of a function, and its seconds by the clock and by processor time."""
     start, used = time.perf_counter(), time.process_time()
     return run(), time.perf_counter() - start, time.process_time() - used
 
 
 def held(metric: Metric) -> int:
-    """Bytes of a metric's state."""
+    """Number of bytes in a metric's state."""
     states = [getattr(metric, name) for name in metric._defaults]
     tensors = [part for state in states for part in (state if isinstance(state, list) else [state])]
     return sum(part.numel() * part.element_size() for part in tensors)

@@ -21,22 +21,22 @@ def add_option(parser: argparse.ArgumentParser, page: str) -> None:
 
 
 def stamp(started: float) -> str:
-    """When and where a measurement was made, and how long it took.
+    """Sentence with the date, the machine and the duration of a measurement.
 
     Args:
-        started: ``time.monotonic()`` at its start.
+        started: ``time.monotonic()`` at the start.
     """
     seconds = time.monotonic() - started
     return f"Measured on {time.strftime('%d %B %Y')}, {platform.machine()}, {os.cpu_count()} cores, in {seconds:.0f} s."
 
 
 def show(text: str, name: str, page: Path | None) -> None:
-    """Print a table and, if a page is given, put it there.
+    """Print a table and, if a page is given, write it there.
 
     Args:
-        text: Markdown.
-        name: Name of the place.
-        page: The page.
+        text: The table, in Markdown.
+        name: Name of the place in the page.
+        page: The page, or None.
 
     Raises:
         SystemExit: If the page has no such place.

@@ -1,12 +1,12 @@
-"""A log that doesn't fit: written in chunks, prepared and trained under limits of resident memory that are enforced.
+"""A log larger than memory, written in chunks, prepared and trained under enforced limits of resident memory.
 
 Usage: ``python larger_than_memory.py [rows=10000000] [prepare=2048] [train=1024] [pool=262144] [batch=4096] [minutes=0]
 [directory=…]``
 
-``prepare`` and ``train`` are MiB of resident memory, libraries and mapped pages included. Each stage is a process
-of its own that is killed when it holds more: looked at every 20 ms, so it needs no privileges, unlike a cgroup.
-``rows=50000000`` is the long form; ``minutes`` ends its training after so many (0: a whole epoch). A stage whose
-result is there is left out: a run that was stopped goes on with ``directory=``.
+``prepare`` and ``train`` are limits of resident memory in MiB, including libraries and mapped pages. Each stage is a
+process of its own, which is killed if it exceeds the limit. Memory is read every 20 ms, which needs no privileges,
+unlike a cgroup. ``rows=50000000`` is the long form. ``minutes`` limits the training (0: a whole epoch). With
+``directory=``, finished stages are skipped, so that a stopped run resumes.
 """
 
 import json
@@ -21,7 +21,7 @@ from typing import Any
 
 INTERVAL = 0.02
 PARTS = 10
-"""Parts of the training whose peaks are compared."""
+"""Number of parts of the training whose peaks are compared."""
 
 WRITE = """
 import sys
@@ -41,20 +41,20 @@ print(json.dumps({"seconds": found.summary["seconds"], "stores": sizes}))
 
 
 def resident(process: int) -> tuple[float, float]:
-    """Resident memory of a process in MiB: all of it, and what can't be dropped because it isn't a file's."""
-    found = {"VmRSS": 0.0, "RssFile": 0.0}
+    """Resident memory of a process in MiB: in total, and without pages of files, which can be dropped."""
+    sizes = {"VmRSS": 0.0, "RssFile": 0.0}
     try:
         for line in Path(f"/proc/{process}/status").read_text().splitlines():
             name, _, value = line.partition(":")
-            if name in found:
-                found[name] = int(value.split()[0]) / 1024
+            if name in sizes:
+                sizes[name] = int(value.split()[0]) / 1024
     except (OSError, IndexError):
-        return 0.0, 0.0  # it has just ended
-    return found["VmRSS"], found["VmRSS"] - found["RssFile"]
+        return 0.0, 0.0  # the process has just ended
+    return sizes["VmRSS"], sizes["VmRSS"] - sizes["RssFile"]
 
 
 def limited(command: list[str], limit: float, environment: dict[str, str]) -> dict[str, Any]:
-    """Run a command; it is killed when it holds more than ``limit`` MiB."""
+    """Run a command, and kill it if it uses more than ``limit`` MiB."""
     started, start = time.time(), time.perf_counter()
     samples: list[tuple[float, float, float]] = []
     with tempfile.TemporaryFile("w+") as out:
@@ -92,7 +92,7 @@ def peaks(samples: list[tuple[float, float, float]], start: float) -> list[int]:
 
 
 def settings(log: Path, pool: int, batch: int, minutes: int) -> list[str]:
-    """A recipe whose step is small, so that reading is what is measured."""
+    """Settings with a small model, so that the measurement is about reading."""
     ends = [f"trainer.max_time=00:{minutes // 60:02d}:{minutes % 60:02d}:00"] if minutes else []
     return [
         *ends,
@@ -105,7 +105,7 @@ def settings(log: Path, pool: int, batch: int, minutes: int) -> list[str]:
 def run(
     rows: int, prepare: float, train: float, directory: Path, *, pool: int, batch: int, minutes: int
 ) -> dict[str, Any]:
-    """All stages that aren't done; returns what was measured."""
+    """Run the missing stages; return the measurements of all stages."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ, "MTL_CACHE": str(directory / "cache")}
     log, record = directory / f"log-{rows}", directory / f"measured-{rows}.json"
     result: dict[str, Any] = json.loads(record.read_text()) if record.is_file() else {"rows": rows}
@@ -121,13 +121,13 @@ def run(
         done("write", **figures(stage))
     if "prepare" not in result:
         stage = limited([sys.executable, "-c", PREPARE, "ads", *settings(log, pool, batch, 0)], prepare, environment)
-        told = json.loads(stage["text"].strip().splitlines()[-1])
-        size = sum(store[1] for store in told["stores"].values()) / 2**20
-        done("prepare", **figures(stage), store=round(size), rows={name: n for name, (n, _) in told["stores"].items()})
+        stores = json.loads(stage["text"].strip().splitlines()[-1])["stores"]
+        size = sum(store[1] for store in stores.values()) / 2**20
+        done("prepare", **figures(stage), store=round(size), rows={name: n for name, (n, _) in stores.items()})
     if "train" not in result:
         path = directory / f"run-{rows}-{time.time_ns()}"
-        asked = settings(log, pool, batch, minutes)
-        command = [sys.executable, "-m", "mtl_lightning", "fit", "recipe=ads", *asked, f"run.dir={path}"]
+        pairs = settings(log, pool, batch, minutes)
+        command = [sys.executable, "-m", "mtl_lightning", "fit", "recipe=ads", *pairs, f"run.dir={path}"]
         stage = limited(command, train, environment)
         began = (path / "config.yaml").stat().st_mtime - stage["started"]
         tested = json.loads((path / "metrics.json").read_text())["test"]["metrics"]
@@ -142,7 +142,7 @@ def run(
 
 
 def figures(stage: dict[str, Any]) -> dict[str, Any]:
-    """What is told of every stage; memory in MiB."""
+    """Figures that are reported for every stage; memory in MiB."""
     return {key: stage[key] for key in ("seconds", "limit", "peak", "peak_without_files")}
 
 

@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/pictures.py WORK [NAME …]``
 
-Runs and pages are kept in ``WORK`` and used again; the pictures go to ``docs/pictures``. Needs Chromium and Pillow
+Runs and pages are stored in ``WORK`` and reused; pictures go to ``docs/pictures``. Needs Chromium and Pillow
 (``pip install -c constraints.txt pillow``). Takes about five minutes on two cores.
 """
 
@@ -26,7 +26,7 @@ from mtl_lightning.report.render.html import document
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 LARGEST = 150_000
-"""Bytes of a picture."""
+"""Largest size of a picture in bytes."""
 ROWS = 60_000
 CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
             "--disable-background-networking", "--disable-component-update", "--disable-sync")  # fmt: skip

@@ -1,14 +1,14 @@
-"""Every architecture with ``sum``, and MMoE with a dozen weighters, on three data sets, with ``compare``.
+"""Comparison of all architectures with ``sum``, and of MMoE with a dozen weighters, on three data sets.
 
 Usage::
 
     python benchmarks/quality.py run OUT [--sets womens_clothing,movielens,ads] [--seeds 3] [--jobs 2]
     python benchmarks/quality.py table OUT
 
-``run`` is resumable: it goes on where it was stopped, run by run. Selection is on validation only; single-task models
-and tuned constant weights are always among the rows. ``table`` prints Markdown: mean ± sd of each task's metric on the
-test split, Δm against single-task models, and what a step costs. A row is marked with † if the code that it measures
-has changed since: the component, the modules that every run uses, or the recipe.
+``run`` is resumable, run by run. Selection uses validation only; single-task models and tuned constant weights are
+always among the rows. ``table`` prints Markdown: mean ± sd of each task's metric on the test split, Δm against
+single-task models, and the cost of a step. A row is marked with † if its code has changed since: the component, the
+modules that every run uses, or the recipe.
 """
 
 import argparse
@@ -36,12 +36,12 @@ CORE = ("network", "module", "step", "optim", "tables", "schedule", "layers", "b
 
 
 def architectures() -> list[str]:
-    """MMoE first, since constant weights are tried with the first."""
+    """Names of all architectures; MMoE is first, because constant weights are tried with the first one."""
     return ["mmoe", *(name for name in registry().names("architecture") if name not in ("mmoe", "single_task"))]
 
 
 def fingerprint(recipe: str, configuration: str) -> str:
-    """Changes with the code that a row measures."""
+    """Digest of the code that a row measures."""
     files = [ROOT / "mtl_lightning" / f"{name}.py" for name in CORE]
     files += [ROOT / "recipes" / f"{name}.yaml" for name in ("base", recipe)]
     for kind, name in zip(("architecture", "weighter"), configuration.split("-"), strict=False):
@@ -54,7 +54,7 @@ def fingerprint(recipe: str, configuration: str) -> str:
 
 
 def code(file: Path) -> str:
-    """A file's code without comments and docstrings, which no figure depends on; another file's text."""
+    """Code of a Python file without comments and docstrings, on which no figure depends; text of other files."""
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
         return text
@@ -66,7 +66,7 @@ def code(file: Path) -> str:
 
 
 def run(out: Path, sets: list[str], seeds: int, jobs: int) -> None:
-    """Compare what is missing; keep each comparison's result with the fingerprints of its rows."""
+    """Run the missing comparisons; store each result with the fingerprints of its rows."""
     for recipe in sets:
         grids = {
             "architectures": [f"architecture={','.join(architectures())}", "weighter=sum"],
@@ -78,7 +78,7 @@ def run(out: Path, sets: list[str], seeds: int, jobs: int) -> None:
                 f"seeds={seeds}", "confirm=0", f"jobs={jobs}", f"out={out / recipe}",
             ]  # fmt: skip
             if subprocess.run(command).returncode:
-                raise SystemExit(f"{' '.join(command)} failed; the same command goes on")
+                raise SystemExit(f"{' '.join(command)} failed; the same command resumes")
             result = json.loads((out / recipe / "result.json").read_text())
             result["date"] = time.strftime("%d %B %Y")
             for row in result["configurations"]:
@@ -87,12 +87,12 @@ def run(out: Path, sets: list[str], seeds: int, jobs: int) -> None:
 
 
 def rows(result: dict[str, Any]) -> Iterator[str]:
-    """The table of one comparison, best validation score first."""
+    """Rows of a comparison's table, best validation score first."""
     tasks = result["tasks"]
     heads = [f"{task}, {facts['metric']}" for task, facts in tasks.items()]
     yield f"| | {' | '.join(heads)} | Δm % | validation score | parameters | ms a step | peak MB |"
     yield "|---" * (len(heads) + 6) + "|"
-    for row in sorted(result["configurations"], key=lambda each: -(each["validation_score"]["mean"] or 0)):
+    for row in sorted(result["configurations"], key=lambda entry: -(entry["validation_score"]["mean"] or 0)):
         old = "" if row["fingerprint"] == fingerprint(result["recipe"], row["name"]) else " †"
         tuned = " (tuned)" if row["tuned"] else ""
         values = [spread(row["tasks"][task]) for task in tasks]
@@ -105,7 +105,7 @@ def rows(result: dict[str, Any]) -> Iterator[str]:
 
 
 def table(out: Path) -> None:
-    """Print all comparisons that have finished."""
+    """Print the tables of all finished comparisons."""
     for path in sorted(out.glob("*.*.json")):
         result = json.loads(path.read_text())
         recipe, what = path.name.split(".")[:2]

@@ -1,4 +1,4 @@
-"""What looking at the tasks' relations costs: steps with and without a sample take turns in one training.
+"""Cost of measuring the tasks' relations: steps with and without a sample alternate in one training.
 
 Usage: ``python benchmarks/relations.py [recipe=ads] [key=value …]``.
 """
@@ -21,7 +21,7 @@ STEPS, WARM_UP, CYCLE, VALIDATIONS = 240, 20, 4, 8
 
 
 class Clock(Callback):
-    """Seconds of every step, the batch being there, and of what other callbacks do before it."""
+    """Seconds of every step after its batch is ready, including other callbacks before it."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -38,7 +38,7 @@ class Clock(Callback):
 
 
 def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:
-    """A Trainer that writes nothing."""
+    """Trainer without any output."""
     return Trainer(
         callbacks=list(callbacks), logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, accelerator="cpu", **options,
@@ -46,7 +46,7 @@ def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:
 
 
 def main() -> None:
-    """Print the time of a step, of one with each kind of sample, and what the recipe's intervals cost."""
+    """Print the time of a step, of a step with each kind of sample, and the cost at the recipe's intervals."""
     quiet_lightning()
     request = read_pairs(sys.argv[1:] or ["recipe=ads", "source.rows=300000"])
     config = validate(compose(request.recipe, request.overrides).plain)
@@ -75,7 +75,7 @@ def main() -> None:
     for i in range(2 * VALIDATIONS):
         look = i % 2 == 1
         trainer = quiet_trainer(*([OutputRelations()] if look else []))
-        start = time.process_time()  # validations are few: what other programs take would show
+        start = time.process_time()  # not the clock: with few validations, other programs would matter
         trainer.validate(module, datamodule=data, verbose=False)
         times[look].append(time.process_time() - start)
     without, within = (min(times[look]) for look in (False, True))

@@ -1,9 +1,10 @@
 """AUC and step time of gradient weighters at z, with ``scope: model``, and at the tensors that the tasks share last.
 
-Usage: ``python benchmarks/seams.py [--out OUT.jsonl] [--rows 100000] [--seeds 3] [--epochs 1] [names …]``. Cases that
-OUT holds already are not run again. Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the
-simulator's ads, and prints a Markdown table: means over seeds of the expected AUC of click and conversion and of the
-RMSE of dwell, on the test split.
+Usage: ``python benchmarks/seams.py [--out OUT.jsonl] [--rows 100000] [--seeds 3] [--epochs 1] [names …]``. Cases in
+OUT are not run again.
+
+Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads. Prints a Markdown table of
+the expected AUC of click and conversion and the RMSE of dwell, on the test split, as means over seeds.
 
 ``python benchmarks/seams.py --times`` prints step times relative to ``sum`` for 3 and 8 tasks: medians over turns of
 CPU time, on one thread, with the model and the batch of ``benchmarks/weighters.py``.
@@ -61,7 +62,7 @@ def run(data: DataModule, weighter: dict[str, Any], epochs: int, seed: int) -> l
 
 
 def times(names: Sequence[str], tasks: int, turns: int = 4, steps: int = 4) -> None:
-    """Print each weighter's step time at both seams, relative to that of ``sum``."""
+    """Print each weighter's step time at both seams, relative to the time of ``sum``."""
     problem = weighters.Problem(weighters.BATCH, tasks, trunk=False)
     make = registry().resolve
     order = tuple(problem.schema.task_index)

@@ -1,10 +1,10 @@
-"""What a request costs, seen from a client, beside the bare model: percentiles for clients × candidates.
+"""Latency of requests as seen by clients, compared with the bare model: percentiles for clients × candidates.
 
 Usage: python benchmarks/serving.py [clients,…] [seconds per cell] [export]
 
-Without an export one is made from the recipe ads (trained for one epoch on simulated rows). The service runs in a
-process of its own, the clients in another, over loopback; the bare figure is onnxruntime alone, on the same rows,
-encoded beforehand, in the client's process.
+Without an export, the recipe ads is trained for one epoch on simulated rows and exported. Service and clients are two
+processes, connected over loopback. The bare figure is onnxruntime only, on the same rows, encoded in advance, in the
+clients' process.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ def command(*arguments: str) -> None:
 
 
 def make(folder: Path) -> Path:
-    """An export of the recipe ads with its own sizes."""
+    """Train and export the recipe ads with its own sizes."""
     data = ["source.rows=50000", "trainer.max_epochs=1", "trainer.accelerator=cpu"]
     command("fit", "recipe=ads", *data, f"run.dir={folder / 'run'}", f"data.cache_dir={folder / 'cache'}")
     command("export", f"run={folder / 'run'}", f"out={folder / 'export'}", "score=p_click * p_conversion ^ 0.5")
@@ -45,10 +45,10 @@ def rows(columns: list[str], count: int) -> list[dict[str, Any]]:
     return pa.table(source.rows().with_format("arrow")[:count]).select(columns).to_pylist()
 
 
-def request(found: list[dict[str, Any]]) -> bytes:
-    """One user's candidates: what they share stands in the context, once."""
-    candidates = [{name: value for name, value in row.items() if name not in CONTEXT} for row in found]
-    return json.dumps({"context": {name: found[0][name] for name in CONTEXT}, "candidates": candidates}).encode()
+def request(items: list[dict[str, Any]]) -> bytes:
+    """Request for a user's candidates, whose common columns are in the context."""
+    candidates = [{name: value for name, value in row.items() if name not in CONTEXT} for row in items]
+    return json.dumps({"context": {name: items[0][name] for name in CONTEXT}, "candidates": candidates}).encode()
 
 
 def percentiles(seconds: list[float]) -> tuple[float, float]:
@@ -58,14 +58,14 @@ def percentiles(seconds: list[float]) -> tuple[float, float]:
 
 
 def bare(export: Path, bodies: list[bytes], seconds: float) -> tuple[float, float]:
-    """The model alone on the same rows."""
+    """Percentiles of the bare model on the same rows, in milliseconds."""
     from mtl_lightning.export.bundle import Bundle
     from mtl_lightning.serve.request import read
 
     bundle = Bundle.open(export)
     questions = [read(body, list(bundle.manifest.columns), 10_000) for body in bodies]
-    parts = [bundle.encoder.encode(one.columns, one.rows) for one in questions]
-    inputs = [{name: one[name] for name in bundle.inputs} for one in parts]
+    parts = [bundle.encoder.encode(question.columns, question.rows) for question in questions]
+    inputs = [{name: part[name] for name in bundle.inputs} for part in parts]
     taken: list[float] = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(taken) < 2 * WARM:
@@ -76,7 +76,7 @@ def bare(export: Path, bodies: list[bytes], seconds: float) -> tuple[float, floa
 
 
 class Client(asyncio.Protocol):
-    """One connection that asks, waits for the whole answer, and asks again."""
+    """Connection that sends the next request after each complete answer."""
 
     def __init__(self, bodies: list[bytes], taken: list[float], end: float) -> None:
         head = b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -114,19 +114,24 @@ class Client(asyncio.Protocol):
 
 
 async def load(port: int, clients: int, bodies: list[bytes], seconds: float) -> list[float]:
-    """Seconds of each request of some clients that ask at once, each its next when it has its answer."""
+    """Seconds of each request of several concurrent clients."""
     taken: list[float] = []
     loop, end = asyncio.get_running_loop(), time.perf_counter() + seconds
-    made = [await loop.create_connection(lambda: Client(bodies, taken, end), "127.0.0.1", port) for _ in range(clients)]
-    await asyncio.gather(*(client.done for _, client in made))
+
+    async def connect() -> Client:
+        _, client = await loop.create_connection(lambda: Client(bodies, taken, end), "127.0.0.1", port)
+        return client
+
+    connected = [await connect() for _ in range(clients)]
+    await asyncio.gather(*(client.done for client in connected))
     return taken
 
 
-def served(export: Path) -> tuple[subprocess.Popen[bytes], int]:
-    """A service, once it is ready."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = int(one.getsockname()[1])
+def start_service(export: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """Start a service and wait until it is ready; return its process and port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
     process = subprocess.Popen(
         [sys.executable, "-m", "mtl_lightning", "serve", f"export={export}", f"port={port}", "reload_every=0"],
         stdout=subprocess.DEVNULL,
@@ -146,19 +151,19 @@ def main(clients: str = "1,16", seconds: str = "5", export: str = "") -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(export) if export else make(Path(folder))
         columns = list(json.loads((path / "manifest.json").read_text())["columns"])
-        found = rows(columns, 10_000)
-        process, port = served(path)
+        items = rows(columns, 10_000)
+        process, port = start_service(path)
         try:
             print("| candidates | clients | bare p50 | bare p99 | p50 | p99 | requests/s |")
             print("|---:|---:|---:|---:|---:|---:|---:|")
             for count in CANDIDATES:
-                bodies = [request(found[i * 37 : i * 37 + count]) for i in range(20)]
+                bodies = [request(items[i * 37 : i * 37 + count]) for i in range(20)]
                 alone = bare(path, bodies, float(seconds) / 2)
                 for number in map(int, clients.split(",")):
                     taken = asyncio.run(load(port, number, bodies, float(seconds)))
                     half, tail = percentiles(taken)
                     cells = [*alone, half, tail]
-                    print(f"| {count} | {number} | " + " | ".join(f"{one:.2f}" for one in cells), end="")
+                    print(f"| {count} | {number} | " + " | ".join(f"{cell:.2f}" for cell in cells), end="")
                     print(f" | {len(taken) / float(seconds):.0f} |", flush=True)
         finally:
             process.send_signal(signal.SIGTERM)

@@ -1,9 +1,10 @@
-"""What ``optimizer.compile``, bf16-mixed, fused optimizers and a thread that gathers the next batch change of a step.
+"""Time of a step with ``optimizer.compile``, bf16-mixed, fused optimizers, or a thread that gathers the next batch.
 
-The model of benchmarks/results/performance.md in a plain loop, so that nothing else is timed. Variants take turns,
-round by round; each prints one JSON line: the median milliseconds of a step, and the share of gathering its batch.
+The model of benchmarks/results/performance.md is trained in a plain loop, so that nothing else is timed. Variants take
+turns, round by round. Each prints a JSON line with the median milliseconds of a step and of waiting for its batch; a
+table follows.
 
-Usage: ``python benchmarks/trunk.py [--into benchmarks/results/performance.md]``, one thread; then the table of all.
+Usage: ``python benchmarks/trunk.py [--into benchmarks/results/performance.md]``, one thread.
 """
 
 import argparse
@@ -43,8 +44,8 @@ VARIANTS = {
 }
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, gathered one step ahead by a thread."""
+def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Yield the same batches, gathered one step ahead by a thread."""
     ready: queue.Queue[Batch | None] = queue.Queue(maxsize=1)
 
     def gather() -> None:
@@ -58,7 +59,7 @@ def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 class Variant:
-    """One variant's model and optimizer, which go on from round to round."""
+    """Model and optimizer of a variant; training continues from round to round."""
 
     def __init__(self, data, batch_size, *, compiled=False, bf16=False, fused=True, prefetch=False):
         self.loader = Loader(data, batch_size, shuffle=True)
@@ -73,10 +74,10 @@ class Variant:
         self.bf16, self.prefetch = bf16, prefetch
 
     def epoch(self) -> tuple[float, float]:
-        """Milliseconds per step, and of them waiting for batches."""
+        """Milliseconds per step, in total and of waiting for the batch."""
         network, waited, steps = self.module.network, 0.0, 0
         batches = iter(self.loader)
-        batches = ahead(batches) if self.prefetch else batches
+        batches = prefetch(batches) if self.prefetch else batches
         begin = mark = time.perf_counter()
         for batch in batches:
             waited += time.perf_counter() - mark
@@ -92,7 +93,7 @@ class Variant:
 
 
 def measure(batch_size: int, rounds: int, steps: int) -> dict[str, float]:
-    """Milliseconds of a step of each variant."""
+    """Milliseconds per step of each variant."""
     data = store(batch_size * steps, VOCABULARY, 3)
     variants = {name: Variant(data, batch_size, **options) for name, options in VARIANTS.items()}
     for variant in variants.values():
@@ -101,17 +102,17 @@ def measure(batch_size: int, rounds: int, steps: int) -> dict[str, float]:
     for _ in range(rounds):
         for name, variant in variants.items():
             measured[name].append(variant.epoch())
-    found = {}
+    medians = {}
     for name, results in measured.items():
-        found[name], waited = (statistics.median(column) for column in zip(*results, strict=True))
+        medians[name], waited = (statistics.median(column) for column in zip(*results, strict=True))
         record = {
             "variant": name,
             "batch": batch_size,
-            "step_ms": round(found[name], 2),
+            "step_ms": round(medians[name], 2),
             "waiting_ms": round(waited, 3),
         }
         print(json.dumps(record), flush=True)
-    return found
+    return medians
 
 
 def main() -> None:
@@ -122,10 +123,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     started = time.monotonic()
-    found = {batch_size: measure(batch_size, *size) for batch_size, size in SIZES.items()}
+    medians = {batch_size: measure(batch_size, *size) for batch_size, size in SIZES.items()}
     lines = [f"| variant | {' | '.join(f'batch {size}, ms | of plain' for size in SIZES)} |", "|---" * 5 + "|"]
     for name in VARIANTS:
-        cells = [f"{found[size][name]:.1f} | {found[size][name] / found[size][PLAIN]:.2f}" for size in SIZES]
+        cells = [f"{medians[size][name]:.1f} | {medians[size][name] / medians[size][PLAIN]:.2f}" for size in SIZES]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     into.show("\n".join([into.stamp(started), "", *lines]), "trunk", arguments.into)
 

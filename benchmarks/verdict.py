@@ -1,20 +1,20 @@
-"""Is the verdict of ``compare`` right where the truth is known? Comparisons of simulated worlds, twenty of each kind.
+"""Check of the verdicts of ``compare`` on simulated worlds whose truth is known, twenty of each kind.
 
-- ``conflict``: right if the opposed task is said to suffer negative transfer.
-- ``agreement``: right if the rare task is said to gain. Half of its rows are for the test, because a rare task's gain
-  can't be told from chance on few positives.
-- ``shuffled``: ``conflict`` with its outcomes dealt to the rows at random; right if there is no evidence for any task.
+- ``conflict``: correct if the verdict is negative transfer for the opposed task.
+- ``agreement``: correct if the verdict is a gain for the rare task. Half of the rows are for the test, because a gain
+  can't be distinguished from chance with few positives.
+- ``shuffled``: ``conflict`` with outcomes assigned to the rows at random; correct without evidence for any task.
 
-What is said of the other tasks isn't judged: training together costs the frequent ones a few thousandths of AUC, as the
-means over worlds show. The table has it.
+Verdicts on the other tasks are not judged. Joint training costs the frequent ones a few thousandths of AUC, as the
+means over worlds in the table show.
 
-Each comparison is ``compare architecture=shared_bottom weighter=sum constants=0`` of a world of its own, with its cells
-in this process instead of one each. Finished cells are kept without their checkpoints: the same command goes on where
-it was stopped, more seeds add to what fewer trained, and with other statistics the verdicts are found anew by
-``again=true``, without training. Worlds before the twentieth were looked at while the statistics were made.
+Each comparison is ``compare architecture=shared_bottom weighter=sum constants=0`` of its own world, with all cells in
+this process. Finished cells are stored without their checkpoints: the same command resumes, and more seeds add to
+fewer. After a change of the statistics, ``again=true`` computes the verdicts without training. Worlds before the
+twentieth were used to develop the statistics.
 
 Usage: ``python benchmarks/verdict.py [out=DIRECTORY] [worlds=20] [first=20] [seeds=3] [confirm=2] [seconds=240]
-[again=false]``; begins no run after so many seconds, prints a Markdown table of what is finished.
+[again=false]``. No run starts after ``seconds``; prints a Markdown table of the finished comparisons.
 """
 
 import contextlib
@@ -43,13 +43,13 @@ WORLDS = {
     "shuffled": ("conflict", "source.shuffled=true"),
 }
 MOST_SEEDS = 5
-"""Seeds of a world are its own: those of the next one begin so many later."""
+"""Number of seeds reserved for a world, so that worlds have different seeds."""
 KEPT = ("config.yaml", "metrics.json", "resources.json", "test.npz")
-"""What of a cell its comparison needs."""
+"""Files of a cell that its comparison needs."""
 
 
-def right(world: str, tasks: dict[str, str]) -> bool:
-    """Whether a verdict per task is the truth about a world."""
+def is_correct(world: str, tasks: dict[str, str]) -> bool:
+    """True if the verdicts per task agree with the truth about a world."""
     if world == "conflict":
         return tasks["hide"] == LOSS
     if world == "agreement":
@@ -58,12 +58,12 @@ def right(world: str, tasks: dict[str, str]) -> bool:
 
 
 def compare(world: str, number: int, seeds: int, confirm: int, out: Path, until: float, again: bool) -> Result | None:
-    """The result of one comparison, trained as far as it isn't; None if time is over before that."""
+    """Train the missing cells of a comparison and return its result; None if time is over before."""
     folder = out / f"{world}{number}"
     file = folder / f"result-{seeds}-{confirm}.json"
     if file.is_file() and not again:
-        found: Result = json.loads(file.read_text())
-        return found
+        stored: Result = json.loads(file.read_text())
+        return stored
     recipe, *settings = WORLDS[world]
     chosen = ",".join(str(MOST_SEEDS * number + i) for i in range(seeds))
     grid = read_grid([
@@ -75,13 +75,13 @@ def compare(world: str, number: int, seeds: int, confirm: int, out: Path, until:
     if not train(grid, every, until) or not train(grid, confirming(grid, every, select(grid, every)), until):
         return None
     shutil.rmtree(folder / "cache", ignore_errors=True)
-    found = gather(grid, every, kinds)
-    write_atomic(file, json.dumps(found))
-    return found
+    result = gather(grid, every, kinds)
+    write_atomic(file, json.dumps(result))
+    return result
 
 
 def train(grid: Grid, every: Sequence[Cell], until: float) -> bool:
-    """Train cells that aren't, keep what comparisons need of them; whether all are done."""
+    """Train the missing cells and remove files that comparisons do not need; True if all are done."""
     for cell in unfinished(grid, every):
         if time.monotonic() > until:
             return False
@@ -95,7 +95,7 @@ def train(grid: Grid, every: Sequence[Cell], until: float) -> bool:
 
 
 def fit(given: Sequence[str]) -> None:
-    """One run; what it prints is shown if it fails."""
+    """Train a cell; its output is shown only if it fails."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
@@ -106,20 +106,20 @@ def fit(given: Sequence[str]) -> None:
 
 
 def table(results: dict[str, list[Result]]) -> str:
-    """What was right, how large the differences were, and what was said of each task."""
+    """Table of correct verdicts, sizes of the differences, and verdicts of each task."""
     lines = [
         "| world | right | task | difference, mean ± its error | smallest | largest | said |",
         "|---|---|---|---|---|---|---|",
     ]
-    for world, found in results.items():
-        verdicts = [each["verdict"]["tasks"] for each in found]
-        score = f"{sum(right(world, verdict) for verdict in verdicts)} of {len(found)}"
-        for task in found[0]["tasks"] if found else ():
+    for world, comparisons in results.items():
+        verdicts = [comparison["verdict"]["tasks"] for comparison in comparisons]
+        score = f"{sum(is_correct(world, verdict) for verdict in verdicts)} of {len(comparisons)}"
+        for task in comparisons[0]["tasks"] if comparisons else ():
             means = [
                 configuration["tasks"][task]["difference"]["mean"]
-                for each in found
-                for configuration in each["configurations"]
-                if configuration["name"] == each["selected"]
+                for comparison in comparisons
+                for configuration in comparison["configurations"]
+                if configuration["name"] == comparison["selected"]
             ]
             said = [verdict[task] for verdict in verdicts]
             words = ", ".join(f"{word} {said.count(word)}" for word in (GAIN, LOSS, NO_EVIDENCE) if word in said)
@@ -134,13 +134,13 @@ def main(
     out: str = "runs/verdict", worlds: str = "20", first: str = "20", seeds: str = "3", confirm: str = "2",
     seconds: str = "240", again: str = "false",
 ) -> None:  # fmt: skip
-    """Go on for so many seconds, and print what is known."""
+    """Resume for some seconds, and print the table of the finished comparisons."""
     until = time.monotonic() + float(seconds)
     results: dict[str, list[Result]] = {world: [] for world in WORLDS}
     for number in range(int(first), int(first) + int(worlds)):
         for world in WORLDS:
-            found = compare(world, number, int(seeds), int(confirm), Path(out), until, again == "true")
-            results[world] += [found] if found else []
+            result = compare(world, number, int(seeds), int(confirm), Path(out), until, again == "true")
+            results[world] += [result] if result else []
     print(table(results))
     print(f"{sum(map(len, results.values()))} comparisons")
 

@@ -1,12 +1,12 @@
-"""What each weighter costs: samples per second, step time relative to ``sum``, and peak memory; a table of all.
+"""Cost of each weighter: samples per second, step time relative to ``sum``, and peak memory.
 
 Usage: ``python benchmarks/weighters.py [--into docs/weighters/README.md] [--turns 5] [names …]``, about nine minutes
-for all on one core. Prints one JSON line per weighter, case and interval, then the table. Weighters take turns, a few
-steps each, so that whatever else the machine does falls on all of them; a ratio is the median over turns. Memory is
-measured in a process per weighter.
+for all on one core. Prints a JSON line per weighter, case and interval, then the table.
 
-The model is an MMoE of 8 experts [128, 64], towers [32], 16 categorical features of width 16 and 4 numeric, with 3 and
-with 8 tasks; and a shared bottom whose trunk [256, 128] lies below the seam.
+Weighters take turns, a few steps each, so that other programs slow all of them down alike; a ratio is the median over
+turns. Memory is measured in a process per weighter. The model is an MMoE of 8 experts [128, 64], towers [32], 16
+categorical features of width 16 and 4 numeric ones, with 3 and 8 tasks. A third case is a shared bottom whose trunk
+[256, 128] is below z.
 """
 
 import argparse
@@ -33,13 +33,13 @@ from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
 
 VOCABULARY, BATCH = 10_000, 2048
 CASES = {"3 tasks": (3, False, 8), "8 tasks": (8, False, 4), "trunk below z": (3, True, 8)}
-"""Tasks, whether the trunk lies below z, and steps of a turn: FAMO, measured with 3 tasks, looks at each 8th step."""
+"""Number of tasks, position of the trunk (below z), and steps per turn: FAMO evaluates losses at every 8th step."""
 Times = dict[tuple[str, int], tuple[float, float]]
-"""Samples per second and times the step of ``sum``, by weighter and interval."""
+"""Samples per second, and time relative to ``sum``, by weighter and interval."""
 
 
 class Problem:
-    """One batch, one model, one optimizer, for all weighters."""
+    """Batch, model and optimizer for all weighters."""
 
     def __init__(self, batch: int, tasks: int, trunk: bool) -> None:
         torch.manual_seed(0)
@@ -61,13 +61,13 @@ class Problem:
             self.schema, encoder=encoder, architecture={"name": "shared_bottom"} if trunk else experts
         )
         tables = self.module.network.encoder.table_parameters()
-        kept = {id(table) for table in tables}
-        dense = [p for p in self.module.network.parameters() if id(p) not in kept]
+        table_ids = {id(table) for table in tables}
+        dense = [p for p in self.module.network.parameters() if id(p) not in table_ids]
         self.optimizer = build_optimizer(OptimizerConfig(), dense, [], tables)
         self.index = 0
 
     def step(self, weighter: Weighter) -> None:
-        """One training step."""
+        """Take a training step."""
         losses, z = self.module.network.losses(self.batch, global_counts(self.batch))
         weighter(Step(losses, z, tasks=weighter.tasks, index=self.index, seed=0)).backward()
         self.optimizer.step()
@@ -81,35 +81,35 @@ class Problem:
 
 
 def build(name: str, every: int, tasks: tuple[str, ...]) -> Weighter:
-    """A weighter with its defaults, at an interval if it is not 1."""
-    made: Weighter = registry().resolve("weighter", name)(tasks, **({"every": every} if every > 1 else {}))
-    return made
+    """Build a weighter with its defaults and an interval."""
+    weighter: Weighter = registry().resolve("weighter", name)(tasks, **({"every": every} if every > 1 else {}))
+    return weighter
 
 
 def memory(name: str) -> float:
-    """Peak memory of a process that trains with one weighter, in MB."""
+    """Peak memory of a process that trains with a weighter, in MB."""
     command = [sys.executable, __file__, "--alone", name]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def alone(name: str) -> float:
-    """Peak memory of this process after a few steps with one weighter, in MB."""
+    """Peak memory of this process after a few steps with a weighter, in MB."""
     problem = Problem(BATCH, 3, trunk=False)
     weighter = build(name, 1, tuple(problem.schema.task_index))
     for _ in range(6):
         problem.step(weighter)
-    # Not ru_maxrss: a child starts with its parent's.
+    # Not ru_maxrss, which a child inherits from its parent.
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def of_gradients(name: str) -> bool:
-    """True for a weighter that takes gradients per task."""
+    """True for weighters that use the gradient of each task."""
     return issubclass(registry().resolve("weighter", name), JacobianWeighter | GramianWeighter)
 
 
 def times(names: list[str], case: str, turns: int) -> Times:
-    """Measure weighters in turns; loss-based ones in the first case only."""
+    """Measure weighters in turns; weighters of losses only in the first case."""
     tasks, trunk, steps = CASES[case]
     problem = Problem(BATCH, tasks, trunk)
     chosen = [name for name in names if name != "sum" and (of_gradients(name) or case == next(iter(CASES)))]
@@ -124,17 +124,17 @@ def times(names: list[str], case: str, turns: int) -> Times:
             for _ in range(steps):
                 problem.step(weighter)
             taken[key].append((time.perf_counter() - start) / steps)
-    found: Times = {}
-    for (name, every), seconds in taken.items():  # the first turn warms up
+    figures: Times = {}
+    for (name, every), seconds in taken.items():  # the first turn is a warm-up
         ratio = statistics.median(a / b for a, b in zip(seconds[1:], taken["sum", 1][1:], strict=True))
-        found[name, every] = BATCH / statistics.median(seconds[1:]), ratio
-        record = {"weighter": name, "case": case, "every": every, "samples_per_s": round(found[name, every][0])}
+        figures[name, every] = BATCH / statistics.median(seconds[1:]), ratio
+        record = {"weighter": name, "case": case, "every": every, "samples_per_s": round(figures[name, every][0])}
         print(json.dumps(record | {"times_sum": round(ratio, 3)}), flush=True)
-    return found
+    return figures
 
 
 def table(names: list[str], measured: dict[str, Times], peaks: dict[str, float]) -> str:
-    """The table of the page."""
+    """Table in Markdown."""
     pairs = [(case, every) for case in CASES for every in (1, 4)]
     heads = [f"{case}{', `every: 4`' if every == 4 else ''}" for case, every in pairs]
     first = next(iter(CASES))
@@ -164,7 +164,7 @@ def main() -> None:
         print(alone(arguments.alone))
         return
     if arguments.into and arguments.names:
-        parser.error("--into wants all weighters")
+        parser.error("--into requires all weighters")
     started = time.monotonic()
     names = sorted({"sum", *(arguments.names or WEIGHTERS)})
     measured = {case: times(names, case, arguments.turns) for case in CASES}

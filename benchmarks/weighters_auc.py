@@ -1,9 +1,11 @@
-"""The AUC that each weighter reaches, exact at every step and with ``every: 4``, on the same rows.
+"""AUC of each weighter, at every step and with ``every: 4``, on the same rows.
 
-Usage: ``python benchmarks/weighters_auc.py OUT.jsonl [ROWS [SEEDS]] [--into docs/weighters/README.md]``; what OUT holds
-already is not run again. Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads
-for one epoch and prints a Markdown table: the mean over seeds of the expected AUC of click and conversion and the RMSE
-of dwell, on the test split.
+Usage: ``python benchmarks/weighters_auc.py OUT.jsonl [ROWS [SEEDS]] [--into docs/weighters/README.md]``. Results in OUT
+are not computed again.
+
+Trains the MMoE of the benchmarks (8 experts [128, 64], towers [32]) on the simulator's ads for one epoch. Prints a
+Markdown table of the expected AUC of click and conversion and the RMSE of dwell, on the test split, as means over
+seeds.
 """
 
 import argparse
@@ -30,7 +32,7 @@ METRICS = {
 
 
 def run(data: DataModule, weighter: str, every: int, seed: int) -> list[float]:
-    """The figures of one training."""
+    """Train a model and return its figures."""
     seed_everything(seed, verbose=False)
     module = build_module(
         data.schema,
@@ -47,12 +49,12 @@ def run(data: DataModule, weighter: str, every: int, seed: int) -> list[float]:
             enable_model_summary=False, default_root_dir=folder, limit_val_batches=0, use_distributed_sampler=False,
         )  # fmt: skip
         trainer.fit(module, datamodule=data)
-        found = trainer.test(module, datamodule=data, verbose=False)[0]
-    return [float(found[f"test/{name}"]) for name in FIGURES]
+        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    return [float(metrics[f"test/{name}"]) for name in FIGURES]
 
 
 def cases() -> list[tuple[str, int]]:
-    """Every weighter, those on gradients twice."""
+    """All weighters with their intervals; weighters of gradients have two."""
     names = [("sum", 1)]
     for name in registry().names("weighter"):
         if name != "sum":
@@ -63,7 +65,7 @@ def cases() -> list[tuple[str, int]]:
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run the missing trainings and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("rows", type=int, nargs="?", default=100_000)
@@ -72,13 +74,14 @@ def main() -> None:
     arguments = parser.parse_args()
     out, rows, seeds = arguments.out, arguments.rows, arguments.seeds
     lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
-    found = {(line["weighter"], line["every"], line["seed"]): line["figures"] for line in lines if line["rows"] == rows}
+    lines = [line for line in lines if line["rows"] == rows]
+    results = {(line["weighter"], line["every"], line["seed"]): line["figures"] for line in lines}
     for seed in range(seeds):
         data = DataModule(Simulator(rows=rows, seed=seed), batch_size=1024, seed=seed)
         data.prepare()
         for weighter, every in cases():
-            if (weighter, every, seed) not in found:
-                figures = found[weighter, every, seed] = run(data, weighter, every, seed)
+            if (weighter, every, seed) not in results:
+                figures = results[weighter, every, seed] = run(data, weighter, every, seed)
                 line = {"weighter": weighter, "every": every, "seed": seed, "rows": rows, "figures": figures}
                 with out.open("a") as file:
                     file.write(json.dumps(line) + "\n")
@@ -87,8 +90,9 @@ def main() -> None:
     for weighter, every in cases():
         if every == 1:
             cells = []
-            for each in (1, 4):
-                values = [found[weighter, each, seed] for seed in range(seeds) if (weighter, each, seed) in found]
+            for interval in (1, 4):
+                keys = [(weighter, interval, seed) for seed in range(seeds)]
+                values = [results[key] for key in keys if key in results]
                 means = np.mean(values, axis=0) if values else []
                 cells += [f"{value:.4f}" if value < 1 else f"{value:.2f}" for value in means] or ["–"] * len(FIGURES)
             table.append(f"| `{weighter}` | {' | '.join(cells)} |")

@@ -1,4 +1,4 @@
-"""SharedBottom, MMoE, PLE and AITM beside torch-rechub's, on the same encoded rows with the same sizes.
+"""Comparison of SharedBottom, MMoE, PLE and AITM with torch-rechub, on the same encoded rows with the same sizes.
 
 Usage, with an environment that holds torch-rechub 0.9.0::
 
@@ -6,12 +6,16 @@ Usage, with an environment that holds torch-rechub 0.9.0::
     PEERS/bin/pip install -c constraints.txt torch torch-rechub==0.9.0
     python benchmarks/rechub OUT --peers PEERS/bin/python [--sets ads,movielens] [--seconds 280]
 
-Rows are prepared once by this package; both sides get the same ids, standardised numerics and sequences, the same
-embedding width, layers, experts, towers and batch size, stop by the mean AUC on validation, and restore the best
-epoch. Each side is trained over 3 seeds with each of the same learning rates; its best on validation, by the mean over
-seeds, is compared, and its default one told beside. A further line has the recipe's own settings and this package's
-default sizes. Every run is a line of JSON in OUT, and is not run again; with ``--seconds`` no run is begun after so
-long. AUCs are computed here, for all alike.
+Rows are prepared once by this package. Both sides have in common:
+
+- ids, standardised numerics and sequences;
+- embedding width, layers, experts, towers and batch size;
+- early stopping by the mean AUC on validation, and the weights of the best epoch;
+- learning rates, of which each side is compared with its best on validation (mean over 3 seeds).
+
+The default rate is reported as well, and so are the recipe's own settings with this package's default sizes. Every run
+is a line of JSON in OUT, and is not repeated. With ``--seconds``, no run starts after this time. AUCs of both sides are
+computed here.
 """
 
 import argparse
@@ -36,42 +40,42 @@ Key = tuple[str, str, str, float | None, int]
 
 
 class Runs:
-    """What was trained, and what trains the rest."""
+    """Results of the finished runs, and training of the missing ones."""
 
     def __init__(self, out: Path, peers: str, seconds: float) -> None:
         self.out, self.peers, self.end = out, peers, time.monotonic() + seconds
         out.mkdir(parents=True, exist_ok=True)
         self.log = out / "runs.jsonl"
         lines = [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
-        self.found: dict[Key, dict[str, Any]] = {tuple(line["key"]): line for line in lines}
+        self.records: dict[Key, dict[str, Any]] = {tuple(line["key"]): line for line in lines}
 
     def train(self, data: ours.DataModule, keys: list[Key]) -> None:
-        """Train those that aren't there; they are of one set and side."""
-        keys = [key for key in keys if key not in self.found]
+        """Train the missing ones among runs of one set and side."""
+        keys = [key for key in keys if key not in self.records]
         if not keys:
             return
         if time.monotonic() > self.end:
             raise TimeoutError
         if keys[0][1] == "theirs":
-            for key, found in zip(keys, self.child(keys), strict=True):
-                self.keep(data, key, *found)
+            for key, outcome in zip(keys, self.child(keys), strict=True):
+                self.store(data, key, *outcome)
         else:
             for key in keys:
                 name, _, architecture, rate, seed = key
-                self.keep(data, key, *ours.train(data, name, architecture, rate, seed))
+                self.store(data, key, *ours.train(data, name, architecture, rate, seed))
 
-    def keep(self, data: ours.DataModule, key: Key, parts: dict[str, Any], epochs: int) -> None:
-        """Note a run's AUCs."""
+    def store(self, data: ours.DataModule, key: Key, parts: dict[str, Any], epochs: int) -> None:
+        """Record the AUCs of a run."""
         stores = data.prepared.stores
         record = {"key": key, "epochs": epochs}
         record |= {split: aucs(stores[split].parts["labels"].numpy(), parts[split]) for split in parts}
-        self.found[key] = record
+        self.records[key] = record
         with self.log.open("a") as file:
             print(json.dumps(record), file=file)
         print(json.dumps(record), flush=True)
 
     def child(self, keys: list[Key]) -> list[tuple[dict[str, Any], int]]:
-        """Train theirs in its environment."""
+        """Train torch-rechub's models in their environment."""
         predictions = (self.out / "predictions.npz").absolute()
         specs = [
             {"set": name, "architecture": architecture, "rate": rate, "seed": seed}
@@ -92,11 +96,11 @@ class Runs:
             ]
 
     def best(self, name: str, side: str, architecture: str) -> float:
-        """The rate with the best mean AUC on validation, over all seeds: one alone chooses by chance."""
+        """Learning rate with the best AUC on validation, as the mean over tasks and seeds."""
 
         def mean(rate: float) -> float:
-            found = [self.found[name, side, architecture, rate, seed]["validation"] for seed in range(SEEDS)]
-            return float(np.mean(found))
+            values = [self.records[name, side, architecture, rate, seed]["validation"] for seed in range(SEEDS)]
+            return float(np.mean(values))
 
         return max(RATES, key=mean)
 
@@ -107,7 +111,7 @@ def aucs(labels: NDArray[np.floating], predictions: NDArray[np.floating]) -> lis
 
 
 def run(runs: Runs, name: str) -> None:
-    """Train what a set's table needs, what is compared first."""
+    """Train the runs of a set's table; those that are compared come first."""
     data = ours.data(name)
     rows = runs.out / f"{name}.npz"
     if not rows.exists():
@@ -120,7 +124,7 @@ def run(runs: Runs, name: str) -> None:
 
 
 def table(runs: Runs, name: str) -> None:
-    """Print a set's table of what is there for all seeds: mean ± sd over them on the test split."""
+    """Print a set's table: mean ± sd over seeds on the test split, for rows with all seeds."""
     tasks = list(ours.TASKS[name])
     print(f"\n### {name}\n\n| architecture | side | learning rate | {' | '.join(tasks)} | mean AUC | epochs |")
     print("|---|---|---|" + "---|" * (len(tasks) + 2))
@@ -128,22 +132,22 @@ def table(runs: Runs, name: str) -> None:
     for architecture in ARCHITECTURES:
         tuned = {}
         for side in SIDES:
-            wanted = [(name, side, architecture, rate, seed) for rate in RATES for seed in range(SEEDS)]
-            if any(key not in runs.found for key in wanted):
+            required = [(name, side, architecture, rate, seed) for rate in RATES for seed in range(SEEDS)]
+            if any(key not in runs.records for key in required):
                 continue
             best = runs.best(name, side, architecture)
             rates: list[float | None] = [*dict.fromkeys((DEFAULT_RATE, best)), None]
             for rate in rates:
                 keys = [(name, side, architecture, rate, seed) for seed in range(SEEDS)]
-                if not all(key in runs.found for key in keys):
+                if not all(key in runs.records for key in keys):
                     continue
-                test = np.array([runs.found[key]["test"] for key in keys])
-                epochs = np.mean([runs.found[key]["epochs"] for key in keys])
+                test = np.array([runs.records[key]["test"] for key in keys])
+                epochs = np.mean([runs.records[key]["epochs"] for key in keys])
                 values = [*test.T, test.mean(axis=1)]
                 cells = [f"{value.mean():.4f} ± {value.std(ddof=1):.4f}" for value in values]
-                said = "recipe" if rate is None else f"{rate:g}" + (" (default)" if rate == DEFAULT_RATE else "")
-                said += ", tuned" if rate == best else ""
-                print(f"| {architecture} | {side} | {said} | {' | '.join(cells)} | {epochs:.1f} |")
+                shown = "recipe" if rate is None else f"{rate:g}" + (" (default)" if rate == DEFAULT_RATE else "")
+                shown += ", tuned" if rate == best else ""
+                print(f"| {architecture} | {side} | {shown} | {' | '.join(cells)} | {epochs:.1f} |")
                 if rate == best:
                     tuned[side] = test.mean(axis=1)
         if len(tuned) == len(SIDES):
@@ -153,7 +157,7 @@ def table(runs: Runs, name: str) -> None:
 
 
 def main() -> None:
-    """Train what is missing and print the tables."""
+    """Train the missing runs and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--peers", required=True, help="Python of an environment with torch-rechub")
@@ -172,7 +176,7 @@ def main() -> None:
             complete = False
         table(runs, name)
     if not complete:
-        sys.exit("stopped; the same command goes on")
+        sys.exit("stopped; the same command resumes")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""This package on the same rows: the data prepared and exported, and one model trained by Lightning's Trainer."""
+"""This package's side: preparation and export of the data, and training of a model by Lightning's Trainer."""
 
 import json
 import tempfile
@@ -44,7 +44,7 @@ TASKS = {
     },
 }
 TABLE_RATE = 20
-"""The tables' rate over the dense weights', as in the package's defaults."""
+"""Ratio of the tables' learning rate to the dense weights', as in the package's defaults."""
 SIZED = {
     "shared_bottom": {"name": "shared_bottom", "hidden": HIDDEN},
     "mmoe": {"name": "mmoe", "experts": EXPERTS, "hidden": HIDDEN},
@@ -54,7 +54,7 @@ SIZED = {
 
 
 def recipe(name: str) -> dict[str, Any]:
-    """The recipe with two binary tasks."""
+    """Configuration of a recipe with two binary tasks."""
     plain = compose(name, ROWS[name]).plain
     plain["tasks"] = TASKS[name]
     plain["heads"] = {task: head for task, head in plain.get("heads", {}).items() if task in TASKS[name]}
@@ -63,14 +63,14 @@ def recipe(name: str) -> dict[str, Any]:
 
 
 def data(name: str) -> DataModule:
-    """The recipe's rows and features, prepared."""
+    """Prepare the recipe's rows and features."""
     module = build_data(validate(recipe(name)))
     module.prepare()
     return module
 
 
 def export(module: DataModule, path: Path) -> None:
-    """Write the encoded rows of all splits, column by column, with what the peer must know of them."""
+    """Write the encoded rows of all splits, column by column, with a description of the columns for the peer."""
     schema, arrays = module.schema, {}
     for split, store in module.prepared.stores.items():
         assert bool(store.parts["mask"].all())
@@ -90,7 +90,7 @@ def export(module: DataModule, path: Path) -> None:
 
 
 def settings(name: str, architecture: str, rate: float | None) -> tuple[dict[str, Any], int, int]:
-    """Options of the module, epochs and patience; without a rate all but the architecture is the recipe's."""
+    """Options of the module, epochs and patience; without a rate, all but the architecture is as in the recipe."""
     plain = recipe(name)
     child = list(TASKS[name])[1]
     if rate is None:
@@ -115,7 +115,7 @@ def settings(name: str, architecture: str, rate: float | None) -> tuple[dict[str
 def train(
     module: DataModule, name: str, architecture: str, rate: float | None, seed: int
 ) -> tuple[dict[str, NDArray[np.floating]], int]:
-    """Predictions [N, T] of validation and test with the best epoch's weights, and the number of epochs."""
+    """Train a model; return predictions [N, T] of validation and test by the best epoch, and the number of epochs."""
     options, epochs, patience = settings(name, architecture, rate)
     seed_everything(seed, verbose=False)
     module.seed = seed
@@ -128,9 +128,10 @@ def train(
         )  # fmt: skip
         trainer.fit(model, datamodule=module)
         model.load_state_dict(AtomicCheckpointIO().load_checkpoint(Path(folder) / BEST)["state_dict"])
-    network, tasks, found = model.network.eval(), list(TASKS[name]), {}
+    network, tasks, predictions = model.network.eval(), list(TASKS[name]), {}
     with torch.inference_mode():
         for split in ("validation", "test"):
             values = [network(batch) for batch in Loader(module.prepared.stores[split], 8192)]
-            found[split] = np.stack([torch.cat([each[task] for each in values]).numpy() for task in tasks], axis=1)
-    return found, trainer.current_epoch
+            by_task = [torch.cat([value[task] for value in values]).numpy() for task in tasks]
+            predictions[split] = np.stack(by_task, axis=1)
+    return predictions, trainer.current_epoch

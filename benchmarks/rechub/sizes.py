@@ -1,4 +1,4 @@
-"""What both sides share: the sizes of every model, the rates that are tried, when training stops. Needs torch only."""
+"""Settings of both sides: sizes of all models, learning rates, and early stopping. Needs torch only."""
 
 ARCHITECTURES = ("shared_bottom", "mmoe", "ple", "aitm")
 HIDDEN, TOWER, EXPERTS = [64, 32], [32], 4

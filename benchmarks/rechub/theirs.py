@@ -1,9 +1,9 @@
-"""torch-rechub's models with its own MTLTrainer on exported rows. Runs in the peer's environment.
+"""torch-rechub's side: its models, trained by its MTLTrainer on exported rows, in the peer's environment.
 
 Usage: ``python theirs.py ROWS.npz OUT.npz SPECS``; a spec has ``set``, ``architecture``, ``rate`` and ``seed``.
 
-Two things are done for it that it doesn't do itself: it stops by the mean AUC of both tasks, where it knows one task's
-only, and the best weights are restored also when the last epoch is reached. Batches come from tensors, not row by row.
+Three things differ from its defaults. Training stops by the mean AUC of both tasks instead of a single task's. The best
+weights are restored even if the last epoch is reached. Batches come from tensors, not row by row.
 """
 
 import json
@@ -20,7 +20,7 @@ from torch_rechub.trainers import MTLTrainer
 
 
 class Batches:
-    """Rows of a split in batches, in a new order each epoch if they are shuffled."""
+    """Batches of a split's rows, in a new order each epoch if ``shuffled``."""
 
     def __init__(self, columns: dict[str, torch.Tensor], labels: torch.Tensor, size: int, shuffled: bool) -> None:
         self.columns, self.labels, self.size, self.shuffled = columns, labels, size, shuffled
@@ -31,12 +31,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[dict[str, torch.Tensor], torch.Tensor]]:
         order = torch.randperm(len(self.labels)) if self.shuffled else torch.arange(len(self.labels))
         for rows in order.split(self.size):
-            if len(rows) > 1 or not self.shuffled:  # its batch normalisation fails on one row
+            if len(rows) > 1 or not self.shuffled:  # batch normalisation fails on a single row
                 yield {name: column[rows] for name, column in self.columns.items()}, self.labels[rows]
 
 
 class Trainer(MTLTrainer):
-    """MTLTrainer whose last score is the mean of the tasks'."""
+    """MTLTrainer with the mean of all tasks' scores as its last score."""
 
     def evaluate(self, model, data_loader):
         scores = super().evaluate(model, data_loader)
@@ -44,7 +44,7 @@ class Trainer(MTLTrainer):
 
 
 def train(facts: dict, splits: Iterable, spec: dict) -> tuple[dict[str, np.ndarray], int]:
-    """Predictions of validation and test with the best epoch's weights, and the number of epochs."""
+    """Train a model; return predictions of validation and test by the best epoch, and the number of epochs."""
     torch.manual_seed(spec["seed"])
     features, width, batch = [], WIDTH[spec["set"]], BATCH[spec["set"]]
     owners = {}  # the feature that owns a table
@@ -77,15 +77,15 @@ def train(facts: dict, splits: Iterable, spec: dict) -> tuple[dict[str, np.ndarr
         )  # fmt: skip
         log = trainer.fit(loaders["train"], loaders["validation"])
     model.load_state_dict(trainer.early_stopper.best_weights)
-    found = {
+    predictions = {
         split: np.array(trainer.predict(model, (columns for columns, _ in loaders[split])))
         for split in ("validation", "test")
     }
-    return found, len(log)
+    return predictions, len(log)
 
 
 def main() -> None:
-    """Train and write the predictions."""
+    """Train all models and write their predictions."""
     torch.set_num_threads(1)
     with np.load(sys.argv[1]) as rows:
         facts, splits = json.loads(str(rows["facts"])), {}
@@ -94,8 +94,8 @@ def main() -> None:
             splits[split] = columns, torch.from_numpy(rows[f"{split}/labels"])
     written = {}
     for index, spec in enumerate(json.loads(sys.argv[3])):
-        found, epochs = train(facts, list(splits.items()), spec)
-        written |= {f"{index}/{split}": values for split, values in found.items()} | {f"{index}/epochs": epochs}
+        predictions, epochs = train(facts, list(splits.items()), spec)
+        written |= {f"{index}/{split}": values for split, values in predictions.items()} | {f"{index}/epochs": epochs}
     np.savez(sys.argv[2], **written)
 
 

@@ -1,6 +1,6 @@
-"""A training step beside its peers', in one run: one JSON line per contender and turn, then the ratios.
+"""Speed of a training step compared with peers: a JSON line per contender and turn, then a table of ratios.
 
-Usage, with an environment that holds torch-rechub 0.9.0 and DeepCTR-Torch 0.3.0 (without ``--peers`` only the bare loop
+Usage, with an environment that has torch-rechub 0.9.0 and DeepCTR-Torch 0.3.0 (without ``--peers`` only the bare loop
 is compared)::
 
     python -m venv PEERS
@@ -8,7 +8,7 @@ is compared)::
     PEERS/bin/pip install torch-rechub==0.9.0 deepctr-torch==0.3.0 requests scikit-learn 'setuptools<81'
     python benchmarks/speed --peers PEERS/bin/python --into benchmarks/results/performance.md
 
-Contenders take turns, each in a process of its own with one thread, so that what else the machine does falls on all; a
+Contenders take turns, each in its own process with one thread, so that other programs slow all of them down alike. A
 ratio is the median over turns of the quotient within a turn.
 """
 
@@ -25,7 +25,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE.parent))
-import into  # noqa: E402 - beside this folder
+import into  # noqa: E402 - in the parent folder
 
 OURS, PEERS = ("ours", "bare"), ("rechub", "deepctr")
 NAMES = {"bare": "the bare loop", "rechub": "torch-rechub 0.9.0", "deepctr": "DeepCTR-Torch 0.3.0"}
@@ -33,7 +33,7 @@ NAMES = {"bare": "the bare loop", "rechub": "torch-rechub 0.9.0", "deepctr": "De
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: contenders with the rows that each trains on, and the aim of ``ours`` against each."""
+    """A measurement: contenders with their numbers of rows, and the target ratio of ``ours`` to each."""
 
     ids: int
     batch: int
@@ -41,8 +41,8 @@ class Case:
     aims: dict[str, float]
 
 
-# Ours save a checkpoint at the end, and `fit` one every 500 steps: the rows are those of about as many steps, so that
-# saving has the share that it has in a run. The peers save nothing.
+# Ours saves a checkpoint at the end, `fit` every 500 steps. Rows suffice for about as many steps, so that saving has
+# the same share as in a run. The peers save nothing.
 CASES = (
     Case(
         10_000,
@@ -52,13 +52,13 @@ CASES = (
     ),
     Case(10_000, 256, {"ours": 120_000, "bare": 120_000, "rechub": 120_000}, {"bare": 0.92, "rechub": 1.8}),
     Case(1_000_000, 2048, {"ours": 500_000, "rechub": 200_000, "deepctr": 200_000}, {"rechub": 2.3, "deepctr": 1.8}),
-    # The peers update every row at every step: few rows are enough to see it.
+    # The peers update every row of the tables at every step, which shows with few rows.
     Case(10_000_000, 2048, {"ours": 1_000_000, "rechub": 20_480, "deepctr": 20_480}, {"rechub": 15, "deepctr": 15}),
 )
 
 
 def measure(contender: str, case: Case, peers: str) -> dict[str, float]:
-    """Run one contender once and print its line."""
+    """Run a contender once; print and return its record."""
     script, python = ("peers.py", peers) if contender in PEERS else ("ours.py", sys.executable)
     command = [python, script, contender, str(case.rows[contender]), str(case.ids), str(case.batch), "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -76,14 +76,14 @@ Speeds = dict[str, list[dict[str, float]]]
 
 
 def ratios(case: Case, speeds: Speeds) -> Iterator[str]:
-    """Rows of the table: ours against each other contender."""
+    """Rows of the table: ours against every other contender."""
     for other, aim in case.aims.items():
         if other in speeds:
             ours, theirs = speeds["ours"], speeds[other]
-            rates = (f"{statistics.median(turn[CLOCK] for turn in each):,.0f}" for each in (ours, theirs))
+            rates = (f"{statistics.median(turn[CLOCK] for turn in side):,.0f}" for side in (ours, theirs))
             pairs = list(zip(ours, theirs, strict=True))
-            found = (f"{statistics.median(a[kind] / b[kind] for a, b in pairs):.2f}" for kind in (CLOCK, CPU))
-            cells = str(case.batch), f"{case.ids:,}", NAMES[other], *rates, *found, str(aim)
+            quotients = (f"{statistics.median(a[kind] / b[kind] for a, b in pairs):.2f}" for kind in (CLOCK, CPU))
+            cells = str(case.batch), f"{case.ids:,}", NAMES[other], *rates, *quotients, str(aim)
             yield f"| {' | '.join(cells)} |"
 
 

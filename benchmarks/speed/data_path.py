@@ -1,4 +1,4 @@
-"""Encoding against pandas + scikit-learn, loading against a per-sample DataLoader and a bare permutation: one run.
+"""Speed of encoding compared with pandas + scikit-learn, and of loading compared with a DataLoader and a bare loop.
 
 Usage: ``python data_path.py [rows]``.
 """
@@ -40,7 +40,7 @@ def write(path: Path, rows: int) -> None:
 
 
 def with_sklearn(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same columns, fitted to as many rows; kept in memory, where ours are written to disk."""
+    """Encode the same columns, fitted on as many rows; results stay in memory, whereas ours are written to disk."""
     frame = pd.read_parquet(path)
     train = np.random.default_rng(0).random(len(frame)) < 0.8
     categorical = [name for name in frame if name.startswith(("id", "word"))]
@@ -81,7 +81,7 @@ def seconds(run: object) -> float:
 
 
 def both(run: object) -> tuple[float, float]:
-    """Seconds by the clock, and of all cores together, which others on the machine change less."""
+    """Seconds by the clock, and processor time of all cores, which is less sensitive to other programs."""
     start, used = time.perf_counter(), time.process_time()
     run()  # type: ignore[operator]
     return time.perf_counter() - start, time.process_time() - used
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "log.parquet"
         write(path, rows)
-        with_ours(path, f"{directory}/first")  # imports are no part of it
+        with_ours(path, f"{directory}/first")  # excludes imports from the measurement
         turns = [
             (both(lambda n=n: with_ours(path, f"{directory}/{n}")), both(lambda: with_sklearn(path))) for n in range(3)
         ]
@@ -118,7 +118,7 @@ def main() -> None:
         slow = seconds(lambda: [None for _ in DataLoader(sample, BATCH, shuffle=True)]) / len(sample)
         loader()
         times = [(seconds(loader), seconds(bare)) for _ in range(3)]
-        fast, plain = min(one for one, _ in times) / count, min(one for _, one in times) / count
+        fast, plain = (min(column) / count for column in zip(*times, strict=True))
         rates = f"ours {1 / fast:,.0f} rows/s, bare {1 / plain:,.0f}, per sample {1 / slow:,.0f}"
         print(f"load, batches of {BATCH}: {rates}")
         print(f"  ours is {slow / fast:.0f} times as fast as a per-sample DataLoader, takes {fast / plain:.2f} of bare")

@@ -1,8 +1,9 @@
-"""This package, and a bare torch loop with its own model and optimizer, on the rows of rows.py.
+"""This package's Trainer, and a bare torch loop with the same model and optimizer, on the rows of rows.py.
 
-Usage: ``python ours.py CONTENDER ROWS VOCABULARY BATCH THREADS [weighter [tasks [every]]]`` prints one JSON line.
-``ours`` is the Trainer with progress bar, per-task logging and checkpoints on; ``bare`` has none of them, and its
-tensors in memory. Both keep freed memory, as commands do.
+Usage: ``python ours.py CONTENDER ROWS VOCABULARY BATCH THREADS [weighter [tasks [every]]]`` prints a JSON line.
+
+``ours`` is the Trainer with progress bar, per-task logging and checkpoints; ``bare`` has none of them, and its tensors
+in memory. Both keep freed memory, as commands do.
 """
 
 import json
@@ -27,7 +28,7 @@ from mtl_lightning.training.step import global_counts
 
 
 def store(rows: int, vocabulary: int, tasks: int) -> Store:
-    """The rows as a Store in memory."""
+    """Store of the rows, in memory."""
     data = make(rows, vocabulary, tasks)
     fields = [
         Field(name=f"c{i}", kind="categorical", size=size + 2, table=f"c{i}") for i, size in enumerate(data.sizes)
@@ -44,7 +45,7 @@ def store(rows: int, vocabulary: int, tasks: int) -> Store:
 
 
 def module(schema: Schema, weighter: dict) -> MultiTaskModule:
-    """The model of the benchmark."""
+    """Model of the benchmark."""
     return build_module(
         schema,
         encoder={"name": "embedding", "width": WIDTH, "numeric": "plain"},
@@ -56,7 +57,7 @@ def module(schema: Schema, weighter: dict) -> MultiTaskModule:
 
 
 def now() -> tuple[float, float]:
-    """Seconds by the clock, and of the processor, which others on the machine change less."""
+    """Seconds by the clock, and processor time, which is less sensitive to other programs."""
     return time.perf_counter(), time.process_time()
 
 
@@ -80,13 +81,13 @@ def bare(data: Store, model: MultiTaskModule, batch_size: int) -> tuple[float, f
 
 
 def since(start: tuple[float, float]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor since then."""
+    """Seconds by the clock and processor time since ``start``."""
     ended = now()
     return ended[0] - start[0], ended[1] - start[1]
 
 
 def ours(data: Store, model: MultiTaskModule, batch_size: int) -> tuple[float, float]:
-    """Seconds of one epoch of a run with everything that a user has switched on."""
+    """Seconds of one epoch of a run with everything that is on by default."""
     from lightning.pytorch import Callback, Trainer
     from rich.console import Console
 

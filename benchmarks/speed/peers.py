@@ -13,7 +13,7 @@ from rows import EXPERT_HIDDEN, EXPERTS, LR, NUMERIC, TASKS, TOWER_HIDDEN, WIDTH
 
 
 def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Seconds by the clock, and of the processor, which others on the machine change less."""
+    """Seconds by the clock, and processor time, which is less sensitive to other programs."""
     start, used = time.perf_counter(), time.process_time()
     run()
     return time.perf_counter() - start, time.process_time() - used

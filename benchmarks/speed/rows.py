@@ -1,4 +1,4 @@
-"""The rows that every contender trains on: the same arrays from the same seed."""
+"""Rows for all contenders: the same arrays from the same seed."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ LR = 1e-3
 
 @dataclass
 class Rows:
-    """ids [N, 16] from 0 below ``sizes``, dense [N, 4], labels [N, 3]."""
+    """Arrays of the rows: ids [N, 16] from 0 below ``sizes``, dense [N, 4], labels [N, 3]."""
 
     ids: np.ndarray
     dense: np.ndarray
@@ -20,7 +20,7 @@ class Rows:
 
 
 def make(rows: int, vocabulary: int, tasks: int = TASKS, seed: int = 0) -> Rows:
-    """Rows with ``vocabulary`` ids over all 16 features, skewed as real ids are."""
+    """Draw rows with ``vocabulary`` ids over all 16 features, with a skewed distribution like real ids."""
     generator = np.random.default_rng(seed)
     size = vocabulary // CATEGORICAL
     skew = generator.random((rows, CATEGORICAL)) ** 2

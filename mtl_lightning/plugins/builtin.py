@@ -32,6 +32,7 @@ FEATURES = {
     "cross": "mtl_lightning.data.features.cross:Cross",
     "date": "mtl_lightning.data.features.date:Date",
     "hashed": "mtl_lightning.data.features.hashed:Hashed",
+    "history": "mtl_lightning.data.features.history:History",
     "numeric": "mtl_lightning.data.features.numeric:Numeric",
     "sequence": "mtl_lightning.data.features.sequence:Sequence",
     "text": "mtl_lightning.data.features.text:Text",

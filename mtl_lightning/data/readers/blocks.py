@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import WRITTEN, require
-from mtl_lightning.data.readers.parquet import ParquetRows
+from mtl_lightning.data.readers.parquet import ROWS, ParquetRows
 from mtl_lightning.errors import DataError, MtlError
 
-ROWS = 131_072
-"""Number of rows in a block."""
 ROW = "__row__"
 """Name of the column with each row's number in its source, for messages."""
 Item = TypeVar("Item")

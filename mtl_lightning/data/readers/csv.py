@@ -1,6 +1,5 @@
 """Conversion of CSV to parquet; types fit all rows of all files, errors name file and line."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mtl_lightning.data.arrow.numbers import MISSING
 from mtl_lightning.data.readers.csv_blocks import read_csv_blocks
 from mtl_lightning.data.readers.csv_options import CsvOptions
 from mtl_lightning.data.readers.csv_types import KINDS, WHOLE, ParquetColumn, plan_columns
-from mtl_lightning.data.readers.files import EmptyFilesError, File
+from mtl_lightning.data.readers.files import EmptyFilesError, File, check_empty
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.errors import DataError
 
@@ -77,7 +76,8 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
         EmptyFilesError: If no file has a row.
     """
     candidates: dict[str, list[str]] = {}
-    first, blank, rows, late = "", [], 0, set[str]()
+    first, rows, late = "", 0, set[str]()
+    empty: list[File] = []
     for file in files:
         names: list[str] | None = None
         for block in read_csv_blocks(file, options):
@@ -92,10 +92,10 @@ def infer(files: Sequence[File], options: CsvOptions) -> dict[str, str]:
             narrowed = {name for name, left in candidates.items() if _narrow(left, _readable(block, name, options))}
             late |= narrowed if rows else set()
             rows += block.num_rows
-        blank += [file.path] if names is None else []
-    _check_rows(files, names=bool(candidates), rows=rows)
-    for path in blank:
-        warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
+        empty += [file] if names is None else []
+    if candidates and not rows:
+        raise EmptyFilesError(f"{', '.join(file.path for file in files)}: no rows below the header")
+    check_empty(files, empty)
     while late := {name for name in late if candidates[name]}:  # earlier rows were not checked against these kinds
         blocks = (block for file in files for block in read_csv_blocks(file, options))
         late = {n for block in blocks for n in late if _narrow(candidates[n], _readable(block, n, options))}
@@ -111,13 +111,6 @@ def _narrow(kinds: list[str], column: pa.Array) -> bool:
         while kinds and not (_fits(sample, kinds[0]) and _fits(values, kinds[0])):
             kinds.pop(0)
     return len(kinds) < before
-
-
-def _check_rows(files: Sequence[File], *, names: bool, rows: int) -> None:
-    if not rows:
-        paths = ", ".join(file.path for file in files)
-        nothing = f"{paths} {'is' if len(files) == 1 else 'are'} empty"
-        raise EmptyFilesError(f"{paths}: no rows below the header" if names else nothing)
 
 
 def _readable(block: pa.RecordBatch, name: str, options: CsvOptions) -> pa.Array:

@@ -11,14 +11,12 @@ import pyarrow.csv as pcsv
 
 from mtl_lightning.data.readers.csv_header import read_header
 from mtl_lightning.data.readers.csv_options import CsvOptions
-from mtl_lightning.data.readers.files import File, open_file
+from mtl_lightning.data.readers.files import MARK, File, open_file
 from mtl_lightning.data.readers.quotes import Quoted, QuoteError, find_quoted, find_row_starts, find_rows_end
 from mtl_lightning.errors import DataError
 
 BLOCK = 8 << 20
 """Number of bytes read at a time, and the length limit of a row."""
-MARK = b"\xef\xbb\xbf"
-"""Byte order mark of UTF-8."""
 
 
 class Rows(NamedTuple):

@@ -1,6 +1,7 @@
 """Files of a table: search by pattern on any file system, and errors that name the file."""
 
 import glob
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,29 @@ CHANGES = ("size", "mtime", "created", "ETag", "etag", "Last-Modified", "LastMod
 """Attributes that file systems report and that change with the file."""
 LOCAL = "file://"
 COMPRESSIONS = (".gz", ".bz2", ".zst", ".lz4", ".br")
+MARK = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8."""
 
 
 class EmptyFilesError(DataError):
     """Files without any row."""
+
+
+def check_empty(files: Sequence["File"], empty: Sequence["File"]) -> None:
+    """Warn of empty files among others.
+
+    Args:
+        files: All files of a table.
+        empty: Those without any line.
+
+    Raises:
+        EmptyFilesError: If all files are empty.
+    """
+    if len(empty) == len(files):
+        paths = ", ".join(file.path for file in files)
+        raise EmptyFilesError(f"{paths} {'is' if len(files) == 1 else 'are'} empty")
+    for file in empty:
+        warnings.warn(f"{file.path} is empty and is skipped", stacklevel=3)
 
 
 class File(NamedTuple):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mtl_lightning.data.readers.files import File, open_file
+from mtl_lightning.data.readers.files import MARK, File, open_file
 from mtl_lightning.errors import DataError
 
 BLOCK = 16 << 20
@@ -15,8 +15,6 @@ LONGEST = 64 << 20
 """Number of bytes in the longest line."""
 DEEPEST = 100
 """Deepest level of nesting; Arrow's parser crashes the process somewhere above 5,000."""
-MARK = b"\xef\xbb\xbf"
-"""Byte order mark of UTF-8."""
 TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 """A JSON string."""
 

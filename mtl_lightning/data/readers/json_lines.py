@@ -1,7 +1,6 @@
 """Conversion of JSON lines to parquet in bounded memory; types fit all lines of all files."""
 
 import json
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.keys import EXACT
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.readers.files import EmptyFilesError, File
+from mtl_lightning.data.readers.files import File, check_empty
 from mtl_lightning.data.readers.json_blocks import Lines, read_lines
 from mtl_lightning.data.readers.mixed_json import AS_TEXT, CHANGED, resolve_message, resolve_types, rewrite_lines
 from mtl_lightning.data.readers.parquet import conform
@@ -35,17 +34,14 @@ def convert(files: Sequence[File], directory: Path) -> None:
     """
     schema = pa.schema([])
     resolutions: dict[str, str] = {}
-    blank = []
+    empty: list[File] = []
     for file in files:
         lines = 0
         for block in read_lines(file):
             schema = _extend_schema(schema, block, resolutions)
             lines += 1
-        blank += [] if lines else [file.path]
-    if len(blank) == len(files):
-        raise EmptyFilesError(f"{', '.join(blank)} {'is' if len(files) == 1 else 'are'} empty")
-    for path in blank:
-        warnings.warn(f"{path} is empty and is skipped", stacklevel=2)
+        empty += [] if lines else [file]
+    check_empty(files, empty)
     # Columns without any value can't be requested; they are added as nulls.
     requested = pa.schema([field for field in schema if not pt.is_null(field.type)])
     for number, file in enumerate(files):

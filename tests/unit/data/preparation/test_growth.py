@@ -157,7 +157,9 @@ def test_rows_of_known_values_cover_the_earlier_table(encoder, architecture):
     batch = fitted(DAY_1).encode(DAY_1)
     again = fitted(DAY_2, fitted(DAY_1)).encode(DAY_1)
     for copy in range(copies):
-        found = zip(old.network.encoder.lookup(batch, copy), new.network.encoder.lookup(again, copy), strict=True)
+        found = zip(
+            old.network.encoder.lookup(batch, {}, copy), new.network.encoder.lookup(again, {}, copy), strict=True
+        )
         assert all(torch.equal(one, other) for one, other in found)
 
 
