@@ -28,9 +28,8 @@ class Step:
     """Losses of a training step, with gradients at the seam: z, or the last tensors that the tasks share.
 
     Args:
-        losses: This process's losses with graph, T scalars; their mean over processes is the global loss. The
-            gradient of one of them runs through that task's part of the graph only. The gradient of a slice of a
-            stacked tensor would run through all.
+        losses: This process's losses with graph, T scalars; their mean over processes is the global loss. A gradient
+            of one of them runs through that task's part of the graph only, unlike a gradient of a slice of a stack.
         seam: z with graph, [B, D], or several tensors [B, …] that every path from z to a loss crosses and of which none
             is computed from another. B may differ between processes. D below is the sum of their widths per row.
         tasks: Names, in the order of ``losses``.

@@ -116,18 +116,23 @@ def module_problems(path: Path) -> Iterator[Problem]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     }
-    # Declarations without a value: their names may be saved with checkpoints.
-    declared = {id(node.target) for node in ast.walk(tree) if isinstance(node, ast.AnnAssign) and node.value is None}
+    # Attributes that a class declares may be the keys of a saved state, which stay.
+    declared = {
+        id(part.target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.AnnAssign) and part.value is None
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) in docstrings:
                 yield from docstring_problems(path, node)
             elif " " in node.value.strip():
                 yield from banned(path, node.lineno, node.value)
-        stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in declared
-        name = node.id if stored else ""
+        name = node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
         name = node.arg if isinstance(node, ast.arg) else name
-        if name in UNCLEAR_NAMES:
+        if name in UNCLEAR_NAMES and id(node) not in declared:
             yield Problem(path, getattr(node, "lineno", 0), f"a variable {name!r}: name what it holds")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
