@@ -14,7 +14,7 @@ import navigation
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Expand folders, and put at the end what nobody placed."""
+    """Expand folders, and put at the end pages without a place."""
     config.nav = navigation.complete(config.nav)
     return config
 

@@ -1,4 +1,4 @@
-"""Which pages the site has, in which order, and how links of the repository become links of the site."""
+"""Pages of the site in their order, and links of the repository as links of the site."""
 
 import functools
 import posixpath
@@ -32,8 +32,8 @@ def repository_pages() -> dict[str, str]:
 
 def written() -> list[str]:
     """Pages in ``docs``, each folder's README first."""
-    found = [path.relative_to(ROOT / DOCS).as_posix() for path in (ROOT / DOCS).rglob("*.md")]
-    return sorted(found, key=lambda uri: (posixpath.dirname(uri), posixpath.basename(uri) != "README.md", uri))
+    pages_in_docs = [path.relative_to(ROOT / DOCS).as_posix() for path in (ROOT / DOCS).rglob("*.md")]
+    return sorted(pages_in_docs, key=lambda uri: (posixpath.dirname(uri), posixpath.basename(uri) != "README.md", uri))
 
 
 @functools.cache
@@ -45,23 +45,23 @@ def generated() -> dict[str, str]:
 def expand(nav: Any, known: list[str]) -> Any:
     """The navigation with ``folder/`` replaced by the pages of that folder that no other entry names.
 
-    An entry without a page is left out: the page it meant, if there is one, then has no place, and a test says so.
+    An entry without a page is left out. A page that it misspells then has no place, and a test fails.
     """
     named = set(leaves(nav))
 
     def inner(item: Any) -> list[Any]:
         if isinstance(item, dict):
-            found = {title: inner_value(value) for title, value in item.items()}
-            return [{title: value} for title, value in found.items() if value]
+            entries = {title: inner_value(value) for title, value in item.items()}
+            return [{title: value} for title, value in entries.items() if value]
         if isinstance(item, str) and item.endswith("/"):
             return [uri for uri in known if posixpath.dirname(uri) == item[:-1] and uri not in named]
         return [item] if item in known else []
 
     def inner_value(value: Any) -> Any:
         if isinstance(value, list):
-            return [each for item in value for each in inner(item)]
-        found = inner(value)
-        return found if value.endswith("/") else "".join(found)
+            return [entry for item in value for entry in inner(item)]
+        uris = inner(value)
+        return uris if value.endswith("/") else "".join(uris)
 
     return inner_value(nav)
 
@@ -74,7 +74,7 @@ def leaves(nav: Any) -> list[str]:
 
 
 def complete(nav: Any) -> Any:
-    """The navigation with every page in it: folders expanded, and what nobody placed at the end."""
+    """The navigation with every page in it: folders expanded, and pages without a place at the end."""
     known = [*written(), *repository_pages().values(), *generated()]
     expanded = expand(nav, known)
     left = [uri for uri in known if uri not in set(leaves(expanded))]
@@ -84,7 +84,7 @@ def complete(nav: Any) -> Any:
 def relink(markdown: str, source: str, uri: str, repository: str) -> str:
     """Links of a page of the repository as links of the site.
 
-    A file that is no page of the site is linked in the repository, or, if no address of one is configured, named only.
+    A file that is not a page of the site is linked in the repository; without a configured address it is only named.
 
     Args:
         markdown: The page.

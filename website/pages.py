@@ -37,7 +37,7 @@ def folder_of(kind: str) -> str:
 
 
 def first_sentence(thing: object) -> str:
-    """What a docstring opens with."""
+    """First sentence of a docstring."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
 
 
@@ -46,7 +46,7 @@ def components(exists: set[str]) -> str:
     lines = [
         "# Every component",
         "",
-        "By name, as recipes choose them; `mtl-lightning plugins` adds those of your plugins.",
+        "By name, as recipes choose them; `mtl-lightning plugins` adds the components of your plugins.",
     ]
     for kind in KINDS:
         lines += ["", f"## {folder_of(kind).capitalize()}", "", "| name | what it does |", "|---|---|"]

@@ -55,12 +55,12 @@ def _inspect(
 
     from mtl_lightning.build import build_data
     from mtl_lightning.data.quality.drift import LARGE, MODERATE
-    from mtl_lightning.data.quality.look import look
+    from mtl_lightning.data.quality.inspection import inspect_log
     from mtl_lightning.report.quality.page import quality_page
     from mtl_lightning.report.quality.tables import quality_tables
 
     data = build_data(config)
-    content = {**look(data, config.data.accept), "roles": _roles(config, data.source.schema())}
+    content = {**inspect_log(data, config.data.accept), "roles": _roles(config, data.source.schema())}
     if html is not None:
         try:
             html.write_text(quality_page(content, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")

@@ -77,7 +77,7 @@ def _predict(pairs: Sequence[str]) -> None:
     parts = Parts(out, identity)
     if parts.refused.exists():
         raise MtlError(f"out: {parts.refused} exists already", "choose another name")
-    if written := parts.there():
+    if written := parts.count_written():
         say(console, f"resuming: {written} parts are written already")
     score = predictor.predict if bad_rows == "fail" else predictor.predict_good
     count = parts.write(blocks, score, rank=rank, processes=processes, empty=predictor.empty)

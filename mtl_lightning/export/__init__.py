@@ -1,1 +1,1 @@
-"""A run as a folder that other programs can use: ONNX, ``torch.export``, weights, transforms and a manifest."""
+"""Exports of a run: a folder with ONNX, a ``torch.export`` program, weights, transforms and a manifest."""

@@ -1,4 +1,4 @@
-"""An export opened again: its transforms, its model in onnxruntime, its formula."""
+"""Bundle of an export: transforms, model in onnxruntime, and formula."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,20 +16,21 @@ from mtl_lightning.export.signature import columns_of, input_shapes, output_of, 
 from mtl_lightning.export.tensors import check_onnx
 
 DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(double)": np.float64}
+"""Types of values by their names in ONNX."""
 
 
 class Bundle:
-    """A checked export, ready to score.
+    """A checked export that scores rows.
 
     Args:
-        manifest: Its manifest.
-        transforms: Its fitted transforms.
-        session: Its model in onnxruntime.
-        identity: SHA-256 of its manifest, which names all other hashes.
+        manifest: Manifest of the export.
+        transforms: Fitted transforms.
+        session: Model in onnxruntime.
+        identity: SHA-256 of the manifest, which holds the hashes of all other files.
 
     Raises:
-        MtlError: From :meth:`open`, if the folder isn't what its manifest says, or its model doesn't load.
-        DataError: If rows lack a column or hold a wrong type.
+        MtlError: From :meth:`open`, if the folder differs from its manifest, or the model cannot be loaded.
+        DataError: While scoring, if rows lack a column or hold a wrong type.
 
     Example:
         ``Bundle.open(Path("exports/ads")).score({"user_id": [7], "item_id": [1, 2, 3], …}, 3)``
@@ -42,18 +43,21 @@ class Bundle:
         self.identity = identity
         self.schema = manifest.fitted
         self.encoder = RowEncoder(transforms)
-        self.inputs = [one.name for one in session.get_inputs()]
-        self.tasks = {one["name"]: task for task, one in manifest.outputs.items()}
-        self.outputs = [one.name for one in session.get_outputs()]
+        self.inputs = [value.name for value in session.get_inputs()]
+        self.tasks = {output["name"]: task for task, output in manifest.outputs.items()}
+        self.outputs = [value.name for value in session.get_outputs()]
         self.formula = Formula(manifest.score, self.schema, manifest.calibration) if manifest.score else None
 
     @classmethod
     def open(cls, folder: Path, *, threads: int = 1) -> Self:
-        """Open an export; nothing of it is run before it is checked.
+        """Open an export; everything is checked before the model is loaded.
 
         Args:
-            folder: The export.
-            threads: Threads of one call of the model.
+            folder: Folder of the export.
+            threads: Number of threads of a call of the model.
+
+        Raises:
+            MtlError: If the folder differs from its manifest, or the model cannot be loaded.
         """
         onnxruntime = need("onnxruntime", "export")
         manifest = Manifest.open(folder)
@@ -65,37 +69,52 @@ class Bundle:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False  # it keeps a plan for every number of rows that it meets
+        options.enable_mem_pattern = False  # it would keep a plan for every number of rows
         options.log_severity_level = 3
         try:
             session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's have no common parent
+        except Exception as error:  # onnxruntime's exceptions have no common base
             raise MtlError(f"{folder / MODEL} can't be loaded: {str(error).splitlines()[0]}") from error
         _compare(manifest, transforms, session, folder)
         return cls(manifest, transforms, session, digest(folder / NAME))
 
     def run(self, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Predictions per task, [B] or [B, K], of encoded rows.
+        """Predict encoded rows.
 
         Args:
-            parts: The model's inputs by name; others are ignored.
+            parts: Inputs of the model by name, with B rows each; other names are ignored.
+
+        Returns:
+            Predictions per task, [B] or [B, K] float32.
+
+        Raises:
+            MtlError: If the model cannot be run.
         """
-        given = {name: parts[name] for name in self.inputs}
+        inputs = {name: parts[name] for name in self.inputs}
         try:
-            found = self.session.run(self.outputs, given)
-        except Exception as error:  # onnxruntime's have no common parent
+            outputs = self.session.run(self.outputs, inputs)
+        except Exception as error:  # onnxruntime's exceptions have no common base
             raise MtlError(f"the model can't be run: {str(error).splitlines()[0]}") from error
-        rows = len(given[self.inputs[0]])
-        if wrong := next((name for name, one in zip(self.outputs, found, strict=True) if len(one) != rows), None):
-            raise MtlError(f"the model gives another number of rows for {wrong!r} than it got")
-        return {self.tasks[name]: values for name, values in zip(self.outputs, found, strict=True)}
+        rows = len(inputs[self.inputs[0]])
+        if wrong := next(
+            (name for name, values in zip(self.outputs, outputs, strict=True) if len(values) != rows), None
+        ):
+            raise MtlError(f"the model returns another number of rows for {wrong!r} than it received")
+        return {self.tasks[name]: values for name, values in zip(self.outputs, outputs, strict=True)}
 
     def predict(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        """Predictions per task of raw rows.
+        """Predict raw rows.
 
         Args:
-            columns: Values by raw column; one value stands for the same value in every row.
-            rows: Number of rows.
+            columns: Values by raw column; a single value of a column is used for all rows.
+            rows: Number of rows, B.
+
+        Returns:
+            Predictions per task, [B] or [B, K] float32.
+
+        Raises:
+            DataError: If a column is missing or holds values that its feature cannot read.
+            MtlError: If the model cannot be run.
         """
         for name in self.manifest.columns:
             if name not in columns:
@@ -103,30 +122,34 @@ class Bundle:
         return self.run(self.encoder.encode(columns, rows))
 
     def score(self, columns: Columns, rows: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-        """Predictions, and the combined score if the export has a formula."""
+        """Predict raw rows like :meth:`predict`, and combine the predictions into a score.
+
+        Returns:
+            Predictions per task, and the score, [B] float64, or None without a formula.
+        """
         predictions = self.predict(columns, rows)
         return predictions, self.formula(predictions) if self.formula else None
 
 
 def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: Path) -> None:
-    """Check that the model takes and gives what the manifest says and the transforms make."""
+    """Check that the inputs and outputs of model, manifest and transforms agree."""
     schema = transforms.schema
-    taken, given = (list(map(_shape, values)) for values in (session.get_inputs(), session.get_outputs()))
-    listed = [(one["name"], one["dtype"], one["shape"]) for one in manifest.inputs]
-    known = {name: (dtype, [None, *shape]) for name, (dtype, shape) in input_shapes(schema).items()}
-    made = {name: (dtype, [None, *shape]) for name, (dtype, shape) in output_shapes(schema).items()}
-    same = taken == listed and {name: (dtype, shape) for name, dtype, shape in given} == made
-    if not same or any(known.get(name) != (dtype, shape) for name, dtype, shape in taken):
+    inputs, outputs = (list(map(_shape, values)) for values in (session.get_inputs(), session.get_outputs()))
+    listed = [(value["name"], value["dtype"], value["shape"]) for value in manifest.inputs]
+    possible = {name: (dtype, [None, *shape]) for name, (dtype, shape) in input_shapes(schema).items()}
+    expected = {name: (dtype, [None, *shape]) for name, (dtype, shape) in output_shapes(schema).items()}
+    same = inputs == listed and {name: (dtype, shape) for name, dtype, shape in outputs} == expected
+    if not same or any(possible.get(name) != (dtype, shape) for name, dtype, shape in inputs):
         raise MtlError(f"{folder}: the model has other inputs or outputs than the manifest says")
     if manifest.outputs != {task.name: output_of(task) for task in schema.tasks}:
         raise MtlError(f"{folder}: the manifest has other outputs than its tasks")
-    if manifest.columns != columns_of(transforms, [name for name, *_ in taken]):
+    if manifest.columns != columns_of(transforms, [name for name, *_ in inputs]):
         raise MtlError(f"{folder}: the manifest has other columns than the transforms and the model read")
     if unknown := sorted(set(manifest.calibration) - set(schema.task_index)):
-        raise MtlError(f"{folder}: the manifest has a calibration of {unknown[0]!r}, which is no task")
+        raise MtlError(f"{folder}: the manifest has a calibration of {unknown[0]!r}, which is not a task")
 
 
 def _shape(value: Any) -> tuple[str, str | None, list[int | None]]:
-    """Name, type and sizes of an input or output; None for a size that is not fixed."""
+    """Return the name, type and sizes of an input or output; a size is None if it is not fixed."""
     dtype = np.dtype(DTYPES[value.type]).name if value.type in DTYPES else None
     return value.name, dtype, [size if isinstance(size, int) else None for size in value.shape]

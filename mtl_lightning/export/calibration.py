@@ -1,6 +1,6 @@
-"""How far predictions can be trusted, measured on the validation split: reliability, and two numbers that correct it.
+"""Calibration of predictions on the validation split: reliability tables and Platt scaling.
 
-Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, here on the log-odds of the model.
+Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, here with the log-odds of the model.
 """
 
 from typing import Any
@@ -9,32 +9,36 @@ import numpy as np
 import torch
 
 from mtl_lightning.data.store.store import Store
-from mtl_lightning.export.formula import scalar
 from mtl_lightning.metrics.binary.histogram import BINS, LOW, STEP, bin_index
 from mtl_lightning.training.network import Network
 
 GROUPS = 10
-"""Rows of a reliability table, of about as many data rows each."""
+"""Number of groups of a reliability table, with about equally many rows each."""
+
 CENTRES = LOW + STEP * (np.arange(BINS) + 0.5)
+"""Log-odds at the centre of each bin of predictions, [bins]."""
 
 
 def measure(network: Network, store: Store, size: int) -> dict[str, dict[str, Any]]:
-    """Calibration of each task that has one value per row.
+    """Measure the calibration of each task that has one value per row.
 
     Args:
-        network: The network.
+        network: Network, which is put into evaluation mode.
         store: Rows with labels.
-        size: Rows at a time.
+        size: Number of rows of a batch.
 
     Returns:
-        Per task ``rows`` (weight of the rows with a known label), ``predicted`` and ``observed`` (means over them); for
-        binary tasks also ``reliability``, a list of the same for groups of rows by their prediction, and ``a`` and
-        ``b``: a · log-odds + b are the calibrated log-odds (null where all labels are alike).
+        Per task a record with
+
+        - ``rows``: weight of the rows with a known label;
+        - ``predicted`` and ``observed``: means of predictions and labels over these rows;
+        - ``reliability``, for binary tasks: the same three values for groups of rows by their prediction;
+        - ``a`` and ``b``, for binary tasks: a · log-odds + b are the calibrated log-odds; None if all labels are equal.
 
     Example:
         See :func:`platt` and :func:`reliability`.
     """
-    tasks = [task for task in network.schema.tasks if scalar(task)]
+    tasks = [task for task in network.schema.tasks if task.traits.scalar]
     sums = {task.name: torch.zeros(3, dtype=torch.float64) for task in tasks}
     bins = {task.name: torch.zeros(2, BINS + 1, dtype=torch.float64) for task in tasks if task.traits.event_probability}
     network.eval()
@@ -52,31 +56,31 @@ def measure(network: Network, store: Store, size: int) -> dict[str, dict[str, An
                 index = bin_index(prediction)
                 bins[name][0].index_add_(0, index, weight * label)
                 bins[name][1].index_add_(0, index, weight * (1 - label))
-    found: dict[str, dict[str, Any]] = {}
+    records: dict[str, dict[str, Any]] = {}
     for name, total in sums.items():
         rows, predicted, observed = total.tolist()
-        found[name] = (
+        records[name] = (
             {"rows": rows, "predicted": predicted / rows, "observed": observed / rows} if rows else {"rows": 0}
         )
         if name in bins and rows:
             positive, negative = bins[name][:, :BINS].numpy()
             slope, shift = platt(positive, negative)
-            found[name] |= {"a": slope, "b": shift, "reliability": reliability(positive, negative)}
-    return found
+            records[name] |= {"a": slope, "b": shift, "reliability": reliability(positive, negative)}
+    return records
 
 
 def platt(positive: np.ndarray, negative: np.ndarray) -> tuple[float | None, float | None]:
-    """The a and b with the smallest log loss of a · log-odds + b, by Newton steps.
+    """Fit a and b such that a · log-odds + b has the smallest log loss, by Newton's method.
 
     Args:
-        positive: Weight of positive rows per bin of :data:`CENTRES`.
-        negative: Weight of negative rows.
+        positive: Weight of positive rows per bin of :data:`CENTRES`, [bins].
+        negative: Weight of negative rows per bin, [bins].
 
     Returns:
-        None, None where all labels are alike.
+        a and b; None and None if all labels are equal.
 
     Example:
-        >>> rows = 1000 / (1 + np.exp(-CENTRES))  # as many as the log-odds say
+        >>> rows = 1000 / (1 + np.exp(-CENTRES))  # as the log-odds predict
         >>> a, b = platt(rows, 1000 - rows)
         >>> round(a, 3), round(abs(b), 3)
         (1.0, 0.0)
@@ -87,7 +91,7 @@ def platt(positive: np.ndarray, negative: np.ndarray) -> tuple[float | None, flo
     x, rows, wins = CENTRES[used], (positive + negative)[used], positive[used]
     share = wins.sum() / rows.sum()
     middle = float((rows * x).sum() / rows.sum())
-    slope, shift = 0.0, float(np.log(share / (1 - share)))  # around the mean of x: Newton's method is safe from here
+    slope, shift = 0.0, float(np.log(share / (1 - share)))  # Newton's method converges from this start
     centred, prior = x - middle, 1e-3
 
     def loss(a: float, b: float) -> float:
@@ -111,17 +115,17 @@ def platt(positive: np.ndarray, negative: np.ndarray) -> tuple[float | None, flo
 
 
 def reliability(positive: np.ndarray, negative: np.ndarray, groups: int = GROUPS) -> list[dict[str, float]]:
-    """Groups of rows by their prediction: weight, mean prediction, share of positives.
+    """Return the weight, mean prediction and share of positives of groups of rows with similar predictions.
 
     Args:
-        positive: Weight of positive rows per bin of :data:`CENTRES`.
-        negative: Weight of negative rows.
-        groups: Number of groups at most; rows of one bin stay together.
+        positive: Weight of positive rows per bin of :data:`CENTRES`, [bins].
+        negative: Weight of negative rows per bin, [bins].
+        groups: Largest number of groups; rows of a bin stay together.
 
     Example:
         >>> positive, negative = np.zeros(BINS), np.zeros(BINS)
         >>> positive[BINS // 2], negative[BINS // 4] = 10, 30
-        >>> [(one["rows"], one["observed"]) for one in reliability(positive, negative)]
+        >>> [(group["rows"], group["observed"]) for group in reliability(positive, negative)]
         [(30.0, 0.0), (10.0, 1.0)]
     """
     rows = positive + negative

@@ -1,4 +1,4 @@
-"""Packages that only exporting and serving need, imported on use."""
+"""Imports of optional packages, which only exports and serving need."""
 
 import importlib
 from types import ModuleType
@@ -10,11 +10,11 @@ def need(module: str, extra: str) -> ModuleType:
     """Import a module of an optional package.
 
     Args:
-        module: The module.
-        extra: The extra of this package that brings it.
+        module: Name of the module.
+        extra: Extra of this package that installs it.
 
     Raises:
-        MtlError: If it is not installed; the extra is named.
+        MtlError: If it is not installed; the message names the extra.
 
     Example:
         >>> need("json", "export").__name__

@@ -1,4 +1,4 @@
-"""A network as a graph of named tensors, free of Python: ``torch.export``, then ONNX."""
+"""Graphs of a network over named tensors: ``torch.export`` programs and ONNX."""
 
 import io
 import logging
@@ -9,26 +9,39 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
-from mtl_lightning.batch import Batch
+from mtl_lightning.batch import Batch, Steps
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import Field, Schema
 from mtl_lightning.training.network import Network
 
 PREDICTION = "prediction/"
-"""Outputs are called ``prediction/<task>``, so that no task's name can meet an input's."""
+"""Prefix of the names of outputs, ``prediction/<task>``, which therefore differ from the names of inputs."""
 
 
 def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """A batch's inputs by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, as in a Store."""
-    named = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
-    found = {f"{prefix}/{name}": value for prefix, values in named.items() for name, value in values.items()}
-    return {"ids": batch.ids, "dense": batch.dense, **found}
+    """Return the inputs of a batch by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, ``history/…``.
+
+    A history has ``ids``, ``numbers`` and ``length``, and ``gap`` if it has gaps, padded to its full length.
+    """
+    histories: dict[str, Tensor] = {}
+    for name, steps in batch.steps.items():
+        whole = steps.padded(batch.schema.field(name).length)
+        parts = {"ids": whole.ids, "numbers": whole.numbers, "length": whole.length, "gap": whole.gap}
+        histories |= {f"history/{name}/{part}": value for part, value in parts.items() if value is not None}
+    groups = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
+    inputs = {f"{prefix}/{name}": value for prefix, values in groups.items() for name, value in values.items()}
+    return {"ids": batch.ids, "dense": batch.dense, **inputs, **histories}
 
 
 def blank_batch(schema: Schema, rows: int) -> Batch:
-    """A batch of missing values.
+    """Return a batch of missing values, without labels.
+
+    Args:
+        schema: Schema of the batch.
+        rows: Number of rows.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -39,21 +52,35 @@ def blank_batch(schema: Schema, rows: int) -> Batch:
         schema=schema,
         ids=torch.zeros(rows, len(schema.of_kind("categorical")), dtype=torch.int64),
         dense=torch.zeros(rows, len(schema.of_kind("numeric"))),
-        sequences={one.name: torch.zeros(rows, one.length, dtype=torch.int64) for one in schema.of_kind("sequence")},
-        vectors={one.name: torch.zeros(rows, one.size) for one in schema.of_kind("vector")},
+        sequences={
+            field.name: torch.zeros(rows, field.length, dtype=torch.int64) for field in schema.of_kind("sequence")
+        },
+        steps={field.name: _blank_steps(field, rows) for field in schema.of_kind("history")},
+        vectors={field.name: torch.zeros(rows, field.size) for field in schema.of_kind("vector")},
         labels=torch.zeros(rows, schema.label_width),
         mask=torch.zeros(rows, len(schema.tasks), dtype=torch.bool),
-        raw={name: torch.full((rows,), torch.nan, dtype=torch.float64) for name in schema.raw},
+        # 0 / 0: torch before 2.9 cannot write a graph with a literal NaN.
+        raw={name: torch.zeros(rows, dtype=torch.float64).div(0) for name in schema.raw},
+    )
+
+
+def _blank_steps(field: Field, rows: int) -> Steps:
+    ids, numbers = (len(field.steps_of_kind(kind)) for kind in ("categorical", "numeric"))
+    return Steps(
+        ids=torch.zeros(rows, field.length, ids, dtype=torch.int64),
+        numbers=torch.zeros(rows, field.length, numbers),
+        length=torch.zeros(rows, dtype=torch.int64),
+        gap=torch.zeros(rows, field.length) if field.gap else None,
     )
 
 
 class Scorer(nn.Module):
-    """A network that takes tensors by name.
+    """A network with tensors by name as its input.
+
+    Shapes: {name: [B, …]} → {task: [B] or [B, K]}. Absent inputs are missing values.
 
     Args:
         network: The network.
-
-    Shapes: {name: [B, …]} → {task: [B] or [B, K]}. Inputs that are left out are missing values.
 
     Example:
         See :func:`trace`.
@@ -63,23 +90,32 @@ class Scorer(nn.Module):
         super().__init__()
         self.network = network
 
+    @override
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Predictions per task."""
+        """Return the predictions per task, [B] or [B, K] float32."""
         schema = self.network.schema
         rows = next(iter(inputs.values())).shape[0]
         blank = blank_batch(schema, 1)
 
-        def given(name: str, default: Tensor) -> Tensor:
+        def value_of(name: str, default: Tensor) -> Tensor:
             return inputs[name] if name in inputs else default.expand(rows, *default.shape[1:])
 
         def group(prefix: str, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: given(f"{prefix}/{name}", default) for name, default in defaults.items()}
+            return {name: value_of(f"{prefix}/{name}", default) for name, default in defaults.items()}
+
+        def steps(name: str, default: Steps) -> Steps:
+            ids, numbers, length = (
+                value_of(f"history/{name}/{part}", getattr(default, part)) for part in ("ids", "numbers", "length")
+            )
+            gap = None if default.gap is None else value_of(f"history/{name}/gap", default.gap)
+            return Steps(ids, numbers, length, gap)
 
         batch = Batch(
             schema=schema,
-            ids=given("ids", blank.ids),
-            dense=given("dense", blank.dense),
+            ids=value_of("ids", blank.ids),
+            dense=value_of("dense", blank.dense),
             sequences=group("sequence", blank.sequences),
+            steps={name: steps(name, default) for name, default in blank.steps.items()},
             vectors=group("vector", blank.vectors),
             labels=blank.labels.expand(rows, -1),
             mask=blank.mask.expand(rows, -1),
@@ -90,16 +126,16 @@ class Scorer(nn.Module):
 
 
 def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
-    """The network's graph for any number of rows.
+    """Trace the graph of a network for any number of rows.
 
     Args:
         network: The network; it is put into evaluation mode.
 
     Returns:
-        The program, and an example of its inputs by name: those of which predictions depend.
+        The program, and an example of its inputs by name. Inputs that do not affect predictions are left out.
 
     Raises:
-        MtlError: If the network can't be traced, with torch's reason.
+        MtlError: If the network cannot be traced, with torch's reason.
 
     Example:
         >>> from mtl_lightning.build import build_network
@@ -109,7 +145,7 @@ def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Ten
         ['ids', 'dense', 'sequence/history', 'sequence/basket']
     """
     scorer = Scorer(network.eval())
-    # Two rows or more: torch takes sizes of 0 and 1 in an example for constants.
+    # At least two rows: torch takes sizes of 0 and 1 in an example for constants.
     everything = inputs_of(blank_batch(network.schema, 3))
     used = _used(_export(scorer, everything), list(everything))
     example = {name: everything[name] for name in used}
@@ -117,7 +153,7 @@ def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Ten
 
 
 def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.ExportedProgram:
-    # The upper limit: without one, torch 2.6 refuses a dimension that is compared with the largest integer.
+    # Without the upper limit, torch 2.6 refuses a dimension that is compared with the largest integer.
     rows = torch.export.Dim("rows", min=1, max=2**31 - 1)
     shapes = ({name: {0: rows} for name in example},)
     try:
@@ -126,26 +162,26 @@ def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.Exported
     except Exception as error:
         raise MtlError(f"the network can't be exported: {str(error).strip().splitlines()[0]}") from error
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # names the folders of the machine that exports
+        node.meta.pop("stack_trace", None)  # it holds paths of this machine
     return program
 
 
 def _used(program: torch.export.ExportedProgram, names: Sequence[str]) -> list[str]:
-    """Inputs from which a prediction is computed; one that only lends its number of rows is none."""
+    """Return the inputs that predictions depend on; a dependence on the number of rows alone does not count."""
     placeholders = dict(zip(program.graph_signature.user_inputs, names, strict=True))
     reached: set[str] = set()
-    waiting = [node for node in program.graph.nodes if node.op == "output"]
-    while waiting:
-        node = waiting.pop()
+    pending = [node for node in program.graph.nodes if node.op == "output"]
+    while pending:
+        node = pending.pop()
         for source in node.all_input_nodes:
             if source.name not in reached and source.target is not torch.ops.aten.sym_size.int:
                 reached.add(source.name)
-                waiting.append(source)
+                pending.append(source)
     return [name for placeholder, name in placeholders.items() if placeholder in reached]
 
 
 def save_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
-    """Write a program; its example inputs stay out, so that the file holds no pickled objects."""
+    """Write a program without its example inputs, so that the file holds no pickled objects."""
     program.example_inputs = None
     with _quiet():
         torch.export.save(program, path)
@@ -154,10 +190,16 @@ def save_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
 def save_onnx(
     program: torch.export.ExportedProgram, example: Mapping[str, Tensor], tasks: Sequence[str], path: Path
 ) -> None:
-    """Write a program as ONNX; its weights lie beside it, in ``<path>.data``.
+    """Write a program as ONNX, with large tensors in ``<path>.data``.
+
+    Args:
+        program: The program.
+        example: Example of its inputs by name, in order.
+        tasks: Names of the tasks, in the order of the outputs.
+        path: File to write.
 
     Raises:
-        MtlError: If a part of the extra ``export`` is missing, or ONNX has no words for the graph.
+        MtlError: If a package of the extra ``export`` is missing, or ONNX cannot represent the graph.
     """
     for module in ("onnx", "onnxscript", "onnxruntime"):
         need(module, "export")
@@ -179,7 +221,7 @@ def save_onnx(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Torch tells of packages that it would like, on three channels."""
+    """Silence torch's notices about optional packages (log, warnings, stdout)."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The manifest of an export: what is in the folder, what goes in and what comes out; and its checks."""
+"""Manifest of an export: its files, inputs, outputs and calibration, with their checks."""
 
 import hashlib
 import json
@@ -16,6 +16,8 @@ from mtl_lightning.schema import Schema
 from mtl_lightning.structure import StructureError, check, read_json, shown
 
 NAME = "manifest.json"
+"""File name of the manifest."""
+
 MODEL, TENSORS, PROGRAM, WEIGHTS, TRANSFORMS = (
     "model.onnx",
     "model.onnx.data",
@@ -24,15 +26,20 @@ MODEL, TENSORS, PROGRAM, WEIGHTS, TRANSFORMS = (
     "transforms.json",
 )
 FILES = (MODEL, PROGRAM, WEIGHTS, TRANSFORMS)
-"""Files that every export has; ``model.onnx.data`` is there if the model has large tensors."""
+"""Files of every export; ``model.onnx.data`` exists only if the model has large tensors."""
+
 FORMAT = 1
+"""Version of the format of manifests."""
+
 LONGEST = 64 << 20
-"""Bytes of a manifest at most."""
+"""Largest number of bytes of a manifest."""
+
 PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names of files without directories."""
 
 
 class Input(TypedDict):
-    """One input of the model."""
+    """An input of the model."""
 
     name: str
     dtype: Literal["int64", "float32", "float64"]
@@ -40,7 +47,7 @@ class Input(TypedDict):
 
 
 class Output(TypedDict):
-    """One output of the model."""
+    """An output of the model."""
 
     name: str
     kind: str
@@ -48,7 +55,7 @@ class Output(TypedDict):
 
 
 class Group(TypedDict):
-    """One line of a reliability table."""
+    """A row of a reliability table."""
 
     rows: NonNegativeFloat
     predicted: float
@@ -56,7 +63,7 @@ class Group(TypedDict):
 
 
 class Calibration(TypedDict):
-    """What was measured of a task on validation."""
+    """Calibration of a task on the validation split."""
 
     rows: NonNegativeFloat
     predicted: NotRequired[float]
@@ -67,7 +74,7 @@ class Calibration(TypedDict):
 
 
 class File(TypedDict):
-    """Size and hash of a file."""
+    """Size and SHA-256 of a file."""
 
     bytes: NonNegativeInt
     sha256: str
@@ -79,30 +86,30 @@ PARTS: dict[str, Any] = {
     "calibration": dict[str, Calibration],
     "files": dict[str, File],
 }
-"""Structure of the parts of a manifest, in which every value is checked."""
+"""Structure of the parts of a manifest whose values are checked as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an export's folder holds.
+    """Contents of the folder of an export.
 
     Args:
-        format: Version of this layout.
+        format: Version of the format.
         recipe: Short name of the run's recipe.
-        checkpoint: The checkpoint that was exported.
-        components: ``encoder``, ``architecture`` and ``heads``, as a recipe has them.
+        checkpoint: File name of the exported checkpoint.
+        components: ``encoder``, ``architecture`` and ``heads``, as in a recipe.
         plugins: Versions of the plugins.
         packages: Versions of the packages that wrote the files.
-        schema: The fitted schema; see :meth:`Schema.to_dict`.
-        inputs: The model's inputs in order: ``name``, ``dtype`` and ``shape`` (rows first, as null).
-        columns: Raw columns that a row must have, with the features that read each.
-        outputs: The model's output per task: ``name``, ``kind``, ``width`` (1 for one value per row).
-        calibration: Measured on validation; see :func:`mtl_lightning.export.calibration.measure`. Empty if it wasn't.
-        score: The formula of the combined score, or None.
-        files: Per file its ``bytes`` and ``sha256``.
+        schema: Fitted schema; see :meth:`Schema.to_dict`.
+        inputs: ``name``, ``dtype`` and ``shape`` of the model's inputs in order; the first size is null, for rows.
+        columns: Raw columns that rows need, each with the features that read it.
+        outputs: ``name``, ``kind`` and ``width`` of the output per task; the width is 1 for one value per row.
+        calibration: Calibration per task; see :func:`mtl_lightning.export.calibration.measure`. Empty if not measured.
+        score: Formula of the combined score, or None.
+        files: ``bytes`` and ``sha256`` per file.
 
     Raises:
-        MtlError: From :meth:`open`, if the folder is no export, or isn't what its manifest says.
+        MtlError: From :meth:`open`, if the folder is not an export, or differs from its manifest.
 
     Example:
         ``Manifest.open(Path("exports/ads")).score``
@@ -123,28 +130,36 @@ class Manifest:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
-        """Write the manifest, if :meth:`open` takes what is in it."""
+        """Write the manifest.
+
+        Raises:
+            MtlError: If a value would be refused by :meth:`open`.
+        """
         content = json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str)
-        self._checked(json.loads(content), folder / NAME)
+        self._parse(json.loads(content), folder / NAME)
         write_atomic(folder / NAME, content + "\n")
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read the manifest of a folder and check every file against it: name, size, hash."""
+        """Read the manifest of a folder, and check the name, size and hash of every file.
+
+        Raises:
+            MtlError: If the folder is not an export, or differs from its manifest.
+        """
         path = folder / NAME
         try:
             state = read_json(path, LONGEST)
         except FileNotFoundError as error:
-            raise MtlError(f"{folder} is no export: it has no {NAME}", "export run=… makes one") from error
-        manifest = cls._checked(state, path)
+            raise MtlError(f"{folder} is not an export: it has no {NAME}", "export run=… writes an export") from error
+        manifest = cls._parse(state, path)
         for name, expected in manifest.files.items():
             check_file(folder, name, expected)
         return manifest
 
     @classmethod
-    def _checked(cls, state: Any, path: Path) -> Self:
+    def _parse(cls, state: Any, path: Path) -> Self:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise MtlError(f"{path} is no manifest of format {FORMAT}", "export the run again with this version")
+            raise MtlError(f"{path} is not a manifest of format {FORMAT}", "export the run again with this version")
         known = cls.__dataclass_fields__.keys()
         if set(state) != set(known):
             different = [key if key.isprintable() else shown(key) for key in sorted(set(state) ^ set(known))]
@@ -159,12 +174,12 @@ class Manifest:
             raise MtlError(f"{path}: {error.message}", error.hint) from error
         missing = [name for name in FILES if name not in state["files"]]
         if missing:
-            raise MtlError(f"{path} names no {', '.join(missing)}")
+            raise MtlError(f"{path} does not list {', '.join(missing)}")
         return cls(**state)
 
     @property
     def fitted(self) -> Schema:
-        """The schema as an object."""
+        """Schema as an object."""
         return Schema.from_dict(self.schema)
 
 
@@ -176,21 +191,21 @@ def _check_calibration(calibration: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> Path:
-    """Check one file of an export.
+    """Check a file of an export, and return its path.
 
     Args:
-        folder: The export.
-        name: A plain name: no path leads out of the folder.
-        expected: Its ``bytes`` and ``sha256``.
+        folder: Folder of the export.
+        name: Name of the file, without directories.
+        expected: ``bytes`` and ``sha256`` of the file.
 
     Raises:
-        MtlError: If the name is no plain name, or the file is missing, a link, or another than the manifest says.
+        MtlError: If the name has directories, or the file is missing, is a link, or has another size or hash.
     """
     if not PLAIN.fullmatch(name) or name == NAME:
-        raise MtlError(f"{folder / NAME} names a file {name!r}", "only plain names of files beside it are allowed")
+        raise MtlError(f"{folder / NAME} names a file {name!r}", "only names of files in the same folder are allowed")
     path = folder / name
     if path.is_symlink() or not path.is_file():
-        raise MtlError(f"{path} is no file", "the export is incomplete")
+        raise MtlError(f"{path} is not a file", "the export is incomplete")
     size = path.stat().st_size
     if size != expected["bytes"]:
         raise MtlError(f"{path} has {size:,} bytes, not {expected['bytes']} as its manifest says")
@@ -200,7 +215,7 @@ def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> Path:
 
 
 def describe(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and hash of every file of a folder, for its manifest."""
+    """Return the size and hash of every file in a folder, for its manifest."""
     return {
         path.name: {"bytes": path.stat().st_size, "sha256": digest(path)}
         for path in sorted(folder.iterdir())
@@ -209,6 +224,6 @@ def describe(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a regular file."""
+    """Return the SHA-256 of a regular file, in hexadecimal digits."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # BinaryIO has no readinto

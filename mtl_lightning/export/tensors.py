@@ -1,4 +1,4 @@
-"""Checks of the files that hold tensors, before anything is allocated for them."""
+"""Checks of files with tensors, before memory is allocated for them."""
 
 import math
 from collections.abc import Collection, Iterator
@@ -13,30 +13,34 @@ from mtl_lightning.export.manifest import MODEL, TENSORS, WEIGHTS
 from mtl_lightning.files import open_regular, read_regular
 
 LARGEST = (1 << 31) - 1
-"""Bytes of an ONNX file at most; its format allows no more."""
+"""Largest number of bytes of an ONNX file, by its format."""
+
 NEVER = {
     "FunctionProto": "a function",
     "SparseTensorProto": "a sparse tensor",
     "TrainingInfoProto": "a graph for training",
 }
-"""Parts of ONNX that no export has."""
+"""Parts of ONNX that exports do not have."""
+
 DOMAINS = ("", "ai.onnx")
-"""Operators of the standard; those of runtimes may read files."""
+"""Domains of standard operators; operators of runtimes may read files."""
+
 PLACE = ("location", "offset", "length")
+"""Keys of the place of an external tensor."""
 
 
 def check_onnx(folder: Path, listed: Collection[str]) -> None:
-    """Check that an ONNX file has standard operators only, and every tensor in the file where exports keep them.
+    """Check that an ONNX file has only standard operators, and tensors only in the files of an export.
 
-    Every message of the file is looked at, wherever it is. Functions, sparse tensors and parts that this version of
-    ONNX does not know are refused, since no export has them.
+    All messages of the file are checked. Functions, sparse tensors and parts that the installed version of ONNX does
+    not know are refused, since exports do not have them.
 
     Args:
-        folder: The export.
+        folder: Folder of the export.
         listed: Names of the files whose size and hash were checked.
 
     Raises:
-        MtlError: If a tensor is in another file or reaches beyond its file, or if there is anything that no export has.
+        MtlError: If a tensor is in another file or exceeds its file, or the file has a part that exports do not have.
     """
     onnx = need("onnx", "export")
     path = folder / MODEL
@@ -47,8 +51,8 @@ def check_onnx(folder: Path, listed: Collection[str]) -> None:
         raise MtlError(f"{path} can't be read: {error.strerror}") from error
     except MtlError:
         raise
-    except Exception as error:  # protobuf exports no parent of its errors
-        raise MtlError(f"{path} is no ONNX file: {error}") from error
+    except Exception as error:  # protobuf does not export the base of its errors
+        raise MtlError(f"{path} is not an ONNX file: {error}") from error
     size = model.ByteSize()
     model.DiscardUnknownFields()
     if model.ByteSize() != size:
@@ -58,38 +62,40 @@ def check_onnx(folder: Path, listed: Collection[str]) -> None:
         if kind in NEVER:
             raise MtlError(f"{path} has {NEVER[kind]}, which no export has")
         if kind == "NodeProto" and message.domain not in DOMAINS:
-            raise MtlError(f"{path} has the operator {message.domain}.{message.op_type}, which is not of the standard")
+            raise MtlError(
+                f"{path} has the operator {message.domain}.{message.op_type}, which is not a standard operator"
+            )
         if kind == "TensorProto":
             _check_tensor(onnx, message, path, available, listed)
 
 
 def _messages(message: Any) -> Iterator[tuple[str, Any]]:
-    """A protobuf message and all messages in it, with the names of their types."""
-    waiting = [message]
-    while waiting:
-        found = waiting.pop()
-        yield found.DESCRIPTOR.name, found
-        for field, value in found.ListFields():
+    """Yield a protobuf message and all messages in it, with the names of their types."""
+    pending = [message]
+    while pending:
+        current = pending.pop()
+        yield current.DESCRIPTOR.name, current
+        for field, value in current.ListFields():
             if field.message_type is not None:
-                # One message, or several: the field itself says it differently in every version of protobuf.
-                waiting += [value] if hasattr(value, "DESCRIPTOR") else value
+                # The value is one message or several; versions of protobuf differ in how a field declares that.
+                pending += [value] if hasattr(value, "DESCRIPTOR") else value
 
 
 def _check_tensor(onnx: Any, tensor: Any, path: Path, available: int, listed: Collection[str]) -> None:
     name, size = tensor.name, _bytes(onnx, tensor, path)
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         if tensor.external_data:
-            raise MtlError(f"{path}: tensor {name!r} is in the file and names another")
+            raise MtlError(f"{path}: tensor {name!r} is in the file and refers to another")
         if tensor.raw_data and len(tensor.raw_data) != size:
             raise MtlError(f"{path}: tensor {name!r} has {len(tensor.raw_data)} bytes, its shape {size}")
         if math.prod(tensor.dims) > 2 * tensor.ByteSize():  # types of four bits have two values in a byte
-            raise MtlError(f"{path}: tensor {name!r} is larger than what is stored of it")
+            raise MtlError(f"{path}: tensor {name!r} is larger than its stored values")
         return
     place = {entry.key: entry.value for entry in tensor.external_data}
     if place.get("location") != TENSORS:
-        raise MtlError(f"{path}: tensor {name!r} lies in {place.get('location')!r}, not in {TENSORS}")
+        raise MtlError(f"{path}: tensor {name!r} is in {place.get('location')!r}, not in {TENSORS}")
     if TENSORS not in listed:
-        raise MtlError(f"{path}: tensor {name!r} lies in {TENSORS}, which the manifest does not list")
+        raise MtlError(f"{path}: tensor {name!r} is in {TENSORS}, which the manifest does not list")
     if len(place) != len(tensor.external_data) or not set(place) <= set(PLACE):
         raise MtlError(f"{path}: tensor {name!r} has two places, or an unknown one: {', '.join(sorted(place))}")
     start, length = _number(place.get("offset", "0")), _number(place.get("length", str(size)))
@@ -102,7 +108,7 @@ def _check_tensor(onnx: Any, tensor: Any, path: Path, available: int, listed: Co
 
 
 def _number(text: str) -> int | None:
-    """Digits alone: others read signs, blanks and other alphabets in other ways."""
+    """Parse ASCII digits; None for signs, blanks and other digits, which readers interpret differently."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else None
 
 
@@ -110,17 +116,17 @@ def _bytes(onnx: Any, tensor: Any, path: Path) -> int:
     try:
         width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except (KeyError, TypeError, ValueError) as error:
-        raise MtlError(f"{path}: tensor {tensor.name!r} has no known type") from error
+        raise MtlError(f"{path}: tensor {tensor.name!r} has an unknown type") from error
     if any(size < 0 for size in tensor.dims):
         raise MtlError(f"{path}: tensor {tensor.name!r} has a negative size")
     return int(math.prod(tensor.dims) * width)
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of an export by name; the library compares shapes with the file's size before it reads.
+    """Load the weights of an export by name; safetensors compares their shapes with the size of the file first.
 
     Raises:
-        MtlError: If the file is damaged, or a tensor reaches beyond it.
+        MtlError: If the file is damaged or has no weights.
     """
     safetensors, torch_format = need("safetensors", "export"), need("safetensors.torch", "export")
     path = folder / WEIGHTS

@@ -1,4 +1,4 @@
-"""A run → an export: every file in a new folder, which appears when it is whole."""
+"""Export of a run into a new folder, which appears when it is complete."""
 
 import shutil
 from importlib.metadata import version
@@ -25,23 +25,24 @@ from mtl_lightning.schema import Schema
 from mtl_lightning.training.network import Network
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
+"""Packages whose versions the manifest holds."""
 
 
 def export_run(
     run: RunDirectory, config: Config, out: Path, *, score: str | None = None, calibrate: bool = True
 ) -> Manifest:
-    """Write an export of a run's best weights.
+    """Write an export of a run's best weights, and return its manifest.
 
     Args:
-        run: The run.
-        config: Its configuration.
-        out: The new folder.
-        score: Formula of the combined score; None for :func:`default_formula`, an empty text for none.
-        calibrate: Measure calibration on the validation split; its data must be there.
+        run: Directory of the run.
+        config: Configuration of the run.
+        out: Folder to create.
+        score: Formula of the combined score; None for :func:`default_formula`, an empty text for no score.
+        calibrate: Whether to measure calibration on the validation split, which needs the data of the run.
 
     Raises:
-        MtlError: If the folder exists, a package is missing, the formula is wrong, or the network can't be exported.
-        DataError: If calibration is wanted and the data can't be read.
+        MtlError: If the folder exists, a package is missing, the formula is wrong, or the network cannot be exported.
+        DataError: If the data for the calibration cannot be read, or the formula is not an expression.
     """
     for module in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
         need(module, "export")
@@ -54,7 +55,7 @@ def export_run(
     network = _network(run, config, schema)
     formula = (default_formula(schema) if score is None else score) or None
     if formula is not None:
-        # Checked before anything long is done; what is measured is not known yet.
+        # Check the formula before the calibration is measured, with a placeholder for it.
         Formula(formula, schema, {task.name: {"a": 1.0, "b": 0.0} for task in schema.tasks} if calibrate else {})
     calibration = _calibration(network, config) if calibrate else {}
     if formula is not None:
@@ -68,7 +69,7 @@ def export_run(
         save_onnx(program, example, [task.name for task in schema.tasks], partial / MODEL)
         save_pt2(program, partial / PROGRAM)
         state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
-        # Copies: two names may share memory, which the format has no words for.
+        # Copies, since safetensors cannot represent names that share memory.
         weights = {name: value.detach().clone().contiguous() for name, value in state.items()}
         need("safetensors.torch", "export").save_file(weights, partial / WEIGHTS)
         transforms.save(partial / TRANSFORMS)
@@ -108,15 +109,15 @@ def _calibration(network: Network, config: Config) -> dict[str, dict[str, Any]]:
     if store is None or not len(store):
         return {}
     if data.schema != network.schema:
-        raise MtlError("the run was trained on other data: it can't be calibrated", "calibrate=false exports it so")
+        raise MtlError("the run was trained on other data, so that it can't be calibrated", "set calibrate=false")
     return measure(network, store, config.data.eval_batch_size)
 
 
 def _components(config: Config) -> dict[str, Any]:
-    def plain(one: Component) -> dict[str, Any]:
-        return {"name": one.name, **one.options}
+    def plain(component: Component) -> dict[str, Any]:
+        return {"name": component.name, **component.options}
 
-    heads = {name: plain(one) for name, one in config.heads.items()}
+    heads = {name: plain(head) for name, head in config.heads.items()}
     return {"encoder": plain(config.encoder), "architecture": plain(config.architecture), "heads": heads}
 
 

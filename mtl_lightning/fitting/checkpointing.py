@@ -16,7 +16,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from mtl_lightning.distributed import world_size
 from mtl_lightning.runs.directory import BEST, LAST
 from mtl_lightning.runs.interrupts import Interrupted, Signals
-from mtl_lightning.training.sharded import prune, save_beside
+from mtl_lightning.training.sharded import prune_tables, save_tables
 
 AGREE_EVERY = 10
 """Steps between two collectives that check if any process was asked to stop."""
@@ -156,11 +156,11 @@ class Checkpoints(Checkpoint):
     def _save(self, trainer: Trainer, name: str, *, weights_only: bool) -> None:
         network = getattr(trainer.lightning_module, "network", None)
         if network is not None:
-            save_beside(network.encoder, self.directory, trainer.global_step)
+            save_tables(network.encoder, self.directory, trainer.global_step)
         trainer.save_checkpoint(self.directory / name, weights_only=weights_only)
         # Prune only now: the old checkpoint referred to the folder until it was replaced.
         if trainer.is_global_zero:
-            prune(self.directory, {*self._held, self.best_step, trainer.global_step})
+            prune_tables(self.directory, {*self._held, self.best_step, trainer.global_step})
 
     def _asked_to_stop(self, trainer: Trainer) -> bool:
         return trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)

@@ -10,7 +10,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
-from mtl_lightning.training.strategies import build_strategy, launched
+from mtl_lightning.training.strategies import add_torchrun_options, build_strategy
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
 """Lightning's progress bar and summary would overwrite the tables on the terminal."""
@@ -40,7 +40,7 @@ def build_trainer(
         >>> build_trainer(config).max_epochs
         2
     """
-    options = launched(config.trainer)
+    options = add_torchrun_options(config.trainer)
     strategy = build_strategy(
         options.pop("strategy", "auto"),
         options.get("devices", "auto"),

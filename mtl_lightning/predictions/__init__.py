@@ -1,4 +1,4 @@
-"""Predictions for rows as they come, from a run or from an export, written in parts."""
+"""Predictions for files of rows, by a run or an export, written in parts."""
 
 from mtl_lightning.predictions.parts import Parts
 from mtl_lightning.predictions.predictor import Predictor

@@ -1,4 +1,4 @@
-"""Predictions in parts, a file per block of rows: what is written once is not computed again, by no process."""
+"""Predictions in parts, a file per block of rows, so that no part is computed twice."""
 
 import json
 import os
@@ -15,25 +15,28 @@ from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.cache.locks import locked
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.files import TEMPORARY, write_atomic
-from mtl_lightning.predictions.refused import Scored
+from mtl_lightning.predictions.refused_rows import Scored
 
-ENDING = ".parts"
+SUFFIX = ".parts"
+"""Suffix of the folder of parts."""
+
 PLAN = "plan.json"
+"""File in the folder that says what the predictions depend on."""
 
 
 class Parts:
-    """The parts of one output file, in the folder ``<out>.parts`` until all are there; then ``out`` appears, whole.
+    """Parts of an output file in the folder ``<out>.parts``; when all parts exist, ``out`` is written from them.
 
-    Any number of processes may work on them, at once or one after the other: each block belongs to the process
-    ``number % processes``, a part that is there is not computed again, and whoever finds all of them joins them. The
-    output depends on none of this.
+    Any number of processes may work on the parts, at the same time or one after the other. A block belongs to the
+    process ``number % processes``, existing parts are not computed again, and the process that finds all parts joins
+    them. The output is the same in all cases.
 
     Args:
-        out: The output file.
-        identity: What the predictions depend on (model, rows, batches): parts of another one are refused.
+        out: Output file.
+        identity: What the predictions depend on (model, rows, batches); parts with another identity are refused.
 
     Raises:
-        MtlError: If the folder holds parts of something else, or can't be written.
+        MtlError: If the folder holds parts with another identity, or cannot be written.
         DataError: If there are no rows.
 
     Example:
@@ -41,7 +44,7 @@ class Parts:
         >>> out = Path(tempfile.mkdtemp()) / "p.parquet"
         >>> blocks = [pa.table({"row": [0, 1]}), pa.table({"row": [2]})]
         >>> parts = Parts(out, {"model": "m"})
-        >>> parts.write(blocks, lambda block: block, rank=1, processes=2) is None  # the first block isn't its own
+        >>> parts.write(blocks, lambda block: block, rank=1, processes=2) is None  # the first block is not its own
         True
         >>> parts.write(blocks, lambda block: block), pq.read_table(out)["row"].to_pylist()
         (3, [0, 1, 2])
@@ -50,17 +53,19 @@ class Parts:
     def __init__(self, out: Path, identity: dict[str, Any]) -> None:
         self.out = out
         self.refused = out.with_name(f"{out.stem}.refused.parquet")
-        self.folder = out.with_name(out.name + ENDING)
-        with locked(self.folder, "the folder", "choose another out="), _naming(self.folder):
+        self.folder = out.with_name(out.name + SUFFIX)
+        with locked(self.folder, "the folder", "choose another out="), _write_errors(self.folder):
             self.folder.mkdir(exist_ok=True)
             plan = self.folder / PLAN
             if not plan.is_file():
                 write_atomic(plan, json.dumps(identity))
             elif _read(plan) != identity:
-                raise MtlError(f"{self.folder} holds predictions of another model or of other rows", "remove it first")
+                raise MtlError(
+                    f"{self.folder} holds predictions of another model or of other rows", "remove the folder first"
+                )
 
-    def there(self) -> int:
-        """Number of parts that are written."""
+    def count_written(self) -> int:
+        """Return the number of parts that are written."""
         return len(list(self.folder.glob("part-*.parquet")))
 
     def write(
@@ -72,22 +77,22 @@ class Parts:
         processes: int = 1,
         empty: Callable[[], pa.Table] | None = None,
     ) -> int | None:
-        """Write this process's parts, and the output if all parts are there.
+        """Write this process's parts, and the output if all parts exist.
 
         Args:
             blocks: All blocks of rows, the same in every process.
-            predict: A block → its predictions; those of :class:`~mtl_lightning.predictions.refused.Scored` have rows
-                beside them that are written to :attr:`refused`.
+            predict: Function from a block to its predictions. The refused rows of a
+                :class:`~mtl_lightning.predictions.refused_rows.Scored` are written to :attr:`refused`.
             rank: Number of this process.
             processes: Number of processes.
-            empty: The output if there is no row; None if that is an error.
+            empty: Function that returns the output without rows; None if a source without rows is an error.
 
         Returns:
-            Rows of the output; None while parts of other processes are missing.
+            Number of rows of the output; None while parts of other processes are missing.
 
         Raises:
-            DataError: If rows can't be used, or there are none. All parts are removed then: those of mended rows are
-                others.
+            DataError: If rows cannot be used, or there are none. All parts are removed, as corrected rows have other
+                predictions.
         """
         count = 0
         try:
@@ -105,7 +110,7 @@ class Parts:
             raise
         with locked(self.folder):
             if not self.folder.is_dir():
-                return None  # another process had the last part, and has joined them
+                return None  # another process wrote the last part and joined them
             missing = sum(not self._part(number).is_file() for number in range(count))
             return None if missing else self._join(count)
 
@@ -120,19 +125,19 @@ class Parts:
             if result.refused.num_rows:
                 self._write(result.refused, self._refused_part(number))
             result = result.table
-        self._write(result, self._part(number))  # after its refused rows: a part that is there is whole
+        self._write(result, self._part(number))  # after its refused rows, so that an existing part is complete
 
     def _write(self, table: pa.Table, path: Path) -> None:
-        partial = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")  # two processes may share a number
-        with _naming(path):
+        partial = path.with_name(f"{path.name}.{os.getpid()}{TEMPORARY}")  # two processes may have the same rank
+        with _write_errors(path):
             pq.write_table(table, partial)
             partial.replace(path)
 
     def _join(self, count: int) -> int:
         refused = [path for number in range(count) if (path := self._refused_part(number)).is_file()]
         if refused:
-            _joined(refused, self.refused)
-        rows = _joined([self._part(number) for number in range(count)], self.out)
+            _join_files(refused, self.refused)
+        rows = _join_files([self._part(number) for number in range(count)], self.out)
         self._remove()
         return rows
 
@@ -141,11 +146,11 @@ class Parts:
         self.folder.with_name(self.folder.name + ".lock").unlink(missing_ok=True)
 
 
-def _joined(parts: Sequence[Path], out: Path) -> int:
-    """Write the rows of all parts to one file, which appears when it is whole; returns their number."""
+def _join_files(parts: Sequence[Path], out: Path) -> int:
+    """Write the rows of all parts to one file, which appears when it is complete, and return their number."""
     partial = out.with_name(out.name + TEMPORARY)
     rows = 0
-    with _naming(out):
+    with _write_errors(out):
         with pq.ParquetWriter(partial, pq.read_schema(parts[0])) as writer:
             for part in parts:
                 table = pq.read_table(part)
@@ -156,8 +161,8 @@ def _joined(parts: Sequence[Path], out: Path) -> int:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """What the file system says, as an error that names the file."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the file system into an error that names the file."""
     try:
         yield
     except OSError as error:

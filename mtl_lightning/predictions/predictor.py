@@ -1,4 +1,4 @@
-"""What predicts: raw rows → fitted transforms → network → columns per task."""
+"""Predictor: raw rows → fitted transforms → model → columns per task."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -27,29 +27,32 @@ from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
 from mtl_lightning.plugins import registry
-from mtl_lightning.predictions.file_form import form_of
-from mtl_lightning.predictions.refused import Scored, locate, score_good_rows
+from mtl_lightning.predictions.file_options import file_options
+from mtl_lightning.predictions.refused_rows import Scored, locate, score_good_rows
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
+"""Function from a batch to predictions per task, [B] or [B, K]."""
+
 BATCH = 8192
+"""Number of rows of a batch for exports."""
 
 
 class Predictor:
-    """A model with the transforms that were fitted when it was trained.
+    """A model with its fitted transforms, which predicts raw rows.
 
     Args:
-        transforms: The fitted transforms.
-        score: A batch → predictions per task, [B] or [B, K].
-        identity: Names the model: the same text, the same predictions.
-        size: Rows at a time.
-        config: The configuration of its run, or None for an export, which has no data of its own.
-        needed: Raw columns that the model itself reads.
-        combined: The combined score of predictions, if there is one.
+        transforms: Fitted transforms.
+        score: Function from a batch to predictions per task, [B] or [B, K].
+        identity: Text that identifies the model: models with the same text predict the same.
+        size: Number of rows of a batch.
+        config: Configuration of the run, or None for an export, which has no data of its own.
+        needed: Raw columns that rows must have.
+        combined: Function from predictions to the combined score, [B], or None.
 
     Raises:
-        DataError: If rows lack a column or hold a wrong type.
+        DataError: While predicting, if rows lack a column or hold a wrong type.
 
     Example:
         ``for block in predictor.blocks("log.csv"): predictor.predict(block)``
@@ -77,7 +80,11 @@ class Predictor:
 
     @classmethod
     def of_run(cls, run: RunDirectory, config: Config) -> Self:
-        """A run's best weights, in torch."""
+        """Build a predictor from the best weights of a run, in torch.
+
+        Raises:
+            MtlError: If the weights do not match the configuration, or a file is damaged.
+        """
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
@@ -88,7 +95,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
 
         identity = f"run {digest(run.weights())} {digest(run.transforms)}"
-        features = [name for columns in transforms.feature_columns.values() for name in columns]
+        features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
             score,
@@ -100,7 +107,11 @@ class Predictor:
 
     @classmethod
     def of_export(cls, folder: Path, size: int = BATCH) -> Self:
-        """An export, in onnxruntime."""
+        """Build a predictor from an export, in onnxruntime.
+
+        Raises:
+            MtlError: If the folder differs from its manifest, or the model cannot be loaded.
+        """
         bundle = Bundle.open(folder)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
@@ -117,59 +128,64 @@ class Predictor:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Raw columns that are written beside the predictions: the user, if the run knows one."""
+        """Raw columns that are written with the predictions: the user, if there is one."""
         return (self.transforms.group,) if self.transforms.group else ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Raw columns that features, heads and keys read; a table may lack those that only metrics need."""
-        features = [name for columns in self.transforms.feature_columns.values() for name in columns]
+        """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
+        features = [name for columns in self.transforms.request_columns.values() for name in columns]
         return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
-        """What names the rows (it changes when they do), and the rows in blocks, each with its number.
+        """Read the rows to predict.
 
         Args:
-            data: Path or glob of a table with the run's raw columns (labels are not needed); None for the run's own
-                test split.
-            options: How the table is written (options of the source ``table``); else as the run's own files.
+            data: Path or glob of files with the run's raw columns (labels are not needed). None for the test split of
+                the run.
+            options: Options of the source ``table`` for the files; others are taken from the run's own files.
+
+        Returns:
+            A fingerprint of the rows, and blocks of rows with their numbers in the column ``__row__``.
 
         Raises:
-            MtlError: If nothing is given and the model is an export.
+            MtlError: If there is no ``data`` and the model is an export.
             DataError: If a column is missing.
         """
         if data is not None:
-            form = options if self.config is None else form_of(self.config, data, options)
-            source = _source("table", path=data, **form)
-            self._tell(source)
+            chosen = options if self.config is None else file_options(self.config, data, options)
+            source = _source("table", path=data, **chosen)
+            self._set_types(source)
             try:
                 present = source.schema().columns
             except EmptyFilesError:
                 return source.fingerprint(), iter(())
             require(list(present), self.needed, data)
-            found = read_blocks(source.rows(), [name for name in self.columns if name in present], data)
-            return source.fingerprint(), rebatch(found, self.block)
+            rows = read_blocks(source.rows(), [name for name in self.columns if name in present], data)
+            return source.fingerprint(), rebatch(rows, self.block)
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
         source = _source(self.config.source.name, **self.config.source.options)
-        self._tell(source, self.config.split)
+        self._set_types(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, rebatch(SplitReader(source, self.config.split, columns).of("test"), self.block)
 
-    def _tell(self, source: Source, split: SplitSpec | None = None) -> None:
+    def _set_types(self, source: Source, split: SplitSpec | None = None) -> None:
         """Let a source give columns the types that they had in training."""
-        known = self.transforms
-        tasks = [label.task for label in known.labels.values()]
-        read_for(source, column_uses(known.features, tasks, split, known.group, known.raw), known)
+        fitted = self.transforms
+        tasks = [label.task for label in fitted.labels.values()]
+        read_for(source, column_uses(fitted.features, tasks, split, fitted.group, fitted.raw), fitted)
 
     def predict(self, block: Block) -> pa.Table:
-        """``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a formula.
+        """Predict the rows of a block.
 
-        Tasks with several values per row have a list column.
+        Returns:
+            Table of ``row`` (number of the row in its source), keys, a column per task, and ``score`` if there is a
+            formula. Tasks with several values per row have a list column.
 
         Raises:
-            DataError: If a value can't be used; the message names its row and column.
+            DataError: If a value cannot be used; the message names its row and column.
         """
         parts = []
         for part in self._slices(block):
@@ -180,25 +196,25 @@ class Predictor:
         return pa.concat_tables(parts)
 
     def predict_good(self, block: Block) -> Scored:
-        """The same for the rows that can be read; the others, with the reasons, beside them.
+        """Predict the rows of a block that can be read, and return the other rows with the reasons.
 
         Raises:
-            DataError: If a column can't be read in any row.
+            DataError: If a column cannot be read in any row.
         """
         parts = [score_good_rows(part, self._table) for part in self._slices(block)]
         return Scored(*(pa.concat_tables(tables) for tables in zip(*parts, strict=True)))
 
     def empty(self, keys: Mapping[str, pa.DataType] | None = None) -> pa.Table:
-        """The columns of predictions, without a row.
+        """Return the table of predictions without rows.
 
         Args:
-            keys: Types of the keys; None for those that they had in training.
+            keys: Types of the keys; None for their types in training.
         """
         if keys is None:
             keys = {name: pa.string() if name in self.transforms.text else pa.int64() for name in self.keys}
         others = {name: pa.nulls(1) for name in self.columns if name not in self.keys or name in self.needed}
-        nothing = {**others, **{name: pa.nulls(1, kind) for name, kind in keys.items()}}
-        return self._table(pa.table({**nothing, ROW: [0]})).slice(0, 0)
+        missing = {**others, **{name: pa.nulls(1, kind) for name, kind in keys.items()}}
+        return self._table(pa.table({**missing, ROW: [0]})).slice(0, 0)
 
     def _slices(self, block: Block) -> Iterator[Block]:
         return (block.slice(start, self.size) for start in range(0, block.num_rows, self.size))

@@ -1,1 +1,1 @@
-"""An export as an HTTP service."""
+"""HTTP service of an export."""

@@ -1,4 +1,4 @@
-"""A body → its answer."""
+"""Answers to requests: the body of a request → predictions as JSON."""
 
 from typing import Any
 
@@ -6,38 +6,37 @@ import orjson
 
 from mtl_lightning.errors import DataError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.serve.request import Refused, read
+from mtl_lightning.serve.request import RequestError, read
 
 SHOWN = 12
-"""Characters of an export's identity that answers show."""
+"""Number of characters of an export's identity in answers."""
 
 
 def answer(bundle: Bundle, body: bytes, most: int) -> tuple[bytes, int]:
-    """The answer to a body, and its number of rows.
+    """Answer a request.
 
     Args:
         bundle: The export.
-        body: See :func:`mtl_lightning.serve.request.read`.
-        most: Candidates at most.
+        body: Body of the request; see :func:`mtl_lightning.serve.request.read`.
+        most: Largest number of candidates.
+
+    Returns:
+        JSON with ``model``, ``predictions`` and ``score``, and the number of candidates.
 
     Raises:
-        Refused: If the body can't be read or its values can't be encoded.
+        RequestError: If the body cannot be read, or its values cannot be encoded.
     """
-    question = read(body, tuple(bundle.manifest.columns), most)
+    request = read(body, tuple(bundle.manifest.columns), most)
     try:
-        predictions, score = bundle.score(question.columns, question.rows)
+        predictions, score = bundle.score(request.columns, request.rows)
     except DataError as error:
-        raise Refused(422, str(error)) from error
-    found: dict[str, Any] = {"model": bundle.identity[:SHOWN], "predictions": predictions}
+        raise RequestError(422, str(error)) from error
+    content: dict[str, Any] = {"model": bundle.identity[:SHOWN], "predictions": predictions}
     if score is not None:
-        found["score"] = score
-    return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY), question.rows
+        content["score"] = score
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY), request.rows
 
 
-def described(bundle: Bundle) -> dict[str, Any]:
-    """An export's identity and its recipe.
-
-    Args:
-        bundle: The export.
-    """
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """Return the identity of an export, ``model``, and the name of its recipe, ``recipe``."""
     return {"model": bundle.identity, "recipe": bundle.manifest.recipe}

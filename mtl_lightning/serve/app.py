@@ -16,39 +16,39 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.requests import ClientDisconnect
 
-from mtl_lightning.serve.answer import SHOWN, answer, described
+from mtl_lightning.serve.answer import SHOWN, answer, describe
 from mtl_lightning.serve.limits import Limits
-from mtl_lightning.serve.live import Live
-from mtl_lightning.serve.measures import Measures
+from mtl_lightning.serve.live_export import LiveExport
+from mtl_lightning.serve.metrics import ServiceMetrics
 from mtl_lightning.serve.openapi import operation
-from mtl_lightning.serve.request import Refused
+from mtl_lightning.serve.request import RequestError
 
 LOG = logging.getLogger("mtl_lightning.serve")
 JSON = "application/json"
 
 
 class Service:
-    """Answers requests from the live export.
+    """Service that answers requests by the live export.
 
     Args:
         live: The export.
         limits: Limits on requests, connections and the stop.
 
     Example:
-        ``uvicorn.run(Service(Live(Path("export"))).app)``
+        ``uvicorn.run(Service(LiveExport(Path("export"))).app)``
     """
 
-    def __init__(self, live: Live, limits: Limits | None = None) -> None:
+    def __init__(self, live: LiveExport, limits: Limits | None = None) -> None:
         self.live = live
         self.limits = limits or Limits()
-        self.measures = Measures()
+        self.measures = ServiceMetrics()
         self.stopping = False
         self._ended = threading.Event()
         self.pool = ThreadPoolExecutor(self.limits.workers or os.cpu_count() or 1, thread_name_prefix="score")
-        self.app = self._app()
-        self._tell()
+        self.app = self._build_app()
+        self._report_export()
 
-    def _app(self) -> FastAPI:
+    def _build_app(self) -> FastAPI:
         app = FastAPI(title="mtl_lightning", lifespan=self._lifespan, redoc_url=None)
         app.post("/score")(self.score)
         app.get("/health", summary="Is the process alive?")(self.health)
@@ -59,7 +59,7 @@ class Service:
 
     @asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
-        # A thread of its own that ends with the process: an export that is being opened cannot be interrupted.
+        # A daemon thread, which ends with the process: the opening of an export cannot be interrupted.
         threading.Thread(target=self._watch, name="reload", daemon=True).start()
         yield
         self.stopping = True
@@ -71,27 +71,27 @@ class Service:
             try:
                 self._refresh()
             except Exception:
-                LOG.exception("looking for a new export failed, and is tried again")
+                LOG.exception("the check for a new export failed; it is repeated")
 
     def _refresh(self) -> None:
-        taken = self.live.refresh()
-        if taken is not None:
-            self.measures.reloaded(taken, self.live.failure.at if self.live.failure else 0.0)
-            self._tell()
+        served = self.live.refresh()
+        if served is not None:
+            self.measures.reloaded(served, self.live.failure.at if self.live.failure else 0.0)
+            self._report_export()
 
-    def _tell(self) -> None:
+    def _report_export(self) -> None:
         self.measures.serving(self.live.bundle.manifest.recipe, self.live.bundle.identity[:SHOWN])
 
     async def score(self, request: Request) -> Response:
-        """Predictions and the combined score of candidates."""
+        """Predict candidates, and combine the predictions into a score."""
         start, rows = time.perf_counter(), 0
         try:
             body = await self._body(request)
             loop = asyncio.get_running_loop()
             content, rows = await loop.run_in_executor(self.pool, answer, self.live.bundle, body, self.limits.max_rows)
             response = Response(content, media_type=JSON)
-        except Refused as refusal:
-            # What is left of a body that is too large or too slow is not waited for.
+        except RequestError as refusal:
+            # Do not wait for the rest of a body that is too large or too slow.
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None
             response = _problem(refusal.status, refusal.reason, headers)
         except asyncio.CancelledError:
@@ -103,7 +103,7 @@ class Service:
 
     async def _body(self, request: Request) -> bytes:
         most = self.limits.max_body
-        too_large = Refused(413, f"the body is larger than {most:,} bytes")
+        too_large = RequestError(413, f"the body is larger than {most:,} bytes")
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > most:
             raise too_large
@@ -116,31 +116,33 @@ class Service:
                         raise too_large
                     parts.append(part)
         except TimeoutError as error:
-            raise Refused(408, f"the body didn't arrive within {self.limits.body_seconds:g} seconds") from error
+            raise RequestError(408, f"the body didn't arrive within {self.limits.body_seconds:g} seconds") from error
         except ClientDisconnect as error:
-            raise Refused(400, "the connection ended before the body") from error
+            raise RequestError(400, "the connection ended before the body") from error
         return b"".join(parts)
 
     async def health(self) -> dict[str, bool]:
-        """Alive."""
+        """Report that the process is alive."""
         return {"ok": True}
 
     async def ready(self) -> Response:
-        """The export that is served, and why the newest one is not; 503 while the service stops."""
+        """Report the served export, and the reason why a newer one is not served; 503 while the service stops."""
         failure = self.live.failure
         failed = failure and {"reason": failure.reason, "at": datetime.fromtimestamp(failure.at, UTC).isoformat()}
-        found = {"ready": not self.stopping, **described(self.live.bundle), "failed": failed}
-        return Response(orjson.dumps(found), 503 if self.stopping else 200, media_type=JSON)
+        content = {"ready": not self.stopping, **describe(self.live.bundle), "failed": failed}
+        return Response(orjson.dumps(content), 503 if self.stopping else 200, media_type=JSON)
 
     async def metrics(self) -> Response:
-        """Counters."""
+        """Return metrics in Prometheus' text format."""
         return Response(self.measures.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def openapi(self) -> dict[str, Any]:
-        """The service's description; it follows the export."""
-        found = get_openapi(title="mtl_lightning", version=self.live.bundle.identity[:SHOWN], routes=self.app.routes)
-        found["paths"]["/score"]["post"] = operation(self.live.bundle, self.limits.max_rows)
-        return found
+        """Return the OpenAPI description of the service, which depends on the export."""
+        description = get_openapi(
+            title="mtl_lightning", version=self.live.bundle.identity[:SHOWN], routes=self.app.routes
+        )
+        description["paths"]["/score"]["post"] = operation(self.live.bundle, self.limits.max_rows)
+        return description
 
 
 def _problem(status: int, reason: str, headers: dict[str, str] | None) -> Response:

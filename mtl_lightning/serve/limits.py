@@ -8,16 +8,16 @@ class Limits:
     """Limits on requests, connections and the stop.
 
     Args:
-        max_body: Bytes of a body.
-        max_rows: Candidates of a request.
-        max_head: Bytes of a request line and its headers.
-        max_headers: Number of headers of a request.
-        max_connections: Open connections.
+        max_body: Largest number of bytes of a body.
+        max_rows: Largest number of candidates of a request.
+        max_head: Largest number of bytes of a request line with its headers.
+        max_headers: Largest number of headers of a request.
+        max_connections: Largest number of open connections.
         head_seconds: Seconds for a request line and its headers to arrive.
         body_seconds: Seconds for a body to arrive.
-        grace: Seconds that accepted requests may take after the service was asked to stop.
-        workers: Requests that are worked on at once; 0 for the number of processors.
-        reload_every: Seconds between looks at the export's folder; 0 for never.
+        grace: Seconds for accepted requests while the service stops.
+        workers: Number of requests that are scored at the same time; 0 for the number of processors.
+        reload_every: Seconds between checks for a new export; 0 for no checks.
 
     Raises:
         ValueError: If a limit is out of range.
@@ -42,6 +42,6 @@ class Limits:
         for name, value in vars(self).items():
             if name in ("grace", "workers", "reload_every"):
                 if not value >= 0:
-                    raise ValueError(f"{name} is {value}: 0 or more is needed")
+                    raise ValueError(f"{name} is {value}, and must be at least 0")
             elif not value > 0:
-                raise ValueError(f"{name} is {value}: above 0 is needed")
+                raise ValueError(f"{name} is {value}, and must be above 0")

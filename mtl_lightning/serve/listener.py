@@ -1,4 +1,4 @@
-"""The listening socket: bound at the start, and closed at the stop without losing a connection."""
+"""Listening socket, which is closed without the loss of a connection."""
 
 import asyncio
 import ctypes
@@ -13,29 +13,33 @@ from mtl_lightning.errors import MtlError
 
 LOG = logging.getLogger("mtl_lightning.serve")
 SETTLE = 0.05
-"""Seconds for handshakes that have begun to end."""
+"""Seconds for the end of handshakes that have begun."""
+
 LONGEST = 1.0
-"""Seconds in which waiting connections must have been accepted."""
+"""Seconds for waiting connections to be accepted."""
+
 SO_ATTACH_FILTER = 26
+"""Socket option of Linux that attaches a packet filter."""
+
 NO_NEW_HANDSHAKE = (
     (0x30, 0, 0, 13),  # load the flags of the TCP header
     (0x54, 0, 0, 0x12),  # keep SYN and ACK
     (0x15, 0, 1, 0x02),  # a SYN alone opens a connection:
     (0x06, 0, 0, 0),  # drop it
-    (0x06, 0, 0, 0xFFFFFFFF),  # otherwise take the packet
+    (0x06, 0, 0, 0xFFFFFFFF),  # otherwise accept the packet
 )
-"""A classic BPF program, as the kernel's ``sock_filter`` rows."""
+"""A classic BPF program: rows of the kernel's ``sock_filter``."""
 
 
-def bound(host: str, port: int) -> socket.socket:
-    """Bind a socket.
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Bind a listening socket.
 
     Args:
-        host: Address.
-        port: Port.
+        host: Address to listen on.
+        port: Port to listen on.
 
     Raises:
-        MtlError: If the address cannot be listened on.
+        MtlError: If the address cannot be used.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -54,13 +58,13 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 async def drain(listeners: Sequence[socket.socket]) -> None:
-    """Begin no handshake any more, and let the event loop accept every connection that has been established.
+    """Refuse new handshakes, and let the event loop accept all connections that are established.
 
-    The kernel completes handshakes on its own. Closing the socket resets connections that wait to be accepted, although
-    their clients may have sent a request already.
+    The kernel completes handshakes by itself. To close the socket would reset connections that wait to be accepted,
+    although their clients may have sent a request already.
 
     Args:
-        listeners: Sockets that the event loop listens on.
+        listeners: Listening sockets of the event loop.
     """
     for listener in listeners:
         _refuse_handshakes(listener)
@@ -81,7 +85,5 @@ def _refuse_handshakes(listener: socket.socket) -> None:
     program = struct.pack("HL", len(NO_NEW_HANDSHAKE), ctypes.addressof(code))
     try:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
-    except (
-        OSError
-    ) as error:  # a sandbox may forbid it; a connection could then be reset between the last look and close
+    except OSError as error:  # a sandbox may forbid it; a connection could then be reset when the socket is closed
         LOG.debug("new connections are accepted until the socket is closed: %s", error)

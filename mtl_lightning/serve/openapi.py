@@ -1,7 +1,9 @@
-"""The service in OpenAPI's words: which columns a candidate has, and what comes back."""
+"""OpenAPI description of the service: columns of a candidate, and contents of an answer."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.export.bundle import Bundle
 
 LIST = {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}}
@@ -10,22 +12,29 @@ TYPES: dict[str, dict[str, Any]] = {
     "buckets": {"type": ["number", "null"]},
     "sequence": {**LIST, "type": ["array", "string", "null"]},
     "vector": {**LIST, "type": ["array", "string", "null"]},
+    "history": {
+        "type": ["array", "object", "null"],
+        "items": {"type": "object"},
+        "description": "Events before the request: objects, or an object of parallel lists.",
+    },
     "text": {"type": ["string", "null"]},
 }
+"""JSON types of a column, by the kind of the feature that reads it."""
+
 ANY = {"type": ["integer", "string", "number", "boolean", "null"]}
 NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
 
 
 def operation(bundle: Bundle, most: int) -> dict[str, Any]:
-    """The operation ``POST /score`` for an export.
+    """Describe the operation ``POST /score`` of an export.
 
     Args:
         bundle: The export.
-        most: Candidates at most.
+        most: Largest number of candidates.
     """
     features = bundle.transforms.features
     columns = {
-        name: {**(TYPES.get(features[used[0]].kind, ANY) if used else TYPES["numeric"]), "description": _reads(used)}
+        name: {"description": _reads(used), **_type(name, used, features)}
         for name, used in bundle.manifest.columns.items()
     }
     candidates = {
@@ -48,11 +57,11 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
         },
     }
     several = {"type": "array", "items": NUMBERS}
-    outputs = {name: NUMBERS if one["width"] == 1 else several for name, one in bundle.manifest.outputs.items()}
+    outputs = {name: NUMBERS if output["width"] == 1 else several for name, output in bundle.manifest.outputs.items()}
     answer = {
         "type": "object",
         "properties": {
-            "model": {"type": "string", "description": "The export: the beginning of its manifest's SHA-256."},
+            "model": {"type": "string", "description": "The export: the first characters of its manifest's SHA-256."},
             "predictions": {"type": "object", "properties": outputs},
             "score": {**NUMBERS, "description": bundle.manifest.score or "This export has no formula."},
         },
@@ -78,6 +87,14 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
             },
         },
     }
+
+
+def _type(name: str, used: Sequence[str], features: Mapping[str, Feature]) -> dict[str, Any]:
+    if not used:
+        return TYPES["numeric"]
+    kind = features[used[0]].kind
+    # A history also reads the time of the row.
+    return ANY if kind == "history" and name != used[0] else TYPES.get(kind, ANY)
 
 
 def _reads(features: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The body of a request → columns of raw values, or a reason why not."""
+"""Bodies of requests: JSON → columns of raw values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,14 +7,15 @@ from typing import Any
 import orjson
 
 KEYS = {"context", "candidates"}
+"""Keys of a body."""
 
 
-class Refused(Exception):  # noqa: N818 - reads as what happened
-    """A request that can't be served, as the client's fault.
+class RequestError(Exception):
+    """A request that cannot be answered because of an error of the client.
 
     Args:
         status: HTTP status, 4xx.
-        reason: What is wrong and where.
+        reason: The error and its place.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -24,11 +25,11 @@ class Refused(Exception):  # noqa: N818 - reads as what happened
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What a request asks for.
+class ScoringRequest:
+    """Candidates to score.
 
     Args:
-        columns: Values by raw column; one value stands for the same value in every row.
+        columns: Values by raw column; a single value of a column is used for all candidates.
         rows: Number of candidates.
     """
 
@@ -36,78 +37,80 @@ class Question:
     rows: int
 
 
-def read(body: bytes, wanted: Sequence[str], most: int) -> Question:
-    """Read a request.
+def read(body: bytes, needed: Sequence[str], most: int) -> ScoringRequest:
+    """Read the body of a request.
 
     Args:
-        body: JSON: ``{"context": {column: value}, "candidates": [{column: value}, …]}``, or candidates as
-            ``{column: [value, …]}``; without a context candidates are whole rows.
-        wanted: Columns that must be there.
-        most: Candidates at most.
+        body: JSON ``{"context": {column: value}, "candidates": [{column: value}, …]}``. Candidates may also be
+            ``{column: [value, …]}``. Without a context, candidates have all columns.
+        needed: Columns that candidates or the context must have.
+        most: Largest number of candidates.
 
     Raises:
-        Refused: If it is anything else.
+        RequestError: If the body has another form, or lacks a column.
 
     Example:
         >>> read(b'{"context": {"user": 7}, "candidates": [{"item": 1}, {"item": 2}]}', ["user", "item"], 10)
-        Question(columns={'user': [7], 'item': [1, 2]}, rows=2)
+        ScoringRequest(columns={'user': [7], 'item': [1, 2]}, rows=2)
     """
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"the body is not JSON: {error}") from error
+        raise RequestError(400, f"the body is not JSON: {error}") from error
     if not isinstance(message, dict):
-        raise Refused(422, "the body must be an object with candidates")
+        raise RequestError(422, "the body must be an object with candidates")
     if unknown := set(message) - KEYS:
-        raise Refused(422, f"unknown key {sorted(unknown)[0]!r}: context and candidates are known")
+        raise RequestError(422, f"unknown key {sorted(unknown)[0]!r}: the keys are context and candidates")
     context = message.get("context", {})
     candidates = message.get("candidates")
     if not isinstance(context, dict):
-        raise Refused(422, "context must be an object: the columns that all candidates share")
+        raise RequestError(422, "context must be an object: the columns that all candidates share")
     if isinstance(candidates, list):
         rows = len(candidates)
     elif isinstance(candidates, dict):
         rows = _rows(candidates)
     else:
-        raise Refused(422, "candidates must be a list of objects, or an object of lists")
+        raise RequestError(422, "candidates must be a list of objects, or an object of lists")
     if not rows:
-        raise Refused(422, "there are no candidates")
+        raise RequestError(422, "there are no candidates")
     if rows > most:
-        raise Refused(413, f"{rows} candidates: at most {most} are scored at once")
-    own = _of_objects(candidates, context, wanted) if isinstance(candidates, list) else candidates
+        raise RequestError(413, f"{rows} candidates: at most {most} are scored at once")
+    own = _of_objects(candidates, context, needed) if isinstance(candidates, list) else candidates
     columns: dict[str, Sequence[Any]] = {}
-    for name in wanted:
+    for name in needed:
         if name in context:
             if name in own:
-                raise Refused(422, f"column {name!r} is in the context and in the candidates")
+                raise RequestError(422, f"column {name!r} is in the context and in the candidates")
             columns[name] = [context[name]]
         elif name in own:
             columns[name] = own[name]
         else:
-            raise Refused(422, f"no column {name!r} in the context or in the candidates")
-    return Question(columns, rows)
+            raise RequestError(422, f"no column {name!r} in the context or in the candidates")
+    return ScoringRequest(columns, rows)
 
 
 def _rows(candidates: Mapping[str, Any]) -> int:
     if not all(isinstance(values, list) for values in candidates.values()):
-        raise Refused(422, "candidates must be a list of objects, or an object of lists")
+        raise RequestError(422, "candidates must be a list of objects, or an object of lists")
     lengths = {len(values) for values in candidates.values()}
     if len(lengths) > 1:
-        raise Refused(422, f"the columns of candidates have different lengths: {sorted(lengths)}")
+        raise RequestError(422, f"the columns of candidates have different lengths: {sorted(lengths)}")
     return lengths.pop() if lengths else 0
 
 
-def _of_objects(candidates: list[Any], context: Mapping[str, Any], wanted: Sequence[str]) -> dict[str, list[Any]]:
-    """Columns of a list of objects; all of them must have the same of the columns that count."""
+def _of_objects(candidates: list[Any], context: Mapping[str, Any], needed: Sequence[str]) -> dict[str, list[Any]]:
+    """Return the columns of a list of objects, all of which must have the same needed columns."""
     if set(map(type, candidates)) != {dict}:
-        place = next(i for i, one in enumerate(candidates) if not isinstance(one, dict))
-        raise Refused(422, f"candidates[{place}] is no object")
-    names = [name for name in wanted if name in candidates[0] or name not in context]
+        place = next(i for i, candidate in enumerate(candidates) if not isinstance(candidate, dict))
+        raise RequestError(422, f"candidates[{place}] is not an object")
+    names = [name for name in needed if name in candidates[0] or name not in context]
     columns: dict[str, list[Any]] = {}
     for name in names:
         try:
-            columns[name] = [one[name] for one in candidates]
+            columns[name] = [candidate[name] for candidate in candidates]
         except KeyError:
-            place = next(i for i, one in enumerate(candidates) if name not in one)
-            raise Refused(422, f"candidates[{place}] has no column {name!r}: write null where it is missing") from None
+            place = next(i for i, candidate in enumerate(candidates) if name not in candidate)
+            raise RequestError(
+                422, f"candidates[{place}] has no column {name!r}: write null where it is missing"
+            ) from None
     return columns

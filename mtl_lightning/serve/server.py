@@ -1,4 +1,4 @@
-"""The serving process, and its graceful stop."""
+"""Server process with a graceful stop."""
 
 import asyncio
 import logging
@@ -12,94 +12,100 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from typing_extensions import override
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.serve.app import Service
-from mtl_lightning.serve.guarded import Guarded
+from mtl_lightning.serve.connection import LimitedConnection
 from mtl_lightning.serve.limits import Limits
-from mtl_lightning.serve.listener import bound, drain
-from mtl_lightning.serve.live import Live
+from mtl_lightning.serve.listener import bind_socket, drain
+from mtl_lightning.serve.live_export import LiveExport
 
 LOG = logging.getLogger("mtl_lightning.serve")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-LOOK = 0.02
-"""Seconds between looks at what is still open during a stop."""
+"""Signals that stop the service."""
+
+INTERVAL = 0.02
+"""Seconds between checks for open connections during a stop."""
+
 LAST = 2.0
-"""Seconds for the last answers to be sent once the grace is over."""
+"""Seconds for the last answers after the grace."""
+
 OTHER_FILES = 256
-"""Files that a process opens besides its connections, at most."""
+"""Largest number of files that a process opens besides its connections."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server with a stop that loses no accepted request.
+    """uvicorn's server with a stop that answers all accepted requests.
 
     Args:
-        config: uvicorn's configuration.
-        service: What is served.
+        config: Configuration of uvicorn.
+        service: The service.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self.service = service
 
+    @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more connections, answer what has been accepted, and refuse with 503 what takes longer."""
+        """Close the sockets, answer accepted requests within the grace, and answer later ones with 503."""
         end = time.monotonic() + self.service.limits.grace
         self.service.stopping = True
         await drain(sockets or [])
         for server in self.servers:
             server.close()
-        for one in sockets or []:
-            one.close()
-        await self._answered(end)
+        for listener in sockets or []:
+            listener.close()
+        await self._finish_requests(end)
         if self.server_state.connections:
             LOG.warning("%d connections are ended: the grace is over", len(self.server_state.connections))
-            await self._refused()
+            await self._refuse_requests()
         await self.lifespan.shutdown()
 
-    async def _answered(self, end: float) -> None:
+    async def _finish_requests(self, end: float) -> None:
         connections: set[Any] = self.server_state.connections
         while connections and not self.force_exit and time.monotonic() < end:
-            for one in list(connections):
-                if not one.leaving:
-                    one.shutdown()
-            await asyncio.sleep(LOOK)
+            for connection in list(connections):
+                if not connection.leaving:
+                    connection.shutdown()
+            await asyncio.sleep(INTERVAL)
 
-    async def _refused(self) -> None:
+    async def _refuse_requests(self) -> None:
         connections: set[Any] = self.server_state.connections
         for task in list(self.server_state.tasks):
             task.cancel()  # an answer of 503: see Service.score
-        for one in list(connections):
-            if not one.busy:
-                one.refuse(503, "the service stops")
-        await self._answered(time.monotonic() + LAST)
-        for one in list(connections):
-            one.transport.abort()
+        for connection in list(connections):
+            if not connection.busy:
+                connection.refuse(503, "the service stops")
+        await self._finish_requests(time.monotonic() + LAST)
+        for connection in list(connections):
+            connection.transport.abort()
 
 
 def run(folder: Path, *, host: str, port: int, threads: int, limits: Limits, ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve an export until SIGTERM or SIGINT.
 
     Args:
-        folder: The export, or a link to it.
+        folder: Folder of the export, or a link to it.
         host: Address to listen on.
         port: Port to listen on.
-        threads: Threads of one call of the model.
+        threads: Number of threads of a call of the model.
         limits: Limits on requests, connections and the stop.
-        ready: Called when the port is this process's.
+        ready: Function that is called when the port is bound.
 
     Raises:
-        MtlError: If the export can't be opened, or the address can't be listened on.
+        MtlError: If the export cannot be opened, or the address cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    service = Service(Live(folder, threads), limits)
+    service = Service(LiveExport(folder, threads), limits)
     _allow_files(limits.max_connections + OTHER_FILES)
     server = Server(_config(service), service)
-    with bound(host, port) as listener, _signals(server):
+    with bind_socket(host, port) as listener, _signals(server):
         ready()
         server.run(sockets=[listener])
     if not server.started:
-        raise MtlError("serve: the service didn't start", "the lines above say why")
+        raise MtlError("serve: the service didn't start", "see the messages above")
 
 
 def _config(service: Service) -> uvicorn.Config:
@@ -115,34 +121,34 @@ def _config(service: Service) -> uvicorn.Config:
 
 
 def _protocol(limits: Limits, refused: Callable[[int], None]) -> type[asyncio.Protocol]:
-    base: type[Guarded]
+    base: type[LimitedConnection]
     try:
-        from mtl_lightning.serve import guarded_httptools
+        from mtl_lightning.serve import connection_httptools
 
-        base = guarded_httptools.GuardedHttpTools
+        base = connection_httptools.LimitedHttpTools
     except ImportError:
-        from mtl_lightning.serve import guarded_h11
+        from mtl_lightning.serve import connection_h11
 
-        base = guarded_h11.GuardedH11
+        base = connection_h11.LimitedH11
     return type("Limited", (base,), {"limits": limits, "refused": staticmethod(refused)})
 
 
 @contextmanager
 def _signals(server: Server) -> Iterator[None]:
-    """Stop at a signal, also before uvicorn listens for it, and after it has: it raises the signal once more."""
+    """Stop at a signal, also before uvicorn handles it and after uvicorn has raised it once more."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.signal(one, server.handle_exit) for one in SIGNALS}
+    before = {number: signal.signal(number, server.handle_exit) for number in SIGNALS}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _allow_files(count: int) -> None:
-    """Raise the limit of open files of this process, as far as it may."""
+    """Raise the limit of open files of this process, up to the hard limit."""
     try:
         import resource
     except ImportError:

@@ -1,1 +1,1 @@
-"""The model and its training: network, module, step, optimizer, tables."""
+"""Model and training: network, Lightning module, step, optimizer and embedding tables."""

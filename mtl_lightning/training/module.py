@@ -1,4 +1,4 @@
-"""The Lightning module: optimisation and logging. It knows no method by name."""
+"""Lightning module: optimisation, logging and evaluation, without any method by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
+from typing_extensions import override
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
@@ -23,22 +24,23 @@ from mtl_lightning.training.step import global_counts
 from mtl_lightning.training.tables import broadcast_table, exchange_rows
 
 SPLITS = ("validation", "test")
+"""Splits that are evaluated."""
 
 
 class MultiTaskModule(LightningModule):
-    """A multi-task model in training: one objective, one backward, automatic optimisation.
+    """A multi-task model with its weighter, optimizer and metrics, for Lightning's automatic optimisation.
 
     Args:
         network: Encoder, architecture and heads.
-        weighter: Turns the tasks' losses into the objective.
-        optimizer: How to optimise; defaults to :class:`OptimizerConfig`'s defaults.
-        metrics: Metrics per task; the first of each task counts in the score. They are copied per split.
+        weighter: Weighter, which combines the losses of the tasks into one objective.
+        optimizer: Options of the optimizer; None for the defaults of :class:`OptimizerConfig`.
+        metrics: Metrics per task, which are copied per split; the first metric of each task counts in the score.
         seed: Seed of the weighter's random numbers.
-        skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
-        config: Resolved configuration, plain containers; saved with checkpoints.
+        skip_nonfinite: Number of consecutive steps with non-finite gradients after which training stops.
+        config: Resolved configuration as plain containers, which is saved with checkpoints.
 
     Raises:
-        MtlError: While training, when gradients stay non-finite.
+        MtlError: While training, if gradients stay non-finite.
 
     Example:
         ``Trainer(max_epochs=1).fit(build_module(data.schema), datamodule=data)``
@@ -80,32 +82,36 @@ class MultiTaskModule(LightningModule):
         self._batch: Batch | None = None
         self._stepped = False
         tables = {id(table) for table in network.encoder.table_parameters()}
-        # DDP reads this: tables have sparse gradients, which not every backend reduces (see tables.py), and buffers
-        # are equal by construction; their broadcast in forward would hang where processes evaluate unequal batches.
+        # DDP reads this attribute. Tables have sparse gradients, which not every backend reduces (see tables.py).
+        # Buffers are equal by construction; a broadcast in forward would hang if processes evaluate unequal batches.
         self._ddp_params_and_buffers_to_ignore = [
             *(name for name, parameter in self.named_parameters() if id(parameter) in tables),
             *(name for name, _ in self.named_buffers()),
         ]
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Predictions per task."""
+        """Return the predictions per task, [B], or [B, K] for several classes."""
         predictions: dict[str, Tensor] = self.network(batch)
         return predictions
 
+    @override
     def configure_model(self) -> None:
-        """Let an encoder that shards its tables do so: processes exist, weights aren't loaded yet."""
+        """Distribute the tables of a sharded encoder; processes exist by now, and no weights are loaded yet."""
         distribute(self.network.encoder, self.trainer.strategy.root_device, self.optimizer_config)
 
     # training
 
+    @override
     def on_fit_start(self) -> None:
-        """Start all processes from the same tables; a schedule must have an end."""
+        """Check the schedule, and give all processes the same tables."""
         check_end(self.optimizer_config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         for table in self.network.encoder.table_parameters():
             broadcast_table(table)
 
+    @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """The weighter's objective."""
+        """Return the weighter's objective, a scalar."""
         losses, seam = self.network.losses(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
         with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has
@@ -117,16 +123,18 @@ class MultiTaskModule(LightningModule):
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
 
+    @override
     def on_after_backward(self) -> None:
-        """Exchange table rows when an update follows: before a scaler of fp16 looks for what isn't finite."""
+        """Exchange table rows if an update follows, before fp16's scaler checks whether gradients are finite."""
         if not self.trainer.fit_loop._should_accumulate():
             for table in self.network.encoder.table_parameters():
                 self.bytes_exchanged += exchange_rows(table)
 
+    @override
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Update, then let the weighter see the losses after it if it asks.
+        """Update the weights, then give the weighter the losses after the update if it needs them.
 
-        That belongs to the step: callbacks save the weighter's state at the end of the batch.
+        This is part of the step, because callbacks save the weighter's state at the end of the batch.
         """
         super().optimizer_step(*args, **kwargs)
         self._stepped = True
@@ -136,6 +144,7 @@ class MultiTaskModule(LightningModule):
                 losses, _ = self.network.losses(batch, global_counts(batch))
             self.weighter.after_step(reduce_sum(torch.stack(losses)) / world_size())
 
+    @override
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Skip the update on every process if any gradient is not finite."""
         self._norm = optim.gradient_norm(gradients_of(optimizer))
@@ -151,10 +160,11 @@ class MultiTaskModule(LightningModule):
             names = [name for name, i in self.schema.task_index.items() if not torch.isfinite(values[i])]
             cause = f"the loss of {', '.join(names)} is not finite" if names else "the losses are finite"
             raise MtlError(
-                f"{self.skipped_in_a_row} steps in a row gave gradients that are not finite; {cause}",
-                "lower optimizer.lr, set trainer.gradient_clip_val, or look at the label's range",
+                f"{self.skipped_in_a_row} steps in a row had gradients that are not finite; {cause}",
+                "lower optimizer.lr, set trainer.gradient_clip_val, or check the range of the label",
             )
 
+    @override
     def configure_gradient_clipping(
         self,
         optimizer: Any,
@@ -165,12 +175,13 @@ class MultiTaskModule(LightningModule):
         if gradient_clip_val and (gradients := gradients_of(optimizer)):
             optim.clip_gradients(gradients, self._norm, float(gradient_clip_val), gradient_clip_algorithm or "norm")
 
+    @override
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Log now and then."""
+        """Log losses and weights at the Trainer's interval."""
         stepped, self._stepped = self._stepped, False
-        # Logging each step costs more than a small step itself: only at the Trainer's interval.
-        every = getattr(self.trainer, "log_every_n_steps", 50)
-        if stepped and every and self.trainer.global_step % every == 0:
+        # Logging every step would cost more than a small step itself.
+        interval = getattr(self.trainer, "log_every_n_steps", 50)
+        if stepped and interval and self.trainer.global_step % interval == 0:
             self._log_training()
 
     def _log_training(self) -> None:
@@ -188,16 +199,16 @@ class MultiTaskModule(LightningModule):
 
     # evaluation
 
+    @override
     def validation_step(self, batch: Batch, index: int) -> None:
-        """Add a batch to the validation metrics."""
         self._evaluate("validation", batch)
 
+    @override
     def test_step(self, batch: Batch, index: int) -> None:
-        """Add a batch to the test metrics."""
         self._evaluate("test", batch)
 
+    @override
     def predict_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
-        """Predictions per task."""
         return self.forward(batch)
 
     def _evaluate(self, split: str, batch: Batch) -> None:
@@ -209,21 +220,22 @@ class MultiTaskModule(LightningModule):
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
         record = {f"{split}/{name}": value for name, value in suite.compute().items()}
         suite.reset()
-        # Already reduced over processes: this averages equal numbers, and tells Lightning that they are.
+        # The values are reduced over processes already: sync_dist averages equal numbers and avoids a warning.
         self.log_dict(record, sync_dist=True)
 
+    @override
     def on_validation_epoch_end(self) -> None:
-        """Compute the validation metrics over all processes."""
         self._finish("validation")
 
+    @override
     def on_test_epoch_end(self) -> None:
-        """Compute the test metrics over all processes."""
         self._finish("test")
 
     # optimisation and state
 
+    @override
     def configure_optimizers(self) -> Any:
-        """One composite optimizer; a schedule per step if there is one."""
+        """Return a composite optimizer, with a scheduler that steps with it unless the rate is constant."""
         config = self.optimizer_config
         tables, shards = self.network.encoder.table_parameters(), updates(self.network.encoder)
         ids = {id(table) for table in tables}
@@ -235,11 +247,12 @@ class MultiTaskModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def _total_steps(self) -> int:
-        # Asked for in training: before, it makes Lightning set up the loader, whose saved state is then never restored.
+        # Called in training only: earlier, Lightning would set up the loader and never restore its saved state.
         return int(self.trainer.estimated_stepping_batches)
 
+    @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what a resumed run and a reader need: counters, schema, configuration."""
+        """Add counters, schema and configuration to a checkpoint."""
         checkpoint["mtl_lightning"] = {
             "batches": self.batches,
             "skipped": self.skipped,
@@ -247,8 +260,13 @@ class MultiTaskModule(LightningModule):
             "config": self.config,
         }
 
+    @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters; refuse a checkpoint of other data."""
+        """Restore the counters.
+
+        Raises:
+            MtlError: If the checkpoint has another schema.
+        """
         state = checkpoint["mtl_lightning"]
         if state["schema"] != self.schema.to_dict():
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")

@@ -1,4 +1,4 @@
-"""Encoder → architecture → heads: a plain module that exports."""
+"""Network of encoder, architecture and heads: a plain module that can be exported."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch._functorch import config as functorch
+from typing_extensions import override
 
 from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import MtlError
@@ -16,34 +17,34 @@ from mtl_lightning.schema import Schema, Task
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[Any]:
-    """A context without mixed precision on the tensor's device; nothing where there is none, as in an export."""
+    """Return a context without mixed precision on the device of a tensor; a null context if it is not enabled."""
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 class Network(nn.Module):
-    """The model of one run.
+    """The model of a run.
 
-    Under mixed precision the encoder and the architecture, where the time goes, run in half precision; heads, losses
-    and predictions in float32. A label of 100,000 is infinite in float16, a bfloat16 has three digits, and products of
-    small probabilities want all of them.
+    With mixed precision, the encoder and the architecture, which take most of the time, run in half precision. Heads,
+    losses and predictions run in float32. A label of 100,000 is infinite in float16, and the three digits of bfloat16
+    are too few for products of small probabilities.
 
     Args:
-        schema: Fitted schema; its tasks come parents first.
-        encoder: Batch → z.
-        architecture: z → {task: h}.
-        heads: One per task.
-        losses: One per task.
+        schema: Fitted schema, with tasks after their parents.
+        encoder: Batch → z [B, D].
+        architecture: z → {task: h [B, H]}.
+        heads: Head per task.
+        losses: Loss per task.
 
     Raises:
-        MtlError: If a task's name can't name a module.
+        MtlError: If the name of a task cannot be the name of a module.
 
     Example:
-        See :func:`mtl_lightning.build.build_network`, which makes one from names.
+        See :func:`mtl_lightning.build.build_network`, which builds a network from names.
     """
 
     compiled: bool = False
-    """Whether architecture and heads run through ``torch.compile`` in training; sizes in evaluation vary too much."""
+    """True to run architecture and heads through ``torch.compile`` in training; batch sizes in evaluation vary."""
 
     def __init__(
         self,
@@ -64,11 +65,11 @@ class Network(nn.Module):
         self.criteria = nn.ModuleDict(losses)
 
     def head(self, task: str) -> Head:
-        """The head of a task."""
+        """Return the head of a task."""
         return cast(Head, self.heads[task])
 
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
-        """Every task's output, and the seam z [B, D]."""
+        """Return the output of each task, and the seam z [B, D]."""
         encoded = self.encoder(batch)
         dense = self._compiled_dense if self.compiled and self.training else self._dense
         return dense(encoded, batch.raw, torch.is_autocast_enabled(encoded.z.device.type)), encoded.z
@@ -89,7 +90,7 @@ class Network(nn.Module):
 
     @cached_property
     def _compiled_dense(self) -> Callable[[Encoded, Mapping[str, Tensor], bool], dict[str, Output]]:
-        # Weighters take gradients of single tasks before the one backward, so no buffer may be given up on the way.
+        # Weighters take gradients of single tasks before the backward of the objective: buffers must not be donated.
         functorch.donated_buffer = False
         compiled: Callable[[Encoded, Mapping[str, Tensor], bool], dict[str, Output]] = torch.compile(self._dense)
         return compiled
@@ -98,7 +99,12 @@ class Network(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "_compiled_dense"}
 
     def targets(self, batch: Batch, counts: Tensor | None = None) -> dict[str, Target]:
-        """Every task's target; ``counts`` [T + 1] come from :func:`mtl_lightning.training.step.global_counts`."""
+        """Return the target of each task.
+
+        Args:
+            batch: Batch with labels.
+            counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
+        """
         return {
             task.name: Target(
                 label=batch.label(task.name),
@@ -113,19 +119,23 @@ class Network(nn.Module):
         }
 
     def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], tuple[Tensor, ...]]:
-        """This process's losses with graph, T scalars, and the seam.
+        """Return this process's losses with their graph, T scalars, and the seam.
 
-        The seam is z [B, D], or the tensors [B, …] that the tasks share last if the architecture keeps them.
+        The seam is z [B, D], or the last tensors [B, …] that tasks share if the architecture keeps them.
+
+        Args:
+            batch: Batch with labels.
+            counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
         """
         outputs, z = self.outputs(batch)
         targets = self.targets(batch, counts)
         with full_precision(z):
             values = [self._loss(task, outputs, targets) for task in self.schema.tasks]
-        # The architecture's own term belongs to no task: each carries an equal part. It isn't kept, for copies' sake.
+        # The architecture's penalty is divided equally among tasks. It is removed, since copies cannot hold a graph.
         penalty, self.architecture.penalty = self.architecture.penalty, None
         if penalty is not None:
-            rows = targets[self.schema.tasks[0].name]
-            values = [value + rows.row_mean(penalty) / len(values) for value in values]
+            target = targets[self.schema.tasks[0].name]
+            values = [value + target.row_mean(penalty) / len(values) for value in values]
         shared, self.architecture.shared = self.architecture.shared, ()
         return values, shared or (z,)
 
@@ -136,10 +146,11 @@ class Network(nn.Module):
         return loss if output.penalty is None else loss + target.row_mean(output.penalty)
 
     def predict(self, outputs: Mapping[str, Output], batch: Batch) -> dict[str, Tensor]:
-        """What users see of the outputs: per task [B], or [B, K] for several classes."""
+        """Return the predictions of outputs per task, [B], or [B, K] for several classes."""
         with full_precision(batch.dense):
             return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
 
+    @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Predictions per task."""
+        """Return the predictions per task, [B], or [B, K] for several classes."""
         return self.predict(self.outputs(batch)[0], batch)

@@ -1,4 +1,4 @@
-"""One optimizer for sparse tables and dense weights: step cost grows with the batch, not with the vocabulary."""
+"""Optimizer of sparse tables and dense weights; the cost of a step grows with the batch, not with the vocabulary."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
-from mtl_lightning.training.schedule import SCHEDULES, schedule
+from mtl_lightning.training.schedule import SCHEDULES, make_schedule
 from mtl_lightning.training.tables import TABLE_OPTIMIZERS, decay_rows
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -17,27 +18,28 @@ DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda groups, o: torch.optim.SGD(groups, lr=o.lr, momentum=o.momentum),
     "adagrad": lambda groups, o: torch.optim.Adagrad(groups, lr=o.lr, eps=o.eps),
 }
+"""Constructors of dense optimizers, from parameter groups and :class:`OptimizerConfig`, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """How a run optimises; the ``optimizer`` section of a recipe.
+    """Options of the optimizer; the ``optimizer`` section of a recipe.
 
     Args:
         name: Optimizer of the dense weights.
-        lr: Its learning rate.
-        weight_decay: Decay of dense matrices; vectors and the weighter's parameters have none.
+        lr: Learning rate of the dense weights.
+        weight_decay: Weight decay of dense matrices; vectors and the weighter's parameters have none.
         betas: Adam's decay rates, of dense weights and of ``lazy_adam``.
-        eps: Adam's and Adagrad's denominator term.
+        eps: Term that Adam and Adagrad add to the denominator.
         momentum: Momentum of ``sgd``.
         fused: Use torch's fused kernels for Adam and AdamW.
-        compile: Run architecture and heads through ``torch.compile`` in training; it needs a C++ compiler.
-        tables: Optimizer of the embedding tables; touches only the batch's rows.
-        table_lr: Its learning rate.
-        table_weight_decay: Strength of the tables' L2 penalty: added to the gradient of the batch's rows, as often as
-            they are seen. Tables that their encoder updates itself have none.
-        schedule: Course of both learning rates over the run.
-        warmup_steps: Steps of linear warm-up before it.
+        compile: Run architecture and heads through ``torch.compile`` in training; this needs a C++ compiler.
+        tables: Optimizer of the embedding tables, which updates only the batch's rows.
+        table_lr: Learning rate of the tables.
+        table_weight_decay: Strength of the tables' L2 penalty, which is added to the gradient of the batch's rows.
+            Tables that their encoder updates itself have none.
+        schedule: Learning-rate schedule of dense weights and tables.
+        warmup_steps: Number of steps of linear warm-up before the schedule.
     """
 
     name: Literal["adamw", "adam", "sgd", "adagrad"] = "adamw"
@@ -58,12 +60,12 @@ class OptimizerConfig:
 class CompositeOptimizer(Optimizer):
     """Several optimizers that step as one.
 
-    Lightning's automatic optimisation takes one optimizer. ``param_groups`` are those of the inner optimizers (the
-    same dictionaries), so that a scheduler moves the rates that are read; state is saved and restored per optimizer.
+    Lightning's automatic optimisation takes one optimizer. ``param_groups`` holds the groups of the inner optimizers
+    (the same dictionaries), so that a scheduler changes their rates. State is saved and restored per inner optimizer.
 
     Args:
-        optimizers: Inner optimizers over disjoint parameters; at least one.
-        row_decay: L2 penalty of the rows of sparse gradients, see :func:`mtl_lightning.training.tables.decay_rows`.
+        optimizers: Inner optimizers with disjoint parameters, one or more.
+        row_decay: L2 penalty of the rows of sparse gradients; see :func:`mtl_lightning.training.tables.decay_rows`.
 
     Example:
         >>> weight = nn.Parameter(torch.ones(2))
@@ -82,8 +84,9 @@ class CompositeOptimizer(Optimizer):
     def _relink(self) -> None:
         self.param_groups = [group for inner in self.optimizers for group in inner.param_groups]
 
+    @override
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Run the closure once, let touched rows decay, then step every inner optimizer."""
+        """Run the closure once, add the penalty of touched rows, and step every inner optimizer."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -97,12 +100,14 @@ class CompositeOptimizer(Optimizer):
             inner.step()
         return loss
 
+    @override
     def state_dict(self) -> dict[str, Any]:
-        """State of every inner optimizer, in order."""
+        """Return ``optimizers``, the state of every inner optimizer in order."""
         return {"optimizers": [inner.state_dict() for inner in self.optimizers]}
 
+    @override
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Restore :meth:`state_dict` and link the new groups."""
+        """Restore the inner optimizers, and link their new groups."""
         for inner, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             inner.load_state_dict(state)
         self._relink()
@@ -122,14 +127,14 @@ def build_optimizer(
     tables: Iterable[nn.Parameter],
     shards: Optimizer | None = None,
 ) -> CompositeOptimizer:
-    """The optimizer of a run.
+    """Build the optimizer of a run.
 
     Args:
-        config: The recipe's ``optimizer``.
-        dense: Dense weights of the network; matrices decay.
-        undecayed: Dense weights that never decay (the weighter's).
+        config: Options.
+        dense: Dense weights of the network; matrices have weight decay.
+        undecayed: Dense weights without weight decay (the weighter's).
         tables: Tables with sparse gradients.
-        shards: Optimizer of tables that their encoder updates itself.
+        shards: Optimizer of tables that their encoder updates itself, or None.
     """
     parameters = list(dense)
     groups = [
@@ -149,33 +154,48 @@ def build_optimizer(
 def build_scheduler(
     config: OptimizerConfig, optimizer: Optimizer, total_steps: Callable[[], int]
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
-    """The schedule over ``total_steps()`` optimizer steps; None where the rate never changes."""
+    """Build the scheduler of a run.
+
+    Args:
+        config: Options.
+        optimizer: Optimizer whose rates change.
+        total_steps: Function that returns the number of optimizer steps of the run.
+
+    Returns:
+        Scheduler, or None if the rate is constant.
+    """
     if config.schedule == "constant" and config.warmup_steps == 0:
         return None
-    factor = schedule(SCHEDULES[config.schedule], config.warmup_steps, total_steps)
+    factor = make_schedule(SCHEDULES[config.schedule], config.warmup_steps, total_steps)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def gradients_of(optimizer: Optimizer) -> list[Tensor]:
-    """Gradients of an optimizer's parameters that have one."""
-    # From the optimizer's lists: walking the modules, metrics included, costs more than the norm itself.
+    """Return the gradients of an optimizer's parameters; parameters without one are left out."""
+    # To iterate over the modules, including metrics, would take longer than the norm itself.
     return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """Euclidean norm over dense and coalesced sparse gradients, a scalar."""
+    """Return the joint Euclidean norm of dense and coalesced sparse gradients, a scalar."""
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values))) if values else torch.zeros(())
 
 
 def clip_gradients(gradients: Sequence[Tensor], norm: Tensor, limit: float, algorithm: str) -> None:
-    """Clip in place, dense and sparse alike.
+    """Clip dense and sparse gradients in place.
 
     Args:
         gradients: Dense or coalesced sparse gradients.
-        norm: Their joint norm.
-        limit: ``gradient_clip_val``.
+        norm: Their joint norm, a scalar.
+        limit: Largest norm, or largest absolute value.
         algorithm: ``"norm"`` or ``"value"``.
+
+    Example:
+        >>> gradients = [torch.tensor([3.0, 4.0])]
+        >>> clip_gradients(gradients, gradient_norm(gradients), 1.0, "norm")
+        >>> gradients[0].round(decimals=3).tolist()
+        [0.6000000238418579, 0.800000011920929]
     """
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
     if algorithm == "value":

@@ -1,4 +1,4 @@
-"""A step whose gradients are taken at shared parameters instead of the seam, as in most papers."""
+"""Step with gradients at shared parameters instead of the seam, as in most papers."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
@@ -13,13 +14,13 @@ from mtl_lightning.training.step import Step
 
 
 def gradient_parameters(network: nn.Module, tables: Sequence[nn.Parameter], where: str) -> list[nn.Parameter]:
-    """The dense parameters at which a weighter wants its gradients; none if it wants them at the seam.
+    """Return the dense parameters at which a weighter takes gradients; empty for gradients at the seam.
 
     Args:
-        network: The model, with its parts named ``encoder``, ``architecture`` and ``heads``.
+        network: Model with the parts ``encoder``, ``architecture`` and ``heads``.
         tables: Parameters with sparse gradients, which are left out.
-        where: ``seam`` or ``shared``; ``parameters`` for all of encoder and architecture; or a pattern over the
-            network's parameter names, such as ``architecture.experts*``.
+        where: ``seam`` or ``shared``, or ``parameters`` for all of encoder and architecture, or a pattern of parameter
+            names such as ``architecture.experts*``.
 
     Raises:
         MtlError: If the pattern matches no dense parameter.
@@ -37,16 +38,17 @@ def gradient_parameters(network: nn.Module, tables: Sequence[nn.Parameter], wher
 
 
 class ParameterStep(Step):
-    """One step's losses, with gradients at parameters that at least two tasks share.
+    """Losses of a step, with gradients at parameters that at least two tasks share.
 
-    The Jacobian has one row per task, [T, 1, P], and is that of the global losses: averaging the processes' Gramians
-    would be wrong here, so the gradients are reduced first. Embedding tables are left out: they, and parameters of one
-    task alone, get the gradient of the plain sum.
+    The Jacobian of the global losses has one row per task, [T, 1, P]. Gradients are reduced over processes first, since
+    an average of the processes' Gramians would be wrong. Embedding tables, and parameters that affect a single task,
+    get the gradient of the sum of the losses.
 
     Args:
-        losses: This process's losses with graph, T scalars (not slices of one tensor, which every parameter reaches).
-        parameters: Candidates; those that fewer than two tasks reach are dropped, unless there is but one task.
-        tasks: Names, in the order of ``losses``.
+        losses: This process's losses with their graph, T scalars. Slices of one tensor would not do, since every
+            parameter affects that tensor.
+        parameters: Candidates. Parameters that affect fewer than two tasks are left out, unless there is only one task.
+        tasks: Names of the tasks, in the order of ``losses``.
         index: Number of the step since the start of training.
         seed: Seed of the run, equal on all processes.
 
@@ -74,32 +76,38 @@ class ParameterStep(Step):
         self.parameters = list(parameters)
 
     @cached_property
+    @override
     def jacobian(self) -> Tensor:
         """Gradients of the global losses at the shared parameters, [T, 1, P], detached, equal on all processes."""
-        rows = [torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True) for loss in self.each]
-        reached = [sum(part is not None for part in parts) for parts in zip(*rows, strict=True)]
-        kept = [i for i, count in enumerate(reached) if count >= min(2, len(rows))]
-        self.parameters = [self.parameters[i] for i in kept]
-        if not kept:
+        rows = [
+            torch.autograd.grad(loss, self.parameters, retain_graph=True, allow_unused=True)
+            for loss in self.task_losses
+        ]
+        affected = [sum(part is not None for part in parts) for parts in zip(*rows, strict=True)]
+        shared = [i for i, count in enumerate(affected) if count >= min(2, len(rows))]
+        self.parameters = [self.parameters[i] for i in shared]
+        if not shared:
             return self.losses.new_zeros(len(rows), 1, 0)
-        flat = [torch.cat([_filled(row[i], p) for i, p in zip(kept, self.parameters, strict=True)]) for row in rows]
+        flat = [torch.cat([_flatten(row[i], p) for i, p in zip(shared, self.parameters, strict=True)]) for row in rows]
         return reduce_sum(torch.stack(flat))[:, None] / world_size()
 
     @cached_property
+    @override
     def gramian(self) -> Tensor:
         """Inner products of the tasks' global gradients at the shared parameters, [T, T] float64."""
         flat = self.jacobian[:, 0].double()
         return flat @ flat.T
 
+    @override
     def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
-        """The objective whose gradient at the shared parameters is ``gradient``.
+        """Return an objective whose gradient at the shared parameters is ``gradient``.
 
         Args:
-            gradient: Wanted gradient of the global objective, [1, P], equal on all processes.
-            weights: Weight of each loss for all other parameters, [T]; one each without it.
+            gradient: Gradient of the global objective, [1, P], equal on all processes.
+            weights: Weight of each loss for all other parameters, [T]; None for 1.
 
         Returns:
-            A scalar worth the weighted sum of the losses. All other parameters get the gradient of that sum.
+            A scalar with the value of the weighted sum of the losses. Other parameters get the gradient of that sum.
         """
         total, plain = self._total(weights)
         change = (gradient - plain).detach()[0]
@@ -126,5 +134,5 @@ def make_step(
     return Step(losses, seam, tasks=tasks, index=index, seed=seed)
 
 
-def _filled(gradient: Tensor | None, parameter: Tensor) -> Tensor:
+def _flatten(gradient: Tensor | None, parameter: Tensor) -> Tensor:
     return (torch.zeros_like(parameter) if gradient is None else gradient).flatten()

@@ -1,4 +1,4 @@
-"""Courses of the learning rate: step → factor."""
+"""Learning-rate schedules: functions from step to factor."""
 
 import math
 from collections.abc import Callable
@@ -7,21 +7,23 @@ from functools import cache
 from mtl_lightning.errors import MtlError
 
 
-def schedule(
+def make_schedule(
     decay: Callable[[float], float] | None, warmup_steps: int, total_steps: Callable[[], int]
 ) -> Callable[[int], float]:
-    """Linear warm-up, then a decay over the remaining steps.
+    """Make a schedule of linear warm-up and a decay over the remaining steps.
 
     Args:
-        decay: Share of the run after warm-up in [0, 1] → factor; None for 1 at all times, of a run of any length.
-        warmup_steps: Steps of warm-up.
-        total_steps: Steps of the run, asked for once, after warm-up; a run that goes on beyond keeps the last factor.
+        decay: Function from the share of the steps after warm-up, in [0, 1], to the factor. None for a constant factor
+            of 1, which needs no length of the run.
+        warmup_steps: Number of steps of warm-up.
+        total_steps: Function that returns the number of steps of the run; called once, after warm-up. Further steps
+            have the last factor.
 
     Returns:
-        A plain function: schedulers save callable objects with their state, and those don't load without pickle.
+        A plain function. Schedulers would save a callable object with their state, which does not load without pickle.
 
     Example:
-        >>> linear = schedule(SCHEDULES["linear"], 2, lambda: 12)
+        >>> linear = make_schedule(SCHEDULES["linear"], 2, lambda: 12)
         >>> [round(linear(step), 2) for step in (0, 1, 2, 7, 12)]
         [0.5, 1.0, 1.0, 0.5, 0.0]
     """
@@ -40,15 +42,15 @@ def schedule(
 
 
 def check_end(name: str, max_epochs: int | None, max_steps: int) -> None:
-    """Refuse a schedule that depends on the length of a run without end.
+    """Check that a run has a last step if its schedule depends on it.
 
     Args:
-        name: Of the schedule.
-        max_epochs: The Trainer's; -1 for no limit.
-        max_steps: The Trainer's; -1 for no limit.
+        name: Name of the schedule.
+        max_epochs: The Trainer's ``max_epochs``; -1 for no limit.
+        max_steps: The Trainer's ``max_steps``; -1 for no limit.
 
     Raises:
-        MtlError: If there is no length.
+        MtlError: If the run has no last step.
 
     Example:
         >>> check_end("cosine", -1, 1000)
@@ -70,3 +72,4 @@ SCHEDULES: dict[str, Callable[[float], float] | None] = {
     "linear": lambda share: 1.0 - share,
     "cosine": lambda share: 0.5 * (1.0 + math.cos(math.pi * share)),
 }
+"""Decays by name; see :func:`make_schedule`."""

@@ -11,11 +11,13 @@ from mtl_lightning.distributed import reduce_sum, world_size
 
 
 def global_counts(batch: Batch) -> Tensor:
-    """Known label weight per task and rows of the global batch, each divided by the number of processes.
+    """Return the weight of known labels per task and the rows of the global batch, divided by the number of processes.
+
+    A process that divides its own sum by these counts has a loss whose mean over processes is the mean over the global
+    batch.
 
     Returns:
-        [T + 1] float64: the sum of mask × weight per task, then the number of rows. A process that divides its own
-        sum by these has a loss whose mean over processes is the mean over the global batch.
+        Sum of mask × weight per task, then the number of rows, [T + 1] float64.
     """
     known = batch.mask.double() if batch.weight is None else batch.mask.double() * batch.weight.double()
     counts = torch.cat([known.sum(0), known.new_full((1,), float(len(batch)))])
@@ -23,11 +25,11 @@ def global_counts(batch: Batch) -> Tensor:
 
 
 class Step:
-    """Losses of one step, and what can be derived from them at the seam: z, or the tensors that the tasks share last.
+    """Losses of a training step, with gradients at the seam: z, or the last tensors that the tasks share.
 
     Args:
         losses: This process's losses with graph, T scalars; their mean over processes is the global loss. A gradient
-            of one of them runs through that task's part of the graph only, unlike that of a slice of a stacked tensor.
+            of one of them runs through that task's part of the graph only, unlike a gradient of a slice of a stack.
         seam: z with graph, [B, D], or several tensors [B, …] that every path from z to a loss crosses and of which none
             is computed from another. B may differ between processes. D below is the sum of their widths per row.
         tasks: Names, in the order of ``losses``.
@@ -57,8 +59,8 @@ class Step:
         index: int,
         seed: int,
     ) -> None:
-        self.each = list(losses)
-        self.losses = losses if isinstance(losses, Tensor) else torch.stack(self.each)
+        self.task_losses = list(losses)
+        self.losses = losses if isinstance(losses, Tensor) else torch.stack(self.task_losses)
         self.tensors = (seam,) if isinstance(seam, Tensor) else tuple(seam)
         self.tasks = tuple(tasks)
         self.index = index
@@ -79,8 +81,8 @@ class Step:
         """Gradients of this process's losses at the seam, [T, B, D], detached; the graph remains for the backward."""
         widths = [tensor[0].numel() for tensor in self.tensors]
         kind = reduce(torch.promote_types, (tensor.dtype for tensor in self.tensors))
-        jacobian = self.z.new_zeros(len(self.each), len(self.z), sum(widths), dtype=kind)
-        for row, loss in zip(jacobian, self.each, strict=True):
+        jacobian = self.z.new_zeros(len(self.task_losses), len(self.z), sum(widths), dtype=kind)
+        for row, loss in zip(jacobian, self.task_losses, strict=True):
             parts = torch.autograd.grad(loss, self.tensors, retain_graph=True, allow_unused=True)
             for place, part in zip(row.split(widths, dim=1), parts, strict=True):
                 if part is not None:
@@ -97,19 +99,19 @@ class Step:
         flat = self.jacobian.flatten(1)
         flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # the seam may be in half precision
         local = (flat @ flat.T).double()
-        if not bool(torch.isfinite(local).all()):  # squares of large float32 gradients overflow, not the gradients
+        if not bool(torch.isfinite(local).all()):  # squares of finite float32 gradients may overflow
             local = flat.double() @ flat.double().T
         return reduce_sum(local) / world_size() ** 2
 
     @cached_property
     def generator(self) -> torch.Generator:
-        """Random numbers on the CPU, equal on all processes, set by seed and step alone."""
+        """Generator of random numbers on the CPU, seeded by the run's seed and the step; equal on all processes."""
         generator = torch.Generator()
         generator.manual_seed((self.seed * 1_000_003 + self.index) % 2**63)
         return generator
 
     def reduce(self, tensor: Tensor) -> Tensor:
-        """Sum of a detached tensor over processes."""
+        """Return the sum of a detached tensor over processes."""
         return reduce_sum(tensor)
 
     def seam(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -132,7 +134,7 @@ class Step:
         return total + correction - correction.detach()
 
     def _total(self, weights: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the losses and its gradient, of the shape of a row of the Jacobian."""
+        """Return the weighted sum of the losses and its gradient, which has the shape of a row of the Jacobian."""
         if weights is None:
             return self.losses.sum(), self.jacobian.sum(0)
         total = (weights.to(self.losses) * self.losses).sum()

@@ -1,4 +1,4 @@
-"""Which Lightning strategies work with sparse tables and gradients at the seam, and why others don't."""
+"""Lightning strategies that work with sparse tables and gradients at the seam, and reasons against others."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -26,18 +26,20 @@ STRATEGIES: dict[str, Callable[[timedelta], Strategy | str]] = {
     "ddp_fork": _ddp("fork"),
     "ddp_notebook": _ddp("fork"),
 }
+"""Constructors of supported strategies, from the timeout of collectives, by name."""
 
 REFUSED: dict[str, str] = {
     "fsdp": "FSDP shards and flattens parameters, so sparse table gradients and gradients at z are lost",
     "deepspeed": "DeepSpeed owns the optimizer and the backward, and accepts neither sparse tables nor several losses",
-    "model_parallel": "it wants DTensor parameters, whose embedding gradients are replicated at full size",
-    "ddp_find_unused_parameters_true": "every head takes part in every step, so there is nothing to find; use ddp",
+    "model_parallel": "it needs DTensor parameters, whose embedding gradients are replicated at full size",
+    "ddp_find_unused_parameters_true": "every head takes part in every step, so that no parameter is unused; use ddp",
     "ddp_find_unused_parameters_false": "it is what ddp does here",
 }
+"""Reasons against strategies, by name or prefix."""
 
 
 def refusal(name: str) -> str | None:
-    """Why a strategy is not offered, or None if it is.
+    """Return the reason why a strategy is not supported, or None if it is.
 
     Example:
         >>> refusal("ddp") is None, refusal("deepspeed_stage_2").startswith("DeepSpeed")
@@ -46,23 +48,23 @@ def refusal(name: str) -> str | None:
     if name in STRATEGIES:
         return None
     reasons = (reason for refused, reason in REFUSED.items() if name == refused or name.startswith(f"{refused}_"))
-    return next(reasons, "it is not known to work here")
+    return next(reasons, "it has not been shown to work here")
 
 
-def launched(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """The Trainer's options with the number of devices and nodes that torchrun started, unless they are given.
+def add_torchrun_options(options: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the Trainer's options with the numbers of devices and nodes that torchrun started, unless they are given.
 
-    Without them Lightning would take every process on a machine without GPUs for a training of its own.
+    Without them, Lightning would start a separate training in every process on a machine without GPUs.
 
     Args:
         options: The recipe's ``trainer`` section.
         environment: Environment variables.
 
     Raises:
-        MtlError: If the recipe wants other numbers.
+        MtlError: If the options have other numbers.
 
     Example:
-        >>> launched({}, {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"})
+        >>> add_torchrun_options({}, {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"})
         {'devices': 2, 'num_nodes': 2}
     """
     if "TORCHELASTIC_RUN_ID" not in environment or "LOCAL_WORLD_SIZE" not in environment:
@@ -72,19 +74,19 @@ def launched(options: Mapping[str, Any], environment: Mapping[str, str] = os.env
     for name, started in (("devices", here), ("num_nodes", all_processes // here)):
         if chosen.get(name) in (None, "auto", -1, "-1"):
             chosen[name] = started
-        elif count(chosen[name]) != started:
+        elif count_devices(chosen[name]) != started:
             raise MtlError(
                 f"torchrun started {name}={started}, and trainer.{name} is {chosen[name]}",
-                f"leave trainer.{name} out: torchrun's numbers count",
+                f"leave trainer.{name} out: torchrun sets it",
             )
     return chosen
 
 
-def count(devices: Any, accelerator: str = "auto") -> int:
-    """How many devices a ``trainer.devices`` means; ``auto`` and -1 are all GPUs, or one processor.
+def count_devices(devices: Any, accelerator: str = "auto") -> int:
+    """Return the number of devices of a ``trainer.devices``; ``auto`` and -1 mean all GPUs, or one CPU.
 
     Example:
-        >>> count(2), count("0,1"), count([3])
+        >>> count_devices(2), count_devices("0,1"), count_devices([3])
         (2, 2, 1)
     """
     if isinstance(devices, list | tuple):
@@ -97,21 +99,21 @@ def count(devices: Any, accelerator: str = "auto") -> int:
 def build_strategy(
     name: str, devices: Any, timeout_seconds: float, *, nodes: int = 1, accelerator: str = "auto"
 ) -> Strategy | str:
-    """The strategy of a run.
+    """Build the strategy of a run.
 
     Args:
-        name: ``trainer.strategy``.
-        devices: ``trainer.devices``; with ``auto`` and more than one it means ``ddp``.
-        timeout_seconds: After which a process that waits for another gives up.
-        nodes: ``trainer.num_nodes``; more than one mean ``ddp``, too.
-        accelerator: ``trainer.accelerator``; it says which devices ``auto`` counts.
+        name: ``trainer.strategy``; ``auto`` means ``ddp`` for several devices or nodes.
+        devices: ``trainer.devices``.
+        timeout_seconds: Seconds after which a process stops waiting for another.
+        nodes: ``trainer.num_nodes``.
+        accelerator: ``trainer.accelerator``, which decides on the devices of ``auto``.
 
     Raises:
-        MtlError: If the strategy is not known to work, with the reason.
+        MtlError: If the strategy is not supported, with the reason.
     """
     reason = refusal(name)
     if reason is not None:
         raise MtlError(f"trainer.strategy: {name} is refused: {reason}", f"choose one of {', '.join(STRATEGIES)}")
-    several = nodes > 1 or count(devices, accelerator) > 1
+    several = nodes > 1 or count_devices(devices, accelerator) > 1
     chosen = "ddp" if name == "auto" and several else name
     return STRATEGIES[chosen](timedelta(seconds=timeout_seconds))

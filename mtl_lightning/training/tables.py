@@ -1,4 +1,4 @@
-"""Embedding tables: optimizers that touch only the batch's rows, and their exchange between processes."""
+"""Embedding tables: optimizers that update only the batch's rows, and their exchange between processes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -7,17 +7,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from mtl_lightning.distributed import world_size
 
 RADIX = 32_768
-"""From this number on torch sorts integers on a CPU by radix, which is so much faster that it pays to fill up."""
+"""Number of integers from which on torch sorts by radix on a CPU; it is so much faster that padding pays off."""
 
 
 def coalesce(gradient: Tensor) -> Tensor:
-    """A sparse gradient with each row once, in ascending order.
+    """Return a sparse gradient with each row once, in ascending order.
 
-    On a CPU, torch's own way takes up to twice as long; elsewhere it is kept, since sums there are in a fixed order.
+    On a CPU this is up to twice as fast as torch's ``coalesce``, which other devices use, since its sums have a fixed
+    order there.
 
     Example:
         >>> indices, values = torch.tensor([[2, 0, 2]]), torch.tensor([[1.0], [5.0], [2.0]])
@@ -30,17 +32,20 @@ def coalesce(gradient: Tensor) -> Tensor:
         return gradient.coalesce()
     keys = gradient._indices()[0]
     rows, order, starts = distinct(keys, gradient.shape[0])
-    # A sum of bags reads each value once, in the rows' order; adding them where they belong takes five times as long.
+    # A sum of bags reads each value once, in the order of the rows. Scattered addition takes five times as long.
     summed = nn.functional.embedding_bag(order, gradient._values(), starts, mode="sum")
     return torch.sparse_coo_tensor(rows.unsqueeze(0), summed, gradient.shape, is_coalesced=True, check_invariants=False)
 
 
 def distinct(keys: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct keys, ascending; the places of all keys in that order; and where each key's places start.
+    """Return the distinct keys, the order that sorts all keys, and the start of each distinct key in that order.
 
     Args:
-        keys: Numbers from 0 below ``size``, [n], n > 0.
-        size: A bound for them.
+        keys: Integers from 0 below ``size``, [n] with n > 0.
+        size: Exclusive upper bound of the keys.
+
+    Returns:
+        Distinct keys in ascending order, [k]; places of all keys, sorted by key, [n]; starts, [k].
 
     Example:
         >>> distinct(torch.tensor([5, 3, 5]), 6)
@@ -58,7 +63,13 @@ def distinct(keys: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
-    """``table[rows] += values`` in place, also for repeated rows; several times faster than ``index_add_``."""
+    """Add values to rows of a table in place; several times faster than ``index_add_``.
+
+    Args:
+        table: Table [V, width].
+        rows: Rows [n], which may repeat.
+        values: Values [n, width].
+    """
     return table.scatter_add_(0, rows.unsqueeze(1).expand_as(values), values)
 
 
@@ -66,12 +77,12 @@ def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
 def decay_rows(table: Tensor, strength: float) -> None:
     """Add an L2 penalty of a table's touched rows to its sparse gradient: g_r ← g_r + strength · e_r.
 
-    A row that is seen rarely has small gradients, of which the penalty is a larger part: it stays near zero until there
-    is evidence for more. Rows that the batch doesn't touch cost nothing.
+    A rare row has small gradients, so that the penalty is a larger part of them and the row stays near zero. Rows that
+    are not in the batch cost nothing.
 
     Args:
         table: Table [V, width] with a sparse gradient, which is replaced by a coalesced one.
-        strength: Factor of e_r.
+        strength: Factor of the row e_r.
 
     Example:
         >>> table = nn.Parameter(torch.tensor([[1.0], [2.0]]))
@@ -87,11 +98,9 @@ def decay_rows(table: Tensor, strength: float) -> None:
 
 
 class _RowOptimizer(Optimizer):
-    """Steps on the rows of coalesced sparse gradients.
+    """Optimizer that steps on the rows of coalesced sparse gradients; subclasses update a table by :meth:`update`."""
 
-    Subclasses turn rows and gradients into the update of one table (:meth:`update`).
-    """
-
+    @override
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
@@ -112,8 +121,10 @@ class _RowOptimizer(Optimizer):
 class RowwiseAdagrad(_RowOptimizer):
     """Adagrad with one accumulator per row: s_r ← s_r + mean(g_r²), e_r ← e_r − lr · g_r / (√s_r + eps).
 
-    Source: Duchi et al., "Adaptive Subgradient Methods", JMLR 2011; one accumulator per row as in FBGEMM's
-    row-wise Adagrad, which keeps the state at 1/width of the table.
+    The state has 1/width of the size of the table.
+
+    Source: Duchi et al., "Adaptive Subgradient Methods", JMLR 2011. The accumulator per row is from FBGEMM's row-wise
+    Adagrad.
 
     Args:
         params: Tables [V, width] with sparse gradients.
@@ -124,8 +135,9 @@ class RowwiseAdagrad(_RowOptimizer):
     def __init__(self, params: Iterable[Tensor], lr: float = 0.02, eps: float = 1e-8) -> None:
         super().__init__(params, {"lr": lr, "eps": eps})
 
+    @override
     def update(self, table: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
-        """Add to the accumulators of ``rows`` and step along ``values`` [R, width]."""
+        """Add to the accumulators of ``rows`` [R], and step along ``values`` [R, width]."""
         state = self.state[table]
         if not state:
             state["sum"] = torch.zeros(table.shape[0], dtype=table.dtype, device=table.device)
@@ -135,7 +147,7 @@ class RowwiseAdagrad(_RowOptimizer):
 
 
 class LazyAdam(_RowOptimizer):
-    """Adam whose moments move only for the batch's rows, with the bias correction of each row's own step count.
+    """Adam that updates the moments of the batch's rows only, with a bias correction by each row's own step count.
 
     Source: Kingma & Ba, "Adam", ICLR 2015, algorithm 1, applied per touched row.
 
@@ -151,8 +163,9 @@ class LazyAdam(_RowOptimizer):
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
+    @override
     def update(self, table: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
-        """Move the moments of ``rows`` and step."""
+        """Update the moments of ``rows`` [R] by ``values`` [R, width], and step."""
         state = self.state[table]
         if not state:
             state["steps"] = torch.zeros(table.shape[0], dtype=torch.int64, device=table.device)
@@ -162,8 +175,8 @@ class LazyAdam(_RowOptimizer):
         steps = state["steps"].index_select(0, rows) + 1
         mean = state["mean"].index_select(0, rows) * first + values * (1 - first)
         square = state["square"].index_select(0, rows) * second + values.square() * (1 - second)
-        for name, moved in (("steps", steps), ("mean", mean), ("square", square)):
-            state[name].index_copy_(0, rows, moved)
+        for name, updated in (("steps", steps), ("mean", mean), ("square", square)):
+            state[name].index_copy_(0, rows, updated)
         power = steps.to(values.dtype).unsqueeze(1)
         unbiased = (square / (1 - second**power)).sqrt() + group["eps"]
         add_rows(table, rows, mean / (1 - first**power) / unbiased * -group["lr"])
@@ -175,13 +188,14 @@ TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "lazy_adam": lambda tables, lr, betas, eps: LazyAdam(tables, lr=lr, betas=betas, eps=eps),
     "sgd": lambda tables, lr, *_: torch.optim.SGD(tables, lr=lr),
 }
+"""Constructors of table optimizers, from tables, rate, betas and eps, by name."""
 
 
 def exchange_rows(table: nn.Parameter) -> int:
     """Replace a table's sparse gradient by its mean over processes, coalesced and equal on all of them.
 
-    One all-gather of row counts, one of rows and one of values, padded to the largest count: what is sent depends
-    on the batch, not on the vocabulary, and works on every backend.
+    Row counts, rows and values are gathered in one collective each, padded to the largest count. The size of the
+    exchange depends on the batch, not on the vocabulary, and every backend supports it.
 
     Returns:
         Bytes that this process contributed; a ring of N processes passes them on N − 1 times.
@@ -209,8 +223,8 @@ def exchange_rows(table: nn.Parameter) -> int:
         torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape, check_invariants=False
     )
     table.grad = coalesce(merged)
-    of_a_row = rows.element_size() + values.element_size() * values.shape[1]
-    return rows.element_size() + of_a_row * max(sizes)
+    row_bytes = rows.element_size() + values.element_size() * values.shape[1]
+    return rows.element_size() + row_bytes * max(sizes)
 
 
 def _gather_padded(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -222,6 +236,6 @@ def _gather_padded(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
 
 
 def broadcast_table(table: nn.Parameter) -> None:
-    """Give all processes the first one's table; DDP doesn't, since tables are kept out of it."""
+    """Copy the first process's table to all processes; DDP does not, since it ignores tables."""
     if world_size() > 1:
         dist.broadcast(table.data, src=0)

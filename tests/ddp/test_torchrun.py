@@ -14,7 +14,7 @@ from launch import free_port
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
-from mtl_lightning.training.strategies import build_strategy, launched
+from mtl_lightning.training.strategies import add_torchrun_options, build_strategy
 
 # SGD, because float32 with an adaptive optimizer drifts by rounding alone; so do the weights of FAMO, which Adam moves.
 SETTINGS = (
@@ -111,15 +111,15 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "
 
 @pytest.mark.parametrize("devices", [None, "auto", -1, 2, "0,1", [0, 1]])
 def test_the_numbers_of_torchrun_fill_in_or_agree(devices: Any) -> None:
-    chosen = launched({} if devices is None else {"devices": devices}, TORCHRUN)
+    chosen = add_torchrun_options({} if devices is None else {"devices": devices}, TORCHRUN)
     assert chosen["num_nodes"] == 3
     assert chosen["devices"] == (2 if devices in (None, "auto", -1) else devices)
-    assert launched({"max_epochs": 1}, {}) == {"max_epochs": 1}
+    assert add_torchrun_options({"max_epochs": 1}, {}) == {"max_epochs": 1}
 
 
 def test_other_numbers_than_those_of_torchrun_are_an_error() -> None:
     with pytest.raises(MtlError, match=r"torchrun started devices=2, and trainer.devices is 4"):
-        launched({"devices": 4}, TORCHRUN)
+        add_torchrun_options({"devices": 4}, TORCHRUN)
 
 
 def test_several_machines_with_a_device_each_keep_the_timeout() -> None:

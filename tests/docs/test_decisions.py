@@ -31,3 +31,11 @@ def test_files_that_contributing_names_exist() -> None:
     assert len(named) > 10
     places = (ROOT, ROOT / "mtl_lightning")
     assert [path for path in named if not any((place / path).exists() for place in places)] == []
+
+
+def test_contributing_has_a_place_for_every_part_of_the_package() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    parts = [path for path in (ROOT / "mtl_lightning").iterdir() if not path.name.startswith(("_", "."))]
+    names = [f"{path.name}/" if path.is_dir() else path.name for path in parts if path.suffix in ("", ".py")]
+    assert len(names) > 30
+    assert [name for name in names if f"`{name}`" not in text] == []

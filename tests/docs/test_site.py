@@ -96,8 +96,8 @@ def test_links(link: str, source: str, uri: str, expected: str, site: Any) -> No
 
 
 def test_files_that_are_no_pages_are_linked_in_the_repository_if_its_address_is_known(site: Any) -> None:
-    found = site.relink("[a](../LICENSE)", "docs/README.md", "README.md", "https://example.org/mtl/")
-    assert found == "[a](https://example.org/mtl/blob/main/LICENSE)"
+    link = site.relink("[a](../LICENSE)", "docs/README.md", "README.md", "https://example.org/mtl/")
+    assert link == "[a](https://example.org/mtl/blob/main/LICENSE)"
 
 
 def test_ci_builds_the_site_and_a_warning_fails_it() -> None:

@@ -112,7 +112,7 @@ def test_one_that_died_goes_on(dies_at: int, export: Path, log: Path, tmp_path: 
         Parts(out, {"model": "m"}).write(small(log), dies)
     assert not out.exists()
     again = Parts(out, {"model": "m"})
-    assert again.there() == dies_at
+    assert again.count_written() == dies_at
     counted: list[int] = []
 
     def counts(block: pa.Table) -> pa.Table:

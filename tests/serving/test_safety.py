@@ -109,13 +109,13 @@ def test_a_path_that_leads_out_of_the_folder(copy: Path, name: str) -> None:
     (copy.parent / "secret").write_bytes(b"x")
     digest = hashlib.sha256(b"x").hexdigest()
     edit(copy, lambda m: m["files"].update({name: {"bytes": 1, "sha256": digest}}))
-    refused(copy, "only plain names")
+    refused(copy, "only names of files in the same folder")
 
 
 def test_a_link_that_leads_out_of_the_folder(copy: Path) -> None:
     (copy / "transforms.json").rename(copy.parent / "elsewhere.json")
     (copy / "transforms.json").symlink_to(copy.parent / "elsewhere.json")
-    refused(copy, "is no file")
+    refused(copy, "is not a file")
 
 
 def test_tensors_of_another_file(copy: Path) -> None:
@@ -125,7 +125,7 @@ def test_tensors_of_another_file(copy: Path) -> None:
     next(entry for entry in tensor.external_data if entry.key == "location").value = "../secret"
     (copy / "model.onnx").write_bytes(model.SerializeToString())
     sign(copy, "model.onnx")
-    refused(copy, r"lies in '\.\./secret'")
+    refused(copy, r"is in '\.\./secret'")
 
 
 @pytest.mark.parametrize("change", ["dims", "length", "offset"])
@@ -177,14 +177,14 @@ def test_two_swapped_hashes(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda m: m.update(format=99), "no manifest of format"),
+        (lambda m: m.update(format=99), "not a manifest of format"),
         (lambda m: m.update(extra=1), "missing or unknown: extra"),
         (lambda m: m.pop("schema"), "missing or unknown: schema"),
         (lambda m: m.update(files=[]), "files is a list"),
-        (lambda m: m["files"].pop("model.pt2"), r"names no model\.pt2"),
+        (lambda m: m["files"].pop("model.pt2"), r"does not list model\.pt2"),
         (lambda m: m["files"].update({"model.onnx": {"bytes": 1, "sha256": "0"}}), "bytes, not 1"),
         (lambda m: m["files"].update({"model.onnx": 1}), r"files\.model\.onnx is 1, not a mapping"),
-        (lambda m: m["files"].update({"none.bin": {"bytes": 1, "sha256": "0"}}), "is no file"),
+        (lambda m: m["files"].update({"none.bin": {"bytes": 1, "sha256": "0"}}), "is not a file"),
         (lambda m: m.update(score="__import__('os').system('x')"), "is not allowed"),
         (lambda m: m.update(score="p_click ^ q"), "no prediction 'q'"),
         (lambda m: m["inputs"].pop(), "other inputs or outputs"),

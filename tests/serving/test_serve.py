@@ -79,7 +79,7 @@ CHANGES: list[tuple[Any, int, str]] = [
     ({"candidates": {}}, 422, "no candidates"),
     ({"candidates": {"a": 1}}, 422, "an object of lists"),
     ({"candidates": {"a": [1], "b": [1, 2]}}, 422, "different lengths"),
-    ({"candidates": [1]}, 422, "candidates[0] is no object"),
+    ({"candidates": [1]}, 422, "candidates[0] is not an object"),
     ({"candidates": [{}], "context": [1]}, 422, "context must be an object"),
     ({"candidates": [{}], "context": None}, 422, "context must be an object"),
     ({"candidates": [{}], "contxt": {}}, 422, "unknown key 'contxt'"),
@@ -205,14 +205,14 @@ def test_a_new_export_is_taken_without_losing_a_request(
     assert {status for status, _ in seen} == {200}
     assert {model for _, model in seen} == {first[:12], last[:12]}
     assert server.client.post("/score", json={"candidates": rows}).json()["score"] is not None
-    assert "the new export is not taken" in server.stop()
+    assert "the new export is not served" in server.stop()
 
 
 @pytest.mark.parametrize(
     ("pairs", "expected"),
     [
         ([], "serve needs export="),
-        (["export=none"], "is no export"),
+        (["export=none"], "is not an export"),
         (["export=x", "prot=1"], "did you mean 'port'"),
         (["export=x", "port=http"], "an integer"),
         (["export=x", "max_rows=0"], "out of range"),

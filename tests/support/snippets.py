@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 
-def run_snippet(language: str, code: str, folder: Path) -> None:
-    """Run a snippet of ``sh`` or ``python`` in a folder, with a cache below it; fail with its output if it fails."""
+def run_snippet(language: str, code: str, folder: Path) -> str:
+    """Output of a snippet of ``sh`` or ``python``, run in a folder with a cache below it; fail with it if it fails."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -25,3 +25,4 @@ def run_snippet(language: str, code: str, folder: Path) -> None:
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, f"{code}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout

@@ -1,1 +1,1 @@
-"""What is wrong with a log: leaks, funnels, drift, duplicates, contradictions."""
+"""Quality of a log: leaks, funnels, drift, duplicates and contradictions."""

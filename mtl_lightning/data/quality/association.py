@@ -1,4 +1,4 @@
-"""Labels of several classes beside each other: Cramér's V."""
+"""Association of labels with several classes: Cramér's V."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +8,20 @@ import numpy as np
 from mtl_lightning.schema import Schema, Task
 
 LABELS = 32
-"""Most frequent labels of a multilabel task that are looked at."""
+"""Number of a multilabel task's labels that are measured, the most frequent ones."""
 
 
 def cramers_v(counts: np.ndarray) -> float | None:
-    """Cramér's V of a table of counts, [R, C], corrected for what chance alone gives; None where one side is constant.
+    """Return Cramér's V of a table of counts, corrected for chance.
 
-    V = √(φ² / (min(r', c') − 1)), φ² = max(0, χ²/n − (r−1)(c−1)/(n−1)), r' = r − (r−1)²/(n−1) and c' likewise, over
-    the rows and columns that occur.
+    V = √(φ² / (min(r', c') − 1)) with φ² = max(0, χ²/n − (r−1)(c−1)/(n−1)) and r' = r − (r−1)²/(n−1). c' is computed
+    like r'. Only rows and columns that occur count.
+
+    Args:
+        counts: Counts, [R, C].
+
+    Returns:
+        Association between 0 and 1; None if all counts are in one row or column.
 
     Source:
         W. Bergsma, "A bias-correction for Cramér's V and Tschuprow's T", Journal of the Korean Statistical Society,
@@ -36,34 +42,38 @@ def cramers_v(counts: np.ndarray) -> float | None:
 
 
 def associations(schema: Schema, parts: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Cramér's V of every two tasks of which one has classes or several labels.
+    """Measure Cramér's V of every two tasks of which one has classes or several labels.
 
-    Classes and steps count as they are, other labels by whether they are above their mean, and of several labels the
-    one counts that goes most with the other task.
+    Classes and steps count as they are. Other labels count by whether they are above their mean. Of several labels, the
+    label with the strongest association counts.
 
     Args:
         schema: Fitted schema.
         parts: Encoded training rows.
 
     Returns:
-        Per pair ``tasks``, ``rows`` where both are known, ``association`` (None where it isn't defined) and ``label``:
-        per task the number of the label that counted, or None.
+        A record per pair, with
+
+        - ``tasks``: the names of the two tasks;
+        - ``rows``: number of rows where both labels are known;
+        - ``association``: Cramér's V, or None where it is undefined;
+        - ``label``: per task the number of the label that counted, or None.
     """
-    found = []
+    records = []
     for j, second in enumerate(schema.tasks):
         for first in schema.tasks[:j]:
             if first.traits.scalar and second.traits.scalar:
                 continue
             known = parts["mask"][:, schema.task_index[first.name]] & parts["mask"][:, schema.task_index[second.name]]
             best: tuple[float | None, list[int | None]] = (None, [None, None])
-            for one, a in _codes(schema, first, parts, known):
+            for number, a in _codes(schema, first, parts, known):
                 for other, b in _codes(schema, second, parts, known):
                     width = int(b.max(initial=0)) + 1
                     size = (int(a.max(initial=0)) + 1) * width
                     value = cramers_v(np.bincount(a * width + b, minlength=size).reshape(-1, width))
                     if value is not None and (best[0] is None or value > best[0]):
-                        best = value, [one, other]
-            found.append(
+                        best = value, [number, other]
+            records.append(
                 {
                     "tasks": [first.name, second.name],
                     "rows": int(known.sum()),
@@ -71,13 +81,13 @@ def associations(schema: Schema, parts: dict[str, np.ndarray]) -> list[dict[str,
                     "label": best[1],
                 }
             )
-    return found
+    return records
 
 
 def _codes(
     schema: Schema, task: Task, parts: dict[str, np.ndarray], known: np.ndarray
 ) -> Iterator[tuple[int | None, np.ndarray]]:
-    """A task's labels as small integers; of several labels each, with its number."""
+    """Yield a task's labels as small integers; several labels separately, each with its number."""
     labels = parts["labels"][known, schema.label_slices[task.name]]
     if task.traits.several:
         for label in np.argsort(-labels.sum(axis=0), kind="stable")[:LABELS]:

@@ -13,17 +13,20 @@ from mtl_lightning.data.arrow.times import parse_iso
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
 
 MOST = 60
-"""Most stretches of a time that is no date."""
-KEPT = 4096
+"""Largest number of intervals of a time that is not a date."""
+
+LARGEST = 4096
+"""Largest number of days of a task."""
+
 EPOCHS = ((1e17, 86_400 * 10**9), (1e14, 86_400 * 10**6), (1e11, 86_400 * 1000), (1e8, 86_400))
-"""Numbers from here on are taken for a time since 1970, with so many units a day."""
+"""Smallest number that counts as a time since 1970 in each unit, and the number of these units in a day."""
 
 
 class DayRates:
-    """Counts labels by day.
+    """Counts and means of labels by day.
 
-    Times, dates, numbers of (nano-, micro-, milli-) seconds since 1970 and ISO text are divided by day in UTC; other
-    numbers (a day's number, a step) by one, and by wider stretches if that gives more than 60.
+    Times, dates, numbers of (nano-, micro-, milli-) seconds since 1970 and ISO text are grouped by day in UTC. Other
+    numbers (the number of a day or step) are grouped by value, or by wider intervals if there are more than 60.
 
     Example:
         >>> rates = DayRates()
@@ -40,22 +43,25 @@ class DayRates:
         self.counts: dict[str, dict[int, tuple[int, float]]] = {}
 
     def days(self, times: pa.Array, text_format: str | None = None) -> np.ndarray | None:
-        """Day of each row (a number), NaN where it is unknown; None for what is no time.
+        """Return the day of each row.
 
         Args:
-            times: A column's values.
+            times: Values of a column, [N].
             text_format: Format of text, and of integers that are read as text; None for ISO 8601.
+
+        Returns:
+            Days since 1970 or numbers, [N] float64, NaN where missing; None if the column does not hold times.
         """
         times = clean(times)
         if text_format is not None and (is_text(times.type) or pa.types.is_integer(times.type)):
-            return self._dated(parse_times(pc.cast(times, pa.string()), text_format))
+            return self._days_of(parse_times(pc.cast(times, pa.string()), text_format))
         if is_text(times.type):
             day = pc.utf8_slice_codeunits(times, 0, 10)
             whole = pc.match_substring_regex(day, r"^\d{4}-\d{2}-\d{2}$")
             days = pc.strptime(pc.if_else(whole, day, pa.scalar(None, day.type)), "%Y-%m-%d", "us", error_is_null=True)
-            return self._dated(pc.coalesce(parse_iso(times), days))
+            return self._days_of(pc.coalesce(parse_iso(times), days))
         if is_time(times.type):
-            return self._dated(times)
+            return self._days_of(times)
         if not is_number(times.type):
             return None
         values = np.asarray(pc.cast(times, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
@@ -65,7 +71,7 @@ class DayRates:
             self.dated = self.unit > 1
         return np.asarray(np.floor(values / self.unit))
 
-    def _dated(self, times: pa.Array) -> np.ndarray:
+    def _days_of(self, times: pa.Array) -> np.ndarray:
         self.dated = True
         if pa.types.is_timestamp(times.type) and times.type.tz is not None:
             times = pc.cast(times, pa.timestamp(times.type.unit))
@@ -74,17 +80,24 @@ class DayRates:
         return np.asarray(np.floor(values / 86_400))
 
     def add(self, task: str, days: np.ndarray, labels: np.ndarray, known: np.ndarray) -> None:
-        """Add a block: day, label and whether it is known, each [N]."""
+        """Count the labels of a block.
+
+        Args:
+            task: Name of the task.
+            days: Day of each row, [N].
+            labels: Label of each row, [N].
+            known: Whether the label is known, [N].
+        """
         chosen = known & ~np.isnan(days)
         if not chosen.any():
             return
-        found, place = np.unique(days[chosen].astype(np.int64) // self.width, return_inverse=True)
+        distinct, place = np.unique(days[chosen].astype(np.int64) // self.width, return_inverse=True)
         rows, sums = np.bincount(place), np.bincount(place, weights=labels[chosen])
         counts = self.counts.setdefault(task, {})
-        for day, number, total in zip(found.tolist(), rows.tolist(), sums.tolist(), strict=True):
+        for day, number, total in zip(distinct.tolist(), rows.tolist(), sums.tolist(), strict=True):
             before = counts.get(day, (0, 0.0))
             counts[day] = (before[0] + number, before[1] + total)
-        self._widen(KEPT)
+        self._widen(LARGEST)
 
     def _widen(self, most: int) -> None:
         while any(len(counts) > most for counts in self.counts.values()):
@@ -97,8 +110,8 @@ class DayRates:
                 self.counts[task] = wider
 
     def to_dict(self) -> dict[str, list[dict[str, Any]]]:
-        """Days in order, per task, each with its known labels and their mean."""
-        self._widen(KEPT if self.dated else MOST)
+        """Return the days in order per task, each with ``day``, the number ``known`` of labels and their ``mean``."""
+        self._widen(LARGEST if self.dated else MOST)
         name: Callable[[int], str] = _date if self.dated else str
         return {
             task: [

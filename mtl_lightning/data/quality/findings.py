@@ -1,4 +1,4 @@
-"""What was found, under a name that a recipe can accept."""
+"""Findings on a log, with names that a recipe can accept."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,17 +7,18 @@ from typing import Any
 from mtl_lightning.errors import DataError
 
 LEVELS = ("info", "warning", "serious")
+"""Levels of findings, in ascending order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing to know about a log.
+    """A finding on a log.
 
     Args:
-        level: ``info``; ``warning``, which should be looked at; ``serious``, which stops ``fit``.
-        name: Stable name: what kind it is, and what it is about (``leak:<feature>:<task>``).
-        reason: What was measured.
-        hint: What to do about it.
+        level: ``info``; ``warning``, which deserves attention; or ``serious``, which stops ``fit``.
+        name: Stable name, with the kind and the subject of the finding (``leak:<feature>:<task>``).
+        reason: The measurement.
+        hint: Advice, or an empty text.
     """
 
     level: str
@@ -26,12 +27,12 @@ class Finding:
     hint: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers."""
+        """Return plain containers, for JSON."""
         return asdict(self)
 
 
 class QualityError(DataError):
-    """Serious findings that the recipe doesn't accept.
+    """Serious findings that the recipe does not accept.
 
     Args:
         findings: The findings.
@@ -40,7 +41,7 @@ class QualityError(DataError):
         >>> print(QualityError([Finding(level="serious", name="leak:x:click", reason="AUC 1.000", hint="remove x")]))
         1 serious finding in the training rows
           leak:x:click: AUC 1.000 (remove x)
-        Look with: data inspect. To train all the same: data.accept=[leak:x:click]
+        See them with: data inspect. To train anyway: data.accept=[leak:x:click]
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -49,36 +50,36 @@ class QualityError(DataError):
         self.findings = tuple(findings)
 
     def __str__(self) -> str:
-        lines = [f"  {one.name}: {one.reason} ({one.hint})" for one in self.findings]
-        accept = ",".join(one.name for one in self.findings)
-        last = f"Look with: data inspect. To train all the same: data.accept=[{accept}]"
+        lines = [f"  {finding.name}: {finding.reason} ({finding.hint})" for finding in self.findings]
+        accept = ",".join(finding.name for finding in self.findings)
+        last = f"See them with: data inspect. To train anyway: data.accept=[{accept}]"
         return "\n".join([self.message, *lines, last])
 
 
-def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The most serious first, else as they came.
+def sort_findings(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sort findings by level, the most serious first; findings of a level keep their order.
 
     Example:
-        >>> few = [Finding(level=level, name=level, reason="") for level in LEVELS]
-        >>> [one.name for one in ordered(few)]
+        >>> findings = [Finding(level=level, name=level, reason="") for level in LEVELS]
+        >>> [finding.name for finding in sort_findings(findings)]
         ['serious', 'warning', 'info']
     """
-    return tuple(sorted(findings, key=lambda one: -LEVELS.index(one.level)))
+    return tuple(sorted(findings, key=lambda finding: -LEVELS.index(finding.level)))
 
 
 def refuse(findings: Iterable[Finding], accepted: Collection[str]) -> None:
-    """Stop at serious findings that are not accepted.
+    """Refuse serious findings that are not accepted.
 
     Raises:
-        QualityError: With all of them.
+        QualityError: If there are any; it lists all of them.
     """
-    left = [one for one in findings if one.level == "serious" and one.name not in accepted]
-    if left:
-        raise QualityError(left)
+    refused = [finding for finding in findings if finding.level == "serious" and finding.name not in accepted]
+    if refused:
+        raise QualityError(refused)
 
 
 def acceptable(features: Iterable[str], tasks: Iterable[str]) -> list[str]:
-    """Every name that a serious finding can have.
+    """Return all names that serious findings can have.
 
     Example:
         >>> acceptable(["user"], ["click"])

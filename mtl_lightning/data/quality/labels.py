@@ -1,4 +1,4 @@
-"""Labels beside each other: co-occurrence, correlation, and funnels that are violated."""
+"""Pairs of labels: co-occurrence, correlation, and violated funnels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +11,14 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.schema import Schema
 
 BLOCK = 1 << 18
+"""Number of rows that are read at a time."""
+
 FUNNEL_SERIOUS = 0.01
-"""Share of a task's positive labels without its parent's from which a violation is serious."""
+"""Share of positive labels without the parent's label from which on a violation is serious."""
 
 
 def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
-    """Every two tasks with one number per label: rows where both are known, how many have both, correlation.
+    """Measure the co-occurrence and correlation of every two tasks with one number per label.
 
     All rows are read, block by block.
 
@@ -25,13 +27,18 @@ def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
         store: Encoded rows.
 
     Returns:
-        Per pair ``tasks``, ``rows``, ``both``, ``first``, ``second``, ``neither`` (of two kinds that tell events, else
-        None) and ``correlation``: phi of two binary tasks, else Pearson's; None where it isn't defined.
+        A record per pair, with
+
+        - ``tasks``: the names of the two tasks;
+        - ``rows``: number of rows where both labels are known;
+        - ``both``, ``first``, ``second``, ``neither``: number of rows with both events, with one, and with none of
+          them; None unless both labels are events;
+        - ``correlation``: Pearson's correlation (phi of two binary tasks), or None where it is undefined.
     """
     tasks = [task for task in schema.tasks if task.traits.scalar]
     columns = [schema.label_slices[task.name].start for task in tasks]
     places = [schema.task_index[task.name] for task in tasks]
-    # With x the labels (0 where unknown) and m what is known: all sums over rows where both are known.
+    # Labels are 0 where they are unknown; all sums are over rows where both labels are known.
     size = len(tasks)
     count, sums, squares, product, both, happened = (np.zeros((size, size)) for _ in range(6))
     narrow = Store(schema, {name: store.parts[name] for name in ("labels", "mask")}, store.path)
@@ -46,32 +53,32 @@ def label_pairs(schema: Schema, store: Store) -> list[dict[str, Any]]:
         product += value.T @ value
         both += event.T @ event
         happened += event.T @ mask
-    found = []
+    records = []
     for i, first in enumerate(tasks):
         for j, second in enumerate(tasks[:i]):
             rows = count[i, j]
             events = first.traits.signals_event and second.traits.signals_event
-            one = {
+            cells = {
                 "both": both[i, j],
                 "first": happened[j, i] - both[i, j],
                 "second": happened[i, j] - both[i, j],
                 "neither": rows - happened[j, i] - happened[i, j] + both[i, j],
             }
-            found.append(
+            records.append(
                 {
                     "tasks": [second.name, first.name],
                     "rows": int(rows),
-                    **{key: int(number) if events else None for key, number in one.items()},
+                    **{key: int(number) if events else None for key, number in cells.items()},
                     "correlation": correlation(
                         rows, (sums[i, j], sums[j, i]), (squares[i, j], squares[j, i]), product[i, j]
                     ),
                 }
             )
-    return found
+    return records
 
 
 def funnels(schema: Schema, pairs: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Events that happened without the event of a parent."""
+    """Yield a finding for each task with events that happened without the event of a parent."""
     for task in schema.tasks:
         wrong, total, parents = 0, 0, []
         for pair in pairs:
@@ -88,5 +95,5 @@ def funnels(schema: Schema, pairs: list[dict[str, Any]]) -> Iterator[Finding]:
                 level="serious" if wrong >= FUNNEL_SERIOUS * total else "warning",
                 name=f"funnel:{task.name}",
                 reason=f"{wrong:,} of {total:,} rows with {task.name!r} are without {named}, which is its parent",
-                hint=f"repair the log, or take the parent away: tasks.{task.name}.parents=[]",
+                hint=f"repair the log, or remove the parent: tasks.{task.name}.parents=[]",
             )

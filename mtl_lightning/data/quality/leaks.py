@@ -1,4 +1,4 @@
-"""Features that alone tell a label."""
+"""Leaks: features that predict a label alone."""
 
 from collections.abc import Iterator
 
@@ -11,35 +11,44 @@ from mtl_lightning.data.quality.scores import FOLDS, auc, encoded_auc
 from mtl_lightning.schema import PADDING, Schema, Task
 
 SERIOUS, WARNING = 0.98, 0.95
+"""AUC above which a leak is serious, and above which it is a warning."""
+
 FEWEST = 30
-"""Rows with and without a label below which nothing is said."""
+"""Smallest number of rows with and without a label for a measurement."""
+
 CLASSES = 8
-"""Most frequent classes that are looked at, unless told otherwise."""
+"""Number of classes that are measured by default, the most frequent ones."""
+
 BINS = 256
+"""Number of quantiles of numbers that count as values."""
 
 
 def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLASSES) -> dict[str, dict[str, float]]:
-    """How well each feature alone tells each task's label, as an AUC of at least 0.5.
+    """Measure how well each feature alone predicts each task's label, as an AUC of at least 0.5.
 
-    Categorical values and the entries of sequences are target-encoded out of fold, with missing and unknown as values;
-    numbers are taken by their rank in both directions, and their 256 quantiles also as values, so that a filled null or
-    a middle that stands out is seen; sequences also by their length. Labels that are no yes or no are asked as such:
-    above the median, or each of the most frequent classes against the rest (mean by rows).
+    - Categorical values and the entries of sequences are target-encoded out of fold. Missing and unknown are values.
+    - Numbers are ranked in both directions. Their 256 quantiles are values as well, so that a filled null or an
+      unusual middle is found.
+    - Sequences are also ranked by their length, and histories by their length alone.
+    - Non-binary labels are binarised: above the median, or each of the most frequent classes against the rest (mean by
+      rows).
 
     Args:
         schema: Fitted schema.
         parts: Encoded training rows.
-        classes: Most frequent classes that are asked.
+        classes: Number of classes that are measured, the most frequent ones.
 
     Returns:
-        ``{feature: {task: AUC}}``; tasks with too few rows of a kind are left out.
+        AUC per feature and task; tasks with too few rows are left out.
     """
     first = distinct(parts)
-    if len(first) * 4 >= len(parts["mask"]):  # copies of a row in several folds would tell each other's labels
+    if len(first) * 4 >= len(parts["mask"]):  # copies of a row in several folds would reveal each other's labels
         parts = {name: part[first] for name, part in parts.items()}
     fold = np.random.default_rng(0).integers(0, FOLDS, len(parts["mask"]))
-    asked = [(task.name, *each) for task in schema.tasks for each in _questions(schema, task, parts, classes)]
-    found: dict[str, dict[str, float]] = {}
+    targets = [
+        (task.name, *target) for task in schema.tasks for target in _binary_targets(schema, task, parts, classes)
+    ]
+    aucs: dict[str, dict[str, float]] = {}
     for field in schema.fields:
         if field.kind == "categorical":
             codes, ranks = parts["ids"][:, schema.id_columns[field.name]], []
@@ -50,32 +59,35 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif field.kind == "history":
+            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            ranks = [codes]
         else:
             continue
         codes = _dense_codes(codes)
         totals: dict[str, list[tuple[float, float]]] = {}
-        for task, known, label, weight in asked:
+        for task, known, label, weight in targets:
             scores = [encoded_auc(codes, label, fold, known)]
             for rank in ranks:
                 rows = np.bincount(rank[known])
-                one = auc(np.arange(len(rows)), np.bincount(rank[known], weights=label[known]), rows)
-                scores += [one, 1 - one]
+                ranked = auc(np.arange(len(rows)), np.bincount(rank[known], weights=label[known]), rows)
+                scores += [ranked, 1 - ranked]
             totals.setdefault(task, []).append((float(np.nanmax([*scores, 0.5])), weight))
-        found[field.name] = {
-            task: float(np.average([value for value, _ in each], weights=[weight for _, weight in each]))
-            for task, each in totals.items()
+        aucs[field.name] = {
+            task: float(np.average([value for value, _ in values], weights=[weight for _, weight in values]))
+            for task, values in totals.items()
         }
-    return found
+    return aucs
 
 
 def leaks(scores: dict[str, dict[str, float]], transforms: Transforms) -> Iterator[Finding]:
-    """Findings of the scores, and of features that read a part of a label: one for each feature and task."""
+    """Yield findings of high scores, and of features that read a part of a label; one per feature and task."""
     parts = {finding.name: finding for finding in label_parts(transforms)}
     yield from parts.values()
-    yield from (finding for finding in _telling(scores) if finding.name not in parts)
+    yield from (finding for finding in _high_scores(scores) if finding.name not in parts)
 
 
-def _telling(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
+def _high_scores(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
     for feature, tasks in scores.items():
         for task, value in tasks.items():
             if value > WARNING:
@@ -88,7 +100,7 @@ def _telling(scores: dict[str, dict[str, float]]) -> Iterator[Finding]:
 
 
 def label_parts(transforms: Transforms) -> Iterator[Finding]:
-    """Findings of features that read a column of which a label is made, however little they tell of it."""
+    """Yield a finding for each feature that reads a column of a label, whatever its score."""
     for feature, columns in transforms.feature_columns.items():
         for task, label in transforms.labels.items():
             shared = [column for column in columns if column in label.label.columns]
@@ -102,32 +114,32 @@ def label_parts(transforms: Transforms) -> Iterator[Finding]:
                 )
 
 
-def _questions(
+def _binary_targets(
     schema: Schema, task: Task, parts: dict[str, np.ndarray], most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-    """Known rows, a label 0 or 1 and its weight, for each question that a task's labels answer."""
+    """Yield known rows [N], labels 0 or 1 [N] and a weight, for each binary target of a task."""
     known = parts["mask"][:, schema.task_index[task.name]]
     labels = parts["labels"][:, schema.label_slices[task.name]]
     if not known.any():
         return
     if task.traits.several:
         counts = labels[known].sum(axis=0)
-        answers = [labels[:, k] > 0 for k in np.argsort(-counts, kind="stable")[:most]]
+        targets = [labels[:, k] > 0 for k in np.argsort(-counts, kind="stable")[:most]]
     elif not task.traits.scalar:
         classes, counts = np.unique(labels[known, 0], return_counts=True)
-        answers = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
+        targets = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
     elif task.traits.event_probability:
-        answers = [labels[:, 0] > 0]
+        targets = [labels[:, 0] > 0]
     else:
-        answers = [labels[:, 0] > np.median(labels[known, 0])]
-    for answer in answers:
-        yes = int(answer[known].sum())
-        if FEWEST <= yes <= int(known.sum()) - FEWEST:
-            yield known, answer.astype(np.float64), float(yes)
+        targets = [labels[:, 0] > np.median(labels[known, 0])]
+    for target in targets:
+        positive = int(target[known].sum())
+        if FEWEST <= positive <= int(known.sum()) - FEWEST:
+            yield known, target.astype(np.float64), float(positive)
 
 
 def _quantiles(rank: np.ndarray) -> np.ndarray:
-    """Codes of numbers by their dense rank: one for each value that is frequent, else one for each quantile."""
+    """Return codes of numbers by their dense rank: a code per frequent value, and per quantile of other values."""
     counts = np.bincount(rank)
     before = np.cumsum(counts) - counts
     quantile = before * BINS // max(len(rank), 1)
@@ -136,7 +148,7 @@ def _quantiles(rank: np.ndarray) -> np.ndarray:
 
 
 def _dense_codes(codes: np.ndarray) -> np.ndarray:
-    """The same codes without gaps where they are far more than the rows."""
+    """Return codes without gaps if the largest code is far larger than the number of rows."""
     if int(codes.max(initial=0)) <= 4 * codes.size:
         return codes
     return np.unique(codes, return_inverse=True)[1].reshape(codes.shape)

@@ -1,4 +1,4 @@
-"""Text with line breaks: what is left of a quote that was opened by mistake."""
+"""Text with line breaks, which a quote that was opened by mistake leaves."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from mtl_lightning.data.quality.findings import Finding
 
 
 def count_line_breaks(values: pa.Array) -> tuple[int, int]:
-    r"""Number of values with line breaks, and the most line breaks of one; zeros for columns that are not text.
+    r"""Return the number of values with line breaks, and the most line breaks of a value; zeros unless it is text.
 
     Example:
         >>> count_line_breaks(pa.array(["a", "b\nc", "d\ne\nf", None]))
@@ -24,7 +24,7 @@ def count_line_breaks(values: pa.Array) -> tuple[int, int]:
 
 
 def line_break_findings(columns: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """A warning per column of text whose values hold line breaks."""
+    """Yield a warning for each column of text with line breaks."""
     for name, facts in columns.items():
         count, most = facts["line_breaks"]
         if count:
@@ -33,5 +33,5 @@ def line_break_findings(columns: Mapping[str, Mapping[str, Any]]) -> Iterator[Fi
                 level="warning",
                 name=f"line_breaks:{name}",
                 reason=f"{values} of {name!r} with line breaks, up to {most + 1:,} lines long",
-                hint="are they texts? Else a quote is a character like any other: source.quote=null",
+                hint="if they are not texts, a quote is an ordinary character: source.quote=null",
             )

@@ -1,4 +1,4 @@
-"""A first look at a log: rows per split, columns, label rates. Read block by block, in bounded memory."""
+"""Profile of a log: rows per split, columns and label rates, read block by block in bounded memory."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,23 +18,23 @@ from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Task
 
 MOST_VALUES = 200_000
-"""Distinct values of a column are counted up to here."""
+"""Largest number of distinct values of a column that are counted."""
 
 
 @dataclass
 class ColumnProfile:
-    """What one column holds.
+    """Counts of a column.
 
     Args:
-        name: Its name.
-        type: Its Arrow type.
-        nulls: Rows without a value (NaN counts).
-        missing: The same per split.
-        entries: Of lists of floats, the floats; None for other columns.
-        gaps: How many of these are missing or NaN.
-        line_breaks: Values of text with line breaks, and the most line breaks of one.
-        values: Distinct values seen; None for nested columns, and once there are more than :data:`MOST_VALUES`.
-        rows: Rows read.
+        name: Name of the column.
+        type: Arrow type.
+        nulls: Number of rows without a value (NaN counts).
+        missing: Number of rows without a value per split.
+        entries: Number of floats in lists of floats; None for other columns.
+        gaps: Number of these floats that are missing or NaN.
+        line_breaks: Number of values of text with line breaks, and the most line breaks of a value.
+        values: Distinct values; None for nested columns, and if there are more than :data:`MOST_VALUES`.
+        rows: Number of rows.
     """
 
     name: str
@@ -48,7 +48,12 @@ class ColumnProfile:
     values: set[Any] | None = field(default_factory=set)
 
     def add(self, values: pa.Array, places: np.ndarray) -> None:
-        """Add a block, with the number of each row's split."""
+        """Count a block.
+
+        Args:
+            values: Values of the block, [B].
+            places: Index of each row's split, [B].
+        """
         values = clean(values)
         self.rows += len(values)
         self.nulls += values.null_count
@@ -72,7 +77,7 @@ class ColumnProfile:
                 self.values = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; ``distinct`` is None where it was not counted, ``gaps`` without lists of floats."""
+        """Return plain numbers; ``distinct`` is None if it was not counted, ``gaps`` without lists of floats."""
         return {
             "type": self.type,
             "rows": self.rows,
@@ -86,13 +91,13 @@ class ColumnProfile:
 
 @dataclass
 class LabelProfile:
-    """Known labels of one task in one split: how many there are, and their mean (the rate, for a binary task)."""
+    """Number of known labels of a task in a split, and their sum."""
 
     known: int = 0
     total: float | None = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers; the mean is None where no label is known, and of labels that are no numbers."""
+        """Return plain numbers; the mean is None without known labels, and for labels that are not numbers."""
         mean = None if self.total is None or not self.known else self.total / self.known
         return {"known": self.known, "mean": mean}
 
@@ -101,17 +106,17 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
     """Profile a log.
 
     Args:
-        source: The log.
-        raw: Its schema.
+        source: Source of the log.
+        raw: Schema of the source.
         tasks: Tasks whose labels are counted.
-        split: How the recipe divides the rows.
+        split: How the rows are divided.
 
     Returns:
         ``{"rows": {split: N}, "columns": {name: {...}}, "labels": {task: {split: {...}}}, "days": {task: [...]}}``,
-        plain containers; ``days`` is empty where the rows have no time.
+        as plain containers; ``days`` is empty if the rows have no time.
 
     Raises:
-        DataError: If the log can't be read, or a label can't be computed.
+        DataError: If the log cannot be read, or a label cannot be computed.
 
     Example:
         >>> from mtl_lightning.data.sources.simulator import Simulator
@@ -125,7 +130,7 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
     rows = dict.fromkeys(SPLITS, 0)
     known = list(raw.columns)
     own = split.time or (split.column if split.by == "time" else None)
-    clock, written = own or raw.time, split.format if own else None
+    time_column, text_format = own or raw.time, split.format if own else None
     rates = DayRates()
     readers = {
         task.name: (
@@ -135,11 +140,11 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
         for task in tasks
     }
     for block, places in SplitReader(source, split, tuple(raw.columns)).all():
-        for name, found in columns.items():
-            found.add(column(block, name), places)
+        for name, counts in columns.items():
+            counts.add(column(block, name), places)
         for i, name in enumerate(SPLITS):
             rows[name] += int((places == i).sum())
-        days = rates.days(column(block, clock), written) if clock in columns else None
+        days = rates.days(column(block, time_column), text_format) if time_column in columns else None
         for task, (label, condition) in readers.items():
             labelled = label.evaluate(block)
             values = _numbers(labelled)
@@ -154,14 +159,14 @@ def profile(source: Source, raw: RawSchema, tasks: tuple[Task, ...], split: Spli
                 part.total = None if values is None or part.total is None else part.total + float(values[chosen].sum())
     return {
         "rows": rows,
-        "columns": {name: found.to_dict() for name, found in columns.items()},
+        "columns": {name: counts.to_dict() for name, counts in columns.items()},
         "labels": {task: {name: part.to_dict() for name, part in parts.items()} for task, parts in labels.items()},
         "days": rates.to_dict(),
     }
 
 
 def _numbers(values: pa.Array) -> np.ndarray | None:
-    """Labels as floats, NaN where unknown; None for labels that are no numbers (classes by name, lists)."""
+    """Return labels as floats, NaN where missing; None for labels that are not numbers (names of classes, lists)."""
     kind = values.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return None

@@ -1,4 +1,4 @@
-"""A sample of a Store in bounded memory, and rows that are the same."""
+"""Rows of a Store: a sample in bounded memory, and repeated rows."""
 
 from typing import Any
 
@@ -7,16 +7,21 @@ import numpy as np
 from mtl_lightning.data.store.store import Store
 
 RANGES = 64
-"""Stretches of rows that a sample consists of, spread over the whole log."""
+"""Number of ranges of rows in a sample, which are spread over the whole log."""
+
 ODD = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9)
+"""Multipliers of the hash of rows, as in SplitMix64."""
 
 
 def sample(store: Store, most: int) -> dict[str, np.ndarray]:
-    """All rows, or about ``most`` of them in stretches spread evenly over the Store; read, not mapped.
+    """Read all rows, or about ``most`` of them in ranges that are spread evenly over the Store.
 
     Args:
-        store: The rows.
-        most: How many are taken.
+        store: Encoded rows.
+        most: Largest number of rows.
+
+    Returns:
+        Parts of the Store, as arrays in memory.
     """
     count = len(store)
     if count <= most:
@@ -29,7 +34,11 @@ def sample(store: Store, most: int) -> dict[str, np.ndarray]:
 
 
 def row_hash(parts: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
-    """A 64-bit number per row that depends on every value of some parts, [N].
+    """Return a hash per row, [N] uint64, that depends on every value of some parts.
+
+    Args:
+        parts: Parts of the Store, with N rows each.
+        names: Names of the parts to hash.
 
     Example:
         >>> first, second, third = row_hash({"ids": np.array([[1, 2], [1, 2], [2, 1]], dtype=np.int32)}, ["ids"])
@@ -50,26 +59,29 @@ def row_hash(parts: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 
 
 def features_of(parts: dict[str, np.ndarray]) -> list[str]:
-    """Names of the parts that a model sees."""
-    return sorted(name for name in parts if name in ("ids", "dense") or name.startswith(("sequence/", "vector/")))
+    """Return the names of the parts that hold features."""
+    return sorted(
+        name for name in parts if name in ("ids", "dense") or name.startswith(("sequence/", "vector/", "history/"))
+    )
 
 
 def distinct(parts: dict[str, np.ndarray]) -> np.ndarray:
-    """First rows of those whose features and labels are the same, ascending."""
+    """Return the first row of each group of rows with equal features and labels, ascending."""
     _, first = np.unique(row_hash(parts, [*features_of(parts), "labels", "mask"]), return_index=True)
     return np.sort(first)
 
 
-def repeated(parts: dict[str, np.ndarray], tasks: list[tuple[str, slice, int]]) -> dict[str, Any]:
-    """How many rows repeat another one, and how many labels contradict those of rows with the same features.
+def count_repeated(parts: dict[str, np.ndarray], tasks: list[tuple[str, slice, int]]) -> dict[str, Any]:
+    """Count rows that repeat another row, and labels that contradict the label of a row with equal features.
 
     Args:
         parts: Encoded rows.
-        tasks: Name, columns of ``labels`` and column of ``mask`` of every task.
+        tasks: Name, columns of ``labels`` and column of ``mask`` of each task.
 
     Returns:
-        ``rows``, ``duplicates`` (rows after the first of their kind), and per task in ``contradictions`` the share of
-        rows with a known label that belong to a group of equal features with several labels.
+        - ``rows``: number of rows;
+        - ``duplicates``: number of rows after the first of equal rows;
+        - ``contradictions``: per task, the share of known labels in groups of equal features with several labels.
     """
     rows = len(parts["mask"])
     _, group = np.unique(row_hash(parts, features_of(parts)), return_inverse=True)

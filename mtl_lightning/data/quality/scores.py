@@ -1,24 +1,27 @@
-"""The numbers behind findings: AUC of a single value, out-of-fold target encoding, PSI, correlation."""
+"""Measurements for findings: AUC of a value, out-of-fold target encoding, PSI and correlation."""
 
 import numpy as np
 
 FOLDS = 5
+"""Number of folds of target encoding."""
+
 SMOOTHING = 1.0
-"""Rows of the overall rate that are added to each value's own."""
+"""Number of rows with the overall rate that are added to each value's rows."""
+
 SHARE_FLOOR = 1e-4
-"""A bin's share in PSI is at least this, so that an empty one gives no infinity."""
+"""Smallest share of a bin in PSI, so that an empty bin does not give infinity."""
 
 
 def auc(order: np.ndarray, positive: np.ndarray, total: np.ndarray) -> float:
-    """AUC of groups that share a score; ties count half.
+    """Return the AUC of groups of rows with the same score; ties count half.
 
     Args:
-        order: Score per group, [G].
-        positive: Rows with the label per group, [G].
-        total: All rows per group, [G].
+        order: Score of each group, [G].
+        positive: Number of rows with the label in each group, [G].
+        total: Number of rows in each group, [G].
 
     Returns:
-        The AUC, or NaN where there are no rows of one kind.
+        AUC, or NaN without positive or negative rows.
 
     Example:
         >>> auc(np.array([0.0, 1.0]), np.array([1, 3]), np.array([4, 4]))
@@ -34,25 +37,25 @@ def auc(order: np.ndarray, positive: np.ndarray, total: np.ndarray) -> float:
 
 
 def row_auc(score: np.ndarray, label: np.ndarray) -> float:
-    """AUC of a score per row, [N], against labels 0 and 1, [N]."""
+    """Return the AUC of scores [N] and labels 0 and 1 [N]."""
     return auc(score, label, np.ones(len(score)))
 
 
 def fold_table(
     codes: np.ndarray, label: np.ndarray, fold: np.ndarray, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Target encoding of each value by the rows of all other folds.
+    """Encode each value by the labels of the rows in all other folds.
 
-    A row's own label has no part in its value, so that an id that comes once gets the overall rate.
+    A row's own label does not count, so that an id that occurs once has the overall rate.
 
     Args:
-        codes: Non-negative integers, [N] or [N, L] (a row's codes).
+        codes: Non-negative integers, [N], or [N, L] for several codes per row.
         label: Labels, [N].
         fold: Fold of each row, below :data:`FOLDS`, [N].
-        known: Rows whose label is known, [N]; no other row counts.
+        known: Whether the label is known, [N]; other rows do not count.
 
     Returns:
-        Per value V and fold F the encoding, the sum of its labels and its rows in the fold, each [V, F].
+        Three arrays [V, F] per value and fold: encodings, sums of the fold's labels, and numbers of the fold's rows.
 
     Example:
         >>> codes, label = np.array([0, 0, 1]), np.array([1.0, 1.0, 0.0])
@@ -75,39 +78,42 @@ def fold_table(
 
 
 def encoded_auc(codes: np.ndarray, label: np.ndarray, fold: np.ndarray, known: np.ndarray) -> float:
-    """AUC of the out-of-fold target encoding; a row with several codes counts by their mean.
+    """Return the AUC of the out-of-fold target encoding; a row with several codes has their mean.
 
-    It is the mean over folds, weighted by rows: encodings of different folds rest on different rates, which alone would
-    order the rows (against their labels). NaN where no fold has both labels.
+    It is the mean over folds, weighted by rows. Encodings of different folds have different overall rates, which would
+    order rows against their labels.
 
     Args:
-        codes: As for :func:`fold_table`.
+        codes: Non-negative integers, [N], or [N, L] for several codes per row.
         label: Labels 0 and 1, [N].
         fold: Fold of each row, [N].
         known: Rows that count, [N].
+
+    Returns:
+        AUC, or NaN if no fold has both labels.
     """
     values, sums, rows = fold_table(codes, label, fold, known)
-    found = []
+    scores = []
     for f in range(FOLDS):
         if codes.ndim == 1:
             used = rows[:, f] > 0
-            one = auc(values[used, f], sums[used, f], rows[used, f])
+            score = auc(values[used, f], sums[used, f], rows[used, f])
         else:
-            mine = known & (fold == f)
-            one = row_auc(values[:, f][codes[mine]].mean(axis=1), label[mine])
-        if not np.isnan(one):
-            found.append((one, float((fold[known] == f).sum())))
-    if not found:
+            chosen = known & (fold == f)
+            score = row_auc(values[:, f][codes[chosen]].mean(axis=1), label[chosen])
+        if not np.isnan(score):
+            scores.append((score, float((fold[known] == f).sum())))
+    if not scores:
         return float("nan")
-    return sum(one * count for one, count in found) / sum(count for _, count in found)
+    return sum(score * count for score, count in scores) / sum(count for _, count in scores)
 
 
 def psi(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Population stability index of two counts over the same bins; NaN where one has no rows.
+    """Return the population stability index (PSI) of two counts over the same bins; NaN if one has no rows.
 
     Args:
-        expected: Rows per bin before.
-        actual: Rows per bin now.
+        expected: Rows per bin before, [bins].
+        actual: Rows per bin now, [bins].
 
     Example:
         >>> psi(np.array([50, 50]), np.array([50, 50])), round(psi(np.array([50, 50]), np.array([75, 25])), 4)
@@ -121,7 +127,15 @@ def psi(expected: np.ndarray, actual: np.ndarray) -> float:
 
 
 def correlation(count: float, sums: tuple[float, float], squares: tuple[float, float], product: float) -> float | None:
-    """Pearson's correlation from sums; for two labels 0 and 1 it is phi. None where one doesn't vary.
+    """Return Pearson's correlation of two labels from sums; None if a label does not vary.
+
+    For two labels 0 and 1 it is phi.
+
+    Args:
+        count: Number of rows.
+        sums: Sum of each label.
+        squares: Sum of squares of each label.
+        product: Sum of products of the labels.
 
     Example:
         >>> correlation(4, (2, 2), (2, 2), 2)
@@ -133,5 +147,5 @@ def correlation(count: float, sums: tuple[float, float], squares: tuple[float, f
     spread = [square / count - mean**2 for square, mean in zip(squares, means, strict=True)]
     if min(spread) <= 1e-12 * max(1.0, *(square / count for square in squares)):
         return None
-    found = (product / count - means[0] * means[1]) / np.sqrt(spread[0] * spread[1])
-    return float(np.clip(found, -1, 1))
+    value = (product / count - means[0] * means[1]) / np.sqrt(spread[0] * spread[1])
+    return float(np.clip(value, -1, 1))

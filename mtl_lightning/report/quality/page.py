@@ -29,7 +29,7 @@ def quality_page(quality: Mapping[str, Any], title: str, thresholds: Sequence[fl
     """HTML page of a log's quality.
 
     Args:
-        quality: Result of :func:`~mtl_lightning.data.quality.look.look`.
+        quality: Result of :func:`~mtl_lightning.data.quality.inspection.inspect_log`.
         title: Heading of the page.
         thresholds: Ascending thresholds of PSI.
     """

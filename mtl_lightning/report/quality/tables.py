@@ -14,7 +14,7 @@ COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
 
 
 def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
-    """Rows, columns, labels (also by day), features and findings of :func:`~mtl_lightning.data.quality.look.look`."""
+    """Yield rows, columns, labels, rates by day, features and findings of ``inspect_log``."""
     rows = Table("split", "rows")
     for split, count in quality["rows"].items():
         rows.add_row(split, f"{count:,}")

@@ -22,7 +22,7 @@ from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.quality.look import look
+from mtl_lightning.data.quality.inspection import inspect_log
 from mtl_lightning.data.readers import csv_blocks
 from mtl_lightning.data.readers.frames import Frame, as_array
 from mtl_lightning.data.sources.table import Table
@@ -415,5 +415,5 @@ def test_text_of_a_sequence_that_is_not_divided_is_reported(tmp_path, cells, sep
     module = DataModule.from_frame(
         rows, features={"genres": {"kind": "sequence", "separator": separator}}, tasks={"click": "binary"}, split=ALL
     )
-    found = [one for one in look(module)["findings"] if one["name"] == "unsplit:genres"]
+    found = [one for one in inspect_log(module)["findings"] if one["name"] == "unsplit:genres"]
     assert [one["hint"] for one in found] == ([f"features.genres.separator={sign}"] if sign else [])

@@ -15,7 +15,7 @@ from mtl_lightning.data.arrow.times import parse_iso, times_of
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.quality.look import look
+from mtl_lightning.data.quality.inspection import inspect_log
 from mtl_lightning.errors import DataError
 
 FORMATS = [
@@ -155,7 +155,7 @@ def test_labels_are_counted_by_days_of_the_format(tmp_path: Path) -> None:
         rows, features={"user": "categorical"}, tasks={"click": "binary"}, cache_dir=tmp_path,
         split={"by": "time", "column": "t", "format": "%d/%m/%Y"},
     )  # fmt: skip
-    days = look(data)["days"]["click"]
+    days = inspect_log(data)["days"]["click"]
     assert [day["day"] for day in days] == [f"2024-05-0{day}" for day in range(1, 6)]
     assert {day["known"] for day in days} == {20}
 

@@ -8,7 +8,7 @@ from commands import command
 
 from mtl_lightning import DataModule
 from mtl_lightning.data.quality.gate import check
-from mtl_lightning.data.quality.look import look
+from mtl_lightning.data.quality.inspection import inspect_log
 from mtl_lightning.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -95,7 +95,9 @@ def test_a_part_of_a_label_is_one_finding(label: str, names: list[str]) -> None:
     findings = check(data.prepare())
     assert [(finding.name, finding.level) for finding in findings] == [(name, "serious") for name in names]
     assert label in findings[0].reason
-    listed = {one["name"]: one["accepted"] for one in look(data, names[:1])["findings"] if one["level"] == "serious"}
+    listed = {
+        one["name"]: one["accepted"] for one in inspect_log(data, names[:1])["findings"] if one["level"] == "serious"
+    }
     assert listed == {name: name == names[0] for name in names}
 
 

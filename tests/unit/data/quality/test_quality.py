@@ -14,9 +14,9 @@ from mtl_lightning.data.quality.days import DayRates
 from mtl_lightning.data.quality.drift import LARGE, MODERATE, bins
 from mtl_lightning.data.quality.findings import QualityError, refuse
 from mtl_lightning.data.quality.gate import FILE, check, measure
+from mtl_lightning.data.quality.inspection import inspect_log
 from mtl_lightning.data.quality.leaks import leak_scores
-from mtl_lightning.data.quality.look import look
-from mtl_lightning.data.quality.rows import repeated, sample
+from mtl_lightning.data.quality.rows import count_repeated, sample
 from mtl_lightning.data.quality.scores import FOLDS, correlation, encoded_auc, psi, row_auc
 from mtl_lightning.report.quality.page import missing, quality_page, related, vector_rows
 from mtl_lightning.schema import Field
@@ -195,7 +195,7 @@ def test_repeated_rows_and_contradictions_are_counted():
         "labels": np.array([[1], [1], [0], [0], [1], [0]], dtype=np.float32),
         "mask": np.array([[True], [True], [True], [True], [True], [False]]),
     }
-    found = repeated(parts, [("click", slice(0, 1), 0)])
+    found = count_repeated(parts, [("click", slice(0, 1), 0)])
     assert found == {"rows": 6, "duplicates": 1, "contradictions": {"click": 3 / 5}}
 
 
@@ -203,7 +203,7 @@ def test_a_log_written_twice_is_no_leak_of_ids(tmp_path):
     rows = {name: np.concatenate([values, values]) if name != "seen" else values * 2 for name, values in log(0).items()}
     data = prepared(rows, tmp_path, {"request": "categorical"}, split={"by": "random", "test": 0.0, "validation": 0.0})
     assert serious(data) == []
-    found = look(data)
+    found = inspect_log(data)
     assert found["repeated"]["duplicates"] == 4000
     assert "duplicates" in [one["name"] for one in found["findings"] if one["level"] == "warning"]
 
@@ -281,7 +281,7 @@ def test_classes_and_several_labels_are_set_beside_others(tmp_path):
     ]
     tasks = {**TASKS, "kind": "multiclass", "tags": "multilabel"}
     options = {"tasks": tasks, "split": {"by": "random", "validation": 0.0, "test": 0.0}}
-    found = look(prepared(rows, tmp_path, **options))
+    found = inspect_log(prepared(rows, tmp_path, **options))
     pairs = {tuple(pair["tasks"]): pair for pair in found["pairs"]}
     counts = np.array([[((click == c) & (rows["kind"] == k)).sum() for k in "abc"] for c in (0, 1)])
     assert pairs["click", "kind"]["association"] == pytest.approx(cramers_v(counts))
@@ -303,7 +303,7 @@ def test_nulls_that_come_with_a_split_are_found(tmp_path):
     rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
     rows["price"] = np.where((np.arange(4000) >= 3500) & (np.arange(4000) % 2 == 0), np.nan, rows["price"])
     rows["user"] = pa.array(np.where(np.arange(4000) % 9 == 0, -1, rows["user"]), mask=np.arange(4000) % 9 == 0)
-    found = look(prepared(pa.table(rows), tmp_path, split={"by": "given", "column": "part"}))
+    found = inspect_log(prepared(pa.table(rows), tmp_path, split={"by": "given", "column": "part"}))
     assert found["columns"]["price"]["missing"] == {"train": 0, "validation": 0, "test": 250}
     drifted = {one["name"]: one["level"] for one in found["findings"] if one["name"].startswith("null_drift")}
     assert drifted == {"null_drift:price:test": "warning"}
@@ -315,7 +315,7 @@ def test_a_column_without_a_value_is_a_warning(tmp_path):
     rows = log(0)
     rows["brand"] = pa.nulls(4000, pa.string())
     rows["mostly"] = pa.array([1.0] + [None] * 3999)
-    found = look(prepared(pa.table(rows), tmp_path, {"brand": "categorical", "mostly": "numeric"}))
+    found = inspect_log(prepared(pa.table(rows), tmp_path, {"brand": "categorical", "mostly": "numeric"}))
     told = {one["name"]: (one["level"], one["reason"]) for one in found["findings"] if one["name"].startswith("nulls")}
     assert told == {
         "nulls:brand": ("warning", "no row has a value of 'brand'"),
@@ -344,7 +344,7 @@ def test_vectors_are_told_by_what_is_missing_and_by_their_norm(tmp_path):
     data = prepared(
         pa.table(rows), tmp_path, {"image": {"kind": "vector", "size": 4}}, split={"by": "given", "column": "part"}
     )
-    found = look(data)
+    found = inspect_log(data)
     facts = found["features"]["image"]
     assert found["columns"]["image"]["gaps"] == pytest.approx(1 / (4 * 3600))
     assert {split: one["missing"] for split, one in facts["vector"].items()} == dict.fromkeys(found["rows"], 0.1)
@@ -360,7 +360,7 @@ def test_drift_is_found_and_chance_is_not(tmp_path):
     rows = log(0)
     rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
     rows["price"][3500:] += 2
-    found = look(prepared(rows, tmp_path, split={"by": "given", "column": "part"}))
+    found = inspect_log(prepared(rows, tmp_path, split={"by": "given", "column": "part"}))
     drifted = [one["name"] for one in found["findings"] if one["name"].startswith("drift:")]
     assert drifted == ["drift:price:test"]
 
@@ -397,6 +397,6 @@ def test_numbers_that_are_no_dates_are_put_into_stretches():
 
 def test_a_log_that_cannot_be_prepared_is_still_looked_at(tmp_path):
     rows = {**log(0), "click": np.zeros(4000, dtype=int)}
-    found = look(prepared(rows, tmp_path))
+    found = inspect_log(prepared(rows, tmp_path))
     assert found["rows"]["train"] == 3200
     assert [one["name"] for one in found["findings"] if one["level"] == "serious"] == ["prepare"]

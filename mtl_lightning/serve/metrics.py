@@ -1,18 +1,21 @@
-"""What a service counts, for Prometheus."""
+"""Metrics of a service, for Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+"""Upper bounds of the buckets of seconds."""
+
 ROWS = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+"""Upper bounds of the buckets of candidates."""
 
 
-class Measures:
-    """Counters of one service, in a registry of their own.
+class ServiceMetrics:
+    """Metrics of a service, in a registry of their own.
 
     Example:
-        >>> measures = Measures()
-        >>> measures.answered(200, 0.002, 100)
-        >>> b'mtl_requests_total{status="200"} 1.0' in measures.text()
+        >>> metrics = ServiceMetrics()
+        >>> metrics.answered(200, 0.002, 100)
+        >>> b'mtl_requests_total{status="200"} 1.0' in metrics.text()
         True
     """
 
@@ -33,7 +36,13 @@ class Measures:
         ProcessCollector(registry=self.registry)
 
     def answered(self, status: int, seconds: float, rows: int = 0) -> None:
-        """Count a request."""
+        """Count an answered request.
+
+        Args:
+            status: HTTP status.
+            seconds: Seconds from the start of the request to its answer.
+            rows: Number of candidates.
+        """
         self._requests.labels(str(status)).inc()
         if status == 200:
             self._seconds.observe(seconds)
@@ -47,17 +56,17 @@ class Measures:
         """Count a new export.
 
         Args:
-            taken: Whether it is served now.
-            failed_at: Unix time of the failure, if it isn't.
+            taken: Whether it is served.
+            failed_at: Unix time of the failure, in seconds; 0 if it is served.
         """
         self._reloads.labels("taken" if taken else "refused").inc()
         self._failed.set(failed_at)
 
     def serving(self, recipe: str, model: str) -> None:
-        """Say which export is served."""
+        """Set the served export."""
         self._model.clear()
         self._model.labels(recipe, model).set(1)
 
     def text(self) -> bytes:
-        """All of it, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

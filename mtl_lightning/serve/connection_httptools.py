@@ -1,22 +1,24 @@
-"""Guarded connections over uvicorn's httptools protocol, the one that is used wherever httptools is installed."""
+"""Limited connections over uvicorn's httptools protocol, which is used if httptools is installed."""
 
 from typing import Any
 
 import orjson
+from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mtl_lightning.serve.guarded import BODY, CLOSE, DONE, HEAD, PIPELINED, Guarded
+from mtl_lightning.serve.connection import BODY, CLOSE, DONE, HEAD, PIPELINED, LimitedConnection
 
 
-class GuardedHttpTools(Guarded, HttpToolsProtocol):
+class LimitedHttpTools(LimitedConnection, HttpToolsProtocol):
     """HTTP/1.1 parsed by llhttp, which has no limits of its own."""
 
     _held = 0
-    """Bytes since the parser last finished a head, a part of a body or a message: what it may be holding."""
+    """Number of bytes since the last complete head, part of a body or message, which the parser may hold."""
     _fault: tuple[int, str] | None = None
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """Parse what arrives, at most ``max_head`` bytes at a time unless the parser gets on."""
+        """Parse data; refuse more than ``max_head`` bytes without progress of the parser."""
         most = self.limits.max_head
         while data and self.refusal is None:
             piece = data[: most - self._held]
@@ -29,50 +31,50 @@ class GuardedHttpTools(Guarded, HttpToolsProtocol):
             self.watch()
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Note the beginning of a head."""
         self.stage = HEAD
         self.number += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A head is complete: the request is accepted unless it has too many headers."""
+        """Accept a request, unless it has too many headers or too many requests wait."""
         self._held = 0
         if len(self.headers) > self.limits.max_headers:
             self._fault = 431, f"the request has more than {self.limits.max_headers} headers"
         elif len(self.pipeline) >= PIPELINED:
             self._fault = 503, f"more than {PIPELINED} requests wait on this connection"
         if self._fault:
-            raise ValueError(self._fault[1])  # ends the parser, which reports an error in its turn
+            raise ValueError(self._fault[1])  # ends the parser, which then reports an error
         super().on_headers_complete()
         self.stage = BODY
         if self.leaving:
-            self.last(self.cycle)
+            self.mark_last(self.cycle)
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body."""
+        """Note a part of a body."""
         self._held = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived."""
+        """Note the end of a request."""
         self._held = 0
         self.stage = DONE
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser cannot read; requests before it are answered first."""
+        """Refuse a request that the parser cannot read; requests before it are answered first."""
         self.refuse(*(self._fault or (400, msg)))
 
+    @override
     def answer_in_turn(self, status: int, reason: str) -> bool:
-        """Refuse the latest request when it is its turn; False if it is its turn already."""
         if not self.pipeline or self.pipeline[0][0] is not self.cycle:
             return False
-        self.pipeline[0] = self.cycle, _Refusing(status, reason)
+        self.pipeline[0] = self.cycle, _Refusal(status, reason)
         return True
 
 
-class _Refusing:
-    """An application that refuses."""
+class _Refusal:
+    """An ASGI application that refuses every request."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status

@@ -1,4 +1,4 @@
-"""Connections with limits, over either of uvicorn's HTTP/1.1 protocols, and their graceful end."""
+"""Connections with limits and a graceful end, over either of uvicorn's HTTP/1.1 protocols."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,39 +6,48 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from mtl_lightning.serve.limits import Limits
 
 AGAIN = 0.05
-"""Seconds after which an expired time is looked at again: data may wait that a busy event loop has not read yet."""
+"""Seconds after which an expired timer is checked again: a busy event loop may not have read all data yet."""
+
 QUIET = 1.0
-"""Seconds after which an idle connection is closed once the service was asked to stop."""
+"""Seconds after which an idle connection is closed while the service stops."""
+
 LINGER = 1.0
-"""Seconds for a refused client to read the answer; what it still sends is discarded."""
+"""Seconds for a refused client to read the answer; further data is discarded."""
+
 UNREAD = 30.0
-"""Seconds after which a client that does not read its answers is cut off."""
+"""Seconds after which a client that does not read its answers is disconnected."""
+
 SLACK = 1.0
-"""Seconds by which a body's time here is longer than that of ``/score``, whose own answer is better."""
+"""Seconds by which the limit of a body exceeds the limit of ``/score``, which has a better answer."""
+
 PIPELINED = 32
-"""Requests that may wait on one connection."""
+"""Largest number of requests that wait on a connection."""
+
 IDLE, HEAD, BODY, DONE = "idle", "head", "body", "done"
+"""Stages of the latest request."""
+
 CLOSE = (b"connection", b"close")
 ANSWER = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
 
 
-class Guarded(asyncio.Protocol):
+class LimitedConnection(asyncio.Protocol):
     """Mixin for a protocol of uvicorn: limits on heads, bodies, times and connections.
 
-    A subclass keeps ``stage`` true to what the parser has seen, and calls :meth:`watch` when it may have changed.
+    A subclass sets ``stage`` to the state of the parser, and calls :meth:`watch` when it may have changed.
 
     Args:
-        limits: Set by the subclass that serves.
-        refused: Called with the status of each request that is refused here.
+        limits: Limits, which the subclass sets.
+        refused: Function that is called with the status of each refused request.
     """
 
     limits: Limits
     refused: Callable[[int], None]
-    # Of uvicorn's protocols.
+    # Attributes of uvicorn's protocols.
     loop: asyncio.AbstractEventLoop
     transport: Any
     flow: Any
@@ -54,8 +63,9 @@ class Guarded(asyncio.Protocol):
     _timer: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
+    @override
     def connection_made(self, transport: Any) -> None:
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         if len(self.connections) > self.limits.max_connections:
             self.refuse(503, f"more than {self.limits.max_connections} connections are open")
@@ -63,6 +73,7 @@ class Guarded(asyncio.Protocol):
         else:
             self.watch()
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
         for timer in (self._timer, self._unread):
@@ -72,11 +83,11 @@ class Guarded(asyncio.Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a request has been accepted that is not answered yet."""
+        """True while an accepted request is not answered."""
         return self.cycle is not None and not self.cycle.response_complete
 
     def watch(self) -> None:
-        """Start the time of what is awaited from the client now; stop it if nothing is."""
+        """Start the timer of the data that is awaited from the client; stop it if no data is awaited."""
         stage = self.stage
         if stage is BODY:
             seconds = self.limits.body_seconds + SLACK
@@ -94,47 +105,47 @@ class Guarded(asyncio.Protocol):
                 self._timer = self.loop.call_later(seconds, self._late, seconds)
 
     def _late(self, seconds: float, again: bool = False) -> None:
-        if self.flow.read_paused:  # this side is the slow one
+        if self.flow.read_paused:  # the service is slow, not the client
             self._timer = self.loop.call_later(seconds, self._late, seconds)
         elif not again:
             self._timer = self.loop.call_later(AGAIN, self._late, seconds, True)
         elif self.stage in (HEAD, BODY):
-            what = "request line and headers" if self.stage is HEAD else "body"
-            self.refuse(408, f"the {what} didn't arrive in time")
+            part = "request line and headers" if self.stage is HEAD else "body"
+            self.refuse(408, f"the {part} didn't arrive in time")
         else:
             self.transport.close()
 
     def refuse(self, status: int, reason: str) -> None:
-        """Read no further: answer what was accepted before, then refuse with a status and close.
+        """Stop reading, answer the requests that were accepted before, and close after an answer with a status.
 
         Args:
-            status: 4xx or 503.
-            reason: What is wrong.
+            status: HTTP status, 4xx or 503.
+            reason: Text of the answer.
         """
         if self.refusal is not None:
             return
         self.refusal = status, reason
-        if self.stage is BODY and not self.busy:  # this request has its answer
+        if self.stage is BODY and not self.busy:  # the request is answered
             self.transport.close()
             return
         self.refused(status)
         if not self.busy:
-            self._farewell()
+            self._send_refusal()
         elif self.stage is BODY and not self.answer_in_turn(status, reason):
-            # The application waits for the rest of this very request.
-            begun = self.cycle.response_started
+            # The application waits for the rest of this request.
+            started = self.cycle.response_started
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-            if begun:
+            if started:
                 self.transport.abort()
             else:
-                self._farewell()
+                self._send_refusal()
 
     def answer_in_turn(self, status: int, reason: str) -> bool:
-        """Refuse the latest request when it is its turn; False if it is its turn already."""
+        """Refuse the latest request after the ones before it; return False if there are none before it."""
         return False
 
-    def _farewell(self) -> None:
+    def _send_refusal(self) -> None:
         if self.refusal is None or self.transport.is_closing():
             return
         status, reason = self.refusal
@@ -149,20 +160,20 @@ class Guarded(asyncio.Protocol):
         self._timer = self.loop.call_later(LINGER, self.transport.abort)
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or say what was refused meanwhile."""
+        """Continue with the next request, or send a refusal that waits."""
         super().on_response_complete()  # type: ignore[misc]
         if self.refusal is not None and not self.busy:
-            self._farewell()
+            self._send_refusal()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection, unless a request has arrived that a busy event loop has not read yet."""
+        """Close an idle connection, unless a request has arrived that the event loop has not read yet."""
         self.timeout_keep_alive_task = self.loop.call_later(AGAIN, super().timeout_keep_alive_handler)  # type: ignore[misc]
 
     def shutdown(self) -> None:
-        """Answer what was accepted, say with the last answer that the connection ends, and close it when it is idle."""
+        """Answer accepted requests, announce the end with the last answer, and close the connection when it is idle."""
         self.leaving = True
         if self.busy:
-            self.last(self.cycle)
+            self.mark_last(self.cycle)
         elif self.refusal is not None or self.stage is BODY:
             self.transport.close()
         elif self.stage is not HEAD:
@@ -181,18 +192,20 @@ class Guarded(asyncio.Protocol):
         else:
             self._timer_for_quiet(AGAIN)
 
-    def last(self, cycle: Any) -> None:
-        """Let an answer say that it is the last of its connection."""
+    def mark_last(self, cycle: Any) -> None:
+        """Let an answer announce that it is the last of its connection."""
         cycle.keep_alive = False
         cycle.default_headers = [*cycle.default_headers, CLOSE]
 
+    @override
     def pause_writing(self) -> None:
-        """Give a client that does not read a limited time."""
+        """Start the timer of a client that does not read."""
         super().pause_writing()
         self._unread = self.loop.call_later(UNREAD, self.transport.abort)
 
+    @override
     def resume_writing(self) -> None:
-        """The client reads again."""
+        """Stop the timer of a client that did not read."""
         super().resume_writing()
         if self._unread is not None:
             self._unread.cancel()

@@ -1,26 +1,28 @@
-"""Guarded connections over uvicorn's h11 protocol, for platforms without httptools."""
+"""Limited connections over uvicorn's h11 protocol, for platforms without httptools."""
 
 import h11
+from typing_extensions import override
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mtl_lightning.serve.guarded import BODY, DONE, HEAD, IDLE, Guarded
+from mtl_lightning.serve.connection import BODY, DONE, HEAD, IDLE, LimitedConnection
 
 WAITING = 1 << 18
-"""Bytes of later requests that may wait on a connection."""
+"""Largest number of bytes of later requests that wait on a connection."""
 
 
-class GuardedH11(Guarded, H11Protocol):
+class LimitedH11(LimitedConnection, H11Protocol):
     """HTTP/1.1 parsed by h11, whose buffer is limited by ``h11_max_incomplete_event_size``."""
 
+    @override
     def data_received(self, data: bytes) -> None:
-        """Parse what arrives."""
+        """Parse data, and refuse too many waiting requests."""
         if self.refusal is None:
             super().data_received(data)
         if self.refusal is None and self.busy and len(self.conn.trailing_data[0]) > WAITING:
             self.refuse(503, f"more than {WAITING:,} bytes of requests wait on this connection")
 
     def handle_events(self) -> None:
-        """Follow the parser; refuse a head that is complete and too large."""
+        """Update the stage, and refuse a complete head that is too large."""
         before = self.cycle
         super().handle_events()
         if self.refusal is not None:
@@ -30,7 +32,7 @@ class GuardedH11(Guarded, H11Protocol):
             self.number += 1
             self._check_head()
             if self.leaving:
-                self.last(self.cycle)
+                self.mark_last(self.cycle)
         if self.refusal is None:
             self.watch()
 
@@ -50,11 +52,11 @@ class GuardedH11(Guarded, H11Protocol):
         elif size > self.limits.max_head:
             fault = f"the request line and headers are larger than {self.limits.max_head:,} bytes"
         if fault:
-            self.stage = BODY  # its application has not run yet and is never told of it
+            self.stage = BODY  # its application has not run yet and never will
             self.refuse(431, fault)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser cannot read."""
+        """Refuse a request that the parser cannot read."""
         if len(self.conn.trailing_data[0]) > self.limits.max_head:
             self.refuse(431, f"the request line and headers are larger than {self.limits.max_head:,} bytes")
         else:
