@@ -72,6 +72,7 @@ def test_they_must_be_declared_and_between_0_and_1(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"metrics": {"toxic": ["f1"]}}, r"metrics.toxic.0: serves tasks that are binary, and 'toxic' is soft_binary"),
+        ({"metrics": {"toxic": ["pr_auc"]}}, r"metrics.toxic.0: serves tasks that are binary, multilabel, and"),
         ({"metrics": {"toxic": ["accuracy"]}}, r"metrics.toxic.0: serves tasks that are binary, multiclass"),
         ({"losses": {"toxic": "focal"}}, r"losses.toxic: serves tasks that are binary, multilabel"),
         ({"heads": {"toxic": "jrc"}}, r"heads.toxic: serves tasks that are binary"),
