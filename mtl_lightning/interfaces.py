@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtl_lightning.batch import Batch, Encoded, Output, Target
+from mtl_lightning.batch import Batch, Encoded, Output, Steps, Target
 from mtl_lightning.bounds import (
     Bounds,
     DropRate,
@@ -126,6 +126,7 @@ __all__ = [
     "Source",
     "StatelessTransform",
     "Step",
+    "Steps",
     "Target",
     "Task",
     "TaskMetric",

@@ -95,7 +95,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
 
         identity = f"run {digest(run.weights())} {digest(run.transforms)}"
-        features = [name for columns in transforms.feature_columns.values() for name in columns]
+        features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
             score,
@@ -134,7 +134,7 @@ class Predictor:
     @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
-        features = [name for columns in self.transforms.feature_columns.values() for name in columns]
+        features = [name for columns in self.transforms.request_columns.values() for name in columns]
         return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:

@@ -23,11 +23,13 @@ ID_BINS = 2
 
 
 def feature_values(schema: Schema, field: Field, parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the encoded values of a feature, [N] or [N, L]; for vectors their norms, [N]."""
+    """Return the encoded values of a feature, [N] or [N, L]; norms of vectors and lengths of histories, [N]."""
     if field.kind == "categorical":
         return parts["ids"][:, schema.id_columns[field.name]]
     if field.kind == "numeric":
         return parts["dense"][:, schema.dense_columns[field.name]]
+    if field.kind == "history":
+        return np.diff(parts[f"history/{field.name}"], axis=1)[:, 0].astype(np.float64)
     return parts[f"sequence/{field.name}"] if field.kind == "sequence" else norms(parts[f"vector/{field.name}"])
 
 
@@ -89,7 +91,7 @@ def bins(field: Field, train: np.ndarray, others: list[np.ndarray]) -> list[np.n
         >>> [counts.tolist() for counts in bins(field, np.arange(10.0), [np.array([0.0, 100.0])])]
         [[1, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]]
     """
-    if field.kind in ("numeric", "vector"):
+    if field.kind in ("numeric", "vector", "history"):
         edges = np.unique(np.quantile(train, np.arange(1, DECILES) / DECILES)) if len(train) else np.zeros(0)
         places = [np.searchsorted(edges, values, side="left") for values in (train, *others)]
         return [np.bincount(place, minlength=len(edges) + 1) for place in places]

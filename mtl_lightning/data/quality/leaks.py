@@ -29,7 +29,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
     - Categorical values and the entries of sequences are target-encoded out of fold. Missing and unknown are values.
     - Numbers are ranked in both directions. Their 256 quantiles are values as well, so that a filled null or an
       unusual middle is found.
-    - Sequences are also ranked by their length.
+    - Sequences are also ranked by their length, and histories by their length alone.
     - Non-binary labels are binarised: above the median, or each of the most frequent classes against the rest (mean by
       rows).
 
@@ -59,6 +59,9 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif field.kind == "history":
+            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            ranks = [codes]
         else:
             continue
         codes = _dense_codes(codes)

@@ -115,6 +115,12 @@ def test_every_encoder_with_a_layer_per_field(name: str, tmp_path: Path) -> None
     agrees(build_network(example_schema(kinds=KINDS), encoder={"name": name, "projection": 4}), tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", [{"name": "masknet", "arrangement": "serial"}], ids=str)
+def test_encoders_with_other_options(encoder: dict[str, Any], tmp_path: Path) -> None:
+    agrees(build_network(example_schema(kinds=KINDS), encoder=encoder), tmp_path)
+
+
 def test_inputs_that_are_left_out_are_missing_values() -> None:
     schema = example_schema(kinds=KINDS)
     network = build_network(schema).eval()
