@@ -138,6 +138,18 @@ class EmbeddingEncoder(Encoder):
         if hidden:
             self.width = hidden[-1]
 
+    def mix(self, width: int, hidden: Sequence[int]) -> None:
+        """Set the width of z and the MLP on top for an :meth:`interact` that mixes fields, so none has a slice of z.
+
+        Args:
+            width: Columns that :meth:`interact` returns.
+            hidden: Sizes of the MLP; empty for none.
+        """
+        self.slices, self.width = {}, width * self.copies
+        if hidden:
+            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
+            self.width = hidden[-1]
+
     def projected(self, part: Tensor, copy: int) -> Tensor:
         """Fields side by side, [B, Σ sizes], after their projections, if there are any."""
         if self.projections is None:

@@ -44,6 +44,7 @@ ENCODERS = {
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
 }
 
@@ -66,6 +67,7 @@ ARCHITECTURES = {
     "sluice": "mtl_lightning.architectures.sluice:Sluice",
     "star": "mtl_lightning.architectures.star:STAR",
     "stem": "mtl_lightning.architectures.stem:STEM",
+    "tabm": "mtl_lightning.architectures.tabm:TabM",
 }
 
 HEADS = {

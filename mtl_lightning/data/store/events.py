@@ -169,5 +169,5 @@ class EventsWriter:
 def _map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Tensor:
     if 0 in shape:
         return torch.from_numpy(np.zeros(shape, dtype=dtype))
-    # Copy-on-write: torch wants writable memory, and the file must stay as it is.
+    # Copy-on-write: torch needs writable memory, and the file must stay as it is.
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
