@@ -175,6 +175,7 @@ class Output:
         penalty: Extra term of the loss per row, [B]; averaged over all rows of the global batch.
         extra: Further tensors for the losses of this task and of its children.
         link: Maps labels to the space of ``logit`` (a scale, a logarithm), or None where they are in it.
+        members: Outputs of an ensemble's members (:attr:`Architecture.members`); empty where there is no ensemble.
     """
 
     logit: Tensor
@@ -182,6 +183,7 @@ class Output:
     penalty: Tensor | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
     link: Callable[[Tensor], Tensor] | None = None
+    members: tuple["Output", ...] = ()
 
 
 @dataclass(slots=True)

@@ -238,6 +238,11 @@ class Architecture(Component, nn.Module, ABC):
 
     widths: dict[str, int]
     """Width H of each task's representation."""
+    members: int = 1
+    """Number k of an ensemble's members. A representation then has k slices of width H / k, and each its own head.
+
+    The loss of a task is the mean of its members' losses, the prediction the mean of their predictions.
+    """
     keep_gates: bool = False
     """True if a forward pass must store its gate values in ``gates``, for reports."""
     gates: dict[str, Tensor]

@@ -68,6 +68,7 @@ ARCHITECTURES = {
     "sluice": "mtl_lightning.architectures.sluice:Sluice",
     "star": "mtl_lightning.architectures.star:STAR",
     "stem": "mtl_lightning.architectures.stem:STEM",
+    "tabm": "mtl_lightning.architectures.tabm:TabM",
 }
 
 HEADS = {

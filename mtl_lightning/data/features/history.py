@@ -207,7 +207,7 @@ class HistoryTransform:
         """Times of a block's rows.
 
         Raises:
-            DataError: If they are no times, or numbers where earlier blocks had times.
+            DataError: If they are not times, or numbers where earlier blocks had times.
         """
         start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
         place = f"features.{self.name}"

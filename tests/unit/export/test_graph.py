@@ -79,6 +79,11 @@ def test_every_head_on_one_architecture(tmp_path: Path) -> None:
     assert "raw/position" not in inputs
 
 
+def test_every_head_for_the_members_of_an_ensemble(tmp_path: Path) -> None:
+    schema, heads = of_every_head()
+    agrees(build_network(schema, architecture={"name": "tabm", "members": 2, "hidden": [8]}, heads=heads), tmp_path)
+
+
 def architecture(name: str) -> Network:
     schema = example_schema(kinds=KINDS)
     fields: dict[str, dict[str, Any]] = {
