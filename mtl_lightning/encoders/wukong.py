@@ -56,7 +56,8 @@ class FieldTokens(nn.Module):
         """The tokens."""
         if self.projection is not None:
             x = torch.cat([x[:, : self.columns], self.projection(x[:, self.columns :])], dim=1)
-        return x.unflatten(1, (-1, self.width))
+        tokens: Tensor = x.unflatten(1, (-1, self.width))
+        return tokens
 
 
 class WukongLayer(nn.Module):
