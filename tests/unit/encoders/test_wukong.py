@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from encoder_cases import build_encoder, encoder_batch, plain_fields
+from encoder_cases import MIXERS, build_encoder, encoder_batch, plain_fields
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
@@ -118,7 +118,7 @@ def test_tokens_of_one_column_are_refused(options):
         build_encoder("wukong", **options)
 
 
-@pytest.mark.parametrize("name", ["masknet", "wukong"])
+@pytest.mark.parametrize("name", sorted(MIXERS))
 def test_encoders_that_mix_fields_need_some(name):
     with pytest.raises(MtlError, match="encoder: needs features"):
         registry().resolve("encoder", name)(Schema((), ()), 1)

@@ -125,6 +125,7 @@ def test_every_encoder_with_a_layer_per_field(name: str, tmp_path: Path) -> None
     "encoder",
     [
         {"name": "masknet", "arrangement": "serial"},
+        {"name": "rankmixer", "tokens": 4, "token_width": 12, "blocks": 3},
         {"name": "wukong", "rank": 0},
         {"name": "wukong", "numeric_width": 16, "layers": 3},
     ],
