@@ -46,6 +46,7 @@ ENCODERS = {
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
     "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
+    "wukong": "mtl_lightning.encoders.wukong:WukongEncoder",
 }
 
 ARCHITECTURES = {
