@@ -13,6 +13,7 @@ from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, Pos
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.encoders.projection import FieldProjection, slices_of
 from mtl_lightning.encoders.steps import StepBuckets
+from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
@@ -144,7 +145,12 @@ class EmbeddingEncoder(Encoder):
         Args:
             width: Columns that :meth:`interact` returns.
             hidden: Sizes of the MLP; empty for none.
+
+        Raises:
+            MtlError: If there are no fields.
         """
+        if not self.field_slices:
+            raise MtlError("encoder: needs features")
         self.slices, self.width = {}, width * self.copies
         if hidden:
             self.hidden = MLP(self.width, hidden, dropout=self.dropout)

@@ -139,8 +139,9 @@ class MaskNetEncoder(EmbeddingEncoder):
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, **options)
-        sizes = [part.stop - part.start for part in self.field_slices.values()]
         columns, side_by_side = self.fields_width, blocks if arrangement == "parallel" else 1
+        self.mix(side_by_side * block_width, hidden)
+        sizes = [part.stop - part.start for part in self.field_slices.values()]
         in_widths = [columns] + [block_width] * (0 if arrangement == "parallel" else blocks - 1)
         self.norms = nn.ModuleList(FieldNorm(sizes, side_by_side) for _ in range(copies))
         self.blocks = nn.ModuleList(
@@ -149,7 +150,6 @@ class MaskNetEncoder(EmbeddingEncoder):
             )
             for _ in range(copies)
         )
-        self.mix(side_by_side * block_width, hidden)
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
         """Outputs of the blocks side by side, or of the last block, [B, D / copies]."""

@@ -18,7 +18,7 @@ class TransformerEncoder(EmbeddingEncoder):
     history, the sum of the fields whose tables its ids share; where there is none, a learned token. Steps are the
     embeddings of a sequence, or the sums of what a history's events carry. Each has a learned embedding of its place,
     counted back from the latest: 1 for the last step that is known, whatever the length of the history (steps that
-    ``step_dropout`` takes are not known). After the blocks, the first token stands for the whole.
+    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole.
 
     Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
     positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a

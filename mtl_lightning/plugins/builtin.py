@@ -45,7 +45,9 @@ ENCODERS = {
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
     "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
+    "rankmixer": "mtl_lightning.encoders.rankmixer:RankMixerEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
+    "wukong": "mtl_lightning.encoders.wukong:WukongEncoder",
 }
 
 ARCHITECTURES = {

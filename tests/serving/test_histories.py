@@ -202,3 +202,19 @@ def test_parallel_lists_of_unequal_lengths_are_refused(run: Path, folder: Path) 
     rows = {"time_ms": [9], "video_id": [1], "author_id": [2], "watched": [None], "seen": [seen]}
     with pytest.raises(DataError, match="1 of 'time_ms' and 2 of 'video_id' in row 0"):
         bundle.transforms.encode(rows)
+
+
+def test_predict_builds_no_histories(
+    run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for model, data in ((run, []), (run, ["log"]), (folder / f"{run.name}-export", ["log"])):
+        pairs = [f"data={folder / 'log.parquet'}" for _ in data]
+        assert command("predict", f"run={model}", *pairs, f"out={tmp_path / 'x.parquet'}") == 2
+        assert "with the events of each row's history (predict does not build histories" in capsys.readouterr().err
+
+
+def test_init_from_continues_no_histories(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("fit", f"init_from={run}", f"run.dir={tmp_path / 'next'}") == 2
+    error = capsys.readouterr().err
+    assert "features.watched: is a history, which init_from cannot continue yet" in error
+    assert "features.seen: is a history" in error

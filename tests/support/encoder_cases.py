@@ -19,7 +19,7 @@ SCHEMA = Schema(
     (),
 )
 NAMES = sorted(registry().names("encoder"))
-MIXERS = {"masknet"}
+MIXERS = {"masknet", "rankmixer", "wukong"}
 """Encoders whose fields have no slice of z."""
 
 

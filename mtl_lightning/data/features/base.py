@@ -75,7 +75,7 @@ class Feature(ABC):
         return ()
 
     def request_columns(self, name: str) -> tuple[str, ...]:
-        """Raw columns that a row to be scored must have: those of :meth:`columns`."""
+        """Raw columns that a row to be scored must have: the columns of :meth:`columns`."""
         return self.columns(name)
 
     def tokens(self, name: str) -> tuple[str, ...]:

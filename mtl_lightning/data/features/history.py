@@ -1,6 +1,7 @@
 """History features: what a user did before a row, built from the log itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -161,6 +162,16 @@ class EncodedEvents(NamedTuple):
     numbers: np.ndarray
 
 
+@contextmanager
+def _errors_of(rows: np.ndarray) -> Iterator[None]:
+    """Let errors of some rows of a block name their places in the block."""
+    try:
+        yield
+    except RowError as error:
+        further = {int(rows[index]): message for index, message in error.further.items()}
+        raise RowError(error.message, int(rows[error.index]), error.hint, further) from error
+
+
 class HistoryTransform:
     """Fitted vocabularies and scales of what an event carries.
 
@@ -207,7 +218,7 @@ class HistoryTransform:
         """Times of a block's rows.
 
         Raises:
-            DataError: If they are no times, or numbers where earlier blocks had times.
+            DataError: If they are not times, or numbers where earlier blocks had times.
         """
         start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
         place = f"features.{self.name}"
@@ -232,11 +243,13 @@ class HistoryTransform:
         """Count ids and measure numbers of the block's events."""
         if not self.own and not self.scales:
             return
-        events = block.take(pa.array(self.happened(block, self.moments(block).known)))
-        for name, table in self.own.items():
-            table.add(as_written(events, name), name)
-        for scale in self.scales.values():
-            scale.observe(events)
+        rows = self.happened(block, self.moments(block).known)
+        events = block.take(pa.array(rows))
+        with _errors_of(rows):
+            for name, table in self.own.items():
+                table.add(as_written(events, name), name)
+            for scale in self.scales.values():
+                scale.observe(events)
 
     def finish(self) -> None:
         """Fix the scales; vocabularies are fitted on first use."""
@@ -282,11 +295,8 @@ class HistoryTransform:
         """
         events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
         ids = [table.ids(as_written(events, name), name) for name, table in self.tables.items()]
-        try:
+        with _errors_of(rows):
             numbers = [scale.encode(events) for scale in self.scales.values()]
-        except RowError as error:
-            further = {int(rows[index]): message for index, message in error.further.items()}
-            raise RowError(error.message, int(rows[error.index]), error.hint, further) from error
         nothing = np.zeros((len(rows), 0), dtype=np.float32)
         return np.stack(ids, axis=1), np.stack(numbers, axis=1) if numbers else nothing
 

@@ -81,7 +81,7 @@ class RowEncoder:
 
         Returns:
             Inputs of a model: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int64,
-            ``vector/…`` [B, d] float32, ``raw/…`` [B] float64 and, per history, ``history/<name>/ids`` [B, L, K]
+            ``vector/…`` [B, d] float32, ``raw/…`` [B] float64. Per history also ``history/<name>/ids`` [B, L, K]
             int64, ``…/numbers`` [B, L, F] float32, ``…/length`` [B] int64 and ``…/gap`` [B, L] float32, padded to the
             longest history that the feature keeps.
 

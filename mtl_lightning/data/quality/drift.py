@@ -23,13 +23,11 @@ ID_BINS = 2
 
 
 def feature_values(schema: Schema, field: Field, parts: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the encoded values of a feature, [N] or [N, L]; norms of vectors and lengths of histories, [N]."""
+    """Return the encoded values of a feature, [N] or [N, L]; for vectors their norms, [N]."""
     if field.kind == "categorical":
         return parts["ids"][:, schema.id_columns[field.name]]
     if field.kind == "numeric":
         return parts["dense"][:, schema.dense_columns[field.name]]
-    if field.kind == "history":
-        return np.diff(parts[f"history/{field.name}"], axis=1)[:, 0].astype(np.float64)
     return parts[f"sequence/{field.name}"] if field.kind == "sequence" else norms(parts[f"vector/{field.name}"])
 
 
@@ -91,7 +89,7 @@ def bins(field: Field, train: np.ndarray, others: list[np.ndarray]) -> list[np.n
         >>> [counts.tolist() for counts in bins(field, np.arange(10.0), [np.array([0.0, 100.0])])]
         [[1, 1, 1, 1, 1, 1, 1, 1, 1, 1], [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]]
     """
-    if field.kind in ("numeric", "vector", "history"):
+    if field.kind in ("numeric", "vector"):
         edges = np.unique(np.quantile(train, np.arange(1, DECILES) / DECILES)) if len(train) else np.zeros(0)
         places = [np.searchsorted(edges, values, side="left") for values in (train, *others)]
         return [np.bincount(place, minlength=len(edges) + 1) for place in places]
@@ -106,6 +104,8 @@ def bins(field: Field, train: np.ndarray, others: list[np.ndarray]) -> list[np.n
 def drift(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, tuple[float, float]]]:
     """Measure the population stability index (PSI) of every feature from training to every other split.
 
+    Histories are left out: they are longer in later splits by construction.
+
     Args:
         schema: Fitted schema.
         samples: Encoded rows by split.
@@ -116,6 +116,8 @@ def drift(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> di
     scores: dict[str, dict[str, tuple[float, float]]] = {}
     names = [name for name, parts in samples.items() if name != "train" and len(parts["mask"])]
     for field in schema.fields:
+        if field.kind == "history":
+            continue
         values = {name: feature_values(schema, field, samples[name]) for name in ("train", *names)}
         before, *after = bins(field, values["train"], [values[name] for name in names])
         rows = len(values["train"])

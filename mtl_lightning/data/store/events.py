@@ -96,15 +96,15 @@ class Events:
         count = slices[:, 1] - slices[:, 0]
         width = rounded(int(count.max()) if len(count) else 0, length)
         step = torch.arange(width)
-        known = step < count.unsqueeze(1)
-        place = torch.where(known, slices[:, :1] + step, 0)
+        padding = step >= count.unsqueeze(1)
+        place = (slices[:, :1] + step).masked_fill_(padding, 0)
         flat = place.flatten()
         ids = self.ids.index_select(0, flat).view(*place.shape, -1).long()
         numbers = self.numbers.index_select(0, flat).view(*place.shape, self.numbers.shape[1])
         if self.time is None or time is None:
             return Steps(ids, numbers, count)
-        gap = (time.unsqueeze(1) - self.time.index_select(0, flat).view(place.shape)) / self.scale
-        return Steps(ids, numbers, count, torch.where(known, gap, 0.0).float())
+        gap = time.unsqueeze(1) - self.time.index_select(0, flat).view(place.shape)
+        return Steps(ids, numbers, count, gap.masked_fill_(padding, 0.0).div_(self.scale).float())
 
 
 class EventsWriter:
@@ -169,5 +169,5 @@ class EventsWriter:
 def _map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Tensor:
     if 0 in shape:
         return torch.from_numpy(np.zeros(shape, dtype=dtype))
-    # Copy-on-write: torch wants writable memory, and the file must stay as it is.
+    # Copy-on-write: torch needs writable memory, and the file must stay as it is.
     return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))

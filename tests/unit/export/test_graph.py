@@ -121,7 +121,16 @@ def test_every_encoder_with_a_layer_per_field(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", [{"name": "masknet", "arrangement": "serial"}], ids=str)
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"name": "masknet", "arrangement": "serial"},
+        {"name": "rankmixer", "tokens": 4, "token_width": 12, "blocks": 3},
+        {"name": "wukong", "rank": 0},
+        {"name": "wukong", "numeric_width": 16, "layers": 3},
+    ],
+    ids=str,
+)
 def test_encoders_with_other_options(encoder: dict[str, Any], tmp_path: Path) -> None:
     agrees(build_network(example_schema(kinds=KINDS), encoder=encoder), tmp_path)
 
