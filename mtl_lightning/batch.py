@@ -9,11 +9,60 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_lightning.schema import Schema
 
 WITHOUT_GROUP = -(2**63)
 """Group of rows whose grouping column is missing; they form no group and are not ranked with other rows."""
+
+
+@dataclass(slots=True)
+class Steps:
+    """A history of each of B rows: the latest events before the row, oldest first, padded with zeros on the right.
+
+    L is the longest history of the batch, rounded up so that few sizes occur.
+
+    Args:
+        ids: Ids of K categorical fields, [B, L, K] int64; 0 is missing or padding, 1 is out of vocabulary.
+        numbers: Standardised values of F numeric fields, [B, L, F] float.
+        length: Number of events, [B] int64; events after it are padding.
+        gap: Time from each event to the row, above 0, [B, L] float, or None if the history has none. In seconds, or in
+            the unit of a time column that holds numbers.
+
+    Example:
+        >>> steps = Steps(torch.tensor([[[3], [4]], [[5], [0]]]), torch.zeros(2, 2, 0), torch.tensor([2, 1]))
+        >>> steps.known.tolist()
+        [[True, True], [True, False]]
+    """
+
+    ids: Tensor
+    numbers: Tensor
+    length: Tensor
+    gap: Tensor | None = None
+
+    @property
+    def known(self) -> Tensor:
+        """True at events, False at padding, [B, L]."""
+        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.length.unsqueeze(1)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Steps":
+        """The same steps with ``function`` applied to every tensor."""
+        gap = None if self.gap is None else function(self.gap)
+        return Steps(function(self.ids), function(self.numbers), function(self.length), gap)
+
+    def padded(self, length: int) -> "Steps":
+        """The same steps with L = ``length``, at least the present one.
+
+        Example:
+            >>> steps = Steps(torch.tensor([[[3], [4]]]), torch.zeros(1, 2, 0), torch.tensor([2]))
+            >>> steps.padded(4).ids.flatten().tolist()
+            [3, 4, 0, 0]
+        """
+        missing = length - self.ids.shape[1]
+        ids, numbers = (functional.pad(part, (0, 0, 0, missing)) for part in (self.ids, self.numbers))
+        gap = None if self.gap is None else functional.pad(self.gap, (0, missing))
+        return Steps(ids, numbers, self.length, gap)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,6 +76,7 @@ class Batch:
         labels: Labels, [B, ΣK] float; 0 where unknown.
         mask: True where the task's label is known, [B, T] bool.
         sequences: Ids per sequence field, [B, L] int64, padded with 0 on the right.
+        steps: Events per history field.
         vectors: Values per vector field, [B, d] float.
         weight: Sample weight per task, [B, T] float, or None for ones.
         group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where missing; or None.
@@ -39,6 +89,7 @@ class Batch:
     labels: Tensor
     mask: Tensor
     sequences: dict[str, Tensor] = field(default_factory=dict)
+    steps: dict[str, Steps] = field(default_factory=dict)
     vectors: dict[str, Tensor] = field(default_factory=dict)
     weight: Tensor | None = None
     group: Tensor | None = None
@@ -73,7 +124,9 @@ class Batch:
         def walk(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return function(value)
-            return {key: function(item) for key, item in value.items()} if isinstance(value, dict) else value
+            if isinstance(value, Steps):
+                return value.map(function)
+            return {key: walk(item) for key, item in value.items()} if isinstance(value, dict) else value
 
         return replace(self, **{part.name: walk(getattr(self, part.name)) for part in fields(self)})
 
@@ -122,6 +175,7 @@ class Output:
         penalty: Extra term of the loss per row, [B]; averaged over all rows of the global batch.
         extra: Further tensors for the losses of this task and of its children.
         link: Maps labels to the space of ``logit`` (a scale, a logarithm), or None where they are in it.
+        members: Outputs of an ensemble's members (:attr:`Architecture.members`); empty where there is no ensemble.
     """
 
     logit: Tensor
@@ -129,6 +183,7 @@ class Output:
     penalty: Tensor | None = None
     extra: dict[str, Tensor] = field(default_factory=dict)
     link: Callable[[Tensor], Tensor] | None = None
+    members: tuple["Output", ...] = ()
 
 
 @dataclass(slots=True)

@@ -7,7 +7,9 @@ from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.errors import ConfigError, DataError, Problem
+from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
 from mtl_lightning.runs.directory import RunDirectory
@@ -82,14 +84,20 @@ def build_network(
     kind, options = _chosen("architecture", architecture)
     built_encoder: Encoder = _make("encoder", encoder, schema, kind.table_copies(len(schema.tasks), **options))
     built: Architecture = kind(schema, built_encoder, **options)
-    built_heads: dict[str, Head] = {}
+    members: dict[str, list[Head]] = {}
     built_losses: dict[str, Loss] = {}
     for task in schema.tasks:
-        parents = {name: built_heads[name] for name in task.parents}
-        head = _make("head", (heads or {}).get(task.name, task.traits.head), task, built.widths[task.name], parents)
-        built_heads[task.name] = head
-        built_losses[task.name] = _make("loss", (losses or {}).get(task.name, head.loss), task)
-    return Network(schema, built_encoder, built, built_heads, built_losses)
+        spec, width = (heads or {}).get(task.name, task.traits.head), built.widths[task.name] // built.members
+        members[task.name] = [
+            _make("head", spec, task, width, {name: members[name][m] for name in task.parents})
+            for m in range(built.members)
+        ]
+        built_losses[task.name] = _make("loss", (losses or {}).get(task.name, members[task.name][0].loss), task)
+    if built.members == 1:
+        return Network(schema, built_encoder, built, {name: head for name, (head,) in members.items()}, built_losses)
+    ensembles = {name: MemberHeads(parts) for name, parts in members.items()}
+    mean_losses = {name: MemberLoss(loss) for name, loss in built_losses.items()}
+    return Network(schema, built_encoder, built, ensembles, mean_losses)
 
 
 def build_metrics(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtl_lightning.batch import Batch, Encoded, Output, Target
+from mtl_lightning.batch import Batch, Encoded, Output, Steps, Target
 from mtl_lightning.bounds import (
     Bounds,
     DropRate,
@@ -126,6 +126,7 @@ __all__ = [
     "Source",
     "StatelessTransform",
     "Step",
+    "Steps",
     "Target",
     "Task",
     "TaskMetric",
@@ -219,7 +220,7 @@ class Encoder(Component, nn.Module, ABC):
         """Rows of each table parameter that an encoder with these options would use for a schema.
 
         Args:
-            schema: Fitted schema, whose vocabularies may be larger than those of this encoder.
+            schema: Fitted schema, whose vocabularies may be larger than this encoder's.
 
         Returns:
             For each table parameter, the row of id 0 in every copy of each vocabulary; id i is stored i rows further.
@@ -237,6 +238,11 @@ class Architecture(Component, nn.Module, ABC):
 
     widths: dict[str, int]
     """Width H of each task's representation."""
+    members: int = 1
+    """Number k of an ensemble's members. A representation then has k slices of width H / k, and each its own head.
+
+    The loss of a task is the mean of its members' losses, the prediction the mean of their predictions.
+    """
     keep_gates: bool = False
     """True if a forward pass must store its gate values in ``gates``, for reports."""
     gates: dict[str, Tensor]
@@ -274,7 +280,7 @@ class Head(Component, nn.Module, ABC):
     loss: ClassVar[str]
     """Name of the loss that is used when the recipe names none."""
     everywhere: ClassVar[str] = ""
-    """What to do instead where labels are known only after the parent's event, if the head must learn on all rows.
+    """Remedy where labels are known only after the parent's event, if the head must learn on all rows.
 
     ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
     learn from the rows with a known label alone.
@@ -359,7 +365,7 @@ class Weighter(Component, nn.Module, ABC):
     needs_losses_after_step: bool = False
     """True if :meth:`after_step` must be called after this update; may change from step to step."""
     gradients_at: str = "seam"
-    """Where ``step.jacobian`` is taken.
+    """Place at which ``step.jacobian`` is taken.
 
     ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
     Anything else is a pattern over names of parameters.

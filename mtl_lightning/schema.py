@@ -32,7 +32,7 @@ PADDING = 0
 UNKNOWN = 1
 """Id of out-of-vocabulary values."""
 
-FIELD_KINDS = ("categorical", "numeric", "sequence", "vector")
+FIELD_KINDS = ("categorical", "numeric", "sequence", "vector", "history")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,10 @@ class Field:
         kind: One of :data:`FIELD_KINDS`.
         size: Vocabulary size with padding and out-of-vocabulary (categorical, sequence), width (vector), 1 (numeric).
         table: Name of the vocabulary and embedding table; sequences may share the table of a categorical field.
-        length: Longest sequence kept (sequence only).
+        length: Longest sequence kept (sequence, history).
         edges: Quantiles of the encoded training values, ascending and distinct (numeric only; may be empty).
+        steps: What each step of a history carries: categorical fields, then numeric fields (history only).
+        gap: Each step of a history has the time between it and the row (history only).
     """
 
     name: str
@@ -54,6 +56,33 @@ class Field:
     table: str = ""
     length: int = 0
     edges: tuple[float, ...] = ()
+    steps: "tuple[Field, ...]" = ()
+    gap: bool = False
+
+    def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
+        """Fields of one kind that a step carries, in the order of their columns in ``Steps``.
+
+        Example:
+            >>> item = Field(name="item", kind="categorical", size=9, table="item")
+            >>> price = Field(name="price", kind="numeric")
+            >>> history = Field(name="clicks", kind="history", length=50, steps=(item, price))
+            >>> [field.name for field in history.steps_of_kind("numeric")]
+            ['price']
+        """
+        return tuple(field for field in self.steps if field.kind == kind)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON and checkpoints; what only histories have is left out elsewhere."""
+        state = {**asdict(self), "edges": list(self.edges)}
+        if self.kind == "history":
+            return state | {"steps": [field.to_dict() for field in self.steps]}
+        return {name: value for name, value in state.items() if name not in ("steps", "gap")}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Inverse of :meth:`to_dict`."""
+        steps = tuple(cls.from_dict(field) for field in state.get("steps", ()))
+        return cls(**{**state, "edges": tuple(state.get("edges", ())), "steps": steps})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +198,8 @@ class Schema:
     def table_sizes(self) -> dict[str, int]:
         """Ids per vocabulary, vocabularies of categorical fields first."""
         sizes: dict[str, int] = {}
-        for field in (*self.of_kind("categorical"), *self.of_kind("sequence")):
+        steps = [step for field in self.of_kind("history") for step in field.steps_of_kind("categorical")]
+        for field in (*self.of_kind("categorical"), *self.of_kind("sequence"), *steps):
             sizes[field.table] = max(sizes.get(field.table, 0), field.size)
         return sizes
 
@@ -211,7 +241,7 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON and checkpoints."""
         return {
-            "fields": [{**asdict(field), "edges": list(field.edges)} for field in self.fields],
+            "fields": [field.to_dict() for field in self.fields],
             "tasks": [{**asdict(task), "parents": list(task.parents)} for task in self.tasks],
             "group": self.group,
             "raw": list(self.raw),
@@ -221,7 +251,7 @@ class Schema:
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
         return cls(
-            fields=tuple(Field(**{**field, "edges": tuple(field.get("edges", ()))}) for field in state["fields"]),
+            fields=tuple(Field.from_dict(field) for field in state["fields"]),
             tasks=tuple(Task(**{**task, "parents": tuple(task["parents"])}) for task in state["tasks"]),
             group=state["group"],
             raw=tuple(state["raw"]),

@@ -64,7 +64,7 @@ def check(value: Any, hint: Any, place: str, depth: int = 0) -> None:
         depth: Levels above it.
 
     Raises:
-        StructureError: If the value is anything else; the message begins with the place.
+        StructureError: If the value is of another form. The message begins with the place.
 
     Example:
         >>> check({"mean": 0.5, "edges": [1, 2]}, dict[str, float | list[float]], "fitted")

@@ -13,7 +13,7 @@ def check_copies(architecture: str, encoder: Encoder, copies: int) -> int:
         copies: Number of table sets it was asked for.
 
     Raises:
-        MtlError: If the encoder ends in an MLP, so that z has no part per table set.
+        MtlError: If the encoder ends in an MLP or mixes fields, so that z has no slices.
 
     Example:
         >>> from mtl_lightning.architectures.example import example
@@ -21,6 +21,6 @@ def check_copies(architecture: str, encoder: Encoder, copies: int) -> int:
         13
     """
     if copies > 1 and (not encoder.slices or encoder.width % copies):
-        raise MtlError(f"architecture: {architecture} needs separate tables, and the encoder mixes them",
-                       "leave encoder.hidden empty")  # fmt: skip
+        raise MtlError(f"architecture: {architecture} needs a part of z per table set, and the encoder gives none",
+                       "leave encoder.hidden empty, and choose an encoder that keeps fields apart")  # fmt: skip
     return encoder.width // copies

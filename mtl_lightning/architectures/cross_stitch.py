@@ -67,7 +67,7 @@ class CrossStitch(LayerwiseArchitecture):
         x, count = encoded.z, len(self.tasks)
         for layer, stitch in zip(self.layers, self.stitches, strict=True):
             x = self.dropout(self.activation(layer(x)))
-            if self.keep_shared:  # that of the last layer stays
+            if self.keep_shared:  # the last layer's stays
                 rows = x.transpose(0, 1)
                 x, self.shared = rows.transpose(0, 1), (rows,)
             x = torch.einsum("ts,sbh->tbh", stitch.view(count, count), x)

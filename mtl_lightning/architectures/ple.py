@@ -69,7 +69,7 @@ class PLE(ExpertArchitecture):
         names = (*self.tasks, "shared")
         for level, layer in enumerate(self.levels):
             groups, gates, crossed = layer(groups)
-            if self.keep_shared:  # that of the last level stays
+            if self.keep_shared:  # the last level's stays
                 self.shared = crossed
             if self.keep_gates:
                 prefix = "" if level == len(self.levels) - 1 else f"level{level}/"

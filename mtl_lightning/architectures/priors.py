@@ -54,7 +54,7 @@ def check_priors(option: str, schema: Schema, encoder: Encoder, names: Sequence[
     for name in names:
         if name not in encoder.slices:
             raise MtlError(f"architecture.{option}: the encoder has no part of z for {name!r}",
-                           "leave encoder.hidden empty")  # fmt: skip
+                           "leave encoder.hidden empty, and choose an encoder that keeps fields apart")  # fmt: skip
         width += encoder.slices[name].stop - encoder.slices[name].start
     return width
 

@@ -13,6 +13,7 @@ from mtl_lightning.config.limits import check_limits
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.trainer import check_trainer
+from mtl_lightning.data.features.build import option_name
 from mtl_lightning.data.quality.findings import acceptable
 from mtl_lightning.data.targets.tasks import FITTED
 from mtl_lightning.errors import ConfigError, MtlError, Problem, did_you_mean
@@ -170,7 +171,8 @@ def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         return {"name": chosen.name, **chosen.options}
 
     def feature(part: Any) -> dict[str, Any]:
-        return {"kind": registry.name_of("feature", type(part)) or part.kind, **asdict(part)}
+        options = {option_name(parameter): value for parameter, value in asdict(part).items()}
+        return {"kind": registry.name_of("feature", type(part)) or part.kind, **options}
 
     def task(record: Any) -> dict[str, Any]:
         return {key: value for key, value in asdict(record).items() if key not in ("name", *FITTED)}

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.expressions.hints import backticks_hint
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema
@@ -23,6 +24,7 @@ UNFIT = {
     "categorical": (LISTS, "one value per row is needed", "kind sequence fits"),
     "sequence": (("int", "uint", "float", "double", "halffloat", "bool", "date", "timestamp"),
                  "a list or delimited text is needed", "kind categorical fits"),
+    "history": (LISTS, "one value per row is needed", "a history is built of rows, kind sequence of lists"),
 }  # fmt: skip
 """Kind of feature → types that don't fit it, the reason, and a remedy. Text may hold numbers; preparation checks it."""
 
@@ -95,10 +97,22 @@ def _accepted(feature: str, column: str, task: Task, accepted: Collection[str]) 
     return not _is_label(column, task) and f"leak:{feature}:{task.name}" in accepted
 
 
+def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, name: str) -> None:
+    """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
+    for column in feature.event_columns(name):
+        if column in feature.columns(name) or not _exists(draft, raw, path, column) or raw is None:
+            continue
+        if column in raw.oracle:
+            draft.problem(path, f"leak: {column!r} holds true probabilities", "leave it out of with and where")
+        elif (held := raw.columns[column]).startswith(NESTED):
+            draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")
+
+
 def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
     """Check that the columns of features exist, fit their kind, and are known before the event."""
     for name, feature in draft.features.items():
         path = f"features.{name}"
+        _events(draft, raw, path, feature, name)
         for column in feature.columns(name):
             if not _exists(draft, raw, path, column):
                 continue

@@ -1,8 +1,10 @@
-"""Self-attention over a few tokens: fields, or the steps of a sequence."""
+"""Self-attention over a few tokens: fields, or the steps of a sequence or history."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import reduce
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,15 +12,31 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.schema import Field
 
 
-def targets(categorical: Sequence[Field], sequences: Sequence[Field]) -> dict[str, str]:
-    """The target field of each sequence that has one: the first categorical field whose table it shares.
+def targets(categorical: Sequence[Field], behaviours: Sequence[Field]) -> dict[str, tuple[str, ...]]:
+    """The fields at hand of each sequence or history that has any: categorical fields whose tables it shares.
+
+    Of several fields with one table the first counts; a history has a field for each of its ids that share one.
 
     Args:
         categorical: Categorical fields.
-        sequences: Sequences.
+        behaviours: Sequences and histories.
+
+    Example:
+        >>> item = Field(name="item", kind="categorical", size=9, table="item")
+        >>> targets([item], [Field(name="seen", kind="sequence", size=9, table="item", length=3)])
+        {'seen': ('item',)}
     """
-    tables = {field.table: field.name for field in reversed(categorical)}
-    return {field.name: tables[field.table] for field in sequences if field.table in tables}
+    names = {field.table: field.name for field in reversed(categorical)}
+    carried = {field.name: field.steps_of_kind("categorical") or (field,) for field in behaviours}
+    shared = {
+        name: tuple(names[part.table] for part in parts if part.table in names) for name, parts in carried.items()
+    }
+    return {name: fields for name, fields in shared.items() if fields}
+
+
+def sum_of(parts: Iterable[Tensor]) -> Tensor:
+    """Sum of one tensor or several."""
+    return reduce(torch.add, parts)
 
 
 class AttentionBlock(nn.Module):

@@ -21,7 +21,7 @@ class AutoIntEncoder(EmbeddingEncoder):
     Tokens keep their position in z, so a field keeps its slice.
 
     Source: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks", CIKM
-    2019. The layers here are those of later transformers. They normalise first, scale products by 1/√(width of a head)
+    2019. The layers here follow later transformers. They normalise first, scale products by 1/√(width of a head)
     and project the output; the residual is x itself, where the paper has ReLU(attention + W x).
 
     Args:

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.bounds import Sizes
-from mtl_lightning.encoders.attention import targets
+from mtl_lightning.encoders.attention import sum_of, targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.layers import MLP
-from mtl_lightning.schema import PADDING, Field, Schema
+from mtl_lightning.schema import Field, Schema
 
 
 class DINEncoder(EmbeddingEncoder):
     """Target attention: a sequence is Σ_j a(e_j, t) e_j, with t the embedding of the target item.
 
-    a(e, t) = MLP([e, t, e − t, e ⊙ t]) is not normalised, so that strong interest stays strong. The target of a
-    sequence is the categorical field whose table it shares. A sequence without a target is pooled by its mean.
+    a(e, t) = MLP([e, t, e − t, e ⊙ t]) is not normalised, so that strong interest stays strong. The
+    target of a sequence is the categorical field whose table it shares. For a history e_j is the sum of what event j
+    carries, and t the sum over the categorical fields whose tables its ids share. One without a target keeps its mean.
 
     Source: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction", KDD 2018. ReLU replaces its Dice
     activation, which needs statistics of the batch.
@@ -50,7 +51,7 @@ class DINEncoder(EmbeddingEncoder):
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, **options)
-        self.targets = targets(self.categorical, self.sequences)
+        self.targets = targets(self.categorical, (*self.sequences, *self.histories))
         # By number: a feature's name may not be a valid name of a module.
         self.numbers = {name: i for i, name in enumerate(self.targets)}
         self.attention = nn.ModuleList()
@@ -58,15 +59,16 @@ class DINEncoder(EmbeddingEncoder):
             mlp = MLP(4 * self.embedding_width, attention)
             self.attention.append(nn.Sequential(mlp, nn.Linear(mlp.width, 1)))
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
+    def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """Steps summed by their attention to the target, [B, width]."""
         if field.name not in self.targets:
-            return super().pool(field, steps, ids, others, copy)
-        target = others[:, self.embedded[self.targets[field.name]]].unsqueeze(1).expand_as(steps)
+            return super().pool(field, steps, known, others, copy)
+        at_hand = sum_of(others[:, self.embedded[name]] for name in self.targets[field.name])
+        target = at_hand.unsqueeze(1).expand_as(steps)
         seen = torch.cat([steps, target, steps - target, steps * target], dim=2)
         attention = self.attention[copy * len(self.targets) + self.numbers[field.name]]
         weight = attention(seen).squeeze(2)
-        weight = torch.where(ids == PADDING, 0.0, weight)
+        weight = torch.where(known, weight, 0.0)
         if self.training and self.step_dropout:
             # A sum, unlike a mean, has fewer terms where steps were dropped.
             weight = weight / (1 - self.step_dropout)

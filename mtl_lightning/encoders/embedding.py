@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.batch import Batch, Encoded
+from mtl_lightning.batch import Batch, Encoded, Steps
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.encoders.projection import FieldProjection, slices_of
+from mtl_lightning.encoders.steps import StepBuckets
+from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
@@ -27,10 +29,13 @@ def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
 
 
 class EmbeddingEncoder(Encoder):
-    """Embeddings of ids and numbers, means of sequences, and vectors as they are.
+    """Embeddings of ids and numbers, means of sequences and histories, and vectors as they are.
 
     All tables are rows of one matrix, each at an offset, so that a batch costs one gather and one sparse gradient
     whatever the number of features. Row 0 represents padding and missing values: it is zero and stays zero.
+
+    An event of a history is the sum of the embeddings of its ids and of learned vectors for the buckets of its numbers
+    and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`).
 
     Args:
         schema: Fitted schema.
@@ -45,9 +50,9 @@ class EmbeddingEncoder(Encoder):
             piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
             frequencies.
         numeric_width: Width of a numeric field's vector.
-        pooling: Pooling of sequences: the ``mean`` of the known steps, or their sum divided by the square root of their
-            number (``sqrt``), which keeps the amount.
-        step_dropout: Probability of leaving out a step of a sequence in training.
+        pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square
+            root of their number (``sqrt``), which keeps the amount.
+        step_dropout: Probability of leaving out a step of a sequence or history in training.
         projection: Width to which a linear layer per field maps its vector
             (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.
 
@@ -86,19 +91,27 @@ class EmbeddingEncoder(Encoder):
         self.embedding_width = width
         self.categorical = schema.of_kind("categorical")
         self.sequences = schema.of_kind("sequence")
+        self.histories = schema.of_kind("history")
         self.vectors = schema.of_kind("vector")
         offsets, rows = _offsets(schema)
         lookups = [offsets[field.table] for field in self.categorical]
         lookups += [offsets[field.table] for field in self.sequences for _ in range(field.length)]
         self.register_buffer("offsets", torch.tensor(lookups, dtype=torch.int64), persistent=False)
         self.offsets: Tensor
+        for i, field in enumerate(self.histories):
+            places = [offsets[step.table] for step in field.steps_of_kind("categorical")]
+            self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.rows = rows
         self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
         if self.table is not None:
             with torch.no_grad():
                 nn.init.normal_(self.table.weight, std=init_scale)
                 self.table.weight[::rows] = 0.0
-        sizes = {field.name: width for field in (*self.categorical, *self.sequences)}
+        self.step_buckets = nn.ModuleList(
+            nn.ModuleList(StepBuckets(field, width, init_scale) for field in self.histories)
+            for _ in range(copies if self.histories else 0)
+        )
+        sizes = {field.name: width for field in (*self.categorical, *self.sequences, *self.histories)}
         self.embedded = slices_of(sizes)
         numerics = schema.of_kind("numeric")
         encoding = NUMERIC_ENCODINGS[numeric] if numerics else None
@@ -126,6 +139,23 @@ class EmbeddingEncoder(Encoder):
         if hidden:
             self.width = hidden[-1]
 
+    def mix(self, width: int, hidden: Sequence[int]) -> None:
+        """Set the width of z and the MLP on top for an :meth:`interact` that mixes fields, so none has a slice of z.
+
+        Args:
+            width: Columns that :meth:`interact` returns.
+            hidden: Sizes of the MLP; empty for none.
+
+        Raises:
+            MtlError: If there are no fields.
+        """
+        if not self.field_slices:
+            raise MtlError("encoder: needs features")
+        self.slices, self.width = {}, width * self.copies
+        if hidden:
+            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
+            self.width = hidden[-1]
+
     def projected(self, part: Tensor, copy: int) -> Tensor:
         """Fields side by side, [B, Σ sizes], after their projections, if there are any."""
         if self.projections is None:
@@ -143,15 +173,61 @@ class EmbeddingEncoder(Encoder):
         places = {table: [offset + copy * rows for copy in range(self.copies)] for table, offset in offsets.items()}
         return [places] if places else []
 
-    def lookup(self, batch: Batch, copy: int) -> list[Tensor]:
-        """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence."""
+    def known(self, batch: Batch) -> dict[str, Tensor]:
+        """True at the steps that count, per sequence and history, [B, L]; in training some events are left out."""
+        known = {name: ids != PADDING for name, ids in batch.sequences.items()}
+        for field in self.histories:
+            happened = batch.steps[field.name].known
+            if self.training and self.step_dropout:
+                happened = happened & (torch.rand(happened.shape, device=happened.device) >= self.step_dropout)
+            known[field.name] = happened
+        return known
+
+    def lookup(self, batch: Batch, known: Mapping[str, Tensor], copy: int) -> list[Tensor]:
+        """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence and history.
+
+        Args:
+            batch: The batch.
+            known: Steps that count; see :meth:`known`.
+            copy: Number of the table set.
+        """
         if self.table is None:
             return []
         ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
-        rows = torch.where(ids == PADDING, 0, ids + self.offsets)
-        embedded = self.table_rows(rows + copy * self.rows if copy else rows, padding=copy * self.rows)
-        parts = embedded.split([len(self.categorical), *(field.length for field in self.sequences)], dim=1)
-        return [parts[0].flatten(1), *parts[1:]]
+        rows = [torch.where(ids == PADDING, 0, ids + self.offsets)]
+        for i, field in enumerate(self.histories):
+            carried = torch.where(known[field.name].unsqueeze(2), batch.steps[field.name].ids, PADDING)
+            offsets = self.get_buffer(f"step_offsets_{i}")
+            rows.append(torch.where(carried == PADDING, 0, carried + offsets).flatten(1))
+        joined = torch.cat(rows, dim=1) if self.histories else rows[0]
+        embedded = self.table_rows(joined + copy * self.rows if copy else joined, padding=copy * self.rows)
+        widths = [
+            len(self.categorical),
+            *(field.length for field in self.sequences),
+            *(carried.shape[1] for carried in rows[1:]),
+        ]
+        parts = embedded.split(widths, dim=1)
+        listed = parts[1 : 1 + len(self.sequences)]
+        happened = [
+            self.step_vectors(embedded, batch.steps[field.name], known[field.name], copy, i)
+            for i, (field, embedded) in enumerate(zip(self.histories, parts[1 + len(self.sequences) :], strict=True))
+        ]
+        return [parts[0].flatten(1), *listed, *happened]
+
+    def step_vectors(self, embedded: Tensor, steps: Steps, known: Tensor, copy: int, number: int) -> Tensor:
+        """Add up what each event of a history carries, [B, L, width]; zero at steps that don't count.
+
+        Args:
+            embedded: Embeddings of its ids, [B, L × K, width].
+            steps: Its events.
+            known: Events that count, [B, L].
+            copy: Number of the table set.
+            number: Number of the history.
+        """
+        buckets = self.step_buckets[copy]
+        assert isinstance(buckets, nn.ModuleList)
+        total: Tensor = embedded.unflatten(1, steps.ids.shape[1:]).sum(2) + buckets[number](steps)
+        return torch.where(known.unsqueeze(2), total, 0.0)
 
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
@@ -161,18 +237,18 @@ class EmbeddingEncoder(Encoder):
         absent = training and not bool((rows == padding).any())
         return functional.embedding(rows, self.table.weight, None if absent else padding, sparse=True)
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
-        """Pool a sequence into one vector, [B, width]: here the mean of its known steps, zero for an empty sequence.
+    def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
+        """Pool a sequence or history into one vector, [B, width]: here the mean of its known steps, or zero.
 
         Args:
-            field: The sequence.
-            steps: Embeddings of its steps, [B, L, width], zero where padded.
-            ids: Its ids, [B, L].
+            field: The sequence or history.
+            steps: Vectors of its steps, [B, L, width], zero where they don't count.
+            known: Steps that count, [B, L] bool.
             others: Embeddings of the categorical fields, [B, C × width].
             copy: Number of the table set.
         """
-        known = (ids != PADDING).sum(1, keepdim=True).clamp(min=1)
-        return steps.sum(1) / (known if self.pooling == "mean" else known.sqrt())
+        count = known.sum(1, keepdim=True).clamp(min=1)
+        return steps.sum(1) / (count if self.pooling == "mean" else count.sqrt())
 
     def drop_steps(self, batch: Batch) -> Batch:
         """Replace some steps of the batch's sequences by padding in training (``step_dropout``)."""
@@ -196,11 +272,12 @@ class EmbeddingEncoder(Encoder):
         """Encode a batch: z [B, D]."""
         vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
         parts, seen = [], self.drop_steps(batch)
+        known = self.known(seen)
         for copy in range(self.copies):
-            ids, *sequences = self.lookup(seen, copy) or [batch.dense[:, :0]]
+            ids, *listed = self.lookup(seen, known, copy) or [batch.dense[:, :0]]
             pooled = [
-                self.pool(field, steps, seen.sequences[field.name], ids, copy)
-                for field, steps in zip(self.sequences, sequences, strict=True)
+                self.pool(field, steps, known[field.name], ids, copy)
+                for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
             ]
             embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
             numbers = batch.dense if self.numeric is None else self.numeric[copy](batch.dense)

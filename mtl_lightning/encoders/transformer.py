@@ -1,4 +1,4 @@
-"""A transformer over behaviour sequences."""
+"""A transformer over sequences and histories."""
 
 from typing import Any
 
@@ -6,18 +6,19 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.encoders.attention import AttentionBlock, targets
+from mtl_lightning.encoders.attention import AttentionBlock, sum_of, targets
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
-from mtl_lightning.schema import PADDING, Field, Schema
+from mtl_lightning.schema import Field, Schema
 
 
 class TransformerEncoder(EmbeddingEncoder):
-    """Self-attention over a sequence and the target item; the output is the token of the target.
+    """Self-attention over a sequence or history and the item at hand; the item's place is read out.
 
-    The first token is the target: the categorical field whose table the sequence shares, or a learned token. The steps
-    follow, each with a learned embedding of its position. Positions are counted back from the latest known step, which
-    has position 1 whatever the length of the history; steps left out by ``step_dropout`` are unknown. After the blocks,
-    the first token represents the sequence.
+    The tokens are the target, then the steps. The target is the categorical field whose table a sequence shares; of a
+    history, the sum of the fields whose tables its ids share; where there is none, a learned token. Steps are the
+    embeddings of a sequence, or the sums of what a history's events carry. Each has a learned embedding of its place,
+    counted back from the latest: 1 for the last step that is known, whatever the length of the history (steps that
+    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole.
 
     Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
     positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a
@@ -56,37 +57,38 @@ class TransformerEncoder(EmbeddingEncoder):
     ) -> None:
         super().__init__(schema, copies, init_scale=init_scale, **options)
         width = self.embedding_width
-        self.targets = targets(self.categorical, self.sequences)
+        behaviours = (*self.sequences, *self.histories)
+        self.targets = targets(self.categorical, behaviours)
         # By number: a feature's name may not be a valid name of a module.
-        self.numbers = {field.name: i for i, field in enumerate(self.sequences)}
+        self.numbers = {field.name: i for i, field in enumerate(behaviours)}
         self.places = nn.ParameterList(
             nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
             for _ in range(copies)
-            for field in self.sequences
+            for field in behaviours
         )
-        alone = [field.name for field in self.sequences if field.name not in self.targets]
+        alone = [field.name for field in behaviours if field.name not in self.targets]
         self.reader_numbers = {name: i for i, name in enumerate(alone)}
         self.readers = nn.ParameterList(nn.Parameter(torch.randn(width) * init_scale) for _ in alone * copies)
         self.blocks = nn.ModuleList(
             nn.ModuleList(AttentionBlock(width, attention_heads) for _ in range(blocks))
-            for _ in range(copies * len(self.sequences))
+            for _ in range(copies * len(behaviours))
         )
 
-    def pool(self, field: Field, steps: Tensor, ids: Tensor, others: Tensor, copy: int) -> Tensor:
+    def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """The first token after the blocks, [B, width]."""
-        number = copy * len(self.sequences) + self.numbers[field.name]
+        number = copy * len(self.numbers) + self.numbers[field.name]
         if field.name in self.targets:
-            first = others[:, self.embedded[self.targets[field.name]]]
+            first = sum_of(others[:, self.embedded[name]] for name in self.targets[field.name])
         else:
             reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
-            first = self.readers[reader].expand(len(ids), -1)
-        # Padding is at the end: counted from the start, the latest step would have another position for each length.
-        places, counted = self.places[number], torch.arange(1, field.length + 1, device=ids.device)
-        latest = torch.where(ids != PADDING, counted, 0).amax(1, keepdim=True)
+            first = self.readers[reader].expand(len(steps), -1)
+        # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
+        places, counted = self.places[number], torch.arange(1, steps.shape[1] + 1, device=steps.device)
+        latest = torch.where(known, counted, 0).amax(1, keepdim=True)
         back = (latest - counted).clamp(min=0) + 1
         x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
         # The first token is always known, so every row has a token to attend to.
-        known = torch.cat([torch.ones_like(ids[:, :1], dtype=torch.bool), ids != PADDING], dim=1)
+        known = torch.cat([torch.ones_like(known[:, :1]), known], dim=1)
         layers = self.blocks[number]
         assert isinstance(layers, nn.ModuleList)
         for block in layers:

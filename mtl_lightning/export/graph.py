@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from mtl_lightning.batch import Batch
+from mtl_lightning.batch import Batch, Steps
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import Field, Schema
 from mtl_lightning.training.network import Network
 
 PREDICTION = "prediction/"
@@ -22,10 +22,18 @@ PREDICTION = "prediction/"
 
 
 def inputs_of(batch: Batch) -> dict[str, Tensor]:
-    """Return the inputs of a batch by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…`` and ``raw/…``."""
+    """Return the inputs of a batch by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, ``history/…``.
+
+    A history has ``ids``, ``numbers`` and ``length``, and ``gap`` if it has gaps, padded to its full length.
+    """
+    histories: dict[str, Tensor] = {}
+    for name, steps in batch.steps.items():
+        whole = steps.padded(batch.schema.field(name).length)
+        parts = {"ids": whole.ids, "numbers": whole.numbers, "length": whole.length, "gap": whole.gap}
+        histories |= {f"history/{name}/{part}": value for part, value in parts.items() if value is not None}
     groups = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
     inputs = {f"{prefix}/{name}": value for prefix, values in groups.items() for name, value in values.items()}
-    return {"ids": batch.ids, "dense": batch.dense, **inputs}
+    return {"ids": batch.ids, "dense": batch.dense, **inputs, **histories}
 
 
 def blank_batch(schema: Schema, rows: int) -> Batch:
@@ -47,10 +55,22 @@ def blank_batch(schema: Schema, rows: int) -> Batch:
         sequences={
             field.name: torch.zeros(rows, field.length, dtype=torch.int64) for field in schema.of_kind("sequence")
         },
+        steps={field.name: _blank_steps(field, rows) for field in schema.of_kind("history")},
         vectors={field.name: torch.zeros(rows, field.size) for field in schema.of_kind("vector")},
         labels=torch.zeros(rows, schema.label_width),
         mask=torch.zeros(rows, len(schema.tasks), dtype=torch.bool),
-        raw={name: torch.full((rows,), torch.nan, dtype=torch.float64) for name in schema.raw},
+        # 0 / 0: torch before 2.9 cannot write a graph with a literal NaN.
+        raw={name: torch.zeros(rows, dtype=torch.float64).div(0) for name in schema.raw},
+    )
+
+
+def _blank_steps(field: Field, rows: int) -> Steps:
+    ids, numbers = (len(field.steps_of_kind(kind)) for kind in ("categorical", "numeric"))
+    return Steps(
+        ids=torch.zeros(rows, field.length, ids, dtype=torch.int64),
+        numbers=torch.zeros(rows, field.length, numbers),
+        length=torch.zeros(rows, dtype=torch.int64),
+        gap=torch.zeros(rows, field.length) if field.gap else None,
     )
 
 
@@ -83,11 +103,19 @@ class Scorer(nn.Module):
         def group(prefix: str, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: value_of(f"{prefix}/{name}", default) for name, default in defaults.items()}
 
+        def steps(name: str, default: Steps) -> Steps:
+            ids, numbers, length = (
+                value_of(f"history/{name}/{part}", getattr(default, part)) for part in ("ids", "numbers", "length")
+            )
+            gap = None if default.gap is None else value_of(f"history/{name}/gap", default.gap)
+            return Steps(ids, numbers, length, gap)
+
         batch = Batch(
             schema=schema,
             ids=value_of("ids", blank.ids),
             dense=value_of("dense", blank.dense),
             sequences=group("sequence", blank.sequences),
+            steps={name: steps(name, default) for name, default in blank.steps.items()},
             vectors=group("vector", blank.vectors),
             labels=blank.labels.expand(rows, -1),
             mask=blank.mask.expand(rows, -1),

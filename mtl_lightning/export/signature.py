@@ -25,6 +25,14 @@ def input_shapes(schema: Schema) -> dict[str, Shape]:
     }
     shapes |= {f"sequence/{field.name}": ("int64", [field.length]) for field in schema.of_kind("sequence")}
     shapes |= {f"vector/{field.name}": ("float32", [field.size]) for field in schema.of_kind("vector")}
+    for field in schema.of_kind("history"):
+        counts = {kind: len(field.steps_of_kind(kind)) for kind in ("categorical", "numeric")}
+        shapes |= {
+            f"history/{field.name}/ids": ("int64", [field.length, counts["categorical"]]),
+            f"history/{field.name}/numbers": ("float32", [field.length, counts["numeric"]]),
+            f"history/{field.name}/length": ("int64", []),
+        }
+        shapes |= {f"history/{field.name}/gap": ("float32", [field.length])} if field.gap else {}
     return shapes | {f"raw/{name}": ("float64", []) for name in schema.raw}
 
 
@@ -56,7 +64,7 @@ def columns_of(transforms: Transforms, inputs: Collection[str]) -> dict[str, lis
         inputs: Names of the model's inputs.
     """
     columns: dict[str, list[str]] = {}
-    for feature, names in transforms.feature_columns.items():
+    for feature, names in transforms.request_columns.items():
         for name in names:
             columns.setdefault(name, []).append(feature)
     for name in transforms.raw:

@@ -19,7 +19,7 @@ class CorrectedHead(ESMMHead):
             given the parent's, known where the parent's event happened. The loss is the same for both.
         width: Width H of the representation.
         parents: The parent's head, a binary one.
-        predicts: ``joint``, the probability of both events, or ``conditional``, that of this one given the parent's.
+        predicts: ``joint``, the probability of both events, or ``conditional``, this one's given the parent's.
             Metrics compare the prediction with the label. For ``conditional`` set the task's ``observed_when``, so that
             its label is known only where the parent's event happened.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.

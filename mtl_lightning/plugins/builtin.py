@@ -32,6 +32,7 @@ FEATURES = {
     "cross": "mtl_lightning.data.features.cross:Cross",
     "date": "mtl_lightning.data.features.date:Date",
     "hashed": "mtl_lightning.data.features.hashed:Hashed",
+    "history": "mtl_lightning.data.features.history:History",
     "numeric": "mtl_lightning.data.features.numeric:Numeric",
     "sequence": "mtl_lightning.data.features.sequence:Sequence",
     "text": "mtl_lightning.data.features.text:Text",
@@ -43,7 +44,10 @@ ENCODERS = {
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
+    "rankmixer": "mtl_lightning.encoders.rankmixer:RankMixerEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
+    "wukong": "mtl_lightning.encoders.wukong:WukongEncoder",
 }
 
 ARCHITECTURES = {
@@ -65,6 +69,7 @@ ARCHITECTURES = {
     "sluice": "mtl_lightning.architectures.sluice:Sluice",
     "star": "mtl_lightning.architectures.star:STAR",
     "stem": "mtl_lightning.architectures.stem:STEM",
+    "tabm": "mtl_lightning.architectures.tabm:TabM",
 }
 
 HEADS = {

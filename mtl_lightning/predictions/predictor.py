@@ -1,7 +1,7 @@
 """Predictor: raw rows → fitted transforms → model → columns per task."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.readers.blocks import ROW, read_blocks, rebatch
 from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
@@ -95,7 +95,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
 
         identity = f"run {digest(run.weights())} {digest(run.transforms)}"
-        features = [name for columns in transforms.feature_columns.values() for name in columns]
+        features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
             score,
@@ -134,7 +134,7 @@ class Predictor:
     @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
-        features = [name for columns in self.transforms.feature_columns.values() for name in columns]
+        features = [name for columns in self.transforms.request_columns.values() for name in columns]
         return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
@@ -160,16 +160,27 @@ class Predictor:
                 present = source.schema().columns
             except EmptyFilesError:
                 return source.fingerprint(), iter(())
+            self._require_histories(list(present), data)
             require(list(present), self.needed, data)
             rows = read_blocks(source.rows(), [name for name in self.columns if name in present], data)
             return source.fingerprint(), rebatch(rows, self.block)
         if self.config is None:
             raise MtlError("predict needs data=", "an export has no rows of its own")
+        self._require_histories((), "the run's test split")
         source = _source(self.config.source.name, **self.config.source.options)
         self._set_types(source, self.config.split)
         columns = tuple(dict.fromkeys([*self.columns, *self.config.split.columns]))
         name = hashlib.sha256(f"{source.fingerprint()} {self.config.split}".encode()).hexdigest()
         return name, rebatch(SplitReader(source, self.config.split, columns).of("test"), self.block)
+
+    def _require_histories(self, present: Sequence[str], place: str) -> None:
+        """Check that rows bring the events of each history: they are not built from the rows to predict."""
+        for name in self.transforms.histories:
+            if name not in present:
+                message = f"{place}: no column {name!r} with the events of each row's history"
+                raise DataError(
+                    message, "predict does not build histories; the test split is evaluated by fit and test"
+                )
 
     def _set_types(self, source: Source, split: SplitSpec | None = None) -> None:
         """Let a source give columns the types that they had in training."""

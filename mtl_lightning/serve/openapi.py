@@ -1,7 +1,9 @@
 """OpenAPI description of the service: columns of a candidate, and contents of an answer."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.export.bundle import Bundle
 
 LIST = {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}}
@@ -10,6 +12,11 @@ TYPES: dict[str, dict[str, Any]] = {
     "buckets": {"type": ["number", "null"]},
     "sequence": {**LIST, "type": ["array", "string", "null"]},
     "vector": {**LIST, "type": ["array", "string", "null"]},
+    "history": {
+        "type": ["array", "object", "null"],
+        "items": {"type": "object"},
+        "description": "Events before the request: objects, or an object of parallel lists.",
+    },
     "text": {"type": ["string", "null"]},
 }
 """JSON types of a column, by the kind of the feature that reads it."""
@@ -27,7 +34,7 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
     """
     features = bundle.transforms.features
     columns = {
-        name: {**(TYPES.get(features[used[0]].kind, ANY) if used else TYPES["numeric"]), "description": _reads(used)}
+        name: {"description": _reads(used), **_type(name, used, features)}
         for name, used in bundle.manifest.columns.items()
     }
     candidates = {
@@ -80,6 +87,14 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
             },
         },
     }
+
+
+def _type(name: str, used: Sequence[str], features: Mapping[str, Feature]) -> dict[str, Any]:
+    if not used:
+        return TYPES["numeric"]
+    kind = features[used[0]].kind
+    # A history also reads the time of the row.
+    return ANY if kind == "history" and name != used[0] else TYPES.get(kind, ANY)
 
 
 def _reads(features: list[str]) -> str:

@@ -30,6 +30,7 @@ from mtl_lightning.testing.example import (  # noqa: E402
     example_label,
     example_prediction,
     example_schema,
+    example_steps,
     example_target,
     example_task,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "example_label",
     "example_prediction",
     "example_schema",
+    "example_steps",
     "example_target",
     "example_task",
 ]

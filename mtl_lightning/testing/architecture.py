@@ -47,6 +47,7 @@ class ArchitectureContract(ComponentContract):
         assert list(representations) == list(NAMES[:tasks]) == list(architecture.widths)
         for name, h in representations.items():
             assert h.shape == (12, architecture.widths[name])
+            assert architecture.widths[name] % architecture.members == 0, "members have slices of equal width"
             assert torch.isfinite(h).all()
 
     @pytest.mark.parametrize("tasks", [1, 3])

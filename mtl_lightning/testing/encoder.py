@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoder, MtlError, Schema
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle, gradients, perturb
 from mtl_lightning.testing.example import example_batch, example_schema
 
@@ -18,6 +18,8 @@ FIELDS = (
     ("categorical", "sequence"),
     ("numeric", "vector"),
 )
+HISTORIES = (("categorical", "numeric", "history"), ("history",))
+"""Fields that an encoder reads or refuses; it must not leave them out in silence."""
 
 
 class EncoderContract(ComponentContract):
@@ -45,6 +47,30 @@ class EncoderContract(ComponentContract):
         z = encoder(self.batch(schema)).z
         assert z.shape == (12, encoder.width)
         assert torch.isfinite(z).all()
+
+    @pytest.mark.parametrize("kinds", HISTORIES, ids="+".join)
+    def test_histories_are_read_or_refused(self, kinds: tuple[str, ...]) -> None:
+        schema = example_schema(kinds=kinds)
+        batch = self.batch(schema)
+        refusal = None
+        try:
+            encoder = self.build(schema, copies=2).train()
+        except MtlError as error:
+            refusal = error.message
+        if refusal is not None:
+            assert "histor" in refusal, "an encoder that reads no histories says so"
+            return
+        z = encoder(batch).z
+        assert z.shape == (12, encoder.width)
+        (z * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
+        assert all(torch.isfinite(gradient).all() for gradient in gradients(encoder).values())
+        encoder.eval()
+        z = encoder(batch).z
+        for name, steps in batch.steps.items():
+            empty = {**batch.steps, name: steps.map(torch.zeros_like)}
+            assert not torch.equal(z, encoder(replace(batch, steps=empty)).z), f"z doesn't depend on {name}"
+            longer = {**batch.steps, name: steps.padded(schema.field(name).length)}
+            torch.testing.assert_close(encoder(replace(batch, steps=longer)).z, z, rtol=1e-5, atol=1e-6)
 
     def test_copies_are_equal_parts_of_z(self) -> None:
         encoder = self.build(copies=2)

@@ -5,12 +5,13 @@ Shapes: B rows, K width of a label.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Batch, Target
+from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.task_kinds import task_kind
 
@@ -31,7 +32,7 @@ def example_task(kind: str = "binary", name: str = "click", **options: Any) -> T
 
 
 def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categorical", "numeric", "sequence")) -> Schema:
-    """A schema with two fields of each kind; sequences share the table of ``item``.
+    """A schema with two fields of each kind; sequences and one history share the table of ``item``.
 
     Args:
         tasks: Its tasks; three binary ones by default.
@@ -50,11 +51,41 @@ def example_schema(tasks: Sequence[Task] = (), kinds: Sequence[str] = ("categori
     chosen_fields = [
         Field(name=name, kind=kind, size=size, table=table, length=5 if kind == "sequence" else 0)
         for kind in kinds
-        for name, size, table in fields[kind]
+        for name, size, table in fields.get(kind, ())
     ]
+    chosen_fields += _example_histories() if "history" in kinds else []
     chosen = tuple(tasks) or tuple(example_task(name=name) for name in ("click", "cart", "buy"))
     raw = dict.fromkeys([*RAW, *(name for task in chosen for name in task.oracles)])
     return Schema(tuple(chosen_fields), chosen, group="user", raw=tuple(raw))
+
+
+def _example_histories() -> list[Field]:
+    """One that carries ids with and without a shared table, a number and gaps, and one of ids alone."""
+    item = Field(name="item", kind="categorical", size=30, table="item")
+    shop = Field(name="shop", kind="categorical", size=12, table="clicks.shop")
+    price = Field(name="price", kind="numeric", edges=(-1.0, 0.0, 1.0))
+    return [
+        Field(name="clicks", kind="history", length=12, steps=(item, shop, price), gap=True),
+        Field(name="visits", kind="history", length=5, steps=(replace(shop, table="visits.shop"),)),
+    ]
+
+
+def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
+    """Steps of a history of every length from 0 on, some ids of which are missing.
+
+    Example:
+        >>> clicks = example_schema(kinds=["history"]).field("clicks")
+        >>> example_steps(clicks, 3, torch.Generator().manual_seed(0)).ids.shape
+        torch.Size([3, 8, 2])
+    """
+    width = min(field.length, 8)
+    length = torch.arange(rows) % (width + 1)
+    known = torch.arange(width) < length[:, None]
+    sizes = [step.size for step in field.steps_of_kind("categorical")]
+    ids = torch.stack([torch.randint(0, size, known.shape, generator=generator) for size in sizes], 2)
+    numbers = torch.randn(*known.shape, len(field.steps_of_kind("numeric")), generator=generator)
+    gap = torch.where(known, torch.rand(known.shape, generator=generator) * 1e6, 0.0) if field.gap else None
+    return Steps(ids * known[:, :, None], numbers * known[:, :, None], length, gap)
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -67,7 +98,7 @@ def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
     """Labels of a task, [B, K] float."""
     uniform = torch.rand(rows, task.width, generator=generator)
     traits, valid = task.traits, task.label_range
-    if traits.probability:
+    if traits.probability and valid.whole:
         return (uniform < 0.5).float()
     if traits.fits_classes:
         return (uniform * task.classes).floor()
@@ -131,6 +162,7 @@ def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:
         ids=categorical,
         dense=torch.randn(rows, len(schema.of_kind("numeric")), generator=generator),
         sequences=sequences,
+        steps={f.name: example_steps(f, rows, generator) for f in schema.of_kind("history")},
         vectors={f.name: torch.randn(rows, f.size, generator=generator) for f in schema.of_kind("vector")},
         labels=torch.cat([target.label for target in targets], 1),
         mask=torch.stack([target.mask for target in targets], 1),

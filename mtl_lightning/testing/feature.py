@@ -51,7 +51,7 @@ class FeatureContract(ComponentContract):
 
     def test_it_names_the_columns_that_it_reads(self) -> None:
         feature = self.build()
-        assert set(feature.columns("f")) <= set(self.rows)
+        assert {*feature.columns("f"), *feature.event_columns("f")} <= set(self.rows)
         assert feature.columns("f") or feature.needs()
 
     def test_encoded_values_have_the_form_of_their_field(self) -> None:
@@ -101,4 +101,4 @@ def expected_form(field: Field, rows: int) -> tuple[tuple[int, ...], str]:
         return (rows, field.length), "int32"
     if field.kind == "vector":
         return (rows, field.size), "float32"
-    return (rows,), "int32" if field.kind == "categorical" else "float32"
+    return (rows,), {"categorical": "int32", "history": "float64"}.get(field.kind, "float32")

@@ -29,7 +29,7 @@ class Step:
 
     Args:
         losses: This process's losses with graph, T scalars; their mean over processes is the global loss. A gradient
-            of one of them runs through that task's part of the graph only, unlike that of a slice of a stacked tensor.
+            of one of them runs through that task's part of the graph only, unlike a gradient of a slice of a stack.
         seam: z with graph, [B, D], or several tensors [B, …] that every path from z to a loss crosses and of which none
             is computed from another. B may differ between processes. D below is the sum of their widths per row.
         tasks: Names, in the order of ``losses``.

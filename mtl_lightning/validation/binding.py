@@ -79,7 +79,7 @@ def bind(
             reason = "unknown option" + (f" of {owner}" if owner else "")
             problems.append(Problem(f"{path}.{name}", reason, did_you_mean(str(name), [*options, *also])))
     for name, option in options.items():
-        here = f"{path}.{name}"
+        here = f"{path}.{name.removesuffix('_')}"  # ``with_`` is the parameter for ``with``, a keyword of Python
         if name not in given:
             if option.required:
                 problems.append(Problem(here, f"is required: {describe(option.hint)}"))

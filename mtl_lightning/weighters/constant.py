@@ -15,7 +15,7 @@ class Constant(LossWeighter):
     Args:
         tasks: Names of the tasks.
         weights: Weight per task, such as ``{click: 1.0, conversion: 3.0}``; other tasks have weight 1. A resumed run
-            takes the weights of its recipe, not those of the checkpoint.
+            takes the weights of its recipe, not the checkpoint's.
 
     Raises:
         MtlError: If a weight is negative or names an unknown task.

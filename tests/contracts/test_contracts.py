@@ -21,6 +21,10 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "rows": {"a": ["x", "y", None, "x"], "b": [1, 2, 3, 1]},
     },
     ("feature", "date"): {"rows": {"f": [0, 3600, None, 10**9]}},
+    ("feature", "history"): {
+        "options": {"by": "u", "time": "t", "of": "i", "with_": ({"p": "log"},), "gap": True},
+        "rows": {"u": ["a", "b", None, "a"], "t": [1, 2, 3, None], "i": [7, 8, None, 7], "p": [0.5, None, 2.0, 1.0]},
+    },
     ("feature", "numeric"): {"rows": {"f": [1.0, 2.0, None, 4.0]}},
     ("feature", "sequence"): {"rows": {"f": [["a"], None, ["b", "a"], []]}},
     ("feature", "vector"): {"options": {"size": 2}, "rows": {"f": ["1 2", None, "0 0", "3 4"]}},

@@ -4,6 +4,7 @@ import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.schema import Field, Schema, Task
+from mtl_lightning.testing import example_steps
 
 SCHEMA = Schema(
     (
@@ -19,6 +20,10 @@ SCHEMA = Schema(
     ),
     group="user",
 )
+SHOP = Field(name="shop", kind="categorical", size=8, table="clicks.shop")
+PAID = Field(name="paid", kind="numeric", edges=(-0.5, 0.0, 0.5))
+CLICKS = Field(name="clicks", kind="history", length=6, steps=(SCHEMA.field("item"), SHOP, PAID), gap=True)
+WITH_HISTORY = Schema((*SCHEMA.fields, CLICKS), SCHEMA.tasks, group="user")
 ROWS = 47
 """Odd on purpose: the processes' parts differ in size."""
 
@@ -37,8 +42,10 @@ def global_batch(index: int, rows: int = ROWS) -> Batch:
     if index % 7 == 5:
         mask[:, 0] = False
     labels = torch.stack([click, conversion, dwell], dim=1) * mask
+    steps = example_steps(CLICKS, rows, torch.Generator().manual_seed(index))
     return Batch(
-        schema=SCHEMA,
+        schema=WITH_HISTORY,
+        steps={"clicks": steps.map(lambda part: part.double() if part.is_floating_point() else part)},
         ids=torch.stack([user, item], dim=1),
         dense=draw(rows, 1) - 0.5,
         labels=labels,

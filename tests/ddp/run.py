@@ -1,7 +1,7 @@
 """Trains the cases it is given, in the calling process or in each of several gloo processes.
 
 Usage: ``python run.py CASES.json OUT.pt`` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set as torchrun does.
-Each case is the options of build_module, with ``steps``, ``dtype`` and ``trainer`` beside them.
+Each case is the options of build_module, with ``steps``, ``dtype``, ``trainer`` and ``histories``.
 """
 
 import json
@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from problem import SCHEMA, GlobalBatches
+from problem import SCHEMA, WITH_HISTORY, GlobalBatches
 
 from mtl_lightning.build import build_module
 from mtl_lightning.fitting.children import leave
@@ -29,7 +29,8 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     options = case.pop("trainer", {})
     torch.set_default_dtype(dtype)
     seed_everything(3, verbose=False)
-    module = build_module(SCHEMA, **case).to(dtype)
+    schema = WITH_HISTORY if case.pop("histories", False) else SCHEMA
+    module = build_module(schema, **case).to(dtype)
     strategy = "auto"
     if world > 1:
         strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")

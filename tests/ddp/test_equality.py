@@ -73,6 +73,14 @@ def cases():
         "trunk below the seam",
         case(weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}),
     )
+    for name in ("embedding", "din", "transformer"):
+        yield f"histories, {name}", case(weighter="pcgrad", histories=True, encoder={"name": name, "width": 4})
+    tabm = {"name": "tabm", "members": 3, "hidden": [8, 8]}
+    yield "ensemble, gradients by pcgrad", case(weighter="pcgrad", architecture=tabm)
+    yield (
+        "ensemble, gradients at shared tensors",
+        case(weighter={"name": "upgrad", "gradients_at": "shared"}, architecture=tabm),
+    )
     for name in registry().names("weighter"):
         yield f"float32, default optimizers, {name}", smooth(name)
     yield "float32", case(dtype="float32", optimizer=SGD)

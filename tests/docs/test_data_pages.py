@@ -1,6 +1,7 @@
 """Pages of the data path: their snippets run, and they name every kind, option, function and way to split."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from mtl_lightning.data.expressions.functions import FUNCTIONS
-from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.features.build import build_features, option_name
 from mtl_lightning.data.preparation.split import ASSIGN, SplitSpec
 from mtl_lightning.data.quality.drift import LARGE, MODERATE
 from mtl_lightning.data.quality.findings import acceptable
@@ -43,7 +44,18 @@ def test_features() -> None:
     for kind in FEATURES:
         record = registry().resolve("feature", kind)
         row = next(line for line in page("features").splitlines() if line.startswith(f"| `{kind}` |"))
-        assert [field.name for field in dataclasses.fields(record) if f"`{field.name}`" not in row] == []
+        options = [option_name(field.name) for field in dataclasses.fields(record)]
+        assert [option for option in options if f"`{option}`" not in row] == []
+
+
+def test_histories() -> None:
+    features = build_features(recipe("histories")["features"])
+    history = features["watched"]
+    options = [option_name(field.name) for field in dataclasses.fields(history)]
+    assert [option for option in options if f"| `{option}`" not in page("histories")] == []
+    request = json.loads(snippets("histories", "json")[0])
+    assert set(request["context"]["watched"]) == set(history.event_columns("watched")) - {"user_id"}
+    assert set(request["context"]) == set(history.request_columns("watched"))
 
 
 def test_labels() -> None:

@@ -116,6 +116,14 @@ def module_problems(path: Path) -> Iterator[Problem]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     }
+    # Attributes that a class declares may be the keys of a saved state, which stay.
+    declared = {
+        id(part.target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for part in node.body
+        if isinstance(part, ast.AnnAssign) and part.value is None
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             if id(node) in docstrings:
@@ -124,7 +132,7 @@ def module_problems(path: Path) -> Iterator[Problem]:
                 yield from banned(path, node.lineno, node.value)
         name = node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
         name = node.arg if isinstance(node, ast.arg) else name
-        if name in UNCLEAR_NAMES:
+        if name in UNCLEAR_NAMES and id(node) not in declared:
             yield Problem(path, getattr(node, "lineno", 0), f"a variable {name!r}: name what it holds")
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:

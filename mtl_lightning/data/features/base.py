@@ -70,6 +70,14 @@ class Feature(ABC):
     def columns(self, name: str) -> tuple[str, ...]:
         """Return the raw columns that the feature called ``name`` reads."""
 
+    def event_columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that the feature reads of rows before the one at hand: none; labels may be among them."""
+        return ()
+
+    def request_columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that a row to be scored must have: the columns of :meth:`columns`."""
+        return self.columns(name)
+
     def tokens(self, name: str) -> tuple[str, ...]:
         """Return the columns whose values are compared as they are written, instead of read as numbers.
 
@@ -89,6 +97,10 @@ class Feature(ABC):
 
     def needs(self) -> tuple[str, ...]:
         """Return the names of the features that its option ``of`` refers to; by default none."""
+        return ()
+
+    def shares(self, others: Mapping[str, "Feature"]) -> tuple[str, ...]:
+        """Names of other features whose vocabularies it shares without naming them: none."""
         return ()
 
     def refuses(self, other: "Feature") -> str:

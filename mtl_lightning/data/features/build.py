@@ -1,5 +1,6 @@
 """Builders of features and transforms from a recipe's specifications."""
 
+import keyword
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,17 @@ from mtl_lightning.plugins.names import Registry
 from mtl_lightning.validation.order import CycleError, sort_by_needs
 from mtl_lightning.validation.review import Review
 
-__all__ = ["Feature", "Spec", "build_features", "build_transforms", "feature", "kind_of", "read_features"]
+__all__ = [
+    "Feature",
+    "Spec",
+    "build_features",
+    "build_transforms",
+    "feature",
+    "kind_of",
+    "option_name",
+    "parameter_name",
+    "read_features",
+]
 
 Spec = str | Mapping[str, Any] | Feature
 """Specification of a feature: a kind, a mapping with ``kind`` and options, or the feature itself."""
@@ -56,9 +67,30 @@ def _read(name: str, spec: Any, review: Review, names: Registry) -> Feature | No
     except PluginError as error:
         review.problem(f"{path}.kind", error.message, error.hint or "one of " + ", ".join(names.names("feature")))
         return None
-    given = {str(option): value for option, value in options.items() if option != "kind"}
+    given = {parameter_name(str(option)): value for option, value in options.items() if option != "kind"}
     built: Feature | None = review.record(path, target, given, owner=f"{kind} features", also=("kind",))
     return built
+
+
+def parameter_name(option: str) -> str:
+    """Return the constructor's parameter for an option: options named by a Python keyword end with an underscore.
+
+    Example:
+        >>> parameter_name("with"), parameter_name("length")
+        ('with_', 'length')
+    """
+    return f"{option}_" if keyword.iskeyword(option) else option
+
+
+def option_name(parameter: str) -> str:
+    """Return the option of a recipe for a parameter; the inverse of :func:`parameter_name`.
+
+    Example:
+        >>> option_name("with_"), option_name("length")
+        ('with', 'length')
+    """
+    plain = parameter.removesuffix("_")
+    return plain if keyword.iskeyword(plain) else parameter
 
 
 def kind_of(feature: Feature) -> str:
@@ -128,4 +160,4 @@ def build_transforms(features: Mapping[str, Feature]) -> dict[str, Transform]:
 
 
 def _in_order(features: Mapping[str, Feature]) -> list[str]:
-    return sort_by_needs({name: built.needs() for name, built in features.items()})
+    return sort_by_needs({name: (*built.needs(), *built.shares(features)) for name, built in features.items()})

@@ -149,7 +149,7 @@ class VocabularyTransform(Transform):
 
     Args:
         name: Name of the feature.
-        feature: Its options, with those of a vocabulary.
+        feature: Its options, including the options of a vocabulary.
         shared: Vocabulary of another feature, or None.
     """
 

@@ -16,6 +16,8 @@ from mtl_lightning.structure import DEEPEST, INFINITE, StructureError, check, sh
 if TYPE_CHECKING:
     from mtl_lightning.data.features.base import Feature
 
+STEP_KINDS = ("categorical", "numeric")
+"""Kinds of fields that a step of a history carries."""
 LONGEST = 1 << 24
 """Largest number of values of a feature per row."""
 
@@ -43,6 +45,14 @@ class SavedBuckets(TypedDict):
     """State of buckets; an edge is infinite if many values of the column are."""
 
     edges: list[Annotated[float, INFINITE]]
+
+
+class SavedHistory(TypedDict):
+    """State of a history: own vocabularies and scales by column, and the unit of its times."""
+
+    vocabularies: dict[str, SavedVocabulary]
+    numbers: dict[str, SavedNumeric]
+    per_second: int | None
 
 
 class SavedClasses(TypedDict):
@@ -90,14 +100,19 @@ def check_schema(state: Any, place: str) -> None:
     """
     check(state, SavedSchema, place)
     for field in state["fields"]:
-        where = f"{place}.fields.{field['name']}"
-        _require(field["kind"] in FIELD_KINDS, f"{where}.kind", field["kind"], f"one of {', '.join(FIELD_KINDS)}")
-        _require(1 <= field.get("size", 1) < 2**31, f"{where}.size", field.get("size"), "at least 1, and below 2**31")
-        _require(0 <= field.get("length", 0) <= LONGEST, f"{where}.length", field.get("length"), f"0 to {LONGEST}")
-        _check_ascending(field.get("edges", ()), f"{where}.edges")
+        _check_field(field, f"{place}.fields.{field['name']}", FIELD_KINDS)
     _require_distinct([field["name"] for field in state["fields"]], f"{place}.fields")
     _require_distinct(state["raw"], f"{place}.raw")
     _check_tasks(state["tasks"], f"{place}.tasks")
+
+
+def _check_field(field: Mapping[str, Any], where: str, kinds: Sequence[str]) -> None:
+    _require(field["kind"] in kinds, f"{where}.kind", field["kind"], f"one of {', '.join(kinds)}")
+    _require(1 <= field.get("size", 1) < 2**31, f"{where}.size", field.get("size"), "at least 1, and below 2**31")
+    _require(0 <= field.get("length", 0) <= LONGEST, f"{where}.length", field.get("length"), f"0 to {LONGEST}")
+    _check_ascending(field.get("edges", ()), f"{where}.edges")
+    for step in field.get("steps", ()):
+        _check_field(step, f"{where}.steps.{step['name']}", STEP_KINDS)
 
 
 def check_transforms(state: Any) -> None:
@@ -139,6 +154,11 @@ def check_fitted(state: Any, structure: Any, place: str) -> None:
         check_vocabulary(state, place)
     if structure in (SavedNumeric, SavedBuckets):
         _check_ascending(state.get("edges", ()), f"{place}.edges")
+    if structure is SavedHistory:
+        for column, vocabulary in state["vocabularies"].items():
+            check_vocabulary(vocabulary, f"{place}.vocabularies.{column}")
+        for column, scale in state["numbers"].items():
+            _check_ascending(scale.get("edges", ()), f"{place}.numbers.{column}.edges")
 
 
 def check_references(features: Mapping[str, "Feature"]) -> None:
@@ -187,7 +207,7 @@ def _check_feature(feature: dict[str, Any], place: str) -> None:
     for option in fields(kind):
         if option.name in feature:
             check(feature[option.name], hints[option.name], f"{place}.{option.name}")
-    width = {"sequence": "length", "vector": "size"}.get(kind.makes, "")
+    width = {"sequence": "length", "history": "length", "vector": "size"}.get(kind.makes, "")
     if hints.get(width) is int:
         _require(feature.get(width, 1) <= LONGEST, f"{place}.{width}", feature.get(width), f"at most {LONGEST}")
 

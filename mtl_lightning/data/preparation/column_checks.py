@@ -33,6 +33,14 @@ def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, a
     }
     for place, columns in places.items():
         require(names, columns, place)
+    for name in transforms.histories:
+        if readers := [other for other, columns in transforms.feature_columns.items() if name in columns]:
+            reason = f"is also the name of a column that {readers[0]!r} reads, and requests bring events under it"
+            raise DataError(f"features.{name}: {reason}", "rename the feature")
+    for name, columns in transforms.event_columns.items():
+        require(names, columns, f"features.{name}")
+        if true := [column for column in columns if column in schema.oracle]:
+            raise DataError(f"features.{name}: {true[0]!r} holds true probabilities", "leave it out of with and where")
     for name, columns in transforms.feature_columns.items():
         for column in columns:
             _check_labels(transforms, name, column, accept)

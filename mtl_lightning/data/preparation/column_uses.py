@@ -75,7 +75,7 @@ def column_uses(
         written = feature.tokens(name)
         tokens |= set(written)
         lists |= set(written) if isinstance(feature, Sequence) else set()
-        numbers |= set(feature.columns(name)) - set(written)
+        numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(written)
     for task in tasks:
         numbers |= {task.oracle} if task.oracle else set()
         for text in (task.label, task.observed_when, task.sample_weight):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.features.build import kind_of
+from mtl_lightning.data.features.history import History
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.schema import Schema
 
@@ -70,6 +71,11 @@ def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Pr
     problems = [Problem(f"features.{name}", "is not a feature of the earlier run") for name in new if name not in old]
     problems += [Problem(f"features.{name}", "is missing; the earlier run has it") for name in old if name not in new]
     for name in new.keys() & old.keys():
+        if isinstance(new[name], History):
+            reason = "is a history, which init_from cannot continue yet"
+            hint = "train on a log that holds the earlier events as well, without init_from"
+            problems.append(Problem(f"features.{name}", reason, hint))
+            continue
         if type(new[name]) is not type(old[name]):
             problems.append(Problem(f"features.{name}", f"is {kind_of(new[name])}, was {kind_of(old[name])}"))
             continue

@@ -22,6 +22,7 @@ from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.histories import Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
@@ -131,7 +132,8 @@ def open_prepared(path: Path) -> Prepared | None:
     try:
         transforms = Transforms.load(path / TRANSFORMS)
         summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
-        stores = {name: Store.open(path / name, transforms.schema) for name in summary["rows"]}
+        events = open_events(path, transforms.histories)
+        stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     except (DataError, OSError, ValueError):
         return None
     return Prepared(transforms, stores, {**summary, "cached": True}, path)
@@ -161,7 +163,8 @@ def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
     for transform in transforms.transforms.values():
         if isinstance(transform, CachingTransform):
             transform.forget()
-    stores = {name: Store.open(path / name, transforms.schema) for name in summary["rows"]}
+    events = open_events(path, transforms.histories)
+    stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
 
@@ -217,8 +220,10 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str,
     summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
+        histories = stack.enter_context(Histories(transforms.histories, path))
         empty = pa.table({})
-        for block, assigned, parts in prefetch(encode_blocks(reader, transforms)):
+        for block, assigned, parts, events in prefetch(encode_blocks(reader, transforms)):
+            histories.add(events, assigned)
             for number, (split, writer) in enumerate(writers.items()):
                 rows = np.flatnonzero(assigned == number)
                 if len(rows):
@@ -232,17 +237,18 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str,
         for writer in writers.values():
             if not writer.rows:
                 writer.write(encode_block(transforms, empty))
+        histories.finish(list(writers.values()))
     return summary.to_dict()
 
 
 def encode_blocks(
     reader: SplitReader, transforms: Transforms
-) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray]]]:
-    """Yield blocks of all rows, with the split of each row and all parts of the Store."""
+) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray], dict[str, HistoryBlock]]]:
+    """Yield blocks of all rows, with the split of each row, all parts of the Store, and the events of histories."""
     for block, assigned in prefetch(reader.all()):
         with locate_errors(block, assigned):
-            parts = encode_block(transforms, block)
-        yield block, assigned, parts
+            parts, events = encode_block(transforms, block), encode_histories(transforms.histories, block)
+        yield block, assigned, parts, events
 
 
 def encode_block(transforms: Transforms, block: pa.Table) -> dict[str, np.ndarray]:

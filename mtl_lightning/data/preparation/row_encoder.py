@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from mtl_lightning.data.arrow.keys import EXACT, canonical_spelling, canonical_text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
 from mtl_lightning.data.features.categorical import CategoricalTransform, SharedVocabulary
+from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
 from mtl_lightning.data.features.vocabulary import FIRST
+from mtl_lightning.data.preparation.given_histories import given_history, listed_in_json
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.targets.raw_columns import raw_values, records
@@ -63,6 +66,7 @@ class RowEncoder:
         self.schema = transforms.schema
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encoder(name, transform) for name, transform in transforms.transforms.items()}
+        self._histories = transforms.histories
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
         # Models do not read true probabilities, and a request may not hold records of them.
         self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
@@ -77,12 +81,14 @@ class RowEncoder:
 
         Returns:
             Inputs of a model: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int64,
-            ``vector/…`` [B, d] float32 and ``raw/…`` [B] float64.
+            ``vector/…`` [B, d] float32, ``raw/…`` [B] float64. Per history also ``history/<name>/ids`` [B, L, K]
+            int64, ``…/numbers`` [B, L, F] float32, ``…/length`` [B] int64 and ``…/gap`` [B, L] float32, padded to the
+            longest history that the feature keeps.
 
         Raises:
             DataError: If a column is missing or holds values that its feature cannot read.
         """
-        encoded = {name: encode(columns) for name, encode in self._features.items()}
+        encoded = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
         parts = {
             "ids": self._stack("categorical", encoded, rows, np.dtype(np.int64)),
             "dense": self._stack("numeric", encoded, rows, np.dtype(np.float32)),
@@ -90,11 +96,27 @@ class RowEncoder:
         for name, part in self._wide.items():
             values = encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
+        for name, transform in self._histories.items():
+            parts |= self._steps(name, transform, columns, rows)
         given = self._raw & columns.keys()
         raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
         for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
             parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(numbered, (rows,)))
         return parts
+
+    def _steps(self, name: str, transform: HistoryTransform, columns: Columns, rows: int) -> dict[str, np.ndarray]:
+        listed = listed_in_json(_column(columns, name), transform)
+        time = transform.feature.time
+        given = given_history(listed, _array(_column(columns, time), time), transform)
+        slices, times = torch.from_numpy(given.slices), torch.from_numpy(given.time)
+        length = transform.feature.length
+        steps = given.events.steps(slices, length, times).padded(length)
+        parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
+        return {
+            f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
+            for part, values in parts.items()
+            if values is not None
+        }
 
     def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
@@ -118,7 +140,7 @@ class RowEncoder:
     def _columns_of(self, name: str) -> tuple[str, ...]:
         """Return the columns of a feature, or of the features that it refers to if it has none."""
         others = self.transforms.features[name].needs()
-        return self.transforms.feature_columns[name] or tuple(
+        return self.transforms.request_columns[name] or tuple(
             dict.fromkeys(column for other in others for column in self._columns_of(other))
         )
 

@@ -77,5 +77,7 @@ def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> se
     """
     numeric, text = set[str](), set(others)
     for name, feature in features.items():
-        (numeric if feature.kind in PARSED_KINDS else text).update(feature.columns(name))
+        (numeric if feature.kind in PARSED_KINDS else text).update(
+            {*feature.columns(name), *feature.event_columns(name)}
+        )
     return numeric - text

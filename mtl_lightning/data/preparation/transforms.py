@@ -17,9 +17,11 @@ from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, map_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
+from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.state_structure import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
+from mtl_lightning.data.preparation.given_histories import given_history, listed_in_column
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
@@ -71,11 +73,14 @@ class Transforms:
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
         self.feature_columns = {name: feature.columns(name) for name, feature in self.features.items()}
+        self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
+        self.request_columns = {name: feature.request_columns(name) for name, feature in self.features.items()}
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that preparation reads."""
-        names = [name for columns in self.feature_columns.values() for name in columns]
+        read = (*self.feature_columns.values(), *self.event_columns.values())
+        names = [name for columns in read for name in columns]
         names += [name for label in self.labels.values() for name in label.columns]
         names += [*self.raw, *([self.group] if self.group else []), *(marks.column for marks in self.cold.values())]
         return tuple(dict.fromkeys(names))
@@ -89,6 +94,11 @@ class Transforms:
             group=self.group,
             raw=(*raw_names(self.raw, self.labels.values()), *self.cold),
         )
+
+    @property
+    def histories(self) -> dict[str, HistoryTransform]:
+        """Transforms of histories by name."""
+        return {name: part for name, part in self.transforms.items() if isinstance(part, HistoryTransform)}
 
     def fit(self, blocks: Iterable[Block]) -> None:
         """Fit to blocks of training rows, in one pass.
@@ -128,8 +138,9 @@ class Transforms:
         """Encode the features of a block.
 
         Returns:
-            Parts of the Store: ``ids`` [B, C] int32, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int32 and
-            ``vector/…`` [B, d] float32.
+            Parts of the Store: ``ids`` [B, C] int32, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int32,
+            ``vector/…`` [B, d] float32 and, for histories with gaps, ``time/…`` [B] float64. Slices of histories are
+            not among them, as they depend on other rows.
         """
         rows = block.num_rows
         encoded = map_threads(lambda transform: transform.encode(block), self.transforms.values(), rows)
@@ -142,7 +153,8 @@ class Transforms:
             "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
         }
         wide = (field for field in fields if field.kind in ("sequence", "vector"))
-        return parts | {f"{field.kind}/{field.name}": values[field.name] for field in wide}
+        parts |= {f"{field.kind}/{field.name}": values[field.name] for field in wide}
+        return parts | {f"time/{field.name}": values[field.name] for field in fields if field.gap}
 
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """Encode the labels of a block.
@@ -194,7 +206,8 @@ class Transforms:
 
         Args:
             rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of mappings. Absent raw
-                columns are NaN, as only losses and metrics need them.
+                columns are NaN, as only losses and metrics need them. A history is a column of its name that holds
+                each row's events: a list of records, or a record of lists, with their raw columns.
 
         Returns:
             Batch of all rows, with labels that are zero and masked.
@@ -203,15 +216,20 @@ class Transforms:
             DataError: If the column of a feature is missing or has a wrong type.
         """
         table = as_table(rows)
-        for name, columns in self.feature_columns.items():
+        for name, columns in self.request_columns.items():
             require(table.column_names, columns, f"features.{name}")
         schema, count = self.schema, table.num_rows
         parts = self.encode_features(table) | self.encode_raw(table, absent=True)
+        events = {}
+        for name, history in self.histories.items():
+            times = column(table, history.feature.time)
+            given = given_history(listed_in_column(column(table, name), history), times, history)
+            events[name], parts[f"history/{name}"] = given.events, given.slices
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
         # Arrow returns read-only arrays, which torch does not accept.
         tensors = {name: torch.from_numpy(np.require(values, requirements="W")) for name, values in parts.items()}
-        return Store(schema, tensors).batch(slice(0, count))
+        return Store(schema, tensors, events=events).batch(slice(0, count))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, for JSON; transforms of :meth:`from_dict` encode the same values, bit for bit."""

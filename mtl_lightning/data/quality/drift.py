@@ -104,6 +104,8 @@ def bins(field: Field, train: np.ndarray, others: list[np.ndarray]) -> list[np.n
 def drift(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, tuple[float, float]]]:
     """Measure the population stability index (PSI) of every feature from training to every other split.
 
+    Histories are left out: they are longer in later splits by construction.
+
     Args:
         schema: Fitted schema.
         samples: Encoded rows by split.
@@ -114,6 +116,8 @@ def drift(schema: Schema, samples: Mapping[str, Mapping[str, np.ndarray]]) -> di
     scores: dict[str, dict[str, tuple[float, float]]] = {}
     names = [name for name, parts in samples.items() if name != "train" and len(parts["mask"])]
     for field in schema.fields:
+        if field.kind == "history":
+            continue
         values = {name: feature_values(schema, field, samples[name]) for name in ("train", *names)}
         before, *after = bins(field, values["train"], [values[name] for name in names])
         rows = len(values["train"])

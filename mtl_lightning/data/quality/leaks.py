@@ -29,7 +29,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
     - Categorical values and the entries of sequences are target-encoded out of fold. Missing and unknown are values.
     - Numbers are ranked in both directions. Their 256 quantiles are values as well, so that a filled null or an
       unusual middle is found.
-    - Sequences are also ranked by their length.
+    - Sequences are also ranked by their length, and histories by their length alone.
     - Non-binary labels are binarised: above the median, or each of the most frequent classes against the rest (mean by
       rows).
 
@@ -59,6 +59,9 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif field.kind == "history":
+            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            ranks = [codes]
         else:
             continue
         codes = _dense_codes(codes)
@@ -125,7 +128,7 @@ def _binary_targets(
     elif not task.traits.scalar:
         classes, counts = np.unique(labels[known, 0], return_counts=True)
         targets = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
-    elif task.traits.event_probability:
+    elif task.traits.hard:
         targets = [labels[:, 0] > 0]
     else:
         targets = [labels[:, 0] > np.median(labels[known, 0])]

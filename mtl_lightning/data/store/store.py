@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.store.events import Events
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
@@ -24,7 +26,7 @@ DTYPES = {
     "group": "int64",
 }
 """Type on disk of each matrix that every Store may have."""
-PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64"}
+PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64", "time": "float64"}
 """Type on disk of the matrices named ``<prefix>/<feature>``."""
 
 
@@ -44,9 +46,10 @@ class Store:
     Args:
         schema: Fitted schema.
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
-            ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d] and
-            ``raw/<name>`` [N].
+            ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
+            ``history/<name>`` [N, 2], the slice of each row's events, and ``time/<name>`` [N] for their gaps.
         path: Directory of the files; None for rows in memory.
+        events: Events of each history, which all splits share.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -58,18 +61,27 @@ class Store:
         [[3], [1]]
     """
 
-    def __init__(self, schema: Schema, parts: Mapping[str, Tensor], path: Path | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        parts: Mapping[str, Tensor],
+        path: Path | None = None,
+        events: Mapping[str, Events] = MappingProxyType({}),
+    ) -> None:
         self.schema = schema
         self.parts = dict(parts)
         self.path = path
+        self.events = dict(events)
+        self.lengths = {field.name: field.length for field in schema.of_kind("history")}
 
     @classmethod
-    def open(cls, path: Path, schema: Schema) -> Self:
+    def open(cls, path: Path, schema: Schema, events: Mapping[str, Events] = MappingProxyType({})) -> Self:
         """Map a Store written by :class:`~mtl_lightning.data.store.writer.StoreWriter`; rows are read on use.
 
         Args:
             path: Directory of the Store.
             schema: Fitted schema.
+            events: Events of each history.
 
         Raises:
             DataError: If the Store is missing or damaged.
@@ -79,7 +91,7 @@ class Store:
             parts = {name: _map(path / part["file"], part, meta["rows"]) for name, part in meta["parts"].items()}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: not a complete Store ({error})", "remove it; it is prepared again") from error
-        return cls(schema, parts, path)
+        return cls(schema, parts, path, events)
 
     def __len__(self) -> int:
         return int(self.parts["ids"].shape[0])
@@ -91,7 +103,8 @@ class Store:
 
     def take(self, index: Tensor | slice) -> Self:
         """Rows at ``index``, in its order: a copy in memory, or a view if ``index`` is a slice."""
-        return type(self)(self.schema, {name: _take(part, index) for name, part in self.parts.items()})
+        parts = {name: _take(part, index) for name, part in self.parts.items()}
+        return type(self)(self.schema, parts, events=self.events)
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Self:
         """Read ranges of rows into memory, in the given order.
@@ -105,10 +118,11 @@ class Store:
             DataError: If the Store's files can't be read.
         """
         if self.path is None:
-            parts = [self.take(slice(0, 0)), *(self.take(slice(start, stop)) for start, stop in ranges)]
-            return self.concatenate(self.schema, parts)
+            stores = [self.take(slice(0, 0)), *(self.take(slice(start, stop)) for start, stop in ranges)]
+            return self.concatenate(self.schema, stores)
         try:
-            return type(self)(self.schema, {name: self._read(name, ranges) for name in self.parts})
+            parts = {name: self._read(name, ranges) for name in self.parts}
+            return type(self)(self.schema, parts, events=self.events)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path} can't be read: {error}", "remove it; it is prepared again") from error
 
@@ -133,9 +147,11 @@ class Store:
     @classmethod
     def concatenate(cls, schema: Schema, stores: Sequence["Store"]) -> Self:
         """The rows of several Stores, one after the other, in memory."""
+        first = stores[0]
         if len(stores) == 1:
-            return cls(schema, stores[0].parts)
-        return cls(schema, {name: torch.cat([store.parts[name] for store in stores]) for name in stores[0].parts})
+            return cls(schema, first.parts, events=first.events)
+        parts = {name: torch.cat([store.parts[name] for store in stores]) for name in first.parts}
+        return cls(schema, parts, events=first.events)
 
     def batch(self, index: Tensor | slice) -> Batch:
         """The batch of the rows at ``index`` ([B] int64, or a slice), in its order."""
@@ -154,6 +170,10 @@ class Store:
             labels=plain["labels"],
             mask=plain["mask"],
             sequences=named["sequence"],
+            steps={
+                name: self.events[name].steps(part, self.lengths[name], named["time"].get(name))
+                for name, part in named["history"].items()
+            },
             vectors=named["vector"],
             weight=plain.get("weight"),
             group=plain.get("group"),

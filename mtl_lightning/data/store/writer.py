@@ -63,13 +63,17 @@ class StoreWriter:
         """
         if self.files and set(block) != set(self.files):
             raise ValueError(f"parts {sorted(block)} after {sorted(self.files)}")
+        self.write_late(block)
+        self.rows += len(next(iter(block.values())))
+
+    def write_late(self, block: Mapping[str, np.ndarray]) -> None:
+        """Append further matrices of rows that are written already, such as slices of histories."""
         for name, values in block.items():
             with writing(self.path):
                 if name not in self.files:
                     self.shapes[name] = values.shape[1:]
                     self.files[name] = (self.partial / file_of(name)).open("wb")
                 np.ascontiguousarray(values, dtype=dtype_of(name)).tofile(self.files[name])
-        self.rows += len(next(iter(block.values())))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

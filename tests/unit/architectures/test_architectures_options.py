@@ -49,7 +49,7 @@ def test_mixed_fields_leave_no_table_sets(kind):
         kind(schema, mixed, **options)
 
 
-WITHOUT_LAYERS = ("shared_bottom", "cross_stitch", "mtan", "star", "poso", "pepnet", "dbmtl")
+WITHOUT_LAYERS = ("shared_bottom", "cross_stitch", "mtan", "star", "poso", "pepnet", "dbmtl", "tabm")
 
 
 @pytest.mark.parametrize("name", sorted(registry().names("architecture")))

@@ -65,7 +65,8 @@ def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_o
             above.add(key)
     assert {key for key in found if key.startswith("encoder.")} <= below
     assert {key for key in found if key.startswith("heads.")} & above
-    parts = ("meta", "upper") if name == "home" else ("experts", "task_gates")  # HoME's task gates are the tasks' own
+    # HoME's task gates are the tasks' own
+    parts = {"home": ("meta", "upper"), "tabm": ("layers",)}.get(name, ("experts", "task_gates"))
     experts = {key for key in found if key.startswith(tuple(f"architecture.{part}" for part in parts))}
     if name not in WITHOUT:
         assert experts <= below

@@ -79,6 +79,11 @@ def test_every_head_on_one_architecture(tmp_path: Path) -> None:
     assert "raw/position" not in inputs
 
 
+def test_every_head_for_the_members_of_an_ensemble(tmp_path: Path) -> None:
+    schema, heads = of_every_head()
+    agrees(build_network(schema, architecture={"name": "tabm", "members": 2, "hidden": [8]}, heads=heads), tmp_path)
+
+
 def architecture(name: str) -> Network:
     schema = example_schema(kinds=KINDS)
     fields: dict[str, dict[str, Any]] = {
@@ -113,6 +118,21 @@ def test_every_encoder(name: str, numeric: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_with_a_layer_per_field(name: str, tmp_path: Path) -> None:
     agrees(build_network(example_schema(kinds=KINDS), encoder={"name": name, "projection": 4}), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"name": "masknet", "arrangement": "serial"},
+        {"name": "rankmixer", "tokens": 4, "token_width": 12, "blocks": 3},
+        {"name": "wukong", "rank": 0},
+        {"name": "wukong", "numeric_width": 16, "layers": 3},
+    ],
+    ids=str,
+)
+def test_encoders_with_other_options(encoder: dict[str, Any], tmp_path: Path) -> None:
+    agrees(build_network(example_schema(kinds=KINDS), encoder=encoder), tmp_path)
 
 
 def test_inputs_that_are_left_out_are_missing_values() -> None:

@@ -62,6 +62,9 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         memory: NonNegativeFloat = 0.0,
         **options: Any,
     ) -> None:
+        if histories := schema.of_kind("history"):
+            reason = f"encoder torchrec does not read histories, such as {histories[0].name!r}"
+            raise MtlError(reason, "choose embedding, din or transformer")
         categorical, sequences = schema.of_kind("categorical"), schema.of_kind("sequence")
         others = tuple(field for field in schema.fields if field.kind not in ("categorical", "sequence"))
         super().__init__(replace(schema, fields=others), copies, **options)  # without fields that need tables

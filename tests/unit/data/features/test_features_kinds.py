@@ -16,7 +16,11 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.errors import DataError
 from mtl_lightning.plugins.builtin import FEATURES
 
-OPTIONS: dict[str, dict[str, Any]] = {"vector": {"size": 2}, "cross": {"of": ["a", "b"]}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "history": {"by": "a", "time": "b", "of": "a", "with": [{"b": "log"}]},
+    "vector": {"size": 2},
+    "cross": {"of": ["a", "b"]},
+}
 
 
 def fitted(features: dict[str, Any], rows: dict[str, Any]) -> Transforms:
@@ -34,6 +38,7 @@ COLUMNS = {
     "categorical": ["a", "b", None, "ä"],
     "date": [0, 3600, None, 10**9],
     "hashed": [7, 8, None, 2**53],
+    "history": [[{"b": 0, "a": "x"}], None, [{"b": 1, "a": "y"}, {"b": 2, "a": None}], []],
     "numeric": [1, 2, None, 4],
     "sequence": [["a"], None, ["b", "a"], []],
     "text": ["Red dress", None, "", "日本語 text"],
@@ -52,6 +57,10 @@ def test_every_kind_survives_json(kind: str) -> None:
     first, second = transforms.encode(rows), again.encode(rows)
     assert first.ids.equal(second.ids)
     assert first.dense.equal(second.dense)
+    for name, steps in first.steps.items():
+        assert steps.length.tolist() == [1, 0, 2, 0]
+        assert steps.ids.equal(second.steps[name].ids)
+        assert steps.numbers.equal(second.steps[name].numbers)
     for name in ("sequences", "vectors"):
         assert {key: part.tolist() for key, part in getattr(first, name).items()} == {
             key: part.tolist() for key, part in getattr(second, name).items()

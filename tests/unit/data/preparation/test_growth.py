@@ -12,6 +12,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.targets.tasks import build_tasks
 from mtl_lightning.errors import ConfigError, DataError
 from mtl_lightning.fitting.warm_start import table_rows
+from mtl_lightning.plugins import registry
 
 FEATURES = {
     "user": "categorical",
@@ -133,8 +134,13 @@ def test_a_feature_that_is_gone_and_a_task_of_another_kind_are_refused():
         fitted(DAY_2, fitted(DAY_1), tasks={**TASKS, "spend": {"kind": "count", "label": "spend"}})
 
 
-@pytest.mark.parametrize("encoder", ["embedding", "din", "transformer", "dcn_v2", "autoint"])
-@pytest.mark.parametrize("architecture", ["shared_bottom", "stem"])
+@pytest.mark.parametrize(
+    ("encoder", "architecture"),
+    [
+        *((name, "stem") for name in ("embedding", "din", "transformer", "dcn_v2", "autoint")),
+        *((name, "shared_bottom") for name in registry().names("encoder")),
+    ],
+)
 def test_rows_of_known_values_cover_the_earlier_table(encoder, architecture):
     before = fitted(DAY_1).schema
     after = fitted(DAY_2, fitted(DAY_1)).schema
@@ -151,7 +157,9 @@ def test_rows_of_known_values_cover_the_earlier_table(encoder, architecture):
     batch = fitted(DAY_1).encode(DAY_1)
     again = fitted(DAY_2, fitted(DAY_1)).encode(DAY_1)
     for copy in range(copies):
-        found = zip(old.network.encoder.lookup(batch, copy), new.network.encoder.lookup(again, copy), strict=True)
+        found = zip(
+            old.network.encoder.lookup(batch, {}, copy), new.network.encoder.lookup(again, {}, copy), strict=True
+        )
         assert all(torch.equal(one, other) for one, other in found)
 
 

@@ -1,0 +1,111 @@
+"""What a history costs: preparation and loading with and without it, as ratios within one run.
+
+    python benchmarks/histories.py [rows=1000000] [users=50000] [length=50]
+
+Each preparation is a process of its own, so that its peak memory is its own. A log is written once, in the order of
+time, with ids as Zipf's law has them. Printed are CPU seconds (of all threads) and peak memory of preparation, the
+size of the prepared data, and the CPU seconds of one epoch of the loader. The last column is the value with a history
+divided by the value without.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+BLOCK = 500_000
+
+
+def write_log(path: Path, rows: int, users: int) -> None:
+    """Write a log in time order, block by block."""
+    rng = np.random.default_rng(0)
+    writer = None
+    for start in range(0, rows, BLOCK):
+        count = min(BLOCK, rows - start)
+        time_ms = np.sort(rng.integers(0, 3_600_000, count)) + start * 7200
+        columns = {
+            "user": (rng.zipf(1.2, count) * 2_654_435_761) % users,
+            "item": rng.zipf(1.3, count) % 200_000,
+            "author": rng.zipf(1.5, count) % 20_000,
+            **{f"c{i}": rng.integers(0, 50, count) for i in range(10)},
+            **{f"n{i}": rng.random(count, dtype=np.float32) for i in range(4)},
+            "time_ms": time_ms,
+            "play_ms": rng.exponential(9000, count),
+            "click": rng.integers(0, 2, count),
+        }
+        table = pa.table(columns)
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def measure(path: str, cache: str, length: int) -> dict[str, float]:
+    """Prepare in this process and go through one epoch of the loader; ``length`` 0 is without a history."""
+    from mtl_lightning.cli.allocation import keep_freed_memory
+    from mtl_lightning.data.datamodule import DataModule
+    from mtl_lightning.data.sources.table import Table
+
+    keep_freed_memory()  # as the commands do
+    features = {
+        "user": "categorical",
+        "item": "categorical",
+        "author": "categorical",
+        **{f"c{i}": "categorical" for i in range(10)},
+        **{f"n{i}": "numeric" for i in range(4)},
+    }
+    if length:
+        features["watched"] = {
+            "kind": "history", "by": "user", "time": "time_ms", "of": "item", "where": "click == 1",
+            "with": ["author", {"play_ms": "log"}], "gap": True, "length": length,
+        }  # fmt: skip
+    split = {"by": "time", "column": "time_ms"}
+    data = DataModule(
+        Table(path=path), features=features, tasks={"click": "binary"}, split=split, cache_dir=cache, batch_size=4096
+    )
+    started = time.process_time()
+    prepared = data.prepare()
+    seconds = time.process_time() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    assert prepared.path is not None
+    size = sum(file.stat().st_size for file in prepared.path.rglob("*.bin")) / 1e6
+    loader = data.train_dataloader()
+    epochs = []
+    for _ in range(3):
+        started = time.process_time()
+        rows = sum(len(batch) for batch in loader)
+        epochs.append(time.process_time() - started)
+    assert rows == len(prepared.stores["train"])
+    return {"prepare s": seconds, "prepare MiB": peak, "stored MB": size, "epoch s": min(epochs)}
+
+
+def main() -> None:
+    """Print the table."""
+    options = {"rows": 1_000_000, "users": 50_000, "length": 50}
+    if sys.argv[1:2] == ["measure"]:
+        print(json.dumps(measure(sys.argv[2], sys.argv[3], int(sys.argv[4]))))
+        return
+    options |= {name: int(value) for name, value in (pair.split("=") for pair in sys.argv[1:])}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log.parquet"
+        write_log(log, options["rows"], options["users"])
+        found = []
+        for length in (0, options["length"]):
+            command = [sys.executable, __file__, "measure", str(log), f"{folder}/cache-{length}", str(length)]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            found.append(json.loads(output.splitlines()[-1]))
+    print(f"{options['rows']:,} rows, {options['users']:,} users, length {options['length']}")
+    print(f"{'':12} {'without':>10} {'with':>10} {'ratio':>7}")
+    for name, without in found[0].items():
+        print(f"{name:12} {without:10.2f} {found[1][name]:10.2f} {found[1][name] / without:7.2f}")
+
+
+if __name__ == "__main__":
+    main()

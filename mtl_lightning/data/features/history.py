@@ -1,0 +1,317 @@
+"""History features: what a user did before a row, built from the log itself."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mtl_lightning.batch import WITHOUT_GROUP
+from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.hashing import group_numbers
+from mtl_lightning.data.arrow.numbers import RowError
+from mtl_lightning.data.arrow.time_formats import check_format
+from mtl_lightning.data.arrow.times import Instants, instants
+from mtl_lightning.data.expressions.expression import Expression
+from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
+from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
+from mtl_lightning.data.features.state_structure import SavedHistory
+from mtl_lightning.data.features.vocabulary import Vocabulary
+from mtl_lightning.data.readers.blocks import ROW
+from mtl_lightning.errors import DataError, did_you_mean
+from mtl_lightning.schema import Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History(Feature):
+    """The latest events of a row's user before the row, built from the log, oldest first.
+
+    A row of user u at time t has the latest ``length`` rows of u with a time below t − ``delay`` that satisfy
+    ``where``. Rows of the same time, the row itself and later ones never enter, so that an event may carry columns that
+    are known only after it, labels included. Rows without a user or a time have an empty history and enter none.
+
+    An id shares vocabulary and embedding table of the categorical feature that reads the same column; a column that no
+    such feature reads has a vocabulary of its own. What is not shared is fitted on events of the training split.
+
+    Args:
+        by: Column with the user.
+        time: Column with the time: numbers, times or text.
+        of: Column with the id of an event, such as the item.
+        where: Condition on an event's columns, such as ``is_click == 1``; None for all rows.
+        with_: Further columns of an event (``with`` in a recipe): a name for an id, ``{column: transform}`` for a
+            number, with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`.
+        gap: Each event has the time between it and the row.
+        length: Number of events at most.
+        delay: An event must be more than this before a row: in seconds, or in the unit of a time column that holds
+            numbers. At least as long as labels that events carry need to become known.
+        format: Format of times that are text or integers like 20240531, as in ``strptime``; None for ISO 8601 and
+            numbers.
+
+    Raises:
+        DataError: If an option is wrong.
+
+    Example:
+        >>> clicks = History(by="user", time="day", of="item", where="click == 1", with_=("shop", {"price": "log"}))
+        >>> clicks.event_columns("clicks")
+        ('user', 'day', 'item', 'shop', 'price', 'click')
+    """
+
+    kind: ClassVar[str] = "history"
+    makes: ClassVar[str] = "history"
+    by: str
+    time: str
+    of: str
+    where: str | None = None
+    with_: tuple[str | dict[str, str], ...] = ()
+    gap: bool = False
+    length: int = 50
+    delay: float = 0
+    format: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "with_", tuple(self.with_))
+        check(self.length >= 1, f"length is {self.length}", "at least 1")
+        check(0 <= self.delay < np.inf, f"delay is {self.delay}", "at least 0")
+        for carried in self.with_:
+            if isinstance(carried, Mapping):
+                for transform in carried.values():
+                    hint = did_you_mean(str(transform), NUMERIC_TRANSFORMS) or f"one of {', '.join(NUMERIC_TRANSFORMS)}"
+                    check(transform in NUMERIC_TRANSFORMS, f"with: no transform {transform!r}", hint)
+        names = [*self.ids, *self.numbers]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        check(twice is None, f"with: {twice!r} is listed twice", "list each column once")
+        if self.where is not None:
+            Expression(self.where, place="where")
+        if self.format is not None:
+            check_format(self.format, "format", dated=True)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Columns with the ids of an event, the main one first."""
+        return (self.of, *(carried for carried in self.with_ if isinstance(carried, str)))
+
+    @property
+    def numbers(self) -> dict[str, str]:
+        """Transform of each column with a number of an event."""
+        return {name: kind for carried in self.with_ if isinstance(carried, Mapping) for name, kind in carried.items()}
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """User and time."""
+        return (self.by, self.time)
+
+    def event_columns(self, name: str) -> tuple[str, ...]:
+        """User and time, ids and numbers, and what the condition reads."""
+        return tuple(dict.fromkeys([self.by, *self.given_columns]))
+
+    @property
+    def given_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event that a request brings: time, ids and numbers, and what the condition reads."""
+        condition = () if self.where is None else Expression(self.where).columns
+        return tuple(dict.fromkeys([self.time, *self.ids, *self.numbers, *condition]))
+
+    def request_columns(self, name: str) -> tuple[str, ...]:
+        """The events, under the feature's name, and the time of the row."""
+        return (name, self.time)
+
+    def tokens(self, name: str) -> tuple[str, ...]:
+        """Users and ids; times where a format says how text is read."""
+        return (self.by, *self.ids, *((self.time,) if self.format is not None else ()))
+
+    def shares(self, others: Mapping[str, Feature]) -> tuple[str, ...]:
+        """Names of the categorical features that read a column of its ids."""
+        categorical = {name: other for name, other in others.items() if isinstance(other, Categorical)}
+        return tuple(name for name, other in categorical.items() if other.columns(name)[0] in self.ids)
+
+    def build(self, name: str, others: Mapping[str, Transform]) -> "HistoryTransform":
+        """Its transform."""
+        return HistoryTransform(
+            name, self, [other for other in others.values() if isinstance(other, CategoricalTransform)]
+        )
+
+
+class Moments(NamedTuple):
+    """Users and times of rows.
+
+    Args:
+        user: Number of the user, [N] int64.
+        time: Time, [N] int64 or float64.
+        known: False where user or time is missing, [N].
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    known: np.ndarray
+
+
+class EncodedEvents(NamedTuple):
+    """Events of a block, in its order.
+
+    Args:
+        user: Number of the user, [E] int64.
+        time: Time, [E] int64 or float64.
+        ids: Ids that an event carries, [E, K] int32.
+        numbers: Numbers that it carries, [E, F] float32.
+    """
+
+    user: np.ndarray
+    time: np.ndarray
+    ids: np.ndarray
+    numbers: np.ndarray
+
+
+@contextmanager
+def _errors_of(rows: np.ndarray) -> Iterator[None]:
+    """Let errors of some rows of a block name their places in the block."""
+    try:
+        yield
+    except RowError as error:
+        further = {int(rows[index]): message for index, message in error.further.items()}
+        raise RowError(error.message, int(rows[error.index]), error.hint, further) from error
+
+
+class HistoryTransform:
+    """Fitted vocabularies and scales of what an event carries.
+
+    Args:
+        name: The feature's name.
+        feature: Its options.
+        others: Categorical features, whose vocabularies it shares where they read the same column.
+    """
+
+    saved: ClassVar[Any] = SavedHistory
+
+    def __init__(self, name: str, feature: History, others: Sequence[CategoricalTransform]) -> None:
+        self.name = name
+        self.feature = feature
+        shared = {other.column: other.table for other in reversed(others)}
+        self.own = {
+            column: SharedVocabulary(f"{name}.{column}", 1, None) for column in feature.ids if column not in shared
+        }
+        self.tables = {column: shared.get(column) or self.own[column] for column in feature.ids}
+        self.scales = {
+            column: NumericTransform(column, Numeric(column=column, transform=transform))
+            for column, transform in feature.numbers.items()
+        }
+        self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
+        self.per_second: int | None = None
+
+    @property
+    def units(self) -> int:
+        """Units of stored times per unit of ``delay`` and of gaps."""
+        return self.per_second or 1
+
+    @property
+    def delay(self) -> float:
+        """The delay in the unit of stored times."""
+        return round(self.feature.delay * self.units) if self.per_second else self.feature.delay
+
+    def moments(self, block: Block) -> Moments:
+        """Users and times of a block's rows."""
+        times = self.instants(block)
+        user = group_numbers(as_written(block, self.feature.by), self.feature.by)
+        return Moments(user, times.values, times.known & (user != WITHOUT_GROUP))
+
+    def instants(self, block: Block) -> Instants:
+        """Times of a block's rows.
+
+        Raises:
+            DataError: If they are not times, or numbers where earlier blocks had times.
+        """
+        start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
+        place = f"features.{self.name}"
+        times = instants(block, self.feature.time, start, self.feature.format, place)
+        if times.per_second is None:
+            return times
+        if self.per_second is None:
+            self.per_second = times.per_second
+        if times.per_second != self.per_second:
+            words = ["times", "numbers"] if self.per_second else ["numbers", "times"]
+            message = f"{place}: the time column {self.feature.time!r} holds {words[1]} where it held {words[0]}"
+            raise DataError(message, "write all times in one form")
+        return times
+
+    def happened(self, block: Block, known: np.ndarray) -> np.ndarray:
+        """Rows of a block that are events: they satisfy the condition and have user and time; ascending indices."""
+        if self.condition is not None:
+            known = known & self.condition.holds(block).to_numpy(zero_copy_only=False)
+        return np.flatnonzero(known)
+
+    def observe(self, block: Block) -> None:
+        """Count ids and measure numbers of the block's events."""
+        if not self.own and not self.scales:
+            return
+        rows = self.happened(block, self.moments(block).known)
+        events = block.take(pa.array(rows))
+        with _errors_of(rows):
+            for name, table in self.own.items():
+                table.add(as_written(events, name), name)
+            for scale in self.scales.values():
+                scale.observe(events)
+
+    def finish(self) -> None:
+        """Fix the scales; vocabularies are fitted on first use."""
+        for scale in self.scales.values():
+            scale.finish()
+
+    def field(self) -> Field:
+        """A history field."""
+        ids = [
+            Field(name=name, kind="categorical", size=table.vocabulary.size, table=table.name)
+            for name, table in self.tables.items()
+        ]
+        steps = (*ids, *(scale.field() for scale in self.scales.values()))
+        return Field(name=self.name, kind="history", length=self.feature.length, steps=steps, gap=self.feature.gap)
+
+    def encode(self, block: Block) -> np.ndarray:
+        """Times of the rows, from which gaps are counted, [B] float64."""
+        return self.instants(block).values.astype(np.float64)
+
+    def encode_events(self, block: Block, moments: Moments | None = None) -> EncodedEvents:
+        """The block's events.
+
+        Args:
+            block: Rows of the log.
+            moments: Their users and times, if they are known already.
+
+        Raises:
+            RowError: At a number that can't be read, with its row in the block.
+        """
+        user, time, known = self.moments(block) if moments is None else moments
+        rows = self.happened(block, known)
+        return EncodedEvents(user[rows], time[rows], *self.encode_steps(block, rows))
+
+    def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32.
+
+        Args:
+            block: Rows of the log.
+            rows: Ascending indices of rows.
+
+        Raises:
+            RowError: At a number that can't be read, with its row in the block.
+        """
+        events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
+        ids = [table.ids(as_written(events, name), name) for name, table in self.tables.items()]
+        with _errors_of(rows):
+            numbers = [scale.encode(events) for scale in self.scales.values()]
+        nothing = np.zeros((len(rows), 0), dtype=np.float32)
+        return np.stack(ids, axis=1), np.stack(numbers, axis=1) if numbers else nothing
+
+    def state(self) -> dict[str, Any]:
+        """Own vocabularies, scales, and the unit of times."""
+        return {
+            "vocabularies": {name: table.vocabulary.to_dict() for name, table in self.own.items()},
+            "numbers": {name: scale.state() for name, scale in self.scales.items()},
+            "per_second": self.per_second,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Inverse of :meth:`state`."""
+        for name, table in self.own.items():
+            table.vocabulary = Vocabulary.from_dict(state["vocabularies"][name])
+        for name, scale in self.scales.items():
+            scale.restore(state["numbers"][name])
+        self.per_second = state["per_second"]

@@ -1,0 +1,280 @@
+"""Histories of all rows of a log: every event once, sorted by user and time, and a slice of them per row."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from mtl_lightning.data.arrow.columns import Block
+from mtl_lightning.data.arrow.hashing import mix
+from mtl_lightning.data.arrow.threads import map_threads
+from mtl_lightning.data.cache.directory import writing
+from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
+from mtl_lightning.data.store.events import Events, EventsWriter
+from mtl_lightning.data.store.writer import StoreWriter
+
+PARTITIONS = 32
+"""Parts into which users are divided on disk; the events of one of them are sorted in memory at a time."""
+CHUNK = 1 << 20
+"""Rows whose slices are put into the log's order at a time."""
+
+
+class Slices(NamedTuple):
+    """Histories as slices of sorted events.
+
+    Args:
+        order: Events by user and time; of equal times in the log's order, [E].
+        start: First event of each row's history, in that order, [N].
+        stop: The event after its last, [N].
+    """
+
+    order: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+
+def slices(
+    user: np.ndarray, time: np.ndarray, row_user: np.ndarray, row_time: np.ndarray, length: int, delay: float = 0
+) -> Slices:
+    """For each row the latest events of its user with a time below the row's time − delay.
+
+    Args:
+        user: User of each event, [E].
+        time: Time of each event, [E] int64 or float64.
+        row_user: User of each row, [N].
+        row_time: Time of each row, [N].
+        length: Number of events at most.
+        delay: In the unit of the times.
+
+    Example:
+        >>> events = np.array([7, 7, 7]), np.array([30, 10, 20])
+        >>> order, start, stop = slices(*events, np.array([7, 7, 8]), np.array([30, 31, 99]), 2)
+        >>> order.tolist(), start.tolist(), stop.tolist()
+        ([1, 2, 0], [0, 1, 0], [2, 3, 0])
+    """
+    order = np.lexsort((time, user))
+    user, time = user[order], time[order]
+    # Whole times lie below t − delay exactly where they lie below t − floor(delay).
+    limit = row_time - (int(delay) if row_time.dtype.kind == "i" and time.dtype.kind == "i" else delay)
+    first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]])) if len(user) else np.zeros(0, np.int64)
+    begins = np.append(first, len(user))
+    code = np.searchsorted(user[first], row_user)
+    there = code < len(first)
+    there[there] = user[first][code[there]] == row_user[there]
+    code = np.where(there, code, 0)
+    begin = np.where(there, begins[code], 0)
+    low, high = begin, np.where(there, begins[np.minimum(code + 1, len(first))], 0)
+    while (low < high).any():  # a binary search of all rows at once, each within its user's events
+        middle = (low + high) >> 1
+        earlier = (low < high) & (time[np.minimum(middle, len(time) - 1)] < limit)
+        low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
+    return Slices(order, np.maximum(begin, low - length), low)
+
+
+class Partitions:
+    """Records on disk, divided by a hash of their user.
+
+    Args:
+        path: Prefix of the files.
+        dtype: Type of a record; it has a field ``user``.
+    """
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        with writing(path):
+            self.files = [self._file(number).open("wb") for number in range(PARTITIONS)]
+
+    def _file(self, number: int) -> Path:
+        return self.path.with_name(f"{self.path.name}-{number}.bin")
+
+    def write(self, records: np.ndarray) -> np.ndarray:
+        """Append records, which keep their order within a partition; returns the partition of each, [N] uint8."""
+        partition: np.ndarray = (mix(records["user"].view(np.uint64)) % np.uint64(PARTITIONS)).astype(np.uint8)
+        order = np.argsort(partition, kind="stable")
+        ends = np.cumsum(np.bincount(partition, minlength=PARTITIONS))
+        with writing(self.path):
+            for file, part in zip(self.files, np.split(records[order], ends[:-1]), strict=True):
+                part.tofile(file)
+        return partition
+
+    def take(self, number: int) -> np.ndarray:
+        """The records of a partition, whose file is removed."""
+        with writing(self.path):
+            self.files[number].close()
+            records = np.fromfile(self._file(number), dtype=self.dtype)
+            self._file(number).unlink()
+        return records
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files:
+            file.close()
+
+
+class HistoryBlock(NamedTuple):
+    """A block of the log for one history.
+
+    Args:
+        moments: Users and times of all rows.
+        events: The rows that are events.
+    """
+
+    moments: Moments
+    events: EncodedEvents
+
+
+def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -> dict[str, HistoryBlock]:
+    """Users, times and events of a block, for each history."""
+
+    def encode(transform: HistoryTransform) -> HistoryBlock:
+        moments = transform.moments(block)
+        return HistoryBlock(moments, transform.encode_events(block, moments))
+
+    encoded = map_threads(encode, transforms.values(), block.num_rows)
+    return dict(zip(transforms, encoded, strict=True))
+
+
+class Histories:
+    """Context manager that collects a log's rows and events, then writes the events and each row's slice of them.
+
+    Args:
+        transforms: Histories by name.
+        path: Directory of the prepared data.
+    """
+
+    def __init__(self, transforms: Mapping[str, HistoryTransform], path: Path) -> None:
+        self.builders = {name: HistoryBuilder(part, path / folder_of(name)) for name, part in transforms.items()}
+        self.assigned: list[np.ndarray] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for builder in self.builders.values():
+            builder.close()
+
+    def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray) -> None:
+        """Add a block.
+
+        Args:
+            blocks: The block for each history.
+            assigned: Split of each of its rows: the writer's number, or a negative one for none.
+        """
+        for name, builder in self.builders.items():
+            builder.add(blocks[name])
+        if self.builders:
+            self.assigned.append(assigned)
+
+    def finish(self, writers: Sequence[StoreWriter]) -> None:
+        """Write the events, and the slices of each split's rows into its Store."""
+        assigned = np.concatenate(self.assigned) if self.assigned else np.zeros(0, dtype=np.int8)
+        for name, builder in self.builders.items():
+            start = 0
+            for chunk in builder.finish():
+                for number, writer in enumerate(writers):
+                    rows = assigned[start : start + len(chunk)] == number
+                    writer.write_late({f"history/{name}": chunk[rows]})
+                start += len(chunk)
+
+
+class HistoryBuilder:
+    """Sorts the events of one history and finds each row's slice, in bounded memory.
+
+    Rows and events are divided by user into :data:`PARTITIONS` files; one of them at a time is in memory.
+
+    Args:
+        transform: The fitted feature.
+        path: Directory of the events, made by :meth:`finish`.
+    """
+
+    def __init__(self, transform: HistoryTransform, path: Path) -> None:
+        self.transform = transform
+        self.path = path
+        self.rows: Partitions | None = None
+        self.events: Partitions | None = None
+        self.partition: list[np.ndarray] = []
+
+    def close(self) -> None:
+        """Close all files."""
+        for records in (self.rows, self.events):
+            if records is not None:
+                records.close()
+
+    def add(self, block: HistoryBlock) -> None:
+        """Add a block of the log."""
+        moments, events = block
+        if self.rows is None or self.events is None:
+            time = moments.time.dtype
+            carried = [("ids", np.int32, events.ids.shape[1:]), ("numbers", np.float32, events.numbers.shape[1:])]
+            kind = np.dtype([("user", np.int64), ("time", time), ("known", np.bool_)])
+            self.rows = Partitions(self.path.with_name(f"{self.path.name}-rows"), kind)
+            kind = np.dtype([("user", np.int64), ("time", time), *carried])
+            self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
+        self.partition.append(self.rows.write(_records(self.rows.dtype, moments)))
+        self.events.write(_records(self.events.dtype, events))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        """Write the sorted events; yields the slices of the rows in the log's order, chunks of [C, 2] int64."""
+        assert self.rows is not None
+        assert self.events is not None
+        feature, per_second = self.transform.feature, self.transform.units
+        names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
+        with EventsWriter(self.path, gap=feature.gap, scale=float(per_second)) as writer:
+            for number, name in enumerate(names):
+                events, rows = self.events.take(number), self.rows.take(number)
+                sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
+                start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
+                offset = max(writer.count, 1)
+                events = events[sorted_events.order]
+                writer.write(events["ids"], events["numbers"], events["time"])
+                with writing(self.path):
+                    (np.stack([start, stop], axis=1) + offset).tofile(name)
+        yield from self._in_order(names)
+
+    def _in_order(self, names: list[Path]) -> Iterator[np.ndarray]:
+        partition = np.concatenate(self.partition)
+        with ExitStack() as stack:
+            files = [stack.enter_context(name.open("rb")) for name in names]
+            for start in range(0, max(len(partition), 1), CHUNK):
+                chunk = partition[start : start + CHUNK]
+                result = np.empty((len(chunk), 2), dtype=np.int64)
+                for number, file in enumerate(files):
+                    places = np.flatnonzero(chunk == number)
+                    result[places] = np.fromfile(file, np.int64, 2 * len(places)).reshape(-1, 2)
+                yield result
+        for name in names:
+            name.unlink()
+
+
+def _user_time(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.ascontiguousarray(records["user"]), np.ascontiguousarray(records["time"])
+
+
+def _records(dtype: np.dtype[Any], parts: Moments | EncodedEvents) -> np.ndarray:
+    records = np.empty(len(parts.user), dtype=dtype)
+    for name, values in parts._asdict().items():
+        records[name] = values
+    return records
+
+
+def open_events(path: Path, names: Mapping[str, Any]) -> dict[str, Events]:
+    """Map the events of some histories.
+
+    Args:
+        path: Directory of prepared data.
+        names: Histories by name.
+    """
+    return {name: Events.open(path / folder_of(name)) for name in names}
+
+
+def folder_of(name: str) -> str:
+    """Name of the directory of a history's events.
+
+    Example:
+        >>> folder_of("clicks")
+        'history-636c69636b73'
+    """
+    return f"history-{name.encode().hex()}"

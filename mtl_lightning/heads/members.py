@@ -1,0 +1,58 @@
+"""The heads of an ensemble's members as one head."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from mtl_lightning.batch import Output
+from mtl_lightning.interfaces import TASK_KINDS, Head
+
+
+class MemberHeads(Head):
+    """One head of a task per member; the prediction is the mean of theirs.
+
+    Member m reads its slice of the representation, and the outputs of member m of the parents' heads.
+
+    Args:
+        members: A built head per member, each of width H.
+
+    Shapes: h [B, k·H] → ``members``, k outputs; logit [B, K'], their mean.
+
+    Example:
+        >>> from mtl_lightning.heads.binary import BinaryHead
+        >>> from mtl_lightning.interfaces import Task
+        >>> task = Task(name="click", kind="binary", label="click")
+        >>> head = MemberHeads([BinaryHead(task, 8, {}) for _ in range(3)])
+        >>> output = head(torch.zeros(4, 24), {}, {})
+        >>> len(output.members), head.predict(output, {}).shape
+        (3, torch.Size([4]))
+    """
+
+    kinds = frozenset(TASK_KINDS)
+    loss: ClassVar[str] = ""
+
+    def __init__(self, members: Sequence[Head]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.nonnegative = any(head.nonnegative for head in members)
+        self.mean = members[0].mean
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Outputs of all members, and their means."""
+        outputs: list[Output] = []
+        for m, (head, part) in enumerate(zip(self.members, h.chunk(len(self.members), dim=1), strict=True)):
+            outputs.append(head(part, {name: parent.members[m] for name, parent in parents.items()}, raw))
+        penalties = [output.penalty for output in outputs if output.penalty is not None]
+        return Output(
+            logit=torch.stack([output.logit for output in outputs]).mean(0),
+            penalty=torch.stack(penalties).sum(0) / len(outputs) if penalties else None,
+            members=tuple(outputs),
+        )
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Mean of the members' predictions, [B] or [B, K]."""
+        heads = cast(Iterable[Head], self.members)
+        predictions = [head.predict(part, raw) for head, part in zip(heads, output.members, strict=True)]
+        return torch.stack(predictions).mean(0)
