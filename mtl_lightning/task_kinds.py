@@ -67,8 +67,18 @@ class TaskKind:
 
     @property
     def event_probability(self) -> bool:
-        """True if a prediction is one probability per row. It can be calibrated and compared with a threshold."""
+        """True if a prediction is one probability per row, which can be calibrated."""
         return self.scalar and self.probability
+
+    @property
+    def hard(self) -> bool:
+        """True if a label is 0 or 1 and a prediction its probability, which can be compared with a threshold.
+
+        Example:
+            >>> TASK_KINDS["binary"].hard, TASK_KINDS["soft_binary"].hard
+            (True, False)
+        """
+        return self.event_probability and self.labels.whole
 
     def served_by(self, kinds: Collection[str]) -> bool:
         """Decide whether a component serves this kind.
@@ -89,7 +99,11 @@ _RECORDS = (
         probability=True,
         signals_event=True,
         labels=LabelRange(
-            lowest=0, highest=1, whole=True, refusal="not 0 or 1", remedy="write a condition: rating >= 4"
+            lowest=0,
+            highest=1,
+            whole=True,
+            refusal="not 0 or 1",
+            remedy="write a condition: rating >= 4; for labels between 0 and 1, kind: soft_binary",
         ),
         head="binary",
         default_metrics=("auc", "log_loss", "normalized_entropy", "calibration"),
@@ -97,6 +111,15 @@ _RECORDS = (
         detailed_metrics=("auc", "pr_auc", "log_loss", "normalized_entropy", "calibration", "ece"),
         group_metrics=("gauc", "ndcg", "recall_at_k"),
         compared_by="auc",
+    ),
+    TaskKind(
+        name="soft_binary",
+        probability=True,
+        labels=LabelRange(lowest=0, highest=1, refusal="not between 0 and 1", remedy="divide it by its largest value"),
+        head="binary",
+        default_metrics=("auc", "log_loss", "normalized_entropy", "calibration"),
+        detailed_metrics=("auc", "log_loss", "normalized_entropy", "calibration", "ece"),
+        group_metrics=(),
     ),
     TaskKind(
         name="multiclass",

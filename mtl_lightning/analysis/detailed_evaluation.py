@@ -113,9 +113,9 @@ def evaluate_split(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> 
     suite = MetricSuite(schema, {task.name: add_detailed(task, metrics[task.name], grouped) for task in schema.tasks})
     suite.to(module.device)
     parts = {name: SlicedSuite(schema, metrics, cut.values).to(module.device) for name, cut in slices.items()}
-    binary = [task for task in schema.tasks if task.traits.event_probability]
-    thresholds = {task.name: Thresholds().to(module.device) for task in binary}
-    calibration = {task.name: ECE(task).to(module.device) for task in binary}
+    probable = [task for task in schema.tasks if task.traits.event_probability]
+    thresholds = {task.name: Thresholds().to(module.device) for task in probable if task.traits.hard}
+    calibration = {task.name: ECE(task).to(module.device) for task in probable}
     rows = torch.zeros((), dtype=torch.int64, device=module.device)
     training = module.training
     module.eval()
@@ -130,7 +130,8 @@ def evaluate_split(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> 
                 parts[name].update(predictions, targets, cut.part(batch))
             for task, counts in thresholds.items():
                 counts.update(predictions[task], targets[task])
-                calibration[task].update(predictions[task], targets[task])
+            for task, metric in calibration.items():
+                metric.update(predictions[task], targets[task])
     module.train(training)
     return {
         "rows": int(reduce_sum(rows)),

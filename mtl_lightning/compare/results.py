@@ -153,7 +153,7 @@ def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
     if runs:
         rows, _ = task_rows(runs[0].rows, task)
         facts["rows"] = len(rows.label)
-        facts["positive"] = int(rows.label.sum()) if task_kind(kind).event_probability else None
+        facts["positive"] = int(rows.label.sum()) if task_kind(kind).hard else None
     return facts
 
 

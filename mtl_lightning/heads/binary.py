@@ -15,7 +15,7 @@ class BinaryHead(TowerHead):
     """Tower whose output is the log-odds of the event: p = σ(w·tower(h) + b).
 
     Args:
-        task: A binary task. If its mean is known, the bias starts at the log-odds of it.
+        task: A binary or soft_binary task. If its mean is known, the bias starts at the log-odds of it.
         width: Width H of the representation.
         parents: Ignored.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
@@ -29,7 +29,7 @@ class BinaryHead(TowerHead):
         torch.Size([3])
     """
 
-    kinds = frozenset({"binary"})
+    kinds = frozenset({"binary", "soft_binary"})
     loss: ClassVar[str] = "bce"
 
     def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:

@@ -98,7 +98,7 @@ def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
     """Labels of a task, [B, K] float."""
     uniform = torch.rand(rows, task.width, generator=generator)
     traits, valid = task.traits, task.label_range
-    if traits.probability:
+    if traits.probability and valid.whole:
         return (uniform < 0.5).float()
     if traits.fits_classes:
         return (uniform * task.classes).floor()

@@ -40,6 +40,7 @@ LABELS = {
     "multiclass": (st.one_of(TEXT, st.none()), pa.string()),
     "multilabel": (st.one_of(st.lists(TEXT, max_size=3), st.none()), pa.list_(pa.string())),
     "ordinal": (st.one_of(st.integers(0, 4), st.none()), pa.int64()),
+    "soft_binary": (st.one_of(st.floats(0, 1), st.none()), pa.float64()),
     "value": (st.one_of(st.floats(0, 1e6), st.just(0.0), st.none()), pa.float64()),
 }
 KINDS = {"one class": "binary", "unknown": "binary"}

@@ -88,7 +88,7 @@ def test_a_new_record_is_validated_prepared_trained_measured_and_compared(tmp_pa
 
 @pytest.mark.usefixtures("_share")
 def test_a_new_record_decides_on_labels_and_components(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="serves tasks that are binary, and 'watched' is share"):
+    with pytest.raises(ConfigError, match="serves tasks that are binary, soft_binary, and 'watched' is share"):
         validate({**recipe(tmp_path), "heads": {"watched": "binary"}})
     config = validate(recipe(tmp_path))
     write_log(tmp_path / "log.csv", largest=2.0)

@@ -92,7 +92,7 @@ def _codes(
     if task.traits.several:
         for label in np.argsort(-labels.sum(axis=0), kind="stable")[:LABELS]:
             yield int(label), (labels[:, label] > 0).astype(np.int64)
-    elif task.traits.fits_classes or task.traits.event_probability:
+    elif task.traits.fits_classes or task.traits.hard:
         # Only classes that occur: their number may be large.
         yield None, np.unique(labels[:, 0], return_inverse=True)[1].astype(np.int64)
     else:

@@ -164,7 +164,7 @@ def _labels(data: DataModule, profiled: Mapping[str, Any]) -> Iterator[Finding]:
     for task in data.tasks:
         splits = profiled["labels"][task.name]
         train = splits["train"]
-        if not task.traits.event_probability or train["mean"] is None:
+        if not task.traits.hard or train["mean"] is None:
             continue
         positive = round(train["known"] * train["mean"])
         if positive < FEW:

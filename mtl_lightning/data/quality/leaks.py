@@ -128,7 +128,7 @@ def _binary_targets(
     elif not task.traits.scalar:
         classes, counts = np.unique(labels[known, 0], return_counts=True)
         targets = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
-    elif task.traits.event_probability:
+    elif task.traits.hard:
         targets = [labels[:, 0] > 0]
     else:
         targets = [labels[:, 0] > np.median(labels[known, 0])]

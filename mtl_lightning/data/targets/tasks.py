@@ -94,6 +94,9 @@ def read_tasks(specs: Mapping[str, Any], review: Review) -> tuple[Task, ...]:
         for i, parent in enumerate(task.parents):
             if parent not in specs:
                 review.problem(f"tasks.{name}.parents.{i}", f"no task {parent!r}", did_you_mean(parent, specs))
+            elif parent in tasks and tasks[parent].traits.event_probability and not tasks[parent].traits.hard:
+                reason = f"{parent!r} has labels between 0 and 1, so that no row says whether its event happened"
+                review.problem(f"tasks.{name}.parents.{i}", reason, f"add a binary task: {tasks[parent].label} >= 0.5")
     try:
         return tuple(tasks[name] for name in sort_by_needs({name: task.parents for name, task in tasks.items()}))
     except CycleError as error:

@@ -17,10 +17,10 @@ class AUC(TaskMetric):
     By default it is computed from a histogram of the logit with 65,536 bins
     (:mod:`mtl_lightning.metrics.binary.histogram`). This takes constant memory, and is within 1e-4 of the exact value
     if the model spreads its scores over thousands of bins. For multilabel tasks it is the unweighted mean over the
-    labels for which it is defined.
+    labels for which it is defined. A label between 0 and 1 is the chance that its row is positive.
 
     Args:
-        task: The task; binary, or multilabel with predictions [B, K].
+        task: The task; binary, soft_binary, or multilabel with predictions [B, K].
         exact: Keep every row (24 bytes) and sort once at the end. Exact to rounding; memory grows with the rows.
 
     Returns from ``compute``: a scalar in [0, 1]; NaN with one class only, without known rows, or with a prediction
@@ -38,7 +38,7 @@ class AUC(TaskMetric):
         0.5
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel", "soft_binary"})
     higher_is_better = True
     positive: Tensor
     negative: Tensor

@@ -29,7 +29,7 @@ class Calibration(TaskMetric):
         1.5
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "regression", "value"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "regression", "soft_binary", "value"})
     higher_is_better = None
     predicted: Tensor
     observed: Tensor

@@ -37,7 +37,7 @@ class ECE(TaskMetric):
         0.25
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "soft_binary"})
     higher_is_better = False
     cells: Tensor
 

@@ -42,7 +42,7 @@ class LogLoss(TaskMetric):
         0.6931
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel", "soft_binary"})
     higher_is_better = False
     loss: Tensor
     weight: Tensor

@@ -30,7 +30,7 @@ class NormalizedEntropy(TaskMetric):
         1.0
     """
 
-    kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "soft_binary"})
     higher_is_better = False
     loss: Tensor
     positive: Tensor

@@ -1,5 +1,7 @@
 """Area under the precision-recall curve."""
 
+from typing import ClassVar
+
 from torch import Tensor
 
 from mtl_lightning.metrics.binary.auc import AUC
@@ -24,6 +26,8 @@ class PRAUC(AUC):
         >>> round(metric.compute().item(), 4)  # 1 × ½ + ⅔ × ½
         0.8333
     """
+
+    kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel"})
 
     def curve(self, positive: Tensor, negative: Tensor, own: Tensor) -> Tensor:
         """Average precision of each histogram, [K]."""

@@ -47,12 +47,14 @@ def label_of(task, rows):
     generator = torch.Generator().manual_seed(0)
     top = task.classes if task.kind in ("multiclass", "ordinal") else 2
     label = torch.randint(0, top, (rows, task.width), generator=generator).double()
-    return label * 0.3 if task.kind in ("regression", "value") else label
+    return label * 0.3 if task.kind in ("regression", "soft_binary", "value") else label
 
 
 def test_every_task_kind_has_a_head_of_its_name():
     for kind in TASK_KINDS:
-        assert kind in registry().resolve("head", kind).kinds
+        name = "binary" if kind == "soft_binary" else kind
+        assert TASK_KINDS[kind].head == name
+        assert kind in registry().resolve("head", name).kinds
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
@@ -71,7 +73,7 @@ def test_the_default_loss_fits_and_every_parameter_takes_part(name, kind):
     assert [part for part, parameter in head.named_parameters() if parameter.grad is None] == []
     prediction = head.predict(output, {})
     assert prediction.shape == ((16, 4) if kind in ("multiclass", "multilabel") else (16,))
-    if kind in ("binary", "multiclass", "multilabel"):
+    if kind in ("binary", "multiclass", "multilabel", "soft_binary"):
         assert ((prediction >= 0) & (prediction <= 1)).all()
 
 

@@ -240,3 +240,32 @@ def test_ipw_is_unbiased_over_all_impressions():
     clicked = clicks.bool()
     naive = functional.binary_cross_entropy_with_logits(conditional[clicked, 0], sale[clicked]).item()
     assert abs(value - everywhere) < 0.2 * abs(naive - everywhere)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_bce_mixes_labels_with_one_half(smoothing, weight):
+    logit = torch.tensor([[1.2], [-0.7], [0.1]], dtype=torch.float64)
+    expected = 0.0
+    for x, y in zip(logit[:, 0].tolist(), (1.0, 0.0, 0.3), strict=True):
+        p, soft = 1 / (1 + math.exp(-x)), (1 - smoothing) * y + smoothing / 2
+        expected -= (weight * soft * math.log(p) + (1 - soft) * math.log(1 - p)) / 3
+    loss = make_loss("bce", "soft_binary", positive_weight=weight, smoothing=smoothing)
+    assert loss(Output(logit), make_target([1, 0, 0.3]), {}).item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_smoothed_bce_is_least_at_the_smoothed_rate():
+    target = make_target([1.0] * 3 + [0.0] * 7)
+    logit = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    loss = make_loss("bce", smoothing=0.2)(Output(logit.expand(10)[:, None]), target, {})
+    at_rate = torch.logit(torch.tensor([0.8 * 0.3 + 0.1], dtype=torch.float64)).requires_grad_()
+    best = make_loss("bce", smoothing=0.2)(Output(at_rate.expand(10)[:, None]), target, {})
+    assert torch.autograd.grad(best, at_rate)[0].abs().item() < 1e-12
+    assert best < loss
+
+
+def test_smoothing_leaves_unknown_labels_out():
+    logit, goal = torch.tensor([[0.5], [2.0]], dtype=torch.float64), make_target([1, 0])
+    alone = make_loss("bce", smoothing=0.2)(Output(logit[:1]), make_target([1]), {})
+    goal.mask[1] = False
+    assert make_loss("bce", smoothing=0.2)(Output(logit), goal, {}).item() == alone.item()

@@ -49,6 +49,15 @@ def both_classes(measure):
     return lambda y, p, w: measure(y, p, sample_weight=w) if len(np.unique(y)) == 2 else math.nan
 
 
+def hard(y):
+    return np.isin(y, (0, 1)).all()
+
+
+def auc(y, p, w):
+    """Of labels between 0 and 1 the area that labels drawn with these chances have, in expectation of both sums."""
+    return both_classes(sk.roc_auc_score)(y, p, w) if hard(y) else pairs_won(y, p, w)
+
+
 def decision(measure):
     def value(rows):
         if not len(rows.y):
@@ -74,12 +83,14 @@ def log_loss(rows):
         return math.nan
     eps = np.finfo(rows.p.dtype).eps
     p = np.clip(rows.p.reshape(rows.y.shape).astype(np.float64), eps, 1 - eps)
+    if not hard(rows.y):
+        return np.average(-(rows.y * np.log(p) + (1 - rows.y) * np.log(1 - p))[:, 0], weights=rows.w)
     losses = [sk.log_loss(rows.y[:, k], p[:, k], sample_weight=rows.w, labels=[0, 1]) for k in range(rows.y.shape[1])]
     return np.mean(losses)
 
 
 def normalized_entropy(rows):
-    if len(np.unique(rows.y)) < 2:
+    if not len(rows.y) or set(np.unique(rows.y)) in ({0}, {1}):
         return math.nan
     rate = np.average(rows.y[:, 0], weights=rows.w)
     return log_loss(rows) / -(rate * math.log(rate) + (1 - rate) * math.log(1 - rate))
@@ -165,7 +176,7 @@ def error(measure):
 
 REFERENCES = {
     "accuracy": accuracy,
-    "auc": per_label(both_classes(sk.roc_auc_score)),
+    "auc": per_label(auc),
     "calibration": calibration,
     "ece": ece,
     "expected_auc": lambda rows: per_label(pairs_won)(replace(rows, y=rows.oracle)),
@@ -204,6 +215,8 @@ def example(kind, rows=150, seed=0):
         prediction, label = score, noise < score
     elif kind == "binary":
         prediction, label = score[:, 0], (noise < score)[:, :1]
+    elif kind == "soft_binary":
+        prediction, label = score[:, 0], (score + noise)[:, :1] / 2
     else:
         prediction = score[:, 0] * 9
         label = (
