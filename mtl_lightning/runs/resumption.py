@@ -175,7 +175,7 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
 
 
 def _check_trained(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> None:
-    """Check that the weights next to averaged ones are those of the module."""
+    """Check that the weights next to averages have the names and shapes of the module's."""
     trained = checkpoint["mtl_lightning"].get("trained")
     if trained is None:
         return

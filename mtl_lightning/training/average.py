@@ -13,7 +13,7 @@ class WeightAverage:
     n counts the updates before. The smaller d of early steps lets the average forget where training started.
 
     Source: Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 30
-    (1992); the ramp of d is that of TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``.
+    (1992); TensorFlow's ``ExponentialMovingAverage`` with ``num_updates`` has the same ramp of d.
 
     Args:
         parameters: Parameters by name. They keep their storage when values are swapped, so that optimizers and compiled

@@ -103,8 +103,10 @@ def test_validation_and_the_end_have_the_average_and_training_does_not(cache: Pa
     names = set(module.dense_parameters())
     tables = {f"network.encoder.{name}" for name, _ in module.network.encoder.named_parameters()} - names
     assert tables
-    for one, other in zip(seen.steps, without.steps, strict=True):
-        assert all(torch.equal(one[name], other[name]) for name in names | tables)  # the step does not see averages
+    for weights, expected in zip(seen.steps, without.steps, strict=True):
+        assert all(
+            torch.equal(weights[name], expected[name]) for name in names | tables
+        )  # the step does not see averages
     end = module.state_dict()
     half = (len(seen.steps) - 1) // 2
     for name in names:
@@ -135,7 +137,7 @@ def test_checkpoints_hold_averages_as_weights_and_resume_the_others(cache: Path,
     assert last["mtl_lightning"]["trained"]["updates"] == last["global_step"]
     assert "trained" not in best["mtl_lightning"]
 
-    for average in (0.9, 0.0):  # a run without an average goes on with the weights of the optimizer, too
+    for average in (0.9, 0.0):  # a run without an average resumes from the weights of the optimizer, too
         resumed, again = build(cache, average)
         seen = Trace()
         more = {**options, "max_epochs": 2}
