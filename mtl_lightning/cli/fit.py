@@ -2,21 +2,26 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from mtl_lightning.config import read_pairs
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.printable import Console
+from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, resume_command, say
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals, handled_signals
 
 
-def fit(pairs: Sequence[str]) -> None:
+def fit(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Train a recipe, or resume a run.
 
     Args:
         pairs: ``recipe=… key=value …``, or ``resume=<run directory>`` with the settings that change. With
             ``init_from=<run directory>`` training is warm-started from that run, with its recipe if none is given.
+
+    Returns:
+        :func:`run_summary` and ``seconds``; None on processes other than the first.
 
     Raises:
         MtlError: If anything is wrong before training starts; nothing is written then.
@@ -30,9 +35,31 @@ def fit(pairs: Sequence[str]) -> None:
         plan = plan_run(request.recipe, request.overrides, request.resume, console)
         if plan.resumed is not None and plan.is_complete and not request.overrides:
             _print_result(plan.resumed, console)
-            return
-        run = _fit(plan, signals, console)
-    say(console, f"run directory {run.path}, {time.monotonic() - started:.0f} s")
+            run = plan.resumed
+        else:
+            run = _fit(plan, signals, console)
+            say(console, f"run directory {run.path}, {time.monotonic() - started:.0f} s")
+    if process_rank() > 0:
+        return None
+    return run_summary(run) | {"seconds": time.monotonic() - started}
+
+
+def run_summary(run: RunDirectory) -> dict[str, Any]:
+    """The records of a run that ``--json`` prints.
+
+    Returns:
+        ``run``, ``complete``, the last ``validation`` (None without one) and ``test`` (None before an evaluation), as
+        in ``metrics.json``.
+    """
+    from mtl_lightning.runs.records.metrics import read
+
+    record = read(run)
+    return {
+        "run": str(run.path),
+        "complete": record.get("complete", False),
+        "validation": record["validations"][-1] if record["validations"] else None,
+        "test": record["test"],
+    }
 
 
 def _fit(plan: RunPlan, signals: Signals, console: Console) -> RunDirectory:

@@ -1,6 +1,5 @@
 """The command ``plugins``: list, check and create plugins."""
 
-import json
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -8,12 +7,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 from mtl_lightning.cli.new_plugin import new
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.entries import KINDS
 from mtl_lightning.plugins.names import Registry
-from mtl_lightning.printable import Console, printable
+from mtl_lightning.printable import Console
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 def plugins(
     context: typer.Context,
     kind: Annotated[str, typer.Option(help="List the names of one kind only: " + ", ".join(KINDS) + ", recipe.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     check: Annotated[bool, typer.Option(help="Import every component; exit code 1 if anything fails.")] = False,
 ) -> None:
     """List plugins and the names they supply, or create a plugin."""
@@ -37,12 +37,11 @@ def plugins(
     if kind and kind not in kinds:
         raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(kinds))
     names = registry()
-    problems = names.check() if check else []
+    with notes_on_stderr(as_json):
+        problems = names.check() if check else []
     shown = (kind,) if kind else kinds
     if as_json:
-        typer.echo(
-            printable(json.dumps(_record(names, shown, problems if check else None), indent=2, ensure_ascii=False))
-        )
+        print_json(_record(names, shown, problems if check else None))
     else:
         console = Console(emoji=False)
         console.print(_names(names, kind) if kind else _plugins(names))

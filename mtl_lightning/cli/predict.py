@@ -27,7 +27,7 @@ BAD_ROWS = ("fail", "skip")
 TABLES = ("", ".parquet", ".pq")
 
 
-def predict(pairs: Sequence[str]) -> None:
+def predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Write predictions for a run's test split, or for other rows.
 
     Under torchrun, or with ``RANK`` and ``WORLD_SIZE`` set, processes share the work. The same command resumes after
@@ -38,16 +38,20 @@ def predict(pairs: Sequence[str]) -> None:
             run's. Then :data:`READING` describes their format, if it differs from the run's. ``bad_rows=skip`` writes
             predictions of readable rows, and the other rows to a file next to ``out``.
 
+    Returns:
+        ``out``, its ``rows``, the number of ``refused`` rows and the file ``refused_rows`` with them (None without
+        any). None if another process writes ``out``.
+
     Raises:
         MtlError: If the run can't be opened, ``out`` exists or is not a parquet file's name, or rows lack the column of
             a feature.
         Interrupted: On Ctrl-C or SIGTERM; parts that are written by then are kept.
     """
     with handled_signals():
-        _predict(pairs)
+        return _predict(pairs)
 
 
-def _predict(pairs: Sequence[str]) -> None:
+def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     console = first_console()
     rank, processes = process_rank(), process_count()
     named = dict(split_pair(pair) for pair in pairs)
@@ -59,7 +63,7 @@ def _predict(pairs: Sequence[str]) -> None:
     out = Path(named["out"])
     if out.exists():
         if rank > 0:
-            return  # the other processes finished before this one started
+            return None  # the other processes finished before this one started
         raise MtlError(f"out: {out} exists already", "choose another name")
     bad_rows = named.get("bad_rows", BAD_ROWS[0])
     if bad_rows not in BAD_ROWS:
@@ -81,11 +85,13 @@ def _predict(pairs: Sequence[str]) -> None:
         say(console, f"resuming: {written} parts are written already")
     score = predictor.predict if bad_rows == "fail" else predictor.predict_good
     count = parts.write(blocks, score, rank=rank, processes=processes, empty=predictor.empty)
-    if count is not None:
-        say(Console(highlight=False, emoji=False), f"{count:,} rows in {out}")
-        if parts.refused.is_file():
-            refused = pq.read_metadata(parts.refused).num_rows
-            say(console, f"{refused:,} rows can't be read: see {parts.refused}", "yellow")
+    if count is None:
+        return None
+    say(Console(highlight=False, emoji=False), f"{count:,} rows in {out}")
+    refused = pq.read_metadata(parts.refused).num_rows if parts.refused.is_file() else 0
+    if refused:
+        say(console, f"{refused:,} rows can't be read: see {parts.refused}", "yellow")
+    return {"out": str(out), "rows": count, "refused": refused, "refused_rows": str(parts.refused) if refused else None}
 
 
 def _reading(named: dict[str, str]) -> dict[str, Any]:

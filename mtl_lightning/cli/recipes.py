@@ -1,6 +1,5 @@
 """The commands ``recipes list``, ``recipes show`` and ``recipes copy``."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,12 +8,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_lightning.cli.completion import complete_names
+from mtl_lightning.cli.json_output import AsJson, print_json
 from mtl_lightning.config import compose, dump, recipe_text
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console, printable
 
-Name = Annotated[str, typer.Argument(help="Name of a recipe, or a path.")]
+Name = Annotated[str, typer.Argument(help="Name of a recipe, or a path.", autocompletion=complete_names("recipe"))]
 Settings = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings that change.")]
 
 
@@ -38,7 +39,7 @@ def first_comment(text: str) -> str:
     return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
 
 
-def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def _list(as_json: AsJson = False) -> None:
     """List the recipes of all plugins."""
     rows = [
         {
@@ -50,7 +51,7 @@ def _list(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         if entry.file is not None
     ]
     if as_json:
-        typer.echo(printable(json.dumps(rows, indent=2, ensure_ascii=False)))
+        print_json(rows)
         return
     table = Table("recipe", "about", "distribution")
     for row in rows:
@@ -62,8 +63,11 @@ def _show(
     name: Name,
     settings: Settings = None,
     raw: Annotated[bool, typer.Option("--raw", help="Print the file unchanged.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print a recipe, with everything that it extends and the changes of the command line."""
+    if raw and as_json:
+        raise MtlError("--raw and --json exclude each other", "give one of them")
     if raw:
         text = recipe_text(name).text
         shown = printable(text) if sys.stdout.isatty() else text
@@ -72,6 +76,9 @@ def _show(
     composed = compose(name, settings or [])
     for note in composed.notes:
         typer.echo(f"# {printable(note)}", err=True)
+    if as_json:
+        print_json(composed.plain)
+        return
     typer.echo(dump(composed.plain), nl=False)
 
 

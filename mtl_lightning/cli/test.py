@@ -1,7 +1,9 @@
 """The command ``test``: the best weights of a run on its test split."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from mtl_lightning.cli.fit import run_summary
 from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
@@ -9,11 +11,14 @@ from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
 
-def test(pairs: Sequence[str]) -> None:
+def test(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Evaluate a run on its test split, and count the evaluation.
 
     Args:
         pairs: ``run=<run directory>`` and settings that change.
+
+    Returns:
+        :func:`~mtl_lightning.cli.fit.run_summary`; None on processes other than the first.
 
     Raises:
         MtlError: If the run can't be opened, or has no test split.
@@ -43,7 +48,8 @@ def test(pairs: Sequence[str]) -> None:
             raise
         children.leave()
     if process_rank() > 0:
-        return
+        return None
     count = steps.record_test(opened.run, data.schema, metrics, weights.name, console)
     if count > 1:
         say(console, f"evaluated {count} times by now: choose between runs on validation, not on this", "yellow")
+    return run_summary(opened.run)

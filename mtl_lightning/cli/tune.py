@@ -8,9 +8,12 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from mtl_lightning.cli.completion import complete_pairs
+from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 from mtl_lightning.config import Config, compose, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
+from mtl_lightning.fitting.launch import Program
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import command, first_console, say
@@ -22,8 +25,14 @@ if TYPE_CHECKING:
 
     from mtl_lightning.interfaces import TaskMetric
 
+KEYS = ("space", "trials", "jobs", "objective", "out")
 Pairs = Annotated[
-    list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads space=FILE trials=30 jobs=2 …")
+    list[str] | None,
+    typer.Argument(
+        metavar="KEY=VALUE...",
+        help="recipe=ads space=FILE trials=30 jobs=2 …",
+        autocompletion=complete_pairs(*KEYS),
+    ),
 ]
 RESULT, PAGE, BEST = "result.json", "report.html", "best.yaml"
 
@@ -33,10 +42,20 @@ def register(app: typer.Typer) -> None:
     app.command("tune")(_tune)
 
 
-def _tune(context: typer.Context, pairs: Pairs = None) -> None:
+def _tune(context: typer.Context, pairs: Pairs = None, as_json: AsJson = False) -> None:
     """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
     plan = read_plan(pairs or [])
     plan.check()
+    with notes_on_stderr(as_json):
+        result = _search(plan, context.obj)
+    if as_json:
+        print_json(result | {"directory": str(plan.out)})
+    if result["best"] is None:
+        raise typer.Exit(1)
+
+
+def _search(plan: Plan, program: Program) -> dict[str, Any]:
+    """Run the trials that are left, and write and print the result."""
     config = validate(compose(plan.recipe, plan.overrides).plain)
     metrics, higher = _metrics(config)
 
@@ -63,15 +82,14 @@ def _tune(context: typer.Context, pairs: Pairs = None) -> None:
             if not len(prepared.stores["validation"]):
                 raise MtlError("tune needs a validation split: it selects the best trial", "set split.validation")
             check_data_identity(plan.out, prepared)
-            Trials(plan, study, metrics, context.obj, report).run()
+            Trials(plan, study, metrics, program, report).run()
     except Interrupted:
         say(console, "stopped; the same command continues the study")
         raise
     result = gather(plan, study, metrics, higher)
     _write(plan, result)
     _print(console, plan, result)
-    if result["best"] is None:
-        raise typer.Exit(1)
+    return result
 
 
 def _metrics(config: Config) -> tuple[dict[str, str], dict[str, bool]]:

@@ -1,17 +1,23 @@
 """The command ``validate``: check a recipe, and summarise it."""
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mtl_lightning.cli.completion import complete_pairs
+from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.runs.directory import RunDirectory
 
-Pairs = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …")]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …", autocompletion=complete_pairs()),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,15 +40,46 @@ def composed(pairs: list[str] | None) -> Composed:
     return recipe
 
 
-def _validate(pairs: Pairs = None) -> None:
+def _validate(pairs: Pairs = None, as_json: AsJson = False) -> None:
     """Check a recipe with the changes of the command line; nothing is trained or written."""
     recipe = composed(pairs)
-    config = validate(recipe.plain)
-    if config.run.init_from:
-        RunDirectory.open(config.run.init_from)  # raises an error if it is not a run directory
+    try:
+        with notes_on_stderr(as_json):
+            config = validate(recipe.plain)
+        if config.run.init_from:
+            RunDirectory.open(config.run.init_from)  # raises an error if it is not a run directory
+    except ConfigError as error:
+        if as_json:
+            print_json({"recipe": recipe.recipe, "ok": False, "problems": [asdict(item) for item in error.problems]})
+        raise
+    if as_json:
+        print_json({"recipe": recipe.recipe, "ok": True, "problems": [], **_record(config)})
+        return
     console = Console(highlight=False, emoji=False)
     console.print(_summary(config))
     console.print(f"[bold green]ok[/bold green] {escape(recipe.recipe)}", soft_wrap=True)
+
+
+def _record(config: Config) -> dict[str, Any]:
+    """The components of a configuration, as plain containers."""
+    return {
+        "source": config.source.name,
+        "split": {"by": config.split.by, "column": config.split.column},
+        "features": {name: feature.kind for name, feature in config.features.items()},
+        "tasks": {
+            task.name: {
+                "kind": task.kind,
+                "label": task.label,
+                "parents": list(task.parents),
+                "head": config.heads[task.name].name,
+                "loss": config.losses[task.name].name,
+                "metrics": [metric.name for metric in config.metrics[task.name]],
+            }
+            for task in config.tasks
+        },
+        **{kind: getattr(config, kind).name for kind in ("encoder", "architecture", "weighter")},
+        "optimizer": {"name": config.optimizer.name, "tables": config.optimizer.tables},
+    }
 
 
 def _summary(config: Config) -> Table:

@@ -145,6 +145,8 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ["--help"],
         ["fit", "--help"],
+        ["doctor", "--help"],
+        ["data", "clean"],
         ["plugins"],
         ["plugins", "--json"],
         ["recipes", "list"],
