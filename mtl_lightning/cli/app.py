@@ -1,5 +1,6 @@
 """The command line: the list of commands, and exit codes of errors."""
 
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,8 @@ TestPairs = Annotated[list[str] | None, _pairs("run=runs/ads/1 trainer.accelerat
 FIT_KEYS = ("resume", "init_from", "run.dir", "seed", "trainer.max_epochs", "trainer.accelerator")
 
 
+COMPLETION = "_MTL_LIGHTNING_COMPLETE"
+"""Variable that is set when a shell asks for completions."""
 SPINS = "3000"
 """Times that a waiting OpenMP thread polls before it sleeps, unless the environment sets it."""
 
@@ -151,6 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
     keep_freed_memory()
+    if COMPLETION in os.environ:
+        logging.disable()  # a warning about a plugin would be printed into the line that is being completed
     try:
         build_app()(None if arguments is None else list(arguments))
     except KeyboardInterrupt:  # while plugins are loaded; typer handles it in a command

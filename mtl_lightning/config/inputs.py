@@ -42,7 +42,8 @@ def _uses(draft: Draft) -> Uses:
     features = read_features(_entries(draft, "features"), ignored, draft.registry)
     tasks = read_tasks(_entries(draft, "tasks"), ignored)
     split = read_split(_entries(draft, "split"), ignored)
-    return column_uses(features, tasks, split, _entries(draft, "data").get("group"))
+    group = _entries(draft, "data").get("group")
+    return column_uses(features, tasks, split, group if isinstance(group, str) else None)
 
 
 def _entries(draft: Draft, section: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def check_trainer(draft: Draft) -> dict[str, Any]:
         draft.problem("trainer.precision", f"{precision!r} would convert ids and labels, too", PRECISIONS)
         del given["precision"]
     bound = draft.bind("trainer", Trainer, given, owner="Lightning's Trainer", without=tuple(RESERVED))
-    _check_devices(draft, given)
+    _check_devices(draft, bound.options)  # as text where a recipe has a number
     _check_length(draft, bound.options)
     return {name: value for name, value in bound.options.items() if name in given}
 

@@ -166,7 +166,7 @@ REFUSED: dict[str, tuple[str, Any, tuple[str, ...], str]] = {
         "log.csv",
         text().replace("\nu", '\n"u', 1) + text().split("\n", 1)[1] * 13_000,
         (),
-        "log.csv: line 2: a quoted value begins and does not end within 8 MiB (look for a quote",
+        "log.csv: line 2: a quoted value begins and does not end within 8 MiB (look for an unclosed quote",
     ),
     **{
         f"negative times, {head}": (

@@ -2,11 +2,13 @@
 
 import json
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from commands import command, run_command
+from commands import command, run_command, start_command
 
 from mtl_lightning.data.cache.locks import locked
 
@@ -88,3 +90,28 @@ def test_what_cannot_be_removed_is_reported_with_code_1(
     monkeypatch.setattr("shutil.rmtree", refuse)
     assert command("data", "clean", "--yes") == 1
     assert f"can't remove prepared/{OLD} (1.0 kB): Permission denied" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not list the files of processes")
+def test_data_that_a_run_trains_on_is_kept(tmp_path: Path) -> None:
+    pairs = ("recipe=ads", "source.rows=600", "trainer.accelerator=cpu", "trainer.max_epochs=100000", "run.dir=run")
+    with start_command(tmp_path, "fit", *pairs, "run.patience=null") as training:
+        try:
+            deadline = time.monotonic() + 120
+            while not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file():
+                assert training.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            done = run_command(tmp_path, "data", "clean", "--yes", "--json")
+            (entry,) = json.loads(done.stdout)["entries"]
+            assert (entry["kind"], entry["state"]) == ("prepared", "in use")
+            assert entry["reason"] == f"in use by process {training.pid}"
+            assert training.poll() is None
+        finally:
+            training.send_signal(signal.SIGTERM)
+        training.communicate()
+    assert training.returncode == 143
+    done = run_command(tmp_path, "data", "clean", "--yes", "--json")
+    assert [entry["state"] for entry in json.loads(done.stdout)["entries"]] == ["removed"]
+    resumed = run_command(tmp_path, "fit", "resume=run", "trainer.max_steps=1", "run.test=false")
+    assert resumed.returncode == 0, resumed.stderr

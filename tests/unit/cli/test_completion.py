@@ -13,7 +13,7 @@ from mtl_lightning.plugins import registry
 PROGRAM = Path(sys.executable).parent / "mtl-lightning"
 
 
-def complete(folder: Path, kind: str, *words: str) -> list[str]:
+def complete(folder: Path, kind: str, *words: str, **environment: str) -> list[str]:
     """Candidates that the program prints for a command line, as the script of a shell calls it."""
     variables = {"_MTL_LIGHTNING_COMPLETE": f"complete_{kind}"}
     if kind == "bash":
@@ -24,7 +24,7 @@ def complete(folder: Path, kind: str, *words: str) -> list[str]:
     code = "import sys; sys.argv = ['mtl-lightning']; from mtl_lightning.__main__ import main; main()"
     command = [sys.executable, "-c", code]
     done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **variables}, capture_output=True, text=True, check=False
+        command, cwd=folder, env={**os.environ, **variables, **environment}, capture_output=True, text=True, check=False
     )
     assert done.stderr == ""
     return [line.split("\t")[0] for line in done.stdout.split("\n") if line]
@@ -69,6 +69,14 @@ def test_run_directories(tmp_path: Path) -> None:
     assert complete(tmp_path, "bash", "test", "") == ["run=mine", "run=runs/ads/2026-01-01"]
     assert complete(tmp_path, "bash", "fit", "resume", "=", "ru") == ["runs/ads/2026-01-01"]
     assert complete(tmp_path, "bash", "export", "ru") == ["run=mine", "run=runs/ads/2026-01-01"]
+
+
+def test_a_broken_plugin_prints_nothing_into_the_line(tmp_path: Path) -> None:
+    info = tmp_path / "acme_plugin-0.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-plugin\nVersion: 0.3\n")
+    (info / "entry_points.txt").write_text("[mtl_lightning]\nacme = acme_not_there\n")
+    assert complete(tmp_path, "bash", "recipes", "show", "adu", PYTHONPATH=str(tmp_path)) == ["adult"]
 
 
 @pytest.mark.skipif(shutil.which("bash") is None or not PROGRAM.exists(), reason="needs bash and the installed program")

@@ -42,6 +42,16 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(("section", "option", "value"), [("data", "group", [""]), ("trainer", "accelerator", 1)])
+def test_other_sections_are_refused_too(section, option, value, tmp_path):
+    LOG.to_csv(tmp_path / "log.csv", index=False)
+    source = {"name": "table", "path": str(tmp_path / "log.csv")}
+    recipe = {"extends": "base", "source": source, **RECIPE, section: {option: value}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    with pytest.raises(MtlError, match=f"{section}.{option}"):
+        validate(compose(str(tmp_path / "recipe.yaml"), []).plain)
+
+
 @pytest.fixture(params=WRONG)
 def wrong(request):
     recipe = copy.deepcopy(RECIPE)

@@ -34,9 +34,9 @@ def tune(folder, *arguments):
         ("log(2, 1)", "is empty"),
         ("uniform(0, inf)", "is not finite"),
         ("int(1.5, 2)", "invalid literal"),
-        ("normal(0, 1)", "no range"),
+        ("normal(0, 1)", "neither a range nor a list"),
         ("[]", "an empty list"),
-        (3, "no range"),
+        (3, "neither a range nor a list"),
     ],
 )
 def test_wrong_ranges_are_named(spec, message):
