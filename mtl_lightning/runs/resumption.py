@@ -27,6 +27,13 @@ from mtl_lightning.training.module import MultiTaskModule
 RELEASE = r"\d+\.\d+(\.\d+)?((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[a-z0-9.]+)?"
 
 
+class SavedTrained(TypedDict):
+    """Weights that the optimizer updates, where ``state_dict`` holds averages of them."""
+
+    weights: dict[str, Tensor]
+    updates: NonNegativeInt
+
+
 class SavedModule(TypedDict):
     """Part of a checkpoint that :class:`MultiTaskModule` adds."""
 
@@ -34,6 +41,7 @@ class SavedModule(TypedDict):
     skipped: NonNegativeInt
     schema: dict[str, Any]
     config: dict[str, Any]
+    trained: NotRequired[SavedTrained]
 
 
 class SavedLoader(TypedDict):
@@ -104,6 +112,7 @@ class Expectation:
         if self.trainer.state.fn == TrainerFn.FITTING:
             require_keys(checkpoint, "callbacks", "random_states")
             check_optimizer(checkpoint, self.module)
+            _check_trained(checkpoint, self.module)
             _check_random_states(checkpoint)
 
 
@@ -163,6 +172,18 @@ def check_weights(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> Non
             raise _unfit(f"{name} is of another type")
         elif saved.shape != value.shape:
             raise _unfit(f"{name} is {list(saved.shape)}, not {list(value.shape)}")
+
+
+def _check_trained(checkpoint: Mapping[str, Any], module: MultiTaskModule) -> None:
+    """Check that the weights next to averages have the names and shapes of the module's."""
+    trained = checkpoint["mtl_lightning"].get("trained")
+    if trained is None:
+        return
+    own = module.dense_parameters()
+    if different := sorted(trained["weights"].keys() ^ own.keys()):
+        raise _unfit(f"mtl_lightning.trained.weights.{different[0]} is unknown or missing")
+    for name, value in trained["weights"].items():
+        require_tensor(value, own[name].shape, f"mtl_lightning.trained.weights.{name}", floating=True)
 
 
 def _unfit(reason: str) -> UnfitError:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -15,6 +16,7 @@ from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.training import optimizer as optim
+from mtl_lightning.training.average import WeightAverage
 from mtl_lightning.training.network import Network, full_precision
 from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
 from mtl_lightning.training.parameter_step import gradient_parameters, make_step
@@ -81,6 +83,8 @@ class MultiTaskModule(LightningModule):
         self._norm = torch.zeros(())
         self._batch: Batch | None = None
         self._stepped = False
+        self._average: WeightAverage | None = None
+        self._saved_average: tuple[dict[str, Tensor], int] | None = None
         tables = {id(table) for table in network.encoder.table_parameters()}
         # DDP reads this attribute. Tables have sparse gradients, which not every backend reduces (see tables.py).
         # Buffers are equal by construction; a broadcast in forward would hang if processes evaluate unequal batches.
@@ -104,10 +108,22 @@ class MultiTaskModule(LightningModule):
 
     @override
     def on_fit_start(self) -> None:
-        """Check the schedule, and give all processes the same tables."""
+        """Check the schedule, give all processes the same tables, and start or continue the average of weights."""
         check_end(self.optimizer_config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         for table in self.network.encoder.table_parameters():
             broadcast_table(table)
+        saved, self._saved_average = self._saved_average, None
+        if self.optimizer_config.average > 0:
+            self._average = WeightAverage(self.dense_parameters(), self.optimizer_config.average)
+            if saved is not None:
+                self._average.restore(*saved)
+
+    @override
+    def on_fit_end(self) -> None:
+        """Keep the averaged weights, if there are any; a later fit starts from them."""
+        average, self._average = self._average, None
+        if average is not None:
+            average.swap()
 
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -138,6 +154,8 @@ class MultiTaskModule(LightningModule):
         """
         super().optimizer_step(*args, **kwargs)
         self._stepped = True
+        if self._average is not None:
+            self._average.update()
         batch, self._batch = self._batch, None
         if batch is not None:
             with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
@@ -224,7 +242,15 @@ class MultiTaskModule(LightningModule):
         self.log_dict(record, sync_dist=True)
 
     @override
+    def on_validation_epoch_start(self) -> None:
+        """Evaluate the averaged weights, if there are any."""
+        if self._average is not None:
+            self._average.swap()
+
+    @override
     def on_validation_epoch_end(self) -> None:
+        if self._average is not None:
+            self._average.swap()
         self._finish("validation")
 
     @override
@@ -233,13 +259,18 @@ class MultiTaskModule(LightningModule):
 
     # optimisation and state
 
+    def dense_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trained parameters of the network by their names in ``state_dict``, tables excluded."""
+        tables = {id(table) for table in self.network.encoder.table_parameters()}
+        named = self.network.named_parameters(prefix="network")
+        return {name: p for name, p in named if id(p) not in tables and p.requires_grad}
+
     @override
     def configure_optimizers(self) -> Any:
         """Return a composite optimizer, with a scheduler that steps with it unless the rate is constant."""
         config = self.optimizer_config
         tables, shards = self.network.encoder.table_parameters(), updates(self.network.encoder)
-        ids = {id(table) for table in tables}
-        dense = [p for p in self.network.parameters() if id(p) not in ids and p.requires_grad]
+        dense = self.dense_parameters().values()
         optimizer = optim.build_optimizer(config, dense, list(self.weighter.parameters()), tables, shards)
         scheduler = optim.build_scheduler(config, optimizer, self._total_steps)
         if scheduler is None:
@@ -252,17 +283,26 @@ class MultiTaskModule(LightningModule):
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add counters, schema and configuration to a checkpoint."""
+        """Add counters, schema and configuration to a checkpoint.
+
+        With averaged weights, ``state_dict`` holds the averages, so that every reader of weights has them. The weights
+        that the optimizer updates are added where training is to be resumed.
+        """
         checkpoint["mtl_lightning"] = {
             "batches": self.batches,
             "skipped": self.skipped,
             "schema": self.schema.to_dict(),
             "config": self.config,
         }
+        if self._average is not None:
+            checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._average.averages}
+            if "optimizer_states" in checkpoint:
+                trained = {"weights": self._average.weights, "updates": self._average.updates}
+                checkpoint["mtl_lightning"]["trained"] = trained
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the counters.
+        """Restore the counters; where training is resumed, also the weights that the optimizer updates.
 
         Raises:
             MtlError: If the checkpoint has another schema.
@@ -271,3 +311,7 @@ class MultiTaskModule(LightningModule):
         if state["schema"] != self.schema.to_dict():
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
         self.batches, self.skipped = state["batches"], state["skipped"]
+        if "trained" in state and self.trainer.state.fn == TrainerFn.FITTING:
+            weights, averages = state["trained"]["weights"], checkpoint["state_dict"]
+            self._saved_average = {name: averages[name] for name in weights}, state["trained"]["updates"]
+            checkpoint["state_dict"] = {**averages, **weights}

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from mtl_lightning.bounds import Bounds
 from mtl_lightning.training.schedule import SCHEDULES, make_schedule
 from mtl_lightning.training.tables import TABLE_OPTIMIZERS, decay_rows
 
@@ -40,6 +41,8 @@ class OptimizerConfig:
             Tables that their encoder updates itself have none.
         schedule: Learning-rate schedule of dense weights and tables.
         warmup_steps: Number of steps of linear warm-up before the schedule.
+        average: Decay of the exponential moving average of the dense weights, such as 0.999; 0 for none. Validation,
+            checkpoints and exports use the average. See :class:`~mtl_lightning.training.average.WeightAverage`.
     """
 
     name: Literal["adamw", "adam", "sgd", "adagrad"] = "adamw"
@@ -55,6 +58,7 @@ class OptimizerConfig:
     table_weight_decay: float = 3e-5
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
+    average: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
 
 
 class CompositeOptimizer(Optimizer):

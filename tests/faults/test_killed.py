@@ -23,3 +23,19 @@ def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, smal
     assert finished.returncode == 0, finished.stderr
     assert same(final(tmp_path / "killed"), final(tmp_path / "whole"))
     assert not list((tmp_path / "killed").rglob("*.partial"))
+
+
+def test_a_run_with_averaged_weights_that_is_killed_ends_with_the_same_averages(
+    tmp_path: Path, cli: Any, small: Any
+) -> None:
+    settings = [*small, "optimizer.average=0.9", "trainer.val_check_interval=9", "data.cache_dir=cache"]
+    whole = cli("fit", *settings, "run.dir=whole")
+    assert whole.returncode == 0, whole.stderr
+    assert cli("fit", *settings, "run.dir=killed", MTL_FAULT="kill@4").returncode == -9
+    assert cli("fit", "resume=killed", MTL_FAULT="kill@9").returncode == -9
+    finished = cli("fit", "resume=killed")
+    assert finished.returncode == 0, finished.stderr
+    expected = final(tmp_path / "whole")
+    assert same(final(tmp_path / "killed"), expected)
+    for name, weight in expected["trained"]["weights"].items():
+        assert not same(weight, expected["weights"][name]), name

@@ -25,6 +25,7 @@ def final(directory: Path) -> dict[str, Any]:
     best = AtomicCheckpointIO().load_checkpoint(directory / "checkpoints" / "best.ckpt")
     return {
         "weights": last["state_dict"],
+        "trained": last["mtl_lightning"].get("trained"),
         "optimizer": last["optimizer_states"],
         "schedule": last["lr_schedulers"],
         "random": last["random_states"],
