@@ -75,6 +75,8 @@ def cases():
     )
     for name in ("embedding", "din", "transformer"):
         yield f"histories, {name}", case(weighter="pcgrad", histories=True, encoder={"name": name, "width": 4})
+    for name in ("masknet", "wukong", "rankmixer"):
+        yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
     tabm = {"name": "tabm", "members": 3, "hidden": [8, 8]}
     yield "ensemble, gradients by pcgrad", case(weighter="pcgrad", architecture=tabm)

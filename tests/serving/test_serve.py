@@ -84,7 +84,7 @@ CHANGES: list[tuple[Any, int, str]] = [
     ({"candidates": [{}], "context": None}, 422, "context must be an object"),
     ({"candidates": [{}], "contxt": {}}, 422, "unknown key 'contxt'"),
     ({"candidates": [{"a": 1}]}, 422, "no column 'user_id'"),
-    ({"price": "cheap"}, 422, "no number"),
+    ({"price": "cheap"}, 422, "not a number"),
     ({"price": 1e308}, 422, "too large for float32"),
     ({"price": {"eur": 3}}, 422, "'price'"),
     ({"item_id": [1, 2]}, 422, "'item_id'"),
