@@ -55,7 +55,7 @@ def test_lists_do_where_labels_are_numbers() -> None:
         (pa.array([0.5]), "holds double"),
         (pa.array([[0.5, 0.5]]), "holds list"),
         (pa.array([{"a": 0.5}]), "has no field for the label 'b'"),
-        (pa.array([{"a": 0.5, "b": "x"}]), "no number"),
+        (pa.array([{"a": 0.5, "b": "x"}]), "not a number"),
     ],
 )
 def test_what_is_no_number_per_label_is_refused(values: pa.Array, message: str) -> None:
