@@ -94,6 +94,14 @@ def test_every_command_is_tested_and_has_its_exit_codes_on_the_page() -> None:
     assert sorted(listed) == sorted(own) == sorted(WRONG) == sorted(STEPS)
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, as in a terminal: processes in a shell's background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("name", "arguments"), [(name, each) for name, own in WRONG.items() for each in own])
 def test_bad_input_ends_with_2(
     name: str, arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
