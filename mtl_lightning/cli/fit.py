@@ -72,8 +72,9 @@ def _fit(plan: RunPlan, signals: Signals, console: Console) -> RunDirectory:
     except TrainingError as error:
         # The first process may be the one that is lost, so every other process reports it.
         everywhere = isinstance(error, LostProcessError) and console.quiet
-        say(Console(stderr=True, highlight=False, emoji=False) if everywhere else console, error.message, "red")
-        say(console, error.hint)
+        output = Console(stderr=True, highlight=False, emoji=False) if everywhere else console
+        say(output, error.message, "red")
+        say(output, error.hint)
         raise SystemExit(1) from error
     return run.directory
 
