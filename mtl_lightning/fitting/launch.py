@@ -1,6 +1,5 @@
 """Commands in processes of their own, forked from a server that has imported torch."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -8,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
+
+if TYPE_CHECKING:  # loaded where processes start: --help does without
+    from multiprocessing.process import BaseProcess
 
 THREADS = "OMP_NUM_THREADS"
 
@@ -32,7 +32,7 @@ class Program:
     preload: tuple[str, ...] = ()
 
 
-def start(program: Program, arguments: Sequence[str], log: Path, threads: int) -> BaseProcess:
+def start(program: Program, arguments: Sequence[str], log: Path, threads: int) -> "BaseProcess":
     """Start a command in a process that does not need to import torch first.
 
     The process is forked from a server that has only imported the program's modules, so it starts like a new process.
@@ -45,6 +45,8 @@ def start(program: Program, arguments: Sequence[str], log: Path, threads: int) -
         log: File to which its output is appended.
         threads: Number of torch's threads, unless the environment sets it; the first call decides for the server.
     """
+    import multiprocessing
+
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context: Any = multiprocessing.get_context(method)
     context.set_forkserver_preload([*program.preload, __name__])
@@ -79,6 +81,9 @@ def _run(program: Program, arguments: list[str], log: str) -> None:
 
 
 def _stop_with_parent() -> None:
+    import multiprocessing
+    from multiprocessing.connection import wait
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
