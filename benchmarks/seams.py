@@ -71,7 +71,7 @@ def times(names: Sequence[str], tasks: int, turns: int = 4, steps: int = 4) -> N
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in cases}
     for _ in range(turns + 1):
         for (name, at), weighter in cases.items():
-            problem.module.network.architecture.keep_shared = at == "shared"
+            problem.module.network.keep_shared = at == "shared"
             start = time.process_time()
             for _ in range(steps):
                 problem.step(weighter)

@@ -68,8 +68,8 @@ class MultiTaskModule(LightningModule):
         self.seed = seed
         self.skip_nonfinite = skip_nonfinite
         self.config = dict(config or {})
-        network.architecture.keep_shared = weighter.gradients_at == "shared"
-        if network.architecture.keep_shared and network.compiled:  # one node of the graph: nothing within is reached
+        network.keep_shared = weighter.gradients_at == "shared"
+        if network.keep_shared and network.compiled:  # one node of the graph: nothing within is reached
             raise MtlError(
                 "weighter.gradients_at: shared reads tensors within the trunk", "set optimizer.compile: false"
             )

@@ -46,6 +46,9 @@ class Network(nn.Module):
     compiled: bool = False
     """True to run architecture and heads through ``torch.compile`` in training; batch sizes in evaluation vary."""
 
+    keep_shared: bool = False
+    """True if :meth:`losses` must return the tensors that tasks share last as the seam; other passes store nothing."""
+
     def __init__(
         self,
         schema: Schema,
@@ -121,13 +124,18 @@ class Network(nn.Module):
     def losses(self, batch: Batch, counts: Tensor | None = None) -> tuple[list[Tensor], tuple[Tensor, ...]]:
         """Return this process's losses with their graph, T scalars, and the seam.
 
-        The seam is z [B, D], or the last tensors [B, …] that tasks share if the architecture keeps them.
+        The seam is z [B, D], or the last tensors [B, …] that tasks share if ``keep_shared`` is set and the architecture
+        declares them.
 
         Args:
             batch: Batch with labels.
             counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
         """
-        outputs, z = self.outputs(batch)
+        self.architecture.keep_shared = self.keep_shared
+        try:
+            outputs, z = self.outputs(batch)
+        finally:
+            self.architecture.keep_shared = False
         targets = self.targets(batch, counts)
         with full_precision(z):
             values = [self._loss(task, outputs, targets) for task in self.schema.tasks]

@@ -44,7 +44,7 @@ def _dense(gradient, parameter):
 @pytest.mark.parametrize("name", NAMES)
 def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_one(name):
     network, batch = network_and_batch(name)
-    network.architecture.keep_shared = True
+    network.keep_shared = True
     losses, seam = network.losses(batch, global_counts(batch))
     assert network.architecture.shared == (), "kept tensors would keep the graph, and stop copies of the module"
     step = Step(losses, seam, tasks=("a", "b", "c"), index=0, seed=0)
@@ -75,7 +75,7 @@ def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_o
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT))
 def test_an_architecture_that_shares_more_than_z_declares_it(name):
     network, batch = network_and_batch(name)
-    network.architecture.keep_shared = True
+    network.keep_shared = True
     _, seam = network.losses(batch, global_counts(batch))
     z = network.encoder(batch).z
     assert not (len(seam) == 1 and seam[0].shape == z.shape and torch.equal(seam[0], z))
@@ -96,7 +96,7 @@ def test_nothing_is_kept_where_nobody_asks(name):
 
 def test_the_gramian_is_that_of_the_concatenated_tensors():
     network, batch = network_and_batch("mmoe")
-    network.architecture.keep_shared = True
+    network.keep_shared = True
     losses, seam = network.losses(batch, global_counts(batch))
     step = Step(losses, seam, tasks=("a", "b", "c"), index=0, seed=0)
     rows = [torch.cat([part.flatten() for part in torch.autograd.grad(x, seam, retain_graph=True)]) for x in losses]
@@ -117,8 +117,17 @@ def test_compiled_trunks_are_refused():
 def test_a_module_asks_for_it_by_its_weighter():
     schema, _, batch = example(tasks=2)
     module = build_module(schema, architecture="mmoe", weighter={"name": "pcgrad", "gradients_at": "shared"})
-    assert module.network.architecture.keep_shared
+    assert module.network.keep_shared
     assert Weighter.gradients_at == "seam"
     objective = module.training_step(batch, 0)
     objective.backward()
     assert all(torch.isfinite(value.grad).all() for value in module.network.architecture.parameters())
+
+
+def test_only_a_training_pass_stores_the_tensors():
+    schema, _, batch = example(tasks=2)
+    module = build_module(schema, architecture="mmoe", weighter={"name": "pcgrad", "gradients_at": "shared"})
+    module(batch)
+    assert module.network.architecture.shared == ()
+    module.training_step(batch, 0)
+    assert module.network.architecture.shared == ()
