@@ -43,6 +43,11 @@ NO_VALIDATION = (
     "effect (see split.validation)"
 )
 
+SPLIT_IN_HISTORIES = (
+    "split.by: random lets rows of the validation and test splits, with the labels that they carry, enter histories "
+    "of training rows. Use split.by: time"
+)
+
 
 @contextmanager
 def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]:
@@ -66,6 +71,8 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         check_data(config, data, resumed)
         if not len(data.prepared.stores.get("validation", ())):
             say(console, NO_VALIDATION, "yellow")
+        if data.split.by == "random" and data.schema.of_kind("history"):
+            say(console, SPLIT_IN_HISTORIES, "yellow")
         # After preparing: it draws random numbers unless its result is cached, which must not affect the weights.
         seed_everything(config.seed, verbose=False)
         module = build_model(config, data)

@@ -130,3 +130,13 @@ def test_patience_does_not_count_undefined_scores(
     assert len(json.loads((folder / "run" / "metrics.json").read_text())["validations"]) == 4
     assert "stopped after" not in capsys.readouterr().out
     assert not (folder / "run" / "checkpoints" / "best.ckpt").exists()
+
+
+@pytest.mark.parametrize("by", ["random", "time"])
+def test_a_random_split_with_histories_is_warned_of(folder: Path, by: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [(f"u{i % 7}", i // 10, i % 3 % 2) for i in range(200)]
+    split = {"random": "split={by: random}", "time": "split={by: time, column: day}"}[by]
+    history = "features.before={kind: history, by: user, time: day, of: user}"
+    assert fit(folder, rows, split, history, "trainer.max_epochs=1") == 0
+    warned = "enter histories of training rows" in " ".join(capsys.readouterr().out.split())
+    assert warned == (by == "random")
