@@ -1,37 +1,26 @@
 """The command ``validate``: check a recipe, and summarise it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.cli.completion import complete_pairs
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.runs.directory import RunDirectory
 
-Pairs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …", autocompletion=complete_pairs()),
-]
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("validate")(_validate)
-
-
-def composed(pairs: list[str] | None) -> Composed:
+def composed(pairs: Sequence[str]) -> Composed:
     """Compose the recipe of a command that takes ``recipe=`` and settings; notes go to stderr.
 
     Raises:
         MtlError: If the recipe is not given or can't be composed.
     """
-    request = read_pairs(pairs or [])
+    request = read_pairs(pairs)
     if request.resume:
         raise MtlError("resume= is for fit", "the recipe of a run is recipe=<run directory>/config.yaml")
     recipe = compose(request.recipe, request.overrides)
@@ -40,8 +29,12 @@ def composed(pairs: list[str] | None) -> Composed:
     return recipe
 
 
-def _validate(pairs: Pairs = None, as_json: AsJson = False) -> None:
-    """Check a recipe with the changes of the command line; nothing is trained or written."""
+def validate_recipe(pairs: Sequence[str], as_json: bool) -> None:
+    """Check a recipe with the changes of the command line, and print a summary.
+
+    Raises:
+        MtlError: If anything is wrong.
+    """
     recipe = composed(pairs)
     try:
         with notes_on_stderr(as_json):
