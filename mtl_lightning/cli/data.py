@@ -48,7 +48,7 @@ def inspect_data(pairs: Sequence[str], as_json: bool, html: Path | None) -> None
     Raises:
         MtlError: If the recipe is wrong, or its log or the page can't be read or written.
     """
-    recipe = composed(pairs)
+    recipe = composed("data inspect", pairs)
     config = validate(recipe.plain)
 
     from mtl_lightning.build import build_data
