@@ -1,4 +1,4 @@
-"""Expressions of features: files of all formats and requests give the same values, which are those of Python."""
+"""Expressions of features: files of all formats and requests give the same values, equal to values by Python."""
 
 import csv
 import datetime as dt
