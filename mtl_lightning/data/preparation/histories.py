@@ -12,7 +12,7 @@ from mtl_lightning.data.arrow.hashing import mix
 from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
-from mtl_lightning.data.store.events import Events, EventsWriter
+from mtl_lightning.data.store.events import Events, EventsWriter, row_part
 from mtl_lightning.data.store.writer import StoreWriter
 
 PARTITIONS = 32
@@ -208,42 +208,44 @@ class HistoryBuilder:
         moments, events = block
         if self.rows is None or self.events is None:
             time = moments.time.dtype
-            carried = [("ids", np.int32, events.ids.shape[1:]), ("numbers", np.float32, events.numbers.shape[1:])]
             kind = np.dtype([("user", np.int64), ("time", time), ("known", np.bool_)])
             self.rows = Partitions(self.path.with_name(f"{self.path.name}-rows"), kind)
-            kind = np.dtype([("user", np.int64), ("time", time), *carried])
+            kind = np.dtype([("user", np.int64), ("time", time), ("records", np.int32, events.records.shape[1:])])
             self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
         self.partition.append(self.rows.write(_records(self.rows.dtype, moments)))
         self.events.write(_records(self.events.dtype, events))
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Write the sorted events; yields the slices of the rows in the log's order, chunks of [C, 2] int64."""
+        """Write the sorted events.
+
+        Yields:
+            What the rows store (:func:`~mtl_lightning.data.store.events.row_part`), in the log's order, chunk by chunk.
+        """
         assert self.rows is not None
         assert self.events is not None
-        feature, per_second = self.transform.feature, self.transform.units
+        feature = self.transform.feature
         names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
-        with EventsWriter(self.path, gap=feature.gap, scale=float(per_second)) as writer:
+        with EventsWriter(self.path, self.transform.layout, feature.length) as writer:
             for number, name in enumerate(names):
                 events, rows = self.events.take(number), self.rows.take(number)
                 sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
                 start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
-                offset = max(writer.count, 1)
-                events = events[sorted_events.order]
-                writer.write(events["ids"], events["numbers"], events["time"])
+                offset = writer.count
+                writer.write(events["records"][sorted_events.order])
                 with writing(self.path):
-                    (np.stack([start, stop], axis=1) + offset).tofile(name)
-        yield from self._in_order(names)
+                    row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
+        yield from self._in_order(names, 3 if feature.gap else 2)
 
-    def _in_order(self, names: list[Path]) -> Iterator[np.ndarray]:
+    def _in_order(self, names: list[Path], width: int) -> Iterator[np.ndarray]:
         partition = np.concatenate(self.partition)
         with ExitStack() as stack:
             files = [stack.enter_context(name.open("rb")) for name in names]
             for start in range(0, max(len(partition), 1), CHUNK):
                 chunk = partition[start : start + CHUNK]
-                result = np.empty((len(chunk), 2), dtype=np.int64)
+                result = np.empty((len(chunk), width), dtype=np.int64)
                 for number, file in enumerate(files):
                     places = np.flatnonzero(chunk == number)
-                    result[places] = np.fromfile(file, np.int64, 2 * len(places)).reshape(-1, 2)
+                    result[places] = np.fromfile(file, np.int64, width * len(places)).reshape(-1, width)
                 yield result
         for name in names:
             name.unlink()
