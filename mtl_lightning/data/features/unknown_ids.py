@@ -1,4 +1,4 @@
-"""Codes that tell apart ids of events that no vocabulary has."""
+"""Codes of the ids of events that no vocabulary has."""
 
 import numpy as np
 import pyarrow as pa

@@ -11,9 +11,9 @@ from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.hashing import mix
 from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.cache.directory import writing
-from mtl_lightning.data.features.history import EncodedEvents, History, HistoryTransform, Moments
+from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
-from mtl_lightning.data.store.events import Events, EventsWriter
+from mtl_lightning.data.store.events import Events, EventsWriter, row_part
 from mtl_lightning.data.store.writer import StoreWriter
 
 PARTITIONS = 32
@@ -225,55 +225,62 @@ class HistoryBuilder:
     def add_events(self, events: EncodedEvents) -> None:
         """Add events."""
         if self.events is None:
-            carried = [("ids", np.int32, events.ids.shape[1:]), ("numbers", np.float32, events.numbers.shape[1:])]
-            kind = np.dtype([("user", np.int64), ("time", events.time.dtype), *carried])
+            carried = ("records", np.int32, events.records.shape[1:])
+            kind = np.dtype([("user", np.int64), ("time", events.time.dtype), carried])
             self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
         self.events.write(_records(self.events.dtype, events))
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Write the sorted events; yields the slices of the rows in the log's order, chunks of [C, 2] int64."""
+        """Write the sorted events.
+
+        Yields:
+            What the rows store (:func:`~mtl_lightning.data.store.events.row_part`), in the log's order, chunk by chunk.
+        """
         assert self.rows is not None
-        feature, per_second = self.transform.feature, self.transform.units
+        feature, layout = self.transform.feature, self.transform.layout
         if self.events is None:  # its files have no rows
-            self.add_events(_no_events(feature))
+            nothing = np.zeros(0, np.int64)
+            self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
         names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
-        with EventsWriter(self.path, gap=feature.gap, scale=float(per_second)) as writer:
+        with EventsWriter(self.path, layout, feature.length) as writer:
             for number, name in enumerate(names):
                 events, rows = self.events.take(number), self.rows.take(number)
                 if feature.from_ is not None:
-                    events = events[_first_of_equal(events)]
+                    events = events[_first_of_equal(events, layout.ids)]
                 sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
                 start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
-                offset = max(writer.count, 1)
-                events = events[sorted_events.order]
-                writer.write(without_codes(events["ids"]), events["numbers"], events["time"])
+                offset = writer.count
+                records = events["records"][sorted_events.order]
+                records[:, : layout.ids] = without_codes(records[:, : layout.ids])
+                writer.write(records)
                 with writing(self.path):
-                    (np.stack([start, stop], axis=1) + offset).tofile(name)
-        yield from self._in_order(names)
+                    row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
+        yield from self._in_order(names, 3 if feature.gap else 2)
 
-    def _in_order(self, names: list[Path]) -> Iterator[np.ndarray]:
+    def _in_order(self, names: list[Path], width: int) -> Iterator[np.ndarray]:
         partition = np.concatenate(self.partition)
         with ExitStack() as stack:
             files = [stack.enter_context(name.open("rb")) for name in names]
             for start in range(0, max(len(partition), 1), CHUNK):
                 chunk = partition[start : start + CHUNK]
-                result = np.empty((len(chunk), 2), dtype=np.int64)
+                result = np.empty((len(chunk), width), dtype=np.int64)
                 for number, file in enumerate(files):
                     places = np.flatnonzero(chunk == number)
-                    result[places] = np.fromfile(file, np.int64, 2 * len(places)).reshape(-1, 2)
+                    result[places] = np.fromfile(file, np.int64, width * len(places)).reshape(-1, width)
                 yield result
         for name in names:
             name.unlink()
 
 
-def equal_events(records: np.ndarray) -> np.ndarray:
+def equal_events(records: np.ndarray, ids: int) -> np.ndarray:
     """Number events such that two have the same number exactly if user, time and ids are equal, [E] → [E] int64.
 
     Args:
-        records: Events with the fields ``user``, ``time`` and ``ids``.
+        records: Events with the fields ``user``, ``time`` and ``records``.
+        ids: Number of ids of an event; they are its first words.
     """
-    keys = [*records["ids"].T[::-1], records["time"], records["user"]]
+    keys = [*records["records"][:, :ids].T, records["time"], records["user"]]
     order = np.lexsort(keys)
     differs = np.zeros(len(records), dtype=bool)
     for key in keys:
@@ -283,14 +290,9 @@ def equal_events(records: np.ndarray) -> np.ndarray:
     return number
 
 
-def _first_of_equal(records: np.ndarray) -> np.ndarray:
-    first: np.ndarray = np.sort(np.unique(equal_events(records), return_index=True)[1])
+def _first_of_equal(records: np.ndarray, ids: int) -> np.ndarray:
+    first: np.ndarray = np.sort(np.unique(equal_events(records, ids), return_index=True)[1])
     return first
-
-
-def _no_events(feature: History) -> EncodedEvents:
-    ids, numbers = np.zeros((0, len(feature.ids)), np.int32), np.zeros((0, len(feature.numbers)), np.float32)
-    return EncodedEvents(np.zeros(0, np.int64), np.zeros(0, np.int64), ids, numbers)
 
 
 def _user_time(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
