@@ -48,7 +48,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         (("fit", "--max-epochs", "3"), "No such option"),
         (("validate",), "no recipe is given"),
         (("fit",), "no recipe is given"),
-        (("validate", "recipe=ads", "resume=runs/x"), "resume= is for fit"),
+        (("validate", "recipe=ads", "resume=runs/x"), "validate does not accept resume="),
         (("validate", "recipe=ads", "init_from=runs/x"), "no run directory runs/x"),
         (("validate", "recipe=./none.yaml"), "none.yaml: No such file or directory"),
         (("data", "inspect", "recipe=ads", "split.column=tim"), "split.column: no column 'tim'"),
