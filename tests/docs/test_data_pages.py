@@ -40,7 +40,7 @@ def recipe(name: str) -> dict[str, Any]:
 
 def test_features() -> None:
     built = build_features(recipe("features")["features"])
-    assert {one.kind for one in built.values()} == set(FEATURES)
+    assert {item.kind for item in built.values()} == set(FEATURES)
     for kind in FEATURES:
         record = registry().resolve("feature", kind)
         text = page("histories" if kind == "history" else "features")

@@ -50,24 +50,24 @@ def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_o
     step = Step(losses, seam, tasks=("a", "b", "c"), index=0, seed=0)
     objective = step.seam(torch.einsum("t,tbd->bd", WEIGHTS, step.jacobian))
     assert objective.item() == pytest.approx(sum(losses).item(), abs=1e-12)
-    found = gradients(network, objective)
+    result = gradients(network, objective)
 
     plain = gradients(network, sum(network.losses(batch, global_counts(batch))[0]))
     losses, _ = network.losses(batch, global_counts(batch))
     weighted = gradients(network, (WEIGHTS * torch.stack(losses)).sum())
 
     below, above = set(), set()
-    for key, value in found.items():
+    for key, value in result.items():
         if torch.allclose(value, weighted[key], atol=1e-12):
             below.add(key)
         else:
             assert_close(value, plain[key], rtol=1e-9, atol=1e-12, msg=key)
             above.add(key)
-    assert {key for key in found if key.startswith("encoder.")} <= below
-    assert {key for key in found if key.startswith("heads.")} & above
+    assert {key for key in result if key.startswith("encoder.")} <= below
+    assert {key for key in result if key.startswith("heads.")} & above
     # HoME's task gates are the tasks' own
     parts = {"home": ("meta", "upper"), "tabm": ("layers",)}.get(name, ("experts", "task_gates"))
-    experts = {key for key in found if key.startswith(tuple(f"architecture.{part}" for part in parts))}
+    experts = {key for key in result if key.startswith(tuple(f"architecture.{part}" for part in parts))}
     if name not in WITHOUT:
         assert experts <= below
 

@@ -104,9 +104,9 @@ def test_wrong_sizes_and_names():
 def test_a_filled_up_product_is_the_plain_one(monkeypatch, width):
     monkeypatch.setattr(aligned, "LEAST", 0)
     leaves = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, width), (3, width), (3,))]
-    found, expected = aligned.linear(*leaves), nn.functional.linear(*leaves)
-    torch.testing.assert_close(found, expected)
-    toward = torch.randn_like(found)
-    pairs = zip(torch.autograd.grad(found, leaves, toward), torch.autograd.grad(expected, leaves, toward), strict=True)
+    result, expected = aligned.linear(*leaves), nn.functional.linear(*leaves)
+    torch.testing.assert_close(result, expected)
+    toward = torch.randn_like(result)
+    pairs = zip(torch.autograd.grad(result, leaves, toward), torch.autograd.grad(expected, leaves, toward), strict=True)
     for gradient, plain in pairs:
         torch.testing.assert_close(gradient, plain)
