@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from mtl_lightning.training.sharded import ShardedEncoder
     from mtl_lightning.training.step import Step as TrainingStep
     from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, Scope, SeamOptions
-    from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
+    from mtl_lightning.weighters.bases.jacobian import JacobianOptions, JacobianWeighter
     from mtl_lightning.weighters.bases.loss_based import LossWeighter
     from mtl_lightning.weighters.bases.offset import OffsetWeighter
     from mtl_lightning.weighters.bases.paired import PairedWeighter
@@ -101,6 +101,7 @@ __all__ = [
     "GramianOptions",
     "GramianWeighter",
     "Head",
+    "JacobianOptions",
     "JacobianWeighter",
     "LayerOptions",
     "LayerwiseArchitecture",
@@ -157,6 +158,7 @@ LAZY = {
     "Gates": "layers.mlp",
     "GramianOptions": "weighters.bases.gramian",
     "GramianWeighter": "weighters.bases.gramian",
+    "JacobianOptions": "weighters.bases.jacobian",
     "JacobianWeighter": "weighters.bases.jacobian",
     "LayerOptions": "layers.mlp",
     "LayerwiseArchitecture": "architectures.dense",
