@@ -7,8 +7,10 @@ from mtl_lightning.config.draft import Draft
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.expressions.hints import backticks_hint
 from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.history import History, HistoryTransform
+from mtl_lightning.data.preparation.event_logs import EventLog
 from mtl_lightning.data.preparation.split import SplitSpec
-from mtl_lightning.errors import DataError, did_you_mean
+from mtl_lightning.errors import DataError, Problem, did_you_mean
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import Task
 
@@ -99,6 +101,11 @@ def _accepted(feature: str, column: str, task: Task, accepted: Collection[str]) 
 
 def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, name: str) -> None:
     """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
+    if isinstance(feature, History) and feature.from_ is not None and raw is not None:
+        try:
+            EventLog(name, HistoryTransform(name, feature, ())).check()
+        except DataError as error:
+            draft.problems.append(Problem.from_error(error, f"{path}.from"))
     for column in feature.event_columns(name):
         if column in feature.columns(name) or not _exists(draft, raw, path, column) or raw is None:
             continue

@@ -139,12 +139,12 @@ class Transforms:
 
         Returns:
             Parts of the Store: ``ids`` [B, C] int32, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int32,
-            ``vector/…`` [B, d] float32 and, for histories with gaps, ``time/…`` [B] float64. Slices of histories are
-            not among them, as they depend on other rows.
+            ``vector/…`` [B, d] float32. Histories are not among them, as they depend on other rows.
         """
         rows = block.num_rows
-        encoded = map_threads(lambda transform: transform.encode(block), self.transforms.values(), rows)
-        values = dict(zip(self.transforms, encoded, strict=True))
+        transforms = {name: part for name, part in self.transforms.items() if not isinstance(part, HistoryTransform)}
+        encoded = map_threads(lambda transform: transform.encode(block), transforms.values(), rows)
+        values = dict(zip(transforms, encoded, strict=True))
         fields = self.schema.fields
         ids = [values[field.name] for field in fields if field.kind == "categorical"]
         dense = [values[field.name] for field in fields if field.kind == "numeric"]
@@ -153,8 +153,7 @@ class Transforms:
             "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
         }
         wide = (field for field in fields if field.kind in ("sequence", "vector"))
-        parts |= {f"{field.kind}/{field.name}": values[field.name] for field in wide}
-        return parts | {f"time/{field.name}": values[field.name] for field in fields if field.gap}
+        return parts | {f"{field.kind}/{field.name}": values[field.name] for field in wide}
 
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """Encode the labels of a block.
@@ -224,7 +223,7 @@ class Transforms:
         for name, history in self.histories.items():
             times = column(table, history.feature.time)
             given = given_history(listed_in_column(column(table, name), history), times, history)
-            events[name], parts[f"history/{name}"] = given.events, given.slices
+            events[name], parts[f"history/{name}"] = given.events, given.rows
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
         # Arrow returns read-only arrays, which torch does not accept.
