@@ -35,7 +35,9 @@ class MLflow(Tracker):
         wait: Seconds that the end of a run waits for the server, at most.
 
     Example:
-        ``run: {loggers: [tensorboard, {name: mlflow, tracking_uri: "http://127.0.0.1:5000"}]}``
+        >>> logger = MLflow(Path("runs/ads/monday"), tracking_uri="http://127.0.0.1:5000")
+        >>> logger.name, logger.version
+        ('ads', 'monday')
     """
 
     service: ClassVar[str] = "mlflow"

@@ -30,7 +30,9 @@ class WandB(Tracker):
         wait: Seconds that the end of a run waits for the server, at most.
 
     Example:
-        ``run: {loggers: [tensorboard, {name: wandb, project: ads, offline: true}]}``
+        >>> logger = WandB(Path("runs/ads/monday"), offline=True)
+        >>> logger.name, logger.version
+        ('ads', 'monday')
     """
 
     service: ClassVar[str] = "wandb"
