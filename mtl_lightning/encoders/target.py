@@ -57,7 +57,7 @@ class TargetEncoder(EmbeddingEncoder):
         )
 
     def number(self, field: Field, copy: int) -> int:
-        """Number of the field's module among those of all fields and copies."""
+        """Number of the module of a field and a copy."""
         return copy * len(self.numbers) + self.numbers[field.name]
 
     def target(self, field: Field, others: Tensor) -> Tensor:
