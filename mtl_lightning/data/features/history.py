@@ -23,7 +23,6 @@ from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
-from mtl_lightning.steps import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,12 +152,14 @@ class EncodedEvents(NamedTuple):
     Args:
         user: Number of the user, [E] int64.
         time: Time, [E] int64 or float64.
-        records: What an event carries, [E, W] int32; see :attr:`HistoryTransform.layout`.
+        ids: Ids that an event carries, [E, K] int32.
+        numbers: Numbers that it carries, [E, F] float32.
     """
 
     user: np.ndarray
     time: np.ndarray
-    records: np.ndarray
+    ids: np.ndarray
+    numbers: np.ndarray
 
 
 @contextmanager
@@ -206,11 +207,6 @@ class HistoryTransform:
     def delay(self) -> float:
         """The delay in the unit of stored times."""
         return round(self.feature.delay * self.units) if self.per_second else self.feature.delay
-
-    @property
-    def layout(self) -> Layout:
-        """Words of an event's record."""
-        return Layout(len(self.tables), len(self.scales), self.feature.gap, float(self.units))
 
     def moments(self, block: Block) -> Moments:
         """Users and times of a block's rows."""
@@ -285,8 +281,7 @@ class HistoryTransform:
         """
         user, time, known = self.moments(block) if moments is None else moments
         rows = self.happened(block, known)
-        happened = time[rows]
-        return EncodedEvents(user[rows], happened, self.layout.pack(*self.encode_steps(block, rows), happened))
+        return EncodedEvents(user[rows], time[rows], *self.encode_steps(block, rows))
 
     def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32.

@@ -210,7 +210,8 @@ class HistoryBuilder:
             time = moments.time.dtype
             kind = np.dtype([("user", np.int64), ("time", time), ("known", np.bool_)])
             self.rows = Partitions(self.path.with_name(f"{self.path.name}-rows"), kind)
-            kind = np.dtype([("user", np.int64), ("time", time), ("records", np.int32, events.records.shape[1:])])
+            carried = [("ids", np.int32, events.ids.shape[1:]), ("numbers", np.float32, events.numbers.shape[1:])]
+            kind = np.dtype([("user", np.int64), ("time", time), *carried])
             self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
         self.partition.append(self.rows.write(_records(self.rows.dtype, moments)))
         self.events.write(_records(self.events.dtype, events))
@@ -223,15 +224,16 @@ class HistoryBuilder:
         """
         assert self.rows is not None
         assert self.events is not None
-        feature = self.transform.feature
+        feature, scale = self.transform.feature, float(self.transform.units)
         names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
-        with EventsWriter(self.path, self.transform.layout, feature.length) as writer:
+        with EventsWriter(self.path, gap=feature.gap, scale=scale, length=feature.length) as writer:
             for number, name in enumerate(names):
                 events, rows = self.events.take(number), self.rows.take(number)
                 sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
                 start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
                 offset = writer.count
-                writer.write(events["records"][sorted_events.order])
+                events = events[sorted_events.order]
+                writer.write(events["ids"], events["numbers"], events["time"])
                 with writing(self.path):
                     row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
         yield from self._in_order(names, 3 if feature.gap else 2)
