@@ -5,8 +5,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, Share
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import NonNegativeFloat, Share, Step
 from mtl_lightning.weighters.bases.gramian import GramianOptions
 from mtl_lightning.weighters.bases.offset import OffsetWeighter
 from mtl_lightning.weighters.bases.quadratic import simplex_projection
