@@ -1,12 +1,68 @@
-"""Steps of histories: windows of stored events, and the ids, numbers and gaps that they hold."""
+"""Steps of histories: records and windows of events, and the ids, numbers and gaps that they hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+class Layout(NamedTuple):
+    """Words of an event's record: ids (int32), numbers (float32) and, where gaps are kept, the time (float64).
+
+    Args:
+        ids: Number of ids, K.
+        numbers: Number of numbers, F.
+        gap: Whether the record ends with the time of the event, in two words.
+        scale: Units of time per unit of a gap.
+
+    Example:
+        >>> layout = Layout(ids=1, numbers=1, gap=True)
+        >>> records = layout.pack(np.array([[7]]), np.array([[0.5]]), np.array([20.0]))
+        >>> records.shape, int(records[0, 0])
+        ((1, 4), 7)
+    """
+
+    ids: int
+    numbers: int
+    gap: bool = False
+    scale: float = 1.0
+
+    @property
+    def words(self) -> int:
+        """Words of a record, W."""
+        return self.ids + self.numbers + 2 * self.gap
+
+    def pack(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> np.ndarray:
+        """Records of E events, [E, W] int32.
+
+        Args:
+            ids: Ids of each event, [E, K].
+            numbers: Numbers, [E, F].
+            time: Times, [E]; read where gaps are kept.
+        """
+        records = np.empty((len(ids), self.words), dtype=np.int32)
+        values = self.ids + self.numbers
+        records[:, : self.ids] = ids
+        records[:, self.ids : values] = np.ascontiguousarray(numbers, dtype=np.float32).view(np.int32)
+        if self.gap:
+            records[:, values:] = np.ascontiguousarray(time, dtype=np.float64).view(np.int32).reshape(-1, 2)
+        return records
+
+    def split(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Ids [E, K] int32, numbers [E, F] float32 and, where gaps are kept, times [E] float64 of records [E, W].
+
+        Example:
+            >>> layout = Layout(ids=1, numbers=0, gap=True)
+            >>> layout.split(layout.pack(np.array([[7]]), np.zeros((1, 0)), np.array([20.0])))[2].tolist()
+            [20.0]
+        """
+        values = self.ids + self.numbers
+        ids, numbers, time = (np.ascontiguousarray(part) for part in np.split(records, [self.ids, values], axis=1))
+        return ids, numbers.view(np.float32), time.view(np.float64)[:, 0] if self.gap else None
 
 
 class Windows(NamedTuple):

@@ -137,9 +137,9 @@ def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransfo
     users, times = listed.place[happened], event_times.values[happened]
     order, start, stop = slices(users, times, place, time, length, delay)
     ids, numbers = transform.encode_steps(listed.events, happened)
-    gaps = times[order] if transform.feature.gap else None
-    events = Events.of(ids[order], numbers[order], gaps, scale=float(transform.units), length=length)
-    row_time = time if transform.feature.gap else None
+    records = transform.layout.pack(ids[order], numbers[order], times[order])
+    events = Events.of(records, transform.layout, length)
+    row_time = time.astype(np.float64) if transform.feature.gap else None
     return GivenHistory(events, row_part(start, np.where(known, stop, start), row_time))
 
 

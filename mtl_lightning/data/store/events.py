@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.errors import DataError
-from mtl_lightning.steps import Steps, Windows
+from mtl_lightning.steps import Layout, Steps, Windows
 
 META = "events.json"
 FORMAT = 3
@@ -71,8 +71,8 @@ class Events:
         length: Longest history that the feature keeps.
 
     Example:
-        >>> ids, numbers = np.array([[3], [4], [5]]), np.zeros((3, 0))
-        >>> events = Events.of(ids, numbers, np.array([0, 10, 20]), length=3)
+        >>> layout = Layout(ids=1, numbers=0, gap=True)
+        >>> events = Events.of(layout.pack(np.array([[3], [4], [5]]), np.zeros((3, 0)), np.arange(3) * 10), layout, 3)
         >>> rows = row_part(np.array([0, 1]), np.array([3, 1]), np.array([21.0, 5.0]))
         >>> steps = events.steps(torch.from_numpy(rows))
         >>> steps.ids[..., 0].tolist(), steps.length.tolist(), steps.gap.tolist()
@@ -90,18 +90,14 @@ class Events:
         return self.ids.shape[0] - self.length
 
     @classmethod
-    def of(
-        cls, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray | None, *, scale: float = 1.0, length: int
-    ) -> Self:
-        """Events in memory: ids [E, K], numbers [E, F] and times [E]."""
-
-        def followed(values: np.ndarray, part: str) -> Tensor:
-            padded = np.zeros((len(values) + length, *values.shape[1:]), dtype=DTYPES[part])
-            padded[: len(values)] = values
-            return torch.from_numpy(padded)
-
-        times = None if time is None else followed(time, "time")
-        return cls(followed(ids, "ids"), followed(numbers, "numbers"), times, scale=scale, length=length)
+    def of(cls, records: np.ndarray, layout: Layout, length: int) -> Self:
+        """Events in memory, from records [E, W] int32."""
+        padded = np.zeros((len(records) + length, layout.words), dtype=np.int32)
+        padded[: len(records)] = records
+        ids, numbers, time = (None if part is None else torch.from_numpy(part) for part in layout.split(padded))
+        assert ids is not None
+        assert numbers is not None
+        return cls(ids, numbers, time, scale=layout.scale, length=length)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -149,63 +145,59 @@ class Events:
 class EventsWriter:
     """Writes events block by block, sorted; the caller sees to it that the folder appears only when all is there.
 
+    Ids, numbers and times have a file each: windows of a file need no pass that takes records apart.
+
     Args:
         path: Directory to make.
-        gap: Whether times are kept.
-        scale: See :class:`Events`.
+        layout: Words of a record.
         length: Longest history that the feature keeps.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "clicks"
-        >>> with EventsWriter(path, gap=False, scale=1.0, length=5) as writer:
-        ...     writer.write(np.array([[3], [4]], np.int32), np.zeros((2, 0), np.float32), np.array([10, 20]))
+        >>> layout = Layout(ids=1, numbers=0)
+        >>> with EventsWriter(path, layout, 5) as writer:
+        ...     writer.write(layout.pack(np.array([[3], [4]]), np.zeros((2, 0)), np.array([10, 20])))
         >>> len(Events.open(path))
         2
     """
 
-    def __init__(self, path: Path, *, gap: bool, scale: float, length: int) -> None:
+    def __init__(self, path: Path, layout: Layout, length: int) -> None:
         self.path = path
-        self.gap = gap
-        self.scale = scale
+        self.layout = layout
         self.length = length
         self.count = 0
-        self.widths = (0, 0)
-        self.files: dict[str, Any] = {}
+        self.files: list[Any] = []
 
     def __enter__(self) -> Self:
-        parts = [part for part in DTYPES if part != "time" or self.gap]
         with writing(self.path):
             self.path.mkdir(parents=True)
-            self.files = {part: (self.path / f"{part}.bin").open("wb") for part in parts}
+            self.files = [(self.path / f"{part}.bin").open("wb") for part in DTYPES]
         return self
 
-    def write(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> None:
-        """Append events: ids [E, K], numbers [E, F] and times [E]."""
-        self.widths = (ids.shape[1], numbers.shape[1])
-        self.count += len(ids)
-        self._append({"ids": ids, "numbers": numbers, "time": time})
+    def write(self, records: np.ndarray) -> None:
+        """Append records, [E, W] int32."""
+        self._append(records)
+        self.count += len(records)
 
-    def _append(self, parts: dict[str, np.ndarray]) -> None:
+    def _append(self, records: np.ndarray) -> None:
         with writing(self.path):
-            for part, file in self.files.items():
-                np.ascontiguousarray(parts[part], dtype=DTYPES[part]).tofile(file)
+            for file, values in zip(self.files, self.layout.split(records), strict=True):
+                if values is not None:
+                    values.tofile(file)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with ExitStack() as stack:
-            for file in self.files.values():
+            for file in self.files:
                 stack.callback(file.close)
             if kind is not None:
                 return
-            ids, numbers = self.widths
-            shapes = {"ids": (self.length, ids), "numbers": (self.length, numbers), "time": (self.length,)}
-            self._append({part: np.zeros(shape) for part, shape in shapes.items()})
-            meta = {"format": FORMAT, "events": self.count, "ids": ids, "numbers": numbers, "gap": self.gap}
+            self._append(np.zeros((self.length, self.layout.words), dtype=np.int32))
+            meta = {"format": FORMAT, "events": self.count, "length": self.length, **self.layout._asdict()}
             with writing(self.path):
-                meta_text = json.dumps({**meta, "scale": self.scale, "length": self.length})
-                (self.path / META).write_text(meta_text, encoding="utf-8")
+                (self.path / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
 def _map(path: Path, part: str, shape: tuple[int, ...]) -> Tensor:
