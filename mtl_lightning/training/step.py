@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
+from mtl_lightning.training.products import inner_products
 
 
 def global_counts(batch: Batch) -> Tensor:
@@ -96,12 +97,7 @@ class Step:
         The global loss is the mean over processes, so its gradient at a process's rows is the local one divided by the
         number of processes. Local Gramians are summed and divided by the square of that number, which is exact.
         """
-        flat = self.jacobian.flatten(1)
-        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # the seam may be in half precision
-        local = (flat @ flat.T).double()
-        if not bool(torch.isfinite(local).all()):  # squares of finite float32 gradients may overflow
-            local = flat.double() @ flat.double().T
-        return reduce_sum(local) / world_size() ** 2
+        return reduce_sum(inner_products(self.jacobian.flatten(1))) / world_size() ** 2
 
     @cached_property
     def generator(self) -> torch.Generator:
