@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 from mtl_lightning.layers.batched import BatchedLinear
 from mtl_lightning.layers.initialisation import hidden_linear
 from mtl_lightning.layers.mlp import ActivationOptions

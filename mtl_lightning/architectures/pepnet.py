@@ -8,11 +8,8 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.architectures.priors import check_priors, prior_parts
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, FieldName, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, FieldName, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import MLP
-from mtl_lightning.layers.batched import BatchedLinear
 from mtl_lightning.layers.mlp import ActivationOptions
 
 
@@ -87,11 +84,8 @@ class PEPNet(LayerwiseArchitecture):
             check_priors("scenario", schema, encoder, self.scenarios) + width, gate_hidden, width
         )
         code = check_priors("priors", schema, encoder, self.priors) + width
-        activation = self.layer_options["activation"]
         sizes = [width, *hidden]
-        self.layers = nn.ModuleList(
-            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
-        )
+        self.layers = self.task_layers(sizes)
         self.layer_gates = nn.ModuleList(GateUnit(code, gate_hidden, count * sizes[i]) for i in range(len(hidden)))
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 

@@ -7,10 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, MtlError, NonNegativeFloat, PositiveInt, Schema
 from mtl_lightning.layers.batched import BatchedLinear
 from mtl_lightning.layers.mlp import ActivationOptions
 
@@ -64,11 +61,8 @@ class Sluice(LayerwiseArchitecture):
             raise MtlError(f"architecture.subspaces: {subspaces} doesn't divide the width {width}")
         count = len(self.tasks)
         self.subspaces, self.orthogonality = subspaces, orthogonality
-        activation = self.layer_options["activation"]
         sizes = [encoder.width, *[width] * layers]
-        self.layers = nn.ModuleList(
-            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(layers)
-        )
+        self.layers = self.task_layers(sizes)
         self.sharing = nn.ParameterList(nn.Parameter(stitch_start(count * subspaces, own)) for _ in range(layers))
         self.mixing = nn.Parameter(torch.full((count * layers,), 1 / layers))
         self.widths = dict.fromkeys(self.tasks, width)

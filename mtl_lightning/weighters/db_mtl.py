@@ -6,8 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import DropRate, NonNegativeFloat
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import DropRate, NonNegativeFloat, Step
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 

@@ -6,8 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import NonNegativeInt, PositiveFloat, Step
 from mtl_lightning.weighters.bases.gramian import Scope, SeamOptions
 from mtl_lightning.weighters.bases.offset import OffsetWeighter
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import NonNegativeFloat, PositiveFloat, PositiveInt, Step
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
 from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import Share
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import Share, Step
 from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
 

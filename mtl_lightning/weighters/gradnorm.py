@@ -6,8 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import NonNegativeFloat, PositiveFloat, Step
 from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
 
 

@@ -6,8 +6,7 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import Share
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import Share, Step
 from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 

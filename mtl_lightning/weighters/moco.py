@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from mtl_lightning.bounds import NonNegativeFloat, Share
-from mtl_lightning.interfaces import Step
+from mtl_lightning.interfaces import NonNegativeFloat, Share, Step
 from mtl_lightning.weighters.bases.gramian import GramianOptions
 from mtl_lightning.weighters.bases.offset import OffsetWeighter
 from mtl_lightning.weighters.bases.quadratic import simplex_projection

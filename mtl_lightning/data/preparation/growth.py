@@ -110,6 +110,8 @@ def finish(transforms: "Transforms", base: "Transforms") -> None:
     for name, transform in transforms.transforms.items():
         if not isinstance(transform, GrowableTransform):
             transform.restore(base.transforms[name].state())
+    for name, reader in transforms.readers.items():
+        reader.types = dict(base.readers[name].types)
     for name, label in transforms.labels.items():
         if label.earlier is not None:
             if label.counter is None and not label.moments.deviation:

@@ -12,7 +12,8 @@ from mtl_lightning.data.arrow.hashing import mix
 from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
-from mtl_lightning.data.store.events import Events, EventsWriter
+from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
+from mtl_lightning.data.store.events import Events, EventsWriter, row_part
 from mtl_lightning.data.store.writer import StoreWriter
 
 PARTITIONS = 32
@@ -119,11 +120,11 @@ class HistoryBlock(NamedTuple):
 
     Args:
         moments: Users and times of all rows.
-        events: The rows that are events.
+        events: The rows that are events; None if events come from other files.
     """
 
     moments: Moments
-    events: EncodedEvents
+    events: EncodedEvents | None
 
 
 def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -> dict[str, HistoryBlock]:
@@ -131,7 +132,8 @@ def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -
 
     def encode(transform: HistoryTransform) -> HistoryBlock:
         moments = transform.moments(block)
-        return HistoryBlock(moments, transform.encode_events(block, moments))
+        events = None if transform.feature.from_ is not None else transform.encode_events(block, moments)
+        return HistoryBlock(moments, events)
 
     encoded = map_threads(encode, transforms.values(), block.num_rows)
     return dict(zip(transforms, encoded, strict=True))
@@ -150,10 +152,13 @@ class Histories:
         self.assigned: list[np.ndarray] = []
 
     def __enter__(self) -> Self:
+        for builder in self.builders.values():
+            builder.transform.unknown = UnknownIds()
         return self
 
     def __exit__(self, *_: object) -> None:
         for builder in self.builders.values():
+            builder.transform.unknown = None
             builder.close()
 
     def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray) -> None:
@@ -167,6 +172,10 @@ class Histories:
             builder.add(blocks[name])
         if self.builders:
             self.assigned.append(assigned)
+
+    def add_events(self, name: str, events: EncodedEvents) -> None:
+        """Add events of a history that are not rows of the log."""
+        self.builders[name].add_events(events)
 
     def finish(self, writers: Sequence[StoreWriter]) -> None:
         """Write the events, and the slices of each split's rows into its Store."""
@@ -206,47 +215,84 @@ class HistoryBuilder:
     def add(self, block: HistoryBlock) -> None:
         """Add a block of the log."""
         moments, events = block
-        if self.rows is None or self.events is None:
-            time = moments.time.dtype
-            carried = [("ids", np.int32, events.ids.shape[1:]), ("numbers", np.float32, events.numbers.shape[1:])]
-            kind = np.dtype([("user", np.int64), ("time", time), ("known", np.bool_)])
+        if self.rows is None:
+            kind = np.dtype([("user", np.int64), ("time", moments.time.dtype), ("known", np.bool_)])
             self.rows = Partitions(self.path.with_name(f"{self.path.name}-rows"), kind)
-            kind = np.dtype([("user", np.int64), ("time", time), *carried])
-            self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
         self.partition.append(self.rows.write(_records(self.rows.dtype, moments)))
+        if events is not None:
+            self.add_events(events)
+
+    def add_events(self, events: EncodedEvents) -> None:
+        """Add events."""
+        if self.events is None:
+            carried = ("records", np.int32, events.records.shape[1:])
+            kind = np.dtype([("user", np.int64), ("time", events.time.dtype), carried])
+            self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
         self.events.write(_records(self.events.dtype, events))
 
     def finish(self) -> Iterator[np.ndarray]:
-        """Write the sorted events; yields the slices of the rows in the log's order, chunks of [C, 2] int64."""
+        """Write the sorted events.
+
+        Yields:
+            What the rows store (:func:`~mtl_lightning.data.store.events.row_part`), in the log's order, chunk by chunk.
+        """
         assert self.rows is not None
+        feature, layout = self.transform.feature, self.transform.layout
+        if self.events is None:  # its files have no rows
+            nothing = np.zeros(0, np.int64)
+            self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
-        feature, per_second = self.transform.feature, self.transform.units
         names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
-        with EventsWriter(self.path, gap=feature.gap, scale=float(per_second)) as writer:
+        with EventsWriter(self.path, layout, feature.length) as writer:
             for number, name in enumerate(names):
                 events, rows = self.events.take(number), self.rows.take(number)
+                if feature.from_ is not None:
+                    events = events[_first_of_equal(events, layout.ids)]
                 sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
                 start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
-                offset = max(writer.count, 1)
-                events = events[sorted_events.order]
-                writer.write(events["ids"], events["numbers"], events["time"])
+                offset = writer.count
+                records = events["records"][sorted_events.order]
+                records[:, : layout.ids] = without_codes(records[:, : layout.ids])
+                writer.write(records)
                 with writing(self.path):
-                    (np.stack([start, stop], axis=1) + offset).tofile(name)
-        yield from self._in_order(names)
+                    row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
+        yield from self._in_order(names, 3 if feature.gap else 2)
 
-    def _in_order(self, names: list[Path]) -> Iterator[np.ndarray]:
+    def _in_order(self, names: list[Path], width: int) -> Iterator[np.ndarray]:
         partition = np.concatenate(self.partition)
         with ExitStack() as stack:
             files = [stack.enter_context(name.open("rb")) for name in names]
             for start in range(0, max(len(partition), 1), CHUNK):
                 chunk = partition[start : start + CHUNK]
-                result = np.empty((len(chunk), 2), dtype=np.int64)
+                result = np.empty((len(chunk), width), dtype=np.int64)
                 for number, file in enumerate(files):
                     places = np.flatnonzero(chunk == number)
-                    result[places] = np.fromfile(file, np.int64, 2 * len(places)).reshape(-1, 2)
+                    result[places] = np.fromfile(file, np.int64, width * len(places)).reshape(-1, width)
                 yield result
         for name in names:
             name.unlink()
+
+
+def equal_events(records: np.ndarray, ids: int) -> np.ndarray:
+    """Number events such that two have the same number exactly if user, time and ids are equal, [E] → [E] int64.
+
+    Args:
+        records: Events with the fields ``user``, ``time`` and ``records``.
+        ids: Number of ids of an event; they are its first words.
+    """
+    keys = [*records["records"][:, :ids].T, records["time"], records["user"]]
+    order = np.lexsort(keys)
+    differs = np.zeros(len(records), dtype=bool)
+    for key in keys:
+        differs[1:] |= key[order[1:]] != key[order[:-1]]
+    number = np.empty(len(records), dtype=np.int64)
+    number[order] = np.cumsum(differs)
+    return number
+
+
+def _first_of_equal(records: np.ndarray, ids: int) -> np.ndarray:
+    first: np.ndarray = np.sort(np.unique(equal_events(records, ids), return_index=True)[1])
+    return first
 
 
 def _user_time(records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,6 +22,7 @@ from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
 from mtl_lightning.data.preparation.histories import Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
@@ -96,15 +97,18 @@ def prepare(
     check_columns(transforms, split, schema, accept)
     if base is not None:
         growth.begin(transforms, base)
-    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
+    logs = event_logs(transforms.histories)
+    for log in logs.values():
+        log.check()
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs)
     with locked(path):
         prepared = open_prepared(path)
         if prepared is None:
-            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms)
+            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms, logs)
         return prepared
 
 
-def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str:
+def fingerprint(source: Source, transforms: Transforms, split: SplitSpec, logs: Mapping[str, EventLog]) -> str:
     """Return a name that changes with the rows, the options and the code: 32 hexadecimal digits."""
     kind = type(source)
     inputs = {
@@ -115,6 +119,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "group": transforms.group,
         "split": split.to_dict(),
         "code": digest(encoding_code()),
+        "events": {name: log.fingerprint() for name, log in logs.items()},
     }
     if transforms.base is not None:
         inputs["base"] = transforms.base.to_dict()
@@ -139,7 +144,7 @@ def open_prepared(path: Path) -> Prepared | None:
     return Prepared(transforms, stores, {**summary, "cached": True}, path)
 
 
-def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
+def build(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> Prepared:
     """Prepare rows into a directory, which is renamed to ``path`` when it is complete."""
     started = time.monotonic()
     for leftover in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of interrupted processes: this one has the lock
@@ -149,8 +154,8 @@ def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
     with writing(path):
         partial.mkdir()
     try:
-        fit(reader, transforms)
-        summary = encode(partial, reader, transforms)
+        fit(reader, transforms, logs)
+        summary = encode(partial, reader, transforms, logs)
         summary["seconds"] = round(time.monotonic() - started, 3)
         with writing(path):
             transforms.save(partial / TRANSFORMS)
@@ -168,20 +173,37 @@ def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
 
-def fit(reader: SplitReader, transforms: Transforms) -> None:
-    """Fit transforms to the training split, in one pass.
+def fit(reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> None:
+    """Fit transforms to the training split, in one pass, and to the events of files that its rows may see.
 
     Raises:
         DataError: If the training split has no rows, or a block cannot be read.
     """
     rows = 0
+    last = {name: LastRows() for name in logs}
     for block in prefetch(rebatch(reader.train())):
         rows += block.num_rows
         with locate_errors(block):
             transforms.observe(block)
+            for name, rows_seen in last.items():
+                rows_seen.add(transforms.histories[name].moments(block))
     if not rows:
         raise DataError("the training split has no rows", "look at split")
+    for name, log in logs.items():
+        fit_events(log, last[name])
     transforms.finish()
+
+
+def fit_events(log: EventLog, last: LastRows) -> None:
+    """Fit a history to the events of its files that training rows may see.
+
+    Args:
+        log: The files.
+        last: Latest times of the training rows.
+    """
+    for block in prefetch(log.blocks()):
+        with log.locate_errors(block):
+            log.transform.observe_events(block, lambda moments: last.may_see(moments, log.transform.delay))
 
 
 @contextmanager
@@ -214,7 +236,7 @@ def _with_place(error: DataError, block: pa.Table, splits: np.ndarray) -> DataEr
     return DataError(f"{error.message} (split {names})", error.hint)
 
 
-def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str, Any]:
+def encode(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> dict[str, Any]:
     """Write the Store of each split and return the summary."""
     base = transforms.base
     summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
@@ -237,6 +259,10 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str,
         for writer in writers.values():
             if not writer.rows:
                 writer.write(encode_block(transforms, empty))
+        for name, log in logs.items():
+            for block in prefetch(log.blocks()):
+                with log.locate_errors(block):
+                    histories.add_events(name, log.transform.encode_events(block))
         histories.finish(list(writers.values()))
     return summary.to_dict()
 

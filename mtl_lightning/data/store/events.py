@@ -1,4 +1,8 @@
-"""Events of histories on disk: each is stored once, sorted by user and time, and rows refer to slices of them."""
+"""Events of histories on disk: each is stored once, sorted by user and time, and rows refer to slices of them.
+
+An event is a record of 32-bit words (:class:`~mtl_lightning.steps.Layout`). The events of a row are adjacent, so a
+batch takes one window of records per row, whatever an event carries.
+"""
 
 import json
 from pathlib import Path
@@ -9,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Steps
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.errors import DataError
+from mtl_lightning.steps import Layout, Records, Steps
 
-META = "events.json"
+META, WORDS = "events.json", "events.bin"
+FORMAT = 2
+"""Number of the files' format. Events of another one are prepared again."""
 SHORTEST = 8
 """Smallest width to which the steps of a batch are rounded up."""
 
@@ -33,78 +39,91 @@ def rounded(longest: int, length: int) -> int:
     return min(width, length)
 
 
-class Events:
-    """Events of one history, sorted by user and time. The first one is padding: zeros, in no slice.
+def row_part(start: np.ndarray, stop: np.ndarray, time: np.ndarray | None) -> np.ndarray:
+    """Part of a Store for a history: each row's slice and, for gaps, its time, [N, 2] or [N, 3] int64.
 
     Args:
-        ids: Ids that each event carries, [E, K] int32.
-        numbers: Numbers, [E, F] float32.
-        time: Time of each event, [E] float64; None for a history without gaps.
-        scale: Units of time per unit of a gap.
+        start: First event of each row's history, [N].
+        stop: The event after its last, [N].
+        time: Time of each row, [N], or None for histories without gaps.
 
     Example:
-        >>> events = Events(torch.tensor([[0], [3], [4], [5]], dtype=torch.int32), torch.zeros(4, 0),
-        ...                 torch.tensor([0.0, 10.0, 20.0, 30.0]))
-        >>> steps = events.steps(torch.tensor([[1, 4], [1, 1]]), 3, torch.tensor([31.0, 5.0]))
+        >>> row_part(np.array([2]), np.array([5]), None).tolist()
+        [[2, 5]]
+    """
+    columns = [start, stop]
+    if time is not None:
+        columns.append(time.astype(np.float64).view(np.int64))  # its bits: one matrix costs a row one access
+    return np.stack(columns, axis=1).astype(np.int64, copy=False)
+
+
+class Events:
+    """Events of one history, sorted by user and time.
+
+    Args:
+        words: Records of the events, followed by ``length`` records of zeros, [E + length, W] int32.
+        layout: Words of a record.
+        length: Longest history that the feature keeps.
+
+    Example:
+        >>> layout = Layout(ids=1, numbers=0, gap=True)
+        >>> events = Events.of(layout.pack(np.array([[3], [4], [5]]), np.zeros((3, 0)), np.arange(3) * 10), layout, 3)
+        >>> rows = row_part(np.array([0, 1]), np.array([3, 1]), np.array([21.0, 5.0]))
+        >>> steps = events.steps(torch.from_numpy(rows))
         >>> steps.ids[..., 0].tolist(), steps.length.tolist(), steps.gap.tolist()
         ([[3, 4, 5], [0, 0, 0]], [3, 0], [[21.0, 11.0, 1.0], [0.0, 0.0, 0.0]])
     """
 
-    def __init__(self, ids: Tensor, numbers: Tensor, time: Tensor | None = None, scale: float = 1.0) -> None:
-        self.ids = ids
-        self.numbers = numbers
-        self.time = time
-        self.scale = scale
+    def __init__(self, words: Tensor, layout: Layout, length: int) -> None:
+        self.words = words
+        self.layout = layout
+        self.length = length
 
     def __len__(self) -> int:
-        return self.ids.shape[0] - 1
+        return self.words.shape[0] - self.length
 
     @classmethod
-    def of(cls, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray | None, scale: float) -> Self:
-        """Events in memory, without the one that is padding."""
-
-        def filled(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.concatenate([np.zeros_like(values, shape=(1, *values.shape[1:])), values]))
-
-        return cls(filled(ids), filled(numbers), None if time is None else filled(time.astype(np.float64)), scale)
+    def of(cls, records: np.ndarray, layout: Layout, length: int) -> Self:
+        """Events in memory, from records [E, W] int32."""
+        words = np.zeros((len(records) + length, layout.words), dtype=np.int32)
+        words[: len(records)] = records
+        return cls(torch.from_numpy(words), layout, length)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map what :class:`EventsWriter` wrote; nothing is read until it is used.
 
         Raises:
-            DataError: If the events are missing or damaged.
+            DataError: If the events are missing, damaged or in the format of another version.
         """
         try:
             meta = json.loads((path / META).read_text(encoding="utf-8"))
-            count, dtypes = meta["events"], {"ids": np.int32, "numbers": np.float32, "time": np.float64}
-            shapes = {"ids": (count, meta["ids"]), "numbers": (count, meta["numbers"]), "time": (count,)}
-            parts = {name: _map(path / f"{name}.bin", dtypes[name], shapes[name]) for name in ("ids", "numbers")}
-            time = _map(path / "time.bin", dtypes["time"], shapes["time"]) if meta["gap"] else None
-            return cls(parts["ids"], parts["numbers"], time, meta["scale"])
+            if meta.get("format", 1) != FORMAT:
+                raise ValueError(f"format {meta.get('format', 1)} instead of {FORMAT}")
+            layout = Layout(meta["ids"], meta["numbers"], meta["gap"], meta["scale"])
+            shape = (meta["events"] + meta["length"], layout.words)
+            size = (path / WORDS).stat().st_size
+            if size != 4 * shape[0] * shape[1]:
+                raise ValueError(f"{WORDS} has {size} bytes instead of {4 * shape[0] * shape[1]}")
+            # Copy-on-write: torch needs writable memory, and the file must stay as it is.
+            words = torch.from_numpy(np.memmap(path / WORDS, dtype=np.int32, mode="c", shape=shape))
+            return cls(words, layout, meta["length"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not complete events ({error})", "remove it; it is prepared again") from error
 
-    def steps(self, slices: Tensor, length: int, time: Tensor | None = None) -> Steps:
-        """The events of some rows.
+    def steps(self, rows: Tensor) -> Steps:
+        """The events of some rows, packed.
 
         Args:
-            slices: First event of each row's history and the one after its last, [B, 2] int64.
-            length: Longest history that the feature keeps.
-            time: Time of each row, [B] float64, for gaps.
+            rows: The rows' :func:`row_part`, [B, 2] or [B, 3] int64.
         """
-        count = slices[:, 1] - slices[:, 0]
-        width = rounded(int(count.max()) if len(count) else 0, length)
-        step = torch.arange(width)
-        padding = step >= count.unsqueeze(1)
-        place = (slices[:, :1] + step).masked_fill_(padding, 0)
-        flat = place.flatten()
-        ids = self.ids.index_select(0, flat).view(*place.shape, -1).long()
-        numbers = self.numbers.index_select(0, flat).view(*place.shape, self.numbers.shape[1])
-        if self.time is None or time is None:
-            return Steps(ids, numbers, count)
-        gap = time.unsqueeze(1) - self.time.index_select(0, flat).view(place.shape)
-        return Steps(ids, numbers, count, gap.masked_fill_(padding, 0.0).div_(self.scale).float())
+        start, stop, *time = rows.unbind(1)
+        count = stop - start
+        width = rounded(int(count.max()) if len(count) else 0, self.length)
+        # Overlapping windows of ``width`` records, one from each event on: a row is copied as a whole.
+        windows = self.words.as_strided((len(self) + 1, width * self.layout.words), (self.layout.words, 1))
+        words = windows.index_select(0, start).view(-1, width, self.layout.words)
+        return Steps.packed(Records(words, count, time[0].view(torch.float64) if time else None, self.layout))
 
 
 class EventsWriter:
@@ -112,62 +131,46 @@ class EventsWriter:
 
     Args:
         path: Directory to make.
-        gap: Whether times are kept.
-        scale: See :class:`Events`.
+        layout: Words of a record.
+        length: Longest history that the feature keeps.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "clicks"
-        >>> with EventsWriter(path, gap=False, scale=1.0) as writer:
-        ...     writer.write(np.array([[3], [4]], np.int32), np.zeros((2, 0), np.float32), np.array([10, 20]))
+        >>> layout = Layout(ids=1, numbers=0)
+        >>> with EventsWriter(path, layout, 5) as writer:
+        ...     writer.write(layout.pack(np.array([[3], [4]]), np.zeros((2, 0)), np.array([10, 20])))
         >>> len(Events.open(path))
         2
     """
 
-    def __init__(self, path: Path, *, gap: bool, scale: float) -> None:
+    def __init__(self, path: Path, layout: Layout, length: int) -> None:
         self.path = path
-        self.gap = gap
-        self.scale = scale
+        self.layout = layout
+        self.length = length
         self.count = 0
-        self.widths: tuple[int, int] = (0, 0)
-        self.files: dict[str, Any] = {}
+        self.file: Any = None
 
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True)
-            self.files = {name: (self.path / f"{name}.bin").open("wb") for name in ("ids", "numbers", "time")}
+            self.file = (self.path / WORDS).open("wb")
         return self
 
-    def write(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> None:
-        """Append events; the first call writes the one that is padding before them."""
-        if not self.count:
-            self.widths = (ids.shape[1], numbers.shape[1])
-            self.count = 1
-            self._append(np.zeros((1, ids.shape[1])), np.zeros((1, numbers.shape[1])), np.zeros(1))
-        self.count += len(ids)
-        self._append(ids, numbers, time)
-
-    def _append(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> None:
+    def write(self, records: np.ndarray) -> None:
+        """Append records, [E, W] int32."""
         with writing(self.path):
-            np.ascontiguousarray(ids, dtype=np.int32).tofile(self.files["ids"])
-            np.ascontiguousarray(numbers, dtype=np.float32).tofile(self.files["numbers"])
-            if self.gap:
-                time.astype(np.float64).tofile(self.files["time"])
+            np.ascontiguousarray(records, dtype=np.int32).tofile(self.file)
+        self.count += len(records)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for file in self.files.values():
-            file.close()
-        if kind is None:
-            ids, numbers = self.widths
-            meta = {"events": self.count, "ids": ids, "numbers": numbers, "gap": self.gap, "scale": self.scale}
+        with self.file:
+            if kind is not None:
+                return
+            meta = {"format": FORMAT, "events": self.count, "length": self.length, **self.layout._asdict()}
             with writing(self.path):
+                np.zeros((self.length, self.layout.words), dtype=np.int32).tofile(self.file)
+                self.file.flush()
                 (self.path / META).write_text(json.dumps(meta), encoding="utf-8")
-
-
-def _map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Tensor:
-    if 0 in shape:
-        return torch.from_numpy(np.zeros(shape, dtype=dtype))
-    # Copy-on-write: torch needs writable memory, and the file must stay as it is.
-    return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
