@@ -8,8 +8,8 @@ from torch import Tensor
 
 from mtl_lightning.training.rows import HOST
 
-SLICE = 1 << 16
-"""Number of values whose products are summed in float32; the sums of slices are added in float64."""
+SLICE = 32_768
+"""Number of values whose products are summed in float32, in a CPU's cache. Sums of slices are added in float64."""
 
 
 @contextmanager

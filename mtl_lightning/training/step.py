@@ -82,11 +82,13 @@ class Step:
         """Gradients of this process's losses at the seam, [T, B, D], detached; the graph remains for the backward."""
         widths = [tensor[0].numel() for tensor in self.tensors]
         kind = reduce(torch.promote_types, (tensor.dtype for tensor in self.tensors))
-        jacobian = self.z.new_zeros(len(self.task_losses), len(self.z), sum(widths), dtype=kind)
+        jacobian = self.z.new_empty(len(self.task_losses), len(self.z), sum(widths), dtype=kind)
         for row, loss in zip(jacobian, self.task_losses, strict=True):
             parts = torch.autograd.grad(loss, self.tensors, retain_graph=True, allow_unused=True)
             for place, part in zip(row.split(widths, dim=1), parts, strict=True):
-                if part is not None:
+                if part is None:
+                    place.zero_()
+                else:
                     place.copy_(part.flatten(1))
         return jacobian
 
@@ -131,7 +133,7 @@ class Step:
 
     def _total(self, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weighted sum of the losses and its gradient, which has the shape of a row of the Jacobian."""
-        if weights is None:
-            return self.losses.sum(), self.jacobian.sum(0)
+        if weights is None:  # a product with ones takes half the time of a sum over tasks
+            weights = self.losses.detach().new_ones(len(self.task_losses))
         total = (weights.to(self.losses) * self.losses).sum()
         return total, torch.einsum("t,tbd->bd", weights.to(self.jacobian), self.jacobian)
