@@ -9,60 +9,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mtl_lightning.schema import Schema
+from mtl_lightning.steps import Steps
+
+__all__ = ["WITHOUT_GROUP", "Batch", "Encoded", "Output", "Steps", "Target"]
 
 WITHOUT_GROUP = -(2**63)
 """Group of rows whose grouping column is missing; they form no group and are not ranked with other rows."""
-
-
-@dataclass(slots=True)
-class Steps:
-    """A history of each of B rows: the latest events before the row, oldest first, padded with zeros on the right.
-
-    L is the longest history of the batch, rounded up so that few sizes occur.
-
-    Args:
-        ids: Ids of K categorical fields, [B, L, K] int64; 0 is missing or padding, 1 is out of vocabulary.
-        numbers: Standardised values of F numeric fields, [B, L, F] float.
-        length: Number of events, [B] int64; events after it are padding.
-        gap: Time from each event to the row, above 0, [B, L] float, or None if the history has none. In seconds, or in
-            the unit of a time column that holds numbers.
-
-    Example:
-        >>> steps = Steps(torch.tensor([[[3], [4]], [[5], [0]]]), torch.zeros(2, 2, 0), torch.tensor([2, 1]))
-        >>> steps.known.tolist()
-        [[True, True], [True, False]]
-    """
-
-    ids: Tensor
-    numbers: Tensor
-    length: Tensor
-    gap: Tensor | None = None
-
-    @property
-    def known(self) -> Tensor:
-        """True at events, False at padding, [B, L]."""
-        return torch.arange(self.ids.shape[1], device=self.ids.device) < self.length.unsqueeze(1)
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Steps":
-        """The same steps with ``function`` applied to every tensor."""
-        gap = None if self.gap is None else function(self.gap)
-        return Steps(function(self.ids), function(self.numbers), function(self.length), gap)
-
-    def padded(self, length: int) -> "Steps":
-        """The same steps with L = ``length``, at least the present one.
-
-        Example:
-            >>> steps = Steps(torch.tensor([[[3], [4]]]), torch.zeros(1, 2, 0), torch.tensor([2]))
-            >>> steps.padded(4).ids.flatten().tolist()
-            [3, 4, 0, 0]
-        """
-        missing = length - self.ids.shape[1]
-        ids, numbers = (functional.pad(part, (0, 0, 0, missing)) for part in (self.ids, self.numbers))
-        gap = None if self.gap is None else functional.pad(self.gap, (0, missing))
-        return Steps(ids, numbers, self.length, gap)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,23 +74,35 @@ class Batch:
 
     def map(self, function: Any) -> Self:
         """The same batch with ``function`` applied to every tensor."""
+        return self._apply(function, lambda steps: steps.map(function))
 
+    def to(self, device: Any, *args: Any, **kwargs: Any) -> Self:
+        """The batch on another device (not to another dtype)."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, *args, **kwargs)
+
+        # Times of stored events have 64 bits, which Apple's GPUs cannot hold; gaps have 32.
+        narrow = torch.device(device).type == "mps"
+        return self._apply(move, lambda steps: steps.map(move) if narrow else steps.moved(move))
+
+    def pin_memory(self) -> Self:
+        """The batch in pinned memory."""
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.pin_memory()
+
+        return self._apply(move, lambda steps: steps.moved(move))
+
+    def _apply(self, function: Callable[[Tensor], Any], to_steps: Callable[[Steps], Steps]) -> Self:
         def walk(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return function(value)
             if isinstance(value, Steps):
-                return value.map(function)
+                return to_steps(value)
             return {key: walk(item) for key, item in value.items()} if isinstance(value, dict) else value
 
         return replace(self, **{part.name: walk(getattr(self, part.name)) for part in fields(self)})
-
-    def to(self, device: Any, *args: Any, **kwargs: Any) -> Self:
-        """The batch on another device (not to another dtype)."""
-        return self.map(lambda tensor: tensor.to(device, *args, **kwargs))
-
-    def pin_memory(self) -> Self:
-        """The batch in pinned memory."""
-        return self.map(lambda tensor: tensor.pin_memory())
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from typing import Any
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
+from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
@@ -231,5 +232,10 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
 def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
-    saved = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(saved or RunDirectory.open(config.run.init_from).transforms)
+    if run is not None and run.base_transforms.exists():
+        base, folder = Transforms.load(run.base_transforms), run.base_latest
+    else:
+        earlier = RunDirectory.open(config.run.init_from)
+        base, folder = Transforms.load(earlier.transforms), earlier.latest
+    base.latest = open_latest(folder, list(base.histories))
+    return base

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from mtl_lightning.training.sharded import ShardedEncoder
     from mtl_lightning.training.step import Step as TrainingStep
     from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, Scope, SeamOptions
-    from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
+    from mtl_lightning.weighters.bases.jacobian import JacobianOptions, JacobianWeighter
     from mtl_lightning.weighters.bases.loss_based import LossWeighter
     from mtl_lightning.weighters.bases.offset import OffsetWeighter
     from mtl_lightning.weighters.bases.paired import PairedWeighter
@@ -101,6 +101,7 @@ __all__ = [
     "GramianOptions",
     "GramianWeighter",
     "Head",
+    "JacobianOptions",
     "JacobianWeighter",
     "LayerOptions",
     "LayerwiseArchitecture",
@@ -143,43 +144,25 @@ __all__ = [
 ]
 
 LAZY = {
-    "Activation": "layers.mlp",
-    "ActivationOptions": "layers.mlp",
-    "Block": "data.arrow.columns",
-    "CachingTransform": "data.features.base",
-    "ColumnFeature": "data.features.base",
-    "DenseArchitecture": "architectures.dense",
-    "EmbeddingEncoder": "encoders.embedding",
-    "ExpertArchitecture": "architectures.dense",
-    "ExpertOptions": "architectures.dense",
-    "Experts": "layers.mlp",
-    "Feature": "data.features.base",
-    "Gates": "layers.mlp",
-    "GramianOptions": "weighters.bases.gramian",
-    "GramianWeighter": "weighters.bases.gramian",
-    "JacobianWeighter": "weighters.bases.jacobian",
-    "LayerOptions": "layers.mlp",
-    "LayerwiseArchitecture": "architectures.dense",
-    "LinkedLoss": "losses.linked",
-    "LossWeighter": "weighters.bases.loss_based",
-    "MLP": "layers.mlp",
-    "Norm": "layers.mlp",
-    "OffsetWeighter": "weighters.bases.offset",
-    "PairedWeighter": "weighters.bases.paired",
-    "Scope": "weighters.bases.gramian",
-    "SeamOptions": "weighters.bases.gramian",
-    "ShardedEncoder": "training.sharded",
-    "StatelessTransform": "data.features.base",
-    "Tower": "heads.tower",
-    "TowerHead": "heads.tower",
-    "TowerOptions": "heads.tower",
-    "TrainingStep": "training.step:Step",
-    "Transform": "data.features.base",
-    "as_written": "data.arrow.columns",
-    "check": "data.features.base",
-    "column": "data.arrow.columns",
-    "numbers": "data.arrow.numbers",
-}
+    name: module
+    for module, names in {
+        "architectures.dense": "DenseArchitecture ExpertArchitecture ExpertOptions LayerwiseArchitecture",
+        "data.arrow.columns": "Block as_written column",
+        "data.arrow.numbers": "numbers",
+        "data.features.base": "CachingTransform ColumnFeature Feature StatelessTransform Transform check",
+        "encoders.embedding": "EmbeddingEncoder",
+        "heads.tower": "Tower TowerHead TowerOptions",
+        "layers.mlp": "Activation ActivationOptions Experts Gates LayerOptions MLP Norm",
+        "losses.linked": "LinkedLoss",
+        "training.sharded": "ShardedEncoder",
+        "weighters.bases.gramian": "GramianOptions GramianWeighter Scope SeamOptions",
+        "weighters.bases.jacobian": "JacobianOptions JacobianWeighter",
+        "weighters.bases.loss_based": "LossWeighter",
+        "weighters.bases.offset": "OffsetWeighter",
+        "weighters.bases.paired": "PairedWeighter",
+    }.items()
+    for name in names.split()
+} | {"TrainingStep": "training.step:Step"}
 """Names that are imported when they are first used, with their modules; ``module:name`` where the name differs."""
 
 

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import NonNegativeInt, PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, NonNegativeInt, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import Gates
 from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
@@ -84,13 +82,11 @@ class AdaTT(DenseArchitecture):
             else:
                 groups = [group(x) for group, x in zip(experts, inputs, strict=True)]
             weights = [gate(x)[:, 0] for gate, x in zip(fusions, inputs, strict=False)]
-            if self.keep_shared:  # the last level overwrites the others
-                self.shared = (*groups, *weights)
+            self.record(*groups, *weights)  # the last level overwrites the others
             every = torch.cat(groups, dim=1)
             inputs = [
                 mixture(weight, every) + torch.einsum("e,beh->bh", next(residuals), own)
                 for weight, own in zip(weights, groups, strict=False)
             ]
-        if self.keep_gates:
-            self.gates = {task: weight.detach() for task, weight in zip(self.tasks, weights, strict=True)}
+        self.record(gates=dict(zip(self.tasks, weights, strict=True)))
         return dict(zip(self.tasks, inputs, strict=True))

@@ -6,9 +6,7 @@ from torch import Tensor
 
 from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.architectures.extraction import Extraction
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 
 
 class CGC(ExpertArchitecture):
@@ -53,8 +51,5 @@ class CGC(ExpertArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         outputs, gates, crossed = self.layer([encoded.z])
-        if self.keep_shared:
-            self.shared = crossed
-        if self.keep_gates:
-            self.gates = {task: gate.detach() for task, gate in zip(self.tasks, gates, strict=True)}
+        self.record(*crossed, gates=dict(zip(self.tasks, gates, strict=True)))
         return dict(zip(self.tasks, outputs, strict=True))

@@ -1,7 +1,6 @@
 """Parts of z by table set."""
 
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Encoder
+from mtl_lightning.interfaces import Encoder, MtlError
 
 
 def check_copies(architecture: str, encoder: Encoder, copies: int) -> int:

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.interfaces import Encoder, Schema
-from mtl_lightning.layers.batched import BatchedLinear
+from mtl_lightning.interfaces import Encoded, Encoder, Schema, Sizes
 from mtl_lightning.layers.mlp import ActivationOptions
 
 
@@ -53,11 +50,8 @@ class CrossStitch(LayerwiseArchitecture):
     ) -> None:
         super().__init__(schema, encoder, **options)
         count = len(self.tasks)
-        activation = self.layer_options["activation"]
         sizes = [encoder.width, *hidden]
-        self.layers = nn.ModuleList(
-            BatchedLinear(count, sizes[i], sizes[i + 1], activation=activation) for i in range(len(hidden))
-        )
+        self.layers = self.task_layers(sizes)
         # Flat, so that weight decay leaves them alone.
         self.stitches = nn.ParameterList(nn.Parameter(stitch_start(count, own)) for _ in hidden)
         self.widths = dict.fromkeys(self.tasks, sizes[-1])

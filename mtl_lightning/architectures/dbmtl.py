@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, Schema, Sizes
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.mlp import LayerOptions
 
@@ -68,8 +66,7 @@ class DBMTL(DenseArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         shared = self.trunk(encoded.z)
-        if self.keep_shared:
-            self.shared = (shared,)
+        self.record(shared)
         h: dict[str, Tensor] = {}
         for task, parents in self.parents.items():
             known = [self.towers[task](shared), *(h[parent] for parent in parents)]

@@ -1,11 +1,13 @@
 """Bases of architectures made of dense layers: their options, tasks and gates."""
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Unpack
 
-from torch import nn
+from torch import Tensor, nn
 
-from mtl_lightning.bounds import DropRate
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.interfaces import Architecture, DropRate, Encoder, Schema
+from mtl_lightning.layers.batched import BatchedLinear
 from mtl_lightning.layers.mlp import Activation, ActivationOptions, LayerOptions, Norm, make_activation
 
 
@@ -46,6 +48,13 @@ class DenseArchitecture(Architecture):
         self.tasks = tuple(schema.task_index)
         self.layer_options: LayerOptions = {"activation": activation, "dropout": dropout, "norm": norm}
 
+    def record(self, *shared: Tensor, gates: Mapping[str, Tensor] | None = None) -> None:
+        """Keep what was asked for: the tensors that tasks share, and the weights of gates by name, detached."""
+        if self.keep_shared and shared:
+            self.shared = shared
+        if self.keep_gates and gates:
+            self.gates = {name: gate.detach() for name, gate in gates.items()}
+
 
 class LayerwiseArchitecture(DenseArchitecture):
     """A dense architecture that applies activation and dropout itself, after layers of its own.
@@ -60,6 +69,11 @@ class LayerwiseArchitecture(DenseArchitecture):
         super().__init__(schema, encoder, **options)
         self.activation = make_activation(self.layer_options["activation"])
         self.dropout = nn.Dropout(self.layer_options["dropout"])
+
+    def task_layers(self, sizes: Sequence[int]) -> nn.ModuleList:
+        """A batched layer, with weights per task, for every two neighbouring sizes."""
+        count, activation = len(self.tasks), self.layer_options["activation"]
+        return nn.ModuleList(BatchedLinear(count, *pair, activation=activation) for pair in pairwise(sizes))
 
 
 class ExpertOptions(LayerOptions, total=False):

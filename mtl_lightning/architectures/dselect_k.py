@@ -7,9 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat, PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, NonNegativeFloat, PositiveFloat, PositiveInt, Schema, Sizes
 from mtl_lightning.layers.mlp import Experts, LayerOptions, mixtures
 
 
@@ -103,6 +101,5 @@ class DSelectK(DenseArchitecture):
             entropy = -(picked * picked.clamp(min=1e-12).log()).sum(-1)
             self.penalty = self.entropy * entropy.mean((1, 2))
         experts = self.experts(encoded.z)
-        if self.keep_shared:
-            self.shared = (experts, weights)
+        self.record(experts, weights)
         return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

@@ -5,16 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.architectures.home_experts import GatedExperts
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import DropRate, PositiveInt, Sizes
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Architecture, Encoder, Schema
+from mtl_lightning.interfaces import DropRate, Encoded, Encoder, MtlError, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import Gates
 from mtl_lightning.layers.mlp import mixture
 
 
-class HoME(Architecture):
+class HoME(DenseArchitecture):
     """Two levels of experts: for all tasks and for groups of similar tasks, then for single tasks as well.
 
     Level 1, group c: m_c = Σ_{e ∈ shared ∪ c} gate(z)_e f_e(z) + self gate over c's experts; and m_s over all.
@@ -61,9 +59,7 @@ class HoME(Architecture):
         maps: PositiveInt = 2,
         dropout: DropRate = 0.0,
     ) -> None:
-        super().__init__()
-        self.gates = {}
-        self.tasks = tuple(schema.task_index)
+        super().__init__(schema, encoder, dropout=dropout)
         self.groups = [tuple(group) for group in groups] or [self.tasks]
         grouped = sorted(task for group in self.groups for task in group)
         if grouped != sorted(self.tasks) or not all(self.groups):
@@ -107,8 +103,5 @@ class HoME(Architecture):
                 outputs, own = self.own[task](x)
                 gates[task] = self.task_gates[task](x)[:, 0]
                 h[task] = mixture(gates[task], torch.cat([upper[0], upper[i], outputs], dim=1)) + own
-        if self.keep_shared:
-            self.shared = tuple(crossed)
-        if self.keep_gates:
-            self.gates = {task: gate.detach() for task, gate in gates.items()}
+        self.record(*crossed, gates=gates)
         return {task: h[task] for task in self.tasks}

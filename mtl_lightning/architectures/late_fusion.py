@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.cross_stitch import stitch_start
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, Schema, Sizes
 from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 
@@ -60,7 +58,6 @@ class LateFusion(DenseArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         features = self.networks(encoded.z).flatten(1)
-        if self.keep_shared:
-            self.shared = (features,)
+        self.record(features)
         fused = self.fusion(features)
         return dict(zip(self.tasks, fused.chunk(len(self.tasks), dim=1), strict=True))

@@ -5,9 +5,7 @@ from typing import Unpack
 from torch import Tensor
 
 from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import Gates
 from mtl_lightning.layers.mlp import Experts, mixtures
 
@@ -58,6 +56,5 @@ class MMoE(ExpertArchitecture):
         if self.keep_gates:
             self.gates = dict(zip(self.tasks, weights.detach().unbind(1), strict=True))
         experts = self.experts(encoded.z)
-        if self.keep_shared:
-            self.shared = (experts, weights)
+        self.record(experts, weights)
         return dict(zip(self.tasks, mixtures(weights, experts), strict=True))

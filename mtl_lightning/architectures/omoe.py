@@ -5,9 +5,7 @@ from typing import Unpack
 from torch import Tensor
 
 from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import Gates
 from mtl_lightning.layers.mlp import Experts, mixture
 
@@ -51,9 +49,6 @@ class OMoE(ExpertArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         weights = self.gate(encoded.z)[:, 0]
-        if self.keep_gates:
-            self.gates = {"shared": weights.detach()}
         h = mixture(weights, self.experts(encoded.z))
-        if self.keep_shared:
-            self.shared = (h,)
+        self.record(h, gates={"shared": weights})
         return dict.fromkeys(self.tasks, h)

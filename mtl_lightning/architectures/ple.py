@@ -6,9 +6,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import ExpertArchitecture, ExpertOptions
 from mtl_lightning.architectures.extraction import Extraction
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 
 
 class PLE(ExpertArchitecture):
@@ -69,8 +67,7 @@ class PLE(ExpertArchitecture):
         names = (*self.tasks, "shared")
         for level, layer in enumerate(self.levels):
             groups, gates, crossed = layer(groups)
-            if self.keep_shared:  # the last level's stays
-                self.shared = crossed
+            self.record(*crossed)  # the last level's stays
             if self.keep_gates:
                 prefix = "" if level == len(self.levels) - 1 else f"level{level}/"
                 stored |= {f"{prefix}{name}": gate.detach() for name, gate in zip(names, gates, strict=False)}

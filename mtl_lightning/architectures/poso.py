@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import DenseArchitecture
 from mtl_lightning.architectures.priors import check_priors, prior_parts
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, FieldName, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, FieldName, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.mlp import ActivationOptions, Experts, mixture
 
@@ -79,6 +77,5 @@ class POSO(DenseArchitecture):
             if self.keep_gates:
                 self.gates[f"layer{i}"] = weights.detach()
             x = mixture(weights, layer(x)) * (2 / self.copies)
-        if self.keep_shared:
-            self.shared = (x,)
+        self.record(x)
         return dict.fromkeys(self.tasks, x)

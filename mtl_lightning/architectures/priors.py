@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Encoded
 from mtl_lightning.errors import MtlError, did_you_mean
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, Schema
 
 
 def check_known(option: str, schema: Schema, names: Sequence[str]) -> None:

@@ -5,9 +5,7 @@ from typing import Unpack
 from torch import Tensor
 
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, Schema, Sizes
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.mlp import LayerOptions
 
@@ -43,6 +41,5 @@ class SharedBottom(DenseArchitecture):
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         h = self.trunk(encoded.z)
-        if self.keep_shared:
-            self.shared = (h,)
+        self.record(h)
         return dict.fromkeys(self.tasks, h)

@@ -7,9 +7,7 @@ from torch import Tensor
 
 from mtl_lightning.architectures.copies import check_copies
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, Schema, Sizes
 from mtl_lightning.layers.mlp import Experts, LayerOptions
 
 

@@ -8,10 +8,7 @@ from torch.nn import functional
 
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
 from mtl_lightning.architectures.priors import check_known
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import Sizes
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Encoder, FieldName, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, FieldName, MtlError, Schema, Sizes
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.initialisation import hidden_linear
 from mtl_lightning.layers.mlp import ActivationOptions
@@ -137,6 +134,5 @@ class STAR(LayerwiseArchitecture):
         else:
             scenario = encoded.batch.id(self.scenario)
         h = self.trunk(self.normalise(z, scenario), scenario) + self.output(self.auxiliary(z))
-        if self.keep_shared:
-            self.shared = (h,)
+        self.record(h)
         return dict.fromkeys(self.tasks, h)

@@ -7,9 +7,7 @@ from torch import Tensor, nn
 
 from mtl_lightning.architectures.copies import check_copies
 from mtl_lightning.architectures.dense import DenseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 from mtl_lightning.layers import Gates
 from mtl_lightning.layers.mlp import Experts, LayerOptions, mixture
 
@@ -79,8 +77,5 @@ class STEM(DenseArchitecture):
             seen = [groups[j] if j in (0, i) else detached[j] for j in range(len(groups))]
             gates[task] = self.task_gates[i - 1](parts[i] + parts[0])[:, 0]
             h[task] = mixture(gates[task], torch.cat(seen, dim=1))
-        if self.keep_shared:
-            self.shared = (*groups, *gates.values())
-        if self.keep_gates:
-            self.gates = {task: gate.detach() for task, gate in gates.items()}
+        self.record(*groups, *gates.values(), gates=gates)
         return h

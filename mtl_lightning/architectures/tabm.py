@@ -5,9 +5,7 @@ from typing import Unpack
 from torch import Tensor, nn
 
 from mtl_lightning.architectures.dense import LayerwiseArchitecture
-from mtl_lightning.batch import Encoded
-from mtl_lightning.bounds import PositiveInt, Sizes
-from mtl_lightning.interfaces import Encoder, Schema
+from mtl_lightning.interfaces import Encoded, Encoder, PositiveInt, Schema, Sizes
 from mtl_lightning.layers.batch_ensemble import BatchEnsembleLinear
 from mtl_lightning.layers.mlp import ActivationOptions
 
@@ -64,6 +62,5 @@ class TabM(LayerwiseArchitecture):
         for layer in self.layers:
             x = self.dropout(self.activation(layer(x)))
         h = x.flatten(1)
-        if self.keep_shared:
-            self.shared = (h,)
+        self.record(h)
         return dict.fromkeys(self.tasks, h)

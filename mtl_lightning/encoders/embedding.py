@@ -17,6 +17,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
 from mtl_lightning.schema import PADDING, Field, Schema
+from mtl_lightning.training.rows import look_up
 
 
 def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
@@ -232,10 +233,9 @@ class EmbeddingEncoder(Encoder):
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
         assert self.table is not None
-        # Removing the padding row's part of the gradient copies the rest, so it is skipped where no row is padding.
-        training = rows.device.type == "cpu" and self.training and torch.is_grad_enabled()
-        absent = training and not bool((rows == padding).any())
-        return functional.embedding(rows, self.table.weight, None if absent else padding, sparse=True)
+        if self.training and torch.is_grad_enabled():
+            return look_up(rows, self.table.weight, padding)
+        return functional.embedding(rows, self.table.weight, padding, sparse=True)
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """Pool a sequence or history into one vector, [B, width]: here the mean of its known steps, or zero.

@@ -13,6 +13,7 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
+from mtl_lightning.data.store.latest_events import link_latest
 from mtl_lightning.errors import MtlError
 from mtl_lightning.fitting import steps, warm_start_report
 from mtl_lightning.fitting.checkpointing import Checkpoints
@@ -147,11 +148,15 @@ def save_inputs(directory: RunDirectory, plan: RunPlan, data: DataModule, copied
     directory.save_json("recipe.json", plan.recipe)
     directory.save_json("plugins.json", registry().versions())
     directory.save_json(SCHEMA, data.schema.to_dict())
+    base = data.base.latest if data.base is not None else {}
     try:
         directory.transforms.parent.mkdir(exist_ok=True)
         data.prepared.transforms.save(directory.transforms)
         if data.base is not None:
             data.base.save(directory.base_transforms)
+        for latest, folder in ((data.prepared.transforms.latest, directory.latest), (base, directory.base_latest)):
+            if latest:
+                link_latest(next(iter(latest.values())).folder, folder)
     except OSError as error:
         raise MtlError(f"{directory.transforms} can't be written: {error.strerror}", "is the disk full?") from error
     if copied is not None:

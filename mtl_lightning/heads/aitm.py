@@ -7,13 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, NonNegativeFloat, Sizes
-from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import rate_logit, served
 from mtl_lightning.heads.tower import Tower
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import DropRate, Head, MtlError, NonNegativeFloat, Output, Sizes, Task
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.mlp import Activation
 

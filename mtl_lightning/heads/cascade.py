@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import TASK_KINDS, Head, Task
+from mtl_lightning.interfaces import TASK_KINDS, Head, MtlError, Task
 
 
 def only_parent(head: str, task: Task, parents: Mapping[str, Head]) -> tuple[str, Head]:

@@ -5,10 +5,9 @@ from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
 from mtl_lightning.heads.esmm import ESMMHead
 from mtl_lightning.heads.tower import TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, Output, Task
 
 
 class CorrectedHead(ESMMHead):

@@ -8,12 +8,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import PositiveInt
-from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.restoration import restore
-from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.heads.tower import TowerHead, TowerOptions, positive_mean
+from mtl_lightning.interfaces import Head, MtlError, Output, PositiveInt, Task
 
 
 class CREADHead(TowerHead):
@@ -64,7 +61,7 @@ class CREADHead(TowerHead):
         buckets: PositiveInt = 16,
         **options: Unpack[TowerOptions],
     ) -> None:
-        mean = task.mean if task.mean and task.mean > 0 else 1.0
+        mean = positive_mean(task)
         # Quantiles of an exponential distribution; one hundredth of the mass is above the last bucket.
         chosen = list(edges) or [-mean * math.log(1 - 0.99 * (m + 1) / buckets) for m in range(buckets)]
         if min(b - a for a, b in pairwise([0.0, *chosen])) <= 0:

@@ -7,11 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.heads.interpolation import interpolate
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import ColumnName, Head, Task
+from mtl_lightning.interfaces import ColumnName, Head, Output, PositiveInt, Task
 
 
 class D2QHead(TowerHead):
@@ -64,7 +62,6 @@ class D2QHead(TowerHead):
     ) -> None:
         super().__init__(task, width, parents, **options)
         self.duration = duration
-        self.unit = task.mean if task.mean and task.mean > 0 else 1.0
         self.register_buffer("edges", torch.tensor([float(edge) for edge in edges]), persistent=False)
         self.register_buffer("levels", (torch.arange(quantiles) + 0.5) / quantiles, persistent=False)
         groups = len(edges) + 2 if duration else 1  # the last one for rows without a duration

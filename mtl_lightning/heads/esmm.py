@@ -5,11 +5,10 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
 from mtl_lightning.heads.cascade import only_parent
 from mtl_lightning.heads.probability import product_logit, rate_logit, served
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, Output, Task
 
 
 class ESMMHead(TowerHead):

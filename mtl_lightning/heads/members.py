@@ -6,8 +6,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Output
-from mtl_lightning.interfaces import TASK_KINDS, Head
+from mtl_lightning.interfaces import TASK_KINDS, Head, Output
 
 
 class MemberHeads(Head):

@@ -5,9 +5,8 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, Output, Task
 
 
 class MulticlassHead(TowerHead):

@@ -7,10 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.batch import Output
-from mtl_lightning.errors import MtlError
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, MtlError, Output, Task
 
 
 class OrdinalHead(TowerHead):

@@ -6,11 +6,9 @@ from typing import ClassVar, Unpack
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, PositiveInt
 from mtl_lightning.heads.probability import rate_logit, served
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import ColumnName, Head, Task
+from mtl_lightning.interfaces import ColumnName, DropRate, Head, Output, PositiveInt, Task
 
 
 class PositionBiasHead(TowerHead):

@@ -5,10 +5,9 @@ from typing import ClassVar, Literal, Unpack
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
 from mtl_lightning.heads.scales import SCALES
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, Output, Task
 
 
 class RegressionHead(TowerHead):
@@ -53,10 +52,9 @@ class RegressionHead(TowerHead):
         self.scale = SCALES[transform](task)
         self.least = task.label_range.lowest
 
-    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Standardised value."""
-        value, hidden = self.tower(h)
-        return Output(value, hidden, link=self.scale.forward)
+    def link(self, label: Tensor) -> Tensor:
+        """The label in the units of the task's scale."""
+        return self.scale.forward(label)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Value in the label's unit, [B]; at least 0 for counts and values."""

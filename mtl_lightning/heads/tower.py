@@ -6,9 +6,7 @@ from typing import TypedDict
 
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import DropRate, Sizes
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import DropRate, Head, Output, Sizes, Task
 from mtl_lightning.layers import MLP
 from mtl_lightning.layers.mlp import Activation
 
@@ -53,6 +51,11 @@ class Tower(nn.Module):
         """Logit and last hidden state."""
         hidden: Tensor = self.hidden(h)
         return self.output(hidden), hidden
+
+
+def positive_mean(task: Task) -> float:
+    """Mean of the task's label if it is above 0, otherwise 1."""
+    return task.mean if task.mean and task.mean > 0 else 1.0
 
 
 class TowerOptions(TypedDict, total=False):
@@ -107,8 +110,13 @@ class TowerHead(Head):
         self.make_tower = partial(Tower, width, hidden, activation=activation, dropout=dropout)
         self.tower = self.make_tower(outputs, start=start)
         self.hidden_width = self.tower.width
+        self.unit = positive_mean(task)
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Output of the tower."""
         logit, hidden = self.tower(h)
-        return Output(logit, hidden)
+        return Output(logit, hidden, link=self.link)
+
+    def link(self, label: Tensor) -> Tensor:
+        """The label in the space in which the tower predicts it, [B, K]; the label itself unless overridden."""
+        return label

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output
-from mtl_lightning.bounds import PositiveInt
-from mtl_lightning.errors import MtlError
-from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.heads.tower import TowerHead, TowerOptions, positive_mean
+from mtl_lightning.interfaces import Head, MtlError, Output, PositiveInt, Task
 
 
 class TPMHead(TowerHead):
@@ -68,7 +65,7 @@ class TPMHead(TowerHead):
         depth: PositiveInt = 4,
         **options: Unpack[TowerOptions],
     ) -> None:
-        mean = task.mean if task.mean and task.mean > 0 else 1.0
+        mean = positive_mean(task)
         chosen = [float(edge) for edge in edges] or [-mean * math.log1p(-m / 2**depth) for m in range(1, 2**depth)]
         leaves = len(chosen) + 1
         if leaves & (leaves - 1):

@@ -5,9 +5,8 @@ from typing import ClassVar, Unpack
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
 from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.interfaces import Head, Output, Task
 from mtl_lightning.losses.ziln import log_deviation
 
 
@@ -40,16 +39,10 @@ class ValueHead(TowerHead):
 
     def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
         super().__init__(task, width, parents, 3, **options)
-        self.unit = task.mean if task.mean and task.mean > 0 else 1.0
 
     def link(self, label: Tensor) -> Tensor:
         """The label in units of the task's mean."""
         return label / self.unit
-
-    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Log-odds of a value above zero, location and spread of its logarithm."""
-        logit, hidden = self.tower(h)
-        return Output(logit, hidden, link=self.link)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Expected value, [B]."""

@@ -1,13 +1,12 @@
 """Watch time from weighted logistic regression."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
 from torch import Tensor
 
-from mtl_lightning.batch import Output
-from mtl_lightning.heads.tower import TowerHead, TowerOptions
-from mtl_lightning.interfaces import Head, Task
+from mtl_lightning.heads.tower import TowerHead
+from mtl_lightning.interfaces import Output
 
 
 class WeightedLogisticHead(TowerHead):
@@ -28,6 +27,7 @@ class WeightedLogisticHead(TowerHead):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Task
         >>> task = Task(name="watch", kind="regression", label="seconds", mean=40.0)
         >>> head = WeightedLogisticHead(task, 8, {}, hidden=[])
         >>> head.predict(head(torch.zeros(1, 8), {}, {}), {}).item()
@@ -38,18 +38,9 @@ class WeightedLogisticHead(TowerHead):
     loss: ClassVar[str] = "weighted_logistic"
     nonnegative = True
 
-    def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[TowerOptions]) -> None:
-        super().__init__(task, width, parents, **options)
-        self.unit = task.mean if task.mean and task.mean > 0 else 1.0
-
     def link(self, label: Tensor) -> Tensor:
         """The label in units of the task's mean."""
         return label / self.unit
-
-    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
-        """Logarithm of the expected time, in units of the task's mean."""
-        logit, hidden = self.tower(h)
-        return Output(logit, hidden, link=self.link)
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Expected time, [B], at most e^30 units: an untrained model must not predict infinity."""

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import PositiveFloat, Share
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, Output, PositiveFloat, Share, Target, Task
 from mtl_lightning.losses.rows import known_rows
 
 

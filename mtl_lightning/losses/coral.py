@@ -4,11 +4,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.interfaces import Loss, Output, Target, Task
+from mtl_lightning.losses.rows import entropies, known_rows
 
 
 class CoralLoss(Loss):
@@ -39,6 +37,5 @@ class CoralLoss(Loss):
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean loss over known labels."""
         logit = known_rows(output.logit, target)
-        above = (target.label > torch.arange(logit.shape[1], device=logit.device)).to(logit.dtype)
-        values = functional.binary_cross_entropy_with_logits(logit, above, reduction="none")
-        return target.mean(values.mean(1))
+        above = target.label > torch.arange(logit.shape[1], device=logit.device)
+        return target.mean(entropies(logit, above).mean(1))

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.interfaces import Loss, NonNegativeFloat, Output, Target, Task
+from mtl_lightning.losses.rows import entropies, known_rows, linked_label
 
 
 class CREADLoss(Loss):
@@ -48,8 +46,7 @@ class CREADLoss(Loss):
         logit = known_rows(output.logit, target)
         label = linked_label(output, target)
         edges = output.extra["edges"].to(logit.dtype)
-        above = (label > edges).to(logit.dtype)
-        values = functional.binary_cross_entropy_with_logits(logit, above, reduction="none").mean(1)
+        values = entropies(logit, label > edges).mean(1)
         if self.restoration > 0:
             error = (known_rows(output.extra["restored"], target) - label.clamp(max=edges[-1]))[:, 0] / edges[-1]
             values = values + self.restoration * functional.huber_loss(error, torch.zeros_like(error), reduction="none")

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat, Share
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, NonNegativeFloat, Output, Share, Target, Task
 from mtl_lightning.losses.entire_space import entire_space
+from mtl_lightning.losses.rows import entropies
 
 
 class DCMTLoss(Loss):
@@ -56,7 +55,7 @@ class DCMTLoss(Loss):
         space = entire_space(output, target, parents)
         twin = output.extra["counterfactual"][:, 0].where(space.known, 0.0)
         away = (space.parent.mask & (space.parent.label[:, 0] <= 0.5)).to(twin.dtype)
-        factual = functional.binary_cross_entropy_with_logits(space.conditional, space.label, reduction="none")
+        factual = entropies(space.conditional, space.label)
         # ℓ(1 − y, r*) with y = 0: the counterfactual label is one.
         counterfactual = functional.softplus(-twin)
         tie = (1 - space.conditional.sigmoid() - twin.sigmoid()).abs()

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mtl_lightning.batch import Output, Target
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.losses.rows import entropies, known_rows
 
 
 @dataclass(slots=True)
@@ -46,7 +45,7 @@ def entire_space(output: Output, target: Target, parents: Mapping[str, tuple[Out
     rows = Target(label=target.label, mask=known)
     label = torch.where(clicked & target.mask, target.label[:, 0], 0.0).to(output.logit.dtype)
     logit = known_rows(output.logit, rows)[:, 0]
-    joint = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
+    joint = entropies(logit, label)
     return EntireSpace(
         parent=weighted(parent, target),
         known=known,

@@ -5,13 +5,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat, Share
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, NonNegativeFloat, Output, Share, Target, Task
 from mtl_lightning.losses.entire_space import entire_space
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.losses.rows import entropies, known_rows
 
 
 class ESCM2Loss(Loss):
@@ -64,17 +61,13 @@ class ESCM2Loss(Loss):
         """Mean loss over rows where the parent's label is known."""
         space = entire_space(output, target, parents)
         inverse = space.happened / space.propensity.clamp(min=self.clip)
-        error = functional.binary_cross_entropy_with_logits(space.conditional, space.label, reduction="none")
+        error = entropies(space.conditional, space.label)
         imputation = known_rows(output.extra["imputation"], space.parent)[:, 0].sigmoid()
         if self.method == "ipw":
             # Zero times the imputation, so that its tower takes part in every step.
             debiased = inverse * error + 0 * imputation
         else:
-            imputed = functional.binary_cross_entropy_with_logits(
-                space.conditional, imputation.detach(), reduction="none"
-            )
-            fitted = functional.binary_cross_entropy_with_logits(
-                space.conditional.detach(), imputation, reduction="none"
-            )
+            imputed = entropies(space.conditional, imputation.detach())
+            fitted = entropies(space.conditional.detach(), imputation)
             debiased = imputed + inverse * (error - imputed) + inverse * (fitted - error.detach()).square()
         return space.parent.mean(space.joint + self.weight * torch.where(space.known, debiased, 0.0))

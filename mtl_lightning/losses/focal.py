@@ -4,12 +4,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat, Share
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.interfaces import Loss, NonNegativeFloat, Output, Share, Target, Task
+from mtl_lightning.losses.rows import entropies, known_rows
 
 
 class FocalLoss(Loss):
@@ -44,7 +41,7 @@ class FocalLoss(Loss):
         """Mean focal loss over known labels."""
         logit = known_rows(output.logit, target)
         label = target.label.to(logit.dtype)
-        entropy = functional.binary_cross_entropy_with_logits(logit, label, reduction="none")
+        entropy = entropies(logit, label)
         # 1 − p_y from log-odds; as a difference it would lose all digits where the row is right.
         wrong = torch.lerp(logit.sigmoid(), (-logit).sigmoid(), label)
         # Above zero, where the derivative of a power below 1 is infinite.

@@ -1,14 +1,16 @@
 """Rows of the global batch by group, for losses that compare rows of one user."""
 
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import WITHOUT_GROUP, Target
+from mtl_lightning.batch import WITHOUT_GROUP, Output, Target
 from mtl_lightning.distributed import gather, world_size
-from mtl_lightning.errors import MtlError
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.interfaces import Loss, MtlError, NonNegativeFloat, Task
+from mtl_lightning.losses.rows import cross_entropy, known_rows
 
 RowLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Scores [N, K], labels [N] and group numbers [N] → a value per row, [N]."""
@@ -49,6 +51,37 @@ def grouped_mean(loss: str, score: Tensor, target: Target, row_loss: RowLoss) ->
     value = whole.mean(row_loss(live, whole.label[:, 0], _numbers(group, whole.mask)))
     # The mean over processes divides this process's part of the gradient by their number.
     return value + (world - 1) * (value - value.detach())
+
+
+class RankingLoss(Loss):
+    """A loss that compares rows of one group, plus ``bce`` · cross-entropy.
+
+    Ranking alone leaves probabilities undetermined; the cross-entropy keeps them calibrated.
+
+    Args:
+        task: A binary task.
+        bce: Weight of the cross-entropy.
+
+    Shapes: logit [B, 1], label [B, 1], group [B] → scalar.
+    """
+
+    kinds = frozenset({"binary"})
+    name: ClassVar[str]
+    """Name of the loss, for messages."""
+
+    def __init__(self, task: Task, *, bce: NonNegativeFloat = 1.0) -> None:
+        super().__init__()
+        self.bce = bce
+
+    @staticmethod
+    @abstractmethod
+    def row_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+        """Value of each row, [N], from scores [N, 1], labels [N] and group numbers [N]."""
+
+    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
+        """Mean loss over known labels."""
+        value = grouped_mean(self.name, output.logit, target, self.row_loss)
+        return value + self.bce * cross_entropy(output, target) if self.bce > 0 else value
 
 
 def group_log_softmax(score: Tensor, group: Tensor) -> Tensor:

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.bounds import PositiveFloat
-from mtl_lightning.interfaces import Task
+from mtl_lightning.interfaces import PositiveFloat, Task
 from mtl_lightning.losses.linked import LinkedLoss
 
 

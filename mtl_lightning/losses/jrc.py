@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import Share
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, Output, Share, Target, Task
 from mtl_lightning.losses.groups import group_log_softmax, grouped_mean
 from mtl_lightning.losses.rows import cross_entropy
 

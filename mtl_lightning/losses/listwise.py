@@ -1,17 +1,11 @@
 """Listwise ranking within a group."""
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.groups import group_log_softmax, grouped_mean
-from mtl_lightning.losses.rows import cross_entropy
+from mtl_lightning.losses.groups import RankingLoss, group_log_softmax
 
 
-class Listwise(Loss):
+class Listwise(RankingLoss):
     """−log(e^v_i / Σ_j e^v_j) over the positives i, j running over the group's rows, plus ``bce`` · cross-entropy.
 
     Ranking alone leaves probabilities undetermined; the cross-entropy keeps them calibrated. Lists are formed within
@@ -30,6 +24,7 @@ class Listwise(Loss):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Output, Target, Task
         >>> loss = Listwise(Task(name="click", kind="binary", label="click"), bce=0.0)
         >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.tensor([True, True]),
         ...                 group=torch.tensor([5, 5]))
@@ -37,18 +32,9 @@ class Listwise(Loss):
         0.6931
     """
 
-    kinds = frozenset({"binary"})
+    name = "listwise"
 
-    def __init__(self, task: Task, *, bce: NonNegativeFloat = 1.0) -> None:
-        super().__init__()
-        self.bce = bce
-
-    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
-        """Mean loss over known labels."""
-        value = grouped_mean("listwise", output.logit, target, _row_loss)
-        return value + self.bce * cross_entropy(output, target) if self.bce > 0 else value
-
-
-def _row_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
-    """The positives' cost against their group, [N]."""
-    return -label * group_log_softmax(score[:, 0], group)
+    @staticmethod
+    def row_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+        """The positives' cost against their group, [N]."""
+        return -label * group_log_softmax(score[:, 0], group)

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import TASK_KINDS, Loss
+from mtl_lightning.interfaces import TASK_KINDS, Loss, Output, Target
 
 
 class MemberLoss(Loss):

@@ -1,19 +1,13 @@
 """Pairwise ranking within a group."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.groups import grouped_mean
-from mtl_lightning.losses.rows import cross_entropy
+from mtl_lightning.losses.groups import RankingLoss
 
 
-class Pairwise(Loss):
+class Pairwise(RankingLoss):
     """−log σ(v_i − v_j) over pairs of a positive i and a negative j of one group, plus ``bce`` · cross-entropy.
 
     A row's loss is the mean over its partners; rows without one have zero. Ranking alone leaves probabilities
@@ -32,6 +26,7 @@ class Pairwise(Loss):
 
     Example:
         >>> import torch
+        >>> from mtl_lightning.interfaces import Output, Target, Task
         >>> loss = Pairwise(Task(name="click", kind="binary", label="click"), bce=0.0)
         >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.tensor([True, True]),
         ...                 group=torch.tensor([5, 5]))
@@ -39,27 +34,18 @@ class Pairwise(Loss):
         0.6931
     """
 
-    kinds = frozenset({"binary"})
+    name = "pairwise"
 
-    def __init__(self, task: Task, *, bce: NonNegativeFloat = 1.0) -> None:
-        super().__init__()
-        self.bce = bce
-
-    def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
-        """Mean loss over known labels."""
-        value = grouped_mean("pairwise", output.logit, target, _row_loss)
-        return value + self.bce * cross_entropy(output, target) if self.bce > 0 else value
-
-
-def _row_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
-    """Each row's mean cost over its partners, [N]; rows of unknown label are alone in their group."""
-    positive = label > 0.5
-    first, second = positive.nonzero()[:, 0], (~positive).nonzero()[:, 0]
-    pairs = (group[first].unsqueeze(1) == group[second].unsqueeze(0)).nonzero()
-    winner, loser = first[pairs[:, 0]], second[pairs[:, 1]]
-    cost = functional.softplus(score[loser, 0] - score[winner, 0])
-    values = torch.zeros_like(score[:, 0])
-    for rows in (winner, loser):
-        partners = torch.bincount(rows, minlength=len(values)).clamp(min=1)
-        values = values.index_add(0, rows, cost / partners[rows])
-    return values
+    @staticmethod
+    def row_loss(score: Tensor, label: Tensor, group: Tensor) -> Tensor:
+        """Each row's mean cost over its partners, [N]; rows of unknown label are alone in their group."""
+        positive = label > 0.5
+        first, second = positive.nonzero()[:, 0], (~positive).nonzero()[:, 0]
+        pairs = (group[first].unsqueeze(1) == group[second].unsqueeze(0)).nonzero()
+        winner, loser = first[pairs[:, 0]], second[pairs[:, 1]]
+        cost = functional.softplus(score[loser, 0] - score[winner, 0])
+        values = torch.zeros_like(score[:, 0])
+        for rows in (winner, loser):
+            partners = torch.bincount(rows, minlength=len(values)).clamp(min=1)
+            values = values.index_add(0, rows, cost / partners[rows])
+        return values

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, Output, Target, Task
 from mtl_lightning.losses.rows import known_rows
 
 LARGEST = 30.0

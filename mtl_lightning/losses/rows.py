@@ -28,6 +28,11 @@ def linked_label(output: Output, target: Target) -> Tensor:
     return known_rows(label.to(output.logit.dtype), target)
 
 
+def entropies(logit: Tensor, label: Tensor) -> Tensor:
+    """Binary cross-entropies of log-odds and labels of the same shape."""
+    return functional.binary_cross_entropy_with_logits(logit, label.to(logit.dtype), reduction="none")
+
+
 def cross_entropy(output: Output, target: Target) -> Tensor:
     """Mean binary cross-entropy over known labels of the global batch, a scalar.
 
@@ -36,7 +41,4 @@ def cross_entropy(output: Output, target: Target) -> Tensor:
         >>> round(cross_entropy(Output(torch.zeros(1, 1)), target).item(), 4)
         0.6931
     """
-    logit = known_rows(output.logit, target)
-    return target.mean(
-        functional.binary_cross_entropy_with_logits(logit, target.label.to(logit.dtype), reduction="none")[:, 0]
-    )
+    return target.mean(entropies(known_rows(output.logit, target), target.label)[:, 0])

@@ -5,9 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.bounds import NonNegativeFloat
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, NonNegativeFloat, Output, Target, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
 

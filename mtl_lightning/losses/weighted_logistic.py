@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
+from mtl_lightning.interfaces import Loss, Output, Target, Task
 from mtl_lightning.losses.rows import known_rows, linked_label
 
 

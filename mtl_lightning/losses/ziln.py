@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
-from mtl_lightning.interfaces import Loss, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.interfaces import Loss, Output, Target, Task
+from mtl_lightning.losses.rows import entropies, known_rows, linked_label
 
 
 def log_deviation(spread: Tensor) -> Tensor:
@@ -56,7 +55,7 @@ class ZILNLoss(Loss):
         odds, location, spread = known_rows(output.logit, target).unbind(1)
         label = linked_label(output, target)[:, 0]
         positive = (label > 0) & target.mask
-        occurs = functional.binary_cross_entropy_with_logits(odds, positive.to(odds.dtype), reduction="none")
+        occurs = entropies(odds, positive)
         sigma = log_deviation(spread)
         logarithm = torch.where(positive, label, 1.0).log()
         density = (

@@ -6,11 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Target
 from mtl_lightning.distributed import reduce_sum
-from mtl_lightning.interfaces import TaskMetric
+from mtl_lightning.interfaces import Schema, Target, TaskMetric
 from mtl_lightning.metrics.suite import MetricSuite
-from mtl_lightning.schema import Schema
 
 
 class SlicedSuite(nn.Module):

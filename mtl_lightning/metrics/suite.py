@@ -5,10 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mtl_lightning.batch import Target
-from mtl_lightning.interfaces import TaskMetric
+from mtl_lightning.interfaces import Schema, Target, TaskMetric
 from mtl_lightning.metrics.score import overall_score
-from mtl_lightning.schema import Schema
 
 
 class MetricSuite(nn.Module):

@@ -22,6 +22,7 @@ from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
 from mtl_lightning.training.parameter_step import gradient_parameters, make_step
 from mtl_lightning.training.schedule import check_end
 from mtl_lightning.training.sharded import distribute, updates
+from mtl_lightning.training.skipped import SkippedSteps
 from mtl_lightning.training.step import global_counts
 from mtl_lightning.training.tables import broadcast_table, exchange_rows
 
@@ -66,7 +67,6 @@ class MultiTaskModule(LightningModule):
         self.optimizer_config = optimizer or OptimizerConfig()
         self.suites = nn.ModuleDict({split: MetricSuite(self.schema, metrics or {}) for split in SPLITS})
         self.seed = seed
-        self.skip_nonfinite = skip_nonfinite
         self.config = dict(config or {})
         network.keep_shared = weighter.gradients_at == "shared"
         if network.keep_shared and network.compiled:  # one node of the graph: nothing within is reached
@@ -76,8 +76,7 @@ class MultiTaskModule(LightningModule):
         self._gradient_at = gradient_parameters(network, network.encoder.table_parameters(), weighter.gradients_at)
         self.observers: list[Callable[[StepProtocol], None]] = []
         self.batches = 0
-        self.skipped = 0
-        self.skipped_in_a_row = 0
+        self._skipped = SkippedSteps(skip_nonfinite, tuple(self.schema.task_index))
         self.bytes_exchanged = 0
         self._values: Tensor | None = None
         self._norm = torch.zeros(())
@@ -104,6 +103,11 @@ class MultiTaskModule(LightningModule):
         """Distribute the tables of a sharded encoder; processes exist by now, and no weights are loaded yet."""
         distribute(self.network.encoder, self.trainer.strategy.root_device, self.optimizer_config)
 
+    @property
+    def skipped(self) -> int:
+        """Number of steps that were skipped because their gradients were not finite, equal on all processes."""
+        return self._skipped.total
+
     # training
 
     @override
@@ -117,6 +121,11 @@ class MultiTaskModule(LightningModule):
             self._average = WeightAverage(self.dense_parameters(), self.optimizer_config.average)
             if saved is not None:
                 self._average.restore(*saved)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        """Count the last steps, so that a training whose gradients are not finite ends with an error."""
+        self._skipped.count_pending()
 
     @override
     def on_fit_end(self) -> None:
@@ -166,21 +175,10 @@ class MultiTaskModule(LightningModule):
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         """Skip the update on every process if any gradient is not finite."""
         self._norm = optim.gradient_norm(gradients_of(optimizer))
-        if torch.isfinite(self._norm):
-            self.skipped_in_a_row = 0
-            return
-        self.skipped += 1
-        self.skipped_in_a_row += 1
-        for parameter in self.parameters():
-            parameter.grad = None
-        if self.skipped_in_a_row >= self.skip_nonfinite:
-            values = reduce_sum(self._values if self._values is not None else torch.zeros(0))
-            names = [name for name, i in self.schema.task_index.items() if not torch.isfinite(values[i])]
-            cause = f"the loss of {', '.join(names)} is not finite" if names else "the losses are finite"
-            raise MtlError(
-                f"{self.skipped_in_a_row} steps in a row had gradients that are not finite; {cause}",
-                "lower optimizer.lr, set trainer.gradient_clip_val, or check the range of the label",
-            )
+        assert self._values is not None
+        if self._skipped.check(optimizer, self._norm, self._values):
+            for parameter in self.parameters():
+                parameter.grad = None
 
     @override
     def configure_gradient_clipping(
@@ -310,7 +308,7 @@ class MultiTaskModule(LightningModule):
         state = checkpoint["mtl_lightning"]
         if state["schema"] != self.schema.to_dict():
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
-        self.batches, self.skipped = state["batches"], state["skipped"]
+        self.batches, self._skipped.total = state["batches"], state["skipped"]
         if "trained" in state and self.trainer.state.fn == TrainerFn.FITTING:
             weights, averages = state["trained"]["weights"], checkpoint["state_dict"]
             self._saved_average = {name: averages[name] for name in weights}, state["trained"]["updates"]

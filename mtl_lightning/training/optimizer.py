@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mtl_lightning.bounds import Bounds
 from mtl_lightning.training.schedule import SCHEDULES, make_schedule
-from mtl_lightning.training.tables import TABLE_OPTIMIZERS, decay_rows
+from mtl_lightning.training.tables import TABLE_OPTIMIZERS, RowOptimizer, decay_rows
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": lambda groups, o: torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=o.fused),
@@ -83,10 +83,36 @@ class CompositeOptimizer(Optimizer):
     def __init__(self, optimizers: Sequence[Optimizer], row_decay: float = 0.0) -> None:
         super().__init__([group for inner in optimizers for group in inner.param_groups], {})
         self.optimizers, self.row_decay = list(optimizers), row_decay
+        self._finite: Tensor | None = None
         self._relink()
 
     def _relink(self) -> None:
         self.param_groups = [group for inner in self.optimizers for group in inner.param_groups]
+
+    def skips_on_device(self) -> bool:
+        """True if :meth:`step_if` works, so that the host need not know whether the gradients are finite.
+
+        Torch's fused Adam and AdamW skip a step on the device, and so do optimizers of sparse gradients here. Others
+        would need a copy of their weights and states.
+        """
+        return all(inner.defaults.get("fused") or _all_sparse(inner) for inner in self.optimizers)
+
+    def step_if(self, finite: Tensor) -> None:
+        """Make the next step change nothing if ``finite``, a scalar on the device, is false."""
+        self._finite = finite
+
+    def _condition(self, finite: Tensor | None) -> None:
+        """Tell the inner optimizers whether the step counts."""
+        broken = None if finite is None else ~finite
+        flag = None if broken is None else broken.float()
+        for inner in self.optimizers:
+            if inner.defaults.get("fused"):
+                inner.found_inf = flag  # type: ignore[attr-defined]
+            elif broken is not None:
+                for gradient in gradients_of(inner):
+                    gradient._values().masked_fill_(broken, 0)
+            if isinstance(inner, RowOptimizer):
+                inner.finite = finite
 
     @override
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -100,6 +126,8 @@ class CompositeOptimizer(Optimizer):
                 for parameter in group["params"]:
                     if parameter.grad is not None and parameter.grad.is_sparse:
                         decay_rows(parameter, self.row_decay)
+        finite, self._finite = self._finite, None
+        self._condition(finite)
         for inner in self.optimizers:
             inner.step()
         return loss
@@ -117,7 +145,8 @@ class CompositeOptimizer(Optimizer):
         self._relink()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "optimizers": self.optimizers, "row_decay": self.row_decay}
+        own = {"optimizers": self.optimizers, "row_decay": self.row_decay, "_finite": None}
+        return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -178,6 +207,10 @@ def gradients_of(optimizer: Optimizer) -> list[Tensor]:
     """Return the gradients of an optimizer's parameters; parameters without one are left out."""
     # To iterate over the modules, including metrics, would take longer than the norm itself.
     return [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+
+
+def _all_sparse(optimizer: Optimizer) -> bool:
+    return all(gradient.is_sparse for gradient in gradients_of(optimizer))
 
 
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:

@@ -10,56 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from mtl_lightning.distributed import world_size
-
-RADIX = 32_768
-"""Number of integers from which on torch sorts by radix on a CPU; it is so much faster that padding pays off."""
-
-
-def coalesce(gradient: Tensor) -> Tensor:
-    """Return a sparse gradient with each row once, in ascending order.
-
-    On a CPU this is up to twice as fast as torch's ``coalesce``, which other devices use, since its sums have a fixed
-    order there.
-
-    Example:
-        >>> indices, values = torch.tensor([[2, 0, 2]]), torch.tensor([[1.0], [5.0], [2.0]])
-        >>> coalesce(torch.sparse_coo_tensor(indices, values, (4, 1), check_invariants=False)).values().tolist()
-        [[5.0], [3.0]]
-    """
-    if gradient.is_coalesced() or gradient.device.type != "cpu":
-        return gradient.coalesce()
-    if not gradient._nnz():
-        return gradient.coalesce()
-    keys = gradient._indices()[0]
-    rows, order, starts = distinct(keys, gradient.shape[0])
-    # A sum of bags reads each value once, in the order of the rows. Scattered addition takes five times as long.
-    summed = nn.functional.embedding_bag(order, gradient._values(), starts, mode="sum")
-    return torch.sparse_coo_tensor(rows.unsqueeze(0), summed, gradient.shape, is_coalesced=True, check_invariants=False)
-
-
-def distinct(keys: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the distinct keys, the order that sorts all keys, and the start of each distinct key in that order.
-
-    Args:
-        keys: Integers from 0 below ``size``, [n] with n > 0.
-        size: Exclusive upper bound of the keys.
-
-    Returns:
-        Distinct keys in ascending order, [k]; places of all keys, sorted by key, [n]; starts, [k].
-
-    Example:
-        >>> distinct(torch.tensor([5, 3, 5]), 6)
-        (tensor([3, 5]), tensor([1, 0, 2]), tensor([0, 1]))
-    """
-    count = len(keys)
-    narrow = keys.to(torch.int32) if size < 1 << 31 else keys
-    if RADIX // 8 < count < RADIX:
-        narrow = torch.cat([narrow, narrow.new_full((RADIX - count,), size)])
-    ordered, order = (part[:count] for part in narrow.sort(stable=True))
-    new = torch.ones(count, dtype=torch.bool, device=keys.device)
-    torch.ne(ordered[1:], ordered[:-1], out=new[1:])
-    starts = new.nonzero()[:, 0]
-    return ordered.index_select(0, starts).to(torch.int64), order, starts
+from mtl_lightning.training.rows import coalesce, zero_row
 
 
 def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
@@ -97,8 +48,11 @@ def decay_rows(table: Tensor, strength: float) -> None:
     table.grad = gradient
 
 
-class _RowOptimizer(Optimizer):
+class RowOptimizer(Optimizer):
     """Optimizer that steps on the rows of coalesced sparse gradients; subclasses update a table by :meth:`update`."""
+
+    finite: Tensor | None = None
+    """False, on the device, if this step must change nothing. Its gradients are zero then. None for every step."""
 
     @override
     @torch.no_grad()
@@ -115,10 +69,11 @@ class _RowOptimizer(Optimizer):
         return loss
 
     def update(self, table: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
+        """Update ``rows`` [R] of a table by their gradients ``values`` [R, width]; a row may repeat if it is zero."""
         raise NotImplementedError
 
 
-class RowwiseAdagrad(_RowOptimizer):
+class RowwiseAdagrad(RowOptimizer):
     """Adagrad with one accumulator per row: s_r ← s_r + mean(g_r²), e_r ← e_r − lr · g_r / (√s_r + eps).
 
     The state has 1/width of the size of the table.
@@ -141,12 +96,13 @@ class RowwiseAdagrad(_RowOptimizer):
         state = self.state[table]
         if not state:
             state["sum"] = torch.zeros(table.shape[0], dtype=table.dtype, device=table.device)
+        # A step of zero gradients changes nothing, so that `finite` is not needed.
         total = state["sum"].index_select(0, rows) + values.square().mean(1)
         state["sum"].index_copy_(0, rows, total)
         add_rows(table, rows, values * (-group["lr"] / (total.sqrt() + group["eps"])).unsqueeze(1))
 
 
-class LazyAdam(_RowOptimizer):
+class LazyAdam(RowOptimizer):
     """Adam that updates the moments of the batch's rows only, with a bias correction by each row's own step count.
 
     Source: Kingma & Ba, "Adam", ICLR 2015, algorithm 1, applied per touched row.
@@ -175,11 +131,16 @@ class LazyAdam(_RowOptimizer):
         steps = state["steps"].index_select(0, rows) + 1
         mean = state["mean"].index_select(0, rows) * first + values * (1 - first)
         square = state["square"].index_select(0, rows) * second + values.square() * (1 - second)
-        for name, updated in (("steps", steps), ("mean", mean), ("square", square)):
-            state[name].index_copy_(0, rows, updated)
         power = steps.to(values.dtype).unsqueeze(1)
         unbiased = (square / (1 - second**power)).sqrt() + group["eps"]
-        add_rows(table, rows, mean / (1 - first**power) / unbiased * -group["lr"])
+        change = mean / (1 - first**power) / unbiased * -group["lr"]
+        if self.finite is not None:
+            steps, change = steps - 1 + self.finite.to(steps.dtype), torch.where(self.finite, change, 0)
+            mean = torch.where(self.finite, mean, state["mean"].index_select(0, rows))
+            square = torch.where(self.finite, square, state["square"].index_select(0, rows))
+        for name, updated in (("steps", steps), ("mean", mean), ("square", square)):
+            state[name].index_copy_(0, rows, updated)
+        add_rows(table, rows, change)
 
 
 TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -208,7 +169,7 @@ def exchange_rows(table: nn.Parameter) -> int:
             size=table.shape,
             check_invariants=False,
         )
-    gradient = coalesce(gradient)
+    gradient = coalesce(gradient, zero_row(table))
     world = world_size()
     if world == 1:
         table.grad = gradient
@@ -222,7 +183,7 @@ def exchange_rows(table: nn.Parameter) -> int:
     merged = torch.sparse_coo_tensor(
         torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape, check_invariants=False
     )
-    table.grad = coalesce(merged)
+    table.grad = coalesce(merged, zero_row(table))
     row_bytes = rows.element_size() + values.element_size() * values.shape[1]
     return rows.element_size() + row_bytes * max(sizes)
 

@@ -4,8 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtl_lightning.bounds import DropRate, PositiveInt
-from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.interfaces import DropRate, PositiveInt, Step, Weighter
 
 
 class AttentionWeighting(Weighter):

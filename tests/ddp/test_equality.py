@@ -63,8 +63,11 @@ def cases():
     )
     for name in ("mgda", "moco", "gradnorm"):
         yield f"gradients at parameters, {name}", case(weighter={"name": name, "gradients_at": "parameters"})
-    for name in ("upgrad", "nash_mtl"):
+    for name in ("upgrad", "nash_mtl", "graddrop"):
         yield f"gradients at shared tensors, {name}", case(weighter={"name": name, "gradients_at": "shared"})
+    for name in ("mtan", "pepnet", "sluice"):
+        shared = {"name": "upgrad", "gradients_at": "shared"}
+        yield f"gradients at shared tensors of {name}", case(weighter=shared, architecture=name)
     for name in ("pairwise", "listwise"):
         yield f"loss {name}", case(losses={"click": name})
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")

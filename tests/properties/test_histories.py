@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation import histories
-from mtl_lightning.data.preparation.histories import slices
+from mtl_lightning.data.preparation.histories import LATEST, slices
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.store.loader import Loader
@@ -88,7 +88,7 @@ def built(module: DataModule) -> dict[int, list[tuple[int, int]]]:
     for split in SPLITS:
         for batch in module.loader(split, shuffle=True):
             steps = batch.steps["watched"]
-            assert steps.ids[~steps.known].eq(0).all()
+            assert all(part[~steps.known].eq(0).all() for part in (steps.ids, steps.numbers, steps.gap))
             for row, number in enumerate(batch.dense[:, 0].long().tolist()):
                 length = int(steps.length[row])
                 items = [None if code == 1 else int(keys[code - 2]) for code in steps.ids[row, :length, 0].tolist()]
@@ -216,14 +216,14 @@ def test_processes_see_each_row_once_with_its_history(tmp_path):
     assert sorted(seen) == sorted(2 * store.parts["dense"][:, 0].long().tolist())
 
 
-def test_events_are_stored_once_whatever_the_length(tmp_path):
+def test_events_are_stored_once_and_followed_by_one_window_of_zeros(tmp_path):
     events = log(4, 300, 3, missing=0)
     sizes = {}
     for length in (2, 200):
         prepared = data(table(events), tmp_path / str(length), {"length": length}).prepared
-        sizes[length] = sum(file.stat().st_size for file in prepared.path.rglob("*.bin"))
+        sizes[length] = sum(file.stat().st_size for file in prepared.path.rglob("*.bin") if file.parent.name != LATEST)
         assert len(prepared.stores["train"].events["watched"]) == 300
-    assert sizes[2] == sizes[200]
+    assert sizes[200] - sizes[2] == 198 * 4 * 3  # an id and the time in two words
 
 
 def test_a_user_of_one_row_has_no_history(tmp_path):

@@ -38,7 +38,7 @@ def test_a_fingerprint_covers_what_affects_encoded_values(tmp_path: Path) -> Non
     copy = tmp_path / "mtl_lightning"
     shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     affects = [f"data/{folder}/{max((copy / 'data' / folder).glob('*.py')).name}" for folder in AFFECTS]
-    affects += ["schema.py", "task_kinds.py", "data/datamodule.py"]
+    affects += ["schema.py", "steps.py", "task_kinds.py", "data/datamodule.py"]
     others = ["report/render/tables.py", "data/quality/profile.py", "cli/app.py"]
     program = [sys.executable, "-c", DIGESTS, str(copy), *affects, *others]
     ran = subprocess.run(program, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)

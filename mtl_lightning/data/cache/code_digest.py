@@ -43,8 +43,8 @@ def encoding_code() -> list[Path]:
     """All files of the package that affect encoded values.
 
     Example:
-        >>> {"prepare.py", "vocabulary.py", "schema.py", "task_kinds.py"} <= {file.name for file in encoding_code()}
+        >>> {"prepare.py", "vocabulary.py", "schema.py", "steps.py"} <= {file.name for file in encoding_code()}
         True
     """
     own = [file for file in HERE.rglob("*.py") if file.relative_to(HERE).parts[0] not in UNRELATED]
-    return [*own, *(HERE.with_name(name) for name in ("schema.py", "task_kinds.py"))]
+    return [*own, *(HERE.with_name(name) for name in ("schema.py", "steps.py", "task_kinds.py"))]

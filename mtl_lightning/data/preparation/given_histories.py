@@ -12,7 +12,7 @@ from mtl_lightning.data.arrow.columns import plain
 from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.preparation.histories import slices
 from mtl_lightning.data.readers.frames import as_array
-from mtl_lightning.data.store.events import Events
+from mtl_lightning.data.store.events import Events, row_part
 from mtl_lightning.errors import DataError
 
 
@@ -35,13 +35,11 @@ class GivenHistory(NamedTuple):
 
     Args:
         events: The events of all of them.
-        slices: Slice of each row, [B, 2] int64.
-        time: Time of each row, [B] float64, for gaps.
+        rows: Slice of each row, with its time for gaps; see :func:`~mtl_lightning.data.store.events.row_part`.
     """
 
     events: Events
-    slices: np.ndarray
-    time: np.ndarray
+    rows: np.ndarray
 
 
 def listed_in_column(values: pa.Array, transform: HistoryTransform) -> Listed:
@@ -139,11 +137,10 @@ def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransfo
     users, times = listed.place[happened], event_times.values[happened]
     order, start, stop = slices(users, times, place, time, length, delay)
     ids, numbers = transform.encode_steps(listed.events, happened)
-    gaps = times[order] if transform.feature.gap else None
-    events = Events.of(ids[order], numbers[order], gaps, float(transform.units))
-    # The first event is padding.
-    places = np.stack([start, np.where(known, stop, start)], axis=1) + 1
-    return GivenHistory(events, places, time.astype(np.float64))
+    records = transform.layout.pack(ids[order], numbers[order], times[order])
+    events = Events.of(records, transform.layout, length)
+    row_time = time.astype(np.float64) if transform.feature.gap else None
+    return GivenHistory(events, row_part(start, np.where(known, stop, start), row_time))
 
 
 def _is_list(kind: pa.DataType) -> bool:

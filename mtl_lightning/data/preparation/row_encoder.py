@@ -108,9 +108,7 @@ class RowEncoder:
         listed = listed_in_json(_column(columns, name), transform)
         time = transform.feature.time
         given = given_history(listed, _array(_column(columns, time), time), transform)
-        slices, times = torch.from_numpy(given.slices), torch.from_numpy(given.time)
-        length = transform.feature.length
-        steps = given.events.steps(slices, length, times).padded(length)
+        steps = given.events.steps(torch.from_numpy(given.rows)).padded(transform.feature.length)
         parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
         return {
             f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
@@ -126,6 +124,9 @@ class RowEncoder:
         return matrix
 
     def _encoder(self, name: str, transform: Transform) -> Encode:
+        if name in self.transforms.readers:
+            needed = self.transforms.request_columns[name]
+            return lambda columns: transform.encode(_table(columns, needed))
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
         if isinstance(transform, NumericTransform):

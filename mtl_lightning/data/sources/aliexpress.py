@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 USER_CODES = (*range(2, 9), 32, 33)
 ITEM_CODES = (19, 34, 35, 36, 40, 41, 42)

@@ -7,8 +7,7 @@ import pyarrow as pa
 from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 FILE = "CDNOW_master.txt"
 CUT = np.datetime64("1997-09-30")

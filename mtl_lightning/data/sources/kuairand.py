@@ -12,8 +12,7 @@ import pyarrow.csv as pcsv
 from mtl_lightning.data.sources.delimited import Form, read_blocks
 from mtl_lightning.data.sources.multivalued import as_list
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 PARTS = {"standard": "log_standard_*.csv", "random": "log_random_*.csv"}
 LABELS = ("is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "long_view", "is_profile_enter")

@@ -8,8 +8,7 @@ from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.join import join
 from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 POLICIES, CAMPAIGNS = ("bts", "random"), ("all", "men", "women")
 USER = {f"user_feature_{n}": pa.string() for n in range(4)}

@@ -15,8 +15,7 @@ from mtl_lightning.data.cache.code_digest import digest, file_of
 from mtl_lightning.data.readers.files import stamp
 from mtl_lightning.data.readers.listing import expand_user
 from mtl_lightning.data.sources.side_table import SideTable
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 SUFFIXES = ("", ".gz", ".zip")
 """Suffixes of plain and compressed files."""

@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.write_files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 SCENARIOS = {
     "ads": "mtl_lightning.data.simulator.ads:Ads",

@@ -28,8 +28,7 @@ from mtl_lightning.data.readers.files import File, find_files, format_of
 from mtl_lightning.data.readers.parquet import Footers, ParquetRows, read_footers
 from mtl_lightning.data.readers.partitions import folder_columns
 from mtl_lightning.data.readers.uses import Uses
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 READERS = ("parquet", "csv", "json")
 """Names of the formats."""

@@ -9,8 +9,7 @@ import pyarrow as pa
 from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
 from mtl_lightning.data.sources.multivalued import rows_as_lists
 from mtl_lightning.data.sources.raw_log import RawLog, declare
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 CATEGORY, LABEL, AFTER = "categorical", "label", None
 PERSON = {"user_id": (pa.int64(), CATEGORY), "item_id": (pa.int64(), CATEGORY), "click": (pa.int64(), LABEL)}

@@ -10,8 +10,7 @@ import pyarrow as pa
 
 from mtl_lightning.data.cache.code_digest import digest, file_of
 from mtl_lightning.data.cache.fetch import Wheel, fetch
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema, Source
+from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 HERE = Path(__file__).parent
 """Folder of the sources."""

@@ -6,8 +6,7 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.sources.multivalued import words
 from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.errors import DataError
-from mtl_lightning.interfaces import RawSchema
+from mtl_lightning.interfaces import DataError, RawSchema
 
 FILE = "WomensClothingE-CommerceReviews.parquet.brotli"
 NAMES = {

@@ -1,6 +1,11 @@
-"""Events of histories on disk: each is stored once, sorted by user and time, and rows refer to slices of them."""
+"""Events of histories on disk: each is stored once, sorted by user and time, and rows refer to slices of them.
+
+The events of a row are adjacent, so a batch takes one window of events per row: as many copies as rows, not as events.
+"""
 
 import json
+import math
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -9,11 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtl_lightning.batch import Steps
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.errors import DataError
+from mtl_lightning.steps import Layout, Steps, Windows
 
 META = "events.json"
+FORMAT = 3
+"""Number of the files' format. Events of another one are prepared again."""
+DTYPES: dict[str, np.dtype[Any]] = {"ids": np.dtype("<i4"), "numbers": np.dtype("<f4"), "time": np.dtype("<f8")}
+"""Type of each file ``<part>.bin``."""
 SHORTEST = 8
 """Smallest width to which the steps of a batch are rounded up."""
 
@@ -33,141 +42,170 @@ def rounded(longest: int, length: int) -> int:
     return min(width, length)
 
 
-class Events:
-    """Events of one history, sorted by user and time. The first one is padding: zeros, in no slice.
+def row_part(start: np.ndarray, stop: np.ndarray, time: np.ndarray | None) -> np.ndarray:
+    """Part of a Store for a history: each row's slice and, for gaps, its time, [N, 2] or [N, 3] int64.
 
     Args:
-        ids: Ids that each event carries, [E, K] int32.
-        numbers: Numbers, [E, F] float32.
-        time: Time of each event, [E] float64; None for a history without gaps.
-        scale: Units of time per unit of a gap.
+        start: First event of each row's history, [N].
+        stop: The event after its last, [N].
+        time: Time of each row, [N], or None for histories without gaps.
 
     Example:
-        >>> events = Events(torch.tensor([[0], [3], [4], [5]], dtype=torch.int32), torch.zeros(4, 0),
-        ...                 torch.tensor([0.0, 10.0, 20.0, 30.0]))
-        >>> steps = events.steps(torch.tensor([[1, 4], [1, 1]]), 3, torch.tensor([31.0, 5.0]))
+        >>> row_part(np.array([2]), np.array([5]), None).tolist()
+        [[2, 5]]
+    """
+    columns = [start, stop]
+    if time is not None:
+        columns.append(time.astype(np.float64).view(np.int64))  # its bits: one matrix costs a row one access
+    return np.stack(columns, axis=1).astype(np.int64, copy=False)
+
+
+class Events:
+    """Events of one history, sorted by user and time. ``length`` events of zeros follow, so that the last has a window.
+
+    Args:
+        ids: Ids that each event carries, [E + length, K] int32.
+        numbers: Numbers, [E + length, F] float32.
+        time: Time of each event, [E + length] float64; None for a history without gaps.
+        scale: Units of time per unit of a gap.
+        length: Longest history that the feature keeps.
+
+    Example:
+        >>> layout = Layout(ids=1, numbers=0, gap=True)
+        >>> events = Events.of(layout.pack(np.array([[3], [4], [5]]), np.zeros((3, 0)), np.arange(3) * 10), layout, 3)
+        >>> rows = row_part(np.array([0, 1]), np.array([3, 1]), np.array([21.0, 5.0]))
+        >>> steps = events.steps(torch.from_numpy(rows))
         >>> steps.ids[..., 0].tolist(), steps.length.tolist(), steps.gap.tolist()
         ([[3, 4, 5], [0, 0, 0]], [3, 0], [[21.0, 11.0, 1.0], [0.0, 0.0, 0.0]])
     """
 
-    def __init__(self, ids: Tensor, numbers: Tensor, time: Tensor | None = None, scale: float = 1.0) -> None:
+    def __init__(self, ids: Tensor, numbers: Tensor, time: Tensor | None, *, scale: float, length: int) -> None:
         self.ids = ids
         self.numbers = numbers
         self.time = time
         self.scale = scale
+        self.length = length
 
     def __len__(self) -> int:
-        return self.ids.shape[0] - 1
+        return self.ids.shape[0] - self.length
 
     @classmethod
-    def of(cls, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray | None, scale: float) -> Self:
-        """Events in memory, without the one that is padding."""
-
-        def filled(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.concatenate([np.zeros_like(values, shape=(1, *values.shape[1:])), values]))
-
-        return cls(filled(ids), filled(numbers), None if time is None else filled(time.astype(np.float64)), scale)
+    def of(cls, records: np.ndarray, layout: Layout, length: int) -> Self:
+        """Events in memory, from records [E, W] int32."""
+        padded = np.zeros((len(records) + length, layout.words), dtype=np.int32)
+        padded[: len(records)] = records
+        ids, numbers, time = (None if part is None else torch.from_numpy(part) for part in layout.split(padded))
+        assert ids is not None
+        assert numbers is not None
+        return cls(ids, numbers, time, scale=layout.scale, length=length)
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Map what :class:`EventsWriter` wrote; nothing is read until it is used.
 
         Raises:
-            DataError: If the events are missing or damaged.
+            DataError: If the events are missing, damaged or in the format of another version.
         """
         try:
             meta = json.loads((path / META).read_text(encoding="utf-8"))
-            count, dtypes = meta["events"], {"ids": np.int32, "numbers": np.float32, "time": np.float64}
-            shapes = {"ids": (count, meta["ids"]), "numbers": (count, meta["numbers"]), "time": (count,)}
-            parts = {name: _map(path / f"{name}.bin", dtypes[name], shapes[name]) for name in ("ids", "numbers")}
-            time = _map(path / "time.bin", dtypes["time"], shapes["time"]) if meta["gap"] else None
-            return cls(parts["ids"], parts["numbers"], time, meta["scale"])
+            if meta.get("format", 1) != FORMAT:
+                raise ValueError(f"format {meta.get('format', 1)} instead of {FORMAT}")
+            rows = meta["events"] + meta["length"]
+            ids, numbers = (_map(path, part, (rows, meta[part])) for part in ("ids", "numbers"))
+            time = _map(path, "time", (rows,)) if meta["gap"] else None
+            return cls(ids, numbers, time, scale=meta["scale"], length=meta["length"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not complete events ({error})", "remove it; it is prepared again") from error
 
-    def steps(self, slices: Tensor, length: int, time: Tensor | None = None) -> Steps:
+    def steps(self, rows: Tensor) -> Steps:
         """The events of some rows.
 
         Args:
-            slices: First event of each row's history and the one after its last, [B, 2] int64.
-            length: Longest history that the feature keeps.
-            time: Time of each row, [B] float64, for gaps.
+            rows: The rows' :func:`row_part`, [B, 2] or [B, 3] int64.
         """
-        count = slices[:, 1] - slices[:, 0]
-        width = rounded(int(count.max()) if len(count) else 0, length)
-        step = torch.arange(width)
-        padding = step >= count.unsqueeze(1)
-        place = (slices[:, :1] + step).masked_fill_(padding, 0)
-        flat = place.flatten()
-        ids = self.ids.index_select(0, flat).view(*place.shape, -1).long()
-        numbers = self.numbers.index_select(0, flat).view(*place.shape, self.numbers.shape[1])
-        if self.time is None or time is None:
-            return Steps(ids, numbers, count)
-        gap = time.unsqueeze(1) - self.time.index_select(0, flat).view(place.shape)
-        return Steps(ids, numbers, count, gap.masked_fill_(padding, 0.0).div_(self.scale).float())
+        start = rows[:, 0]
+        count = rows[:, 1] - start
+        width = rounded(int(count.max()) if len(count) else 0, self.length)
+        ids, numbers = (self._windows(part, start, width) for part in (self.ids, self.numbers))
+        if self.time is None:
+            return Steps.of(Windows(ids, numbers, count))
+        row_time = rows[:, 2].view(torch.float64)
+        return Steps.of(Windows(ids, numbers, count, self._windows(self.time, start, width), row_time, self.scale))
+
+    def _windows(self, part: Tensor, start: Tensor, width: int) -> Tensor:
+        """``width`` adjacent events from each start on, [B, width, …]."""
+        columns = part[:1].numel()
+        if not columns:
+            return part.new_zeros(len(start), width, 0)
+        # Overlapping windows as rows of a matrix: a row's events are one copy.
+        windows = part.as_strided((len(self) + 1, width * columns), (columns, 1))
+        return windows.index_select(0, start).view(-1, width, *part.shape[1:])
 
 
 class EventsWriter:
     """Writes events block by block, sorted; the caller sees to it that the folder appears only when all is there.
 
+    Ids, numbers and times have a file each: windows of a file need no pass that takes records apart.
+
     Args:
         path: Directory to make.
-        gap: Whether times are kept.
-        scale: See :class:`Events`.
+        layout: Words of a record.
+        length: Longest history that the feature keeps.
 
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "clicks"
-        >>> with EventsWriter(path, gap=False, scale=1.0) as writer:
-        ...     writer.write(np.array([[3], [4]], np.int32), np.zeros((2, 0), np.float32), np.array([10, 20]))
+        >>> layout = Layout(ids=1, numbers=0)
+        >>> with EventsWriter(path, layout, 5) as writer:
+        ...     writer.write(layout.pack(np.array([[3], [4]]), np.zeros((2, 0)), np.array([10, 20])))
         >>> len(Events.open(path))
         2
     """
 
-    def __init__(self, path: Path, *, gap: bool, scale: float) -> None:
+    def __init__(self, path: Path, layout: Layout, length: int) -> None:
         self.path = path
-        self.gap = gap
-        self.scale = scale
+        self.layout = layout
+        self.length = length
         self.count = 0
-        self.widths: tuple[int, int] = (0, 0)
-        self.files: dict[str, Any] = {}
+        self.files: list[Any] = []
 
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True)
-            self.files = {name: (self.path / f"{name}.bin").open("wb") for name in ("ids", "numbers", "time")}
+            self.files = [(self.path / f"{part}.bin").open("wb") for part in DTYPES]
         return self
 
-    def write(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> None:
-        """Append events; the first call writes the one that is padding before them."""
-        if not self.count:
-            self.widths = (ids.shape[1], numbers.shape[1])
-            self.count = 1
-            self._append(np.zeros((1, ids.shape[1])), np.zeros((1, numbers.shape[1])), np.zeros(1))
-        self.count += len(ids)
-        self._append(ids, numbers, time)
+    def write(self, records: np.ndarray) -> None:
+        """Append records, [E, W] int32."""
+        self._append(records)
+        self.count += len(records)
 
-    def _append(self, ids: np.ndarray, numbers: np.ndarray, time: np.ndarray) -> None:
+    def _append(self, records: np.ndarray) -> None:
         with writing(self.path):
-            np.ascontiguousarray(ids, dtype=np.int32).tofile(self.files["ids"])
-            np.ascontiguousarray(numbers, dtype=np.float32).tofile(self.files["numbers"])
-            if self.gap:
-                time.astype(np.float64).tofile(self.files["time"])
+            for file, values in zip(self.files, self.layout.split(records), strict=True):
+                if values is not None:
+                    values.tofile(file)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for file in self.files.values():
-            file.close()
-        if kind is None:
-            ids, numbers = self.widths
-            meta = {"events": self.count, "ids": ids, "numbers": numbers, "gap": self.gap, "scale": self.scale}
+        with ExitStack() as stack:
+            for file in self.files:
+                stack.callback(file.close)
+            if kind is not None:
+                return
+            self._append(np.zeros((self.length, self.layout.words), dtype=np.int32))
+            meta = {"format": FORMAT, "events": self.count, "length": self.length, **self.layout._asdict()}
             with writing(self.path):
                 (self.path / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _map(path: Path, dtype: Any, shape: tuple[int, ...]) -> Tensor:
-    if 0 in shape:
-        return torch.from_numpy(np.zeros(shape, dtype=dtype))
+def _map(path: Path, part: str, shape: tuple[int, ...]) -> Tensor:
+    file, expected = path / f"{part}.bin", math.prod(shape) * DTYPES[part].itemsize
+    size = file.stat().st_size
+    if size != expected:
+        raise ValueError(f"{file.name} has {size} bytes instead of {expected}")
+    if not size:
+        return torch.from_numpy(np.zeros(shape, dtype=DTYPES[part]))
     # Copy-on-write: torch needs writable memory, and the file must stay as it is.
-    return torch.from_numpy(np.memmap(path, dtype=dtype, mode="c", shape=shape))
+    return torch.from_numpy(np.memmap(file, dtype=DTYPES[part], mode="c", shape=shape))

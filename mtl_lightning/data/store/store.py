@@ -26,7 +26,7 @@ DTYPES = {
     "group": "int64",
 }
 """Type on disk of each matrix that every Store may have."""
-PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64", "time": "float64"}
+PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64"}
 """Type on disk of the matrices named ``<prefix>/<feature>``."""
 
 
@@ -47,7 +47,8 @@ class Store:
         schema: Fitted schema.
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
             ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
-            ``history/<name>`` [N, 2], the slice of each row's events, and ``time/<name>`` [N] for their gaps.
+            ``history/<name>`` [N, 2], the slice of each row's events, or [N, 3] with the row's time for their gaps (see
+            :func:`~mtl_lightning.data.store.events.row_part`).
         path: Directory of the files; None for rows in memory.
         events: Events of each history, which all splits share.
 
@@ -72,7 +73,6 @@ class Store:
         self.parts = dict(parts)
         self.path = path
         self.events = dict(events)
-        self.lengths = {field.name: field.length for field in schema.of_kind("history")}
 
     @classmethod
     def open(cls, path: Path, schema: Schema, events: Mapping[str, Events] = MappingProxyType({})) -> Self:
@@ -170,10 +170,7 @@ class Store:
             labels=plain["labels"],
             mask=plain["mask"],
             sequences=named["sequence"],
-            steps={
-                name: self.events[name].steps(part, self.lengths[name], named["time"].get(name))
-                for name, part in named["history"].items()
-            },
+            steps={name: self.events[name].steps(part) for name, part in named["history"].items()},
             vectors=named["vector"],
             weight=plain.get("weight"),
             group=plain.get("group"),

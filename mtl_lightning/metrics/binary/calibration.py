@@ -2,14 +2,14 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import Target
 from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+from mtl_lightning.metrics.sums import SumMetric
 
 
-class Calibration(TaskMetric):
+class Calibration(SumMetric):
     """Sum of the predictions over sum of the labels: 1 is calibrated on average, 1.1 predicts 10% too much.
 
     Args:
@@ -22,6 +22,8 @@ class Calibration(TaskMetric):
         He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, section 3.
 
     Example:
+        >>> import torch
+        >>> from mtl_lightning.interfaces import Task
         >>> metric = Calibration(Task(name="click", kind="binary", label="click"))
         >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.ones(2, dtype=torch.bool))
         >>> metric.update(torch.tensor([0.75, 0.75]), target)
@@ -31,13 +33,9 @@ class Calibration(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "count", "regression", "soft_binary", "value"})
     higher_is_better = None
+    sums = ("predicted", "observed")
     predicted: Tensor
     observed: Tensor
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.add_state("predicted", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("observed", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` is in the unit of the label, [B]."""

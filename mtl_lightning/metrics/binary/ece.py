@@ -5,9 +5,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.distributed import reduce_sum
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import PositiveInt, Target, Task, TaskMetric
 from mtl_lightning.metrics.binary.histogram import BINS, bin_index
 from mtl_lightning.metrics.row_weights import chance, ratio, row_weight
 

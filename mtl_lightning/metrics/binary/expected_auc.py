@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Target, Task
+from mtl_lightning.interfaces import MtlError, Target, Task
 from mtl_lightning.metrics.binary.auc import AUC
 from mtl_lightning.metrics.row_weights import row_weight
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.row_weights import chance, ratio, row_weight, weighted_sum
+from mtl_lightning.interfaces import Target
+from mtl_lightning.metrics.row_weights import chance
+from mtl_lightning.metrics.sums import MeanMetric
 
 
 def binary_log_loss(probability: Tensor, label: Tensor) -> Tensor:
@@ -23,7 +24,7 @@ def binary_log_loss(probability: Tensor, label: Tensor) -> Tensor:
     return -(y * p.log() + (1 - y) * (1 - p).log())
 
 
-class LogLoss(TaskMetric):
+class LogLoss(MeanMetric):
     """Mean negative log-likelihood in nats, the mean of -(y log p + (1 - y) log(1 - p)).
 
     For multilabel tasks it is also averaged over labels.
@@ -35,6 +36,7 @@ class LogLoss(TaskMetric):
     NaN or outside [0, 1].
 
     Example:
+        >>> from mtl_lightning.interfaces import Task
         >>> metric = LogLoss(Task(name="click", kind="binary", label="click"))
         >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.tensor([True, False]))
         >>> metric.update(torch.tensor([0.5, 0.9]), target)
@@ -44,21 +46,7 @@ class LogLoss(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multilabel", "soft_binary"})
     higher_is_better = False
-    loss: Tensor
-    weight: Tensor
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.add_state("loss", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` holds probabilities, [B] or [B, K]."""
-        weight = row_weight(target)
-        loss = binary_log_loss(prediction.reshape(target.label.shape), target.label).mean(1)
-        self.loss += weighted_sum(loss, weight)
-        self.weight += weight.sum()
-
-    def compute(self) -> Tensor:
-        """The mean, a scalar."""
-        return ratio(self.loss, self.weight)
+    def row_values(self, prediction: Tensor, target: Target) -> Tensor:
+        """Log-losses; ``prediction`` holds probabilities, [B] or [B, K]."""
+        return binary_log_loss(prediction.reshape(target.label.shape), target.label).mean(1)

@@ -5,12 +5,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import Target
 from mtl_lightning.metrics.binary.log_loss import binary_log_loss
 from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+from mtl_lightning.metrics.sums import SumMetric
 
 
-class NormalizedEntropy(TaskMetric):
+class NormalizedEntropy(SumMetric):
     """Log-loss divided by the entropy of the labels' base rate: below 1 is better than predicting the base rate.
 
     Args:
@@ -23,6 +24,7 @@ class NormalizedEntropy(TaskMetric):
         He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook", ADKDD 2014, equation 1.
 
     Example:
+        >>> from mtl_lightning.interfaces import Task
         >>> metric = NormalizedEntropy(Task(name="click", kind="binary", label="click"))
         >>> target = Target(label=torch.tensor([[1.0], [0.0]]), mask=torch.ones(2, dtype=torch.bool))
         >>> metric.update(torch.tensor([0.5, 0.5]), target)
@@ -32,14 +34,10 @@ class NormalizedEntropy(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "soft_binary"})
     higher_is_better = False
+    sums = ("loss", "positive", "weight")
     loss: Tensor
     positive: Tensor
     weight: Tensor
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        for name in ("loss", "positive", "weight"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B]."""

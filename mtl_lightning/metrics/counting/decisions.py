@@ -5,12 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import Share
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import Share, Target, Task
 from mtl_lightning.metrics.row_weights import row_weight, weighted_sum
+from mtl_lightning.metrics.sums import SumMetric
 
 
-class Decisions(TaskMetric):
+class Decisions(SumMetric):
     """Base of metrics that are ratios of hits, rows called positive, and positive rows.
 
     Args:
@@ -20,6 +20,7 @@ class Decisions(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary"})
     higher_is_better = True
+    sums = ("hits", "called", "positives")
     hits: Tensor
     called: Tensor
     positives: Tensor
@@ -27,8 +28,6 @@ class Decisions(TaskMetric):
     def __init__(self, task: Task, *, threshold: Share = 0.5) -> None:
         super().__init__(task)
         self.threshold = threshold
-        for name in ("hits", "called", "positives"):
-            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B]."""

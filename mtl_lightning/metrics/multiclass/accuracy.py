@@ -5,12 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import Share
-from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+from mtl_lightning.interfaces import Share, Target, Task
+from mtl_lightning.metrics.sums import MeanMetric
 
 
-class Accuracy(TaskMetric):
+class Accuracy(MeanMetric):
     """Share of the rows whose label is predicted.
 
     Binary rows are decided by a threshold; of several classes the most probable one is predicted.
@@ -31,25 +30,13 @@ class Accuracy(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"binary", "multiclass"})
     higher_is_better = True
-    correct: Tensor
-    weight: Tensor
 
     def __init__(self, task: Task, *, threshold: Share = 0.5) -> None:
         super().__init__(task)
         self.threshold = threshold
-        self.add_state("correct", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` holds probabilities, [B] or [B, classes]."""
-        prediction = prediction.detach()
+    def row_values(self, prediction: Tensor, target: Target) -> Tensor:
+        """1 for a correct row, otherwise 0; ``prediction`` holds probabilities, [B] or [B, classes]."""
         predicted = prediction.argmax(1) if prediction.ndim > 1 else prediction >= self.threshold
         broken = prediction.isnan().any(1) if prediction.ndim > 1 else prediction.isnan()
-        correct = (predicted == target.label[:, 0]).to(torch.float64)
-        weight = row_weight(target)
-        self.correct += weighted_sum(torch.where(broken, torch.nan, correct), weight)
-        self.weight += weight.sum()
-
-    def compute(self) -> Tensor:
-        """The share, a scalar."""
-        return ratio(self.correct, self.weight)
+        return torch.where(broken, torch.nan, (predicted == target.label[:, 0]).to(torch.float64))

@@ -5,11 +5,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.row_weights import chance, ratio, row_weight, weighted_sum
+from mtl_lightning.interfaces import Target
+from mtl_lightning.metrics.row_weights import chance
+from mtl_lightning.metrics.sums import MeanMetric
 
 
-class MulticlassLogLoss(TaskMetric):
+class MulticlassLogLoss(MeanMetric):
     """Mean of -log of the predicted probability of the true class, in nats.
 
     Args:
@@ -19,6 +20,7 @@ class MulticlassLogLoss(TaskMetric):
     NaN or outside [0, 1].
 
     Example:
+        >>> from mtl_lightning.interfaces import Task
         >>> metric = MulticlassLogLoss(Task(name="topic", kind="multiclass", label="topic", classes=3))
         >>> target = Target(label=torch.tensor([[2.0]]), mask=torch.ones(1, dtype=torch.bool))
         >>> metric.update(torch.tensor([[0.2, 0.3, 0.5]]), target)
@@ -28,24 +30,10 @@ class MulticlassLogLoss(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"multiclass"})
     higher_is_better = False
-    loss: Tensor
-    weight: Tensor
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.add_state("loss", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` holds probabilities, [B, classes]; clipped as in the binary log-loss."""
+    def row_values(self, prediction: Tensor, target: Target) -> Tensor:
+        """Log-losses; ``prediction`` holds probabilities, [B, classes], and is clipped as in the binary log-loss."""
         eps = torch.finfo(torch.promote_types(prediction.dtype, torch.float32)).eps
         broken = chance(prediction).isnan().any(1)
-        likelihood = prediction.detach().gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
-        likelihood = torch.where(broken, torch.nan, likelihood)
-        weight = row_weight(target)
-        self.loss -= weighted_sum(likelihood.clamp(eps, 1 - eps).log(), weight)
-        self.weight += weight.sum()
-
-    def compute(self) -> Tensor:
-        """The mean, a scalar."""
-        return ratio(self.loss, self.weight)
+        likelihood = prediction.gather(1, target.label.to(torch.int64))[:, 0].to(torch.float64)
+        return -torch.where(broken, torch.nan, likelihood).clamp(eps, 1 - eps).log()

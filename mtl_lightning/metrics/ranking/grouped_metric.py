@@ -8,8 +8,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import WITHOUT_GROUP
 from mtl_lightning.distributed import no_sync, reduce_sum, route, world_size
-from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import MtlError, Target, Task, TaskMetric
 from mtl_lightning.metrics.row_weights import ratio, row_weight
 
 Rows = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -5,8 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.bounds import PositiveInt
-from mtl_lightning.interfaces import Task
+from mtl_lightning.interfaces import PositiveInt, Task
 from mtl_lightning.metrics.ranking.grouped_metric import GroupedMetric, group_mean
 from mtl_lightning.metrics.ranking.order import Ranking, rank
 from mtl_lightning.metrics.row_weights import ratio

@@ -5,11 +5,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
-from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+from mtl_lightning.interfaces import Target
+from mtl_lightning.metrics.sums import MeanMetric
 
 
-class MeanAbsoluteError(TaskMetric):
+class MeanAbsoluteError(MeanMetric):
     """Mean absolute error, in the unit of the label.
 
     Args:
@@ -18,6 +18,7 @@ class MeanAbsoluteError(TaskMetric):
     Returns from ``compute``: a scalar ≥ 0; NaN without known rows.
 
     Example:
+        >>> from mtl_lightning.interfaces import Task
         >>> metric = MeanAbsoluteError(Task(name="dwell", kind="regression", label="dwell"))
         >>> target = Target(label=torch.tensor([[3.0], [8.0]]), mask=torch.ones(2, dtype=torch.bool))
         >>> metric.update(torch.tensor([4.0, 5.0]), target)
@@ -27,21 +28,7 @@ class MeanAbsoluteError(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"count", "ordinal", "regression", "value"})
     higher_is_better = False
-    error: Tensor
-    weight: Tensor
 
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.add_state("error", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("weight", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, prediction: Tensor, target: Target) -> None:
-        """Add a batch: ``prediction`` is in the unit of the label, [B]."""
-        weight = row_weight(target)
-        error = (prediction.detach().to(torch.float64) - target.label[:, 0]).abs()
-        self.error += weighted_sum(error, weight)
-        self.weight += weight.sum()
-
-    def compute(self) -> Tensor:
-        """The mean, a scalar."""
-        return ratio(self.error, self.weight)
+    def row_values(self, prediction: Tensor, target: Target) -> Tensor:
+        """Absolute errors; ``prediction`` is in the unit of the label, [B]."""
+        return (prediction.to(torch.float64) - target.label[:, 0]).abs()

@@ -5,8 +5,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mtl_lightning.interfaces import Target, Task, TaskMetric
+from mtl_lightning.interfaces import Target, Task
 from mtl_lightning.metrics.row_weights import ratio, row_weight, weighted_sum
+from mtl_lightning.metrics.sums import SumMetric
 
 ROUNDING = 1e-12
 """Relative standard deviation of the labels below which they count as equal."""
@@ -31,7 +32,7 @@ def merge_moments(parts: Tensor) -> Tensor:
     return torch.stack([total, centre, (squares + weight * (mean - centre).square()).sum()])
 
 
-class R2(TaskMetric):
+class R2(SumMetric):
     """Coefficient of determination: 1 - squared error / squared deviation of the labels from their mean.
 
     1 is perfect, 0 is as good as predicting the mean label of the same rows, and below 0 is worse.
@@ -52,12 +53,12 @@ class R2(TaskMetric):
 
     kinds: ClassVar[frozenset[str]] = frozenset({"count", "regression", "value"})
     higher_is_better = True
+    sums = ("error",)
     error: Tensor
     moments: Tensor
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
-        self.add_state("error", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("moments", torch.zeros(3, dtype=torch.float64), dist_reduce_fx=merge_moments)
 
     def update(self, prediction: Tensor, target: Target) -> None:

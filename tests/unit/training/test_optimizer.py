@@ -19,7 +19,8 @@ from mtl_lightning.training.optimizer import (
     clip_gradients,
     gradient_norm,
 )
-from mtl_lightning.training.tables import RADIX, TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad, coalesce, distinct
+from mtl_lightning.training.rows import RADIX, coalesce, distinct
+from mtl_lightning.training.tables import TABLE_OPTIMIZERS, LazyAdam, RowwiseAdagrad
 
 
 class Model(nn.Module):

@@ -254,7 +254,7 @@ def test_other_code_prepares_and_converts_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("MTL_CACHE", str(tmp_path / "tables"))
     code, converter = tmp_path / "code", tmp_path / "converter.py"
     shutil.copytree(code_digest.HERE, code)
-    for name in ("schema.py", "task_kinds.py"):
+    for name in ("schema.py", "steps.py", "task_kinds.py"):
         shutil.copy(code_digest.HERE.with_name(name), tmp_path)
     converter.write_text("")
     monkeypatch.setattr(code_digest, "HERE", code)
