@@ -44,8 +44,13 @@ ENCODERS = {
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "eta": "mtl_lightning.encoders.eta:ETAEncoder",
+    "hstu": "mtl_lightning.encoders.hstu:HSTUEncoder",
     "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
+    "onetrans": "mtl_lightning.encoders.onetrans:OneTransEncoder",
     "rankmixer": "mtl_lightning.encoders.rankmixer:RankMixerEncoder",
+    "sdim": "mtl_lightning.encoders.sdim:SDIMEncoder",
+    "sim": "mtl_lightning.encoders.sim:SIMEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
     "wukong": "mtl_lightning.encoders.wukong:WukongEncoder",
 }
