@@ -7,11 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtl_lightning.config import compose
-from mtl_lightning.config.pairs import split_pair
+from mtl_lightning.config.pairs import read_count, read_pairs
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
+REFUSED = dict.fromkeys(("resume", "init_from", "run.init_from", "run.keep_rows"), "") | {
+    "seed": "write seeds=3 or seeds=5,6",
+    "run.dir": "write out=",
+    "run.test": "a verdict needs it",
+}
+"""Settings that every run of a comparison has to itself, with hints."""
 KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
 """Arguments of the comparison itself; all others are settings of every run."""
 MOST = 1000
@@ -87,19 +93,8 @@ def read_grid(pairs: Sequence[str]) -> Grid:
         >>> grid.architectures, grid.weighters, grid.seeds, grid.overrides, str(grid.out)
         (('mmoe', 'ple'), ('famo', 'sum'), (0, 1), ('trainer.max_epochs=1',), 'runs/compare/ads')
     """
-    own: dict[str, str] = {}
-    recipe, overrides = "", []
-    for pair in pairs:
-        key, value = split_pair(pair)
-        if key == "recipe":
-            recipe = value
-        elif key in KEYS:
-            own[key] = value
-        elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows", "run.test"):
-            hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out=", "run.test": "a verdict needs it"}
-            raise MtlError(f"compare does not accept {key}=", hint.get(key, ""))
-        else:
-            overrides.append(pair)
+    read = read_pairs(pairs, "compare", KEYS, REFUSED)
+    own, recipe, overrides = read.reserved, read.recipe, read.overrides
     if not recipe:
         raise MtlError("compare needs recipe=", "for example compare recipe=ads")
     architectures = _components(own, "architecture") or _default(
@@ -110,14 +105,14 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
-    seeds, confirm = _seeds(own.get("seeds", "3")), _count(own, "confirm", 2, least=0)
+    seeds, confirm = _seeds(own.get("seeds", "3")), read_count(own, "confirm", 2, least=0)
     if max(seeds) + confirm >= 2**32 or len(seeds) + confirm > MOST:
         raise MtlError(
             f"seeds={own.get('seeds', '3')} confirm={confirm}: seeds must be below 2^32, at most {MOST} of them"
         )
     return Grid(
-        recipe, tuple(overrides), architectures, weighters, seeds, confirm,
-        _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
+        recipe, overrides, architectures, weighters, seeds, confirm,
+        read_count(own, "constants", 5, least=0), read_count(own, "jobs", min(2, os.cpu_count() or 1)), out,
     )  # fmt: skip
 
 
@@ -131,13 +126,6 @@ def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other:
     """The recipe's own component of a kind and the simplest one; if they are the same, it and ``other``."""
     named = registry().listed(key, str(compose(recipe, overrides).plain[key]["name"]))
     return (plain, other) if named in (plain, BASELINE) else (named, plain)
-
-
-def _count(own: Mapping[str, str], key: str, default: int, *, least: int) -> int:
-    text = own.get(key, str(default))
-    if not text.isdecimal() or int(text) < least:
-        raise MtlError(f"{key}={text}: expects an integer of at least {least}")
-    return int(text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """The command line's ``key=value`` pairs."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,14 +80,19 @@ def split_pair(pair: str) -> tuple[str, str]:
     return key, value
 
 
-def read_pairs(arguments: Sequence[str]) -> Pairs:
+def read_pairs(
+    arguments: Sequence[str], command: str = "fit", keys: Collection[str] = (), refused: Mapping[str, str] | None = None
+) -> Pairs:
     """Sort the arguments of a command.
 
     Args:
         arguments: ``key=value`` pairs.
+        command: Name of the command, for messages.
+        keys: Keys of the command, in addition to ``recipe`` and ``resume``.
+        refused: Keys that the command does not accept, with hints.
 
     Raises:
-        MtlError: If one is not a pair.
+        MtlError: If one is not a pair, or its key is refused.
 
     Example:
         >>> read_pairs(["recipe=ads", "weighter=famo"])
@@ -96,13 +101,31 @@ def read_pairs(arguments: Sequence[str]) -> Pairs:
     reserved, overrides = {}, []
     for pair in arguments:
         key, value = split_pair(pair)
-        if key in RESERVED:
-            if not value:
-                raise MtlError(f"{key}= needs a value")
+        if key in (refused or {}):
+            raise MtlError(f"{command} does not accept {key}=", (refused or {})[key])
+        if key in RESERVED and not value:
+            raise MtlError(f"{key}= needs a value")
+        if key in RESERVED or key in keys:
             reserved[key] = value
         else:
             overrides.append(pair)
     return Pairs(reserved, tuple(overrides))
+
+
+def read_count(settings: Mapping[str, str], key: str, default: int, least: int = 1) -> int:
+    """Integer of a command's setting.
+
+    Raises:
+        MtlError: If it is not an integer of at least ``least``.
+
+    Example:
+        >>> read_count({"jobs": "2"}, "jobs", 1)
+        2
+    """
+    text = settings.get(key, str(default))
+    if not text.isdecimal() or int(text) < least:
+        raise MtlError(f"{key}={text}: expects an integer of at least {least}")
+    return int(text)
 
 
 def quote(value: str) -> str:

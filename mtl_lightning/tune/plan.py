@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.config.pairs import read_overrides, split_pair
+from mtl_lightning.config.pairs import read_count, read_overrides, read_pairs, split_pair
 from mtl_lightning.config.recipe import is_path
 from mtl_lightning.errors import MtlError
 from mtl_lightning.tune.space import Dimension, read_space
@@ -17,7 +17,8 @@ from mtl_lightning.tune.space import Dimension, read_space
 KEYS = ("trials", "jobs", "storage", "study", "objective", "prune", "out", "space")
 """The study's own arguments, next to ``space.<setting>``; everything else goes to every trial."""
 SCORE, TASKS = "score", "tasks"
-OWN = ("resume", "run.dir", "run.test")
+SPACE = "space."
+OWN = {"resume": "", "run.dir": "write out=", "run.test": ""}
 """Arguments that tune sets for each trial."""
 
 
@@ -122,21 +123,11 @@ def read_plan(pairs: Sequence[str]) -> Plan:
         >>> plan.trials, plan.overrides, plan.pairs({"optimizer.lr": 0.002}), str(plan.out)
         (5, ('trainer.max_epochs=1',), ['optimizer.lr=0.002'], 'runs/tune/ads')
     """
-    own: dict[str, str] = {}
-    searched: dict[str, str] = {}
-    recipe, overrides = "", []
-    for pair in pairs:
-        key, value = split_pair(pair)
-        if key == "recipe":
-            recipe = value
-        elif key in KEYS:
-            own[key] = value
-        elif key.startswith("space."):
-            searched[key.removeprefix("space.")] = value
-        elif key in OWN:
-            raise MtlError(f"tune takes no {key}=", "write out=" if key == "run.dir" else "")
-        else:
-            overrides.append(pair)
+    read = read_pairs(pairs, "tune", KEYS, OWN)
+    own, recipe = read.reserved, read.recipe
+    settings = [(pair, *split_pair(pair)) for pair in read.overrides]
+    searched = {key.removeprefix(SPACE): value for _, key, value in settings if key.startswith(SPACE)}
+    overrides = tuple(pair for pair, key, _ in settings if not key.startswith(SPACE))
     if not recipe:
         raise MtlError("tune needs recipe=", "for instance tune recipe=ads trials=20")
     config = validate(compose(recipe, overrides).plain)
@@ -148,8 +139,8 @@ def read_plan(pairs: Sequence[str]) -> Plan:
         raise MtlError(f"prune={prune}: expects true or false")
     out = Path(own.get("out") or Path("runs") / "tune" / Path(recipe).stem)
     return Plan(
-        recipe, tuple(overrides), _space(own.get("space"), searched, tasks, overrides), _count(own, "trials", 30),
-        _count(own, "jobs", 1), objective, prune == "true" and objective == SCORE, own.get("storage") or None,
+        recipe, overrides, _space(own.get("space"), searched, tasks, overrides), read_count(own, "trials", 30),
+        read_count(own, "jobs", 1), objective, prune == "true" and objective == SCORE, own.get("storage") or None,
         own.get("study") or out.name, config.seed, out, tasks, config.identity,
     )  # fmt: skip
 
@@ -169,10 +160,3 @@ def _space(
     if not left:
         raise MtlError("there is nothing to search", "all settings of the space are fixed")
     return left
-
-
-def _count(own: Mapping[str, str], key: str, default: int) -> int:
-    text = own.get(key, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise MtlError(f"{key}={text}: expects a number of at least 1")
-    return int(text)
