@@ -14,7 +14,9 @@ from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 HERE = Path(__file__).parent
 """Folder of the sources."""
-SHARED = [HERE / f"{name}.py" for name in ("wheel_source", "atomic", "join", "multivalued", "../arrow/lists")]
+SHARED = [
+    HERE / f"{name}.py" for name in ("wheel_source", "raw_log", "atomic", "join", "multivalued", "../arrow/lists")
+]
 """Files with code that several of these sources use; a change changes their fingerprints."""
 
 
@@ -34,6 +36,8 @@ class WheelSource(Source):
     """Wheel with the files."""
     raw: ClassVar[RawSchema]
     """Columns, and suggested features and tasks."""
+    arrow: ClassVar[pa.Schema]
+    """Types of the columns."""
 
     def __init__(self, *, fetch: bool = False) -> None:
         self.fetches = fetch
