@@ -85,7 +85,7 @@ def read_table(path: Path, form: Form) -> pa.Table:
 
 
 def read_tables(path: Path, form: Form) -> Iterator[pa.Table]:
-    """Blocks of a file as tables; arguments and errors are those of :func:`read_blocks`."""
+    """Blocks of a file as tables, with the arguments and errors of :func:`read_blocks`."""
     return (pa.Table.from_batches([batch]) for batch in read_blocks(path, form))
 
 
