@@ -3,12 +3,16 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+import pyarrow as pa
+
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.expressions.hints import backticks_hint
-from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.base import Feature, expression_of
+from mtl_lightning.data.features.history import History, HistoryTransform
+from mtl_lightning.data.preparation.event_logs import EventLog
 from mtl_lightning.data.preparation.split import SplitSpec
-from mtl_lightning.errors import DataError, did_you_mean
+from mtl_lightning.errors import DataError, Problem, did_you_mean
 from mtl_lightning.interfaces import RawSchema
 from mtl_lightning.schema import Task
 
@@ -99,6 +103,11 @@ def _accepted(feature: str, column: str, task: Task, accepted: Collection[str]) 
 
 def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, name: str) -> None:
     """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
+    if isinstance(feature, History) and feature.from_ is not None and raw is not None:
+        try:
+            EventLog(name, HistoryTransform(name, feature, ())).check()
+        except DataError as error:
+            draft.problems.append(Problem.from_error(error, f"{path}.from"))
     for column in feature.event_columns(name):
         if column in feature.columns(name) or not _exists(draft, raw, path, column) or raw is None:
             continue
@@ -108,11 +117,33 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
             draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")
 
 
+def _expression(draft: Draft, raw: RawSchema | None, path: str, feature: Feature) -> None:
+    """Check that the expression of a feature can be computed of columns of these types, as far as they are known."""
+    text = expression_of(feature)
+    if text is None or raw is None:
+        return
+    columns = {}
+    for column in Expression(text).columns:
+        held = raw.columns.get(column, "")
+        if held.startswith(NESTED):
+            draft.problem(f"{path}.expression", f"{column!r} holds {held}, and one value per row is needed", FLAT)
+            return
+        try:
+            columns[column] = pa.nulls(0, pa.type_for_alias(held))
+        except ValueError:  # a column that is reported as missing, or a type without a short name
+            return
+    try:
+        Expression(text).compute(columns, 0)
+    except DataError as error:
+        draft.problem(f"{path}.expression", error.message, error.hint)
+
+
 def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
     """Check that the columns of features exist, fit their kind, and are known before the event."""
     for name, feature in draft.features.items():
         path = f"features.{name}"
         _events(draft, raw, path, feature, name)
+        _expression(draft, raw, path, feature)
         for column in feature.columns(name):
             if not _exists(draft, raw, path, column):
                 continue
@@ -127,7 +158,7 @@ def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Tas
                 draft.problem(path, f"leak: {column!r} holds true probabilities", f"remove the feature ({path}=null)")
             elif raw is not None and column in raw.after_event:
                 draft.problem(path, f"leak: {column!r} is known only after the event", f"remove it ({path}=null)")
-            elif raw is not None and feature.kind in UNFIT:
+            elif raw is not None and feature.kind in UNFIT and expression_of(feature) is None:
                 types, reason, hint = UNFIT[feature.kind]
                 held = raw.columns[column]
                 if held.startswith((*types, *RECORDS)):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.base import Feature, expression_of
 from mtl_lightning.export.bundle import Bundle
 
 LIST = {"type": "array", "items": {"type": ["integer", "number", "string", "null"]}}
@@ -93,6 +93,8 @@ def _type(name: str, used: Sequence[str], features: Mapping[str, Feature]) -> di
     if not used:
         return TYPES["numeric"]
     kind = features[used[0]].kind
+    if expression_of(features[used[0]]) is not None:
+        return ANY
     # A history also reads the time of the row.
     return ANY if kind == "history" and name != used[0] else TYPES.get(kind, ANY)
 

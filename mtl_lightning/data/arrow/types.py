@@ -17,12 +17,14 @@ class OperandError(Exception):
     Args:
         message: Description of the error.
         hint: Remedy.
+        index: Row of a wrong value, or None.
     """
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", index: int | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.index = index
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import column
+from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.types import OperandError, clean, truth
 from mtl_lightning.data.expressions import operations as op
 from mtl_lightning.data.expressions.functions import FUNCTIONS
@@ -117,20 +118,39 @@ class Expression:
         Raises:
             DataError: If a column is missing or has a wrong type, or an integer overflows.
         """
-        values = {}
+        return self.compute({name: clean(column(table, name)) for name in self.require(table)}, table.num_rows)
+
+    def require(self, table: pa.Table | pa.RecordBatch) -> tuple[str, ...]:
+        """Return the names of its columns.
+
+        Raises:
+            DataError: If the table lacks one of them.
+        """
         for name in self.columns:
             if name not in table.schema.names:
                 names = table.schema.names
                 raise self._error(f"no column {name!r}", backticks_hint(self.text, names) or did_you_mean(name, names))
-            values[name] = clean(column(table, name))
+        return self.columns
+
+    def compute(self, values: Mapping[str, pa.Array], rows: int) -> pa.Array:
+        """Evaluate the expression on columns that are read already, [N].
+
+        Args:
+            values: Its columns, [N], without NaN.
+            rows: Number of rows, N.
+
+        Raises:
+            RowError: If a value of a row can't be used.
+            DataError: If a column has a wrong type, or an integer overflows.
+        """
         try:
             result = self._node(values)
         except OperandError as error:
-            raise self._error(f"{self.text!r}: {error.message}", error.hint) from None
+            raise self._operand_error(error) from None
         except pa.ArrowException as error:
             raise self._error(f"{self.text!r} can't be computed: {str(error).splitlines()[0]}") from error
         if isinstance(result, pa.Scalar):
-            return pa.repeat(result, table.num_rows)
+            return pa.repeat(result, rows)
         return result.combine_chunks() if isinstance(result, pa.ChunkedArray) else result
 
     def holds(self, table: pa.Table | pa.RecordBatch) -> pa.Array:
@@ -160,6 +180,10 @@ class Expression:
 
     def _error(self, message: str, hint: str = "") -> DataError:
         return DataError(f"{self.place}: {message}" if self.place else message, hint)
+
+    def _operand_error(self, error: OperandError) -> DataError:
+        plain = self._error(f"{self.text!r}: {error.message}", error.hint)
+        return plain if error.index is None else RowError(plain.message, error.index, plain.hint)
 
     def _parse(self, text: str) -> ast.expr:
         def stand_in(match: re.Match[str]) -> str:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.types import OperandError, Value, family, is_text, numeric, real, truth
+from mtl_lightning.data.expressions.dates import part_of_time, time
 from mtl_lightning.data.expressions.operations import align
 
 
@@ -18,6 +20,8 @@ def _defined(compute: Callable[[Value], Value], domain: Callable[[Value], Value]
 
 
 def _text(values: Value) -> Value:
+    if pt.is_null(values.type):
+        return pc.cast(values, pa.string())
     if not is_text(values.type):
         raise OperandError(f"{family(values.type)} where text is needed")
     return values
@@ -49,8 +53,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "abs": (lambda values: pc.abs(numeric(values)), 1, 1),
     "coalesce": (_coalesce, 2, 8),
     "contains": (lambda text, part: pc.match_substring(_text(text), _constant_text(part)), 2, 2),
+    "day": (part_of_time(pc.day), 1, 2),
+    "day_of_year": (part_of_time(pc.day_of_year), 1, 2),
     "exp": (lambda values: pc.exp(real(values)), 1, 1),
     "floor": (lambda values: pc.floor(real(values)), 1, 1),
+    "hour": (part_of_time(pc.hour), 1, 2),
     "if_else": (_if_else, 3, 3),
     "is_null": (pc.is_null, 1, 1),
     "length": (lambda text: pc.cast(pc.utf8_length(_text(text)), pa.int64()), 1, 1),
@@ -59,9 +66,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., Value], int, int]] = {
     "lower": (lambda text: pc.utf8_lower(_text(text)), 1, 1),
     "maximum": (_extreme(pc.max_element_wise), 2, 8),
     "minimum": (_extreme(pc.min_element_wise), 2, 8),
+    "month": (part_of_time(pc.month), 1, 2),
     "number": (lambda values: pc.cast(values, pa.float64()), 1, 1),
     "round": (lambda values: pc.round(real(values)), 1, 1),
     "sqrt": (_defined(pc.sqrt, lambda values: pc.greater_equal(values, 0)), 1, 1),
     "starts_with": (lambda text, part: pc.starts_with(_text(text), _constant_text(part)), 2, 2),
+    "time": (time, 1, 2),
+    "weekday": (part_of_time(pc.day_of_week), 1, 2),
+    "year": (part_of_time(pc.year), 1, 2),
 }
 """Functions by name, with the smallest and the largest number of arguments."""

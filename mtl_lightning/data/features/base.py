@@ -8,6 +8,8 @@ import numpy as np
 from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block
+from mtl_lightning.data.expressions.expression import Expression
+from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.errors import DataError
 from mtl_lightning.moved import renamed
 from mtl_lightning.schema import Field
@@ -113,14 +115,22 @@ class Feature(ABC):
 
 
 class ColumnFeature(Feature):
-    """Base of features that read one column: ``column``, or the column called like the feature."""
+    """Base of features that read one column: ``column``, or the column called like the feature.
+
+    A kind with an option ``expression`` may read an expression over columns instead.
+    """
 
     __slots__ = ()
     column: str | None
 
     @override
     def columns(self, name: str) -> tuple[str, ...]:
-        return (self.column or name,)
+        expression = expression_of(self)
+        return (self.column or name,) if expression is None else Expression(expression).columns
+
+    def reader(self, name: str) -> ColumnReader:
+        """Return what reads the values of its column or expression."""
+        return ColumnReader(name, self.column or name, expression_of(self))
 
 
 class TokenFeature(ColumnFeature):
@@ -130,14 +140,38 @@ class TokenFeature(ColumnFeature):
 
     @override
     def tokens(self, name: str) -> tuple[str, ...]:
-        return self.columns(name)
+        """Return the column; an expression reads numbers as numbers."""
+        return self.columns(name) if expression_of(self) is None else ()
+
+
+def expression_of(feature: Feature) -> str | None:
+    """Return the expression that a feature reads instead of a column, or None.
+
+    Example:
+        >>> from mtl_lightning.data.features.numeric import Numeric
+        >>> expression_of(Numeric(expression="price / 2")), expression_of(Numeric())
+        ('price / 2', None)
+    """
+    text: str | None = getattr(feature, "expression", None)
+    return text
+
+
+def check_expression(column: str | None, expression: str | None) -> None:
+    """Check the options ``column`` and ``expression``.
+
+    Raises:
+        DataError: If both are set, or the text is not an expression.
+    """
+    if expression is not None:
+        check(column is None, "column and expression are both set", "an expression names its columns itself")
+        Expression(expression, place="expression")
 
 
 FeatureT = TypeVar("FeatureT", bound=ColumnFeature)
 
 
 class ColumnTransform(Transform, Generic[FeatureT]):
-    """Base of transforms that read one column.
+    """Base of transforms that read one column, or an expression: ``self.reader.read(block)``.
 
     Args:
         name: Name of the feature.
@@ -147,7 +181,8 @@ class ColumnTransform(Transform, Generic[FeatureT]):
     def __init__(self, name: str, feature: FeatureT) -> None:
         self.name = name
         self.feature = feature
-        self.column = feature.columns(name)[0]
+        self.reader = feature.reader(name)
+        self.column = self.reader.name
 
 
 class StatelessTransform(Transform):

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import override
 
-from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.keys import as_printed
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import numbers
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check, check_expression
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedBuckets
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -25,6 +25,7 @@ class Buckets(ColumnFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         count: Number of quantile buckets; fewer where values repeat.
         edges: Inclusive upper bounds of all buckets except the last, ascending; used instead of quantiles.
         strip: Units to remove before or after a number in text, such as ``$`` or ``%``.
@@ -42,11 +43,13 @@ class Buckets(ColumnFeature):
     kind: ClassVar[str] = "buckets"
     makes: ClassVar[str] = "categorical"
     column: str | None = None
+    expression: str | None = None
     count: int = 10
     edges: tuple[float, ...] | None = None
     strip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         object.__setattr__(self, "strip", tuple(self.strip))
         check_units(self.strip)
         check(self.count >= 2, f"count is {self.count}", "at least 2")
@@ -96,7 +99,7 @@ class BucketsTransform(ColumnTransform[Buckets]):
         return self.bucketed(self._values(block))
 
     def _values(self, block: Block) -> np.ndarray:
-        return self.numbers(as_printed(column(block, self.column)))
+        return self.numbers(as_printed(self.reader.read(block)))
 
     def numbers(self, values: pa.Array) -> np.ndarray:
         """Read a column as numbers, [B] float64, NaN where missing."""

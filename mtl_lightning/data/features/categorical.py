@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import override
 
-from mtl_lightning.data.arrow.columns import Block, column_chunks
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import TokenFeature, Transform, check
+from mtl_lightning.data.features.base import TokenFeature, Transform, check, check_expression
 from mtl_lightning.data.features.dictionary_codes import DictionaryCache
 from mtl_lightning.data.features.state_structure import SavedEmptyState, SavedVocabulary
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
@@ -32,6 +32,7 @@ class Categorical(VocabularyFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         min_count: A value must occur this often in the training split to be in the vocabulary.
         max_size: Largest number of values in the vocabulary, which keeps the most frequent ones; None for all.
 
@@ -46,10 +47,12 @@ class Categorical(VocabularyFeature):
     kind: ClassVar[str] = "categorical"
     makes: ClassVar[str] = "categorical"
     column: str | None = None
+    expression: str | None = None
     min_count: int = 1
     max_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         check_vocabulary(self.min_count, self.max_size)
 
     @override
@@ -155,7 +158,8 @@ class VocabularyTransform(Transform):
 
     def __init__(self, name: str, feature: VocabularyFeature, shared: SharedVocabulary | None = None) -> None:
         self.name = name
-        self.column = feature.columns(name)[0]
+        self.reader = feature.reader(name)
+        self.column = self.reader.name
         self.shares = shared is not None
         self.table = shared or SharedVocabulary(name, feature.min_count, feature.max_size)
         self.saved = SavedEmptyState if self.shares else SavedVocabulary
@@ -185,7 +189,7 @@ class CategoricalTransform(VocabularyTransform):
 
     @override
     def observe(self, block: Block) -> None:
-        for values in column_chunks(block, self.column):
+        for values in self.reader.chunks(block):
             self.table.add(values, self.column)
 
     @override
@@ -195,7 +199,7 @@ class CategoricalTransform(VocabularyTransform):
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as ids, [B] int32."""
-        return np.concatenate([self.table.ids(values, self.column) for values in column_chunks(block, self.column)])
+        return np.concatenate([self.table.ids(values, self.column) for values in self.reader.chunks(block)])
 
     def forget(self) -> None:
         """Release caches; later encodings are unaffected."""

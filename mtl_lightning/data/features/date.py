@@ -14,19 +14,21 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format, format_hint, parse_times
 from mtl_lightning.data.arrow.times import has_zone, parse_iso, to_utc
 from mtl_lightning.data.arrow.types import clean, is_number, is_text, is_time
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, StatelessTransform, Transform, check
+from mtl_lightning.data.expressions.dates import LAST, UNITS
+from mtl_lightning.data.features.base import (
+    ColumnFeature,
+    ColumnTransform,
+    StatelessTransform,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import PADDING, Field
 
-UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-"""Number of units in a second."""
-
 FARTHEST = 1000
 """Largest number of hours by which times may be shifted."""
-
-LAST = 253_402_300_799.0
-"""Last second of the year 9999, in seconds since 1970."""
 
 PARTS: dict[str, tuple[int, Callable[[Any], Any]]] = {
     "hour": (24, pc.hour),
@@ -46,6 +48,7 @@ class Date(ColumnFeature):
 
     Args:
         column: Raw column with times, numbers since 1970 or text; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         part: ``hour``, ``weekday`` (Monday first), ``hour_of_week``, ``day``, ``day_of_year``, ``week`` or ``month``.
         unit: Unit of numbers: ``s``, ``ms``, ``us`` or ``ns``.
         format: Format of text as in ``strptime``, such as ``%m/%d/%Y %I:%M:%S %p``. It may hold ``%f`` for a fraction
@@ -65,12 +68,14 @@ class Date(ColumnFeature):
     kind: ClassVar[str] = "date"
     makes: ClassVar[str] = "categorical"
     column: str | None = None
+    expression: str | None = None
     part: str = "hour"
     unit: str = "s"
     format: str | None = None
     offset: float = 0.0
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         for name, value, choices in (("part", self.part, PARTS), ("unit", self.unit, UNITS)):
             hint = did_you_mean(str(value), choices)
             check(value in choices, f"{name} is {value!r}", hint)
@@ -81,7 +86,7 @@ class Date(ColumnFeature):
     @override
     def tokens(self, name: str) -> tuple[str, ...]:
         """Return the column if there is a format: with ``%Y.%m``, 2024.10 is October, not the number 2024.1."""
-        return () if self.format is None else self.columns(name)
+        return () if self.format is None or self.expression is not None else self.columns(name)
 
     @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "DateTransform":
@@ -108,7 +113,7 @@ class DateTransform(ColumnTransform[Date], StatelessTransform):
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as ids, [B] int32."""
         read = column if self.feature.format is None else as_written
-        times = self._times(clean(read(block, self.column)))
+        times = self._times(clean(self.reader.read(block, read)))
         if self.feature.offset:
             shift = pa.scalar(round(self.feature.offset * 3600), pa.duration("s"))
             times = pc.add(times, pc.cast(shift, pa.duration(times.type.unit)))

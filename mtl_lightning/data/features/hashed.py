@@ -11,7 +11,14 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import ColumnTransform, StatelessTransform, TokenFeature, Transform, check
+from mtl_lightning.data.features.base import (
+    ColumnTransform,
+    StatelessTransform,
+    TokenFeature,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import PADDING, Field
 
@@ -51,6 +58,7 @@ class Hashed(TokenFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         size: Number of ids. Of n distinct values, about n² / (2 size) pairs share an id.
 
     Raises:
@@ -65,9 +73,11 @@ class Hashed(TokenFeature):
     kind: ClassVar[str] = "hashed"
     makes: ClassVar[str] = "categorical"
     column: str | None = None
+    expression: str | None = None
     size: int = 100_000
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         check_size(self.size)
 
     @override
@@ -85,7 +95,7 @@ class HashedTransform(ColumnTransform[Hashed], StatelessTransform):
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as ids, [B] int32."""
-        values = keys(as_written(block, self.column), self.column)
+        values = keys(self.reader.read(block, as_written), self.column)
         ids = bucket_ids(hash_keys(values, self.column), self.feature.size)
         return np.where(missing(values), PADDING, ids).astype(np.int32)
 

@@ -1,6 +1,6 @@
 """History features: what a user did before a row, built from the log itself."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -19,11 +19,16 @@ from mtl_lightning.data.features.base import Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
 from mtl_lightning.data.features.state_structure import SavedHistory
+from mtl_lightning.data.features.unknown_ids import UnknownIds
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.readers.blocks import ROW
+from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
 from mtl_lightning.steps import Layout
+
+RENAMED = "columns"
+"""Option of ``from`` with the names of columns in its files; the others are options of the source ``table``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +55,9 @@ class History(Feature):
             numbers. At least as long as labels that events carry need to become known.
         format: Format of times that are text or integers like 20240531, as in ``strptime``; None for ISO 8601 and
             numbers.
+        from_: Files with the events (``from`` in a recipe) instead of the log's rows: ``path`` and other options of the
+            source ``table``, and ``columns``, the names of columns in these files where they differ. A row is an event,
+            or, where columns hold lists of equal lengths, one event per element.
 
     Raises:
         DataError: If an option is wrong.
@@ -71,6 +79,7 @@ class History(Feature):
     length: int = 50
     delay: float = 0
     format: str | None = None
+    from_: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "with_", tuple(self.with_))
@@ -88,6 +97,21 @@ class History(Feature):
             Expression(self.where, place="where")
         if self.format is not None:
             check_format(self.format, "format", dated=True)
+        if self.from_ is not None:
+            self._check_renamed()
+
+    def _check_renamed(self) -> None:
+        renamed = self.renamed
+        named = isinstance(renamed, Mapping) and all(isinstance(name, str) for name in (*renamed, *renamed.values()))
+        check(named, f"from.{RENAMED} is {renamed!r}", "a mapping: name here to name in the files")
+        unknown = next((name for name in renamed if name not in self.source_columns), None)
+        hint = did_you_mean(str(unknown), self.source_columns) or "an event has " + ", ".join(self.source_columns)
+        check(unknown is None, f"from.{RENAMED}: {unknown!r} is not read", hint)
+
+    @property
+    def renamed(self) -> Mapping[str, str]:
+        """Names in the files of ``from`` of columns that are called differently there."""
+        return (self.from_ or {}).get(RENAMED) or {}
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -104,7 +128,12 @@ class History(Feature):
         return (self.by, self.time)
 
     def event_columns(self, name: str) -> tuple[str, ...]:
-        """User and time, ids and numbers, and what the condition reads."""
+        """User and time, ids and numbers, and what the condition reads; none if events come from other files."""
+        return self.source_columns if self.from_ is None else ()
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event where it is recorded: the user and :attr:`given_columns`."""
         return tuple(dict.fromkeys([self.by, *self.given_columns]))
 
     @property
@@ -118,8 +147,17 @@ class History(Feature):
         return (name, self.time)
 
     def tokens(self, name: str) -> tuple[str, ...]:
-        """Users and ids; times where a format says how text is read."""
-        return (self.by, *self.ids, *((self.time,) if self.format is not None else ()))
+        """Users and ids; times where a format says how text is read. Without ids if events come from other files."""
+        return (self.by, *(self.ids if self.from_ is None else ()), *self._text_times)
+
+    @property
+    def event_tokens(self) -> tuple[str, ...]:
+        """Columns of :attr:`source_columns` whose values are compared as they are written."""
+        return (self.by, *self.ids, *self._text_times)
+
+    @property
+    def _text_times(self) -> tuple[str, ...]:
+        return () if self.format is None else (self.time,)
 
     def shares(self, others: Mapping[str, Feature]) -> tuple[str, ...]:
         """Names of the categorical features that read a column of its ids."""
@@ -196,6 +234,9 @@ class HistoryTransform:
         }
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
+        self.earlier: Mapping[str, Any] | None = None
+        self.unknown: UnknownIds | None = None
+        """Codes of unknown ids while events are prepared; None where unknown ids are equal, as in requests."""
 
     @property
     def units(self) -> int:
@@ -244,21 +285,43 @@ class HistoryTransform:
         return np.flatnonzero(known)
 
     def observe(self, block: Block) -> None:
-        """Count ids and measure numbers of the block's events."""
-        if not self.own and not self.scales:
-            return
-        rows = self.happened(block, self.moments(block).known)
+        """Count ids and measure numbers of the block's events, unless events come from other files."""
+        if self.feature.from_ is None and (self.own or self.scales):
+            # Features of their own count the ids of shared vocabularies.
+            self._observe(block, self.moments(block).known, self.own)
+
+    def observe_events(self, block: Block, visible: Callable[[Moments], np.ndarray]) -> None:
+        """Count ids and measure numbers of events from other files.
+
+        Args:
+            block: Events.
+            visible: Function from users and times to the events that training rows may see, [E] bool.
+        """
+        moments = self.moments(block)
+        self._observe(block, moments.known & visible(moments), self.tables)
+
+    def _observe(self, block: Block, chosen: np.ndarray, tables: Mapping[str, SharedVocabulary]) -> None:
+        rows = self.happened(block, chosen)
         events = block.take(pa.array(rows))
         with _errors_of(rows):
-            for name, table in self.own.items():
+            for name, table in tables.items():
                 table.add(as_written(events, name), name)
             for scale in self.scales.values():
                 scale.observe(events)
 
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""
+        for name, table in self.own.items():
+            table.known = Vocabulary.from_dict(state["vocabularies"][name])
+        self.per_second, self.earlier = state["per_second"], state
+
     def finish(self) -> None:
         """Fix the scales; vocabularies are fitted on first use."""
-        for scale in self.scales.values():
-            scale.finish()
+        for name, scale in self.scales.items():
+            if self.earlier is None:
+                scale.finish()
+            else:
+                scale.restore(self.earlier["numbers"][name])
 
     def field(self) -> Field:
         """A history field."""
@@ -299,11 +362,30 @@ class HistoryTransform:
             RowError: At a number that can't be read, with its row in the block.
         """
         events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
-        ids = [table.ids(as_written(events, name), name) for name, table in self.tables.items()]
+        ids = [self._ids(table, as_written(events, name), name) for name, table in self.tables.items()]
         with _errors_of(rows):
             numbers = [scale.encode(events) for scale in self.scales.values()]
         nothing = np.zeros((len(rows), 0), dtype=np.float32)
         return np.stack(ids, axis=1), np.stack(numbers, axis=1) if numbers else nothing
+
+    def look_up(self, records: np.ndarray, unknown: Mapping[str, Mapping[int, Any]]) -> np.ndarray:
+        """Give events of an earlier run the ids that its unknown values have now.
+
+        Args:
+            records: Events, [E, W] int32, whose negative ids are codes of unknown values.
+            unknown: The values by column and code.
+        """
+        records = records.copy()
+        for place, (name, table) in enumerate(self.tables.items()):
+            coded = np.flatnonzero(records[:, place] < 0)
+            if len(coded):
+                values = as_array([unknown[name][code] for code in records[coded, place].tolist()], name)
+                records[coded, place] = self._ids(table, values, name)
+        return records
+
+    def _ids(self, table: SharedVocabulary, values: pa.Array, name: str) -> np.ndarray:
+        ids = table.ids(values, name)
+        return ids if self.unknown is None else self.unknown.mark(name, values, ids)
 
     def state(self) -> dict[str, Any]:
         """Own vocabularies, scales, and the unit of times."""

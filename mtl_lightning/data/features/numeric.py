@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import override
 
-from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check
+from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check, check_expression
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedNumeric
 from mtl_lightning.errors import DataError, did_you_mean
@@ -64,6 +64,7 @@ class Numeric(ColumnFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         missing: Replacement of a missing value: ``mean``, ``zero`` or a number, in the column's own unit.
         transform: ``standard`` (mean 0 and standard deviation 1 over the training split), ``log``
             (sign(x)·log(1+|x|), then standard) or ``none``.
@@ -82,6 +83,7 @@ class Numeric(ColumnFeature):
     kind: ClassVar[str] = "numeric"
     makes: ClassVar[str] = "numeric"
     column: str | None = None
+    expression: str | None = None
     missing: str | float = "mean"
     transform: str = "standard"
     minimum: float | None = None
@@ -89,6 +91,7 @@ class Numeric(ColumnFeature):
     strip: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         object.__setattr__(self, "strip", tuple(self.strip))
         check_units(self.strip)
         known = isinstance(self.missing, int | float) or self.missing in MISSING_WORDS
@@ -137,7 +140,7 @@ class NumericTransform(ColumnTransform[Numeric]):
     @override
     def observe(self, block: Block) -> None:
         """Add all rows of a block to the moments, and evenly spaced ones to the quantiles."""
-        values = self._transform(self.numbers(column(block, self.column)))
+        values = self._transform(self.numbers(self.reader.read(block)))
         self.moments.add(values)
         self.quantiles.add(values[:: max(1, len(values) // SAMPLED)])
 
@@ -164,7 +167,7 @@ class NumericTransform(ColumnTransform[Numeric]):
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as numbers, [B] float32."""
-        return self.scaled(self.numbers(column(block, self.column)))
+        return self.scaled(self.numbers(self.reader.read(block)))
 
     def scaled(self, raw: np.ndarray) -> np.ndarray:
         """Transform and scale numbers for the model.

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.lists import flatten, pad
-from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.base import Feature, Transform, check, check_expression
 from mtl_lightning.data.features.categorical import (
     Categorical,
     CategoricalTransform,
@@ -27,6 +27,7 @@ class Sequence(VocabularyFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         of: Categorical feature whose vocabulary and embedding table the values share; None for a vocabulary of its
             own.
         length: Largest number of values; of longer sequences the last ones are kept.
@@ -45,6 +46,7 @@ class Sequence(VocabularyFeature):
     kind: ClassVar[str] = "sequence"
     makes: ClassVar[str] = "sequence"
     column: str | None = None
+    expression: str | None = None
     of: str | None = None
     length: int = 50
     separator: str = ","
@@ -52,6 +54,7 @@ class Sequence(VocabularyFeature):
     max_size: int | None = None
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(bool(self.separator), "separator is empty")
         check_vocabulary(self.min_count, self.max_size)
@@ -88,7 +91,7 @@ class SequenceTransform(VocabularyTransform):
 
     @override
     def observe(self, block: Block) -> None:
-        flat = flatten(as_written(block, self.column), self.column, self.separator)
+        flat = flatten(self.reader.read(block, as_written), self.column, self.separator)
         self.table.add(flat.values, self.column)
 
     @override
@@ -99,7 +102,7 @@ class SequenceTransform(VocabularyTransform):
     @override
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as sequences of ids, [B, L] int32."""
-        flat = flatten(as_written(block, self.column), self.column, self.separator)
+        flat = flatten(self.reader.read(block, as_written), self.column, self.separator)
         ids = self.table.ids(flat.values, self.column)
         known = ids != PADDING  # NaN in a list is missing; padding is at the end only
         return pad(ids[known], flat.rows[known], flat.total, self.length)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDict, get_type_hints
 
 import numpy as np
 
@@ -85,6 +85,7 @@ class SavedTransforms(TypedDict):
     columns: list[str]
     text: NotRequired[list[str]]
     tokens: NotRequired[list[str] | None]
+    types: NotRequired[dict[str, dict[str, Literal["truth", "integer", "number", "text", "time"]]]]
 
 
 def check_schema(state: Any, place: str) -> None:

@@ -13,7 +13,14 @@ from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.hashing import hash_keys, mix
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.lists import flatten, pad
-from mtl_lightning.data.features.base import ColumnTransform, StatelessTransform, TokenFeature, Transform, check
+from mtl_lightning.data.features.base import (
+    ColumnTransform,
+    StatelessTransform,
+    TokenFeature,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.data.features.hashed import bucket_ids, check_size
 from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.schema import Field
@@ -31,6 +38,7 @@ class Text(TokenFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         size: Number of ids.
         length: Largest number of n-grams; the first ones of a longer text are kept.
         ngrams: Largest number of words in an n-gram, between 1 and 5.
@@ -48,11 +56,13 @@ class Text(TokenFeature):
     kind: ClassVar[str] = "text"
     makes: ClassVar[str] = "sequence"
     column: str | None = None
+    expression: str | None = None
     size: int = 50_000
     length: int = 64
     ngrams: int = 2
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         check_size(self.size)
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(1 <= self.ngrams <= 5, f"ngrams is {self.ngrams}", "1 to 5")
@@ -92,4 +102,4 @@ class TextTransform(ColumnTransform[Text], StatelessTransform):
         return pad(ids, rows[begins], words.total, self.feature.length, latest=False)
 
     def _lower(self, block: Block) -> pa.Array:
-        return pc.utf8_lower(text(keys(as_written(block, self.column), self.column)))
+        return pc.utf8_lower(text(keys(self.reader.read(block, as_written), self.column)))

@@ -8,10 +8,17 @@ import numpy as np
 import pyarrow as pa
 from typing_extensions import override
 
-from mtl_lightning.data.arrow.columns import Block, column
+from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.arrow.numbers import RowError, numbers
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, StatelessTransform, Transform, check
+from mtl_lightning.data.features.base import (
+    ColumnFeature,
+    ColumnTransform,
+    StatelessTransform,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.schema import Field
 
 
@@ -21,6 +28,7 @@ class Vector(ColumnFeature):
 
     Args:
         column: Raw column; None for the column called like the feature.
+        expression: Expression over raw columns, read instead of a column.
         size: Number of floats.
         separator: Delimiter of numbers if the column holds text.
 
@@ -36,10 +44,12 @@ class Vector(ColumnFeature):
     kind: ClassVar[str] = "vector"
     makes: ClassVar[str] = "vector"
     column: str | None = None
+    expression: str | None = None
     size: int
     separator: str = " "
 
     def __post_init__(self) -> None:
+        check_expression(self.column, self.expression)
         check(self.size >= 1, f"size is {self.size}", "at least 1")
         check(bool(self.separator), "separator is empty")
 
@@ -59,7 +69,7 @@ class VectorTransform(ColumnTransform[Vector], StatelessTransform):
     def encode(self, block: Block) -> np.ndarray:
         """Encode a block as vectors, [B, d] float32."""
         size = self.feature.size
-        flat = flatten(column(block, self.column), self.column, self.feature.separator)
+        flat = flatten(self.reader.read(block), self.column, self.feature.separator)
         sizes = np.bincount(flat.rows, minlength=flat.total)
         wrong = (sizes != 0) & (sizes != size)
         if wrong.any():

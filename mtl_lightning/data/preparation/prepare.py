@@ -22,13 +22,15 @@ from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
-from mtl_lightning.data.preparation.histories import Histories, HistoryBlock, encode_histories, open_events
+from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
+from mtl_lightning.data.preparation.histories import LATEST, Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import ROW, prefetch, rebatch
+from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -96,15 +98,18 @@ def prepare(
     check_columns(transforms, split, schema, accept)
     if base is not None:
         growth.begin(transforms, base)
-    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split)
+    logs = event_logs(transforms.histories)
+    for log in logs.values():
+        log.check()
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs)
     with locked(path):
         prepared = open_prepared(path)
         if prepared is None:
-            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms)
+            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms, logs)
         return prepared
 
 
-def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str:
+def fingerprint(source: Source, transforms: Transforms, split: SplitSpec, logs: Mapping[str, EventLog]) -> str:
     """Return a name that changes with the rows, the options and the code: 32 hexadecimal digits."""
     kind = type(source)
     inputs = {
@@ -115,9 +120,11 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec) -> str
         "group": transforms.group,
         "split": split.to_dict(),
         "code": digest(encoding_code()),
+        "events": {name: log.fingerprint() for name, log in logs.items()},
     }
     if transforms.base is not None:
         inputs["base"] = transforms.base.to_dict()
+        inputs["earlier"] = {name: latest.source for name, latest in transforms.base.latest.items()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -133,13 +140,14 @@ def open_prepared(path: Path) -> Prepared | None:
         transforms = Transforms.load(path / TRANSFORMS)
         summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
         events = open_events(path, transforms.histories)
+        transforms.latest = open_latest(path / LATEST, list(transforms.histories))
         stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     except (DataError, OSError, ValueError):
         return None
     return Prepared(transforms, stores, {**summary, "cached": True}, path)
 
 
-def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
+def build(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> Prepared:
     """Prepare rows into a directory, which is renamed to ``path`` when it is complete."""
     started = time.monotonic()
     for leftover in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of interrupted processes: this one has the lock
@@ -149,8 +157,8 @@ def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
     with writing(path):
         partial.mkdir()
     try:
-        fit(reader, transforms)
-        summary = encode(partial, reader, transforms)
+        fit(reader, transforms, logs)
+        summary = encode(partial, reader, transforms, logs)
         summary["seconds"] = round(time.monotonic() - started, 3)
         with writing(path):
             transforms.save(partial / TRANSFORMS)
@@ -164,24 +172,42 @@ def build(path: Path, reader: SplitReader, transforms: Transforms) -> Prepared:
         if isinstance(transform, CachingTransform):
             transform.forget()
     events = open_events(path, transforms.histories)
+    transforms.latest = open_latest(path / LATEST, list(transforms.histories))
     stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
 
-def fit(reader: SplitReader, transforms: Transforms) -> None:
-    """Fit transforms to the training split, in one pass.
+def fit(reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> None:
+    """Fit transforms to the training split, in one pass, and to the events of files that its rows may see.
 
     Raises:
         DataError: If the training split has no rows, or a block cannot be read.
     """
     rows = 0
+    last = {name: LastRows() for name in logs}
     for block in prefetch(rebatch(reader.train())):
         rows += block.num_rows
         with locate_errors(block):
             transforms.observe(block)
+            for name, rows_seen in last.items():
+                rows_seen.add(transforms.histories[name].moments(block))
     if not rows:
         raise DataError("the training split has no rows", "look at split")
+    for name, log in logs.items():
+        fit_events(log, last[name])
     transforms.finish()
+
+
+def fit_events(log: EventLog, last: LastRows) -> None:
+    """Fit a history to the events of its files that training rows may see.
+
+    Args:
+        log: The files.
+        last: Latest times of the training rows.
+    """
+    for block in prefetch(log.blocks()):
+        with log.locate_errors(block):
+            log.transform.observe_events(block, lambda moments: last.may_see(moments, log.transform.delay))
 
 
 @contextmanager
@@ -214,7 +240,7 @@ def _with_place(error: DataError, block: pa.Table, splits: np.ndarray) -> DataEr
     return DataError(f"{error.message} (split {names})", error.hint)
 
 
-def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str, Any]:
+def encode(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> dict[str, Any]:
     """Write the Store of each split and return the summary."""
     base = transforms.base
     summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
@@ -237,6 +263,12 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms) -> dict[str,
         for writer in writers.values():
             if not writer.rows:
                 writer.write(encode_block(transforms, empty))
+        for name, log in logs.items():
+            for block in prefetch(log.blocks()):
+                with log.locate_errors(block):
+                    histories.add_events(name, log.transform.encode_events(block))
+        if base is not None:
+            histories.add_earlier(base.latest)
         histories.finish(list(writers.values()))
     return summary.to_dict()
 

@@ -124,6 +124,9 @@ class RowEncoder:
         return matrix
 
     def _encoder(self, name: str, transform: Transform) -> Encode:
+        if name in self.transforms.readers:
+            needed = self.transforms.request_columns[name]
+            return lambda columns: transform.encode(_table(columns, needed))
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
         if isinstance(transform, NumericTransform):

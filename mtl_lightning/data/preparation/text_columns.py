@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import Block, column_chunks
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.base import Feature, expression_of
 from mtl_lightning.interfaces import Source
 
 PARSED_KINDS = ("numeric", "buckets")
@@ -77,7 +77,6 @@ def parsed_columns(features: Mapping[str, Feature], others: Iterable[str]) -> se
     """
     numeric, text = set[str](), set(others)
     for name, feature in features.items():
-        (numeric if feature.kind in PARSED_KINDS else text).update(
-            {*feature.columns(name), *feature.event_columns(name)}
-        )
+        parsed = feature.kind in PARSED_KINDS and expression_of(feature) is None
+        (numeric if parsed else text).update({*feature.columns(name), *feature.event_columns(name)})
     return numeric - text

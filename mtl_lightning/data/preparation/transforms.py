@@ -17,6 +17,7 @@ from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, map_threads
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
+from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.state_structure import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
@@ -25,6 +26,7 @@ from mtl_lightning.data.preparation.given_histories import given_history, listed
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
+from mtl_lightning.data.store.latest_events import LatestEvents
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.targets.labels import Label
 from mtl_lightning.data.targets.raw_columns import raw_names, raw_values
@@ -72,6 +74,8 @@ class Transforms:
         self.text: set[str] = set()
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
+        self.latest: dict[str, LatestEvents] = {}
+        """Latest events of users at the end of the log, by history; not part of the saved state."""
         self.feature_columns = {name: feature.columns(name) for name, feature in self.features.items()}
         self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
         self.request_columns = {name: feature.request_columns(name) for name, feature in self.features.items()}
@@ -100,6 +104,16 @@ class Transforms:
         """Transforms of histories by name."""
         return {name: part for name, part in self.transforms.items() if isinstance(part, HistoryTransform)}
 
+    @property
+    def readers(self) -> dict[str, ColumnReader]:
+        """Readers of the features that read an expression, by name."""
+        readers = {name: getattr(transform, "reader", None) for name, transform in self.transforms.items()}
+        return {
+            name: reader
+            for name, reader in readers.items()
+            if isinstance(reader, ColumnReader) and reader.expression is not None
+        }
+
     def fit(self, blocks: Iterable[Block]) -> None:
         """Fit to blocks of training rows, in one pass.
 
@@ -119,6 +133,8 @@ class Transforms:
         others = [name for label in self.labels.values() for name in label.columns]
         others += [self.group or "", *(marks.column for marks in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
+        for reader in self.readers.values():
+            reader.learn_types(block)
         map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
 
     def finish(self) -> None:
@@ -247,6 +263,7 @@ class Transforms:
             "columns": list(self.known),
             "text": sorted(self.text),
             "tokens": None if self.tokens is None else list(self.tokens),
+            "types": {name: dict(sorted(reader.types.items())) for name, reader in self.readers.items()},
         }
 
     @classmethod
@@ -270,13 +287,15 @@ class Transforms:
             marks.restore(state["cold"][marks.column])
         built.text = set(state.get("text", ()))  # earlier versions did not save it
         built.tokens = None if state.get("tokens") is None else tuple(state["tokens"])
+        for name, reader in built.readers.items():
+            reader.types = dict(state.get("types", {}).get(name, {}))
         return built
 
     @property
     def identity(self) -> str:
         """Digest of features, tasks and cold columns with their fitted states, which decide on all encoded values."""
         state = self.to_dict()
-        described = json.dumps([state[part] for part in ("features", "tasks", "cold")], sort_keys=True)
+        described = json.dumps([state[part] for part in ("features", "tasks", "cold", "types")], sort_keys=True)
         return hashlib.sha256(described.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
