@@ -225,6 +225,7 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
         cache_dir=config.data.cache_dir,
         base=_base(config, run),
         accept=config.data.accept,
+        lookup=config.data.lookup,
     )
 
 
