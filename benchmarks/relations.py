@@ -14,7 +14,7 @@ from mtl_lightning.analysis.affinity import EVERY, AffinityCallback
 from mtl_lightning.analysis.gradient_relations import RelationsCallback
 from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.build import build_data, module_from_config
-from mtl_lightning.config import compose, read_pairs, validate
+from mtl_lightning.config import compose, read_arguments, validate
 from mtl_lightning.report.training.terminal import quiet_lightning
 
 STEPS, WARM_UP, CYCLE, VALIDATIONS = 240, 20, 4, 8
@@ -48,8 +48,9 @@ def quiet_trainer(*callbacks: Callback, **options: Any) -> Trainer:
 def main() -> None:
     """Print the time of a step, of a step with each kind of sample, and the cost at the recipe's intervals."""
     quiet_lightning()
-    request = read_pairs(sys.argv[1:] or ["recipe=ads", "source.rows=300000"])
-    config = validate(compose(request.recipe, request.overrides).plain)
+    pairs = sys.argv[1:] or ["recipe=ads", "source.rows=300000"]
+    arguments = read_arguments("relations.py", pairs, ["recipe"], settings="all")
+    config = validate(compose(arguments.own["recipe"], arguments.settings).plain)
     data = build_data(config)
     data.prepare()
     seed_everything(config.seed, verbose=False)

@@ -3,12 +3,14 @@
 Names are imported on first use (PEP 562), so that importing the package does not import torch.
 """
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-from mtl_lightning.moved import install
-
+TYPE_CHECKING = False  # as of the module typing, which takes longer to import than this package
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from typing import Any
+
     from mtl_lightning.batch import Batch, Encoded, Output, Target
     from mtl_lightning.build import build_module, build_network
     from mtl_lightning.config import Component, Config, compose, validate
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from mtl_lightning.training.optimizer import OptimizerConfig
 
 __version__: str
-
-install()
 
 _HOMES = {
     "Architecture": "interfaces",
@@ -103,7 +103,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name == "__version__":
         return import_module("importlib.metadata").version("mtl-lightning")
     if name in _HOMES:
@@ -115,3 +115,18 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+class _OldNames:
+    """Finder of modules under their old names, asked after all others; it imports the table of names on a miss only."""
+
+    @staticmethod
+    def find_spec(name: str, _path: "Any" = None, _target: "Any" = None) -> "ModuleSpec | None":
+        if not name.startswith(f"{__name__}."):
+            return None
+        from mtl_lightning.moved import find_moved
+
+        return find_moved(name)
+
+
+sys.meta_path.append(_OldNames)

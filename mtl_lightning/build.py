@@ -1,14 +1,17 @@
 """Names and options → objects: network, module, data, Trainer."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
+from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
@@ -183,6 +186,16 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
     )
 
 
+def build_loggers(config: Config, directory: Path) -> list[RunLogger]:
+    """The loggers of a run, on the first process.
+
+    Args:
+        config: The configuration.
+        directory: The run directory.
+    """
+    return [_make("logger", chosen, directory) for chosen in config.run.loggers]
+
+
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
     """Check that labels are at least 0 where a head reads them as times or amounts.
 
@@ -232,5 +245,10 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
 def _base(config: Config, run: RunDirectory | None) -> Transforms | None:
     if config.run.init_from is None:
         return None
-    saved = run.base_transforms if run is not None and run.base_transforms.exists() else None
-    return Transforms.load(saved or RunDirectory.open(config.run.init_from).transforms)
+    if run is not None and run.base_transforms.exists():
+        base, folder = Transforms.load(run.base_transforms), run.base_latest
+    else:
+        earlier = RunDirectory.open(config.run.init_from)
+        base, folder = Transforms.load(earlier.transforms), earlier.latest
+    base.latest = open_latest(folder, list(base.histories))
+    return base

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from mtl_lightning.training.sharded import ShardedEncoder
     from mtl_lightning.training.step import Step as TrainingStep
     from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter, Scope, SeamOptions
-    from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
+    from mtl_lightning.weighters.bases.jacobian import JacobianOptions, JacobianWeighter
     from mtl_lightning.weighters.bases.loss_based import LossWeighter
     from mtl_lightning.weighters.bases.offset import OffsetWeighter
     from mtl_lightning.weighters.bases.paired import PairedWeighter
@@ -101,6 +101,7 @@ __all__ = [
     "GramianOptions",
     "GramianWeighter",
     "Head",
+    "JacobianOptions",
     "JacobianWeighter",
     "LayerOptions",
     "LayerwiseArchitecture",
@@ -155,7 +156,7 @@ LAZY = {
         "losses.linked": "LinkedLoss",
         "training.sharded": "ShardedEncoder",
         "weighters.bases.gramian": "GramianOptions GramianWeighter Scope SeamOptions",
-        "weighters.bases.jacobian": "JacobianWeighter",
+        "weighters.bases.jacobian": "JacobianOptions JacobianWeighter",
         "weighters.bases.loss_based": "LossWeighter",
         "weighters.bases.offset": "OffsetWeighter",
         "weighters.bases.paired": "PairedWeighter",

@@ -1,6 +1,6 @@
 """Old names of modules that moved in 0.1.0. Importing one warns and gives the contents of its new place."""
 
-import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import ModuleSpec
@@ -152,14 +152,15 @@ MOVED = {
 """New modules by old module, without the name of the package."""
 
 
-class MovedModules:
-    """Finder and loader of modules under their old names, asked after all others."""
+def find_moved(name: str) -> ModuleSpec | None:
+    """Specification of the module with this old name; None if no module has moved from there."""
+    if name.removeprefix(PACKAGE) not in MOVED:
+        return None
+    return ModuleSpec(name, MovedModules())  # type: ignore[arg-type] # without load_module, which is deprecated
 
-    def find_spec(self, fullname: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Specification of a moved module; None for all others."""
-        if fullname.removeprefix(PACKAGE) not in MOVED or not fullname.startswith(PACKAGE):
-            return None
-        return ModuleSpec(fullname, self)  # type: ignore[arg-type] # without load_module, which is deprecated
+
+class MovedModules:
+    """Loader of modules under their old names."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Let the import system create an empty module."""
@@ -169,8 +170,6 @@ class MovedModules:
         """Fill the module with the names of its new places, and warn."""
         places = MOVED[module.__name__.removeprefix(PACKAGE)].split()
         named = " and ".join(PACKAGE + place for place in places)
-        import warnings  # imported on use, since every import of the package runs this module
-
         warnings.warn(f"{module.__name__} moved to {named}", DeprecationWarning, stacklevel=2)
         for place in reversed(places):
             contents = vars(import_module(PACKAGE + place))
@@ -189,8 +188,6 @@ def moved_names(package: str, places: dict[str, str]) -> Callable[[str], Any]:
     def get(name: str) -> Any:
         if name not in places:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        import warnings  # on use
-
         place = f"{package}.{places[name]}"
         warnings.warn(f"{package}.{name} moved to {place}", DeprecationWarning, stacklevel=2)
         return getattr(import_module(place), name)
@@ -209,15 +206,7 @@ def renamed(module: str, names: dict[str, str]) -> Callable[[str], Any]:
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        import warnings  # on use
-
         warnings.warn(f"{module}.{name} is called {names[name]} now", DeprecationWarning, stacklevel=2)
         return getattr(import_module(module), names[name])
 
     return get
-
-
-def install() -> None:
-    """Install the finder of old names; a second call changes nothing."""
-    if not any(isinstance(finder, MovedModules) for finder in sys.meta_path):
-        sys.meta_path.append(MovedModules())

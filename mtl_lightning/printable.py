@@ -1,6 +1,5 @@
 r"""Safe output of untrusted text: control characters are written out (``\x1b``), never sent to the terminal."""
 
-import unicodedata
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,7 +16,8 @@ def _escaped(number: int) -> str:
     return f"\\x{number:02x}" if number < 0x20 or number == 0x7F else f"\\u{number:04x}"
 
 
-CONTROLS = [number for number in range(0x10000) if unicodedata.category(chr(number)) in ("Cc", "Cs", "Zl", "Zp")]
+CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000)]
+"""Control characters, line and paragraph separators, and surrogates."""
 ESCAPED = {number: _escaped(number) for number in [*CONTROLS, *map(ord, DIRECTIONS)] if chr(number) not in UNCHANGED}
 
 

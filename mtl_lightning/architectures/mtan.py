@@ -20,6 +20,9 @@ class MTAN(LayerwiseArchitecture):
     same for all tasks. Dense layers replace the paper's convolutions, a block is one layer, and there is no batch
     normalisation.
 
+    The tasks share the features of every layer last. The maps F^l, which a task applies to features of its own, are
+    above them.
+
     Source: Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, equations 1 and 2.
 
     Args:
@@ -64,14 +67,20 @@ class MTAN(LayerwiseArchitecture):
         """Representations per task, each [B, H]."""
         count = len(self.tasks)
         features, masked, mask = encoded.z, None, None
+        crossed: list[Tensor] = []
         for i, layer in enumerate(self.trunk):
             features = self.dropout(self.activation(layer(features)))
-            seen = features
+            read = features
+            if self.keep_shared:  # a tensor of the tasks' own, from which the next layer is not computed
+                read = features.view_as(features)
+                crossed.append(read)
+            seen = read
             if masked is not None:
                 carried = self.activation(self.carry[i - 1](masked))
-                seen = torch.cat([features.expand(count, -1, -1), carried], dim=2)
+                seen = torch.cat([read.expand(count, -1, -1), carried], dim=2)
             mask = self.expand[i](self.reduce[i](seen).relu()).sigmoid()
-            masked = mask * features
+            masked = mask * read
+        self.shared = tuple(crossed)
         if masked is None:
             return dict.fromkeys(self.tasks, features)
         if self.keep_gates and mask is not None:

@@ -1,7 +1,7 @@
 """Parameter and embedding personalised network."""
 
 from collections.abc import Sequence
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,11 @@ class GateUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Factors, [B, outputs]."""
-        score: Tensor = self.output(self.hidden(x))
+        return self.factors(self.hidden(x))
+
+    def factors(self, hidden: Tensor) -> Tensor:
+        """Factors, [B, outputs], from the hidden layer's values."""
+        score: Tensor = self.output(hidden)
         return 2 * score.sigmoid()
 
 
@@ -38,7 +42,7 @@ class PEPNet(LayerwiseArchitecture):
 
     EPNet: z' = 2σ(MLP([scenario, sg(z)])) ⊙ z. PPNet: x_t^{l+1} = act(W_t^l (2σ(MLP_l([priors, sg(z')]))_t ⊙ x_t^l)).
     sg is the stop-gradient: embeddings get no gradient through the gates' input. The architecture contains the towers,
-    so heads should have ``hidden: []``.
+    so heads should have ``hidden: []``. The tasks share z' last, and the hidden values of PPNet's gates.
 
     Source: Chang et al., "PEPNet: Parameter and Embedding Personalized Network", KDD 2023.
 
@@ -89,16 +93,22 @@ class PEPNet(LayerwiseArchitecture):
         self.layer_gates = nn.ModuleList(GateUnit(code, gate_hidden, count * sizes[i]) for i in range(len(hidden)))
         self.widths = dict.fromkeys(self.tasks, sizes[-1])
 
+    def _gates(self) -> list[GateUnit]:
+        return cast(list[GateUnit], list(self.layer_gates))
+
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:
         """Representations per task, each [B, H]."""
         factors = self.embedding_gate(prior_parts(encoded, self.scenarios, encoded.z.detach()))
         z = factors * encoded.z
         code = prior_parts(encoded, self.priors, z.detach())
+        hidden = [gate.hidden(code) for gate in self._gates()]
+        if self.keep_shared:
+            self.shared = (z, *hidden)
         if self.keep_gates:
             self.gates = {"embedding": factors.detach()}
         x = z.unsqueeze(0).expand(len(self.tasks), -1, -1)
-        for i, (layer, gate) in enumerate(zip(self.layers, self.layer_gates, strict=True)):
-            scales = torch.stack(gate(code).chunk(len(self.tasks), dim=1))
+        for i, (layer, gate) in enumerate(zip(self.layers, self._gates(), strict=True)):
+            scales = torch.stack(gate.factors(hidden[i]).chunk(len(self.tasks), dim=1))
             if self.keep_gates:
                 parts = zip(self.tasks, scales.detach().unbind(0), strict=True)
                 self.gates |= {f"{task}/layer{i}": part for task, part in parts}

@@ -20,6 +20,9 @@ class Sluice(LayerwiseArchitecture):
     c·Σ_{t,l} Σ_{i<j} ‖W_ti W_tjᵀ‖²_F on the weights, averaged over the entries of the product, keeps subspaces of one
     task different.
 
+    The tasks share last the subspaces of the last layer, before α combines them, and the outputs of the layers below,
+    where β reads them.
+
     Source: Ruder et al., "Latent Multi-task Architecture Learning" (sluice networks), AAAI 2019.
 
     Args:
@@ -85,13 +88,24 @@ class Sluice(LayerwiseArchitecture):
         beta = self.mixing.view(len(self.layers), count, 1, 1)
         size = count * self.subspaces
         outputs: list[Tensor] = []
-        for layer, alpha in zip(self.layers, self.sharing, strict=True):
+        crossed: list[Tensor] = []
+        for i, (layer, alpha) in enumerate(zip(self.layers, self.sharing, strict=True)):
             x = self.dropout(self.activation(layer(x)))
+            if self.keep_shared and i == len(self.layers) - 1:
+                x = _cross(x, crossed)
             parts = x.unflatten(2, (self.subspaces, -1)).transpose(1, 2).flatten(0, 1)
             parts = torch.einsum("ts,sbh->tbh", alpha.view(size, size), parts)
             x = parts.unflatten(0, (count, -1)).transpose(1, 2).flatten(2)
-            outputs.append(x)
+            outputs.append(_cross(x, crossed) if self.keep_shared and i < len(self.layers) - 1 else x)
+        self.shared = tuple(crossed)
         mixed = sum((beta[i] * value for i, value in enumerate(outputs)), torch.zeros_like(x))
         if self.training and self.orthogonality > 0 and self.subspaces > 1:
             self.penalty = (self.orthogonality * self.overlap()).expand(len(encoded.batch))
         return dict(zip(self.tasks, mixed.unbind(0), strict=True))
+
+
+def _cross(x: Tensor, crossed: list[Tensor]) -> Tensor:
+    """Store a view of [T, B, H] with the batch first, and return what reads it."""
+    rows = x.transpose(0, 1)
+    crossed.append(rows)
+    return rows.transpose(0, 1)

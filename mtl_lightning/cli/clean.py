@@ -1,12 +1,13 @@
 """The command ``data clean``: list what is in the cache, and remove it."""
 
 import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from mtl_lightning.cli.json_output import AsJson, print_json
+from mtl_lightning.cli.json_output import print_json
 from mtl_lightning.data.cache.directory import cache_directory
 from mtl_lightning.data.cache.inventory import LAYOUTS, Entry, entries, in_use, remove
 from mtl_lightning.data.cache.processes import users_of
@@ -16,10 +17,6 @@ from mtl_lightning.report.render.console import say
 
 DAY = 86_400
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
-
-
-def _complete_kind(incomplete: str) -> list[str]:
-    return [kind for kind in LAYOUTS if kind.startswith(incomplete)]
 
 
 def size(count: int) -> str:
@@ -33,27 +30,21 @@ def size(count: int) -> str:
     return f"{count / 1000**power:.{1 if power else 0}f} {UNITS[power]}"
 
 
-def clean(
-    kinds: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KIND]...",
-            help="Kinds to remove, by default all: " + ", ".join(LAYOUTS),
-            autocompletion=_complete_kind,
-        ),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove; without it nothing is removed.")] = False,
-    older_than: Annotated[
-        float, typer.Option(metavar="DAYS", min=0, help="Only what has not changed for so many days.")
-    ] = 0.0,
-    cache: Annotated[
-        Path | None,
-        typer.Option(metavar="DIRECTORY", help="The cache; by default MTL_CACHE or ~/.cache/mtl_lightning."),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List what is in the cache of data and how large it is; remove it with --yes."""
-    for kind in kinds or []:
+def clean(kinds: Collection[str], yes: bool, older_than: float, cache: Path | None, as_json: bool) -> None:
+    """List what is in the cache, and remove it with ``yes``.
+
+    Args:
+        kinds: Kinds of entries; empty for all.
+        yes: Whether to remove them.
+        older_than: Days for which an entry must not have changed.
+        cache: The cache's directory, if not the default.
+        as_json: Print one JSON document.
+
+    Raises:
+        MtlError: If a kind is unknown, or the directory can't be read.
+        Exit: With code 1 if an entry can't be removed.
+    """
+    for kind in kinds:
         if kind not in LAYOUTS:
             raise MtlError(f"data clean: no kind is called {kind!r}", did_you_mean(kind, LAYOUTS))
     directory = cache or cache_directory()

@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from filelock import FileLock, Timeout
 
-from mtl_lightning.cli.completion import complete_pairs
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
@@ -19,35 +18,25 @@ from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
-KEYS = ("seeds", "jobs", "out")
-Pairs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE...",
-        help="recipe=ads architecture=mmoe,ple …",
-        autocompletion=complete_pairs(*KEYS, lists=True),
-    ),
-]
-Print = Annotated[bool, typer.Option("--print", help="Print the commands of unfinished runs; run nothing.")]
-Gather = Annotated[bool, typer.Option("--gather", help="Compare the runs that have finished; run nothing.")]
 SETTINGS = "comparison.json"
 RESULT, PAGE = "result.json", "report.html"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("compare")(_compare)
+def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, only_gather: bool, as_json: bool) -> None:
+    """Compare multi-task configurations with single-task models.
 
+    Args:
+        pairs: Arguments of :func:`~mtl_lightning.compare.plan.read_grid`.
+        program: The command line that the runs use.
+        print_commands: Print the commands of unfinished runs, and run nothing.
+        only_gather: Compare the runs that have finished, and run nothing.
+        as_json: Print one JSON document.
 
-def _compare(
-    context: typer.Context,
-    pairs: Pairs = None,
-    print_commands: Print = False,
-    only_gather: Gather = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compare architectures and weighters with single-task models: recipe=ads architecture=a,b weighter=c,d seeds=3."""
-    grid = read_grid(pairs or [])
+    Raises:
+        MtlError: If an argument is wrong.
+        Exit: With code 1 if a run failed.
+    """
+    grid = read_grid(pairs)
     if print_commands and only_gather:
         raise MtlError("--print and --gather exclude each other", "give one of them")
     plain = compose(grid.recipe, grid.overrides).plain
@@ -79,7 +68,7 @@ def _compare(
         if only_gather:
             result = _write(first_console(), grid, every, kinds)
         else:
-            result, failed = _run(grid, every, kinds, context.obj)
+            result, failed = _run(grid, every, kinds, program)
     if as_json:
         print_json(result | {"directory": str(grid.out), "failed": [cell.name for cell in failed]})
     if failed:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import typer
 
-from mtl_lightning.plugins import registry
+from mtl_lightning.plugins import KINDS, registry
 
 RUNS = ("run", "resume", "init_from")
 """Keys whose values are run directories."""
 CHOICES = ("recipe", "source", "encoder", "architecture", "weighter")
 """Keys whose values are names that plugins supply."""
+SUPPLIED = (*KINDS, "recipe")
+"""Kinds of names that plugins supply."""
 Completer = Callable[[typer.Context, str], list[str]]
 
 

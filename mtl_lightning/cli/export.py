@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from mtl_lightning.cli.run_arguments import open_run
-from mtl_lightning.config.pairs import split_pair
-from mtl_lightning.errors import MtlError
+from mtl_lightning.config import read_arguments
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
-
-SWITCH = {"true": True, "false": False}
 
 
 def export(pairs: Sequence[str]) -> dict[str, Any] | None:
@@ -26,11 +23,9 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         MtlError: If the run can't be opened, the folder exists already, or something in it can't be written.
     """
     console = first_console()
-    wanted = dict(split_pair(pair) for pair in pairs).get("calibrate", "true").lower()
-    if wanted not in SWITCH:
-        raise MtlError(f"calibrate: {wanted!r}", "true or false")
-    calibrate = SWITCH[wanted]
-    opened = open_run("export", pairs, ["run", "out"], ["score", "calibrate"], console, rows=calibrate)
+    arguments = read_arguments("export", pairs, ["run", "out"], ["score", "calibrate"], settings="dotted")
+    calibrate = arguments.switch("calibrate")
+    run, config = open_run(arguments, console, rows=calibrate)
     if process_rank() > 0:
         return None
 
@@ -38,8 +33,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     from mtl_lightning.report.training.terminal import quiet_lightning
 
     quiet_lightning()
-    out = Path(opened.named["out"])
-    manifest = export_run(opened.run, opened.config, out, score=opened.named.get("score"), calibrate=calibrate)
+    out = Path(arguments.own["out"])
+    manifest = export_run(run, config, out, score=arguments.own.get("score"), calibrate=calibrate)
     sizes = {name: file["bytes"] for name, file in manifest.files.items()}
     say(console, f"{out}: {', '.join(sizes)}, manifest.json; {sum(sizes.values()):,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from mtl_lightning.config import read_pairs
+from mtl_lightning.config.pairs import RESERVED, read_arguments
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
@@ -31,9 +31,9 @@ def fit(pairs: Sequence[str]) -> dict[str, Any] | None:
     started = time.monotonic()
     console = first_console()
     with handled_signals(first_answers=True) as signals:
-        request = read_pairs(pairs)
-        plan = plan_run(request.recipe, request.overrides, request.resume, console)
-        if plan.resumed is not None and plan.is_complete and not request.overrides:
+        request = read_arguments("fit", pairs, optional=RESERVED, settings="all")
+        plan = plan_run(request.own.get("recipe"), request.settings, request.own.get("resume"), console)
+        if plan.resumed is not None and plan.is_complete and not request.settings:
             _print_result(plan.resumed, console)
             run = plan.resumed
         else:

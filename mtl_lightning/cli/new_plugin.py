@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Annotated
 
-import typer
 from rich.markup import escape
 
+from mtl_lightning.cli.completion import SUPPLIED
 from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.plugins import registry
-from mtl_lightning.plugins.entries import HOOKS, KINDS, normalize
+from mtl_lightning.plugins.entries import HOOKS, normalize
 from mtl_lightning.printable import Console
 
 SUFFIX = ".tmpl"
 """Suffix of templates, by which tools do not take them for modules."""
-
-MADE_KINDS = tuple(kind for kind in (*KINDS, "recipe") if (files("mtl_lightning") / "templates" / kind).is_dir())
 
 
 @dataclass(frozen=True)
@@ -51,8 +48,8 @@ class NewPlugin:
     component: str
 
     def __post_init__(self) -> None:
-        if self.kind not in MADE_KINDS:
-            raise MtlError(f"--kind: no kind is called {self.kind!r}", "kinds are " + ", ".join(MADE_KINDS))
+        if self.kind not in SUPPLIED:
+            raise MtlError(f"--kind: no kind is called {self.kind!r}", "kinds are " + ", ".join(SUPPLIED))
         if self.distribution != normalize(self.distribution) or not _is_module(self.package):
             raise MtlError(
                 f"{self.distribution!r} can't be the name of a package",
@@ -155,13 +152,18 @@ def write(plugin: NewPlugin, folder: Path) -> Path:
     return target
 
 
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the distribution: mtl-lightning-foo.")],
-    kind: Annotated[str, typer.Option(help="What it supplies: " + ", ".join(MADE_KINDS) + ".")] = "weighter",
-    component: Annotated[str, typer.Option(help="Name in recipes; by default the last part of NAME.")] = "",
-    out: Annotated[Path, typer.Option(help="Directory in which the package's directory is created.")] = Path(),
-) -> None:
-    """Create a package with a working component, its contract test and a recipe."""
+def new_plugin(name: str, kind: str, component: str, out: Path) -> None:
+    """Create a plugin package and print how to use it.
+
+    Args:
+        name: Name of the distribution.
+        kind: Kind of component.
+        component: The component's name; by default :func:`component_of` the distribution.
+        out: Directory in which the package's directory is created.
+
+    Raises:
+        MtlError: If a name can't be used, or the target can't be written.
+    """
     plugin = NewPlugin(name, kind, component or component_of(name))
     if plugin.package in sys.stdlib_module_names or importlib.util.find_spec(plugin.package) is not None:
         raise MtlError(f"a package {plugin.package!r} is installed already", "choose another name")

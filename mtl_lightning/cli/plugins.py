@@ -1,45 +1,38 @@
-"""The command ``plugins``: list, check and create plugins."""
+"""The command ``plugins``: list and check plugins."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
-from mtl_lightning.cli.new_plugin import new
+from mtl_lightning.cli.completion import SUPPLIED
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
-from mtl_lightning.plugins.entries import KINDS
 from mtl_lightning.plugins.names import Registry
 from mtl_lightning.printable import Console
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command and its subcommand to an app."""
-    group = typer.Typer(invoke_without_command=True)
-    group.callback()(plugins)
-    group.command("new")(new)
-    app.add_typer(group, name="plugins")
+def list_plugins(kind: str, as_json: bool, check: bool) -> None:
+    """Print plugins and the names that they supply.
 
+    Args:
+        kind: The only kind of names to print; empty for all.
+        as_json: Print one JSON document.
+        check: Whether to import every component.
 
-def plugins(
-    context: typer.Context,
-    kind: Annotated[str, typer.Option(help="List the names of one kind only: " + ", ".join(KINDS) + ", recipe.")] = "",
-    as_json: AsJson = False,
-    check: Annotated[bool, typer.Option(help="Import every component; exit code 1 if anything fails.")] = False,
-) -> None:
-    """List plugins and the names they supply, or create a plugin."""
-    if context.invoked_subcommand is not None:
-        return
-    kinds = (*KINDS, "recipe")
-    if kind and kind not in kinds:
-        raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(kinds))
+    Raises:
+        PluginError: If the kind is unknown.
+        Exit: With code 1 if a component can't be imported.
+    """
+    if kind and kind not in SUPPLIED:
+        raise PluginError(f"--kind: no kind is called {kind!r}", "kinds are " + ", ".join(SUPPLIED))
     names = registry()
     with notes_on_stderr(as_json):
         problems = names.check() if check else []
-    shown = (kind,) if kind else kinds
+    shown = (kind,) if kind else SUPPLIED
     if as_json:
         print_json(_record(names, shown, problems if check else None))
     else:
@@ -79,7 +72,7 @@ def _plugins(names: Registry) -> Table:
     table = Table("plugin", "distribution", "version", "supplies")
     for plugin in names.plugins:
         lines = []
-        for kind in (*KINDS, "recipe"):
+        for kind in SUPPLIED:
             owned = [
                 escape(name)
                 for name, entry in names.entries(kind)

@@ -1,23 +1,20 @@
 """The command ``predict``: write predictions of a run or an export to a parquet file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.draft import Draft
-from mtl_lightning.config.pairs import read_overrides, split_pair
+from mtl_lightning.config.pairs import read_arguments, read_overrides
 from mtl_lightning.config.recipe import resolve
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_count, process_rank
 from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import handled_signals
-
-if TYPE_CHECKING:
-    from mtl_lightning.predictions import Predictor
 
 MANIFEST = "manifest.json"
 FORM = ("format", "separator", "encoding", "names", "quote", "escape", "missing", "decimal", "thousands")
@@ -54,28 +51,29 @@ def predict(pairs: Sequence[str]) -> dict[str, Any] | None:
 def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     console = first_console()
     rank, processes = process_rank(), process_count()
-    named = dict(split_pair(pair) for pair in pairs)
-    folder = Path(named.get("run", ""))
-    if "run" in named and (folder / MANIFEST).is_file():
-        open_predictor, named = _of_export(folder, named)
+    own_rows = not any(pair.startswith("data=") for pair in pairs)
+    reading = () if own_rows else READING  # settings of the run otherwise
+    arguments = read_arguments("predict", pairs, ["run", "out"], ["data", "bad_rows", *reading], settings="dotted")
+    folder = Path(arguments.own["run"])
+    if exported := (folder / MANIFEST).is_file():
+        arguments = read_arguments("predict", pairs, ["run", "data", "out"], ["bad_rows", *READING])
     else:
-        open_predictor, named = _of_run(pairs, console)
+        run, config = open_run(arguments, console, rows=own_rows)
+    named = arguments.own
     out = Path(named["out"])
     if out.exists():
         if rank > 0:
             return None  # the other processes finished before this one started
         raise MtlError(f"out: {out} exists already", "choose another name")
-    bad_rows = named.get("bad_rows", BAD_ROWS[0])
-    if bad_rows not in BAD_ROWS:
-        raise MtlError(f"bad_rows: {bad_rows!r} is unknown", f"one of {', '.join(BAD_ROWS)}")
+    bad_rows = arguments.choose("bad_rows", BAD_ROWS)
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
     if out.suffix.lower() not in TABLES:
         raise MtlError(f"out: predictions are written as parquet, not {out.suffix[1:]}", f"write {out.stem}.parquet")
 
-    from mtl_lightning.predictions import Parts
+    from mtl_lightning.predictions import Parts, Predictor
 
-    predictor = open_predictor()
+    predictor = Predictor.of_export(folder) if exported else Predictor.of_run(run, config)
     data, blocks = predictor.rows(named.get("data"), **_reading(named))
     identity = {"model": predictor.identity, "rows": data, "batch": predictor.size, "bad_rows": bad_rows}
     parts = Parts(out, identity)
@@ -105,39 +103,3 @@ def _reading(named: dict[str, str]) -> dict[str, Any]:
     if draft.problems:
         raise ConfigError(draft.problems)
     return dict(options)
-
-
-def _of_run(pairs: Sequence[str], console: Console) -> "tuple[Callable[[], Predictor], dict[str, str]]":
-    own = any(pair.startswith("data=") for pair in pairs)
-    opened = open_run(
-        "predict",
-        pairs,
-        ["run", "out"],
-        ["data", "bad_rows", *READING] if own else ["data", "bad_rows"],
-        console,
-        rows=not own,
-    )
-
-    def predictor() -> "Predictor":
-        from mtl_lightning.predictions import Predictor
-
-        return Predictor.of_run(opened.run, opened.config)
-
-    return predictor, opened.named
-
-
-def _of_export(folder: Path, named: dict[str, str]) -> "tuple[Callable[[], Predictor], dict[str, str]]":
-    for key in named:
-        if key not in ("run", "out", "data", "bad_rows", *READING):
-            hint = f"run=, out=, data=, bad_rows= and {', '.join(READING)} are known"
-            raise MtlError(f"predict: unknown argument {key!r} for an export", hint)
-    for key in ("out", "data"):
-        if not named.get(key):
-            raise MtlError(f"predict needs {key}=", "predict run=EXPORT data=FILES out=FILE.parquet")
-
-    def predictor() -> "Predictor":
-        from mtl_lightning.predictions import Predictor
-
-        return Predictor.of_export(folder)
-
-    return predictor, named

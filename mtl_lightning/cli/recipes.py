@@ -1,31 +1,18 @@
 """The commands ``recipes list``, ``recipes show`` and ``recipes copy``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.cli.completion import complete_names
-from mtl_lightning.cli.json_output import AsJson, print_json
+from mtl_lightning.cli.json_output import print_json
 from mtl_lightning.config import compose, dump, recipe_text
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console, printable
-
-Name = Annotated[str, typer.Argument(help="Name of a recipe, or a path.", autocompletion=complete_names("recipe"))]
-Settings = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE...", help="Settings that change.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the group to an app."""
-    group = typer.Typer(no_args_is_help=True, help="List, show and copy recipes.")
-    group.command("list")(_list)
-    group.command("show")(_show)
-    group.command("copy")(_copy)
-    app.add_typer(group, name="recipes")
 
 
 def first_comment(text: str) -> str:
@@ -39,7 +26,7 @@ def first_comment(text: str) -> str:
     return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
 
 
-def _list(as_json: AsJson = False) -> None:
+def list_recipes(as_json: bool) -> None:
     """List the recipes of all plugins."""
     rows = [
         {
@@ -59,13 +46,12 @@ def _list(as_json: AsJson = False) -> None:
     Console(highlight=False, emoji=False).print(table)
 
 
-def _show(
-    name: Name,
-    settings: Settings = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the file unchanged.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Print a recipe, with everything that it extends and the changes of the command line."""
+def show_recipe(name: str, settings: Sequence[str], raw: bool, as_json: bool) -> None:
+    """Print a recipe with its settings, or its file unchanged.
+
+    Raises:
+        MtlError: If there is no such recipe, or a setting is wrong.
+    """
     if raw and as_json:
         raise MtlError("--raw and --json exclude each other", "give one of them")
     if raw:
@@ -73,7 +59,7 @@ def _show(
         shown = printable(text) if sys.stdout.isatty() else text
         typer.echo(shown, nl=False, color=True)  # exact if redirected to a file
         return
-    composed = compose(name, settings or [])
+    composed = compose(name, settings)
     for note in composed.notes:
         typer.echo(f"# {printable(note)}", err=True)
     if as_json:
@@ -82,11 +68,12 @@ def _show(
     typer.echo(dump(composed.plain), nl=False)
 
 
-def _copy(
-    name: Name,
-    path: Annotated[Path, typer.Argument(help="Target: a file that does not exist yet, or a directory.")],
-) -> None:
-    """Copy a recipe to a file, to edit it."""
+def copy_recipe(name: str, path: Path) -> None:
+    """Copy a recipe to a file, or into a directory.
+
+    Raises:
+        MtlError: If there is no such recipe, or the file exists or can't be written.
+    """
     text = recipe_text(name).text
     target = path / f"{name.rsplit('/', 1)[-1].removesuffix('.yaml')}.yaml" if path.is_dir() else path
     try:

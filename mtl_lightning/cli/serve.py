@@ -3,30 +3,31 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mtl_lightning.config.pairs import split_pair
-from mtl_lightning.errors import MtlError, did_you_mean
+from mtl_lightning.config import read_arguments
 from mtl_lightning.report.render.console import first_console, say
 
-OPTIONS: dict[str, tuple[Callable[[str], Any], Any]] = {
-    "host": (str, "127.0.0.1"),
-    "port": (int, 8000),
-    "threads": (int, 1),
-    "workers": (int, 0),
-    "max_body": (int, 4 << 20),
-    "max_rows": (int, 2000),
-    "max_head": (int, 32 << 10),
-    "max_headers": (int, 100),
-    "max_connections": (int, 1000),
-    "head_seconds": (float, 10.0),
-    "body_seconds": (float, 10.0),
-    "grace": (float, 30.0),
-    "reload_every": (float, 2.0),
+OPTIONS: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "threads": 1,
+    "workers": 0,
+    "max_body": 4 << 20,
+    "max_rows": 2000,
+    "max_head": 32 << 10,
+    "max_headers": 100,
+    "max_connections": 1000,
+    "head_seconds": 10.0,
+    "body_seconds": 10.0,
+    "grace": 30.0,
+    "reload_every": 2.0,
 }
-PORTS = 65535
+"""Default of each argument."""
+ZERO = ("port", "workers", "reload_every", "grace")
+"""Arguments that may be 0."""
 NOT_LIMITS = ("host", "port", "threads")
 
 
@@ -40,18 +41,13 @@ def serve(pairs: Sequence[str]) -> None:
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
     """
-    chosen: dict[str, Any] = {name: default for name, (_, default) in OPTIONS.items()}
-    folder = ""
-    for pair in pairs:
-        key, value = split_pair(pair)
-        if key == "export":
-            folder = value
-        elif key not in OPTIONS:
-            raise MtlError(f"serve: unknown argument {key!r}", did_you_mean(key, ["export", *OPTIONS]))
-        else:
-            chosen[key] = _read(key, value)
-    if not folder:
-        raise MtlError("serve needs export=", "serve export=FOLDER port=8000")
+    arguments = read_arguments("serve", pairs, ["export"], list(OPTIONS))
+    folder = arguments.own["export"]
+    chosen: dict[str, Any] = {"host": arguments.own.get("host", OPTIONS["host"])}
+    for name, default in OPTIONS.items():
+        if name != "host":
+            least = 0 if name in ZERO else 1 if isinstance(default, int) else 1e-9
+            chosen[name] = arguments.number(name, default, least, 65535 if name == "port" else 2**40)
 
     from mtl_lightning.export.extras import need
 
@@ -75,16 +71,3 @@ def _leave() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _read(key: str, value: str) -> Any:
-    kind, _ = OPTIONS[key]
-    try:
-        number = kind(value)
-    except ValueError as error:
-        raise MtlError(f"serve: {key} is {value!r}", f"{'an integer' if kind is int else 'a number'}") from error
-    least = 0 if key in ("port", "workers", "reload_every", "grace") else 1e-9
-    most = PORTS if key == "port" else 2**40
-    if kind is not str and not least <= number <= most:
-        raise MtlError(f"serve: {key} is {value}", "out of range")
-    return number

@@ -5,6 +5,7 @@ from typing import Any
 
 from mtl_lightning.cli.fit import run_summary
 from mtl_lightning.cli.run_arguments import open_run
+from mtl_lightning.config import read_arguments
 from mtl_lightning.errors import MtlError
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
@@ -26,21 +27,21 @@ def test(pairs: Sequence[str]) -> dict[str, Any] | None:
     """
     console = first_console()
     with handled_signals(first_answers=True) as signals:
-        opened = open_run("test", pairs, ["run"], [], console)
+        run, config = open_run(read_arguments("test", pairs, ["run"], settings="dotted"), console)
 
         from mtl_lightning.fitting import children, steps
         from mtl_lightning.fitting.observers import evaluation_observers
         from mtl_lightning.report.training.terminal import quiet_lightning
 
         quiet_lightning()
-        data = steps.prepare_data(opened.config, opened.run)
+        data = steps.prepare_data(config, run)
         if not len(data.prepared.stores.get("test", ())):
             raise MtlError("there is no test split", "set split.test")
-        module = steps.build_model(opened.config, data)
-        callbacks = evaluation_observers(opened.config, data, opened.run, signals)
-        trainer = steps.connect_trainer(opened.config, module, callbacks)
+        module = steps.build_model(config, data)
+        callbacks = evaluation_observers(config, data, run, signals)
+        trainer = steps.connect_trainer(config, module, callbacks)
         signals.abandon = lambda: children.end(trainer, patience=0)
-        weights = opened.run.weights()
+        weights = run.weights()
         try:
             metrics = steps.evaluate(trainer, module, data, weights)
         except Interrupted:
@@ -49,7 +50,7 @@ def test(pairs: Sequence[str]) -> dict[str, Any] | None:
         children.leave()
     if process_rank() > 0:
         return None
-    count = steps.record_test(opened.run, data.schema, metrics, weights.name, console)
+    count = steps.record_test(run, data.schema, metrics, weights.name, console)
     if count > 1:
         say(console, f"evaluated {count} times by now: choose between runs on validation, not on this", "yellow")
-    return run_summary(opened.run)
+    return run_summary(run)

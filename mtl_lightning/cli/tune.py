@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from mtl_lightning.cli.completion import complete_pairs
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.config import Config, compose, validate
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import write_atomic
@@ -25,29 +24,25 @@ if TYPE_CHECKING:
 
     from mtl_lightning.interfaces import TaskMetric
 
-KEYS = ("space", "trials", "jobs", "objective", "out")
-Pairs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="KEY=VALUE...",
-        help="recipe=ads space=FILE trials=30 jobs=2 …",
-        autocompletion=complete_pairs(*KEYS),
-    ),
-]
 RESULT, PAGE, BEST = "result.json", "report.html", "best.yaml"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("tune")(_tune)
+def tune(pairs: Sequence[str], program: Program, as_json: bool) -> None:
+    """Search the settings of a recipe.
 
+    Args:
+        pairs: Arguments of :func:`~mtl_lightning.tune.plan.read_plan`.
+        program: The command line that the trials use.
+        as_json: Print one JSON document.
 
-def _tune(context: typer.Context, pairs: Pairs = None, as_json: AsJson = False) -> None:
-    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
-    plan = read_plan(pairs or [])
+    Raises:
+        MtlError: If an argument is wrong.
+        Exit: With code 1 if no trial succeeded.
+    """
+    plan = read_plan(pairs)
     plan.check()
     with notes_on_stderr(as_json):
-        result = _search(plan, context.obj)
+        result = _search(plan, program)
     if as_json:
         print_json(result | {"directory": str(plan.out)})
     if result["best"] is None:

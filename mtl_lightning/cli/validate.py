@@ -1,48 +1,40 @@
 """The command ``validate``: check a recipe, and summarise it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.cli.completion import complete_pairs
-from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
-from mtl_lightning.config import Composed, Config, compose, read_pairs, validate
-from mtl_lightning.errors import ConfigError, MtlError
+from mtl_lightning.cli.json_output import notes_on_stderr, print_json
+from mtl_lightning.config import Composed, Config, compose, read_arguments, validate
+from mtl_lightning.errors import ConfigError
 from mtl_lightning.printable import Console
 from mtl_lightning.runs.directory import RunDirectory
 
-Pairs = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE...", help="recipe=ads weighter=pcgrad …", autocompletion=complete_pairs()),
-]
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command("validate")(_validate)
-
-
-def composed(pairs: list[str] | None) -> Composed:
+def composed(command: str, pairs: Sequence[str]) -> Composed:
     """Compose the recipe of a command that takes ``recipe=`` and settings; notes go to stderr.
 
     Raises:
         MtlError: If the recipe is not given or can't be composed.
     """
-    request = read_pairs(pairs or [])
-    if request.resume:
-        raise MtlError("resume= is for fit", "the recipe of a run is recipe=<run directory>/config.yaml")
-    recipe = compose(request.recipe, request.overrides)
+    refused = {"resume": "the recipe of a run is recipe=<run directory>/config.yaml"}
+    arguments = read_arguments(command, pairs, optional=["recipe"], settings="all", refused=refused)
+    recipe = compose(arguments.own.get("recipe"), arguments.settings)
     for note in recipe.notes:
         Console(stderr=True, highlight=False, emoji=False).print(escape(note), style="yellow", soft_wrap=True)
     return recipe
 
 
-def _validate(pairs: Pairs = None, as_json: AsJson = False) -> None:
-    """Check a recipe with the changes of the command line; nothing is trained or written."""
-    recipe = composed(pairs)
+def validate_recipe(pairs: Sequence[str], as_json: bool) -> None:
+    """Check a recipe with the changes of the command line, and print a summary.
+
+    Raises:
+        MtlError: If anything is wrong.
+    """
+    recipe = composed("validate", pairs)
     try:
         with notes_on_stderr(as_json):
             config = validate(recipe.plain)

@@ -7,13 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mtl_lightning.config import compose
-from mtl_lightning.config.pairs import split_pair
+from mtl_lightning.config.pairs import Arguments, read_arguments
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
 KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
 """Arguments of the comparison itself; all others are settings of every run."""
+REFUSED = {
+    **dict.fromkeys(("resume", "init_from", "run.init_from", "run.keep_rows"), ""),
+    "seed": "write seeds=3 or seeds=5,6",
+    "run.dir": "write out=",
+    "run.test": "a verdict needs it",
+}
+"""Settings that a comparison sets itself, with hints."""
 MOST = 1000
 """Largest number of seeds."""
 WEIGHT_SPAN = 10.0
@@ -87,21 +94,8 @@ def read_grid(pairs: Sequence[str]) -> Grid:
         >>> grid.architectures, grid.weighters, grid.seeds, grid.overrides, str(grid.out)
         (('mmoe', 'ple'), ('famo', 'sum'), (0, 1), ('trainer.max_epochs=1',), 'runs/compare/ads')
     """
-    own: dict[str, str] = {}
-    recipe, overrides = "", []
-    for pair in pairs:
-        key, value = split_pair(pair)
-        if key == "recipe":
-            recipe = value
-        elif key in KEYS:
-            own[key] = value
-        elif key in ("seed", "resume", "init_from", "run.dir", "run.init_from", "run.keep_rows", "run.test"):
-            hint = {"seed": "write seeds=3 or seeds=5,6", "run.dir": "write out=", "run.test": "a verdict needs it"}
-            raise MtlError(f"compare does not accept {key}=", hint.get(key, ""))
-        else:
-            overrides.append(pair)
-    if not recipe:
-        raise MtlError("compare needs recipe=", "for example compare recipe=ads")
+    arguments = read_arguments("compare", pairs, ["recipe"], KEYS, settings="all", refused=REFUSED)
+    own, overrides, recipe = arguments.own, arguments.settings, arguments.own["recipe"]
     architectures = _components(own, "architecture") or _default(
         recipe, overrides, "architecture", "shared_bottom", "mmoe"
     )
@@ -110,14 +104,14 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
-    seeds, confirm = _seeds(own.get("seeds", "3")), _count(own, "confirm", 2, least=0)
+    seeds, confirm = _seeds(arguments), arguments.number("confirm", 2, least=0)
     if max(seeds) + confirm >= 2**32 or len(seeds) + confirm > MOST:
         raise MtlError(
             f"seeds={own.get('seeds', '3')} confirm={confirm}: seeds must be below 2^32, at most {MOST} of them"
         )
     return Grid(
-        recipe, tuple(overrides), architectures, weighters, seeds, confirm,
-        _count(own, "constants", 5, least=0), _count(own, "jobs", min(2, os.cpu_count() or 1), least=1), out,
+        recipe, overrides, architectures, weighters, seeds, confirm, arguments.number("constants", 5, least=0),
+        arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out,
     )  # fmt: skip
 
 
@@ -133,17 +127,11 @@ def _default(recipe: str, overrides: Sequence[str], key: str, plain: str, other:
     return (plain, other) if named in (plain, BASELINE) else (named, plain)
 
 
-def _count(own: Mapping[str, str], key: str, default: int, *, least: int) -> int:
-    text = own.get(key, str(default))
-    if not text.isdecimal() or int(text) < least:
-        raise MtlError(f"{key}={text}: expects an integer of at least {least}")
-    return int(text)
-
-
-def _seeds(text: str) -> tuple[int, ...]:
+def _seeds(arguments: Arguments) -> tuple[int, ...]:
+    text = arguments.own.get("seeds", "3")
     parts = [part.strip() for part in text.strip("[]").split(",") if part.strip()]
     if not parts or not all(part.isdecimal() for part in parts) or (parts == ["0"] and "," not in text):
-        raise MtlError(f"seeds={text}: expects a number of seeds (seeds=3) or a list (seeds=5,6)")
+        raise arguments.wrong("seeds", "a number of seeds (seeds=3) or a list (seeds=5,6)")
     if len(parts) == 1 and "," not in text:
         return tuple(range(min(int(parts[0]), MOST + 1)))
     return tuple(dict.fromkeys(int(part) for part in parts))

@@ -6,7 +6,7 @@ Composing is light; validating imports the chosen components, and so torch.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mtl_lightning.config.pairs import Pairs, read_pairs
+from mtl_lightning.config.pairs import Arguments, read_arguments
 from mtl_lightning.config.recipe import Composed, compose, dump, recipe_text
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 
@@ -22,15 +22,15 @@ def validate(plain: Mapping[str, Any], registry: "Registry | None" = None, *, ro
 
 
 __all__ = [
+    "Arguments",
     "Component",
     "Composed",
     "Config",
     "DataConfig",
-    "Pairs",
     "RunConfig",
     "compose",
     "dump",
-    "read_pairs",
+    "read_arguments",
     "recipe_text",
     "validate",
 ]

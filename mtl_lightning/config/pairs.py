@@ -1,15 +1,16 @@
 """The command line's ``key=value`` pairs."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from mtl_lightning.config import yaml_text
 from mtl_lightning.config.limits import check_limits
-from mtl_lightning.errors import MtlError, shown
+from mtl_lightning.errors import MtlError, did_you_mean, shown
 
 NAMED = {
     "source": "name",
@@ -38,27 +39,70 @@ _KEY = re.compile(rf"(?:{_PART.pattern})(?:\.(?:{_PART.pattern})|\[(?:\\.|[^\]\\
 _WORDS = {"", "~", "null", "true", "false", "Null", "True", "False", "NULL", "TRUE", "FALSE"}
 
 
+QUOTES = "'\""
+Settings = Literal["all", "dotted", "none"]
+
+
 @dataclass(frozen=True)
-class Pairs:
-    """Arguments of the command line.
+class Arguments:
+    """Arguments of a command.
 
     Args:
-        reserved: Values of the :data:`RESERVED` keys that were given.
-        overrides: The other pairs, as they were written.
+        command: Name of the command, for errors.
+        own: Values of the command's own keys that were given.
+        settings: The other pairs, as they were written.
     """
 
-    reserved: dict[str, str]
-    overrides: tuple[str, ...]
+    command: str
+    own: dict[str, str]
+    settings: tuple[str, ...]
 
-    @property
-    def recipe(self) -> str | None:
-        """The recipe's name or path, if given."""
-        return self.reserved.get("recipe")
+    def wrong(self, key: str, hint: str) -> MtlError:
+        """The error of a value that can't be used, with what to write instead."""
+        return MtlError(f"{self.command}: wrong value {key}={shown(self.own[key]).strip(QUOTES)}", hint)
 
-    @property
-    def resume(self) -> str | None:
-        """The run directory to resume, if given."""
-        return self.reserved.get("resume")
+    def choose(self, key: str, choices: Sequence[str]) -> str:
+        """The value of a key with few values; the first one by default.
+
+        Raises:
+            MtlError: If it is another value.
+        """
+        chosen = self.own.get(key, choices[0])
+        if chosen not in choices:
+            raise self.wrong(key, f"one of {', '.join(choices)}")
+        return chosen
+
+    def switch(self, key: str) -> bool:
+        """The value of a key that is ``true``, by default, or ``false``, in any case.
+
+        Raises:
+            MtlError: If it is another value.
+        """
+        text = self.own.get(key, "true").lower()
+        if text not in ("true", "false"):
+            raise self.wrong(key, "true or false")
+        return text == "true"
+
+    def number(self, key: str, default: float, least: float, most: float = math.inf) -> Any:
+        """The value of a key as a number of the default's type.
+
+        Raises:
+            MtlError: If it is not such a number, or less than ``least`` or more than ``most``.
+
+        Example:
+            >>> read_arguments("compare", ["jobs=3"], optional=["jobs"]).number("jobs", 2, least=1)
+            3
+        """
+        kind = type(default)
+        try:
+            value = kind(self.own.get(key, default))
+        except ValueError:
+            value = math.nan
+        if not least <= value <= most:
+            above = "above 0" if 0 < least < 1 else f"of at least {least:g}"
+            upper = "" if most == math.inf else f" and at most {most:.15g}"
+            raise self.wrong(key, f"{'an integer' if kind is int else 'a number'} {above}{upper}")
+        return value
 
 
 def split_pair(pair: str) -> tuple[str, str]:
@@ -80,29 +124,49 @@ def split_pair(pair: str) -> tuple[str, str]:
     return key, value
 
 
-def read_pairs(arguments: Sequence[str]) -> Pairs:
-    """Sort the arguments of a command.
+def read_arguments(
+    command: str,
+    pairs: Sequence[str],
+    needed: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    *,
+    settings: Settings = "none",
+    refused: Mapping[str, str] | None = None,
+) -> Arguments:
+    """Sort the arguments of a command into its own keys and settings.
 
     Args:
-        arguments: ``key=value`` pairs.
+        command: Name of the command, for errors.
+        pairs: ``key=value`` pairs; later ones win.
+        needed: Own keys that must have a value.
+        optional: Own keys that may be missing. ``space.`` includes all keys below ``space``.
+        settings: Other keys that are settings: all, those with a dot, or none.
+        refused: Keys that the command sets itself, with what to write instead.
 
     Raises:
-        MtlError: If one is not a pair.
+        MtlError: If one is not a pair, is unknown or refused, or a needed one is missing.
 
     Example:
-        >>> read_pairs(["recipe=ads", "weighter=famo"])
-        Pairs(reserved={'recipe': 'ads'}, overrides=('weighter=famo',))
+        >>> read_arguments("fit", ["recipe=ads", "weighter=famo"], ["recipe"], settings="all")
+        Arguments(command='fit', own={'recipe': 'ads'}, settings=('weighter=famo',))
     """
-    reserved, overrides = {}, []
-    for pair in arguments:
+    own, others, keys = {}, [], (*needed, *optional)
+    for pair in pairs:
         key, value = split_pair(pair)
-        if key in RESERVED:
-            if not value:
-                raise MtlError(f"{key}= needs a value")
-            reserved[key] = value
+        if key in (refused or {}):
+            raise MtlError(f"{command} does not accept {key}=", (refused or {})[key])
+        if key in keys or f"{key.partition('.')[0]}." in keys:
+            own[key] = value
+        elif settings == "all" or (settings == "dotted" and "." in key):
+            others.append(pair)
         else:
-            overrides.append(pair)
-    return Pairs(reserved, tuple(overrides))
+            raise MtlError(f"{command}: unknown argument {key!r}", did_you_mean(key, keys))
+        if key in RESERVED and not value:
+            raise MtlError(f"{command}: {key}= needs a value")
+    for key in needed:
+        if not own.get(key):
+            raise MtlError(f"{command} needs {key}=", " ".join([command, *(f"{name}=…" for name in needed)]))
+    return Arguments(command, own, tuple(others))
 
 
 def quote(value: str) -> str:

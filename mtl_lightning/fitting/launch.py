@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-if TYPE_CHECKING:  # loaded where processes start: --help does without
+if TYPE_CHECKING:  # modules that start processes are imported there: --help does without
     from multiprocessing.process import BaseProcess
 
 THREADS = "OMP_NUM_THREADS"
@@ -68,6 +66,8 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 def _run(program: Program, arguments: list[str], log: str) -> None:
+    from filelock import FileLock
+
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     with Path(log).open("ab") as file:
         os.dup2(file.fileno(), 1)

@@ -165,6 +165,16 @@ class RunDirectory:
         return self.path / "transforms" / "base.json"
 
     @property
+    def latest(self) -> Path:
+        """Folder with the latest events of users at the end of the log, of runs with histories."""
+        return self.path / "transforms" / "latest"
+
+    @property
+    def base_latest(self) -> Path:
+        """Latest events of the run that this one was warm-started from."""
+        return self.path / "transforms" / "base-latest"
+
+    @property
     def tensorboard(self) -> Path:
         """Directory of TensorBoard event files."""
         return self.path / "tensorboard"

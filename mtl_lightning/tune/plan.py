@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from mtl_lightning.config import compose, validate
-from mtl_lightning.config.pairs import read_overrides, split_pair
+from mtl_lightning.config.pairs import read_arguments, read_overrides, split_pair
 from mtl_lightning.config.recipe import is_path
 from mtl_lightning.errors import MtlError
 from mtl_lightning.tune.space import Dimension, read_space
@@ -17,8 +17,8 @@ from mtl_lightning.tune.space import Dimension, read_space
 KEYS = ("trials", "jobs", "storage", "study", "objective", "prune", "out", "space")
 """The study's own arguments, next to ``space.<setting>``; everything else goes to every trial."""
 SCORE, TASKS = "score", "tasks"
-OWN = ("resume", "run.dir", "run.test")
-"""Arguments that tune sets for each trial."""
+OWN = {"resume": "", "run.dir": "write out=", "run.test": ""}
+"""Arguments that tune sets for each trial, with hints."""
 
 
 @dataclass(frozen=True)
@@ -122,35 +122,18 @@ def read_plan(pairs: Sequence[str]) -> Plan:
         >>> plan.trials, plan.overrides, plan.pairs({"optimizer.lr": 0.002}), str(plan.out)
         (5, ('trainer.max_epochs=1',), ['optimizer.lr=0.002'], 'runs/tune/ads')
     """
-    own: dict[str, str] = {}
-    searched: dict[str, str] = {}
-    recipe, overrides = "", []
-    for pair in pairs:
-        key, value = split_pair(pair)
-        if key == "recipe":
-            recipe = value
-        elif key in KEYS:
-            own[key] = value
-        elif key.startswith("space."):
-            searched[key.removeprefix("space.")] = value
-        elif key in OWN:
-            raise MtlError(f"tune takes no {key}=", "write out=" if key == "run.dir" else "")
-        else:
-            overrides.append(pair)
-    if not recipe:
-        raise MtlError("tune needs recipe=", "for instance tune recipe=ads trials=20")
+    arguments = read_arguments("tune", pairs, ["recipe"], [*KEYS, "space."], settings="all", refused=OWN)
+    own, overrides, recipe = arguments.own, arguments.settings, arguments.own["recipe"]
+    searched = {key.removeprefix("space."): value for key, value in own.items() if key.startswith("space.")}
     config = validate(compose(recipe, overrides).plain)
     tasks = tuple(task.name for task in config.tasks)
-    objective, prune = own.get("objective", SCORE), own.get("prune", "true")
-    if objective not in (SCORE, TASKS):
-        raise MtlError(f"objective={objective}: expects {SCORE} or {TASKS}")
-    if prune not in ("true", "false"):
-        raise MtlError(f"prune={prune}: expects true or false")
+    objective = arguments.choose("objective", (SCORE, TASKS))
+    prune = arguments.switch("prune") and objective == SCORE
     out = Path(own.get("out") or Path("runs") / "tune" / Path(recipe).stem)
     return Plan(
-        recipe, tuple(overrides), _space(own.get("space"), searched, tasks, overrides), _count(own, "trials", 30),
-        _count(own, "jobs", 1), objective, prune == "true" and objective == SCORE, own.get("storage") or None,
-        own.get("study") or out.name, config.seed, out, tasks, config.identity,
+        recipe, overrides, _space(own.get("space"), searched, tasks, overrides),
+        arguments.number("trials", 30, least=1), arguments.number("jobs", 1, least=1), objective, prune,
+        own.get("storage") or None, own.get("study") or out.name, config.seed, out, tasks, config.identity,
     )  # fmt: skip
 
 
@@ -169,10 +152,3 @@ def _space(
     if not left:
         raise MtlError("there is nothing to search", "all settings of the space are fixed")
     return left
-
-
-def _count(own: Mapping[str, str], key: str, default: int) -> int:
-    text = own.get(key, str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise MtlError(f"{key}={text}: expects a number of at least 1")
-    return int(text)

@@ -1,23 +1,27 @@
 """Gradient sign dropout (Chen et al. 2020)."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Share, Step
-from mtl_lightning.weighters.bases.jacobian import JacobianWeighter
+from mtl_lightning.training.late import send
+from mtl_lightning.weighters.bases.jacobian import JacobianOptions, JacobianWeighter
 
 
 class GradDrop(JacobianWeighter):
-    """Gradients of one sign at each entry of z; the sign is drawn with the probability that it prevails.
+    """Gradients of one sign at each entry of the seam; the sign is drawn with the probability that it prevails.
 
     With the sign purity ``P = ½ (1 + Σ g_t / Σ |g_t|)`` and u uniform on (0, 1), positive gradients pass where ``P >
     u`` and negative ones where ``P < u``. A fraction ``leak`` of each gradient always passes. The paper draws u per
-    entry of the activation. Here each coordinate of z has one u for all rows of the batch, so that the draw does not
-    depend on the distribution of rows over processes. The distribution of each entry is the same.
+    entry of the activation. Here each coordinate of the seam has one u for all rows of the batch. The draw then does
+    not depend on the distribution of rows over processes, and the distribution of each entry is the same.
 
     Args:
         tasks: Names of the tasks.
         leak: Fraction of each gradient that is never dropped.
+        options: Options of :class:`~mtl_lightning.weighters.bases.jacobian.JacobianWeighter`.
 
     Source:
         Chen et al., "Just Pick a Sign: Optimizing Deep Multitask Models with Gradient Sign Dropout", NeurIPS 2020,
@@ -30,8 +34,8 @@ class GradDrop(JacobianWeighter):
         [[-1.0, 3.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0, **options: Unpack[JacobianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.leak = leak
         self.drawn = torch.zeros(0)
 
@@ -39,6 +43,7 @@ class GradDrop(JacobianWeighter):
         """Draw u, [D]."""
         width = step.jacobian.shape[2]
         self.drawn = torch.rand(width, generator=step.generator, dtype=torch.float64)
+        self.drawn = send(self.drawn, step.jacobian.device)
 
     def combine(self, jacobian: Tensor) -> Tensor:
         """The sum of the gradients that pass, [B, D]."""

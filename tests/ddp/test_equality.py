@@ -63,8 +63,11 @@ def cases():
     )
     for name in ("mgda", "moco", "gradnorm"):
         yield f"gradients at parameters, {name}", case(weighter={"name": name, "gradients_at": "parameters"})
-    for name in ("upgrad", "nash_mtl"):
+    for name in ("upgrad", "nash_mtl", "graddrop"):
         yield f"gradients at shared tensors, {name}", case(weighter={"name": name, "gradients_at": "shared"})
+    for name in ("mtan", "pepnet", "sluice"):
+        shared = {"name": "upgrad", "gradients_at": "shared"}
+        yield f"gradients at shared tensors of {name}", case(weighter=shared, architecture=name)
     for name in ("pairwise", "listwise"):
         yield f"loss {name}", case(losses={"click": name})
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
@@ -73,7 +76,7 @@ def cases():
         "trunk below the seam",
         case(weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}),
     )
-    for name in ("embedding", "din", "transformer"):
+    for name in ("embedding", "din", "transformer", "hstu", "sim", "eta", "sdim", "onetrans"):
         yield f"histories, {name}", case(weighter="pcgrad", histories=True, encoder={"name": name, "width": 4})
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})

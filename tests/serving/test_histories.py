@@ -1,6 +1,7 @@
 """Histories from a raw log through ``fit`` and ``export`` to a request, with the scores of training."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -75,11 +76,11 @@ def run(folder: Path, request: pytest.FixtureRequest) -> Path:
     return out
 
 
-def score(run: Path) -> tuple[list[int], dict[str, np.ndarray]]:
+def score(run: Path, resumed: RunDirectory | None = None) -> tuple[list[int], dict[str, np.ndarray]]:
     """Rows of the test split in the log, and what the run's network predicts of them from prepared data."""
     opened = RunDirectory.open(run)
     config = validate(yaml.safe_load(opened.config_file.read_text()))
-    prepared = build_data(config).prepare()
+    prepared = build_data(config, resumed).prepare()
     module = module_from_config(config, prepared.schema)
     load_weights(module, opened.weights())
     store = prepared.stores["test"]
@@ -213,8 +214,32 @@ def test_predict_builds_no_histories(
         assert "with the events of each row's history (predict does not build histories" in capsys.readouterr().err
 
 
-def test_init_from_continues_no_histories(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("fit", f"init_from={run}", f"run.dir={tmp_path / 'next'}") == 2
-    error = capsys.readouterr().err
-    assert "features.watched: is a history, which init_from cannot continue yet" in error
-    assert "features.seen: is a history" in error
+def test_init_from_continues_histories(folder: Path, tmp_path: Path, cache: Path) -> None:
+    """The second day's rows are scored with the events of both days, also once the first run is gone."""
+    log = pq.read_table(folder / "log.parquet")
+    first = log["time_ms"].to_numpy() < 2500
+    (tmp_path / "days").mkdir()
+    for name, part in (("monday", log.filter(first)), ("tuesday", log.filter(~first))):
+        pq.write_table(part, tmp_path / "days" / f"{name}.parquet")
+    pairs = [f"data.cache_dir={tmp_path / 'cache'}", "trainer.max_epochs=1"]
+    monday = [f"recipe={folder / 'recipe.yaml'}", f"source.path={tmp_path / 'days' / 'monday.parquet'}"]
+    assert command("fit", *monday, *pairs, f"run.dir={tmp_path / 'monday'}") == 0
+    path = tmp_path / "days" / "log.parquet"
+    (tmp_path / "days" / "tuesday.parquet").rename(path)
+    tuesday = [f"init_from={tmp_path / 'monday'}", f"source.path={path}", f"run.dir={tmp_path / 'days' / 'tuesday'}"]
+    assert command("fit", *tuesday, *pairs) == 0
+    again = RunDirectory.open(tmp_path / "days" / "tuesday")
+    shutil.rmtree(tmp_path / "monday")
+    shutil.rmtree(tmp_path / "cache")  # prepared again, from the run's own copy of Monday's events
+    rows, predictions = score(again.path, again)
+    transforms = Transforms.load(again.transforms)
+    module = module_from_config(validate(yaml.safe_load(again.config_file.read_text())), transforms.schema)
+    load_weights(module, again.weights())
+    both = [*log.filter(first).to_pylist(), *pq.read_table(path).to_pylist()]
+    taken = [request_of(both, int(first.sum()) + row) for row in rows[::9]]
+    asked = transforms.encode([{**one["context"], **one["candidates"][0]} for one in taken])
+    assert asked.steps["seen"].length.float().mean() > 15
+    with torch.no_grad():
+        scored = module.network.eval()(asked)
+    for task in ("click", "long"):
+        np.testing.assert_allclose(scored[task].numpy(), predictions[task][::9], atol=1e-5)

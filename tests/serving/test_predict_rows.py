@@ -80,7 +80,7 @@ def test_a_bad_value_is_named_or_set_aside(plain: Path, tmp_path: Path, capsys: 
     assert command("predict", f"run={plain}", f"data={data}", f"out={tmp_path / 'good.parquet'}") == 0
     assert pq.read_table(tmp_path / "good.parquet")["click"].equals(pq.read_table(out)["click"])
     assert command("predict", f"run={plain}", f"data={data}", f"out={tmp_path / 'x.parquet'}", "bad_rows=drop") == 2
-    assert "bad_rows: 'drop' is unknown" in capsys.readouterr().err
+    assert "predict: wrong value bad_rows=drop (one of fail, skip)" in capsys.readouterr().err
 
 
 def test_only_bad_rows_give_an_empty_output(plain: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_new_export_is_taken_without_losing_a_request(
         (["export=none"], "is not an export"),
         (["export=x", "prot=1"], "did you mean 'port'"),
         (["export=x", "port=http"], "an integer"),
-        (["export=x", "max_rows=0"], "out of range"),
+        (["export=x", "max_rows=0"], "an integer of at least 1 and at most"),
     ],
 )
 def test_wrong_arguments(pairs: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from mtl_lightning.data.features.state_structure import SavedHistory
 from mtl_lightning.data.features.unknown_ids import UnknownIds
 from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.data.readers.blocks import ROW
+from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
 from mtl_lightning.steps import Layout
@@ -233,6 +234,7 @@ class HistoryTransform:
         }
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
+        self.earlier: Mapping[str, Any] | None = None
         self.unknown: UnknownIds | None = None
         """Codes of unknown ids while events are prepared; None where unknown ids are equal, as in requests."""
 
@@ -307,10 +309,19 @@ class HistoryTransform:
             for scale in self.scales.values():
                 scale.observe(events)
 
+    def grow(self, state: Mapping[str, Any]) -> None:
+        """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""
+        for name, table in self.own.items():
+            table.known = Vocabulary.from_dict(state["vocabularies"][name])
+        self.per_second, self.earlier = state["per_second"], state
+
     def finish(self) -> None:
         """Fix the scales; vocabularies are fitted on first use."""
-        for scale in self.scales.values():
-            scale.finish()
+        for name, scale in self.scales.items():
+            if self.earlier is None:
+                scale.finish()
+            else:
+                scale.restore(self.earlier["numbers"][name])
 
     def field(self) -> Field:
         """A history field."""
@@ -356,6 +367,21 @@ class HistoryTransform:
             numbers = [scale.encode(events) for scale in self.scales.values()]
         nothing = np.zeros((len(rows), 0), dtype=np.float32)
         return np.stack(ids, axis=1), np.stack(numbers, axis=1) if numbers else nothing
+
+    def look_up(self, records: np.ndarray, unknown: Mapping[str, Mapping[int, Any]]) -> np.ndarray:
+        """Give events of an earlier run the ids that its unknown values have now.
+
+        Args:
+            records: Events, [E, W] int32, whose negative ids are codes of unknown values.
+            unknown: The values by column and code.
+        """
+        records = records.copy()
+        for place, (name, table) in enumerate(self.tables.items()):
+            coded = np.flatnonzero(records[:, place] < 0)
+            if len(coded):
+                values = as_array([unknown[name][code] for code in records[coded, place].tolist()], name)
+                records[coded, place] = self._ids(table, values, name)
+        return records
 
     def _ids(self, table: SharedVocabulary, values: pa.Array, name: str) -> np.ndarray:
         ids = table.ids(values, name)

@@ -19,7 +19,7 @@ class UnknownIds:
         >>> ids = np.array([5, 1, 1, 1], dtype=np.int32)
         >>> unknown.mark("item", pa.array(["a", "x", "y", "x"]), ids).tolist()
         [5, -1, -2, -1]
-        >>> unknown.values("item").to_pylist()
+        >>> unknown.values("item")
         ['x', 'y']
     """
 
@@ -44,12 +44,9 @@ class UnknownIds:
         marked[places] = np.array(codes, dtype=np.int32)[coded.indices.to_numpy()]
         return marked
 
-    def values(self, name: str) -> pa.Array:
+    def values(self, name: str) -> list[int | str]:
         """The values of a column in the order of their codes: -1 is the first one."""
-        values = list(self._codes.get(name, ()))
-        if len({type(value) for value in values}) > 1:
-            return pa.array(list(map(str, values)), pa.string())
-        return pa.array(values)
+        return list(self._codes.get(name, ()))
 
 
 def without_codes(ids: np.ndarray) -> np.ndarray:

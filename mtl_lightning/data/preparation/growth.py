@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.features.build import kind_of
-from mtl_lightning.data.features.history import History
 from mtl_lightning.errors import ConfigError, Problem
 from mtl_lightning.schema import Schema
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-FREE = ("column", "min_count", "max_size", "length", "separator")
+FREE = ("column", "min_count", "max_size", "length", "separator", "from_")
 """Options that may change between runs: they do not affect what an id or a number means."""
 
 
@@ -53,7 +52,11 @@ def begin(transforms: "Transforms", base: "Transforms") -> None:
         >>> today.encode(pa.table({"user": ["b", "a", "c"]})).ids.flatten().tolist()
         [2, 3, 4]
     """
-    problems = [*_features(transforms.features, base.features), *_tasks(transforms, base)]
+    problems = [
+        *_features(transforms.features, base.features),
+        *_tasks(transforms, base),
+        *_histories(transforms, base),
+    ]
     if problems:
         raise ConfigError(problems)
     transforms.base = base
@@ -71,11 +74,6 @@ def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Pr
     problems = [Problem(f"features.{name}", "is not a feature of the earlier run") for name in new if name not in old]
     problems += [Problem(f"features.{name}", "is missing; the earlier run has it") for name in old if name not in new]
     for name in new.keys() & old.keys():
-        if isinstance(new[name], History):
-            reason = "is a history, which init_from cannot continue yet"
-            hint = "train on a log that holds the earlier events as well, without init_from"
-            problems.append(Problem(f"features.{name}", reason, hint))
-            continue
         if type(new[name]) is not type(old[name]):
             problems.append(Problem(f"features.{name}", f"is {kind_of(new[name])}, was {kind_of(old[name])}"))
             continue
@@ -87,6 +85,20 @@ def _features(new: Mapping[str, Feature], old: Mapping[str, Feature]) -> list[Pr
         ]
     if [name for name in new if name in old] != [name for name in old if name in new]:
         problems.append(Problem("features", "are in another order", f"it was {', '.join(old)}"))
+    return problems
+
+
+def _histories(new: "Transforms", old: "Transforms") -> list[Problem]:
+    """Histories whose earlier events are missing, or too few."""
+    problems = []
+    for name in new.histories.keys() & old.histories.keys():
+        length, stored = (part.histories[name].feature.length for part in (new, old))
+        if name not in old.latest:
+            reason = "is a history, and the earlier run, of another version, has no events of it"
+            problems.append(Problem(f"features.{name}", reason, "train the earlier run again, or without init_from"))
+        elif length > stored:
+            reason = f"is {length}, and the earlier run has the latest {stored} events of a user"
+            problems.append(Problem(f"features.{name}.length", reason, f"at most {stored}"))
     return problems
 
 

@@ -14,10 +14,13 @@ from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
 from mtl_lightning.data.store.events import Events, EventsWriter, row_part
+from mtl_lightning.data.store.latest_events import LatestEvents, LatestEventsWriter, UserEvents
 from mtl_lightning.data.store.writer import StoreWriter
 
 PARTITIONS = 32
 """Parts into which users are divided on disk; the events of one of them are sorted in memory at a time."""
+LATEST = "latest"
+"""Folder of prepared data with the latest events of each user."""
 CHUNK = 1 << 20
 """Rows whose slices are put into the log's order at a time."""
 
@@ -56,7 +59,13 @@ def slices(
         ([1, 2, 0], [0, 1, 0], [2, 3, 0])
     """
     order = np.lexsort((time, user))
-    user, time = user[order], time[order]
+    return Slices(order, *within(user[order], time[order], row_user, row_time, length, delay))
+
+
+def within(
+    user: np.ndarray, time: np.ndarray, row_user: np.ndarray, row_time: np.ndarray, length: int, delay: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find :func:`slices` of events that are sorted by user and time: starts and stops, [N] int64."""
     # Whole times lie below t − delay exactly where they lie below t − floor(delay).
     limit = row_time - (int(delay) if row_time.dtype.kind == "i" and time.dtype.kind == "i" else delay)
     first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]])) if len(user) else np.zeros(0, np.int64)
@@ -71,7 +80,7 @@ def slices(
         middle = (low + high) >> 1
         earlier = (low < high) & (time[np.minimum(middle, len(time) - 1)] < limit)
         low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
-    return Slices(order, np.maximum(begin, low - length), low)
+    return np.maximum(begin, low - length), low
 
 
 class Partitions:
@@ -149,6 +158,8 @@ class Histories:
 
     def __init__(self, transforms: Mapping[str, HistoryTransform], path: Path) -> None:
         self.builders = {name: HistoryBuilder(part, path / folder_of(name)) for name, part in transforms.items()}
+        self.latest = path / LATEST
+        self.source = path.name.partition(".")[0]
         self.assigned: list[np.ndarray] = []
 
     def __enter__(self) -> Self:
@@ -177,12 +188,20 @@ class Histories:
         """Add events of a history that are not rows of the log."""
         self.builders[name].add_events(events)
 
+    def add_earlier(self, latest: Mapping[str, LatestEvents]) -> None:
+        """Add events of an earlier run; an event that this log has as well counts once."""
+        for name, events in latest.items():
+            builder = self.builders[name]
+            for chunk in events.chunks():
+                records = builder.transform.look_up(chunk.records, events.unknown)
+                builder.add_earlier(EncodedEvents(chunk.user, chunk.time, records))
+
     def finish(self, writers: Sequence[StoreWriter]) -> None:
         """Write the events, and the slices of each split's rows into its Store."""
         assigned = np.concatenate(self.assigned) if self.assigned else np.zeros(0, dtype=np.int8)
         for name, builder in self.builders.items():
             start = 0
-            for chunk in builder.finish():
+            for chunk in builder.finish(LatestEventsWriter(self.latest, name, builder.transform.layout, self.source)):
                 for number, writer in enumerate(writers):
                     rows = assigned[start : start + len(chunk)] == number
                     writer.write_late({f"history/{name}": chunk[rows]})
@@ -204,11 +223,12 @@ class HistoryBuilder:
         self.path = path
         self.rows: Partitions | None = None
         self.events: Partitions | None = None
+        self.earlier: Partitions | None = None
         self.partition: list[np.ndarray] = []
 
     def close(self) -> None:
         """Close all files."""
-        for records in (self.rows, self.events):
+        for records in (self.rows, self.events, self.earlier):
             if records is not None:
                 records.close()
 
@@ -225,13 +245,41 @@ class HistoryBuilder:
     def add_events(self, events: EncodedEvents) -> None:
         """Add events."""
         if self.events is None:
-            carried = ("records", np.int32, events.records.shape[1:])
-            kind = np.dtype([("user", np.int64), ("time", events.time.dtype), carried])
-            self.events = Partitions(self.path.with_name(f"{self.path.name}-events"), kind)
+            self.events = self._partitions("events", events)
         self.events.write(_records(self.events.dtype, events))
 
-    def finish(self) -> Iterator[np.ndarray]:
+    def add_earlier(self, events: EncodedEvents) -> None:
+        """Add events of an earlier run."""
+        if self.earlier is None:
+            self.earlier = self._partitions("earlier", events)
+        self.earlier.write(_records(self.earlier.dtype, events))
+
+    def _partitions(self, suffix: str, events: EncodedEvents) -> Partitions:
+        carried = ("records", np.int32, events.records.shape[1:])
+        kind = np.dtype([("user", np.int64), ("time", events.time.dtype), carried])
+        return Partitions(self.path.with_name(f"{self.path.name}-{suffix}"), kind)
+
+    def _take(self, number: int) -> np.ndarray:
+        """Events of a partition, unsorted: the ones of an earlier run first."""
+        assert self.events is not None
+        events, ids = self.events.take(number), self.transform.layout.ids
+        if self.transform.feature.from_ is not None:
+            events = events[_first_of_equal(events, ids)]
+        if self.earlier is None:
+            return events
+        earlier = self.earlier.take(number)
+        kind = np.promote_types(events.dtype["time"], earlier.dtype["time"])
+        both = np.empty(len(earlier) + len(events), dtype=_with_time(events.dtype, kind))
+        both[: len(earlier)], both[len(earlier) :] = earlier, events
+        equal = equal_events(both, ids)
+        again = np.isin(equal[: len(earlier)], equal[len(earlier) :])
+        return both[np.flatnonzero(np.append(~again, np.ones(len(events), dtype=bool)))]
+
+    def finish(self, latest: LatestEventsWriter) -> Iterator[np.ndarray]:
         """Write the sorted events.
+
+        Args:
+            latest: Writer of the latest events of each user.
 
         Yields:
             What the rows store (:func:`~mtl_lightning.data.store.events.row_part`), in the log's order, chunk by chunk.
@@ -243,20 +291,37 @@ class HistoryBuilder:
             self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
         names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
-        with EventsWriter(self.path, layout, feature.length) as writer:
+        with EventsWriter(self.path, layout, feature.length) as writer, latest:
             for number, name in enumerate(names):
-                events, rows = self.events.take(number), self.rows.take(number)
-                if feature.from_ is not None:
-                    events = events[_first_of_equal(events, layout.ids)]
-                sorted_events = slices(*_user_time(events), *_user_time(rows), feature.length, self.transform.delay)
-                start, stop = sorted_events.start, np.where(rows["known"], sorted_events.stop, sorted_events.start)
+                events, rows = self._take(number), self.rows.take(number)
+                user, time = _user_time(events)
+                order, start, stop = slices(user, time, *_user_time(rows), feature.length, self.transform.delay)
+                stop = np.where(rows["known"], stop, start)
                 offset = writer.count
-                records = events["records"][sorted_events.order]
+                records = events["records"][order]
+                self._write_latest(latest, UserEvents(user[order], time[order], records))
                 records[:, : layout.ids] = without_codes(records[:, : layout.ids])
                 writer.write(records)
                 with writing(self.path):
                     row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
         yield from self._in_order(names, 3 if feature.gap else 2)
+
+    def _write_latest(self, latest: LatestEventsWriter, events: UserEvents) -> None:
+        """Write the events that rows after a user's last event may have in their histories."""
+        user, time, records = events
+        if not len(user):
+            return
+        last = np.flatnonzero(np.append(user[1:] != user[:-1], True))
+        start, _ = within(user, time, user[last], time[last], self.transform.feature.length, self.transform.delay)
+        places = np.flatnonzero(np.arange(len(user)) >= np.repeat(start, np.diff(last, prepend=-1)))
+        latest.write(UserEvents(user[places], time[places], records[places]))
+        for place, name in enumerate(self.transform.tables):
+            codes = np.unique(records[places, place])
+            if codes[0] < 0:
+                assert self.transform.unknown is not None
+                values = self.transform.unknown.values(name)
+                by_code = {code: values[-1 - code] for code in codes[codes < 0].tolist()}
+                latest.unknown.setdefault(name, {}).update(by_code)
 
     def _in_order(self, names: list[Path], width: int) -> Iterator[np.ndarray]:
         partition = np.concatenate(self.partition)
@@ -288,6 +353,10 @@ def equal_events(records: np.ndarray, ids: int) -> np.ndarray:
     number = np.empty(len(records), dtype=np.int64)
     number[order] = np.cumsum(differs)
     return number
+
+
+def _with_time(dtype: np.dtype[Any], time: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype([(name, time if name == "time" else dtype[name]) for name in dtype.names or ()])
 
 
 def _first_of_equal(records: np.ndarray, ids: int) -> np.ndarray:

@@ -24,7 +24,7 @@ from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
-from mtl_lightning.data.preparation.histories import Histories, HistoryBlock, encode_histories, open_events
+from mtl_lightning.data.preparation.histories import LATEST, Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
@@ -32,6 +32,7 @@ from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import ROW, prefetch, rebatch
+from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
@@ -138,6 +139,7 @@ def fingerprint(
     }
     if transforms.base is not None:
         inputs["base"] = transforms.base.to_dict()
+        inputs["earlier"] = {name: latest.source for name, latest in transforms.base.latest.items()}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -153,6 +155,7 @@ def open_prepared(path: Path) -> Prepared | None:
         transforms = Transforms.load(path / TRANSFORMS)
         summary = json.loads((path / SUMMARY).read_text(encoding="utf-8"))
         events = open_events(path, transforms.histories)
+        transforms.latest = open_latest(path / LATEST, list(transforms.histories))
         stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     except (DataError, OSError, ValueError):
         return None
@@ -196,6 +199,7 @@ def build(
         if isinstance(transform, CachingTransform):
             transform.forget()
     events = open_events(path, transforms.histories)
+    transforms.latest = open_latest(path / LATEST, list(transforms.histories))
     stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
 
@@ -290,6 +294,8 @@ def encode(path: Path, reader: SplitReader, transforms: Transforms, logs: Mappin
             for block in prefetch(log.blocks()):
                 with log.locate_errors(block):
                     histories.add_events(name, log.transform.encode_events(block))
+        if base is not None:
+            histories.add_earlier(base.latest)
         histories.finish(list(writers.values()))
     return summary.to_dict()
 

@@ -27,6 +27,7 @@ from mtl_lightning.data.preparation.lookups import Lookup
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
+from mtl_lightning.data.store.latest_events import LatestEvents
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.targets.labels import Label
 from mtl_lightning.data.targets.raw_columns import raw_names, raw_values
@@ -77,6 +78,8 @@ class Transforms:
         self.text: set[str] = set()
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
+        self.latest: dict[str, LatestEvents] = {}
+        """Latest events of users at the end of the log, by history; not part of the saved state."""
         self.feature_columns = {name: self.raw_columns(part.columns(name)) for name, part in self.features.items()}
         self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
         self.request_columns = {

@@ -7,15 +7,25 @@ from torch.testing import assert_close
 from mtl_lightning.architectures.example import example
 from mtl_lightning.build import build_module, build_network
 from mtl_lightning.errors import MtlError
-from mtl_lightning.interfaces import Weighter
+from mtl_lightning.interfaces import JacobianWeighter, Weighter
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.builtin import ARCHITECTURES
+from mtl_lightning.training.parameter_step import gradient_parameters, make_step
 from mtl_lightning.training.step import Step, global_counts
+from mtl_lightning.weighters.graddrop import GradDrop
 
-WITHOUT = {"single_task", "mtan", "sluice", "pepnet"}
-"""Architectures whose tasks share z last, or whose shared tensors are computed from each other."""
+WITHOUT = {"single_task"}
+"""Architectures whose tasks share z last."""
 NAMES = tuple(ARCHITECTURES)
 OPTIONS = {"dselect_k": {"selected": 1, "entropy": 0.0}, "sluice": {"orthogonality": 0.0}}
+PARTS = {
+    "home": ("meta", "upper"),  # its task gates are the tasks' own
+    "tabm": ("layers",),
+    "mtan": ("trunk",),
+    "sluice": ("layers", "sharing.0"),
+    "pepnet": ("embedding_gate", *(f"layer_gates.{i}.hidden" for i in range(3))),
+}
+"""Parts of architectures that are below the shared tensors."""
 WEIGHTS = torch.tensor([0.5, 2.0, 1.5], dtype=torch.float64)
 
 
@@ -65,11 +75,12 @@ def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_o
             above.add(key)
     assert {key for key in found if key.startswith("encoder.")} <= below
     assert {key for key in found if key.startswith("heads.")} & above
-    # HoME's task gates are the tasks' own
-    parts = {"home": ("meta", "upper"), "tabm": ("layers",)}.get(name, ("experts", "task_gates"))
+    parts = PARTS.get(name, ("experts", "task_gates"))
     experts = {key for key in found if key.startswith(tuple(f"architecture.{part}" for part in parts))}
     if name not in WITHOUT:
         assert experts <= below
+    if name in PARTS:
+        assert len({key.split(".")[1] for key in experts}) >= len({part.split(".")[0] for part in PARTS[name]})
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT))
@@ -92,6 +103,49 @@ def test_nothing_is_kept_where_nobody_asks(name):
     _, seam = network.losses(batch, global_counts(batch))
     assert network.architecture.shared == ()
     assert torch.equal(seam[0], network.encoder(batch).z)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_jacobian_weighters_combine_at_the_shared_tensors(name):
+    """A weighted sum, entry by entry, is what autograd gives for the weighted loss below the seam."""
+
+    class Entrywise(JacobianWeighter):
+        def combine(self, jacobian):
+            return (WEIGHTS[:, None, None] * jacobian).sum(0)
+
+    network, batch = network_and_batch(name)
+    network.keep_shared = True
+    losses, seam = network.losses(batch, global_counts(batch))
+    weighter = Entrywise(("a", "b", "c"), gradients_at="shared")
+    objective = weighter(Step(losses, seam, tasks=weighter.tasks, index=0, seed=0))
+    expected = torch.autograd.grad((WEIGHTS * torch.stack(losses)).sum(), seam, retain_graph=True)
+    # above the seam the plain sum, whose gradient at the seam the correction replaces
+    found = torch.autograd.grad(objective, seam, retain_graph=True)
+    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    table = next(iter(network.encoder.parameters()))
+    weighted = torch.autograd.grad((WEIGHTS * torch.stack(losses)).sum(), table, retain_graph=True)[0]
+    assert_close(torch.autograd.grad(objective, table)[0].to_dense(), weighted.to_dense(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("where", ["seam", "shared", "parameters", "architecture.experts*"])
+def test_graddrop_takes_gradients_at_every_place(where):
+    network, batch = network_and_batch("mmoe")
+    network.keep_shared = where == "shared"
+
+    def objective(leak):
+        weighter = GradDrop(("a", "b", "c"), leak=leak, gradients_at=where)
+        losses, seam = network.losses(batch, global_counts(batch))
+        parameters = gradient_parameters(network, network.encoder.table_parameters(), weighter.gradients_at)
+        return weighter(make_step(losses, seam, parameters, tasks=weighter.tasks, index=0, seed=0))
+
+    plain = gradients(network, sum(network.losses(batch, global_counts(batch))[0]))
+    kept, dropped = gradients(network, objective(1.0)), gradients(network, objective(0.0))
+    changed = {key for key, value in dropped.items() if not torch.allclose(value, plain[key], atol=1e-12)}
+    below = {"seam": "encoder.", "architecture.experts*": "architecture.experts."}.get(where, "architecture.")
+    assert any(key.startswith(below) for key in changed)
+    assert not any(key.startswith("heads.") for key in changed)
+    for key, value in kept.items():  # with a leak of 1 nothing is dropped
+        assert_close(value, plain[key], rtol=1e-9, atol=1e-12, msg=key)
 
 
 def test_the_gramian_is_that_of_the_concatenated_tensors():

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mtl_lightning.cli.app import build_app
-from mtl_lightning.cli.new_plugin import MADE_KINDS, NewPlugin, component_of, write
+from mtl_lightning.cli.completion import SUPPLIED
+from mtl_lightning.cli.new_plugin import NewPlugin, component_of, write
 from mtl_lightning.errors import MtlError
 from mtl_lightning.testing import CONTRACTS
 
@@ -27,11 +28,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A plugin of each kind, written by the command."""
     folder = tmp_path_factory.mktemp("made")
     app = build_app()
-    for kind in MADE_KINDS:
+    for kind in SUPPLIED:
         done = CliRunner().invoke(app, ["plugins", "new", f"acme-my-{kind}", "--kind", kind, "--out", str(folder)])
         assert done.exit_code == 0, done.output
         assert f"acme_my_{kind}" in done.output
-    return {kind: folder / f"acme-my-{kind}" for kind in MADE_KINDS}
+    return {kind: folder / f"acme-my-{kind}" for kind in SUPPLIED}
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> str:
@@ -69,7 +70,7 @@ def test_the_contract_of_every_kind_passes_at_once(made: dict[str, Path], tmp_pa
     assert "skipped" not in out
     record = json.loads(run(sys.executable, "-m", "mtl_lightning", "plugins", "--json", "--check", PYTHONPATH=path))
     assert [plugin["name"] for plugin in record["plugins"] if plugin["failure"]] == []
-    for kind in MADE_KINDS:
+    for kind in SUPPLIED:
         assert f"acme-my-{kind}/acme_my_{kind}" in [entry["qualified"] for entry in record["names"][kind]]
 
 
@@ -162,7 +163,7 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path: Path) -> No
         write(plugin, file)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in MADE_KINDS if kind != "recipe"])
+@pytest.mark.parametrize("kind", [kind for kind in SUPPLIED if kind != "recipe"])
 def test_plugin_modules_import_no_component(kind: str) -> None:
     for path, text in NewPlugin("acme-one", kind, "one").files().items():
         if path.suffix == ".py":

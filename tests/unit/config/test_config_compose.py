@@ -1,10 +1,11 @@
 """Composition: recipes, what they extend, pairs, interpolations."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mtl_lightning.config import compose, dump, read_pairs, recipe_text
+from mtl_lightning.config import compose, dump, read_arguments, recipe_text
 from mtl_lightning.config.layers import lay_over
 from mtl_lightning.errors import ConfigError, MtlError
 
@@ -158,11 +159,43 @@ def test_everything_unresolved_is_told_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("argument", ["ads", "=x", "a..b=1", ".a=1", "--x"])
 def test_what_is_no_pair_is_refused(argument: str) -> None:
     with pytest.raises(MtlError, match="key"):
-        read_pairs(["recipe=ads", argument])
+        read_arguments("fit", ["recipe=ads", argument], ["recipe"], settings="all")
 
 
 def test_reserved_keys_are_kept_apart() -> None:
-    pairs = read_pairs(["recipe=ads", "weighter=famo", "resume=runs/a=b"])
-    assert (pairs.recipe, pairs.resume, pairs.overrides) == ("ads", "runs/a=b", ("weighter=famo",))
-    with pytest.raises(MtlError, match="recipe= needs a value"):
-        read_pairs(["recipe="])
+    pairs = ["recipe=ads", "weighter=famo", "resume=runs/a=b", "space.seed=[1]"]
+    arguments = read_arguments("x", pairs, ["recipe"], ["resume", "space."], settings="all")
+    assert arguments.own == {"recipe": "ads", "resume": "runs/a=b", "space.seed": "[1]"}
+    assert arguments.settings == ("weighter=famo",)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["run="], "cmd needs run= (cmd run=…)"),
+        (["run=a", "rnu=b"], "cmd: unknown argument 'rnu' (did you mean 'run'?)"),
+        (["run=a", "recipe=", "x=1"], "cmd: recipe= needs a value"),
+        (["run=a", "seed=3"], "cmd does not accept seed= (write seeds=)"),
+        (["run=a", "many=x"], "cmd: wrong value many=x (an integer of at least 1 and at most 9)"),
+        (["run=a", "many=0"], "cmd: wrong value many=0 (an integer of at least 1 and at most 9)"),
+        (["run=a", "wait=nan"], "cmd: wrong value wait=nan (a number above 0)"),
+        (["run=a", "mode=slow"], "cmd: wrong value mode=slow (one of fast, exact)"),
+        (["run=a", "log=maybe"], "cmd: wrong value log=maybe (true or false)"),
+    ],
+)
+def test_wrong_arguments_are_reported_with_place_and_hint(pairs: list[str], message: str) -> None:
+    with pytest.raises(MtlError) as error:
+        values_of(pairs)
+    assert str(error.value) == message
+
+
+def test_values_of_arguments_have_defaults_and_types() -> None:
+    assert values_of(["run=a", "many=3", "log=False", "a.b=1"]) == (3, 0.5, "fast", False, ("a.b=1",))
+
+
+def values_of(pairs: list[str]) -> tuple[Any, ...]:
+    """Values of a command with every type of argument."""
+    optional = ["recipe", "many", "wait", "mode", "log"]
+    arguments = read_arguments("cmd", pairs, ["run"], optional, settings="dotted", refused={"seed": "write seeds="})
+    numbers = arguments.number("many", 2, least=1, most=9), arguments.number("wait", 0.5, least=1e-9)
+    return *numbers, arguments.choose("mode", ("fast", "exact")), arguments.switch("log"), arguments.settings

@@ -8,7 +8,7 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.layers import MLP, Gates
 from mtl_lightning.layers import padding as aligned
 from mtl_lightning.layers.batched import BatchedLinear
-from mtl_lightning.layers.mlp import Experts, mixture
+from mtl_lightning.layers.mlp import Experts, mixture, mixtures
 
 
 def copy_expert(experts, index):
@@ -85,6 +85,50 @@ def test_gates_and_mixture():
     torch.testing.assert_close(gates.sum(-1), torch.ones(6, 3, dtype=torch.float64))
     experts = torch.randn(6, 5, 2, dtype=torch.float64)
     torch.testing.assert_close(mixture(gates[:, 1], experts), torch.einsum("be,beh->bh", gates[:, 1], experts))
+
+
+def mixing(tasks=3, dtype=torch.float64):
+    torch.manual_seed(0)
+    weights, experts = torch.rand(4, tasks, 5, dtype=dtype), torch.randn(4, 5, 2, dtype=dtype)
+    return weights.requires_grad_(), experts.requires_grad_()
+
+
+@pytest.mark.parametrize("tasks", [(0,), (2,), (0, 2), (0, 1, 2)])
+def test_mixtures_give_the_gradients_of_a_batched_product(tasks):
+    leaves = mixing()
+    toward = [torch.randn(4, 2, dtype=torch.float64) for _ in tasks]
+    found, expected = mixtures(*leaves), torch.bmm(*leaves).unbind(1)
+    for by in (leaves, leaves[:1], leaves[1:]):
+        pairs = (
+            torch.autograd.grad([out[i] for i in tasks], by, toward, retain_graph=True) for out in (found, expected)
+        )
+        torch.testing.assert_close(*pairs)
+    assert torch.autograd.gradgradcheck(lambda *inputs: [mixtures(*inputs)[i] for i in tasks], leaves)
+
+
+@pytest.mark.parametrize("tasks", [(1,), (0, 1), (0, 1, 2)])
+def test_mixtures_in_half_precision(tasks):
+    weights, experts = mixing(dtype=torch.float32)
+    values = experts.bfloat16()  # as a layer before would give them
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, expected = mixtures(weights, values), torch.bmm(weights, values).unbind(1)
+    for i in tasks:
+        assert found[i].dtype == torch.bfloat16
+    toward = [torch.randn(4, 2).bfloat16() for _ in tasks]
+    pairs = (
+        torch.autograd.grad([out[i] for i in tasks], (weights, experts), toward, retain_graph=True)
+        for out in (found, expected)
+    )
+    torch.testing.assert_close(*pairs, rtol=2**-7, atol=2**-7)
+
+
+def test_mixtures_are_batched_over_tasks_by_vmap():
+    weights, experts = mixing()
+    outputs = torch.stack(mixtures(weights, experts))
+    basis = torch.eye(3, dtype=torch.float64)[:, :, None, None].expand(-1, -1, 4, 2)
+    (rows,) = torch.autograd.grad(outputs, experts, basis, retain_graph=True, is_grads_batched=True)
+    singly = [torch.autograd.grad(outputs[i].sum(), experts, retain_graph=True)[0] for i in range(3)]
+    torch.testing.assert_close(rows, torch.stack(singly))
 
 
 def test_an_mlp_without_layers_is_the_identity():

@@ -6,6 +6,7 @@ import torch
 from mtl_lightning.batch import Batch, Target
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.training.products import SLICE
 from mtl_lightning.training.step import Step, global_counts
 
 
@@ -40,6 +41,14 @@ def test_a_loss_that_does_not_reach_z_has_a_zero_row(graph):
     step = Step(torch.stack([losses[0], lonely]), z, tasks=("a", "b"), index=0, seed=0)
     assert step.jacobian[1].abs().sum() == 0
     assert step.jacobian[0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("width", [SLICE - 1, 2 * SLICE + 3])
+def test_products_of_wide_gradients_are_taken_in_blocks(width):
+    torch.manual_seed(0)
+    seam, toward = torch.zeros(1, width, requires_grad=True), torch.randn(3, width)
+    step = make([(seam * row).sum() for row in toward], seam)
+    torch.testing.assert_close(step.gramian, toward.double() @ toward.T.double(), rtol=1e-5, atol=1e-2)
 
 
 def test_seam_gives_z_the_asked_gradient_and_heads_the_sum(graph):

@@ -1,20 +1,23 @@
 """Aggregators that treat each entry of the gradients separately."""
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 from torchjd import aggregation
 
 from mtl_lightning.bounds import NonNegativeInt, Share
-from mtl_lightning.interfaces import JacobianWeighter, MtlError, Step
+from mtl_lightning.interfaces import JacobianOptions, JacobianWeighter, MtlError, Step
 from mtl_lightning_torchjd.adapter import construct
 
 
 class TrimmedMean(JacobianWeighter):
-    """Trimmed mean: the mean over tasks at each entry of z, without the largest and smallest values.
+    """Trimmed mean: the mean over tasks at each entry of the seam, without the largest and smallest values.
 
     Args:
         tasks: Names of the tasks.
         trim_number: Number of the largest values, and of the smallest values, to leave out.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.jacobian.JacobianWeighter`.
 
     Raises:
         MtlError: If no task would remain.
@@ -28,8 +31,10 @@ class TrimmedMean(JacobianWeighter):
         [[2.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, trim_number: NonNegativeInt = 1) -> None:
-        super().__init__(tasks)
+    def __init__(
+        self, tasks: tuple[str, ...], *, trim_number: NonNegativeInt = 1, **options: Unpack[JacobianOptions]
+    ) -> None:
+        super().__init__(tasks, **options)
         if len(self.tasks) < 1 + 2 * trim_number:
             raise MtlError(f"weighter.trim_number: none of the {len(self.tasks)} tasks would remain")
         self._inner = (construct(aggregation.TrimmedMean, trim_number),)
@@ -41,7 +46,7 @@ class TrimmedMean(JacobianWeighter):
 
 
 class GradDrop(JacobianWeighter):
-    """GradDrop: at each entry of z, keep the gradients of a random sign; the prevailing sign is likelier.
+    """GradDrop: at each entry of the seam, keep the gradients of a random sign; the prevailing sign is likelier.
 
     TorchJD draws a number per entry of a matrix. Here the matrix is a row of z, with equal numbers for all rows, so the
     draw does not depend on the distribution of rows over processes.
@@ -49,6 +54,7 @@ class GradDrop(JacobianWeighter):
     Args:
         tasks: Names of the tasks.
         leak: Share of each gradient that is never dropped.
+        options: Options of every :class:`~mtl_lightning.weighters.bases.jacobian.JacobianWeighter`.
 
     Source:
         Chen et al., "Just Pick a Sign", NeurIPS 2020; ``torchjd.aggregation.GradDrop``.
@@ -59,8 +65,8 @@ class GradDrop(JacobianWeighter):
         [[5.0, 1.0]]
     """
 
-    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0) -> None:
-        super().__init__(tasks)
+    def __init__(self, tasks: tuple[str, ...], *, leak: Share = 0.0, **options: Unpack[JacobianOptions]) -> None:
+        super().__init__(tasks, **options)
         self.leak = leak
         self.seed = 0
         self._inner = (aggregation.GradDrop(leak=torch.full((len(self.tasks),), leak)),)
