@@ -1,6 +1,7 @@
 """Names and options → objects: network, module, data, Trainer."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mtl_lightning.config import Component, Config
@@ -10,6 +11,7 @@ from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
@@ -182,6 +184,16 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
         skip_nonfinite=config.run.skip_nonfinite,
         config=config.plain,
     )
+
+
+def build_loggers(config: Config, directory: Path) -> list[RunLogger]:
+    """The loggers of a run, on the first process.
+
+    Args:
+        config: The configuration.
+        directory: The run directory.
+    """
+    return [_make("logger", chosen, directory) for chosen in config.run.loggers]
 
 
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:

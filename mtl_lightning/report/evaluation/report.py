@@ -15,7 +15,7 @@ from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
-from mtl_lightning.report.evaluation.page import PAGE, change, evaluation_page, first_metrics
+from mtl_lightning.report.evaluation.page import ABUNDANCE, PAGE, abundance_rows, change, evaluation_page, first_metrics
 from mtl_lightning.report.render.tables import number
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import FILE, read
@@ -102,7 +102,16 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     for split, slices in summary["slices"].items():
         for name, by_part in slices.items():
             parts += [Text(f"{split} by {name}", style="bold"), _slice(by_part)]
+    if summary.get("tables"):
+        parts += [Text("Directions that embedding tables use", style="bold"), _abundances(summary["tables"])]
     return Group(*parts)
+
+
+def _abundances(tables: list[dict[str, Any]]) -> Table:
+    table = _table(list(ABUNDANCE[:1]), ABUNDANCE[1:])
+    for cells in abundance_rows(plain(tables)):
+        table.add_row(*cells)
+    return table
 
 
 def _decisions(summary: Mapping[str, Any]) -> Table:
