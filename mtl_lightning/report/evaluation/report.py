@@ -14,12 +14,19 @@ from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
-from mtl_lightning.report.evaluation.page import ABUNDANCE, PAGE, abundance_rows, change, evaluation_page, first_metrics
+from mtl_lightning.report.evaluation.page import (
+    ABUNDANCE,
+    DECISIONS,
+    PAGE,
+    abundance_rows,
+    change,
+    decision_rows,
+    evaluation_page,
+    first_metrics,
+)
 from mtl_lightning.report.render.tables import number, plain_table
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import FILE, read
-
-DECISIONS = ("precision", "recall", "f1", "accuracy")
 
 
 class EvaluationReport(DetailedEvaluation):
@@ -107,7 +114,7 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
 
 
 def _abundances(tables: list[dict[str, Any]]) -> Table:
-    table = plain_table(list(ABUNDANCE[:1]), ABUNDANCE[1:])
+    table = plain_table(ABUNDANCE[:1], ABUNDANCE[1:])
     for cells in abundance_rows(plain(tables)):
         table.add_row(*cells)
     return table
@@ -115,10 +122,8 @@ def _abundances(tables: list[dict[str, Any]]) -> Table:
 
 def _decisions(summary: Mapping[str, Any]) -> Table:
     table = plain_table(["task", "split"], ["threshold", *DECISIONS])
-    for task, by_split in summary["thresholds"].items():
-        for split in (name for name in by_split if name != "threshold"):
-            values = [number(by_split[split][metric]) for metric in DECISIONS]
-            table.add_row(task, split, number(by_split["threshold"]), *values)
+    for row in decision_rows(summary["thresholds"]):
+        table.add_row(*row)
     return table
 
 
