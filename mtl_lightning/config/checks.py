@@ -11,6 +11,7 @@ from mtl_lightning.config.inputs import check_features, check_source, check_spli
 from mtl_lightning.config.layers import expand
 from mtl_lightning.config.leaks import check_columns
 from mtl_lightning.config.limits import check_limits
+from mtl_lightning.config.lookups import check_lookups
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.trainer import check_trainer
@@ -78,7 +79,8 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     run = _loggers(draft, run)
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
     split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
-    check_columns(draft, raw, split, group, data.accept if data is not None else ())
+    lookups = check_lookups(draft, raw, data.lookup if data is not None else {}, rows=rows)
+    check_columns(draft, raw, split, group, data.accept if data is not None else (), lookups)
     if draft.problems:
         raise ConfigError(draft.problems)
     sections: dict[str, Any] = {
