@@ -82,7 +82,7 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, *args, **kwargs)
 
-        # Times of packed steps have 64 bits, which Apple's GPUs cannot hold; gaps have 32.
+        # Times of stored events have 64 bits, which Apple's GPUs cannot hold; gaps have 32.
         narrow = torch.device(device).type == "mps"
         return self._apply(move, lambda steps: steps.map(move) if narrow else steps.moved(move))
 

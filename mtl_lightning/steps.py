@@ -1,4 +1,4 @@
-"""Steps of histories: one record of 32-bit words per event, and the ids, numbers and gaps that it holds."""
+"""Steps of histories: records and windows of events, and the ids, numbers and gaps that they hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+COUNT_BITS = 20
+"""Bits of a row's number of events in prepared data; the bits above hold the place of the first one."""
+LONGEST = 1 << COUNT_BITS
+"""Histories are shorter than this."""
 
 
 class Layout(NamedTuple):
@@ -52,63 +57,82 @@ class Layout(NamedTuple):
             records[:, values:] = np.ascontiguousarray(time, dtype=np.float64).view(np.int32).reshape(-1, 2)
         return records
 
+    def split(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Ids [E, K] int32, numbers [E, F] float32 and, where gaps are kept, times [E] float64 of records [E, W].
 
-class Records(NamedTuple):
-    """Packed events of B rows.
+        Example:
+            >>> layout = Layout(ids=1, numbers=0, gap=True)
+            >>> layout.split(layout.pack(np.array([[7]]), np.zeros((1, 0)), np.array([20.0])))[2].tolist()
+            [20.0]
+        """
+        values = self.ids + self.numbers
+        ids, numbers, time = (np.ascontiguousarray(part) for part in np.split(records, [self.ids, values], axis=1))
+        return ids, numbers.view(np.float32), time.view(np.float64)[:, 0] if self.gap else None
+
+
+class Windows(NamedTuple):
+    """Stored events of B rows, L adjacent ones for each row, oldest first.
+
+    The first events of a window are the row's. Those after them belong to others, and every method sets them to zero.
 
     Args:
-        words: Records of each row's events, oldest first, [B, L, W] int32. After a row's last event come events of
-            others, which nothing may read.
+        stored_ids: Ids, [B, L, K] int32.
+        stored_numbers: Numbers, [B, L, F] float32.
         length: Number of events of each row, [B] int64.
-        time: Time of each row, [B] float64, or None for histories without gaps.
-        layout: Words of a record.
+        time: Time of each event, [B, L] float64, or None for histories without gaps.
+        row_time: Time of each row, [B] float64, or None.
+        scale: Units of time per unit of a gap.
+
+    Example:
+        >>> ids = torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)
+        >>> windows = Windows(ids, torch.zeros(2, 2, 0), torch.tensor([2, 1]))
+        >>> windows.ids().flatten().tolist()
+        [3, 4, 5, 0]
     """
 
-    words: Tensor
+    stored_ids: Tensor
+    stored_numbers: Tensor
     length: Tensor
-    time: Tensor | None
-    layout: Layout
-
-    @property
-    def known(self) -> Tensor:
-        """True at events of the row, [B, L]."""
-        return _known(self.words.shape[1], self.length)
+    time: Tensor | None = None
+    row_time: Tensor | None = None
+    scale: float = 1.0
 
     def ids(self) -> Tensor:
-        """Ids, [B, L, K] int64; 0 after a row's last event."""
-        ids = self.words[:, :, : self.layout.ids].long()
-        return ids.masked_fill_(~self.known.unsqueeze(2), 0)
+        """Ids, [B, L, K] int64."""
+        return self._own(self.stored_ids).long()
 
     def numbers(self) -> Tensor:
-        """Numbers, [B, L, F] float32; 0 after a row's last event."""
-        values = self.layout.ids + self.layout.numbers
-        numbers = self.words.view(torch.float32)[:, :, self.layout.ids : values]
-        return torch.where(self.known.unsqueeze(2), numbers, 0.0)
+        """Numbers, [B, L, F] float32."""
+        return self._own(self.stored_numbers.view(torch.int32)).view(torch.float32)
 
     def gap(self) -> Tensor | None:
-        """Time from each event to the row, [B, L] float32; 0 after a row's last event."""
-        if self.time is None:
+        """Time from each event to the row, [B, L] float32."""
+        if self.time is None or self.row_time is None:
             return None
-        happened = self.words[:, :, -2:].contiguous().view(torch.float64).squeeze(2)
-        gap = torch.where(self.known, self.time.unsqueeze(1) - happened, 0.0)
-        return gap.div_(self.layout.scale).float()
+        gap = (self.row_time.unsqueeze(1) - self.time).div_(self.scale).float()
+        return self._own(gap.view(torch.int32).unsqueeze(2)).view(torch.float32).squeeze(2)
 
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Records":
-        """The same records with ``function`` applied to every tensor."""
-        time = None if self.time is None else function(self.time)
-        return Records(function(self.words), function(self.length), time, self.layout)
+    def _own(self, stored: Tensor) -> Tensor:
+        """Zero where events are of others, [B, L, K] int32."""
+        count = stored.shape[2]
+        place = torch.arange(stored.shape[1] * count, dtype=torch.int32, device=stored.device)
+        # The sign of place − length × K is all ones before the end: several times faster than a mask of booleans.
+        own = (place - (self.length * count).int().unsqueeze(1)) >> 31
+        return (stored.flatten(1) & own).view_as(stored)
 
-
-def _known(width: int, length: Tensor) -> Tensor:
-    return torch.arange(width, device=length.device) < length.unsqueeze(1)
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
+        """The same windows with ``function`` applied to every tensor."""
+        time, row_time = (None if part is None else function(part) for part in (self.time, self.row_time))
+        ids, numbers, length = (function(part) for part in (self.stored_ids, self.stored_numbers, self.length))
+        return Windows(ids, numbers, length, time, row_time, self.scale)
 
 
 @dataclass(slots=True)
 class Steps:
     """A history of each of B rows: the latest events before the row, oldest first, padded with zeros on the right.
 
-    L is the longest history of the batch, rounded up so that few sizes occur. Steps of a loader hold packed records;
-    their ids, numbers and gaps are unpacked when they are first read, on the device that holds the batch by then.
+    L is the longest history of the batch, rounded up so that few sizes occur. Steps of a loader hold windows of stored
+    events; ids, numbers and gaps are made of them when they are first read, on the device that holds the batch by then.
 
     Args:
         ids: Ids of K categorical fields, [B, L, K] int64; 0 is missing or padding, 1 is out of vocabulary.
@@ -127,41 +151,40 @@ class Steps:
     numbers: Tensor
     length: Tensor
     gap: Tensor | None = None
-    records: Records | None = field(default=None, init=False, repr=False, compare=False)
+    windows: Windows | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def packed(cls, records: Records) -> "Steps":
-        """Steps that are unpacked when they are read.
+    def of(cls, windows: Windows) -> "Steps":
+        """Steps whose ids, numbers and gaps are made when they are read.
 
         Example:
-            >>> words = torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)
-            >>> records = Records(words, torch.tensor([2, 1]), None, Layout(ids=1, numbers=0))
-            >>> Steps.packed(records).ids.flatten().tolist()
+            >>> ids = torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)
+            >>> Steps.of(Windows(ids, torch.zeros(2, 2, 0), torch.tensor([2, 1]))).ids.flatten().tolist()
             [3, 4, 5, 0]
         """
         steps = cls.__new__(cls)
-        steps.length, steps.records = records.length, records
+        steps.length, steps.windows = windows.length, windows
         return steps
 
     if not TYPE_CHECKING:  # it would let every name through
 
         def __getattr__(self, name: str) -> Tensor | None:
-            """Unpack a part that is not set yet."""
+            """Make a part that is not set yet."""
             if name not in ("ids", "numbers", "gap"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            value = getattr(self.records, name)()
+            value = getattr(self.windows, name)()
             setattr(self, name, value)
             return value
 
     @property
     def width(self) -> int:
         """Steps of each row, padding included: L."""
-        return self.ids.shape[1] if self.records is None else self.records.words.shape[1]
+        return self.ids.shape[1] if self.windows is None else self.windows.stored_ids.shape[1]
 
     @property
     def known(self) -> Tensor:
         """True at events, False at padding, [B, L]."""
-        return _known(self.width, self.length)
+        return torch.arange(self.width, device=self.length.device) < self.length.unsqueeze(1)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Steps":
         """The steps with ``function`` applied to ids, numbers, length and gap."""
@@ -169,12 +192,12 @@ class Steps:
         return Steps(function(self.ids), function(self.numbers), function(self.length), gap)
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> "Steps":
-        """The same steps in other memory; packed steps stay packed.
+        """The same steps in other memory; windows stay windows.
 
         Args:
             move: Returns a tensor of the same values and type.
         """
-        return self.map(move) if self.records is None else Steps.packed(self.records.map(move))
+        return self.map(move) if self.windows is None else Steps.of(self.windows.map(move))
 
     def padded(self, length: int) -> "Steps":
         """The same steps with L = ``length``, at least the present one.

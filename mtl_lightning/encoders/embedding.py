@@ -150,7 +150,7 @@ class EmbeddingEncoder(Encoder):
         Raises:
             MtlError: If there are no fields.
         """
-        if not self.field_slices:
+        if not self.schema.fields:
             raise MtlError("encoder: needs features")
         self.slices, self.width = {}, width * self.copies
         if hidden:
@@ -250,6 +250,34 @@ class EmbeddingEncoder(Encoder):
         count = known.sum(1, keepdim=True).clamp(min=1)
         return steps.sum(1) / (count if self.pooling == "mean" else count.sqrt())
 
+    def pool_history(
+        self, field: Field, vectors: Tensor, steps: Steps, known: Tensor, others: Tensor, copy: int
+    ) -> Tensor:
+        """Pool a history into one vector, [B, width]: as :meth:`pool`, for encoders that also read gaps or ids.
+
+        Args:
+            field: The history.
+            vectors: Vectors of its events, [B, L, width], zero where they don't count.
+            steps: The events.
+            known: Events that count, [B, L] bool.
+            others: Embeddings of the categorical fields, [B, C × width].
+            copy: Number of the table set.
+        """
+        return self.pool(field, vectors, known, others, copy)
+
+    def select(self, batch: Batch, known: dict[str, Tensor], copy: int) -> tuple[Batch, dict[str, Tensor]]:
+        """Choose the events of histories that are looked up and pooled: here all of them.
+
+        Args:
+            batch: The batch.
+            known: Steps that count; see :meth:`known`.
+            copy: Number of the table set.
+
+        Returns:
+            The batch, whose histories may be shorter, and its steps that count.
+        """
+        return batch, known
+
     def drop_steps(self, batch: Batch) -> Batch:
         """Replace some steps of the batch's sequences by padding in training (``step_dropout``)."""
         if not self.training or not self.step_dropout or not self.sequences:
@@ -268,21 +296,47 @@ class EmbeddingEncoder(Encoder):
         """Combine the fields side by side, [B, D / copies]: here they stay as they are."""
         return part
 
+    def combine(
+        self,
+        ids: Tensor,
+        listed: Sequence[Tensor],
+        others: Sequence[Tensor],
+        batch: Batch,
+        known: Mapping[str, Tensor],
+        copy: int,
+    ) -> Tensor:
+        """Combine all fields of one table set, [B, D / copies]: pooled, side by side, projected, and mixed.
+
+        Args:
+            ids: Embeddings of the categorical fields, [B, C × width].
+            listed: Vectors of the steps of each sequence and history, [B, L, width].
+            others: Encodings of numbers, then vectors, each [B, any].
+            batch: The batch, whose histories have the same events as ``listed``.
+            known: Steps that count; see :meth:`known`.
+            copy: Number of the table set.
+        """
+        count = len(self.sequences)
+        pooled = [
+            self.pool(field, steps, known[field.name], ids, copy)
+            for field, steps in zip(self.sequences, listed[:count], strict=True)
+        ]
+        pooled += [
+            self.pool_history(field, steps, batch.steps[field.name], known[field.name], ids, copy)
+            for field, steps in zip(self.histories, listed[count:], strict=True)
+        ]
+        embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
+        return self.interact(self.projected(torch.cat([embedded, *others], dim=1), copy), copy)
+
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
         vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
         parts, seen = [], self.drop_steps(batch)
         known = self.known(seen)
         for copy in range(self.copies):
-            ids, *listed = self.lookup(seen, known, copy) or [batch.dense[:, :0]]
-            pooled = [
-                self.pool(field, steps, known[field.name], ids, copy)
-                for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
-            ]
-            embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
+            read, counted = self.select(seen, known, copy)
+            ids, *listed = self.lookup(read, counted, copy) or [batch.dense[:, :0]]
             numbers = batch.dense if self.numeric is None else self.numeric[copy](batch.dense)
-            part = self.projected(torch.cat([embedded, numbers, *vectors], dim=1), copy)
-            parts.append(self.interact(part, copy))
+            parts.append(self.combine(ids, listed, [numbers, *vectors], read, counted, copy))
         z = torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
         if self.hidden is not None:
             return Encoded(self.hidden(z), batch)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.encoders.attention import AttentionBlock, sum_of, targets
-from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.encoders.attention import AttentionBlock
+from mtl_lightning.encoders.target import TargetEncoder
 from mtl_lightning.schema import Field, Schema
 
 
-class TransformerEncoder(EmbeddingEncoder):
+class TransformerEncoder(TargetEncoder):
     """Self-attention over a sequence or history and the item at hand; the item's place is read out.
 
     The tokens are the target, then the steps. The target is the categorical field whose table a sequence shares; of a
@@ -57,31 +57,21 @@ class TransformerEncoder(EmbeddingEncoder):
     ) -> None:
         super().__init__(schema, copies, init_scale=init_scale, **options)
         width = self.embedding_width
-        behaviours = (*self.sequences, *self.histories)
-        self.targets = targets(self.categorical, behaviours)
-        # By number: a feature's name may not be a valid name of a module.
-        self.numbers = {field.name: i for i, field in enumerate(behaviours)}
         self.places = nn.ParameterList(
             nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
             for _ in range(copies)
-            for field in behaviours
+            for field in self.behaviours
         )
-        alone = [field.name for field in behaviours if field.name not in self.targets]
-        self.reader_numbers = {name: i for i, name in enumerate(alone)}
-        self.readers = nn.ParameterList(nn.Parameter(torch.randn(width) * init_scale) for _ in alone * copies)
+        self.add_readers(init_scale)
         self.blocks = nn.ModuleList(
             nn.ModuleList(AttentionBlock(width, attention_heads) for _ in range(blocks))
-            for _ in range(copies * len(behaviours))
+            for _ in range(copies * len(self.behaviours))
         )
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """The first token after the blocks, [B, width]."""
-        number = copy * len(self.numbers) + self.numbers[field.name]
-        if field.name in self.targets:
-            first = sum_of(others[:, self.embedded[name]] for name in self.targets[field.name])
-        else:
-            reader = copy * len(self.reader_numbers) + self.reader_numbers[field.name]
-            first = self.readers[reader].expand(len(steps), -1)
+        number = self.number(field, copy)
+        first = self.target_or_reader(field, others, copy)
         # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
         places, counted = self.places[number], torch.arange(1, steps.shape[1] + 1, device=steps.device)
         latest = torch.where(known, counted, 0).amax(1, keepdim=True)

@@ -44,8 +44,13 @@ ENCODERS = {
     "dcn_v2": "mtl_lightning.encoders.dcn_v2:DCNv2Encoder",
     "din": "mtl_lightning.encoders.din:DINEncoder",
     "embedding": "mtl_lightning.encoders.embedding:EmbeddingEncoder",
+    "eta": "mtl_lightning.encoders.eta:ETAEncoder",
+    "hstu": "mtl_lightning.encoders.hstu:HSTUEncoder",
     "masknet": "mtl_lightning.encoders.masknet:MaskNetEncoder",
+    "onetrans": "mtl_lightning.encoders.onetrans:OneTransEncoder",
     "rankmixer": "mtl_lightning.encoders.rankmixer:RankMixerEncoder",
+    "sdim": "mtl_lightning.encoders.sdim:SDIMEncoder",
+    "sim": "mtl_lightning.encoders.sim:SIMEncoder",
     "transformer": "mtl_lightning.encoders.transformer:TransformerEncoder",
     "wukong": "mtl_lightning.encoders.wukong:WukongEncoder",
 }
@@ -169,6 +174,13 @@ METRICS = {
     "xauc": "mtl_lightning.metrics.regression.xauc:XAUC",
 }
 
+LOGGERS = {
+    "csv": "mtl_lightning.loggers.csv:CSVLog",
+    "mlflow": "mtl_lightning.loggers.mlflow:MLflow",
+    "tensorboard": "mtl_lightning.report.training.events:EventLog",
+    "wandb": "mtl_lightning.loggers.wandb:WandB",
+}
+
 
 @hookimpl
 def mtl_sources() -> dict[str, str]:
@@ -216,6 +228,12 @@ def mtl_weighters() -> dict[str, str]:
 def mtl_metrics() -> dict[str, str]:
     """Metrics of :mod:`mtl_lightning.metrics`."""
     return METRICS
+
+
+@hookimpl
+def mtl_loggers() -> dict[str, str]:
+    """Loggers of :mod:`mtl_lightning.loggers`, and TensorBoard's."""
+    return LOGGERS
 
 
 @hookimpl

@@ -186,7 +186,8 @@ class Predictor:
         """Let a source give columns the types that they had in training."""
         fitted = self.transforms
         tasks = [label.task for label in fitted.labels.values()]
-        read_for(source, column_uses(fitted.features, tasks, split, fitted.group, fitted.raw), fitted)
+        keys = [lookup.on for lookup in fitted.lookups.values()]
+        read_for(source, column_uses(fitted.features, tasks, split, fitted.group, fitted.raw, keys), fitted)
 
     def predict(self, block: Block) -> pa.Table:
         """Predict the rows of a block.

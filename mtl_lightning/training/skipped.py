@@ -3,32 +3,15 @@
 import math
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.errors import MtlError
+from mtl_lightning.training.late import DELAY, LateCopy
 from mtl_lightning.training.optimizer import CompositeOptimizer
 from mtl_lightning.training.rows import HOST
-
-DELAY = 10
-"""Number of steps after which a norm from a device is counted; the same on all processes, which must stop together."""
-
-
-class Event(Protocol):
-    """A point in the work of a device."""
-
-    def synchronize(self) -> None:
-        """Wait for it."""
-
-
-def record_event(device: torch.device) -> Event:
-    """Return the present end of a device's work."""
-    event = torch.Event(device)
-    event.record()
-    return event
 
 
 class SkippedSteps:
@@ -51,7 +34,7 @@ class SkippedSteps:
         self.limit, self.tasks = limit, tuple(tasks)
         self.in_a_row = 0
         self._counted = 0
-        self._pending: deque[tuple[Tensor, Event, Tensor]] = deque()
+        self._pending: deque[tuple[LateCopy, Tensor]] = deque()
 
     @property
     def total(self) -> int:
@@ -81,9 +64,7 @@ class SkippedSteps:
         if norm.device.type in HOST or not optimizer.skips_on_device():
             return not self.add(norm, losses)
         optimizer.step_if(torch.isfinite(norm))
-        host = torch.empty((), dtype=norm.dtype, pin_memory=True)
-        host.copy_(norm, non_blocking=True)
-        self._pending.append((host, record_event(norm.device), losses))
+        self._pending.append((LateCopy(norm), losses))
         if len(self._pending) > DELAY:
             self._count_first()
         return False
@@ -117,6 +98,5 @@ class SkippedSteps:
             self._count_first()
 
     def _count_first(self) -> None:
-        norm, event, losses = self._pending.popleft()
-        event.synchronize()
-        self.add(norm, losses)
+        norm, losses = self._pending.popleft()
+        self.add(norm.wait(), losses)

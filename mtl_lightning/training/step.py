@@ -8,9 +8,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
-
-BLOCK = 32_768
-"""Number of columns of a Jacobian that are multiplied at a time on a CPU."""
+from mtl_lightning.training.products import inner_products
 
 
 def global_counts(batch: Batch) -> Tensor:
@@ -101,12 +99,7 @@ class Step:
         The global loss is the mean over processes, so its gradient at a process's rows is the local one divided by the
         number of processes. Local Gramians are summed and divided by the square of that number, which is exact.
         """
-        flat = self.jacobian.flatten(1)
-        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))  # the seam may be in half precision
-        local = _products(flat)
-        if not bool(torch.isfinite(local).all()):  # squares of finite float32 gradients may overflow
-            local = flat.double() @ flat.double().T
-        return reduce_sum(local) / world_size() ** 2
+        return reduce_sum(inner_products(self.jacobian.flatten(1))) / world_size() ** 2
 
     @cached_property
     def generator(self) -> torch.Generator:
@@ -144,11 +137,3 @@ class Step:
             weights = self.losses.detach().new_ones(len(self.task_losses))
         total = (weights.to(self.losses) * self.losses).sum()
         return total, torch.einsum("t,tbd->bd", weights.to(self.jacobian), self.jacobian)
-
-
-def _products(flat: Tensor) -> Tensor:
-    """Inner products of the rows of a [T, N] matrix, float64; on a CPU in blocks that fit its cache."""
-    if flat.is_cuda or flat.shape[1] <= BLOCK:
-        return (flat @ flat.T).double()
-    parts = [(block @ block.T).double() for block in flat.split(BLOCK, dim=1)]
-    return torch.stack(parts).sum(0)

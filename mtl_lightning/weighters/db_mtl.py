@@ -1,5 +1,6 @@
 """Dual-balancing (Lin et al. 2023)."""
 
+import sys
 from typing import Unpack
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import DropRate, NonNegativeFloat, Step
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
-from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 
 SMALLEST = 1e-8
 """Lower bound of the losses in divisions. The authors' code adds it to every loss."""
@@ -44,6 +45,7 @@ class DBMTL(GramianWeighter):
         [2.0, 0.5]
     """
 
+    most_on_device = sys.maxsize
     norms: Tensor
     updates: Tensor
 
@@ -58,13 +60,14 @@ class DBMTL(GramianWeighter):
         super().__init__(tasks, **options)
         self.beta = beta
         self.sigma = sigma
+        self._negative = NegativeLosses("db_mtl", self.tasks, LEFT_OUT)
         self.current = torch.ones(len(self.tasks), dtype=torch.float64)
         self.register_buffer("norms", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def begin(self, step: Step) -> None:
         """Store the values of the losses."""
-        self.current = step.values.double().cpu()
+        self.current = step.values.double()
 
     def above(self, step: Step) -> Tensor:
         """``1 / L_t``, under which what is above z descends ``Σ log L_t``; zero for a task without a positive loss."""
@@ -72,12 +75,12 @@ class DBMTL(GramianWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights; zero for a task without a gradient or a positive loss."""
-        warn_of_negative("db_mtl", self.tasks, self.current, LEFT_OUT)
+        self._negative.check(self.current)
         present = (gramian.diagonal() > 0) & (self.current > 0)
         losses = torch.where(present, self.current.clamp_min(SMALLEST), 1.0)
-        now, before = gramian.diagonal().clamp_min(0).sqrt() / losses, self.norms.double().cpu()
+        now, before = gramian.diagonal().clamp_min(0).sqrt() / losses, self.norms.to(gramian)
         self.updates += 1
-        decay = self.beta / float(self.updates) ** self.sigma
+        decay = self.beta / self.updates.double() ** self.sigma
         mean = torch.where(before > 0, now + decay * (before - now), now)
         norms = torch.where(present, mean, before)
         self.norms.copy_(norms)

@@ -53,9 +53,9 @@ class DWA(LossWeighter):
         self.total += values
         self.seen += values != 0
         self.steps += 1
-        if int(self.steps) % self.window == 0:
-            average = torch.where(self.seen > 0, self.total / self.seen.clamp_min(1), newer)
-            self.averages.copy_(torch.stack([newer, average]))
-            self.total.zero_()
-            self.seen.zero_()
+        ends = self.steps % self.window == 0
+        average = torch.where(self.seen > 0, self.total / self.seen.clamp_min(1), newer)
+        self.averages.copy_(torch.where(ends, torch.stack([newer, average]), self.averages))
+        self.total.masked_fill_(ends, 0)
+        self.seen.masked_fill_(ends, 0)
         return weights

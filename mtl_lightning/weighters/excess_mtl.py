@@ -1,5 +1,6 @@
 """Robust weighting by excess risk (He et al. 2024)."""
 
+import sys
 from typing import Unpack
 
 import torch
@@ -34,6 +35,7 @@ class ExcessMTL(OffsetWeighter):
         [0.622, 0.378]
     """
 
+    most_on_device = sys.maxsize
     task_weights: Tensor
     initial: Tensor
     steps: Tensor
@@ -64,12 +66,12 @@ class ExcessMTL(OffsetWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """One step of the weights; they sum to one."""
-        excess, weights, initial = gramian.diagonal(), self.task_weights.double().cpu(), self.initial.double().cpu()
+        excess, weights, initial = gramian.diagonal(), self.task_weights.to(gramian), self.initial.to(gramian)
         self.steps += 1
-        if int(self.steps) <= self.warmup:
-            self.initial.copy_(initial + excess / self.warmup)
-            return weights
+        warm = self.steps <= self.warmup
+        self.initial.copy_(torch.where(warm, initial + excess / self.warmup, initial))
         relative = torch.where(initial > 0, excess / initial.clamp_min(1e-300), 0.0)
-        weights = (weights.clamp_min(1e-300).log() + self.learning_rate * relative).softmax(0)
+        moved = (weights.clamp_min(1e-300).log() + self.learning_rate * relative).softmax(0)
+        weights = torch.where(warm, weights, moved)
         self.task_weights.copy_(weights)
         return weights

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mtl_lightning.interfaces import NonNegativeFloat, PositiveFloat, PositiveInt, Step
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
-from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 
 
 class FAMO(LossWeighter):
@@ -57,6 +57,7 @@ class FAMO(LossWeighter):
         super().__init__(tasks)
         self.every = every
         self.needs_losses_after_step = False
+        self._negative = NegativeLosses("famo", self.tasks, LEFT_OUT)
         self.learning_rate = learning_rate
         self.decay = decay
         self.eps = eps
@@ -70,7 +71,7 @@ class FAMO(LossWeighter):
 
     def weights(self, values: Tensor) -> Tensor:
         """Weights that sum to one. Stores the losses for the comparison after the update."""
-        warn_of_negative("famo", self.tasks, values, LEFT_OUT)
+        self._negative.check(values)
         self.before.copy_(values)
         shares = torch.where(values > 0, self.logits.double().softmax(0) / (values + self.eps), 0.0)
         return shares / shares.sum().clamp_min(torch.finfo(shares.dtype).tiny)
@@ -79,9 +80,7 @@ class FAMO(LossWeighter):
         """One step of Adam on ξ, from the fall of each logarithm."""
         self.needs_losses_after_step = False
         values, before = values.double(), self.before.double()
-        if not bool(torch.isfinite(values).all()):
-            return
-        present = (values > 0) & (before > 0)
+        present = (values > 0) & (before > 0) & torch.isfinite(values).all() & self.finite
         fall = torch.where(present, ((before + self.eps) / (values + self.eps)).log(), 0.0)
         share = torch.where(present, self.logits.double(), -torch.inf).softmax(0).nan_to_num()
         gradient = share * (fall - (share * fall).sum()) + self.decay * self.logits

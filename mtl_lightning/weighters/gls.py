@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
-from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 
 
 class GLS(LossWeighter):
@@ -25,9 +25,13 @@ class GLS(LossWeighter):
         [1.0, 0.25]
     """
 
+    def __init__(self, tasks: tuple[str, ...]) -> None:
+        super().__init__(tasks)
+        self._negative = NegativeLosses("gls", self.tasks, LEFT_OUT)
+
     def weights(self, values: Tensor) -> Tensor:
         """The derivative of the geometric mean by each loss."""
-        warn_of_negative("gls", self.tasks, values, LEFT_OUT)
+        self._negative.check(values)
         present = values > 0
         safe = torch.where(present, values, 1.0)
         count = present.sum().clamp_min(1)

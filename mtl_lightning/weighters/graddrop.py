@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Share, Step
+from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.jacobian import JacobianOptions, JacobianWeighter
 
 
@@ -42,6 +43,7 @@ class GradDrop(JacobianWeighter):
         """Draw u, [D]."""
         width = step.jacobian.shape[2]
         self.drawn = torch.rand(width, generator=step.generator, dtype=torch.float64)
+        self.drawn = send(self.drawn, step.jacobian.device)
 
     def combine(self, jacobian: Tensor) -> Tensor:
         """The sum of the gradients that pass, [B, D]."""

@@ -1,5 +1,6 @@
 """Gradient normalization (Chen et al. 2018)."""
 
+import sys
 from typing import Unpack
 
 import torch
@@ -39,6 +40,7 @@ class GradNorm(GramianWeighter):
         [1.105, 0.895]
     """
 
+    most_on_device = sys.maxsize
     initial: Tensor
     task_weights: Tensor
 
@@ -62,22 +64,20 @@ class GradNorm(GramianWeighter):
 
     def begin(self, step: Step) -> None:
         """Store the values of the losses."""
-        self.current = step.values.double().cpu()
+        self.current = step.values.double()
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Weights of this step. The weights of the next step are stored in the buffer."""
-        before = self.task_weights.double().cpu().clone()
-        initial = self.initial.double().cpu()
+        before, initial = self.task_weights.to(gramian).clone(), self.initial.to(gramian)
         initial = torch.where(initial > 0, initial, self.current.clamp_min(0))
         norms = gramian.diagonal().clamp_min(0).sqrt()
         seen = (initial > 0) & (self.current > 0) & (norms > 0)
         self.initial.copy_(initial)
-        if bool(seen.any()):
-            ratio = torch.where(seen, self.current / initial, 0.0)
-            scaled = torch.where(seen, before * norms, 0.0)
-            mean = scaled.sum() / seen.sum()
-            target = mean * (ratio * seen.sum() / ratio.sum()) ** self.alpha
-            after = before - self.learning_rate * torch.sign(scaled - target) * norms / mean
-            after = torch.where(seen, after.clamp_min(self.floor), before)
-            self.task_weights.copy_(after * (len(after) / after.sum()))
+        ratio = torch.where(seen, self.current / initial, 0.0)
+        scaled = torch.where(seen, before * norms, 0.0)
+        mean = scaled.sum() / seen.sum()
+        target = mean * (ratio * seen.sum() / ratio.sum()) ** self.alpha
+        after = before - self.learning_rate * torch.sign(scaled - target) * norms / mean
+        after = torch.where(seen, after.clamp_min(self.floor), before)
+        self.task_weights.copy_(torch.where(seen.any(), after * (len(after) / after.sum()), before))
         return before

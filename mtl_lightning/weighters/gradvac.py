@@ -1,11 +1,13 @@
 """Gradient vaccine (Wang et al. 2021)."""
 
+import sys
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Share, Step
+from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
@@ -31,6 +33,7 @@ class GradVac(GramianWeighter):
         [2.0, 1.5]
     """
 
+    most_on_device = sys.maxsize
     targets: Tensor
 
     def __init__(self, tasks: tuple[str, ...], *, beta: Share = 0.01, **options: Unpack[GramianOptions]) -> None:
@@ -43,13 +46,14 @@ class GradVac(GramianWeighter):
     def begin(self, step: Step) -> None:
         """Draw the order in which each task meets the others, [T, T − 1], as positions among the others."""
         count = len(self.tasks) - 1
-        self.order = torch.stack([torch.randperm(count, generator=step.generator) for _ in self.tasks])
+        order = torch.stack([torch.randperm(count, generator=step.generator) for _ in self.tasks])
+        self.order = send(order, step.values.device)
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Column sums of the coefficients that the turns give each original gradient."""
-        rows, norms = torch.arange(len(gramian)), gramian.diagonal().sqrt()
-        targets = self.targets.double().cpu().clone()
-        coefficients = torch.eye(len(gramian), dtype=gramian.dtype)
+        rows, norms = torch.arange(len(gramian), device=gramian.device), gramian.diagonal().sqrt()
+        targets = self.targets.to(gramian).clone()
+        coefficients = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device)
         for position in self.order.T:
             other = position + (position >= rows)  # other[i] is the task that task i meets now
             inner = (gramian[other] * coefficients).sum(1)

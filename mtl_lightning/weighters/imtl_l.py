@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.interfaces import Step, Weighter
-from mtl_lightning.weighters.bases.negative import UNBOUNDED, warn_of_negative
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.weighters.bases.negative import UNBOUNDED, NegativeLosses
 
 
 class IMTLL(Weighter):
@@ -32,11 +33,12 @@ class IMTLL(Weighter):
     def __init__(self, tasks: tuple[str, ...]) -> None:
         super().__init__(tasks)
         self.log_scale = nn.Parameter(torch.zeros(len(self.tasks)))
+        self._negative = NegativeLosses("imtl_l", self.tasks, UNBOUNDED)
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
-        if step.index % 100 == 0:
-            warn_of_negative("imtl_l", self.tasks, step.values, UNBOUNDED)
+        if step.index % 100 == 0 or step.values.device.type not in HOST:
+            self._negative.check(step.values)
         scale = self.log_scale.to(step.losses.dtype)
         present = step.values != 0
         return (scale.exp() * step.losses - torch.where(present, scale, 0.0)).sum()

@@ -1,5 +1,6 @@
 """Gradient magnitudes of auxiliary tasks brought near the target's (He et al. 2022)."""
 
+import sys
 from typing import Literal, Unpack
 
 import torch
@@ -36,6 +37,7 @@ class MetaBalance(GramianWeighter):
         [1.0, 0.475]
     """
 
+    most_on_device = sys.maxsize
     norms: Tensor
 
     def __init__(
@@ -59,7 +61,7 @@ class MetaBalance(GramianWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights; 1 for the target."""
-        now, before = gramian.diagonal().clamp_min(0).sqrt(), self.norms.double().cpu()
+        now, before = gramian.diagonal().clamp_min(0).sqrt(), self.norms.to(gramian)
         mean = torch.where(before > 0, self.decay * before + (1 - self.decay) * now, now)
         norms = torch.where(now > 0, mean, before)
         self.norms.copy_(norms)

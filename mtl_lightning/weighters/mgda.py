@@ -4,8 +4,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.enumeration import MOST_TASKS, minimize_on_simplex, scaled
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
@@ -32,6 +34,7 @@ class MGDA(GramianWeighter):
     """
 
     skips_absent = True
+    most_on_device = MOST_TASKS
 
     def __init__(
         self, tasks: tuple[str, ...], *, eps: NonNegativeFloat = 1e-8, **options: Unpack[GramianOptions]
@@ -44,3 +47,7 @@ class MGDA(GramianWeighter):
         count = len(gramian)
         start = torch.full((count,), 1 / count, dtype=gramian.dtype)
         return minimize(normalized(gramian, self.eps), torch.zeros_like(start), total=1.0, start=start)
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        return minimize_on_simplex(scaled(gramian, self.eps), torch.zeros_like(gramian[0]), present)

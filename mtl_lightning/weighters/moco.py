@@ -1,9 +1,11 @@
 """Multi-objective gradient correction (Fernando et al. 2023)."""
 
+import sys
 from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.interfaces import NonNegativeFloat, Share, Step
 from mtl_lightning.weighters.bases.gramian import GramianOptions
@@ -36,6 +38,7 @@ class MoCo(OffsetWeighter):
     """
 
     skips_absent = True
+    most_on_device = sys.maxsize
     task_weights: Tensor
 
     def __init__(
@@ -62,8 +65,16 @@ class MoCo(OffsetWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """One step of the weights of the tasks that have had a gradient; they sum to one."""
-        weights = self.task_weights.double().cpu()[self.present]
+        weights = self.task_weights.to(gramian)[self.present]
         slope = gramian @ weights / gramian.diagonal().mean() + self.rho * weights
         weights = simplex_projection(weights - self.gamma * slope)
-        self.task_weights[self.present.to(self.task_weights.device)] = weights.to(self.task_weights)
+        self.task_weights[self.present] = weights.to(self.task_weights)
+        return weights
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        weights = torch.where(present, self.task_weights.to(gramian), 0.0)
+        slope = gramian @ weights / (gramian.diagonal().sum() / present.sum()) + self.rho * weights
+        weights = simplex_projection(torch.where(present, weights - self.gamma * slope, -torch.inf))
+        self.task_weights.copy_(torch.where(present, weights, self.task_weights))
         return weights

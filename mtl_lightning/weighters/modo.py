@@ -1,9 +1,11 @@
 """Multi-objective gradients with double sampling (Chen et al. 2023)."""
 
+import sys
 from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.weighters.bases.gramian import GramianOptions
@@ -34,6 +36,7 @@ class MoDo(PairedWeighter):
         [0.625, 0.375]
     """
 
+    most_on_device = sys.maxsize
     task_weights: Tensor
 
     def __init__(
@@ -51,7 +54,15 @@ class MoDo(PairedWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """One step of the weights of the tasks that have had a gradient; they sum to one."""
-        weights = self.task_weights.double().cpu()[self.present]
+        weights = self.task_weights.to(gramian)[self.present]
         weights = simplex_projection(weights - self.gamma * (gramian @ weights + self.rho * weights))
-        self.task_weights[self.present.to(self.task_weights.device)] = weights.to(self.task_weights)
+        self.task_weights[self.present] = weights.to(self.task_weights)
+        return weights
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        weights = torch.where(present, self.task_weights.to(gramian), 0.0)
+        moved = weights - self.gamma * (gramian @ weights + self.rho * weights)
+        weights = simplex_projection(torch.where(present, moved, -torch.inf))
+        self.task_weights.copy_(torch.where(present, weights, self.task_weights))
         return weights

@@ -5,9 +5,12 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat
 from mtl_lightning.errors import MtlError
+from mtl_lightning.training.late import send
+from mtl_lightning.weighters.bases.enumeration import MOST_TASKS, minimize_on_simplex, scaled
 from mtl_lightning.weighters.bases.gramian import GramianWeighter, Scope, SeamOptions
 from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
@@ -40,6 +43,7 @@ class Pareto(GramianWeighter):
     """
 
     skips_absent = True
+    most_on_device = MOST_TASKS
 
     def __init__(
         self,
@@ -63,10 +67,22 @@ class Pareto(GramianWeighter):
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights, which sum to one."""
-        floors = self.floors[self.present]
+        floors = self._sent_floors(gramian.device)[self.present]
         rest = float(1 - floors.sum())
         products = normalized(gramian, self.eps)
         if rest <= 0:
             return floors
         start = torch.full_like(floors, 1 / len(floors))
         return floors + rest * minimize(rest * products, products @ floors, total=1.0, start=start)
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        floors = torch.where(present, self._sent_floors(gramian.device), 0.0)
+        rest, products = 1 - floors.sum(), scaled(gramian, self.eps)
+        weights = floors + rest * minimize_on_simplex(rest * products, products @ floors, present)
+        return torch.where(rest > 0, weights, floors)
+
+    def _sent_floors(self, device: torch.device) -> Tensor:
+        if self.floors.device != device:
+            self.floors = send(self.floors, device)
+        return self.floors

@@ -1,11 +1,13 @@
 """Gradient surgery (Yu et al. 2020)."""
 
+import sys
 from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step
+from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 
 
@@ -27,6 +29,8 @@ class PCGrad(GramianWeighter):
         [2.0, 1.5]
     """
 
+    most_on_device = sys.maxsize
+
     def __init__(self, tasks: tuple[str, ...], **options: Unpack[GramianOptions]) -> None:
         super().__init__(tasks, **options)
         self.order = torch.arange(len(self.tasks)).repeat(len(self.tasks), 1)
@@ -34,12 +38,13 @@ class PCGrad(GramianWeighter):
     def begin(self, step: Step) -> None:
         """Draw the order in which each task meets the others, [T, T]."""
         count = len(self.tasks)
-        self.order = torch.stack([torch.randperm(count, generator=step.generator) for _ in self.tasks])
+        order = torch.stack([torch.randperm(count, generator=step.generator) for _ in self.tasks])
+        self.order = send(order, step.values.device)
 
     def weights(self, gramian: Tensor) -> Tensor:
         """Column sums of the coefficients that the projections give each original gradient."""
-        squares, rows = gramian.diagonal(), torch.arange(len(gramian))
-        coefficients = torch.eye(len(gramian), dtype=gramian.dtype)
+        squares, rows = gramian.diagonal(), torch.arange(len(gramian), device=gramian.device)
+        coefficients = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device)
         for other in self.order.T:  # other[i] is the task that task i meets now
             inner = (gramian[other] * coefficients).sum(1)
             conflict = (inner < 0) & (other != rows) & (squares[other] > 0)

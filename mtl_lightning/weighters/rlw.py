@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step
+from mtl_lightning.training.late import send
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
 
 
@@ -36,4 +37,4 @@ class RLW(LossWeighter):
 
     def weights(self, values: Tensor) -> Tensor:
         """The weights of this step, which sum to T."""
-        return (len(self.drawn) * self.drawn.softmax(0)).to(values.device)
+        return send(len(self.drawn) * self.drawn.softmax(0), values.device)

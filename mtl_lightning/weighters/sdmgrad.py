@@ -1,10 +1,12 @@
 """Direction-oriented multi-objective gradients (Xiao, Ban, Ji 2023)."""
 
+import sys
 from collections.abc import Mapping
 from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, PositiveFloat, PositiveInt
 from mtl_lightning.errors import MtlError
@@ -44,7 +46,9 @@ class SDMGrad(PairedWeighter):
         [0.625, 0.375]
     """
 
+    most_on_device = sys.maxsize
     inner: Tensor
+    preference: Tensor
 
     def __init__(
         self,
@@ -64,17 +68,30 @@ class SDMGrad(PairedWeighter):
             raise MtlError(f"weighter.preference: no task {next(iter(named))!r}", f"tasks are {', '.join(self.tasks)}")
         if float(shares.min()) < 0 or float(shares.sum()) == 0:
             raise MtlError("weighter.preference: shares must be at least 0, and one of them more")
-        self.pull, self.preference = pull, shares / shares.sum()
+        self.pull = pull
+        self.register_buffer("preference", shares / shares.sum(), persistent=False)
         self.learning_rate, self.momentum, self.iterations = learning_rate, momentum, iterations
         self.register_buffer("inner", torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64))
 
     def weights(self, gramian: Tensor) -> Tensor:
         """The weights of the tasks that have had a gradient; they sum to one."""
-        wanted = self.preference[self.present]
+        wanted = self.preference.to(gramian)[self.present]
         wanted = wanted / wanted.sum().clamp_min(torch.finfo(wanted.dtype).tiny)
-        inner, velocity = self.inner.double().cpu()[self.present], torch.zeros_like(wanted)
+        inner, velocity = self.inner.to(gramian)[self.present], torch.zeros_like(wanted)
         for _ in range(self.iterations):
             velocity = self.momentum * velocity + gramian @ (inner + self.pull * wanted)
             inner = simplex_projection(inner - self.learning_rate * velocity)
-        self.inner[self.present.to(self.inner.device)] = inner.to(self.inner)
+        self.inner[self.present] = inner.to(self.inner)
+        return (inner + self.pull * wanted) / (inner + self.pull * wanted).sum()
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        wanted = torch.where(present, self.preference.to(gramian), 0.0)
+        wanted = wanted / wanted.sum().clamp_min(torch.finfo(wanted.dtype).tiny)
+        inner, velocity = torch.where(present, self.inner.to(gramian), 0.0), torch.zeros_like(wanted)
+        for _ in range(self.iterations):
+            velocity = self.momentum * velocity + gramian @ (inner + self.pull * wanted)
+            moved = inner - self.learning_rate * velocity
+            inner = simplex_projection(torch.where(present, moved, -torch.inf))
+        self.inner.copy_(torch.where(present, inner, self.inner))
         return (inner + self.pull * wanted) / (inner + self.pull * wanted).sum()

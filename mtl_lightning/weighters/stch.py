@@ -5,7 +5,7 @@ from torch import Tensor
 
 from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
 from mtl_lightning.weighters.bases.loss_based import LossWeighter
-from mtl_lightning.weighters.bases.negative import LEFT_OUT, warn_of_negative
+from mtl_lightning.weighters.bases.negative import LEFT_OUT, NegativeLosses
 
 
 class STCH(LossWeighter):
@@ -41,21 +41,21 @@ class STCH(LossWeighter):
         super().__init__(tasks)
         self.mu = mu
         self.warmup = warmup
+        self._negative = NegativeLosses("stch", self.tasks, LEFT_OUT)
         self.register_buffer("total", torch.zeros(len(self.tasks), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(len(self.tasks), dtype=torch.int64))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
 
     def weights(self, values: Tensor) -> Tensor:
         """The derivative of the objective by each loss."""
-        warn_of_negative("stch", self.tasks, values, LEFT_OUT)
+        self._negative.check(values)
         present = values > 0
         safe = torch.where(present, values, 1.0)
         self.steps += 1
-        if int(self.steps) <= self.warmup:
-            self.total += torch.where(present, values, 0.0)
-            self.seen += present
-            return torch.where(present, 1 / safe, 0.0)
+        warm = self.steps <= self.warmup
+        self.total += torch.where(present & warm, values, 0.0)
+        self.seen += present & warm
         nadir = torch.where(self.seen > 0, self.total / self.seen.clamp_min(1), 1.0)
         relative = torch.where(present, (safe / nadir).log() / self.mu, -torch.inf)
-        shares = relative.softmax(0) if bool(present.any()) else torch.zeros_like(values)
-        return len(values) * shares / safe
+        shares = torch.where(present, relative.softmax(0), 0.0)  # which is NaN if no task is present
+        return torch.where(warm, torch.where(present, 1 / safe, 0.0), len(values) * shares / safe)

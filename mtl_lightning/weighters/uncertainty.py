@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from mtl_lightning.interfaces import Step, Weighter
-from mtl_lightning.weighters.bases.negative import UNBOUNDED, warn_of_negative
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.weighters.bases.negative import UNBOUNDED, NegativeLosses
 
 
 class Uncertainty(Weighter):
@@ -35,11 +36,12 @@ class Uncertainty(Weighter):
     def __init__(self, tasks: tuple[str, ...]) -> None:
         super().__init__(tasks)
         self.log_variance = nn.Parameter(torch.zeros(len(self.tasks)))
+        self._negative = NegativeLosses("uncertainty", self.tasks, UNBOUNDED)
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
-        if step.index % 100 == 0:
-            warn_of_negative("uncertainty", self.tasks, step.values, UNBOUNDED)
+        if step.index % 100 == 0 or step.values.device.type not in HOST:
+            self._negative.check(step.values)
         spread = self.log_variance.to(step.losses.dtype)
         present = step.values != 0
         return 0.5 * (torch.exp(-spread) * step.losses + torch.where(present, spread, 0.0)).sum()

@@ -4,8 +4,10 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.weighters.bases.enumeration import MOST_TASKS, minimize_each, scaled
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
@@ -33,6 +35,7 @@ class UPGrad(GramianWeighter):
     """
 
     skips_absent = True
+    most_on_device = MOST_TASKS
 
     def __init__(
         self, tasks: tuple[str, ...], *, ridge: NonNegativeFloat = 1e-4, **options: Unpack[GramianOptions]
@@ -45,3 +48,10 @@ class UPGrad(GramianWeighter):
         products = normalized(gramian, self.ridge)
         added = torch.stack([minimize(products, row) for row in products])
         return (torch.eye(len(gramian), dtype=gramian.dtype) + added).mean(0)
+
+    @override
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        products = scaled(gramian, self.ridge)
+        added = minimize_each(products, products, present)  # column i is what task i's weight 1 is increased by
+        combined = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device) + added
+        return torch.where(present, combined, 0.0).sum(1) / present.sum()

@@ -76,7 +76,7 @@ def cases():
         "trunk below the seam",
         case(weighter="pcgrad", architecture="shared_bottom", encoder={"name": "embedding", "width": 4, "hidden": [8]}),
     )
-    for name in ("embedding", "din", "transformer"):
+    for name in ("embedding", "din", "transformer", "hstu", "sim", "eta", "sdim", "onetrans"):
         yield f"histories, {name}", case(weighter="pcgrad", histories=True, encoder={"name": name, "width": 4})
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})

@@ -19,7 +19,7 @@ SCHEMA = Schema(
     (),
 )
 NAMES = sorted(registry().names("encoder"))
-MIXERS = {"masknet", "rankmixer", "wukong"}
+MIXERS = {"masknet", "onetrans", "rankmixer", "wukong"}
 """Encoders whose fields have no slice of z."""
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from mtl_lightning.data.arrow.columns import WRITTEN
 from mtl_lightning.data.arrow.keys import EXACT, canonical_spelling, canonical_text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
@@ -87,6 +88,8 @@ class RowEncoder:
         Raises:
             DataError: If a column is missing or holds values that its feature cannot read.
         """
+        for lookup in self.transforms.lookups.values():
+            columns = {**columns, **lookup.join_values(columns)}
         encoded = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
         parts = {
             "ids": self._stack("categorical", encoded, rows, np.dtype(np.int64)),
@@ -134,7 +137,7 @@ class RowEncoder:
 
     def _encoder(self, name: str, transform: Transform) -> Encode:
         if name in self.transforms.readers:
-            needed = self.transforms.request_columns[name]
+            needed = self.transforms.features[name].columns(name)
             return lambda columns: transform.encode(_table(columns, needed))
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
@@ -150,7 +153,7 @@ class RowEncoder:
     def _columns_of(self, name: str) -> tuple[str, ...]:
         """Return the columns of a feature, or of the features that it refers to if it has none."""
         others = self.transforms.features[name].needs()
-        return self.transforms.request_columns[name] or tuple(
+        return self.transforms.features[name].request_columns(name) or tuple(
             dict.fromkeys(column for other in others for column in self._columns_of(other))
         )
 
@@ -172,7 +175,7 @@ class RowEncoder:
         text = plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
-            values = _column(columns, transform.column)
+            values = _as_written(columns, transform.column)
             if not _equal_as_keys(values, plain):
                 return transform.encode(_table(columns, (transform.column,)))
             if text:
@@ -186,7 +189,7 @@ class RowEncoder:
         length, text = transform.length, plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
-            rows = _column(columns, transform.column)
+            rows = _as_written(columns, transform.column)
             lists = set(map(type, rows)) <= {list, NOTHING}
             if not lists or not _equal_as_keys(list(chain.from_iterable(row or () for row in rows)), plain):
                 return transform.encode(_table(columns, (transform.column,)))
@@ -226,6 +229,11 @@ def _column(columns: Columns, name: str) -> Sequence[Any]:
     return columns[name]
 
 
+def _as_written(columns: Columns, name: str) -> Sequence[Any]:
+    """Return a column, in the text of a side table's cells if that is stored."""
+    return columns[WRITTEN + name] if WRITTEN + name in columns else _column(columns, name)
+
+
 def _numbers(columns: Columns, transform: NumericTransform | BucketsTransform, *, finite: bool) -> np.ndarray:
     values = _column(columns, transform.column)
     if set(map(type, values)) <= NUMBERS:
@@ -250,6 +258,8 @@ def _array(values: Sequence[Any], name: str) -> pa.Array:
 def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
     """Return columns as a table; a single value is repeated if another column has more."""
     arrays = {name: _array(_column(columns, name), name) for name in names}
+    written = [WRITTEN + name for name in names if WRITTEN + name in columns]
+    arrays |= {name: _array(columns[name], name) for name in written}
     rows = max(map(len, arrays.values()), default=0)
     return pa.table({name: _repeat(array, rows) for name, array in arrays.items()})
 

@@ -8,6 +8,9 @@ from torch import Tensor
 
 from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.training.late import send
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.weighters.bases.buffers import Buffers
 
 Scope = Literal["encoder", "model"]
 
@@ -31,6 +34,10 @@ class GramianWeighter(Weighter):
 
     A subclass computes :meth:`weights` from the global Gramian, on the CPU in float64. A step whose Gramian is not
     finite changes no state and takes the plain sum, so that the check of the gradients can skip it.
+
+    On another device the host waits for the Gramian, once per computation of the weights. A subclass whose weights are
+    tensor operations without a decision of the host avoids that: it sets ``most_on_device`` and, if ``skips_absent`` is
+    set, overrides :meth:`weights_of_present`. Its buffers are restored on the device where a step must not change them.
 
     Args:
         tasks: Names of the tasks.
@@ -61,6 +68,8 @@ class GramianWeighter(Weighter):
     A task without labels in the batch has none, and a method that looks for the smallest combination of gradients
     would give it all the weight.
     """
+    most_on_device: ClassVar[int] = 0
+    """Largest number of tasks for which :meth:`weights` runs on a device other than the CPU."""
     kept: Tensor
 
     def __init__(
@@ -92,11 +101,26 @@ class GramianWeighter(Weighter):
         """Weight of each task.
 
         Args:
-            gramian: Inner products of the global gradients, [T, T] float64 on the CPU, finite.
+            gramian: Inner products of the global gradients, [T, T] float64 on the CPU, finite. With ``most_on_device``
+                it may be on a device and not finite; such results are discarded.
 
         Returns:
             Weights, [T] float64.
         """
+
+    def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
+        """Weight of each task, computed on a device from all tasks; as :meth:`weights` for the others.
+
+        Args:
+            gramian: Inner products of all tasks, [T, T] float64, perhaps not finite.
+            present: True for tasks that take part, [T]; all of them unless ``skips_absent`` is set.
+
+        Returns:
+            Weights, [T] float64; values of tasks that are not present are ignored.
+        """
+        if self.skips_absent:
+            raise NotImplementedError(f"{type(self).__name__} sets skips_absent and most_on_device only")
+        return self.weights(gramian)
 
     def above(self, step: Step) -> Tensor | None:
         """Weights of the losses for what is above z where ``scope`` is ``encoder``, [T]; None for the plain sum."""
@@ -106,14 +130,51 @@ class GramianWeighter(Weighter):
         """The objective, a scalar."""
         if step.index % self.every:
             return self._weighted_sum(step)
-        if not bool(torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all()):
+        if step.values.device.type not in HOST and len(self.tasks) <= self.most_on_device:
+            return self._forward_on_device(step)
+        products, finite = self._read(step)
+        if not finite:
             return step.losses.sum()
+        if products is None:
+            self.begin(step)
+            products = self.inner_products(step).double().cpu()
+        self.kept.copy_(send(self._present_weights(products).to(self.kept.dtype), self.kept.device))
+        return self._objective(step, self.kept, self.above(step))
+
+    def _read(self, step: Step) -> tuple[Tensor | None, bool]:
+        """Inner products on the CPU, unless they depend on state, and whether the step is finite."""
+        own, base = type(self), GramianWeighter
+        stateful = own.inner_products is not base.inner_products or own.begin is not base.begin
+        if stateful or step.values.device.type in HOST:
+            return None, bool(torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all())
+        both = torch.cat([self.inner_products(step).double().flatten(), step.values.double()]).cpu()
+        return both[: -len(self.tasks)].view(len(self.tasks), -1), bool(torch.isfinite(both).all())
+
+    def _forward_on_device(self, step: Step) -> Tensor:
+        before = Buffers(self)
+        finite = torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all()
         self.begin(step)
-        self.kept.copy_(self._present_weights(self.inner_products(step).double().cpu()))
+        gramian = self.inner_products(step).double()
+        carried = gramian.diagonal() != 0
+        usable = finite & carried.any()
+        self.present = carried if self.skips_absent else torch.ones_like(carried)
+        count = self.present.sum()
+        weights = torch.where(self.present, self.weights_of_present(gramian, self.present), 0.0)
+        total = weights.sum()
+        if self.rescale:
+            factor = torch.where(total > 0, count / total, 1.0)
+            weights, total = weights * factor, total * factor
+        self.kept.copy_(torch.where(self.present, weights, total / count))
+        before.restore_unless(usable)
+        above = self.above(step)
+        above = None if above is None else torch.where(finite, above, 1.0)
+        return self._objective(step, torch.where(finite, self.kept, 1.0), above)
+
+    def _objective(self, step: Step, weights: Tensor, above: Tensor | None) -> Tensor:
         if self.scope == "model":
-            return self._weighted_sum(step)
+            return (weights.to(step.losses.dtype) * step.losses).sum()
         jacobian = step.jacobian
-        return step.seam(torch.einsum("t,tbd->bd", self.kept.to(jacobian), jacobian), self.above(step))
+        return step.seam(torch.einsum("t,tbd->bd", weights.to(jacobian), jacobian), above)
 
     def report(self) -> dict[str, float]:
         """The last weight of each task."""

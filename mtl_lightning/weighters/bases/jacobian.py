@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.weighters.bases.buffers import Buffers
 
 
 class JacobianOptions(TypedDict, total=False):
@@ -61,7 +63,14 @@ class JacobianWeighter(Weighter):
 
     def forward(self, step: Step) -> Tensor:
         """The objective, a scalar."""
-        if not bool(torch.isfinite(step.values).all()):
+        finite = torch.isfinite(step.values).all()
+        if step.values.device.type not in HOST:
+            before = Buffers(self)
+            self.begin(step)
+            gradient = torch.where(finite, self.combine(step.jacobian), step.jacobian.sum(0))
+            before.restore_unless(finite)
+            return step.seam(gradient)
+        if not bool(finite):
             return step.losses.sum()
         self.begin(step)
         return step.seam(self.combine(step.jacobian))

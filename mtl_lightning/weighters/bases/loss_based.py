@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.interfaces import Step, Weighter
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.weighters.bases.buffers import Buffers
 
 
 class LossWeighter(Weighter):
@@ -35,6 +37,7 @@ class LossWeighter(Weighter):
     def __init__(self, tasks: tuple[str, ...]) -> None:
         super().__init__(tasks)
         self.register_buffer("last", torch.ones(len(self.tasks), dtype=torch.float64))
+        self.finite: Tensor = torch.tensor(True)  # on a device, False after a step that changed no state
 
     def begin(self, step: Step) -> None:
         """Called before :meth:`weights`, for methods that draw random numbers (``step.generator``) or count steps."""
@@ -53,11 +56,22 @@ class LossWeighter(Weighter):
     def forward(self, step: Step) -> Tensor:
         """The weighted sum of the losses, a scalar."""
         values = step.values.double()
-        if not bool(torch.isfinite(values).all()):
+        finite = torch.isfinite(values).all()
+        if values.device.type not in HOST:
+            return self._forward_on_device(step, values, finite)
+        if not bool(finite):
             return step.losses.sum()
         self.begin(step)
         self.last.copy_(self.weights(values))
         return (self.last.to(step.losses.dtype) * step.losses).sum()
+
+    def _forward_on_device(self, step: Step, values: Tensor, finite: Tensor) -> Tensor:
+        before, self.finite = Buffers(self), finite
+        self.begin(step)
+        self.last.copy_(self.weights(values))
+        weights = torch.where(finite, self.last, 1.0)
+        before.restore_unless(finite)
+        return (weights.to(step.losses.dtype) * step.losses).sum()
 
     def report(self) -> dict[str, float]:
         """The last weight of each task."""

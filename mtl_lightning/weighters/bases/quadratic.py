@@ -114,12 +114,13 @@ def _stationary(hessian: Tensor, linear: Tensor, total: float | None) -> Tensor:
 
 
 def simplex_projection(point: Tensor) -> Tensor:
-    """The nearest point of the simplex ``w ≥ 0, Σ w = 1``.
+    """The nearest point of the simplex ``w ≥ 0, Σ w = 1``; coordinates of −∞ become 0.
 
     Example:
         >>> simplex_projection(torch.tensor([0.5, 1.5, -1.0])).tolist()
         [0.0, 1.0, 0.0]
     """
     ordered = point.sort(descending=True).values
-    level = (ordered.cumsum(0) - 1) / torch.arange(1, len(point) + 1, dtype=point.dtype)
-    return (point - level[(ordered > level).sum() - 1]).clamp_min(0)
+    level = (ordered.cumsum(0) - 1) / torch.arange(1, len(point) + 1, dtype=point.dtype, device=point.device)
+    last = (ordered > level).sum(0, keepdim=True) - 1
+    return (point - level.gather(0, last.clamp_min(0))).clamp_min(0)

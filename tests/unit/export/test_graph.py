@@ -135,6 +135,30 @@ def test_encoders_with_other_options(encoder: dict[str, Any], tmp_path: Path) ->
     agrees(build_network(example_schema(kinds=KINDS), encoder=encoder), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"name": "sim", "top": 3},
+        pytest.param({"name": "transformer"}, marks=pytest.mark.slow),
+        *(
+            pytest.param(encoder, marks=pytest.mark.slow)
+            for encoder in (
+                {"name": "sim", "search": "hard", "category": "item", "top": 2},
+                {"name": "eta", "top": 3, "bits": 8},
+                {"name": "sdim"},
+                {"name": "hstu"},
+                {"name": "onetrans"},
+                {"name": "onetrans", "pyramid": False, "blocks": 3},
+            )
+        ),
+    ],
+    ids=str,
+)
+def test_encoders_of_histories(encoder: dict[str, Any], tmp_path: Path) -> None:
+    schema = example_schema(kinds=("categorical", "sequence", "history"))
+    agrees(build_network(schema, encoder={**encoder, "init_scale": 1.0}), tmp_path)
+
+
 def test_inputs_that_are_left_out_are_missing_values() -> None:
     schema = example_schema(kinds=KINDS)
     network = build_network(schema).eval()

@@ -15,7 +15,7 @@ from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.errors import MtlError
-from mtl_lightning.training import rows, skipped
+from mtl_lightning.training import late, rows, skipped
 from mtl_lightning.training.module import MultiTaskModule
 from mtl_lightning.training.optimizer import OptimizerConfig
 
@@ -43,7 +43,7 @@ def device_path(active: bool) -> Iterator[None]:
         if active:
             for module in (rows, skipped):
                 patch.setattr(module, "HOST", ())
-            patch.setattr(skipped, "record_event", lambda _: SimpleNamespace(synchronize=lambda: None))
+            patch.setattr(late, "record_event", lambda _: SimpleNamespace(synchronize=lambda: None))
             patch.setattr(torch, "empty", unpinned)
         yield
 

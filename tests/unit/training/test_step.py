@@ -6,7 +6,8 @@ import torch
 from mtl_lightning.batch import Batch, Target
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.schema import Schema, Task
-from mtl_lightning.training.step import BLOCK, Step, global_counts
+from mtl_lightning.training.products import SLICE
+from mtl_lightning.training.step import Step, global_counts
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_a_loss_that_does_not_reach_z_has_a_zero_row(graph):
     assert step.jacobian[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize("width", [BLOCK - 1, 2 * BLOCK + 3])
+@pytest.mark.parametrize("width", [SLICE - 1, 2 * SLICE + 3])
 def test_products_of_wide_gradients_are_taken_in_blocks(width):
     torch.manual_seed(0)
     seam, toward = torch.zeros(1, width, requires_grad=True), torch.randn(3, width)

@@ -125,6 +125,15 @@ def test_reliability_is_that_of_the_rows_and_drawn(run, record):
     assert f"<td>{test - train:+.4f}</td>" in page
 
 
+def test_tables_have_their_information_abundance(run, record):
+    tables = {row["table"]: row for row in record["evaluation"]["tables"]}
+    assert "user_id" in tables
+    assert all(1 <= row["abundance"] <= min(row["rows"], row["width"]) for row in tables.values())
+    page = (run / "evaluation.html").read_text()
+    assert f"<td>user_id</td><td>{tables['user_id']['rows']:,}</td>" in page
+    assert f"<td>{tables['user_id']['abundance']:.4f}</td>" in page
+
+
 def test_parts_of_a_slice_make_up_the_split(record):
     evaluation = record["evaluation"]
     for split in ("validation", "test"):
