@@ -20,7 +20,7 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.validation.values import LISTS, MAPPINGS, plain
 
 DOCS = Path(__file__).parents[1] / "docs"
-KINDS = ("encoder", "architecture", "head", "loss", "weighter")
+KINDS = ("encoder", "architecture", "head", "loss", "weighter", "logger")
 """Kinds of components whose pages have a generated table."""
 START, END = "<!-- options -->", "<!-- /options -->"
 NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", Path: "path"}

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 
 from mtl_lightning.data.features.build import Feature, Spec, read_features
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.lookups import LookupFiles
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec, read_split
@@ -46,6 +47,7 @@ class DataModule(LightningDataModule):
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -75,9 +77,11 @@ class DataModule(LightningDataModule):
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
+        lookup: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
+        self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
         review.record("data", DataConfig, {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool})
         own_features = None if features is None else read_features(features, review)
@@ -85,7 +89,8 @@ class DataModule(LightningDataModule):
         own_split = _read_split(split, review) if split else None
         review.raise_problems()
         if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
-            read_for(source, column_uses(own_features, own_tasks, own_split, group, raw), base)
+            keys = [files.on for files in self.lookups.values()]
+            read_for(source, column_uses(own_features, own_tasks, own_split, group, raw, keys), base)
         if own_features is None or own_tasks is None or own_split is None:
             suggested = source.schema()
             own_features = read_features(suggested.features, review) if own_features is None else own_features
@@ -131,6 +136,7 @@ class DataModule(LightningDataModule):
                 cache_dir=self.cache_dir,
                 base=self.base,
                 accept=self.accept,
+                lookups=self.lookups,
             )
         return self._prepared
 

@@ -174,6 +174,13 @@ METRICS = {
     "xauc": "mtl_lightning.metrics.regression.xauc:XAUC",
 }
 
+LOGGERS = {
+    "csv": "mtl_lightning.loggers.csv:CSVLog",
+    "mlflow": "mtl_lightning.loggers.mlflow:MLflow",
+    "tensorboard": "mtl_lightning.report.training.events:EventLog",
+    "wandb": "mtl_lightning.loggers.wandb:WandB",
+}
+
 
 @hookimpl
 def mtl_sources() -> dict[str, str]:
@@ -221,6 +228,12 @@ def mtl_weighters() -> dict[str, str]:
 def mtl_metrics() -> dict[str, str]:
     """Metrics of :mod:`mtl_lightning.metrics`."""
     return METRICS
+
+
+@hookimpl
+def mtl_loggers() -> dict[str, str]:
+    """Loggers of :mod:`mtl_lightning.loggers`, and TensorBoard's."""
+    return LOGGERS
 
 
 @hookimpl

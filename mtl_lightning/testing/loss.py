@@ -1,5 +1,6 @@
 """The contract of losses."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -13,6 +14,7 @@ from mtl_lightning.task_kinds import TASK_KINDS, task_kind
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle
 from mtl_lightning.testing.example import example_target
 from mtl_lightning.testing.head import ROWS, Funnel
+from mtl_lightning.testing.metric import take
 
 
 class Case:
@@ -62,16 +64,11 @@ class Case:
 
     @staticmethod
     def _part(target: Target, rows: Tensor, parts: int) -> Target:
+        part = take(target, rows)
+        if parts == 1:
+            return part
         weight = target.weight if target.weight is not None else torch.ones(ROWS, dtype=torch.float64)
-        return Target(
-            label=target.label[rows],
-            mask=target.mask[rows],
-            weight=None if target.weight is None else target.weight[rows],
-            count=(target.mask * weight).sum() / parts if parts > 1 else None,
-            rows=torch.tensor(ROWS / parts) if parts > 1 else None,
-            group=None if target.group is None else target.group[rows],
-            raw={name: column[rows] for name, column in target.raw.items()},
-        )
+        return replace(part, count=(target.mask * weight).sum() / parts, rows=torch.tensor(ROWS / parts))
 
 
 class LossContract(ComponentContract):

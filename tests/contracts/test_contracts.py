@@ -56,6 +56,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "pairwise"): {"row_wise": False},
     ("loss", "tpm"): {"head": "tpm"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
+    ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
+    ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},
     ("weighter", "pcgrad"): {"permutable": False},

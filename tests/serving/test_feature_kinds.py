@@ -28,6 +28,8 @@ FEATURES = {
     "ratio": {"kind": "numeric", "expression": "price / (mean_price + 1)"},
     "hour": {"kind": "categorical", "expression": "hour(time)"},
     "long_title": {"kind": "categorical", "expression": "length(title) > 5 or title in ['war']"},
+    "brand": {"kind": "categorical", "column": "items.brand"},
+    "cheaper": {"kind": "categorical", "expression": "`items.list_price` > price"},
 }
 
 
@@ -46,13 +48,19 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "click": (price + rng.normal(0, 5, ROWS) > 8).astype(int),
     }
     pq.write_table(pa.table(columns), folder / "log.parquet")
+    items = {"id": np.arange(25), "brand": rng.choice(["a", "b", "c"], 25), "list_price": rng.exponential(10, 25)}
+    pq.write_table(pa.table(items), folder / "items.parquet")
     recipe = {
         "extends": "base",
         "source": {"name": "table", "path": str(folder / "log.parquet")},
         "split": {"by": "time", "column": "time"},
         "features": FEATURES,
         "tasks": {"click": {"kind": "binary", "label": "click"}},
-        "data": {"batch_size": 128, "cache_dir": str(folder / "cache")},
+        "data": {
+            "batch_size": 128,
+            "cache_dir": str(folder / "cache"),
+            "lookup": {"items": {"path": str(folder / "items.parquet"), "key": "id", "on": "item"}},
+        },
         "trainer": {"max_epochs": 1},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -100,10 +108,12 @@ def test_requests_have_the_scores_of_training(log: Path, expected: np.ndarray) -
 def test_predict_has_the_scores_of_training(log: Path, expected: np.ndarray, tmp_path: Path) -> None:
     rows = last_rows(log, len(expected)).drop_columns(["click"])
     pq.write_table(rows, tmp_path / "rows.parquet")
+    items = (log / "items.parquet").rename(tmp_path / "items.parquet")  # neither a run nor an export needs it
     for model in ("run", "export"):
         out = tmp_path / f"{model}.parquet"
         assert command("predict", f"run={log / model}", f"data={tmp_path / 'rows.parquet'}", f"out={out}") == 0
         np.testing.assert_allclose(pq.read_table(out)["click"].to_numpy(), expected, atol=1e-5)
+    items.rename(log / "items.parquet")
 
 
 def test_the_service_describes_the_raw_columns(log: Path) -> None:

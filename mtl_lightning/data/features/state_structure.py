@@ -74,6 +74,13 @@ class SavedSchema(TypedDict):
     raw: list[str]
 
 
+class SavedLookup(TypedDict):
+    """State of a side table, whose rows are in a file of their own."""
+
+    on: str
+    sha256: str
+
+
 class SavedTransforms(TypedDict):
     """State of all transforms; the keys of features and tasks depend on their kinds."""
 
@@ -85,6 +92,7 @@ class SavedTransforms(TypedDict):
     columns: list[str]
     text: NotRequired[list[str]]
     tokens: NotRequired[list[str] | None]
+    lookups: NotRequired[dict[str, SavedLookup]]
     types: NotRequired[dict[str, dict[str, Literal["truth", "integer", "number", "text", "time"]]]]
 
 

@@ -49,6 +49,7 @@ def column_uses(
     split: SplitSpec | None = None,
     group: str | None = None,
     raw: Iterable[str] = (),
+    keys: Iterable[str] = (),
 ) -> Uses:
     """Return the uses of all columns.
 
@@ -60,6 +61,7 @@ def column_uses(
         split: How rows are divided.
         group: Column with the user, or None.
         raw: Raw numeric columns.
+        keys: Columns with keys of side tables.
 
     Example:
         >>> from mtl_lightning.data.features.build import build_features
@@ -68,7 +70,7 @@ def column_uses(
         >>> sorted(uses.tokens), sorted(uses.numbers)
         (['user'], ['mean', 'price', 'price > 2 * mean'])
     """
-    tokens = {group} if group else set()
+    tokens = {*keys, *([group] if group else [])}
     lists: set[str] = set()
     numbers = set(raw)
     for name, feature in features.items():

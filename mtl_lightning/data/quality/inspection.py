@@ -128,6 +128,8 @@ def _with_names(pair: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
 def _nulls(data: DataModule, profiled: Mapping[str, Any]) -> Iterator[Finding]:
     for name, feature in data.features.items():
         for column in feature.columns(name):
+            if column not in profiled["columns"]:
+                continue  # of a side table
             facts = profiled["columns"][column]
             if facts["rows"] and facts["nulls"] > MOSTLY * facts["rows"]:
                 empty = facts["nulls"] == facts["rows"]

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.report.quality.page import missing, related, sampled, vector_rows
+from mtl_lightning.report.quality.page import COLUMNS, column_rows, related, sampled, vector_rows
 
 BARS = "▁▂▃▄▅▆▇█"
 COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
@@ -15,11 +15,8 @@ COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
 
 def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield rows, columns, labels, rates by day, features and findings of ``inspect_log``."""
-    rows = Table("split", "rows")
-    for split, count in quality["rows"].items():
-        rows.add_row(split, f"{count:,}")
-    yield rows
-    yield _columns(quality)
+    yield _table(("split", "rows"), [[split, f"{count:,}"] for split, count in quality["rows"].items()])
+    yield _table(COLUMNS, column_rows(quality))
     yield _labels(quality)
     if quality["days"]:
         yield _days(quality["days"])
@@ -28,25 +25,15 @@ def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
     if quality["features"]:
         yield _features(quality)
         if any("vector" in facts for facts in quality["features"].values()):
-            table = Table("vector", "split", "missing", "mean norm", "deviation")
-            for row in vector_rows(quality["features"]):
-                table.add_row(*map(escape, row))
-            yield table
+            yield _table(("vector", "split", "missing", "mean norm", "deviation"), vector_rows(quality["features"]))
         yield escape(sampled(quality))
     yield _findings(quality)
 
 
-def _columns(quality: Mapping[str, Any]) -> Table:
-    table = Table("column", "type", "nulls", "distinct", "role")
-    for name, column in quality["columns"].items():
-        distinct = f"{column['distinct']:,}" if column["distinct"] is not None else "not counted"
-        table.add_row(
-            escape(name),
-            escape(column["type"]),
-            missing(column, quality["rows"]),
-            distinct,
-            escape(quality["roles"].get(name, "")),
-        )
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(*headings)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 

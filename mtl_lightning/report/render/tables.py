@@ -1,8 +1,9 @@
 """Tables for the terminal: results by task and metric, and the header of a run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from rich.align import VerticalAlignMethod
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -40,6 +41,25 @@ def number(value: float) -> str:
         return "undefined"
     size = abs(value)
     return f"{value:,.0f}" if size >= 10_000 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
+
+
+def plain_table(
+    left: Sequence[str], right: Iterable[str] = (), *, no_wrap: bool = False, vertical: VerticalAlignMethod = "bottom"
+) -> Table:
+    """An empty table with a line below its head.
+
+    Args:
+        left: Headings of the columns that are aligned to the left.
+        right: Headings of the columns that are aligned to the right, at the bottom.
+        no_wrap: Whether the left columns keep their width.
+        vertical: Alignment of the left columns.
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in left:
+        table.add_column(name, no_wrap=no_wrap, vertical=vertical)
+    for name in right:
+        table.add_column(name, justify="right", vertical="bottom")
+    return table
 
 
 def metrics_table(
@@ -80,8 +100,7 @@ def metrics_table(
 def _table(names: Sequence[str], tasks: Mapping[str, Mapping[str, float]]) -> Table:
     """Table of tasks that have the same metrics."""
     gaps = {name: best for name, best in REFERENCES.items() if name in names and best in names}
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True)
+    table = plain_table(["task"], no_wrap=True, vertical="top")
     shown = [name for name in names if name not in gaps.values()]
     for name in shown:
         for heading in (name, gaps[name], "gap") if name in gaps else (name,):

@@ -23,6 +23,7 @@ from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.blocks import read_blocks
 from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
@@ -144,6 +145,9 @@ def test_streams_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return super().rows(split).to_iterable_dataset(num_shards=3)
 
     monkeypatch.setattr("mtl_lightning.data.readers.blocks.ROWS", 37)
+    sizes = [block.num_rows for block in read_blocks(Stream(rows=log()).rows(), ["user"], "rows")]
+    assert len(sizes) > 3
+    assert max(sizes) == 37
     expected = everything(run(log(), tmp_path / "a"))
     assert everything(run(Stream(rows=log()), tmp_path / "b")) == expected
     split = {"by": "random", "seed": 3}

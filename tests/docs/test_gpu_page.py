@@ -1,0 +1,48 @@
+"""The table of docs/gpu.md is what a step costs the host of a device, by the program that makes it."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MARGIN = 1.1
+"""Versions of torch divide operations differently: launches may exceed the table by this factor."""
+
+WAITING = {"aligned_mtl", "imtl_g", "cagrad", "nash_mtl", "fairgrad", "star"}
+"""Components that the page names with a reason."""
+
+
+@pytest.fixture(scope="module")
+def program() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("device_traffic", ROOT / "benchmarks" / "device_traffic.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_table_has_every_component_and_names_those_that_wait(program: ModuleType) -> None:
+    rows = program.read_table((ROOT / "docs" / "gpu.md").read_text())
+    assert [row[:2] for row in rows] == program.components()
+    assert {name for _, name, reads, *_ in rows if reads} == WAITING
+    page = (ROOT / "docs" / "gpu.md").read_text().split(program.BEGIN)[0]
+    assert all(f"`{name}`" in page for name in WAITING)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(("sum", "upgrad", "star", "din"), id="some"),
+        pytest.param(None, id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_the_table_is_what_a_step_takes(program: ModuleType, names: tuple[str, ...] | None, tmp_path: Path) -> None:
+    schema, batches = program.load(str(tmp_path))
+    for kind, name, reads, copies, launches in program.read_table((ROOT / "docs" / "gpu.md").read_text()):
+        if names is None or name in names:
+            _, _, actual_reads, actual_copies, actual_launches = program.measure(schema, batches, kind, name)
+            assert (actual_reads, actual_copies) == (reads, copies), name
+            assert actual_launches <= MARGIN * launches, name
