@@ -24,7 +24,9 @@ def build(schema: Schema, *, on_device: bool, **parts: Any) -> MultiTaskModule:
         return module
     remote(module)
     # Its parameters are new objects now, which moving a real module never makes.
-    return MultiTaskModule(module.network, module.weighter, optimizer=module.optimizer_config, seed=module.seed)
+    moved = MultiTaskModule(module.network, module.weighter, optimizer=module.optimizer_config, seed=module.seed)
+    moved.suites = module.suites
+    return moved
 
 
 def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None = None) -> Traffic:

@@ -149,7 +149,7 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     assert "2 runs are missing: single_task-seed0, shared_bottom-constant1-seed0" in " ".join(partly.stdout.split())
     assert not (tmp_path / "result" / "cells" / "single_task-seed0").exists()
 
-    done = run(tmp_path, *SMALL, *GRID, "out=result")
+    done = run(tmp_path, *SMALL, *GRID, "out=result", "table=latex,markdown,csv")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs, 1 finished" in done.stdout
     result = json.loads((tmp_path / "result" / "result.json").read_text())
@@ -171,6 +171,9 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
         assert each["tasks"]["click"]["mean"] == pytest.approx(logged["click/auc"], abs=5e-3)
         assert each["tasks"]["dwell"]["mean"] == pytest.approx(logged["dwell/rmse"], rel=1e-4)
         assert each["parameters"] > 0
+    for table in ("table.tex", "table.md", "table.csv"):
+        text = (tmp_path / "result" / table).read_text()
+        assert all(name.split("-")[0].replace("_", "") in text.replace("\\_", "").replace("_", "") for name in seeds)
     page = Tags()
     page.feed((tmp_path / "result" / "report.html").read_text())
     assert page.open == []
