@@ -260,7 +260,9 @@ def test_slices_come_back_in_the_order_of_the_log(tmp_path, monkeypatch, rows, i
     events = log(6, 90, 40)
     module = data(table(events), tmp_path, {"length": 4})
     assert built(module) == definition(events, 4)
-    assert not [file for file in module.prepared.path.rglob("*.bin") if re.search(r"-\d+\.bin$", file.name)]
+    assert not [
+        file for file in module.prepared.path.rglob("*.bin") if re.search(r"(rows|events|slices)-\d+\.bin", file.name)
+    ]
 
 
 def test_vocabularies_and_scales_are_fitted_on_training_events(tmp_path):

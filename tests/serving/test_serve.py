@@ -134,7 +134,7 @@ def test_it_tells_how_it_is(server: Server, export: Path) -> None:
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
     assert answer["score"]["description"] == "p_click * p_conversion ^ 0.5"
     assert set(answer["predictions"]["properties"]) == {"click", "conversion", "dwell"}
-    assert set(described["paths"]) == {"/score", "/health", "/ready", "/metrics"}
+    assert set(described["paths"]) == {"/score", "/events", "/health", "/ready", "/metrics"}
 
 
 def test_it_stops_after_what_it_has_begun(export: Path, rows: list[dict[str, Any]]) -> None:
