@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mtl_lightning.cli.completion import CHOICES, SUPPLIED, complete_names, complete_pairs
+from mtl_lightning.cli.completion import CHOICES, SUPPLIED, TEMPLATES, complete_names, complete_pairs
 from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 
 FIT_KEYS = ("resume", "init_from", "run.dir", "seed", "trainer.max_epochs", "trainer.accelerator")
@@ -248,7 +248,7 @@ def list_plugins(
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Name of the distribution: mtl-lightning-foo.")],
-    kind: Annotated[str, typer.Option(help=f"What it supplies: {', '.join(SUPPLIED)}.")] = "weighter",
+    kind: Annotated[str, typer.Option(help=f"What it supplies: {', '.join(TEMPLATES)}.")] = "weighter",
     component: Annotated[str, typer.Option(help="Name in recipes; by default the last part of NAME.")] = "",
     out: Annotated[Path, typer.Option(help="Directory in which the package's directory is created.")] = Path(),
 ) -> None:

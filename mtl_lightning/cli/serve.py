@@ -18,6 +18,7 @@ OPTIONS: dict[str, Any] = {
     "workers": 0,
     "max_body": 4 << 20,
     "max_rows": 2000,
+    "max_users": 1_000_000,
     "max_head": 32 << 10,
     "max_headers": 100,
     "max_connections": 1000,

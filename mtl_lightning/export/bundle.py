@@ -8,6 +8,7 @@ import numpy as np
 
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.row_encoder import Columns, RowEncoder
+from mtl_lightning.data.store.latest_events import LatestEvents, exported_latest
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.device import CPU, providers
 from mtl_lightning.export.extras import need
@@ -68,6 +69,7 @@ class Bundle:
         transforms = Transforms.load(folder / TRANSFORMS)
         if transforms.schema != manifest.fitted:
             raise MtlError(f"{folder}: the transforms make other inputs than the manifest says")
+        transforms.serve(_latest(folder, manifest, transforms))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -134,6 +136,16 @@ class Bundle:
         """
         predictions = self.predict(columns, rows)
         return predictions, self.formula(predictions) if self.formula else None
+
+
+def _latest(folder: Path, manifest: Manifest, transforms: Transforms) -> dict[str, LatestEvents]:
+    """Latest events of users, of the histories for which the export has them."""
+    sizes = {
+        name: [table.vocabulary.size for table in history.tables.values()]
+        for name, history in transforms.histories.items()
+    }
+    layouts = {name: history.layout for name, history in transforms.histories.items()}
+    return exported_latest(folder, manifest.files, sizes, layouts)
 
 
 def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: Path) -> None:

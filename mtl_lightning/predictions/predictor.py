@@ -153,7 +153,7 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
         features = [name for columns in self.transforms.request_columns.values() for name in columns]
-        return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
+        return tuple(dict.fromkeys([*features, *self.transforms.live.latest, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
         """Read the rows to predict.
@@ -194,7 +194,7 @@ class Predictor:
     def _require_histories(self, present: Sequence[str], place: str) -> None:
         """Check that rows bring the events of each history: they are not built from the rows to predict."""
         for name in self.transforms.histories:
-            if name not in present:
+            if name not in present and name not in self.transforms.live:
                 message = f"{place}: no column {name!r} with the events of each row's history"
                 raise DataError(
                     message, "predict does not build histories; the test split is evaluated by fit and test"
