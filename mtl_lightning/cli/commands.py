@@ -75,7 +75,7 @@ def evaluate(pairs: TestPairs = None, as_json: AsJson = False) -> None:
 def predict(
     pairs: Annotated[
         list[str] | None,
-        _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …", "run", "data", "out", "bad_rows"),
+        _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …", "run", "data", "out", "bad_rows", "device"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +101,7 @@ def export(
 def serve(
     pairs: Annotated[
         list[str] | None,
-        _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …", "export", "host", "port", "threads"),
+        _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …", "export", "host", "port", "threads", "device"),
     ] = None,
 ) -> None:
     """Serve an export over HTTP: export=FOLDER, and port=8000."""
