@@ -34,9 +34,13 @@ def history_facts(prepared: Prepared, samples: Mapping[str, Mapping[str, np.ndar
         samples: Rows of each split, by the name of the split.
 
     Returns:
-        By history and split: ``rows``, the share of ``empty`` ones, ``median``, ``high`` (90% are not longer) and
-        ``most`` events, the share that is ``full``, and ``age``, the median time from the latest event to the row in
-        seconds, or in the unit of the time column; None for histories without ``gap``.
+        By history and split:
+
+        - ``rows``: number of rows;
+        - ``empty`` and ``full``: share of histories without an event, and of ones with ``length`` events;
+        - ``median``, ``high`` and ``most``: number of events; 90% are not above ``high``;
+        - ``age``: median time from the latest event to the row, in seconds or in the unit of the time column; None for
+          histories without ``gap``.
     """
     facts: dict[str, Any] = {}
     for field in prepared.schema.of_kind("history"):
