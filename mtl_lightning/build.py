@@ -1,6 +1,7 @@
 """Names and options → objects: network, module, data, Trainer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -230,15 +231,9 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
         tasks=config.tasks,
         split=config.split,
         raw=config.raw,
-        group=config.data.group,
-        batch_size=config.data.batch_size,
-        eval_batch_size=config.data.eval_batch_size,
         seed=config.seed,
-        pool=config.data.pool,
-        cache_dir=config.data.cache_dir,
         base=_base(config, run),
-        accept=config.data.accept,
-        lookup=config.data.lookup,
+        **asdict(config.data),
     )
 
 

@@ -103,11 +103,10 @@ class EmbeddingEncoder(Encoder):
             places = [offsets[step.table] for step in field.steps_of_kind("categorical")]
             self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.rows = rows
+        self.init_scale = init_scale
         self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
         if self.table is not None:
-            with torch.no_grad():
-                nn.init.normal_(self.table.weight, std=init_scale)
-                self.table.weight[::rows] = 0.0
+            self.draw_tables()
         self.step_buckets = nn.ModuleList(
             nn.ModuleList(StepBuckets(field, width, init_scale) for field in self.histories)
             for _ in range(copies if self.histories else 0)
@@ -173,6 +172,13 @@ class EmbeddingEncoder(Encoder):
         offsets, rows = _offsets(schema)
         places = {table: [offset + copy * rows for copy in range(self.copies)] for table, offset in offsets.items()}
         return [places] if places else []
+
+    @torch.no_grad()
+    def draw_tables(self, generator: torch.Generator | None = None) -> None:
+        """Draw every row from a normal distribution; padding is zero."""
+        if self.table is not None:
+            self.table.weight.normal_(std=self.init_scale, generator=generator)
+            self.table.weight[:: self.rows] = 0.0
 
     def known(self, batch: Batch) -> dict[str, Tensor]:
         """True at the steps that count, per sequence and history, [B, L]; in training some events are left out."""

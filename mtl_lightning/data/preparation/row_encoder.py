@@ -15,11 +15,10 @@ from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
 from mtl_lightning.data.features.categorical import CategoricalTransform, SharedVocabulary
-from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
 from mtl_lightning.data.features.vocabulary import FIRST
-from mtl_lightning.data.preparation.given_histories import given_history, listed_in_json
+from mtl_lightning.data.preparation.given_histories import GivenHistory, given_history, listed_in_json
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.store.listed_steps import listed_steps
@@ -104,8 +103,8 @@ class RowEncoder:
         for name, part in self._wide.items():
             values = encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
-        for name, transform in self._histories.items():
-            parts |= self._steps(name, transform, columns, rows)
+        for name, history in self._given(columns).items():
+            parts |= self._steps(name, history, rows)
         for name, field in self._listed.items():
             steps = listed_steps(torch.from_numpy(encoded[name]), field).padded(field.length)
             parts |= _inputs(name, steps, rows)
@@ -115,11 +114,21 @@ class RowEncoder:
             parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(numbered, (rows,)))
         return parts
 
-    def _steps(self, name: str, transform: HistoryTransform, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        listed = listed_in_json(_column(columns, name), transform)
-        time = transform.feature.time
-        given = given_history(listed, _array(_column(columns, time), time), transform)
-        steps = given.events.steps(torch.from_numpy(given.rows)).padded(transform.feature.length)
+    def _given(self, columns: Columns) -> dict[str, GivenHistory]:
+        """Histories of a request: of its own events, or of its users."""
+        given, live = {}, self.transforms.live
+        asked = {}
+        for name, transform in self._histories.items():
+            by, time = transform.feature.by, transform.feature.time
+            times = _array(_column(columns, time), time)
+            if name in live and name not in columns:
+                asked[name] = _array(_column(columns, by), by), times
+            else:
+                given[name] = given_history(listed_in_json(_column(columns, name), transform), times, transform)
+        return {**given, **live.given(asked)}
+
+    def _steps(self, name: str, given: GivenHistory, rows: int) -> dict[str, np.ndarray]:
+        steps = given.events.steps(torch.from_numpy(given.rows)).padded(given.events.length)
         return _inputs(name, steps, rows)
 
     def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:

@@ -23,6 +23,7 @@ from mtl_lightning.data.features.state_structure import check_fitted, check_refe
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
 from mtl_lightning.data.preparation.given_histories import given_history, listed_in_column
+from mtl_lightning.data.preparation.live_histories import LiveHistories
 from mtl_lightning.data.preparation.lookups import Lookup
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
@@ -85,6 +86,7 @@ class Transforms:
         self.request_columns = {
             name: self.raw_columns(part.request_columns(name)) for name, part in self.features.items()
         }
+        self.live = LiveHistories({}, {})
 
     def raw_columns(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of the log that columns depend on: for a column of a side table its key."""
@@ -130,6 +132,16 @@ class Transforms:
             for name, reader in readers.items()
             if isinstance(reader, ColumnReader) and reader.expression is not None
         }
+
+    def serve(self, latest: Mapping[str, LatestEvents]) -> None:
+        """Let rows that bring no events have the events of their users.
+
+        Args:
+            latest: Latest events of users, by history.
+        """
+        self.live = LiveHistories(self.histories, latest)
+        for name in latest:
+            self.request_columns[name] = self.feature_columns[name]
 
     def fit(self, blocks: Iterable[Block]) -> None:
         """Fit to blocks of training rows, in one pass.
@@ -242,7 +254,8 @@ class Transforms:
         Args:
             rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of mappings. Absent raw
                 columns are NaN, as only losses and metrics need them. A history is a column of its name that holds
-                each row's events: a list of records, or a record of lists, with their raw columns.
+                each row's events: a list of records, or a record of lists, with their raw columns. Without it, a row
+                has the events of its user after :meth:`serve`.
 
         Returns:
             Batch of all rows, with labels that are zero and masked.
@@ -256,9 +269,15 @@ class Transforms:
         schema, count = self.schema, table.num_rows
         parts = self.encode_features(table) | self.encode_raw(table, absent=True)
         events = {}
+        histories = {}
+        asked = {}
         for name, history in self.histories.items():
             times = column(table, history.feature.time)
-            given = given_history(listed_in_column(column(table, name), history), times, history)
+            if name in self.live and name not in table.column_names:
+                asked[name] = as_written(table, history.feature.by), times
+            else:
+                histories[name] = given_history(listed_in_column(column(table, name), history), times, history)
+        for name, given in {**histories, **self.live.given(asked)}.items():
             events[name], parts[f"history/{name}"] = given.events, given.rows
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)

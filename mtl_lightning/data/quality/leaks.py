@@ -8,6 +8,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.quality.rows import distinct
 from mtl_lightning.data.quality.scores import FOLDS, auc, encoded_auc
+from mtl_lightning.data.store.events import lengths
 from mtl_lightning.schema import PADDING, Schema, Task
 
 SERIOUS, WARNING = 0.98, 0.95
@@ -64,7 +65,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
             codes = listed[:, 1 :: len(field.steps)]  # main ids
             ranks = [listed[:, 0]]
         elif field.kind == "history":
-            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            codes = lengths(parts[f"history/{field.name}"])
             ranks = [codes]
         else:
             continue

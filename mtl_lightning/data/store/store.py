@@ -48,7 +48,7 @@ class Store:
         schema: Fitted schema.
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
             ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
-            ``history/<name>`` [N, 2], the slice of each row's events, or [N, 3] with the row's time for their gaps (see
+            ``history/<name>`` [N, 1], the slice of each row's events, or [N, 2] with the row's time for their gaps (see
             :func:`~mtl_lightning.data.store.events.row_part`).
         path: Directory of the files; None for rows in memory.
         events: Events of each history, which all splits share.

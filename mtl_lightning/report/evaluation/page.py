@@ -44,7 +44,8 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
     changes = " − ".join((list(splits)[-1], next(iter(splits))))
     parts = [f"<p>{counts}.</p>", table(["metric", "space", *splits, changes], rows)]
     if summary["thresholds"]:
-        parts += ["<h2>Decisions at the threshold of the best F1 on validation</h2>", _decisions(summary["thresholds"])]
+        decisions = table(["task", "split", "threshold", *DECISIONS], decision_rows(summary["thresholds"]))
+        parts += ["<h2>Decisions at the threshold of the best F1 on validation</h2>", decisions]
     for split, slices in summary["slices"].items():
         for name, cells in slices.items():
             parts += [f"<h2>{escape(f'{split} by {name}')}</h2>", _slice(cells)]
@@ -58,14 +59,14 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
     return document(f"Evaluation of {title}", "\n".join(parts), STYLE + TABLES)
 
 
-def _decisions(thresholds: Mapping[str, Any]) -> str:
-    rows = [
+def decision_rows(thresholds: Mapping[str, Any]) -> list[list[str]]:
+    """Task, split, threshold and measures of decisions, by task and split."""
+    return [
         [task, split, _number(by_split["threshold"]), *(_number(values[name]) for name in DECISIONS)]
         for task, by_split in thresholds.items()
         for split, values in by_split.items()
         if split != "threshold"
     ]
-    return table(["task", "split", "threshold", *DECISIONS], rows)
 
 
 def _abundances(tables: Iterable[Mapping[str, Any]]) -> str:

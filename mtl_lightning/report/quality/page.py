@@ -21,6 +21,8 @@ circle.rate { fill: #27559b; } rect.bar.level1 { fill: #e2a93b; } rect.bar.level
 """
 FORMS = (".2%", ".4g", ".4g")
 """Formats of the facts about a vector: share missing, mean norm, deviation."""
+COLUMNS = ("column", "type", "nulls", "distinct", "role")
+"""Headings of :func:`column_rows`."""
 SHOWN = 15
 """Largest number of features in a drift plot."""
 
@@ -36,7 +38,8 @@ def quality_page(quality: Mapping[str, Any], title: str, thresholds: Sequence[fl
     parts = [_tiles(quality), "<h2>Findings</h2>", *map(_finding, quality["findings"])]
     if not quality["findings"]:
         parts.append("<p>No findings.</p>")
-    parts += ["<h2>Columns</h2>", f'<div class="wide">{_columns(quality)}</div>', "<h2>Labels</h2>", _labels(quality)]
+    columns = f'<div class="wide">{table(COLUMNS, column_rows(quality))}</div>'
+    parts += ["<h2>Columns</h2>", columns, "<h2>Labels</h2>", _labels(quality)]
     parts += [days(task, points) for task, points in quality["days"].items()]
     if quality["pairs"]:
         parts += [
@@ -137,12 +140,13 @@ def _finding(finding: Mapping[str, Any]) -> str:
     return f'<div class="finding {finding["level"]}{accepted}">{head}{hint}</div>'
 
 
-def _columns(quality: Mapping[str, Any]) -> str:
+def column_rows(quality: Mapping[str, Any]) -> list[list[str]]:
+    """Name, type, nulls, distinct values and role of each column."""
     rows = []
     for name, column in quality["columns"].items():
         distinct = "not counted" if column["distinct"] is None else f"{column['distinct']:,}"
         rows.append([name, column["type"], missing(column, quality["rows"]), distinct, quality["roles"].get(name, "")])
-    return table(["column", "type", "nulls", "distinct", "role"], rows)
+    return rows
 
 
 def _labels(quality: Mapping[str, Any]) -> str:
