@@ -38,6 +38,8 @@ FEATURES = {
     },
     "interests": {"kind": "sequence", "length": 5, "separator": "|", "weight_separator": ":"},
     "topics": {"kind": "sequence", "length": 3, "weights": "topic_weights"},
+    "common": {"kind": "overlap", "of": ["shops", "likes"], "as": "jaccard"},
+    "style": {"kind": "semantic_id", "column": "image", "size": 3, "levels": 2, "clusters": 4},
     "cheaper": {"kind": "categorical", "expression": "`items.list_price` > price"},
 }
 
@@ -56,6 +58,8 @@ def lists(rng: np.random.Generator) -> dict[str, list[object]]:
         ],
         "topics": [[i % 9 for i in row] for row in ids],
         "topic_weights": weights,
+        "likes": [rng.choice(["a", "b", "c"], size).tolist() for size in sizes],
+        "image": [None if size == 0 else rng.normal(size=3).tolist() for size in sizes],
     }
 
 
@@ -146,7 +150,7 @@ def test_predict_has_the_scores_of_training(log: Path, expected: np.ndarray, tmp
 def test_the_service_describes_the_raw_columns(log: Path) -> None:
     assert set(Manifest.open(log / "export").columns) == {
         "item", "price", "mean_price", "time", "title",
-        "seen", "shops", "read_time", "interests", "topics", "topic_weights",
+        "seen", "shops", "read_time", "interests", "topics", "topic_weights", "likes", "image",
     }  # fmt: skip
     described = json.dumps(operation(Bundle.open(log / "export"), 10))
     assert '"mean_price"' in described

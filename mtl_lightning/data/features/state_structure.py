@@ -62,6 +62,13 @@ class SavedParallelLists(TypedDict):
     numbers: dict[str, SavedNumeric]
 
 
+class SavedSemanticId(TypedDict):
+    """State of semantic ids: centres and numbered prefixes by level."""
+
+    centres: list[list[list[float]]]
+    prefixes: list[list[int]]
+
+
 class SavedClasses(TypedDict):
     """State of a label."""
 

@@ -163,7 +163,7 @@ def test_a_warm_start_keeps_ids_and_scales():
     today = Transforms(build_features(FEATURES), ())
     begin(today, yesterday)
     today.fit([table([[(5, "c", 99, 0.5)]], text=False)])
-    before, after = (one.encode(table(full, text=False)).steps["seen"] for one in (yesterday, today))
+    before, after = (run.encode(table(full, text=False)).steps["seen"] for run in (yesterday, today))
     assert before.ids.tolist() == after.ids.tolist()
     assert before.numbers.tolist() == after.numbers.tolist()
     assert int(today.encode(table([[(5, "c", 1, 1.0)]], text=False)).steps["seen"].ids.min()) == 0  # padding only
