@@ -13,6 +13,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.transfer import send_batch
 from tests.support.remote_device import DEVICE, Remote, RemoteDevice, Traffic, remote
 
 
@@ -33,16 +34,16 @@ def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None 
     """Take a step per batch, as Lightning does; return the traffic of the last step."""
     module._trainer = SimpleNamespace(  # type: ignore[assignment]
         fit_loop=SimpleNamespace(_should_accumulate=lambda: False),
-        training=True,
         precision_plugin=SimpleNamespace(train_step_context=nullcontext),
     )
     on_device = any(isinstance(parameter.data, Remote) for parameter in module.parameters())
+    device = DEVICE if on_device else next(module.parameters()).device
     with RemoteDevice() if on_device else nullcontext(Traffic()) as traffic:
         optimizer = module.configure_optimizers()
         module.train()
         for batch in batches:
             traffic.clear()
-            sent = module.transfer_batch_to_device(batch, DEVICE if on_device else torch.device("cpu"), 0)
+            sent = send_batch(batch, device, training=True)
             module.optimizer_step(0, 0, optimizer, partial(_closure, module, optimizer, sent, clip))
         return Traffic(**{part.name: getattr(traffic, part.name).copy() for part in fields(traffic)})
 
