@@ -58,6 +58,10 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif f"listed/{field.name}" in parts:
+            listed = parts[f"listed/{field.name}"]
+            codes = listed[:, 1 :: len(field.steps)]  # main ids
+            ranks = [listed[:, 0]]
         elif field.kind == "history":
             codes = lengths(parts[f"history/{field.name}"])
             ranks = [codes]
