@@ -78,12 +78,8 @@ def result_tables(result: Mapping[str, Any]) -> RenderableType:
 
 
 def _quality(result: Mapping[str, Any], tasks: Sequence[str]) -> Table:
-    table = plain_table(["configuration"], ["validation\nscore"], no_wrap=True, vertical="top")
-    for task in tasks:
-        table.add_column(
-            f"{task}\n{result['tasks'][task]['metric']}", justify="right", vertical="bottom", overflow="fold"
-        )
-    table.add_column("Δm %", justify="right", vertical="bottom")
+    headings = [f"{task}\n{result['tasks'][task]['metric']}" for task in tasks]
+    table = plain_table(["configuration"], ["validation\nscore", *headings, "Δm %"], unwrapped=1)
     for configuration in result["configurations"]:
         table.add_row(
             Text(shown_name(configuration), style="bold" if configuration["name"] == result["selected"] else ""),

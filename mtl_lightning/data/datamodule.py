@@ -4,8 +4,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from lightning.pytorch import LightningDataModule
+from typing_extensions import override
 
+from mtl_lightning.batch import Batch
 from mtl_lightning.data.features.build import Feature, Spec, read_features
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.lookups import LookupFiles
@@ -18,6 +21,7 @@ from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.training.transfer import send_batch
 from mtl_lightning.validation.review import Review
 
 IN_MEMORY = 8 << 30
@@ -195,6 +199,11 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled training rows."""
         return self.loader("train", shuffle=True, batch_size=self.batch_size)
+
+    @override
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return a batch on a device, after one copy for which the host does not wait."""
+        return send_batch(batch, device, training=bool(self.trainer and self.trainer.training))
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Validation rows; an empty list if there are none."""

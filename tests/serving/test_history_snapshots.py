@@ -157,7 +157,7 @@ def test_events_of_a_request_come_before_the_ones_of_its_user(server: Server, ru
     asked = {name: row[name] for name in SCORED}
     none = {**asked, "watched": [], "seen": None}
     stranger = {**asked, "user_id": "nobody"}
-    bodies = [{"candidates": [one]} for one in (asked, none, stranger)]
+    bodies = [{"candidates": [item]} for item in (asked, none, stranger)]
     first, second, third = (server.client.post("/score", json=body).json()["predictions"]["click"] for body in bodies)
     assert abs(first[0] - second[0]) > 1e-4
     np.testing.assert_allclose(second, third, atol=1e-6)  # an unknown user has an empty history
@@ -229,11 +229,11 @@ def test_memory_is_bounded(export: Path) -> None:
 
     for start in range(5000, 9000, 400):
         post("u1", list(range(start, start + 400)), 2)
-    kept = live._appended  # the only place where their number is seen
-    (watched,), (seen,) = kept["watched"].values(), kept["seen"].values()
+    remaining = live._appended  # the only place where their number is seen
+    (watched,), (seen,) = remaining["watched"].values(), remaining["seen"].values()
     assert (len(watched.times), len(seen.times)) == (6 + 41, 9 + 1)  # delay: 40, 0
     post("u1", [20_000] * 3000, 2)  # all at once: nothing is older than the delay
-    sizes = {name: [len(history.times) for history in histories.values()] for name, histories in kept.items()}
+    sizes = {name: [len(history.times) for history in histories.values()] for name, histories in remaining.items()}
     assert sizes == {"watched": [6 + 1000], "seen": [9 + 1000]}
     post("u2", [5000], 2)
     with pytest.raises(RequestError, match=r"2 users have new events in '(seen|watched)'") as raised:

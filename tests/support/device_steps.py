@@ -13,6 +13,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.transfer import send_batch
 from tests.support.remote_device import DEVICE, Remote, RemoteDevice, Traffic, remote
 
 
@@ -33,7 +34,6 @@ def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None 
     """Take a step per batch, as Lightning does; return the traffic of the last step."""
     module._trainer = SimpleNamespace(  # type: ignore[assignment]
         fit_loop=SimpleNamespace(_should_accumulate=lambda: False),
-        training=True,
         precision_plugin=SimpleNamespace(train_step_context=nullcontext),
     )
     on_device = any(isinstance(parameter.data, Remote) for parameter in module.parameters())
@@ -42,7 +42,7 @@ def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None 
         module.train()
         for batch in batches:
             traffic.clear()
-            sent = module.transfer_batch_to_device(batch, DEVICE if on_device else torch.device("cpu"), 0)
+            sent = send_batch(batch, DEVICE if on_device else torch.device("cpu"), training=True)
             module.optimizer_step(0, 0, optimizer, partial(_closure, module, optimizer, sent, clip))
         return Traffic(**{part.name: getattr(traffic, part.name).copy() for part in fields(traffic)})
 

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mtl_lightning.report.quality.page import COLUMNS, column_rows, related, sampled, vector_rows
+from mtl_lightning.report.render.tables import plain_table
 
 BARS = "▁▂▃▄▅▆▇█"
 COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
@@ -31,14 +32,14 @@ def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*headings)
+    table = plain_table(headings)
     for row in rows:
         table.add_row(*map(escape, row))
     return table
 
 
 def _labels(quality: Mapping[str, Any]) -> Table:
-    table = Table("task", "split", "known labels", "mean")
+    table = plain_table(["task", "split"], ["known labels", "mean"])
     for task, splits in quality["labels"].items():
         for split, label in splits.items():
             mean = f"{label['mean']:.4f}" if label["mean"] is not None else ""
@@ -47,7 +48,7 @@ def _labels(quality: Mapping[str, Any]) -> Table:
 
 
 def _days(days: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    table = Table("task", "first day", "last day", "lowest mean", "highest mean", "mean by day")
+    table = plain_table(["task", "first day", "last day", "lowest mean", "highest mean", "mean by day"])
     for task, points in days.items():
         means = [point["mean"] for point in points]
         first, last = points[0]["day"], points[-1]["day"]
@@ -78,7 +79,7 @@ def bars(points: Sequence[Mapping[str, Any]], most: int = 60) -> str:
 
 
 def _pairs(quality: Mapping[str, Any]) -> Table:
-    table = Table("tasks", "rows with both known", "both", "first only", "second only", "correlation")
+    table = plain_table(["tasks"], ["rows with both known", "both", "first only", "second only", "correlation"])
     for pair in quality["pairs"]:
         counts = ["" if pair[key] is None else f"{pair[key]:,}" for key in ("both", "first", "second")]
         table.add_row(escape(", ".join(pair["tasks"])), f"{pair['rows']:,}", *counts, escape(related(pair)))
@@ -88,7 +89,7 @@ def _pairs(quality: Mapping[str, Any]) -> Table:
 def _features(quality: Mapping[str, Any]) -> Table:
     splits = [name for name in quality["sample"] if name != "train"]
     headings = [f"{what} {split}" for what in ("unknown in", "PSI to") for split in splits]
-    table = Table("feature", *headings, "best predicts", "AUC")
+    table = plain_table(["feature"], [*headings, "best predicts", "AUC"])
     for name, facts in quality["features"].items():
         unknown, psi = facts["out_of_vocabulary"], facts["psi"]
         cells = [f"{unknown[split]:.2%}" if split in unknown else "" for split in splits]
@@ -101,7 +102,7 @@ def _features(quality: Mapping[str, Any]) -> Table:
 def _findings(quality: Mapping[str, Any]) -> RenderableType:
     if not quality["findings"]:
         return "No findings."
-    table = Table("level", "finding", "reason")
+    table = plain_table(["level", "finding", "reason"])
     for finding in quality["findings"]:
         level = f"{finding['level']}, accepted" if finding["accepted"] else finding["level"]
         reason = escape(finding["reason"]) + (f"\n[dim]{escape(finding['hint'])}[/dim]" if finding["hint"] else "")

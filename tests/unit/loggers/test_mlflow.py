@@ -80,9 +80,9 @@ def the_run(server: MLflowServer, experiment: str) -> tuple[Any, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(server.uri)
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    (run,) = client.search_runs([found.experiment_id])
+    result = client.get_experiment_by_name(experiment)
+    assert result is not None
+    (run,) = client.search_runs([result.experiment_id])
     return client, run
 
 

@@ -1,11 +1,17 @@
 """The transfer of a batch to a device: the same values, in one copy."""
 
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from mtl_lightning.batch import WITHOUT_GROUP, Batch, Steps
+from mtl_lightning.build import build_module
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.training.transfer import send_batch
 from tests.support.remote_device import DEVICE, Remote, RemoteDevice
@@ -58,6 +64,21 @@ def test_a_batch_arrives_whole_in_one_copy(size: int, training: bool) -> None:
         assert isinstance(tensor, Remote)
         assert tensor.dtype == original.dtype
         assert torch.equal(tensor.values, original)
+
+
+def test_the_data_module_sends_batches_without_a_warning_of_lightning(tmp_path: Path) -> None:
+    """Lightning warns where the hook is the module's and a data module is given."""
+    data = DataModule(Simulator(rows=1000), batch_size=64, cache_dir=str(tmp_path))
+    data.prepare()
+    trainer = Trainer(max_steps=1, limit_val_batches=0, logger=False, enable_checkpointing=False, accelerator="cpu")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*transfer_batch_to_device.*")
+        trainer.fit(build_module(data.schema), datamodule=data)
+    batch = next(iter(data.train_dataloader()))
+    with RemoteDevice() as traffic:
+        sent = data.transfer_batch_to_device(batch, DEVICE, 0)
+    assert isinstance(sent.ids, Remote)
+    assert sum(traffic.copies.values()) == 1
 
 
 def test_a_batch_of_the_host_stays_as_it_is() -> None:

@@ -169,9 +169,9 @@ def recipe_problems(tmp_path, lookup, **feature):
 )
 def test_recipes_are_refused_with_place_reason_and_hint(tmp_path, change, feature, message):
     lookup = {"path": str(tmp_path / "items.parquet"), "key": "item_id", "on": "item", **change}
-    found = recipe_problems(tmp_path, {"items": lookup}, **feature)
-    assert message in found if message else found == ""
-    assert len(found.splitlines()) <= 1
+    result = recipe_problems(tmp_path, {"items": lookup}, **feature)
+    assert message in result if message else result == ""
+    assert len(result.splitlines()) <= 1
 
 
 def test_names_of_tables_are_checked(tmp_path):

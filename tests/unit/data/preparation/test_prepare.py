@@ -213,7 +213,7 @@ def test_no_value_of_a_held_out_row_reaches_any_transform_or_label(tmp_path: Pat
     spec = SplitSpec(**split)
     table = pa.table({name: rows[name] for name in spec.columns} if spec.columns else {})
     assigned = (
-        np.array([{"train": 0}.get(one, 1) for one in rows["part"]])
+        np.array([{"train": 0}.get(item, 1) for item in rows["part"]])
         if by == "given"
         else assign(spec, [table] if spec.columns else [], 200)
     )
@@ -456,7 +456,10 @@ def test_any_table_is_prepared_or_refused(rows: list[tuple[Any, ...]], by: str, 
             raise
         return
     assert sum(done.summary["rows"].values()) == len(rows)
-    for loader in (data.train_dataloader(), *(one for one in [data.val_dataloader(), data.test_dataloader()] if one)):
+    for loader in (
+        data.train_dataloader(),
+        *(item for item in [data.val_dataloader(), data.test_dataloader()] if item),
+    ):
         for batch in loader:
             assert torch.isfinite(batch.dense).all()
             assert torch.isfinite(batch.labels).all()
