@@ -3,8 +3,8 @@
     python benchmarks/histories.py [rows=1000000] [users=50000] [length=50] [folder=]
 
 Each preparation is a process of its own, so that its peak memory is its own. A log is written once, in the order of
-time, with ids as Zipf's law has them. Printed are CPU seconds (of all threads) and peak memory of preparation, the
-size of the prepared data, and the CPU seconds of one epoch of the loader: as it yields batches, and with the ids,
+time, with ids as Zipf's law has them. Printed are CPU seconds (of all threads) and peak memory of preparation, and the
+size of the prepared data. Then come CPU seconds of one epoch of the loader: as it yields batches, and with the ids,
 numbers and gaps of all steps made, padded and widened, as an encoder reads them. The last column is the value with a
 history divided by the value without.
 
