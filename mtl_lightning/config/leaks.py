@@ -114,7 +114,9 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
     """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
     if isinstance(feature, History) and feature.from_ is not None and raw is not None:
         try:
-            EventLog(name, HistoryTransform(name, feature, ())).check()
+            log = EventLog(name, HistoryTransform(name, feature, ()))
+            if log.exists():  # a recipe is valid before its data is there, as with raw logs
+                log.check()
         except DataError as error:
             draft.problems.append(Problem.from_error(error, f"{path}.from"))
     for column in feature.event_columns(name):

@@ -12,7 +12,7 @@ from mtl_lightning.batch import Batch, Encoded, Steps
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.encoders.projection import FieldProjection, slices_of
-from mtl_lightning.encoders.steps import StepBuckets
+from mtl_lightning.encoders.steps import StepBuckets, relative_weights
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
@@ -36,7 +36,7 @@ class EmbeddingEncoder(Encoder):
     whatever the number of features. Row 0 represents padding and missing values: it is zero and stays zero.
 
     An event of a history is the sum of the embeddings of its ids and of learned vectors for the buckets of its numbers
-    and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`).
+    and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`). Weights of steps multiply these sums.
 
     Args:
         schema: Fitted schema.
@@ -234,6 +234,9 @@ class EmbeddingEncoder(Encoder):
         buckets = self.step_buckets[copy]
         assert isinstance(buckets, nn.ModuleList)
         total: Tensor = embedded.unflatten(1, steps.ids.shape[1:]).sum(2) + buckets[number](steps)
+        weights = relative_weights(self.histories[number], steps, known)
+        if weights is not None:
+            total = total * weights.unsqueeze(2)
         return torch.where(known.unsqueeze(2), total, 0.0)
 
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:

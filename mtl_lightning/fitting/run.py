@@ -72,7 +72,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         check_data(config, data, resumed)
         if not len(data.prepared.stores.get("validation", ())):
             say(console, NO_VALIDATION, "yellow")
-        if data.split.by == "random" and data.schema.of_kind("history"):
+        if data.split.by == "random" and data.prepared.transforms.histories:
             say(console, SPLIT_IN_HISTORIES, "yellow")
         # After preparing: it draws random numbers unless its result is cached, which must not affect the weights.
         seed_everything(config.seed, verbose=False)

@@ -37,6 +37,8 @@ FEATURES = {
     "sequence": "mtl_lightning.data.features.sequence:Sequence",
     "text": "mtl_lightning.data.features.text:Text",
     "vector": "mtl_lightning.data.features.vector:Vector",
+    "overlap": "mtl_lightning.data.features.overlap:Overlap",
+    "semantic_id": "mtl_lightning.data.features.semantic_id:SemanticId",
 }
 
 ENCODERS = {

@@ -12,6 +12,8 @@ TYPES: dict[str, dict[str, Any]] = {
     "buckets": {"type": ["number", "null"]},
     "sequence": {**LIST, "type": ["array", "string", "null"]},
     "vector": {**LIST, "type": ["array", "string", "null"]},
+    "overlap": {**LIST, "type": ["array", "string", "null"]},
+    "semantic_id": {**LIST, "type": ["array", "string", "null"]},
     "history": {
         "type": ["array", "object", "null"],
         "items": {"type": "object"},

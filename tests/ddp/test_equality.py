@@ -81,6 +81,7 @@ def cases():
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
+    yield "tables drawn anew", case(optimizer={**OPTIMIZER, "redraw_tables": True}, epochs=2, steps=10)
     tabm = {"name": "tabm", "members": 3, "hidden": [8, 8]}
     yield "ensemble, gradients by pcgrad", case(weighter="pcgrad", architecture=tabm)
     yield (

@@ -29,8 +29,38 @@ FEATURES = {
     "hour": {"kind": "categorical", "expression": "hour(time)"},
     "long_title": {"kind": "categorical", "expression": "length(title) > 5 or title in ['war']"},
     "brand": {"kind": "categorical", "column": "items.brand"},
+    "seen": {
+        "kind": "sequence",
+        "of": "item",
+        "length": 4,
+        "separator": "|",
+        "with": ["shops", {"read_time": "log"}],
+    },
+    "interests": {"kind": "sequence", "length": 5, "separator": "|", "weight_separator": ":"},
+    "topics": {"kind": "sequence", "length": 3, "weights": "topic_weights"},
+    "common": {"kind": "overlap", "of": ["shops", "likes"], "as": "jaccard"},
+    "style": {"kind": "semantic_id", "column": "image", "size": 3, "levels": 2, "clusters": 4},
     "cheaper": {"kind": "categorical", "expression": "`items.list_price` > price"},
 }
+
+
+def lists(rng: np.random.Generator) -> dict[str, list[object]]:
+    """Columns with lists: of ids, with ids, numbers or weights next to them, and ids with weights in text."""
+    sizes = rng.integers(0, 7, ROWS)
+    ids = [rng.integers(0, 30, size).tolist() for size in sizes]
+    weights = [rng.random(size).round(3).tolist() for size in sizes]
+    return {
+        "seen": ids,
+        "shops": [rng.choice(["a", "b", "c"], size).tolist() for size in sizes],
+        "read_time": [rng.exponential(9, size).tolist() for size in sizes],
+        "interests": [
+            "|".join(f"k{i}:{w}" for i, w in zip(*row, strict=True)) for row in zip(ids, weights, strict=True)
+        ],
+        "topics": [[i % 9 for i in row] for row in ids],
+        "topic_weights": weights,
+        "likes": [rng.choice(["a", "b", "c"], size).tolist() for size in sizes],
+        "image": [None if size == 0 else rng.normal(size=3).tolist() for size in sizes],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +75,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mean_price": rng.integers(-1, 9, ROWS),
         "time": pa.array(rng.integers(0, 10**9, ROWS), pa.timestamp("s")),
         "title": rng.choice(["war", "drama", "long title", ""], ROWS),
+        **lists(rng),
         "click": (price + rng.normal(0, 5, ROWS) > 8).astype(int),
     }
     pq.write_table(pa.table(columns), folder / "log.parquet")
@@ -117,6 +148,9 @@ def test_predict_has_the_scores_of_training(log: Path, expected: np.ndarray, tmp
 
 
 def test_the_service_describes_the_raw_columns(log: Path) -> None:
-    assert set(Manifest.open(log / "export").columns) == {"item", "price", "mean_price", "time", "title"}
+    assert set(Manifest.open(log / "export").columns) == {
+        "item", "price", "mean_price", "time", "title",
+        "seen", "shops", "read_time", "interests", "topics", "topic_weights", "likes", "image",
+    }  # fmt: skip
     described = json.dumps(operation(Bundle.open(log / "export"), 10))
     assert '"mean_price"' in described

@@ -37,12 +37,13 @@ def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None 
         precision_plugin=SimpleNamespace(train_step_context=nullcontext),
     )
     on_device = any(isinstance(parameter.data, Remote) for parameter in module.parameters())
+    device = DEVICE if on_device else next(module.parameters()).device
     with RemoteDevice() if on_device else nullcontext(Traffic()) as traffic:
         optimizer = module.configure_optimizers()
         module.train()
         for batch in batches:
             traffic.clear()
-            sent = send_batch(batch, DEVICE if on_device else torch.device("cpu"), training=True)
+            sent = send_batch(batch, device, training=True)
             module.optimizer_step(0, 0, optimizer, partial(_closure, module, optimizer, sent, clip))
         return Traffic(**{part.name: getattr(traffic, part.name).copy() for part in fields(traffic)})
 

@@ -55,6 +55,20 @@ class SavedHistory(TypedDict):
     per_second: int | None
 
 
+class SavedParallelLists(TypedDict):
+    """State of a sequence with parallel lists: own vocabularies and scales by column."""
+
+    vocabularies: dict[str, SavedVocabulary]
+    numbers: dict[str, SavedNumeric]
+
+
+class SavedSemanticId(TypedDict):
+    """State of semantic ids: centres and numbered prefixes by level."""
+
+    centres: list[list[list[float]]]
+    prefixes: list[list[int]]
+
+
 class SavedClasses(TypedDict):
     """State of a label."""
 
@@ -163,7 +177,7 @@ def check_fitted(state: Any, structure: Any, place: str) -> None:
         check_vocabulary(state, place)
     if structure in (SavedNumeric, SavedBuckets):
         _check_ascending(state.get("edges", ()), f"{place}.edges")
-    if structure is SavedHistory:
+    if structure in (SavedHistory, SavedParallelLists):
         for column, vocabulary in state["vocabularies"].items():
             check_vocabulary(vocabulary, f"{place}.vocabularies.{column}")
         for column, scale in state["numbers"].items():

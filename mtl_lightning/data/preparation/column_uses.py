@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.overlap import Overlap
 from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.text_columns import read_as_text
@@ -76,7 +77,7 @@ def column_uses(
     for name, feature in features.items():
         written = feature.tokens(name)
         tokens |= set(written)
-        lists |= set(written) if isinstance(feature, Sequence) else set()
+        lists |= set(written) if isinstance(feature, Sequence | Overlap) else set()
         numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(written)
     for task in tasks:
         numbers |= {task.oracle} if task.oracle else set()

@@ -107,9 +107,9 @@ def prepare(
     if base is not None:
         growth.begin(transforms, base)
     logs = event_logs(transforms.histories)
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs, lookups)
     for log in logs.values():
         log.check()
-    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs, lookups)
     with locked(path):
         prepared = open_prepared(path)
         if prepared is None:

@@ -21,9 +21,11 @@ from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.data.preparation.given_histories import GivenHistory, given_history, listed_in_json
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
+from mtl_lightning.data.store.listed_steps import listed_steps
 from mtl_lightning.data.targets.raw_columns import raw_values, records
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
+from mtl_lightning.steps import Steps
 
 Columns = Mapping[str, Sequence[Any]]
 """Values by raw column."""
@@ -67,6 +69,9 @@ class RowEncoder:
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encoder(name, transform) for name, transform in transforms.transforms.items()}
         self._histories = transforms.histories
+        self._listed = {
+            field.name: field for field in self.schema.of_kind("history") if field.name not in self._histories
+        }
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
         # Models do not read true probabilities, and a request may not hold records of them.
         self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
@@ -100,6 +105,9 @@ class RowEncoder:
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
         for name, history in self._given(columns).items():
             parts |= self._steps(name, history, rows)
+        for name, field in self._listed.items():
+            steps = listed_steps(torch.from_numpy(encoded[name]), field).padded(field.length)
+            parts |= _inputs(name, steps, rows)
         given = self._raw & columns.keys()
         raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
         for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
@@ -121,12 +129,7 @@ class RowEncoder:
 
     def _steps(self, name: str, given: GivenHistory, rows: int) -> dict[str, np.ndarray]:
         steps = given.events.steps(torch.from_numpy(given.rows)).padded(given.events.length)
-        parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
-        return {
-            f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
-            for part, values in parts.items()
-            if values is not None
-        }
+        return _inputs(name, steps, rows)
 
     def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
@@ -204,6 +207,16 @@ class RowEncoder:
             return matrix
 
         return encode
+
+
+def _inputs(name: str, steps: Steps, rows: int) -> dict[str, np.ndarray]:
+    """Return the inputs of a model for the steps of a field; steps of one row are used for all rows."""
+    parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
+    return {
+        f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
+        for part, values in parts.items()
+        if values is not None
+    }
 
 
 def _text_id(ids: dict[Any, int], value: str | None) -> int:

@@ -185,7 +185,8 @@ class Transforms:
 
         Returns:
             Parts of the Store: ``ids`` [B, C] int32, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int32,
-            ``vector/…`` [B, d] float32. Histories are not among them, as they depend on other rows.
+            ``vector/…`` [B, d] float32, ``listed/…`` [B, 1 + L × W] int32 for parallel lists.
+            Histories are not among them, as they depend on other rows.
         """
         block, rows = self.join(block), block.num_rows
         transforms = {name: part for name, part in self.transforms.items() if not isinstance(part, HistoryTransform)}
@@ -198,8 +199,9 @@ class Transforms:
             "ids": np.stack(ids, axis=1) if ids else np.zeros((rows, 0), dtype=np.int32),
             "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
         }
-        wide = (field for field in fields if field.kind in ("sequence", "vector"))
-        return parts | {f"{field.kind}/{field.name}": values[field.name] for field in wide}
+        kinds = {"sequence": "sequence", "vector": "vector", "history": "listed"}
+        wide = (field for field in fields if field.kind in kinds and field.name in values)
+        return parts | {f"{kinds[field.kind]}/{field.name}": values[field.name] for field in wide}
 
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """Encode the labels of a block.

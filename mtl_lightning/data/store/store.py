@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.events import Events
+from mtl_lightning.data.store.listed_steps import listed_steps
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
@@ -26,7 +27,7 @@ DTYPES = {
     "group": "int64",
 }
 """Type on disk of each matrix that every Store may have."""
-PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64"}
+PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64", "listed": "int32"}
 """Type on disk of the matrices named ``<prefix>/<feature>``."""
 
 
@@ -170,7 +171,10 @@ class Store:
             labels=plain["labels"],
             mask=plain["mask"],
             sequences=named["sequence"],
-            steps={name: self.events[name].steps(part) for name, part in named["history"].items()},
+            steps={
+                **{name: self.events[name].steps(part) for name, part in named["history"].items()},
+                **{name: listed_steps(part, self.schema.field(name)) for name, part in named["listed"].items()},
+            },
             vectors=named["vector"],
             weight=plain.get("weight"),
             group=plain.get("group"),

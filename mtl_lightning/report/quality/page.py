@@ -23,6 +23,8 @@ FORMS = (".2%", ".4g", ".4g")
 """Formats of the facts about a vector: share missing, mean norm, deviation."""
 COLUMNS = ("column", "type", "nulls", "distinct", "role")
 """Headings of :func:`column_rows`."""
+HISTORIES = ("history", "split", "empty", "median length", "90%", "longest", "full", "age of the latest event")
+"""Headings of :func:`history_rows`."""
 SHOWN = 15
 """Largest number of features in a drift plot."""
 
@@ -52,6 +54,8 @@ def quality_page(quality: Mapping[str, Any], title: str, thresholds: Sequence[fl
         parts += ["<h3>Drift</h3>", *_drift(quality["features"], thresholds)]
         if vectors := vector_rows(quality["features"]):
             parts += ["<h3>Vectors</h3>", table(["vector", "split", "missing", "mean norm", "deviation"], vectors)]
+        if quality["histories"]:
+            parts += ["<h3>Histories</h3>", table(HISTORIES, history_rows(quality["histories"]))]
         parts += ["<h3>Out of vocabulary</h3>", _unknown(quality["features"])]
     return document(title, "\n".join(parts), STYLE)
 
@@ -118,6 +122,22 @@ def vector_rows(features: Mapping[str, Any]) -> list[list[str]]:
         ]
         for name, feature in features.items()
         for split, facts in feature.get("vector", {}).items()
+    ]
+
+
+def history_rows(histories: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of histories by split: share of empty ones, lengths, share of full ones, and age of the latest event."""
+    return [
+        [
+            name,
+            split,
+            f"{facts['empty']:.2%}",
+            *(f"{facts[key]:g}" for key in ("median", "high", "most")),
+            f"{facts['full']:.2%}",
+            "" if facts["age"] is None else f"{facts['age']:,.4g}",
+        ]
+        for name, splits in histories.items()
+        for split, facts in splits.items()
     ]
 
 

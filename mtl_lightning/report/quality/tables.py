@@ -7,7 +7,15 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.report.quality.page import COLUMNS, column_rows, related, sampled, vector_rows
+from mtl_lightning.report.quality.page import (
+    COLUMNS,
+    HISTORIES,
+    column_rows,
+    history_rows,
+    related,
+    sampled,
+    vector_rows,
+)
 from mtl_lightning.report.render.tables import plain_table
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -27,6 +35,8 @@ def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _features(quality)
         if any("vector" in facts for facts in quality["features"].values()):
             yield _table(("vector", "split", "missing", "mean norm", "deviation"), vector_rows(quality["features"]))
+        if quality["histories"]:
+            yield _table(HISTORIES, history_rows(quality["histories"]))
         yield escape(sampled(quality))
     yield _findings(quality)
 

@@ -19,6 +19,8 @@ from mtl_lightning.plugins.builtin import FEATURES
 OPTIONS: dict[str, dict[str, Any]] = {
     "history": {"by": "a", "time": "b", "of": "a", "with": [{"b": "log"}]},
     "vector": {"size": 2},
+    "semantic_id": {"size": 2, "clusters": 2},
+    "overlap": {"of": ["a", "b"]},
     "cross": {"of": ["a", "b"]},
 }
 
@@ -40,6 +42,7 @@ COLUMNS = {
     "hashed": [7, 8, None, 2**53],
     "history": [[{"b": 0, "a": "x"}], None, [{"b": 1, "a": "y"}, {"b": 2, "a": None}], []],
     "numeric": [1, 2, None, 4],
+    "semantic_id": ["1 2", None, "0 0", "3 4"],
     "sequence": [["a"], None, ["b", "a"], []],
     "text": ["Red dress", None, "", "日本語 text"],
     "vector": ["1 2", None, "0 0", "3 4"],
