@@ -93,7 +93,7 @@ def test_requests_that_name_the_user_have_the_scores_of_their_events(served: dic
             if part.feature.from_ is None
             else events_of_ebnerd(served["raw"], columns)
         )
-        given[name] = [[one for one in events if one[part.feature.by] == row[part.feature.by]] for row in rows]
+        given[name] = [[event for event in events if event[part.feature.by] == row[part.feature.by]] for row in rows]
     lengths = [len(events) for histories_of in given.values() for events in histories_of]
     assert max(lengths) > 1
     for place, row in enumerate(rows[:8]):

@@ -1,4 +1,4 @@
-"""What is reported of histories."""
+"""Findings and figures about histories."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def inspect(rows: Any, folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def named(report: dict[str, Any], prefix: str) -> dict[str, str]:
-    return {one["name"]: one["reason"] for one in report["findings"] if one["name"].startswith(prefix)}
+    return {finding["name"]: finding["reason"] for finding in report["findings"] if finding["name"].startswith(prefix)}
 
 
 @pytest.mark.parametrize("chunk", [7, 4096])
@@ -73,18 +73,18 @@ def test_a_row_that_was_logged_before_gives_its_label_away(tmp_path: Path) -> No
     again = {name: np.concatenate([values, values[clicked]]) for name, values in rows.items()}
     again["time"][len(rows["user"]) :] -= 1
     again["click"][len(rows["user"]) :] = 0
-    found = named(inspect(again, tmp_path), "history:seen:click")
+    result = named(inspect(again, tmp_path), "history:seen:click")
     # The earlier copies, which are never clicks, have no copy before them.
-    assert "its own 'item' is in it alone predicts 'click' with AUC" in found["history:seen:click"]
+    assert "its own 'item' is in it alone predicts 'click' with AUC" in result["history:seen:click"]
 
 
 def test_a_number_of_the_latest_event_that_follows_the_label_is_found(tmp_path: Path) -> None:
     rows = log(3)
     order = np.lexsort((rows["time"], rows["user"]))
     rows["price"][order[:-1]] = rows["click"][order[1:]]  # the price of an event is the next row's label
-    found = named(inspect(rows, tmp_path, **{"with": [{"price": "none"}]}), "history:")
-    assert "the latest 'price' alone predicts 'click'" in found["history:seen:click"]
-    assert float(found["history:seen:click"].split("AUC ")[1][:5]) > SUSPICIOUS
+    result = named(inspect(rows, tmp_path, **{"with": [{"price": "none"}]}), "history:")
+    assert "the latest 'price' alone predicts 'click'" in result["history:seen:click"]
+    assert float(result["history:seen:click"].split("AUC ")[1][:5]) > SUSPICIOUS
 
 
 def test_histories_that_are_mostly_empty_are_reported(tmp_path: Path) -> None:
