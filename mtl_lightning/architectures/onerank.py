@@ -41,13 +41,17 @@ class TaskChannel(nn.Module):
 
     def forward(self, tokens: Tensor, read: Tensor, allowed: Tensor | None = None) -> Tensor:
         """Task tokens after reading."""
-        tasks, rows, count, _ = read.shape
-        query = self.query(self.norm(tokens)).unflatten(2, (self.heads, 1, -1))
-        source = self.source(self.norm(read).flatten(1, 2)).view(tasks, rows, count, 2, self.heads, -1)
-        key, value = source.permute(3, 0, 1, 4, 2, 5)
-        mask = None if allowed is None else allowed.view(tasks, 1, 1, 1, count)
+        tasks, rows, count, width = read.shape
+        size = width // self.heads
+        # Tasks and rows are one dimension, because ONNX knows attention with four.
+        query = self.query(self.norm(tokens)).reshape(tasks * rows, self.heads, 1, size)
+        source = self.source(self.norm(read).reshape(tasks, rows * count, width))
+        key, value = source.reshape(tasks * rows, count, 2, self.heads, size).permute(2, 0, 3, 1, 4)
+        mask = None
+        if allowed is not None:
+            mask = allowed.unsqueeze(1).expand(tasks, rows, count).reshape(tasks * rows, 1, 1, count)
         seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        tokens = tokens + self.outer(seen.flatten(2))
+        tokens = tokens + self.outer(seen.reshape(tasks, rows, width))
         result: Tensor = tokens + self.narrow(functional.relu(self.wide(self.feed_norm(tokens))))
         return result
 

@@ -31,7 +31,7 @@ FIELDS, VALUES, CROSSES, ORDER, STRENGTH = 16, 6, 6, 3, 0.9
 """Number of fields, values of a field, products, fields of a product, and its weight, in :class:`Crosses`."""
 
 
-def _declare(columns: dict[str, pa.DataType], features: dict[str, Any]) -> tuple[RawSchema, pa.Schema]:
+def _declare(columns: dict[str, pa.DataType], features: dict[str, Any], **task: str) -> tuple[RawSchema, pa.Schema]:
     types = {
         "timestamp": pa.int64(),
         "user_id": pa.int64(),
@@ -42,7 +42,7 @@ def _declare(columns: dict[str, pa.DataType], features: dict[str, Any]) -> tuple
     raw = RawSchema(
         columns={name: str(kind) for name, kind in types.items()},
         features=features,
-        tasks={"click": {"kind": "binary", "label": "click", "oracle": "oracle_click"}},
+        tasks={"click": {"kind": "binary", "label": "click", "oracle": "oracle_click", **task}},
         time="timestamp",
         group="user_id",
         after_event=("click",),
@@ -105,16 +105,15 @@ class World(ABC):
 class LongInterest(World):
     """Clicks that depend on one event as many steps back as there are items.
 
-    Every user meets all items in an order of their own, again and again. Whether a user clicks an item is drawn at
-    first, and is repeated with probability :data:`HABIT` at each later meeting. So the last meeting of this item
-    decides the click, and the events between say nothing. Neighbouring users always decide in opposite ways, so that
-    items and categories say nothing, either.
-
-    A log needs more than ``users`` × ``items`` rows; before the second meeting the oracle is 0.5.
+    Every user meets all items in an order of their own, again and again. Meetings come in pairs: at the first the
+    decision is drawn, at the second (``repeat`` is 1) it is repeated with probability :data:`HABIT`. Only second
+    meetings have a label, and only the first meeting of the pair decides it. The events between say nothing, and as
+    decisions are drawn anew for each pair, users and items can't be learned by heart. A log needs more than twice
+    ``users`` × ``items`` rows.
     """
 
     raw, arrow = _declare(
-        {"item_id": pa.int64(), "category": pa.int64()},
+        {"item_id": pa.int64(), "category": pa.int64(), "repeat": pa.int8()},
         {
             "item_id": "categorical",
             "category": "categorical",
@@ -127,6 +126,7 @@ class LongInterest(World):
                 "length": 2_500,
             },
         },
+        observed_when="repeat == 1",
     )
     per_category: ClassVar[int] = 8
     """Number of items of a category."""
@@ -136,14 +136,19 @@ class LongInterest(World):
         users, items = self.size.users, self.size.items
         order = np.stack([rng.permutation(items) for _ in range(users)], axis=1)
         chance = np.full((items, users), 0.5)  # by item and user; rows are in the order of each user
-        for start in range(0, count, items):
+        for meeting, start in enumerate(range(0, count, items)):
             clicked = rng.random((items, users)) < chance
-            clicked[:, 1::2] = ~clicked[:, : users - users % 2 : 2]
             shown = order[: count - start]
-            clicks = np.take_along_axis(clicked, shown, axis=0)
-            columns = {"item_id": shown, "category": shown // self.per_category, "click": clicks}
-            yield columns, np.take_along_axis(chance, shown, axis=0)
-            chance = np.where(clicked, HABIT, 1 - HABIT)
+            yield (
+                {
+                    "item_id": shown,
+                    "category": shown // self.per_category,
+                    "repeat": np.full(shown.shape, meeting % 2, dtype=np.int8),
+                    "click": np.take_along_axis(clicked, shown, axis=0),
+                },
+                np.take_along_axis(chance, shown, axis=0),
+            )
+            chance = np.full((items, users), 0.5) if meeting % 2 else np.where(clicked, HABIT, 1 - HABIT)
 
 
 class NextAction(World):

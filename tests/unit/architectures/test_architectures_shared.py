@@ -17,7 +17,7 @@ from mtl_lightning.weighters.graddrop import GradDrop
 WITHOUT = {"single_task", "onerank"}
 """Architectures whose tasks share z last."""
 NAMES = tuple(ARCHITECTURES)
-OPTIONS = {"dselect_k": {"selected": 1, "entropy": 0.0}, "sluice": {"orthogonality": 0.0}}
+OPTIONS = {"dselect_k": {"selected": 1, "entropy": 0.0}, "sluice": {"orthogonality": 0.0}, "smes": {"balance": 0.0}}
 PARTS = {
     "home": ("meta", "upper"),  # its task gates are the tasks' own
     "tabm": ("layers",),

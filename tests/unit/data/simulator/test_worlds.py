@@ -62,10 +62,14 @@ def test_a_click_of_long_interest_repeats_the_last_decision_about_the_item():
     last = frame.groupby(["user_id", "item_id"]).click.shift()
     step = frame.groupby("user_id").cumcount()
     assert set((step - step.groupby([frame.user_id, frame.item_id]).shift()).dropna()) == {200}
-    known = last.notna()
-    expected = np.where(last[known] == 1, worlds.HABIT, 1 - worlds.HABIT)
-    np.testing.assert_allclose(frame.oracle_click[known], expected, rtol=1e-6)
-    assert set(frame.oracle_click[~known]) == {0.5}
+    repeat = frame.repeat == 1
+    assert (repeat == (step // 200 % 2 == 1)).all()
+    expected = np.where(last[repeat] == 1, worlds.HABIT, 1 - worlds.HABIT)
+    np.testing.assert_allclose(frame.oracle_click[repeat], expected, rtol=1e-6)
+    assert set(frame.oracle_click[~repeat]) == {0.5}
+    # Nothing is left of a pair at the next one.
+    later = frame[repeat].groupby(["user_id", "item_id"]).click
+    assert abs(np.corrcoef(later.nth(0), later.nth(1))[0, 1]) < 0.06
 
 
 def test_a_click_of_next_action_follows_the_category_before():
