@@ -1,4 +1,4 @@
-"""What a history costs: preparation and loading with and without it, as ratios within one run.
+"""Cost of a history: preparation and loading with and without it, as ratios within one run.
 
     python benchmarks/histories.py [rows=1000000] [users=50000] [length=50]
 
@@ -96,15 +96,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.parquet"
         write_log(log, options["rows"], options["users"])
-        found = []
+        result = []
         for length in (0, options["length"]):
             command = [sys.executable, __file__, "measure", str(log), f"{folder}/cache-{length}", str(length)]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            found.append(json.loads(output.splitlines()[-1]))
+            result.append(json.loads(output.splitlines()[-1]))
     print(f"{options['rows']:,} rows, {options['users']:,} users, length {options['length']}")
     print(f"{'':12} {'without':>10} {'with':>10} {'ratio':>7}")
-    for name, without in found[0].items():
-        print(f"{name:12} {without:10.2f} {found[1][name]:10.2f} {found[1][name] / without:7.2f}")
+    for name, without in result[0].items():
+        print(f"{name:12} {without:10.2f} {result[1][name]:10.2f} {result[1][name] / without:7.2f}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Names and options → objects: network, module, data, Trainer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mtl_lightning.config import Component, Config
@@ -10,6 +12,7 @@ from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
 from mtl_lightning.plugins import registry
@@ -184,6 +187,16 @@ def module_from_config(config: Config, schema: Schema) -> MultiTaskModule:
     )
 
 
+def build_loggers(config: Config, directory: Path) -> list[RunLogger]:
+    """The loggers of a run, on the first process.
+
+    Args:
+        config: The configuration.
+        directory: The run directory.
+    """
+    return [_make("logger", chosen, directory) for chosen in config.run.loggers]
+
+
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
     """Check that labels are at least 0 where a head reads them as times or amounts.
 
@@ -218,14 +231,9 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
         tasks=config.tasks,
         split=config.split,
         raw=config.raw,
-        group=config.data.group,
-        batch_size=config.data.batch_size,
-        eval_batch_size=config.data.eval_batch_size,
         seed=config.seed,
-        pool=config.data.pool,
-        cache_dir=config.data.cache_dir,
         base=_base(config, run),
-        accept=config.data.accept,
+        **asdict(config.data),
     )
 
 

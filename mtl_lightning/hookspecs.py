@@ -14,7 +14,7 @@ hookimpl = pluggy.HookimplMarker("mtl_lightning")
 
 @hookspec
 def mtl_sources() -> dict[str, str]:  # type: ignore[empty-body]
-    """Data sources: name → ``"package.module:Class"``, imported on use. The next seven hooks have the same form."""
+    """Data sources: name → ``"package.module:Class"``, imported on use. The next eight hooks have the same form."""
 
 
 @hookspec
@@ -50,6 +50,11 @@ def mtl_weighters() -> dict[str, str]:  # type: ignore[empty-body]
 @hookspec
 def mtl_metrics() -> dict[str, str]:  # type: ignore[empty-body]
     """Metrics of one task, by task kind."""
+
+
+@hookspec
+def mtl_loggers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Loggers of a run: files and trackers."""
 
 
 @hookspec

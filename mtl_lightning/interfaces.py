@@ -211,6 +211,14 @@ class Encoder(Component, nn.Module, ABC):
         """
         return []
 
+    def draw_tables(self, generator: torch.Generator | None = None) -> None:
+        """Fill the table parameters with initial values, in place; ``optimizer.redraw_tables`` needs it.
+
+        Args:
+            generator: Source of random numbers on the tables' device; None for torch's own.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch."""

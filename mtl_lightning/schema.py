@@ -48,6 +48,7 @@ class Field:
         edges: Quantiles of the encoded training values, ascending and distinct (numeric only; may be empty).
         steps: What each step of a history carries: categorical fields, then numeric fields (history only).
         gap: Each step of a history has the time between it and the row (history only).
+        weights: Numeric field of a step that weighs it; empty for steps of equal weight (history only).
     """
 
     name: str
@@ -58,6 +59,7 @@ class Field:
     edges: tuple[float, ...] = ()
     steps: "tuple[Field, ...]" = ()
     gap: bool = False
+    weights: str = ""
 
     def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
         """Fields of one kind that a step carries, in the order of their columns in ``Steps``.
@@ -75,8 +77,9 @@ class Field:
         """Plain containers, for JSON and checkpoints; what only histories have is left out elsewhere."""
         state = {**asdict(self), "edges": list(self.edges)}
         if self.kind == "history":
+            state = state if self.weights else {name: value for name, value in state.items() if name != "weights"}
             return state | {"steps": [field.to_dict() for field in self.steps]}
-        return {name: value for name, value in state.items() if name not in ("steps", "gap")}
+        return {name: value for name, value in state.items() if name not in ("steps", "gap", "weights")}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+COUNT_BITS = 20
+"""Bits of a row's number of events in prepared data; the bits above hold the place of the first one."""
+LONGEST = 1 << COUNT_BITS
+"""Histories are shorter than this."""
+
 
 class Layout(NamedTuple):
     """Words of an event's record: ids (int32), numbers (float32) and, where gaps are kept, the time (float64).

@@ -15,25 +15,30 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from pages import folder_of
 
+from mtl_lightning.data.features.build import option_name
 from mtl_lightning.options import documentation_of, options_of
-from mtl_lightning.plugins import registry
+from mtl_lightning.plugins import KINDS, registry
 from mtl_lightning.validation.values import LISTS, MAPPINGS, plain
 
 DOCS = Path(__file__).parents[1] / "docs"
-KINDS = ("encoder", "architecture", "head", "loss", "weighter")
-"""Kinds of components whose pages have a generated table."""
-START, END = "<!-- options -->", "<!-- /options -->"
+START, END = "<!-- options{} -->", "<!-- /options -->"
+ONE_PAGE = {"history": "data/histories.md"}
+"""Kinds of features that have a page of their own; the others are on one page."""
 NAMES = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", Path: "path"}
 PLURALS = ("integer", "number", "column", "feature", "list")
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
-def component_pages() -> Iterator[tuple[Path, type]]:
-    """Pages that have a table, with their components."""
+def component_tables() -> Iterator[tuple[Path, str, type]]:
+    """Pages with a table, the marker's suffix (`` name`` on a page with several tables), and their components."""
     for kind in KINDS:
         for name, entry in registry().entries(kind):
             if entry.distribution == "mtl-lightning":
-                yield DOCS / folder_of(kind) / f"{entry.name}.md", registry().resolve(kind, name)
+                page = f"{folder_of(kind)}/{entry.name}.md"
+                if kind == "feature":
+                    page = ONE_PAGE.get(entry.name, "data/features.md")
+                shared = kind == "feature" and entry.name not in ONE_PAGE
+                yield DOCS / page, f" {entry.name}" * shared, registry().resolve(kind, name)
 
 
 def type_of(hint: Any) -> str:
@@ -75,10 +80,14 @@ def default_of(value: Any) -> str:
     Example:
         >>> default_of((128, 64)), default_of(None), default_of(True), default_of(1e-8)
         ('`[128, 64]`', '`null`', '`true`', '`1e-08`')
+        >>> default_of(("men", "women")), default_of(" ")
+        ('`[men, women]`', '`" "`')
     """
     if isinstance(value, bool) or value is None:
         return f"`{'null' if value is None else str(value).lower()}`"
-    return f"`{plain(value)}`"
+    if isinstance(value, tuple | list):
+        return f"`[{', '.join(str(plain(item)) for item in value)}]`"
+    return '`" "`' if value == " " else f"`{plain(value)}`"
 
 
 def text_of(docstring: str) -> str:
@@ -87,9 +96,11 @@ def text_of(docstring: str) -> str:
     Example:
         >>> text_of("Options of :class:`~mtl_lightning.heads.tower.TowerHead`; ``null`` for none.")
         'Options of `TowerHead`; `null` for none.'
+        >>> text_of("None for all.")
+        '`null` for all.'
     """
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", docstring)
-    return text.replace("``", "`").replace("|", "\\|")
+    return re.sub(r"(?<![`\w])None\b(?!`)", "`null`", text.replace("``", "`").replace("|", "\\|"))
 
 
 def table(component: type) -> str:
@@ -101,20 +112,37 @@ def table(component: type) -> str:
     for name in sorted(options, key=list(texts).index):
         option = options[name]
         default = default_of(option.default) if option.has_default else "required" if option.required else ""
-        rows.append(f"| `{name}` | {type_of(option.hint)} | {default} | {text_of(texts[name])} |")
+        rows.append(f"| `{option_name(name)}` | {type_of(option.hint)} | {default} | {text_of(texts[name])} |")
     return "\n".join(rows)
 
 
-def refreshed(text: str, component: type) -> str:
-    """A page with its table as the component's constructor has it now.
+def refreshed(text: str, component: type, suffix: str = "") -> str:
+    """A page with a table as the component's constructor has it now.
+
+    Args:
+        text: The page.
+        component: The component.
+        suffix: What the marker before the table has after ``options``.
 
     Raises:
-        ValueError: If the page has not exactly one pair of markers.
+        ValueError: If the page has not exactly one such table.
     """
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise ValueError(f"needs one {START} and one {END}")
-    before, rest = text.split(START)
-    return f"{before}{START}\n\n{table(component)}\n\n{END}{rest.split(END)[1]}"
+    start = START.format(suffix)
+    if text.count(start) != 1 or END not in text.split(start)[1]:
+        raise ValueError(f"needs one {start} and one {END}")
+    before, rest = text.split(start)
+    return f"{before}{start}\n\n{table(component)}\n\n{END}{rest.split(END, 1)[1]}"
+
+
+def refreshed_pages() -> dict[Path, str]:
+    """All pages with tables, refreshed."""
+    pages: dict[Path, str] = {}
+    for page, suffix, component in component_tables():
+        try:
+            pages[page] = refreshed(pages.get(page) or page.read_text(), component, suffix)
+        except ValueError as error:
+            raise ValueError(f"{page}: {error}") from error
+    return pages
 
 
 def main() -> int:
@@ -122,11 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing; exit with 1 if a page is stale")
     check = parser.parse_args().check
-    stale = [
-        (page, text)
-        for page, component in component_pages()
-        if (text := refreshed(page.read_text(), component)) != page.read_text()
-    ]
+    stale = [(page, text) for page, text in refreshed_pages().items() if text != page.read_text()]
     for page, text in stale:
         print(page.relative_to(DOCS))
         if not check:

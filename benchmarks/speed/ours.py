@@ -110,7 +110,7 @@ def ours(data: Store, model: MultiTaskModule, batch_size: int) -> tuple[float, f
         accelerator="cpu",
         devices=1,
         max_epochs=1,
-        logger=EventLog(folder / "tensorboard"),
+        logger=EventLog(folder),
         use_distributed_sampler=False,
         callbacks=[clock, terminal, Checkpoints(folder)],
         plugins=[AtomicCheckpointIO()],

@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from mtl_lightning.analysis.cost import without_trace
 from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
@@ -43,16 +44,8 @@ def affinity(module: Any, batch: Batch, own_fall: float = OWN_FALL) -> Tensor:
     Returns:
         [T, T] float64, equal on all processes; NaN where task i has no gradient or a loss is not positive.
     """
-    network = module.network
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices):
-            return _affinity(network, batch, own_fall)
-    finally:
-        for part, training in modes:
-            part.training = training
+    with without_trace(module.network, batch):
+        return _affinity(module.network, batch, own_fall)
 
 
 def _affinity(network: Any, batch: Batch, own_fall: float) -> Tensor:

@@ -1,6 +1,7 @@
 """Cost of a model in arithmetic and memory: floating-point operations of a batch, bytes of its state."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -8,6 +9,19 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtl_lightning.batch import Batch
+
+
+@contextmanager
+def without_trace(network: Any, batch: Batch) -> Iterator[None]:
+    """Evaluation mode, without dropout; a compiled network runs uncompiled. Modes and random states are restored."""
+    modes = [(part, part.training) for part in network.modules()]
+    network.eval()
+    try:
+        with torch.random.fork_rng([batch.ids.device] if batch.ids.device.type == "cuda" else []):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 def batch_flops(module: Any, batch: Batch) -> int:
@@ -22,16 +36,9 @@ def batch_flops(module: Any, batch: Batch) -> int:
     """
     network = module.network
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()  # without dropout; a compiled network runs uncompiled
-    devices = [batch.ids.device] if batch.ids.device.type == "cuda" else []
-    try:
-        with torch.random.fork_rng(devices), torch.enable_grad(), FlopCounterMode(display=False) as counter:
-            losses, _ = network.losses(batch)
-            torch.autograd.grad(torch.stack(losses).sum(), parameters, allow_unused=True)
-    finally:
-        for part, training in modes:
-            part.training = training
+    with without_trace(network, batch), torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        losses, _ = network.losses(batch)
+        torch.autograd.grad(torch.stack(losses).sum(), parameters, allow_unused=True)
     return int(counter.get_total_flops())
 
 

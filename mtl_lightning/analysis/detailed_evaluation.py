@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mtl_lightning.analysis.abundance import table_abundances
 from mtl_lightning.analysis.slices import Slice, make_slices
 from mtl_lightning.config.record import Config
 from mtl_lightning.config.slices import slice_columns
@@ -66,6 +67,7 @@ class DetailedEvaluation(Callback):
         }
         self.summary = {
             "spaces": {task.name: space(task) for task in schema.tasks},
+            "tables": table_abundances(module.network.encoder, schema),
             "splits": {
                 split: {
                     "rows": result["rows"],

@@ -32,21 +32,22 @@ class GateUse:
         self.rows: dict[str, int] = {}
         self.sums: dict[str, Tensor] = {}
         self.largest: dict[str, Tensor] = {}
-        self.entropy: dict[str, float] = {}
-        self.mixture: dict[str, bool] = {}
+        self.entropy: dict[str, Tensor] = {}
+        self.mixture: dict[str, Tensor] = {}
 
     def update(self, gates: Mapping[str, Tensor]) -> None:
         """Add the gates of a batch, each [B, E] by name."""
         for name, gate in gates.items():
-            weights = gate.detach().float().cpu()
+            weights = gate.detach().float()
             if not len(weights):
                 continue
-            mixes = bool((weights >= 0).all()) and bool(((weights.sum(1) - 1).abs() < 1e-2).all())
-            counts = torch.bincount(weights.argmax(1), minlength=weights.shape[1])
-            entropy = float(-torch.special.xlogy(weights, weights).sum()) if mixes else 0.0
+            mixes = (weights >= 0).all() & ((weights.sum(1) - 1).abs() < 1e-2).all()
+            first = weights.argmax(1)
+            counts = first.new_zeros(weights.shape[1]).scatter_add_(0, first, torch.ones_like(first))
+            entropy = torch.where(mixes, -torch.special.xlogy(weights, weights).sum(), 0.0).double()
             self._add(name, len(weights), weights.double().sum(0), counts, entropy, mixes)
 
-    def _add(self, name: str, rows: int, sums: Tensor, largest: Tensor, entropy: float, mixes: bool) -> None:
+    def _add(self, name: str, rows: int, sums: Tensor, largest: Tensor, entropy: Tensor, mixes: Tensor) -> None:
         if name not in self.rows:
             self.rows[name], self.sums[name], self.largest[name] = rows, sums, largest
             self.entropy[name], self.mixture[name] = entropy, mixes
@@ -54,20 +55,21 @@ class GateUse:
         self.rows[name] += rows
         self.sums[name] = self.sums[name] + sums
         self.largest[name] = self.largest[name] + largest
-        self.entropy[name] += entropy
-        self.mixture[name] = self.mixture[name] and mixes
+        self.entropy[name] = self.entropy[name] + entropy
+        self.mixture[name] = self.mixture[name] & mixes
 
     def reduced(self) -> "GateUse":
         """Use over the rows of all processes, including gates that this process has not seen; a collective."""
         if world_size() == 1:
             return self
         parts: list[Any] = [None] * world_size()
-        dist.all_gather_object(parts, vars(self))
+        columns = {name: value for name, value in vars(self).items() if name != "rows"}
+        host = {name: {gate: tensor.cpu() for gate, tensor in column.items()} for name, column in columns.items()}
+        dist.all_gather_object(parts, {"rows": self.rows, **host})
         merged = GateUse()
         for part in parts:
             for name, rows in part["rows"].items():
-                columns = (part[column][name] for column in ("sums", "largest", "entropy", "mixture"))
-                merged._add(name, rows, *columns)
+                merged._add(name, rows, *(part[column][name] for column in ("sums", "largest", "entropy", "mixture")))
         return merged
 
     def summary(self) -> dict[str, Any]:
@@ -76,7 +78,7 @@ class GateUse:
         for name, rows in self.rows.items():
             mean = (self.sums[name] / rows).tolist()
             if self.mixture[name] and len(mean) > 1:
-                evenness = self.entropy[name] / rows / float(torch.tensor(float(len(mean))).log())
+                evenness = float(self.entropy[name]) / rows / float(torch.tensor(float(len(mean))).log())
                 led = (self.largest[name].double() / rows).tolist()
                 summary[name] = {"rows": rows, "mean": mean, "largest": led, "evenness": evenness}
             else:

@@ -10,7 +10,7 @@ from mtl_lightning.distributed import reduce_sum, world_size
 
 
 class PairMoments:
-    """Centred moments of every pair of columns, over the rows on which both are known.
+    """Centred moments of every pair of columns, over the rows on which both are known, on the columns' device.
 
     Batches are merged by sums of deviations, not sums of squares, so a large mean does not reduce the precision
     (Chan et al., "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979).
@@ -44,8 +44,9 @@ class PairMoments:
             values: [B, C]; values that are unknown or not finite are ignored.
             known: [B, C] bool.
         """
-        values = values.detach().double().cpu()
-        known = known.cpu() & torch.isfinite(values)
+        values = values.detach().double()
+        self._to(values.device)
+        known = known & torch.isfinite(values)
         mask = known.double()
         values = torch.where(known, values, 0.0)
         shift = values.sum(0) / mask.sum(0).clamp(min=1)
@@ -56,6 +57,10 @@ class PairMoments:
         squares = values.square().T @ mask - sums * means
         products = values.T @ values - sums * means.T
         self._merge(rows, means + shift.unsqueeze(1), squares, products)
+
+    def _to(self, device: torch.device) -> None:
+        for name in ("rows", "means", "squares", "products"):
+            setattr(self, name, getattr(self, name).to(device))
 
     def _merge(self, rows: Tensor, means: Tensor, squares: Tensor, products: Tensor) -> None:
         both = self.rows + rows
@@ -68,12 +73,10 @@ class PairMoments:
 
     def reduced(self, device: torch.device) -> "PairMoments":
         """Moments over the rows of all processes, summed on a device that their backend supports; a collective."""
+        self._to(device)
         if world_size() == 1:
             return self
-
-        def summed(values: Tensor) -> Tensor:
-            return reduce_sum(values.to(device)).cpu()
-
+        summed = reduce_sum
         total = PairMoments(self.names)
         total.rows = summed(self.rows)
         total.means = summed(self.means * self.rows) / total.rows.clamp(min=1)
@@ -84,6 +87,7 @@ class PairMoments:
 
     def summary(self) -> dict[str, Any]:
         """Rows, population covariance and correlation per pair; None where undefined."""
+        self._to(torch.device("cpu"))
         products = (self.products + self.products.T) / 2
         none = torch.full_like(self.rows, torch.nan)
         # Deviations of a column that is constant on the rows of a pair may be rounding errors.

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
 from mtl_lightning.analysis.gates import GateUse
 from mtl_lightning.analysis.moments import PairMoments
@@ -60,13 +59,9 @@ class OutputRelations(Callback):
             return
         labels = torch.cat([batch.label(task) for task in self.tasks], dim=1)
         self._labels.update(labels, torch.stack([batch.known(task) for task in self.tasks], dim=1))
-        predictions = torch.stack([self._prediction(module, task, outputs, batch) for task in self.tasks], dim=1)
+        predicted = (module.network.head(task).predict(outputs[task], batch.raw) for task in self.tasks)
+        predictions = torch.stack([values.reshape(len(batch)) for values in predicted], dim=1)
         self._predictions.update(predictions, torch.ones_like(predictions, dtype=torch.bool))
-
-    @staticmethod
-    def _prediction(module: Any, task: str, outputs: dict[str, Output], batch: Batch) -> Tensor:
-        predicted: Tensor = module.network.head(task).predict(outputs[task], batch.raw)
-        return predicted.reshape(len(batch))
 
     def _finish(self, split: str, module: Any) -> None:
         self._stop(module)
@@ -96,21 +91,8 @@ class OutputRelations(Callback):
         """Summarise over processes; a collective."""
         self._finish("validation", pl_module)
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Register hooks."""
-        self._start(pl_module)
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Add a batch."""
-        self._add(pl_module, batch)
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Summarise over processes; a collective."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mtl_lightning.cli.completion import CHOICES, SUPPLIED, complete_names, complete_pairs
+from mtl_lightning.cli.completion import CHOICES, SUPPLIED, TEMPLATES, complete_names, complete_pairs
 from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 
 FIT_KEYS = ("resume", "init_from", "run.dir", "seed", "trainer.max_epochs", "trainer.accelerator")
@@ -75,7 +75,7 @@ def evaluate(pairs: TestPairs = None, as_json: AsJson = False) -> None:
 def predict(
     pairs: Annotated[
         list[str] | None,
-        _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …", "run", "data", "out", "bad_rows"),
+        _pairs("run=runs/ads/1 data=tomorrow.csv out=scores.parquet …", "run", "data", "out", "bad_rows", "device"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -101,7 +101,7 @@ def export(
 def serve(
     pairs: Annotated[
         list[str] | None,
-        _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …", "export", "host", "port", "threads"),
+        _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …", "export", "host", "port", "threads", "device"),
     ] = None,
 ) -> None:
     """Serve an export over HTTP: export=FOLDER, and port=8000."""
@@ -248,7 +248,7 @@ def list_plugins(
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Name of the distribution: mtl-lightning-foo.")],
-    kind: Annotated[str, typer.Option(help=f"What it supplies: {', '.join(SUPPLIED)}.")] = "weighter",
+    kind: Annotated[str, typer.Option(help=f"What it supplies: {', '.join(TEMPLATES)}.")] = "weighter",
     component: Annotated[str, typer.Option(help="Name in recipes; by default the last part of NAME.")] = "",
     out: Annotated[Path, typer.Option(help="Directory in which the package's directory is created.")] = Path(),
 ) -> None:

@@ -165,12 +165,16 @@ def _prepare(grid: Grid, cell: Cell) -> None:
 def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Compare finished runs: on the terminal, as JSON and as a page."""
     from mtl_lightning.compare.page import page
+    from mtl_lightning.compare.paper import FORMATS
     from mtl_lightning.compare.results import gather
     from mtl_lightning.compare.tables import result_tables
 
     result: dict[str, Any] = gather(grid, every, kinds)
     write_atomic(grid.out / RESULT, json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomic(grid.out / PAGE, page(result))
+    tables = {grid.out / FORMATS[name][0]: FORMATS[name][1] for name in grid.tables}
+    for path, write in tables.items():
+        write_atomic(path, write(result))
     console.print(result_tables(result))
-    say(console, f"{grid.out / PAGE}, {grid.out / RESULT}")
+    say(console, ", ".join(map(str, (grid.out / PAGE, grid.out / RESULT, *tables))))
     return result

@@ -1,6 +1,7 @@
 """Shell completion of arguments: recipes, names of components, and names of keys."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib.resources import files
 from pathlib import Path
 
 import typer
@@ -13,6 +14,8 @@ CHOICES = ("recipe", "source", "encoder", "architecture", "weighter")
 """Keys whose values are names that plugins supply."""
 SUPPLIED = (*KINDS, "recipe")
 """Kinds of names that plugins supply."""
+TEMPLATES = tuple(kind for kind in SUPPLIED if (files("mtl_lightning") / "templates" / kind).is_dir())
+"""Kinds for which there is a template of a plugin."""
 Completer = Callable[[typer.Context, str], list[str]]
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from mtl_lightning.cli.clean import size
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.printable import Console
+from mtl_lightning.report.render.tables import facts_table
 
 
 def doctor(as_json: bool) -> None:
@@ -31,13 +31,9 @@ def doctor(as_json: bool) -> None:
 
 def _print(content: dict[str, Any]) -> None:
     console = Console(highlight=False, emoji=False)
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for title, lines in _sections(content).items():
-        for number, line in enumerate(lines):
-            table.add_row("" if number else title, escape(line))
-    console.print(table)
+    sections = _sections(content).items()
+    rows = ((title if i == 0 else "", escape(line)) for title, lines in sections for i, line in enumerate(lines))
+    console.print(facts_table(rows))
     for problem in content["problems"]:
         hint = f" ({problem['hint']})" if problem["hint"] else ""
         console.print(f"[red]broken:[/red] {escape(problem['path'] + ': ' + problem['reason'] + hint)}", soft_wrap=True)

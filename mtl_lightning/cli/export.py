@@ -14,7 +14,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Write a run's best weights as ONNX, ``torch.export`` and safetensors, with transforms and a manifest.
 
     Args:
-        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>`` and ``calibrate=false``.
+        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=false`` and
+            ``histories=true``.
 
     Returns:
         ``out``, ``files`` with their bytes, ``bytes`` and ``score``; None on processes other than the first.
@@ -23,8 +24,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         MtlError: If the run can't be opened, the folder exists already, or something in it can't be written.
     """
     console = first_console()
-    arguments = read_arguments("export", pairs, ["run", "out"], ["score", "calibrate"], settings="dotted")
-    calibrate = arguments.switch("calibrate")
+    arguments = read_arguments("export", pairs, ["run", "out"], ["score", "calibrate", "histories"], settings="dotted")
+    calibrate, histories = arguments.switch("calibrate"), arguments.switch("histories", "false")
     run, config = open_run(arguments, console, rows=calibrate)
     if process_rank() > 0:
         return None
@@ -34,7 +35,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
 
     quiet_lightning()
     out = Path(arguments.own["out"])
-    manifest = export_run(run, config, out, score=arguments.own.get("score"), calibrate=calibrate)
+    score = arguments.own.get("score")
+    manifest = export_run(run, config, out, score=score, calibrate=calibrate, histories=histories)
     sizes = {name: file["bytes"] for name, file in manifest.files.items()}
     say(console, f"{out}: {', '.join(sizes)}, manifest.json; {sum(sizes.values()):,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")

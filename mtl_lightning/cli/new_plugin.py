@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from rich.markup import escape
 
-from mtl_lightning.cli.completion import SUPPLIED
+from mtl_lightning.cli.completion import TEMPLATES
 from mtl_lightning.errors import MtlError, PluginError
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.entries import HOOKS, normalize
@@ -48,8 +48,8 @@ class NewPlugin:
     component: str
 
     def __post_init__(self) -> None:
-        if self.kind not in SUPPLIED:
-            raise MtlError(f"--kind: no kind is called {self.kind!r}", "kinds are " + ", ".join(SUPPLIED))
+        if self.kind not in TEMPLATES:
+            raise MtlError(f"--kind: no kind is called {self.kind!r}", "kinds are " + ", ".join(TEMPLATES))
         if self.distribution != normalize(self.distribution) or not _is_module(self.package):
             raise MtlError(
                 f"{self.distribution!r} can't be the name of a package",

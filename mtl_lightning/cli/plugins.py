@@ -13,6 +13,7 @@ from mtl_lightning.errors import PluginError, Problem
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.names import Registry
 from mtl_lightning.printable import Console
+from mtl_lightning.report.render.tables import plain_table
 
 
 def list_plugins(kind: str, as_json: bool, check: bool) -> None:
@@ -69,7 +70,7 @@ def _record(names: Registry, kinds: tuple[str, ...], problems: list[Problem] | N
 
 
 def _plugins(names: Registry) -> Table:
-    table = Table("plugin", "distribution", "version", "supplies")
+    table = plain_table(["plugin", "distribution", "version", "supplies"])
     for plugin in names.plugins:
         lines = []
         for kind in SUPPLIED:
@@ -90,7 +91,7 @@ def _plugins(names: Registry) -> Table:
 
 
 def _names(names: Registry, kind: str) -> Table:
-    table = Table(kind, "class" if kind != "recipe" else "package", "distribution", "version")
+    table = plain_table([kind, "class" if kind != "recipe" else "package", "distribution", "version"])
     for name, entry in names.entries(kind):
         table.add_row(escape(name), escape(entry.target), escape(entry.distribution), entry.version)
     return table

@@ -33,7 +33,8 @@ def predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     Args:
         pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows other than the
             run's. Then :data:`READING` describes their format, if it differs from the run's. ``bad_rows=skip`` writes
-            predictions of readable rows, and the other rows to a file next to ``out``.
+            predictions of readable rows, and the other rows to a file next to ``out``. ``device=cuda`` predicts on a
+            GPU.
 
     Returns:
         ``out``, its ``rows``, the number of ``refused`` rows and the file ``refused_rows`` with them (None without
@@ -53,10 +54,11 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     rank, processes = process_rank(), process_count()
     own_rows = not any(pair.startswith("data=") for pair in pairs)
     reading = () if own_rows else READING  # settings of the run otherwise
-    arguments = read_arguments("predict", pairs, ["run", "out"], ["data", "bad_rows", *reading], settings="dotted")
+    optional = ["data", "bad_rows", "device", *reading]
+    arguments = read_arguments("predict", pairs, ["run", "out"], optional, settings="dotted")
     folder = Path(arguments.own["run"])
     if exported := (folder / MANIFEST).is_file():
-        arguments = read_arguments("predict", pairs, ["run", "data", "out"], ["bad_rows", *READING])
+        arguments = read_arguments("predict", pairs, ["run", "data", "out"], ["bad_rows", "device", *READING])
     else:
         run, config = open_run(arguments, console, rows=own_rows)
     named = arguments.own
@@ -73,7 +75,8 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
 
     from mtl_lightning.predictions import Parts, Predictor
 
-    predictor = Predictor.of_export(folder) if exported else Predictor.of_run(run, config)
+    device = named.get("device", "cpu")
+    predictor = Predictor.of_export(folder, device=device) if exported else Predictor.of_run(run, config, device=device)
     data, blocks = predictor.rows(named.get("data"), **_reading(named))
     identity = {"model": predictor.identity, "rows": data, "batch": predictor.size, "bad_rows": bad_rows}
     parts = Parts(out, identity)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from mtl_lightning.cli.json_output import print_json
 from mtl_lightning.config import compose, dump, recipe_text
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console, printable
+from mtl_lightning.report.render.tables import plain_table
 
 
 def first_comment(text: str) -> str:
@@ -40,7 +40,7 @@ def list_recipes(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("recipe", "about", "distribution")
+    table = plain_table(["recipe", "about", "distribution"], unwrapped=1)
     for row in rows:
         table.add_row(*(escape(row[key]) for key in ("name", "about", "distribution")))
     Console(highlight=False, emoji=False).print(table)

@@ -12,11 +12,13 @@ from mtl_lightning.report.render.console import first_console, say
 
 OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1",
+    "device": "cpu",
     "port": 8000,
     "threads": 1,
     "workers": 0,
     "max_body": 4 << 20,
     "max_rows": 2000,
+    "max_users": 1_000_000,
     "max_head": 32 << 10,
     "max_headers": 100,
     "max_connections": 1000,
@@ -28,24 +30,26 @@ OPTIONS: dict[str, Any] = {
 """Default of each argument."""
 ZERO = ("port", "workers", "reload_every", "grace")
 """Arguments that may be 0."""
-NOT_LIMITS = ("host", "port", "threads")
+TEXTS = ("host", "device")
+"""Arguments that are texts."""
+NOT_LIMITS = (*TEXTS, "port", "threads")
 
 
 def serve(pairs: Sequence[str]) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
-        pairs: ``export=<folder>``, and ``host=``, ``port=`` and the limits of :data:`OPTIONS`. The exit code is 0
-            after a signal to stop.
+        pairs: ``export=<folder>``, and ``host=``, ``port=``, ``device=`` and the limits of :data:`OPTIONS`. The exit
+            code is 0 after a signal to stop.
 
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
     """
     arguments = read_arguments("serve", pairs, ["export"], list(OPTIONS))
     folder = arguments.own["export"]
-    chosen: dict[str, Any] = {"host": arguments.own.get("host", OPTIONS["host"])}
+    chosen: dict[str, Any] = {name: arguments.own.get(name, OPTIONS[name]) for name in TEXTS}
     for name, default in OPTIONS.items():
-        if name != "host":
+        if name not in TEXTS:
             least = 0 if name in ZERO else 1 if isinstance(default, int) else 1e-9
             chosen[name] = arguments.number(name, default, least, 65535 if name == "port" else 2**40)
 

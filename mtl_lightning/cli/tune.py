@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
+from rich.markup import escape
 
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.config import Config, compose, validate
@@ -16,6 +15,7 @@ from mtl_lightning.fitting.launch import Program
 from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import command, first_console, say
+from mtl_lightning.report.render.tables import plain_table
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 from mtl_lightning.tune.plan import Plan, read_plan
 
@@ -113,15 +113,13 @@ def _write(plan: Plan, result: Mapping[str, Any]) -> None:
 
 
 def _print(console: Console, plan: Plan, result: Mapping[str, Any]) -> None:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, title="Front over tasks", title_justify="left")
-    table.add_column("trial", justify="right")
-    for task, facts in result["tasks"].items():
-        table.add_column(f"{task}\n{facts['metric']}", justify="right")
-    table.add_column("settings", overflow="fold")
+    headings = [f"{task}\n{facts['metric']}" for task, facts in result["tasks"].items()]
+    table = plain_table(["trial", "settings"], headings, unwrapped=1)
     front: Sequence[Mapping[str, Any]] = [trial for trial in result["trials"] if trial["number"] in result["front"]]
     for trial in front:
         name = f"{trial['number']} (best)" if trial["number"] == result["best"] else str(trial["number"])
-        table.add_row(name, *(f"{value:.4f}" for value in trial["tasks"].values()), " ".join(trial["settings"]))
+        table.add_row(name, escape(" ".join(trial["settings"])), *(f"{value:.4f}" for value in trial["tasks"].values()))
+    console.print("[bold]Front over tasks[/bold]")
     console.print(table)
     say(console, f"{plan.out / PAGE}, {plan.out / RESULT}")
     if result["best"] is not None:

@@ -11,6 +11,7 @@ from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.config import Composed, Config, compose, read_arguments, validate
 from mtl_lightning.errors import ConfigError
 from mtl_lightning.printable import Console
+from mtl_lightning.report.render.tables import facts_table
 from mtl_lightning.runs.directory import RunDirectory
 
 
@@ -78,19 +79,15 @@ def _summary(config: Config) -> Table:
     kinds: dict[str, int] = {}
     for feature in config.features.values():
         kinds[feature.kind] = kinds.get(feature.kind, 0) + 1
-    table = Table(show_header=False)
-    table.add_row("source", escape(config.source.name))
-    table.add_row(
-        "split", escape(f"by {config.split.by}" + (f" ({config.split.column})" if config.split.column else ""))
-    )
-    table.add_row("features", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    split = f"by {config.split.by}" + (f" ({config.split.column})" if config.split.column else "")
+    rows = [("source", config.source.name), ("split", split)]
+    rows.append(("features", ", ".join(f"{count} {kind}" for kind, count in kinds.items())))
     for task in config.tasks:
         name = task.name
-        parts = [task.kind, escape(task.label), f"head {config.heads[name].name}", f"loss {config.losses[name].name}"]
+        parts = [task.kind, task.label, f"head {config.heads[name].name}", f"loss {config.losses[name].name}"]
         parts += [f"after {', '.join(task.parents)}"] if task.parents else []
         parts += ["metrics " + ", ".join(metric.name for metric in config.metrics[name])]
-        table.add_row(f"task {escape(name)}", "; ".join(parts))
-    for kind in ("encoder", "architecture", "weighter"):
-        table.add_row(kind, escape(getattr(config, kind).name))
-    table.add_row("optimizer", f"{config.optimizer.name}, tables {config.optimizer.tables}")
-    return table
+        rows.append((f"task {name}", "; ".join(parts)))
+    rows += [(kind, getattr(config, kind).name) for kind in ("encoder", "architecture", "weighter")]
+    rows.append(("optimizer", f"{config.optimizer.name}, tables {config.optimizer.tables}"))
+    return facts_table((escape(name), escape(value)) for name, value in rows)

@@ -117,6 +117,5 @@ def _cost(result: Mapping[str, Any]) -> str:
     return _table(["configuration", "parameters", "ms/step", "samples/s", "peak MB"], rows, _selected(result))
 
 
-def _selected(result: Mapping[str, Any]) -> int | None:
-    names = [configuration["name"] for configuration in result["configurations"]]
-    return names.index(result["selected"]) if result["selected"] in names else None
+def _selected(result: Mapping[str, Any]) -> list[str]:
+    return ["selected" if rival["name"] == result["selected"] else "" for rival in result["configurations"]]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mtl_lightning.config import compose
 from mtl_lightning.config.pairs import Arguments, read_arguments
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
-KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out")
+KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out", "table")
 """Arguments of the comparison itself; all others are settings of every run."""
 REFUSED = {
     **dict.fromkeys(("resume", "init_from", "run.init_from", "run.keep_rows"), ""),
@@ -21,6 +21,8 @@ REFUSED = {
     "run.test": "a verdict needs it",
 }
 """Settings that a comparison sets itself, with hints."""
+TABLES = ("latex", "markdown", "csv")
+"""Formats of ``table=``."""
 MOST = 1000
 """Largest number of seeds."""
 WEIGHT_SPAN = 10.0
@@ -41,6 +43,7 @@ class Grid:
         constants: Number of settings of constant weights, tried with the first architecture.
         jobs: Number of concurrent runs.
         out: Directory of the comparison.
+        tables: Formats of the table of results that is written to ``out``.
     """
 
     recipe: str
@@ -52,6 +55,7 @@ class Grid:
     constants: int
     jobs: int
     out: Path
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,17 @@ def read_grid(pairs: Sequence[str]) -> Grid:
         )
     return Grid(
         recipe, overrides, architectures, weighters, seeds, confirm, arguments.number("constants", 5, least=0),
-        arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out,
+        arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out, _tables(own),
     )  # fmt: skip
+
+
+def _tables(own: Mapping[str, str]) -> tuple[str, ...]:
+    """Formats of ``table=``."""
+    names = tuple(dict.fromkeys(name.strip() for name in own.get("table", "").strip("[]").split(",") if name.strip()))
+    for name in names:
+        if name not in TABLES:
+            raise MtlError(f"table: no format is called {name!r}", did_you_mean(name, TABLES, listing=len(TABLES)))
+    return names
 
 
 def _components(own: Mapping[str, str], kind: str) -> tuple[str, ...]:

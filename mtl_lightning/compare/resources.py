@@ -30,15 +30,16 @@ def parts_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flops = [run["flops"] / run["flops_rows"] / 1e6 for run in runs if run.get("flops") and run.get("flops_rows")]
     mega = [{part: size / 2**20 for part, size in run.get("bytes", {}).items()} for run in runs]
     return {
-        "parameters": _medians([run.get("parameters") for run in runs], PARAMETERS),
-        "parts_ms": _medians([run.get("parts_ms") for run in runs], STEP),
+        "parameters": medians([run.get("parameters") for run in runs], PARAMETERS),
+        "parts_ms": medians([run.get("parts_ms") for run in runs], STEP),
         "mflops": statistics.median(flops) if flops else None,
-        "bytes": _medians(mega, BYTES),
+        "bytes": medians(mega, BYTES),
     }
 
 
-def _medians(runs: Sequence[Mapping[str, float] | None], parts: Sequence[str]) -> dict[str, float | None]:
-    known = {part: [run[part] for run in runs if run and part in run] for part in parts}
+def medians(runs: Sequence[Mapping[str, Any] | None], parts: Sequence[str]) -> dict[str, float | None]:
+    """Median of each number over the runs that have it."""
+    known = {part: [run[part] for run in runs if run and run.get(part) is not None] for part in parts}
     return {part: statistics.median(values) if values else None for part, values in known.items()}
 
 

@@ -14,7 +14,7 @@ from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.relations import average
 from mtl_lightning.compare.reliability import reliability_of
-from mtl_lightning.compare.resources import parts_of
+from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
@@ -202,9 +202,7 @@ def _configuration(
         "delta_m": overall["mean"],
         "delta_m_interval": [overall["low"], overall["high"]],
         "parameters": next(filter(None, (sum(run.resources.get("parameters", {}).values()) for run in runs)), None),
-        "step_ms": _median([run.resources.get("step_ms") for run in runs]),
-        "samples_per_second": _median([run.resources.get("samples_per_second") for run in runs]),
-        "peak_memory_mb": _median([run.resources.get("peak_memory_mb") for run in runs]),
+        **medians([run.resources for run in runs], ("step_ms", "samples_per_second", "peak_memory_mb")),
         "parts": parts_of([run.resources for run in runs]),
         "relations": average([run.relations for run in runs]),
     }
@@ -219,11 +217,6 @@ def _spread(values: Sequence[float]) -> dict[str, float | None]:
     mean = float(np.mean(values)) if values else math.nan
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
     return {"mean": _plain(mean), "sd": _plain(deviation)}
-
-
-def _median(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.median(known) if known else None
 
 
 def _plain(value: float) -> float | None:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.compare.plan import BASELINE
+from mtl_lightning.report.render.tables import plain_table
 
 MOST = 4
 """Largest number of tasks in a table: more do not fit a terminal of 80 columns."""
@@ -61,9 +61,7 @@ def result_tables(result: Mapping[str, Any]) -> RenderableType:
     """
     names = list(result["tasks"])
     quality = [_quality(result, names[start : start + MOST]) for start in range(0, len(names), MOST)]
-    cost = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("configuration", "seeds", "parameters", "ms/step", "samples/s", "peak MB"):
-        cost.add_column(heading, justify="left" if heading == "configuration" else "right")
+    cost = plain_table(["configuration"], ["seeds", "parameters", "ms/step", "samples/s", "peak MB"])
     patterns = {"parameters": ",.0f", "step_ms": ".1f", "samples_per_second": ",.0f", "peak_memory_mb": ",.0f"}
     for configuration in result["configurations"]:
         numbers = [number(configuration[key], pattern) for key, pattern in patterns.items()]
@@ -80,14 +78,8 @@ def result_tables(result: Mapping[str, Any]) -> RenderableType:
 
 
 def _quality(result: Mapping[str, Any], tasks: Sequence[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left")
-    table.add_column("configuration", no_wrap=True)
-    table.add_column("validation\nscore", justify="right", vertical="bottom")
-    for task in tasks:
-        table.add_column(
-            f"{task}\n{result['tasks'][task]['metric']}", justify="right", vertical="bottom", overflow="fold"
-        )
-    table.add_column("Δm %", justify="right", vertical="bottom")
+    headings = [f"{task}\n{result['tasks'][task]['metric']}" for task in tasks]
+    table = plain_table(["configuration"], ["validation\nscore", *headings, "Δm %"], unwrapped=1)
     for configuration in result["configurations"]:
         table.add_row(
             Text(shown_name(configuration), style="bold" if configuration["name"] == result["selected"] else ""),

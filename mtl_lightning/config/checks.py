@@ -1,7 +1,8 @@
 """Validation of a composed recipe: a :class:`Config`, or one error that lists all problems."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 from typing import Any
 
 from mtl_lightning.config.choices import check_fields, check_heads, check_losses, check_metrics
@@ -10,6 +11,7 @@ from mtl_lightning.config.inputs import check_features, check_source, check_spli
 from mtl_lightning.config.layers import expand
 from mtl_lightning.config.leaks import check_columns
 from mtl_lightning.config.limits import check_limits
+from mtl_lightning.config.lookups import check_lookups
 from mtl_lightning.config.record import Component, Config, DataConfig, RunConfig
 from mtl_lightning.config.slices import check_slices
 from mtl_lightning.config.trainer import check_trainer
@@ -74,9 +76,11 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     trainer = check_trainer(draft)
     seed = _seed(draft)
     run = draft.record("run", RunConfig, draft.section("run"))
+    run = _loggers(draft, run)
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
     split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
-    check_columns(draft, raw, split, group, data.accept if data is not None else ())
+    lookups = check_lookups(draft, raw, data.lookup if data is not None else {}, rows=rows)
+    check_columns(draft, raw, split, group, data.accept if data is not None else (), lookups)
     if draft.problems:
         raise ConfigError(draft.problems)
     sections: dict[str, Any] = {
@@ -152,6 +156,24 @@ def _accepted(draft: Draft, data: DataConfig | None) -> None:
             draft.problem("data.accept", f"no finding can be called {name!r}", hint)
 
 
+def _loggers(draft: Draft, run: RunConfig | None) -> RunConfig | None:
+    """The settings of the run with its loggers as components."""
+    if run is None:
+        return None
+    chosen: list[Component] = []
+    for i, spec in enumerate(run.loggers):
+        path = f"run.loggers.{i}"
+        if (logger := draft.component(path, "logger", spec)) is None:
+            continue
+        if logger.name in (other.name for other in chosen):
+            draft.problem(path, f"{logger.name} is chosen twice")
+        needs = getattr(draft.classes[path], "needs", None)
+        if needs is not None and find_spec(needs) is None:
+            draft.problem(path, f"needs the package {needs}", f"pip install 'mtl-lightning[{needs}]'")
+        chosen.append(logger)
+    return replace(run, loggers=tuple(chosen))
+
+
 def _seed(draft: Draft) -> int:
     seed = draft.plain.get("seed", 0)
     try:
@@ -186,4 +208,5 @@ def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         "features": {name: feature(part) for name, part in sections["features"].items()},
         "tasks": {record.name: task(record) for record in sections["tasks"]},
     }
+    page["run"]["loggers"] = [component(chosen) for chosen in sections["run"].loggers]
     return {section: to_plain(page[section]) for section in SECTIONS}

@@ -43,7 +43,11 @@ def _uses(draft: Draft) -> Uses:
     tasks = read_tasks(_entries(draft, "tasks"), ignored)
     split = read_split(_entries(draft, "split"), ignored)
     group = _entries(draft, "data").get("group")
-    return column_uses(features, tasks, split, group if isinstance(group, str) else None)
+    lookups = _entries(draft, "data").get("lookup")
+    tables = lookups.values() if isinstance(lookups, Mapping) else ()
+    given = [table.get("on") or table.get("key") for table in tables if isinstance(table, Mapping)]
+    keys = [key for key in given if isinstance(key, str)]
+    return column_uses(features, tasks, split, group if isinstance(group, str) else None, keys=keys)
 
 
 def _entries(draft: Draft, section: str) -> dict[str, Any]:

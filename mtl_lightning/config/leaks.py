@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 import pyarrow as pa
 
 from mtl_lightning.config.draft import Draft
+from mtl_lightning.config.lookups import Joined
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.expressions.hints import backticks_hint
 from mtl_lightning.data.features.base import Feature, expression_of
@@ -42,7 +45,12 @@ def expressions(task: Task) -> Iterator[tuple[str, str]]:
 
 
 def check_columns(
-    draft: Draft, raw: RawSchema | None, split: SplitSpec | None, group: str | None, accepted: Collection[str] = ()
+    draft: Draft,
+    raw: RawSchema | None,
+    split: SplitSpec | None,
+    group: str | None,
+    accepted: Collection[str] = (),
+    lookups: Joined = MappingProxyType({}),
 ) -> None:
     """Check every column that the recipe names. Without the source's schema, only expressions are parsed.
 
@@ -52,6 +60,7 @@ def check_columns(
         split: How rows are divided.
         group: Column with the user.
         accepted: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        lookups: Columns of side tables.
     """
     used: dict[str, str] = {}
     labels: dict[str, list[Task]] = {}
@@ -82,7 +91,7 @@ def check_columns(
     for path, column in draft.columns.items():
         if raw is not None and column in raw.oracle and not path.startswith("metrics."):
             draft.problem(path, f"{column!r} holds true probabilities, which a model must not see")
-    _features(draft, raw, labels, accepted)
+    _features(draft, raw, labels, accepted, lookups)
 
 
 def _exists(draft: Draft, raw: RawSchema | None, path: str, column: str, expression: str = "") -> bool:
@@ -105,7 +114,9 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
     """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
     if isinstance(feature, History) and feature.from_ is not None and raw is not None:
         try:
-            EventLog(name, HistoryTransform(name, feature, ())).check()
+            log = EventLog(name, HistoryTransform(name, feature, ()))
+            if log.exists():  # a recipe is valid before its data is there, as with raw logs
+                log.check()
         except DataError as error:
             draft.problems.append(Problem.from_error(error, f"{path}.from"))
     for column in feature.event_columns(name):
@@ -138,13 +149,25 @@ def _expression(draft: Draft, raw: RawSchema | None, path: str, feature: Feature
         draft.problem(f"{path}.expression", error.message, error.hint)
 
 
-def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Task]], accepted: Collection[str]) -> None:
+def _features(
+    draft: Draft,
+    log: RawSchema | None,
+    labels: Mapping[str, list[Task]],
+    accepted: Collection[str],
+    lookups: Joined,
+) -> None:
     """Check that the columns of features exist, fit their kind, and are known before the event."""
+    raw = log
+    if log is not None:
+        raw = replace(log, columns={**log.columns, **{name: kind for name, (kind, _) in lookups.items()}})
     for name, feature in draft.features.items():
         path = f"features.{name}"
-        _events(draft, raw, path, feature, name)
+        _events(draft, log, path, feature, name)
         _expression(draft, raw, path, feature)
-        for column in feature.columns(name):
+        read_columns = feature.columns(name)
+        plain = read_columns if expression_of(feature) is None else ()
+        keys = [key for column in read_columns if column in lookups and (key := lookups[column][1]) is not None]
+        for column in dict.fromkeys([*read_columns, *keys]):
             if not _exists(draft, raw, path, column):
                 continue
             read = [task for task in labels.get(column, ()) if not _accepted(name, column, task, accepted)]
@@ -158,7 +181,7 @@ def _features(draft: Draft, raw: RawSchema | None, labels: Mapping[str, list[Tas
                 draft.problem(path, f"leak: {column!r} holds true probabilities", f"remove the feature ({path}=null)")
             elif raw is not None and column in raw.after_event:
                 draft.problem(path, f"leak: {column!r} is known only after the event", f"remove it ({path}=null)")
-            elif raw is not None and feature.kind in UNFIT and expression_of(feature) is None:
+            elif raw is not None and feature.kind in UNFIT and column in plain:
                 types, reason, hint = UNFIT[feature.kind]
                 held = raw.columns[column]
                 if held.startswith((*types, *RECORDS)):

@@ -72,13 +72,13 @@ class Arguments:
             raise self.wrong(key, f"one of {', '.join(choices)}")
         return chosen
 
-    def switch(self, key: str) -> bool:
-        """The value of a key that is ``true``, by default, or ``false``, in any case.
+    def switch(self, key: str, default: str = "true") -> bool:
+        """The value of a key that is ``true`` or ``false``, in any case.
 
         Raises:
             MtlError: If it is another value.
         """
-        text = self.own.get(key, "true").lower()
+        text = self.own.get(key, default).lower()
         if text not in ("true", "false"):
             raise self.wrong(key, "true or false")
         return text == "true"

@@ -52,6 +52,8 @@ class RunConfig:
         evaluation: After the test, compare train, validation and test, and find the best threshold.
         slices: Parts of validation and test to evaluate as well: ``day``, ``new_users``, ``new_<column>``, a column.
         train_rows: Training rows that are evaluated for the gap to validation, at most.
+        loggers: Where logged values go; a name, or ``{name: mlflow, tracking_uri: …}``. Records in the run directory
+            do not depend on it.
     """
 
     dir: str | None = None
@@ -68,6 +70,7 @@ class RunConfig:
     evaluation: bool = False
     slices: tuple[str, ...] = ()
     train_rows: int = 100_000
+    loggers: tuple[Any, ...] = ("tensorboard",)
 
     def __post_init__(self) -> None:
         for name in ("patience", "skip_nonfinite", "timeout", "train_rows"):

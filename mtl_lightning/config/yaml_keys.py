@@ -1,7 +1,6 @@
 """Keys of recipes that YAML reads as another type than text."""
 
 import re
-from typing import Any
 
 import yaml
 
@@ -17,40 +16,23 @@ READ_AS = {
 }
 
 
-def check_keys(text: str, origin: str, loader: Any = yaml.SafeLoader) -> None:
-    """Refuse keys that YAML does not read as the text that is written.
+def check_key(key: yaml.Node, place: str) -> None:
+    """Refuse a key that YAML does not read as the text that is written.
 
     YAML reads the keys ``on``, ``no``, ``yes`` and ``off`` as truth values, ``null`` and ``~`` as null, ``010`` as 8.
 
     Args:
-        text: YAML.
-        origin: Where it is from, for the error.
-        loader: Loader whose types count.
+        key: Node of the key.
+        place: Where it is, for the error.
 
     Raises:
-        MtlError: Naming the first such key and its line.
+        MtlError: If it is such a key.
 
     Example:
-        >>> check_keys("tasks: {'on': binary}", "recipe.yaml")
-        >>> check_keys("tasks: {on: binary}", "recipe.yaml")
+        >>> check_key(yaml.compose("on"), "recipe.yaml")
         Traceback (most recent call last):
         mtl_lightning.errors.MtlError: recipe.yaml: YAML reads the key on as a truth value (quote it: 'on')
     """
-    waiting, seen = [yaml.compose(text, Loader=loader)], set()
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen:  # an alias of a node that was checked
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting += reversed(node.value)
-        elif isinstance(node, yaml.MappingNode):
-            for key, _ in node.value:
-                _check(key, f"{origin}, line {key.start_mark.line + 1}" if "\n" in text else origin)
-            waiting += [value for _, value in reversed(node.value)]
-
-
-def _check(key: yaml.Node, place: str) -> None:
     read_as = READ_AS.get(key.tag)
     if read_as is None or (key.tag.endswith(":int") and INTEGER.fullmatch(str(key.value))):
         return

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from mtl_lightning.config.limits import MAX_BYTES, MAX_DEPTH, MAX_VALUES, LimitError, too_deep, too_many
-from mtl_lightning.config.yaml_keys import check_keys
+from mtl_lightning.config.yaml_keys import check_key
 
 TAG = "tag:yaml.org,2002:"
 TYPES = ("null", "bool", "int", "float", "str", "seq", "map", "merge", "value")
@@ -23,6 +23,7 @@ class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mis
         if isinstance(node, yaml.MappingNode):
             seen = set()
             for key, _ in node.value:
+                check_key(key, f"{self.origin}, line {key.start_mark.line + 1}" if self.has_lines else self.origin)
                 if key.tag != f"{TAG}merge" and (key.tag, str(key.value)) in seen:
                     raise _refused(f"found duplicate key {key.value}", key)
                 seen.add((key.tag, str(key.value)))
@@ -113,8 +114,8 @@ def load(text: str, origin: str) -> Any:
         {'seed': 0.0001}
     """
     check_size(text, origin)
-    check_keys(text, origin, Loader)
     loader = Loader(text)
+    loader.origin, loader.has_lines = origin, "\n" in text
     try:
         return loader.get_single_data()
     finally:

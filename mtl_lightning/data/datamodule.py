@@ -4,10 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from lightning.pytorch import LightningDataModule
+from typing_extensions import override
 
+from mtl_lightning.batch import Batch
 from mtl_lightning.data.features.build import Feature, Spec, read_features
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.lookups import LookupFiles
 from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec, read_split
@@ -17,6 +21,7 @@ from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.training.transfer import send_batch
 from mtl_lightning.validation.review import Review
 
 IN_MEMORY = 8 << 30
@@ -46,6 +51,7 @@ class DataModule(LightningDataModule):
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -75,9 +81,11 @@ class DataModule(LightningDataModule):
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
+        lookup: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.source = source
+        self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
         review.record("data", DataConfig, {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool})
         own_features = None if features is None else read_features(features, review)
@@ -85,7 +93,8 @@ class DataModule(LightningDataModule):
         own_split = _read_split(split, review) if split else None
         review.raise_problems()
         if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
-            read_for(source, column_uses(own_features, own_tasks, own_split, group, raw), base)
+            keys = [files.on for files in self.lookups.values()]
+            read_for(source, column_uses(own_features, own_tasks, own_split, group, raw, keys), base)
         if own_features is None or own_tasks is None or own_split is None:
             suggested = source.schema()
             own_features = read_features(suggested.features, review) if own_features is None else own_features
@@ -131,6 +140,7 @@ class DataModule(LightningDataModule):
                 cache_dir=self.cache_dir,
                 base=self.base,
                 accept=self.accept,
+                lookups=self.lookups,
             )
         return self._prepared
 
@@ -189,6 +199,11 @@ class DataModule(LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Shuffled training rows."""
         return self.loader("train", shuffle=True, batch_size=self.batch_size)
+
+    @override
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Return a batch on a device, after one copy for which the host does not wait."""
+        return send_batch(batch, device, training=bool(self.trainer and self.trainer.training))
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Validation rows; an empty list if there are none."""

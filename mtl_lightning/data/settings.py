@@ -1,6 +1,7 @@
 """The ``data`` section of a recipe. Free of torch, so that recipes can be listed without it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from mtl_lightning.bounds import PositiveInt
 
@@ -17,6 +18,8 @@ class DataConfig:
         pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
         accept: Names of serious findings about the data that are expected (``leak:<feature>:<task>``,
             ``funnel:<task>``).
+        lookup: Side tables by name, each with ``path``, ``key``, ``on`` and further options of the source ``table``.
+            Features read their columns as ``<name>.<column>``.
     """
 
     batch_size: PositiveInt = 1024
@@ -25,3 +28,4 @@ class DataConfig:
     cache_dir: str | None = None
     pool: PositiveInt | None = None
     accept: tuple[str, ...] = ()
+    lookup: dict[str, dict[str, Any]] = field(default_factory=dict)

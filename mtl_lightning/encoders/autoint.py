@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from mtl_lightning.bounds import NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.encoders.projection import slices_of
 from mtl_lightning.errors import MtlError
-from mtl_lightning.layers import MLP
 from mtl_lightning.schema import Schema
 
 
@@ -71,17 +71,13 @@ class AutoIntEncoder(EmbeddingEncoder):
         )
         self.parts = list(tokens.values())
         self.layers = nn.ModuleList(
-            nn.ModuleList(AttentionBlock(width, attention_heads, 0) for _ in range(attention_layers))
+            nn.Sequential(*(AttentionBlock(width, attention_heads, 0) for _ in range(attention_layers)))
             for _ in range(copies)
         )
         # Tokens are as wide as embeddings, so z has another width than the fields side by side.
-        self.width = len(tokens) * width * copies
-        if hidden:
-            self.hidden = MLP(self.width, hidden, dropout=self.dropout)
-            self.width = hidden[-1]
-            self.slices = {}
-        else:
-            self.slices = {name: slice(i * width, (i + 1) * width) for i, name in enumerate(tokens)}
+        self.mix(len(tokens) * width, hidden)
+        if not hidden:
+            self.slices = slices_of(dict.fromkeys(tokens, width))
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
         """The tokens after attention, side by side."""
@@ -90,9 +86,5 @@ class AutoIntEncoder(EmbeddingEncoder):
             self.tokens[name](piece) if (name := f"token_{copy}_{i}") in self.tokens else piece
             for i, piece in enumerate(pieces)
         ]
-        x = torch.stack(tokens, dim=1)
-        layers = self.layers[copy]
-        assert isinstance(layers, nn.ModuleList)
-        for layer in layers:
-            x = layer(x)
+        x: Tensor = self.layers[copy](torch.stack(tokens, dim=1))
         return x.flatten(1)

@@ -12,7 +12,7 @@ from mtl_lightning.batch import Batch, Encoded, Steps
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, PositiveInt, Sizes
 from mtl_lightning.encoders.numeric import NUMERIC_ENCODINGS
 from mtl_lightning.encoders.projection import FieldProjection, slices_of
-from mtl_lightning.encoders.steps import StepBuckets
+from mtl_lightning.encoders.steps import StepBuckets, relative_weights
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Encoder
 from mtl_lightning.layers import MLP
@@ -36,7 +36,7 @@ class EmbeddingEncoder(Encoder):
     whatever the number of features. Row 0 represents padding and missing values: it is zero and stays zero.
 
     An event of a history is the sum of the embeddings of its ids and of learned vectors for the buckets of its numbers
-    and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`).
+    and of its gap (:class:`~mtl_lightning.encoders.steps.StepBuckets`). Weights of steps multiply these sums.
 
     Args:
         schema: Fitted schema.
@@ -103,11 +103,10 @@ class EmbeddingEncoder(Encoder):
             places = [offsets[step.table] for step in field.steps_of_kind("categorical")]
             self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.rows = rows
+        self.init_scale = init_scale
         self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
         if self.table is not None:
-            with torch.no_grad():
-                nn.init.normal_(self.table.weight, std=init_scale)
-                self.table.weight[::rows] = 0.0
+            self.draw_tables()
         self.step_buckets = nn.ModuleList(
             nn.ModuleList(StepBuckets(field, width, init_scale) for field in self.histories)
             for _ in range(copies if self.histories else 0)
@@ -174,6 +173,13 @@ class EmbeddingEncoder(Encoder):
         places = {table: [offset + copy * rows for copy in range(self.copies)] for table, offset in offsets.items()}
         return [places] if places else []
 
+    @torch.no_grad()
+    def draw_tables(self, generator: torch.Generator | None = None) -> None:
+        """Draw every row from a normal distribution; padding is zero."""
+        if self.table is not None:
+            self.table.weight.normal_(std=self.init_scale, generator=generator)
+            self.table.weight[:: self.rows] = 0.0
+
     def known(self, batch: Batch) -> dict[str, Tensor]:
         """True at the steps that count, per sequence and history, [B, L]; in training some events are left out."""
         known = {name: ids != PADDING for name, ids in batch.sequences.items()}
@@ -228,6 +234,9 @@ class EmbeddingEncoder(Encoder):
         buckets = self.step_buckets[copy]
         assert isinstance(buckets, nn.ModuleList)
         total: Tensor = embedded.unflatten(1, steps.ids.shape[1:]).sum(2) + buckets[number](steps)
+        weights = relative_weights(self.histories[number], steps, known)
+        if weights is not None:
+            total = total * weights.unsqueeze(2)
         return torch.where(known.unsqueeze(2), total, 0.0)
 
     def table_rows(self, rows: Tensor, padding: int) -> Tensor:

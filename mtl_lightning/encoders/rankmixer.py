@@ -125,15 +125,12 @@ class RankMixerEncoder(EmbeddingEncoder):
         sizes = [columns // tokens + (i < columns % tokens) for i in range(tokens)]
         self.tokens = nn.ModuleList(FieldProjection(sizes, token_width) for _ in range(copies))
         self.blocks = nn.ModuleList(
-            nn.ModuleList(RankMixerBlock(tokens, token_width, expansion=expansion) for _ in range(blocks))
+            nn.Sequential(*(RankMixerBlock(tokens, token_width, expansion=expansion) for _ in range(blocks)))
             for _ in range(copies)
         )
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
         """The mean of the tokens, [B, D / copies]."""
         x: Tensor = self.tokens[copy](part).unflatten(1, (self.count, -1)).transpose(0, 1)
-        layers = self.blocks[copy]
-        assert isinstance(layers, nn.ModuleList)
-        for layer in layers:
-            x = layer(x)
+        x = self.blocks[copy](x)
         return x.mean(0)

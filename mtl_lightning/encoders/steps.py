@@ -27,6 +27,31 @@ def buckets(values: Tensor, edges: Tensor) -> Tensor:
     return torch.bucketize(values, edges, right=True)
 
 
+def relative_weights(field: Field, steps: Steps, known: Tensor) -> Tensor | None:
+    """Weights of steps divided by the mean weight of the row, [B, L]; None if the field has no weights.
+
+    The mean of vectors multiplied by them is the weighted mean. A row whose weights are all 0 has zeros.
+
+    Args:
+        field: The field of the steps.
+        steps: The steps.
+        known: Steps that count, [B, L].
+
+    Example:
+        >>> weight = Field(name="weight", kind="numeric")
+        >>> field = Field(name="tags", kind="history", length=3, steps=(weight,), weights="weight")
+        >>> steps = Steps(torch.zeros(1, 3, 0), torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2]))
+        >>> relative_weights(field, steps, steps.known).tolist()
+        [[0.5, 1.5, 0.0]]
+    """
+    if not field.weights:
+        return None
+    place = [number.name for number in field.steps_of_kind("numeric")].index(field.weights)
+    weights = torch.where(known, steps.numbers[:, :, place], 0.0)
+    total = weights.sum(1, keepdim=True)
+    return torch.where(total > 0, weights * known.sum(1, keepdim=True) / total.clamp(min=1e-30), 0.0)
+
+
 class StepBuckets(nn.Module):
     """Numbers and gaps of steps as learned vectors, one for each bucket, added up.
 
@@ -50,7 +75,9 @@ class StepBuckets(nn.Module):
 
     def __init__(self, field: Field, width: int, init_scale: float) -> None:
         super().__init__()
-        edges = [torch.tensor(number.edges or (0.0,)) for number in field.steps_of_kind("numeric")]
+        numbers = field.steps_of_kind("numeric")
+        self.places = [i for i, number in enumerate(numbers) if number.name != field.weights]
+        edges = [torch.tensor(numbers[i].edges or (0.0,)) for i in self.places]
         if field.gap:
             edges.append(2.0 ** torch.arange(OCTAVES))
         self.width = width
@@ -63,7 +90,7 @@ class StepBuckets(nn.Module):
 
     def forward(self, steps: Steps) -> Tensor:
         """The sum over numbers and the gap; zero where a history has neither."""
-        values = [steps.numbers[:, :, i] for i in range(steps.numbers.shape[2])]
+        values = [steps.numbers[:, :, i] for i in self.places]
         values += [] if steps.gap is None else [steps.gap]
         total = steps.numbers.new_zeros(*steps.ids.shape[:2], self.width)
         for i in range(self.parts):

@@ -178,20 +178,18 @@ class WukongEncoder(EmbeddingEncoder):
                 unmapped += len(numerics)
         self.tokens = nn.ModuleList(FieldTokens(sizes, width, unmapped=unmapped) for _ in range(copies))
         self.layers = nn.ModuleList(
-            nn.ModuleList(
-                WukongLayer(
-                    tokens, width, fm_tokens=fm_tokens, linear_tokens=linear_tokens, rank=rank, hidden=fm_hidden
+            nn.Sequential(
+                *(
+                    WukongLayer(
+                        tokens, width, fm_tokens=fm_tokens, linear_tokens=linear_tokens, rank=rank, hidden=fm_hidden
+                    )
+                    for tokens in [len(sizes), *[count] * (layers - 1)]
                 )
-                for tokens in [len(sizes), *[count] * (layers - 1)]
             )
             for _ in range(copies)
         )
 
     def interact(self, part: Tensor, copy: int) -> Tensor:
         """The tokens of the last layer side by side, [B, D / copies]."""
-        x: Tensor = self.tokens[copy](part)
-        layers = self.layers[copy]
-        assert isinstance(layers, nn.ModuleList)
-        for layer in layers:
-            x = layer(x)
+        x: Tensor = self.layers[copy](self.tokens[copy](part))
         return x.flatten(1)

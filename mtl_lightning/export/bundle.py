@@ -8,7 +8,9 @@ import numpy as np
 
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.row_encoder import Columns, RowEncoder
+from mtl_lightning.data.store.latest_events import LatestEvents, exported_latest
 from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.export.device import CPU, providers
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula
 from mtl_lightning.export.manifest import MODEL, NAME, TRANSFORMS, Manifest, digest
@@ -49,22 +51,25 @@ class Bundle:
         self.formula = Formula(manifest.score, self.schema, manifest.calibration) if manifest.score else None
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1) -> Self:
+    def open(cls, folder: Path, *, threads: int = 1, device: str = CPU) -> Self:
         """Open an export; everything is checked before the model is loaded.
 
         Args:
             folder: Folder of the export.
             threads: Number of threads of a call of the model.
+            device: ``cpu``, ``cuda`` or ``cuda:<number>``.
 
         Raises:
-            MtlError: If the folder differs from its manifest, or the model cannot be loaded.
+            MtlError: If the folder differs from its manifest, or the model cannot be loaded or run on the device.
         """
         onnxruntime = need("onnxruntime", "export")
+        chosen = providers(device, onnxruntime.get_available_providers())
         manifest = Manifest.open(folder)
         check_onnx(folder, manifest.files)
         transforms = Transforms.load(folder / TRANSFORMS)
         if transforms.schema != manifest.fitted:
             raise MtlError(f"{folder}: the transforms make other inputs than the manifest says")
+        transforms.serve(_latest(folder, manifest, transforms))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -72,9 +77,11 @@ class Bundle:
         options.enable_mem_pattern = False  # it would keep a plan for every number of rows
         options.log_severity_level = 3
         try:
-            session = onnxruntime.InferenceSession(folder / MODEL, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(folder / MODEL, options, providers=chosen)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise MtlError(f"{folder / MODEL} can't be loaded: {str(error).splitlines()[0]}") from error
+        if len(chosen) != len(session.get_providers()):  # onnxruntime falls back to the CPU with a log line only
+            raise MtlError(f"device: onnxruntime can't use {device}", "check that its CUDA libraries are installed")
         _compare(manifest, transforms, session, folder)
         return cls(manifest, transforms, session, digest(folder / NAME))
 
@@ -129,6 +136,16 @@ class Bundle:
         """
         predictions = self.predict(columns, rows)
         return predictions, self.formula(predictions) if self.formula else None
+
+
+def _latest(folder: Path, manifest: Manifest, transforms: Transforms) -> dict[str, LatestEvents]:
+    """Latest events of users, of the histories for which the export has them."""
+    sizes = {
+        name: [table.vocabulary.size for table in history.tables.values()]
+        for name, history in transforms.histories.items()
+    }
+    layouts = {name: history.layout for name, history in transforms.histories.items()}
+    return exported_latest(folder, manifest.files, sizes, layouts)
 
 
 def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mtl_lightning.data.preparation.prepared import Transforms
-from mtl_lightning.export.graph import PREDICTION
+from mtl_lightning.export.graph import PREDICTION, blank_batch, inputs_of
 from mtl_lightning.schema import Schema, Task
 
 Shape = tuple[str, list[int]]
@@ -19,21 +19,8 @@ def input_shapes(schema: Schema) -> dict[str, Shape]:
         >>> input_shapes(Schema((Field(name="user", kind="categorical", size=9),), ()))
         {'ids': ('int64', [1]), 'dense': ('float32', [0])}
     """
-    shapes: dict[str, Shape] = {
-        "ids": ("int64", [len(schema.of_kind("categorical"))]),
-        "dense": ("float32", [len(schema.of_kind("numeric"))]),
-    }
-    shapes |= {f"sequence/{field.name}": ("int64", [field.length]) for field in schema.of_kind("sequence")}
-    shapes |= {f"vector/{field.name}": ("float32", [field.size]) for field in schema.of_kind("vector")}
-    for field in schema.of_kind("history"):
-        counts = {kind: len(field.steps_of_kind(kind)) for kind in ("categorical", "numeric")}
-        shapes |= {
-            f"history/{field.name}/ids": ("int64", [field.length, counts["categorical"]]),
-            f"history/{field.name}/numbers": ("float32", [field.length, counts["numeric"]]),
-            f"history/{field.name}/length": ("int64", []),
-        }
-        shapes |= {f"history/{field.name}/gap": ("float32", [field.length])} if field.gap else {}
-    return shapes | {f"raw/{name}": ("float64", []) for name in schema.raw}
+    inputs = inputs_of(blank_batch(schema, 1))
+    return {name: (str(value.dtype).removeprefix("torch."), list(value.shape[1:])) for name, value in inputs.items()}
 
 
 def output_of(task: Task) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.preparation.prepared import Transforms
+from mtl_lightning.data.store.latest_events import LatestEvents, export_latest, open_latest
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import measure
 from mtl_lightning.export.extras import need
@@ -29,7 +30,13 @@ PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
 
 
 def export_run(
-    run: RunDirectory, config: Config, out: Path, *, score: str | None = None, calibrate: bool = True
+    run: RunDirectory,
+    config: Config,
+    out: Path,
+    *,
+    score: str | None = None,
+    calibrate: bool = True,
+    histories: bool = False,
 ) -> Manifest:
     """Write an export of a run's best weights, and return its manifest.
 
@@ -39,6 +46,7 @@ def export_run(
         out: Folder to create.
         score: Formula of the combined score; None for :func:`default_formula`, an empty text for no score.
         calibrate: Whether to measure calibration on the validation split, which needs the data of the run.
+        histories: Whether to export each user's latest events, so that rows need not bring events.
 
     Raises:
         MtlError: If the folder exists, a package is missing, the formula is wrong, or the network cannot be exported.
@@ -52,6 +60,8 @@ def export_run(
         raise MtlError(f"out: there is no directory {out.parent}")
     transforms = Transforms.load(run.transforms)
     schema = transforms.schema
+    if histories:
+        transforms.serve(_latest(run, transforms))
     network = _network(run, config, schema)
     formula = (default_formula(schema) if score is None else score) or None
     if formula is not None:
@@ -73,6 +83,8 @@ def export_run(
         weights = {name: value.detach().clone().contiguous() for name, value in state.items()}
         need("safetensors.torch", "export").save_file(weights, partial / WEIGHTS)
         transforms.save(partial / TRANSFORMS)
+        for name, latest in transforms.live.latest.items():
+            export_latest(latest, partial, name)
         manifest = Manifest(
             format=FORMAT,
             recipe=str(run.load_json("recipe.json") or ""),
@@ -95,6 +107,15 @@ def export_run(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def _latest(run: RunDirectory, transforms: Transforms) -> dict[str, LatestEvents]:
+    if not transforms.histories:
+        raise MtlError("histories: the run has no feature of kind history", "export without histories=true")
+    latest = open_latest(run.latest, list(transforms.histories))
+    if not latest:
+        raise MtlError(f"histories: {run.path} has no events of users", "fit the run again with this version")
+    return latest
 
 
 def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:

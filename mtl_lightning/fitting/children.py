@@ -2,14 +2,11 @@
 
 import signal
 import time
-from multiprocessing.process import BaseProcess
 from subprocess import Popen
 from typing import Any
 
 import torch.distributed as dist
 from lightning.pytorch import Trainer
-
-Child = Popen[bytes] | BaseProcess
 
 
 def children(trainer: Trainer) -> list[Any]:

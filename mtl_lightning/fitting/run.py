@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from mtl_lightning.build import check_labels
+from mtl_lightning.build import build_loggers, check_labels
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -20,6 +20,7 @@ from mtl_lightning.fitting.checkpointing import Checkpoints
 from mtl_lightning.fitting.children import leave
 from mtl_lightning.fitting.failures import Failures
 from mtl_lightning.fitting.header import header
+from mtl_lightning.fitting.logging import logged
 from mtl_lightning.fitting.observers import observers
 from mtl_lightning.fitting.plan import RunPlan
 from mtl_lightning.fitting.steps import build_model, connect_trainer, prepare_data
@@ -28,7 +29,6 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import say
-from mtl_lightning.report.training.events import EventLog
 from mtl_lightning.report.training.terminal import quiet_lightning
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals
@@ -72,7 +72,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         check_data(config, data, resumed)
         if not len(data.prepared.stores.get("validation", ())):
             say(console, NO_VALIDATION, "yellow")
-        if data.split.by == "random" and data.schema.of_kind("history"):
+        if data.split.by == "random" and data.prepared.transforms.histories:
             say(console, SPLIT_IN_HISTORIES, "yellow")
         # After preparing: it draws random numbers unless its result is cached, which must not affect the weights.
         seed_everything(config.seed, verbose=False)
@@ -82,8 +82,8 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         copied = warm_start_report.begin(start, module, data) if start is not None else None
         with run_directory(plan) as directory:
             callbacks = observers(config, data, directory, signals, start, quiet=console.quiet)
-            logger = EventLog(directory.tensorboard) if directory is not None and process_rank() == 0 else False
-            trainer = connect_trainer(config, module, callbacks, logger)
+            loggers = build_loggers(config, directory.path) if directory is not None and process_rank() == 0 else False
+            trainer = connect_trainer(config, module, callbacks, loggers)
         run = Run(plan, data, module, trainer, directory, console)
         if directory is not None and process_rank() == 0:
             stack.callback(directory.release)
@@ -263,7 +263,10 @@ def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dic
         MtlError: If anything is wrong before training starts (nothing is written then), or if training fails.
         Interrupted: On a signal, after saving.
     """
-    with set_up(plan, signals, console) as run:
+    with (
+        set_up(plan, signals, console) as run,
+        logged(run.trainer, plan.config, run.directory if run.trainer.loggers else None),
+    ):
         run.train()
         metrics = run.evaluate() if plan.config.run.test else {}
     leave()

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.growth import sizes
 from mtl_lightning.fitting.warm_start import TableState, WarmStart
+from mtl_lightning.report.render.tables import plain_table
 from mtl_lightning.schema import UNKNOWN
 from mtl_lightning.training.module import MultiTaskModule
 
@@ -65,10 +64,7 @@ def warm_table(record: dict[str, Any]) -> Group:
         user       90   10              12.50%
         known rows keep their optimizer state; the weighter's parameters are kept
     """
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("feature", no_wrap=True)
-    for heading in ("kept", "new", "rows with a new id"):
-        table.add_column(heading, justify="right")
+    table = plain_table(["feature"], ["kept", "new", "rows with a new id"], unwrapped=1)
     for name, counts in record["features"].items():
         table.add_row(name, f"{counts['kept']:,}", f"{counts['new']:,}", f"{counts['rows_with_new']:.2%}")
     title = Text(f"Started from {record['run']} ({record['weights']})", style="bold")

@@ -208,14 +208,17 @@ class Mixtures(torch.autograd.Function):
         used = [gradient for gradient in gradients if gradient is not None]
         kind = used[0].dtype  # with mixed precision the product is in half precision
         values = experts.to(kind)
-        chosen = (weights if len(tasks) == len(gradients) else weights[:, tasks]).to(kind)
+        # Columns are taken one by one: a list of them would be an index that is sent to the device.
+        columns = [weights[:, i : i + 1] for i in tasks]
+        chosen = (weights if len(tasks) == len(gradients) else torch.cat(columns, dim=1)).to(kind)
         toward = used[0].unsqueeze(1) if len(used) == 1 else torch.stack(used, dim=1)
         by_weights, maps = torch.bmm(toward, values.transpose(1, 2)), chosen.transpose(1, 2)
         # With one task this is a product of two vectors per row, which a batched product computes slowly.
         by_experts = maps * toward if len(used) == 1 else torch.bmm(maps, toward)
         if len(tasks) < len(gradients):
-            places = torch.tensor(tasks, device=weights.device)
-            by_weights = torch.zeros_like(weights, dtype=kind).index_copy(1, places, by_weights)
+            of_used, by_weights = by_weights, torch.zeros_like(weights, dtype=kind)
+            for place, i in enumerate(tasks):
+                by_weights[:, i] = of_used[:, place]
         return by_weights.to(weights.dtype), by_experts.to(experts.dtype)
 
 

@@ -37,6 +37,8 @@ FEATURES = {
     "sequence": "mtl_lightning.data.features.sequence:Sequence",
     "text": "mtl_lightning.data.features.text:Text",
     "vector": "mtl_lightning.data.features.vector:Vector",
+    "overlap": "mtl_lightning.data.features.overlap:Overlap",
+    "semantic_id": "mtl_lightning.data.features.semantic_id:SemanticId",
 }
 
 ENCODERS = {
@@ -176,6 +178,13 @@ METRICS = {
     "xauc": "mtl_lightning.metrics.regression.xauc:XAUC",
 }
 
+LOGGERS = {
+    "csv": "mtl_lightning.loggers.csv:CSVLog",
+    "mlflow": "mtl_lightning.loggers.mlflow:MLflow",
+    "tensorboard": "mtl_lightning.report.training.events:EventLog",
+    "wandb": "mtl_lightning.loggers.wandb:WandB",
+}
+
 
 @hookimpl
 def mtl_sources() -> dict[str, str]:
@@ -223,6 +232,12 @@ def mtl_weighters() -> dict[str, str]:
 def mtl_metrics() -> dict[str, str]:
     """Metrics of :mod:`mtl_lightning.metrics`."""
     return METRICS
+
+
+@hookimpl
+def mtl_loggers() -> dict[str, str]:
+    """Loggers of :mod:`mtl_lightning.loggers`, and TensorBoard's."""
+    return LOGGERS
 
 
 @hookimpl

@@ -18,11 +18,13 @@ HOOKS = {
     "loss": "mtl_losses",
     "weighter": "mtl_weighters",
     "metric": "mtl_metrics",
+    "logger": "mtl_loggers",
 }
 KINDS = tuple(HOOKS)
 INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in KINDS} | {
     "feature": "mtl_lightning.data.features.base:Feature",
     "metric": "mtl_lightning.interfaces:TaskMetric",
+    "logger": "mtl_lightning.loggers.base:RunLogger",
 }
 """Module and class of the contract of each kind."""
 

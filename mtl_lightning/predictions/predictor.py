@@ -23,6 +23,7 @@ from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.export.device import CPU, check_gpu, read_device
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
@@ -31,6 +32,7 @@ from mtl_lightning.predictions.file_options import file_options
 from mtl_lightning.predictions.refused_rows import Scored, locate, score_good_rows
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
+from mtl_lightning.training.transfer import send_batch
 
 Score = Callable[[Batch], Mapping[str, np.ndarray]]
 """Function from a batch to predictions per task, [B] or [B, K]."""
@@ -79,22 +81,33 @@ class Predictor:
         self.combined = combined
 
     @classmethod
-    def of_run(cls, run: RunDirectory, config: Config) -> Self:
+    def of_run(cls, run: RunDirectory, config: Config, *, device: str = CPU) -> Self:
         """Build a predictor from the best weights of a run, in torch.
 
+        Args:
+            run: The run.
+            config: Its configuration.
+            device: ``cpu``, ``cuda`` or ``cuda:<number>``.
+
         Raises:
-            MtlError: If the weights do not match the configuration, or a file is damaged.
+            MtlError: If the weights do not match the configuration, a file is damaged, or there is no such device.
         """
+        number = read_device(device)
+        if number is not None:
+            check_gpu(number)
+        place = torch.device(CPU) if number is None else torch.device("cuda", number)
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
-        network = module.network.eval()
+        network = module.network.to(place).eval()
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             with torch.inference_mode():
-                return {name: value.float().cpu().numpy() for name, value in network(batch).items()}
+                predictions = network(send_batch(batch, place, training=False))
+                return {name: value.float().cpu().numpy() for name, value in predictions.items()}
 
-        identity = f"run {digest(run.weights())} {digest(run.transforms)}"
+        # Devices round differently: parts of one file are predicted on one kind.
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if number is None else ' cuda'}"
         features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
@@ -106,13 +119,18 @@ class Predictor:
         )
 
     @classmethod
-    def of_export(cls, folder: Path, size: int = BATCH) -> Self:
+    def of_export(cls, folder: Path, size: int = BATCH, *, device: str = CPU) -> Self:
         """Build a predictor from an export, in onnxruntime.
 
+        Args:
+            folder: Folder of the export.
+            size: Number of rows of a batch.
+            device: ``cpu``, ``cuda`` or ``cuda:<number>``.
+
         Raises:
-            MtlError: If the folder differs from its manifest, or the model cannot be loaded.
+            MtlError: If the folder differs from its manifest, or the model cannot be loaded or run on the device.
         """
-        bundle = Bundle.open(folder)
+        bundle = Bundle.open(folder, device=device)
 
         def score(batch: Batch) -> dict[str, np.ndarray]:
             return bundle.run({name: value.numpy() for name, value in inputs_of(batch).items()})
@@ -120,7 +138,7 @@ class Predictor:
         return cls(
             bundle.transforms,
             score,
-            identity=f"export {bundle.identity}",
+            identity=f"export {bundle.identity}{'' if device == CPU else ' cuda'}",
             size=size,
             needed=tuple(bundle.manifest.columns),
             combined=bundle.formula,
@@ -135,7 +153,7 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
         features = [name for columns in self.transforms.request_columns.values() for name in columns]
-        return tuple(dict.fromkeys([*features, *self.transforms.raw, *self.keys]))
+        return tuple(dict.fromkeys([*features, *self.transforms.live.latest, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
         """Read the rows to predict.
@@ -176,7 +194,7 @@ class Predictor:
     def _require_histories(self, present: Sequence[str], place: str) -> None:
         """Check that rows bring the events of each history: they are not built from the rows to predict."""
         for name in self.transforms.histories:
-            if name not in present:
+            if name not in present and name not in self.transforms.live:
                 message = f"{place}: no column {name!r} with the events of each row's history"
                 raise DataError(
                     message, "predict does not build histories; the test split is evaluated by fit and test"
@@ -186,7 +204,8 @@ class Predictor:
         """Let a source give columns the types that they had in training."""
         fitted = self.transforms
         tasks = [label.task for label in fitted.labels.values()]
-        read_for(source, column_uses(fitted.features, tasks, split, fitted.group, fitted.raw), fitted)
+        keys = [lookup.on for lookup in fitted.lookups.values()]
+        read_for(source, column_uses(fitted.features, tasks, split, fitted.group, fitted.raw, keys), fitted)
 
     def predict(self, block: Block) -> pa.Table:
         """Predict the rows of a block.

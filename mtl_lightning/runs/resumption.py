@@ -42,6 +42,7 @@ class SavedModule(TypedDict):
     schema: dict[str, Any]
     config: dict[str, Any]
     trained: NotRequired[SavedTrained]
+    tables_drawn_in: NotRequired[NonNegativeInt]
 
 
 class SavedLoader(TypedDict):

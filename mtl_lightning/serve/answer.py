@@ -26,7 +26,8 @@ def answer(bundle: Bundle, body: bytes, most: int) -> tuple[bytes, int]:
     Raises:
         RequestError: If the body cannot be read, or its values cannot be encoded.
     """
-    request = read(body, tuple(bundle.manifest.columns), most)
+    # Requests may bring events of their own.
+    request = read(body, tuple(bundle.manifest.columns), most, tuple(bundle.transforms.live.latest))
     try:
         predictions, score = bundle.score(request.columns, request.rows)
     except DataError as error:

@@ -1,11 +1,11 @@
-"""The service: a scoring route, plus health, readiness and metrics."""
+"""The service: routes for scores and events, plus health, readiness and metrics."""
 
 import asyncio
 import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -17,10 +17,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.requests import ClientDisconnect
 
 from mtl_lightning.serve.answer import SHOWN, answer, describe
+from mtl_lightning.serve.events import append
 from mtl_lightning.serve.limits import Limits
 from mtl_lightning.serve.live_export import LiveExport
 from mtl_lightning.serve.metrics import ServiceMetrics
-from mtl_lightning.serve.openapi import operation
+from mtl_lightning.serve.openapi import events_operation, operation
 from mtl_lightning.serve.request import RequestError
 
 LOG = logging.getLogger("mtl_lightning.serve")
@@ -51,6 +52,7 @@ class Service:
     def _build_app(self) -> FastAPI:
         app = FastAPI(title="mtl_lightning", lifespan=self._lifespan, redoc_url=None)
         app.post("/score")(self.score)
+        app.post("/events")(self.events)
         app.get("/health", summary="Is the process alive?")(self.health)
         app.get("/ready", summary="Does it take requests, and with which export?")(self.ready)
         app.get("/metrics", summary="Prometheus")(self.metrics)
@@ -84,11 +86,26 @@ class Service:
 
     async def score(self, request: Request) -> Response:
         """Predict candidates, and combine the predictions into a score."""
-        start, rows = time.perf_counter(), 0
+        start = time.perf_counter()
+        response, rows = await self._answer(request, answer, self.limits.max_rows)
+        self.measures.answered(response.status_code, time.perf_counter() - start, rows)
+        return response
+
+    async def events(self, request: Request) -> Response:
+        """Append events to the histories of the export."""
+        response, rows = await self._answer(request, append, self.limits.max_rows, self.limits.max_users)
+        self.measures.appended(response.status_code, rows)
+        return response
+
+    async def _answer(
+        self, request: Request, function: Callable[..., tuple[bytes, int]], *arguments: int
+    ) -> tuple[Response, int]:
+        """Answer a request by a function of the export and the body, in a thread; also returns the number of rows."""
+        rows = 0
         try:
             body = await self._body(request)
             loop = asyncio.get_running_loop()
-            content, rows = await loop.run_in_executor(self.pool, answer, self.live.bundle, body, self.limits.max_rows)
+            content, rows = await loop.run_in_executor(self.pool, function, self.live.bundle, body, *arguments)
             response = Response(content, media_type=JSON)
         except RequestError as refusal:
             # Do not wait for the rest of a body that is too large or too slow.
@@ -98,8 +115,7 @@ class Service:
             if not self.stopping:
                 raise
             response = _problem(503, "the service stops", {"Connection": "close"})
-        self.measures.answered(response.status_code, time.perf_counter() - start, rows)
-        return response
+        return response, rows
 
     async def _body(self, request: Request) -> bytes:
         most = self.limits.max_body
@@ -142,6 +158,7 @@ class Service:
             title="mtl_lightning", version=self.live.bundle.identity[:SHOWN], routes=self.app.routes
         )
         description["paths"]["/score"]["post"] = operation(self.live.bundle, self.limits.max_rows)
+        description["paths"]["/events"]["post"] = events_operation(self.live.bundle, self.limits.max_rows)
         return description
 
 

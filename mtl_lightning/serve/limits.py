@@ -9,7 +9,8 @@ class Limits:
 
     Args:
         max_body: Largest number of bytes of a body.
-        max_rows: Largest number of candidates of a request.
+        max_rows: Largest number of candidates, or of events, of a request.
+        max_users: Largest number of users whose events are appended to a history.
         max_head: Largest number of bytes of a request line with its headers.
         max_headers: Largest number of headers of a request.
         max_connections: Largest number of open connections.
@@ -29,6 +30,7 @@ class Limits:
 
     max_body: int = 4 << 20
     max_rows: int = 2000
+    max_users: int = 1_000_000
     max_head: int = 32 << 10
     max_headers: int = 100
     max_connections: int = 1000

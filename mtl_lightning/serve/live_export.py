@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.export.device import CPU
 from mtl_lightning.export.manifest import NAME
 from mtl_lightning.plugins import registry
 from mtl_lightning.plugins.versions import plugin_changes
@@ -60,6 +61,7 @@ class LiveExport:
     Args:
         folder: Folder of the export, or a link to it.
         threads: Number of threads of a call of the model.
+        device: ``cpu``, ``cuda`` or ``cuda:<number>``.
 
     Raises:
         MtlError: If the export cannot be opened when the service starts.
@@ -68,8 +70,8 @@ class LiveExport:
         ``LiveExport(Path("exports/current")).refresh()``
     """
 
-    def __init__(self, folder: Path, threads: int = 1) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, threads: int = 1, device: str = CPU) -> None:
+        self.folder, self.device = folder, device
         self.threads = threads
         self.failure: Failure | None = None
         self._lock = threading.Lock()
@@ -111,7 +113,7 @@ class LiveExport:
 
     def _open(self) -> Bundle:
         # Resolve the link first, so that a change of the link does not mix two exports.
-        bundle = Bundle.open(self.folder.resolve(), threads=self.threads)
+        bundle = Bundle.open(self.folder.resolve(), threads=self.threads, device=self.device)
         if changes := plugin_changes(bundle.manifest.plugins, registry().versions()):
             LOG.warning("the installed plugins differ from the plugins of the export: %s", "; ".join(changes))
         attempt(bundle)

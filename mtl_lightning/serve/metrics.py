@@ -26,6 +26,7 @@ class ServiceMetrics:
             "mtl_seconds", "Seconds of a scored request.", buckets=SECONDS, registry=self.registry
         )
         self._rows = Histogram("mtl_candidates", "Candidates of a request.", buckets=ROWS, registry=self.registry)
+        self._events = Counter("mtl_events", "Events of answered requests.", registry=self.registry)
         self._reloads = Counter("mtl_reloads", "New exports by outcome.", ["outcome"], registry=self.registry)
         self._failed = Gauge(
             "mtl_reload_failed_seconds",
@@ -47,6 +48,16 @@ class ServiceMetrics:
         if status == 200:
             self._seconds.observe(seconds)
             self._rows.observe(rows)
+
+    def appended(self, status: int, events: int) -> None:
+        """Count a request with events.
+
+        Args:
+            status: HTTP status.
+            events: Number of events.
+        """
+        self._requests.labels(str(status)).inc()
+        self._events.inc(events)
 
     def refused(self, status: int) -> None:
         """Count a request that was refused before it reached the service."""

@@ -12,6 +12,8 @@ TYPES: dict[str, dict[str, Any]] = {
     "buckets": {"type": ["number", "null"]},
     "sequence": {**LIST, "type": ["array", "string", "null"]},
     "vector": {**LIST, "type": ["array", "string", "null"]},
+    "overlap": {**LIST, "type": ["array", "string", "null"]},
+    "semantic_id": {**LIST, "type": ["array", "string", "null"]},
     "history": {
         "type": ["array", "object", "null"],
         "items": {"type": "object"},
@@ -23,6 +25,75 @@ TYPES: dict[str, dict[str, Any]] = {
 
 ANY = {"type": ["integer", "string", "number", "boolean", "null"]}
 NUMBERS = {"type": "array", "items": {"type": ["number", "null"]}}
+
+
+REASONS = {
+    "400": "The body is not JSON.",
+    "408": "The body took too long.",
+    "413": "The body or the batch is too large.",
+    "422": "A column is missing or holds values that its feature can't read.",
+    "431": "The headers are too large or too many.",
+    "503": "Too many connections are open, or the service stops.",
+}
+"""Reason of each status other than 200."""
+
+
+def _operation(
+    name: str, summary: str, request: dict[str, Any], answer: dict[str, Any], reasons: Mapping[str, str]
+) -> dict[str, Any]:
+    problem = {"type": "object", "properties": {"error": {"type": "string"}}}
+    return {
+        "summary": summary,
+        "operationId": name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": {
+            "200": {"description": f"{summary}.", "content": {"application/json": {"schema": answer}}},
+            **{
+                status: {"description": reason, "content": {"application/json": {"schema": problem}}}
+                for status, reason in reasons.items()
+            },
+        },
+    }
+
+
+def events_operation(bundle: Bundle, most: int) -> dict[str, Any]:
+    """Describe the operation ``POST /events`` of an export.
+
+    Args:
+        bundle: The export.
+        most: Largest number of events.
+    """
+    live = bundle.transforms.live
+    names = list(live.latest)
+    columns = dict.fromkeys(live.columns(names), ANY)
+    request = {
+        "type": "object",
+        "required": ["events"],
+        "additionalProperties": False,
+        "properties": {
+            "events": {
+                "description": "Events, or columns of values.",
+                "oneOf": [
+                    {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": most,
+                        "items": {"type": "object", "properties": columns},
+                    },
+                    {"type": "object", "additionalProperties": {"type": "array", "maxItems": most}},
+                ],
+            },
+            "histories": {
+                "type": "array",
+                "description": "Histories that have them: without it all, " + (", ".join(names) or "which are none"),
+                "items": {"type": "string"},
+            },
+        },
+    }
+    counts = {"type": "object", "additionalProperties": {"type": "integer"}}
+    answer = {"type": "object", "properties": {"model": {"type": "string"}, "events": counts}}
+    further = {"404": "The export has no histories by user.", "507": "Too many users have new events."}
+    return _operation("events", "Append events to histories", request, answer, {**REASONS, **further})
 
 
 def operation(bundle: Bundle, most: int) -> dict[str, Any]:
@@ -66,27 +137,7 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
             "score": {**NUMBERS, "description": bundle.manifest.score or "This export has no formula."},
         },
     }
-    problem = {"type": "object", "properties": {"error": {"type": "string"}}}
-    reasons = {
-        "400": "The body is not JSON.",
-        "408": "The body took too long.",
-        "413": "The body or the batch is too large.",
-        "422": "A column is missing or holds values that its feature can't read.",
-        "431": "The headers are too large or too many.",
-        "503": "Too many connections are open, or the service stops.",
-    }
-    return {
-        "summary": "Score candidates",
-        "operationId": "score",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-        "responses": {
-            "200": {"description": "Predictions.", "content": {"application/json": {"schema": answer}}},
-            **{
-                status: {"description": reason, "content": {"application/json": {"schema": problem}}}
-                for status, reason in reasons.items()
-            },
-        },
-    }
+    return _operation("score", "Score candidates", request, answer, REASONS)
 
 
 def _type(name: str, used: Sequence[str], features: Mapping[str, Feature]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-KEYS = {"context", "candidates"}
-"""Keys of a body."""
+KEYS = ("candidates", "context")
+"""Keys of a body; the first one is required."""
 
 
 class RequestError(Exception):
@@ -37,7 +37,29 @@ class ScoringRequest:
     rows: int
 
 
-def read(body: bytes, needed: Sequence[str], most: int) -> ScoringRequest:
+def parse(body: bytes, keys: Sequence[str]) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Args:
+        body: Text of the object.
+        keys: Keys that it may have, the required one first.
+
+    Raises:
+        RequestError: If the body is not one.
+    """
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(400, f"the body is not JSON: {error}") from error
+    main, *others = keys
+    if not isinstance(message, dict):
+        raise RequestError(422, f"the body must be an object with {main}")
+    if unknown := set(message) - {*keys}:
+        raise RequestError(422, f"unknown key {sorted(unknown)[0]!r}: the keys are {' and '.join([*others, main])}")
+    return message
+
+
+def read(body: bytes, needed: Sequence[str], most: int, optional: Sequence[str] = ()) -> ScoringRequest:
     """Read the body of a request.
 
     Args:
@@ -45,6 +67,7 @@ def read(body: bytes, needed: Sequence[str], most: int) -> ScoringRequest:
             ``{column: [value, …]}``. Without a context, candidates have all columns.
         needed: Columns that candidates or the context must have.
         most: Largest number of candidates.
+        optional: Further columns that are read if they are there.
 
     Raises:
         RequestError: If the body has another form, or lacks a column.
@@ -53,29 +76,18 @@ def read(body: bytes, needed: Sequence[str], most: int) -> ScoringRequest:
         >>> read(b'{"context": {"user": 7}, "candidates": [{"item": 1}, {"item": 2}]}', ["user", "item"], 10)
         ScoringRequest(columns={'user': [7], 'item': [1, 2]}, rows=2)
     """
-    try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise RequestError(400, f"the body is not JSON: {error}") from error
-    if not isinstance(message, dict):
-        raise RequestError(422, "the body must be an object with candidates")
-    if unknown := set(message) - KEYS:
-        raise RequestError(422, f"unknown key {sorted(unknown)[0]!r}: the keys are context and candidates")
+    message = parse(body, KEYS)
     context = message.get("context", {})
-    candidates = message.get("candidates")
+    candidates: Any = message.get("candidates")
     if not isinstance(context, dict):
         raise RequestError(422, "context must be an object: the columns that all candidates share")
-    if isinstance(candidates, list):
-        rows = len(candidates)
-    elif isinstance(candidates, dict):
-        rows = _rows(candidates)
-    else:
-        raise RequestError(422, "candidates must be a list of objects, or an object of lists")
-    if not rows:
-        raise RequestError(422, "there are no candidates")
+    rows = count_rows(candidates, "candidates")
     if rows > most:
         raise RequestError(413, f"{rows} candidates: at most {most} are scored at once")
-    own = _of_objects(candidates, context, needed) if isinstance(candidates, list) else candidates
+    first = candidates[0] if isinstance(candidates, list) else candidates
+    given = [name for name in optional if name in context or (isinstance(first, dict) and name in first)]
+    needed = [*needed, *given]
+    own = columns_of_objects(candidates, context, needed) if isinstance(candidates, list) else candidates
     columns: dict[str, Sequence[Any]] = {}
     for name in needed:
         if name in context:
@@ -89,28 +101,58 @@ def read(body: bytes, needed: Sequence[str], most: int) -> ScoringRequest:
     return ScoringRequest(columns, rows)
 
 
-def _rows(candidates: Mapping[str, Any]) -> int:
-    if not all(isinstance(values, list) for values in candidates.values()):
-        raise RequestError(422, "candidates must be a list of objects, or an object of lists")
-    lengths = {len(values) for values in candidates.values()}
-    if len(lengths) > 1:
-        raise RequestError(422, f"the columns of candidates have different lengths: {sorted(lengths)}")
-    return lengths.pop() if lengths else 0
+def count_rows(rows: Any, place: str) -> int:
+    """Count rows: a list of objects, or an object of lists of equal lengths.
+
+    Args:
+        rows: The rows.
+        place: Name of the rows, for messages.
+
+    Raises:
+        RequestError: If there is no row, or the value is another one.
+    """
+    form = RequestError(422, f"{place} must be a list of objects, or an object of lists")
+    if isinstance(rows, list):
+        count = len(rows)
+    elif isinstance(rows, dict):
+        if not all(isinstance(values, list) for values in rows.values()):
+            raise form
+        lengths = {len(values) for values in rows.values()}
+        if len(lengths) > 1:
+            raise RequestError(422, f"the columns of {place} have different lengths: {sorted(lengths)}")
+        count = lengths.pop() if lengths else 0
+    else:
+        raise form
+    if not count:
+        raise RequestError(422, f"there are no {place}")
+    return count
 
 
-def _of_objects(candidates: list[Any], context: Mapping[str, Any], needed: Sequence[str]) -> dict[str, list[Any]]:
-    """Return the columns of a list of objects, all of which must have the same needed columns."""
-    if set(map(type, candidates)) != {dict}:
-        place = next(i for i, candidate in enumerate(candidates) if not isinstance(candidate, dict))
-        raise RequestError(422, f"candidates[{place}] is not an object")
-    names = [name for name in needed if name in candidates[0] or name not in context]
+def columns_of_objects(
+    rows: list[Any], context: Mapping[str, Any], needed: Sequence[str], place: str = "candidates"
+) -> dict[str, list[Any]]:
+    """Return the columns of a list of objects, all of which must have the same needed columns.
+
+    Args:
+        rows: The objects.
+        context: Columns that may be missing in all of them.
+        needed: Columns to return.
+        place: Name of the rows, for messages.
+
+    Raises:
+        RequestError: If a row is not an object, or lacks a column.
+    """
+    if set(map(type, rows)) != {dict}:
+        number = next(i for i, row in enumerate(rows) if not isinstance(row, dict))
+        raise RequestError(422, f"{place}[{number}] is not an object")
+    names = [name for name in needed if name in rows[0] or name not in context]
     columns: dict[str, list[Any]] = {}
     for name in names:
         try:
-            columns[name] = [candidate[name] for candidate in candidates]
+            columns[name] = [row[name] for row in rows]
         except KeyError:
-            place = next(i for i, candidate in enumerate(candidates) if name not in candidate)
+            number = next(i for i, row in enumerate(rows) if name not in row)
             raise RequestError(
-                422, f"candidates[{place}] has no column {name!r}: write null where it is missing"
+                422, f"{place}[{number}] has no column {name!r}: write null where it is missing"
             ) from None
     return columns

@@ -83,7 +83,9 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def run(folder: Path, *, host: str, port: int, threads: int, limits: Limits, ready: Callable[[], None]) -> None:
+def run(
+    folder: Path, *, host: str, port: int, threads: int, device: str, limits: Limits, ready: Callable[[], None]
+) -> None:
     """Serve an export until SIGTERM or SIGINT.
 
     Args:
@@ -91,6 +93,7 @@ def run(folder: Path, *, host: str, port: int, threads: int, limits: Limits, rea
         host: Address to listen on.
         port: Port to listen on.
         threads: Number of threads of a call of the model.
+        device: ``cpu``, ``cuda`` or ``cuda:<number>``.
         limits: Limits on requests, connections and the stop.
         ready: Function that is called when the port is bound.
 
@@ -98,7 +101,7 @@ def run(folder: Path, *, host: str, port: int, threads: int, limits: Limits, rea
         MtlError: If the export cannot be opened, or the address cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    service = Service(LiveExport(folder, threads), limits)
+    service = Service(LiveExport(folder, threads, device), limits)
     _allow_files(limits.max_connections + OTHER_FILES)
     server = Server(_config(service), service)
     with bind_socket(host, port) as listener, _signals(server):

@@ -17,7 +17,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("component", "feature", "encoder", "architecture", "head", "loss", "metric", "source")
+        for module in ("component", "feature", "encoder", "architecture", "head", "logger", "loss", "metric", "source")
     ),
     f"{__name__}.weighter",
 )
@@ -36,6 +36,7 @@ from mtl_lightning.testing.example import (  # noqa: E402
 )
 from mtl_lightning.testing.feature import FeatureContract  # noqa: E402
 from mtl_lightning.testing.head import HeadContract  # noqa: E402
+from mtl_lightning.testing.logger import LoggerContract  # noqa: E402
 from mtl_lightning.testing.loss import LossContract  # noqa: E402
 from mtl_lightning.testing.metric import MetricContract  # noqa: E402
 from mtl_lightning.testing.source import SourceContract  # noqa: E402
@@ -50,6 +51,7 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
     "loss": LossContract,
     "weighter": WeighterContract,
     "metric": MetricContract,
+    "logger": LoggerContract,
 }
 """The contract of each kind of component."""
 
@@ -60,6 +62,7 @@ __all__ = [
     "EncoderContract",
     "FeatureContract",
     "HeadContract",
+    "LoggerContract",
     "LossContract",
     "MetricContract",
     "SourceContract",

@@ -84,6 +84,32 @@ def gradients(module: nn.Module) -> dict[str, torch.Tensor]:
     return by_name
 
 
+def check_gradients(module: nn.Module) -> None:
+    """Check that every parameter has a finite gradient."""
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(module).values())
+
+
+def check_reaches(value: torch.Tensor, leaf: torch.Tensor, name: str = "") -> None:
+    """Check that the gradient of a scalar at a leaf is finite, and not zero; the graph stays."""
+    assert value.shape == ()
+    assert torch.isfinite(value)
+    (gradient,) = torch.autograd.grad(value, leaf, retain_graph=True)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().sum() > 0, name
+
+
+def mix(*tensors: torch.Tensor) -> torch.Tensor:
+    """A random combination of all elements, a scalar."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.stack([(h * torch.randn(h.shape, generator=generator)).sum() for h in tensors]).sum()
+
+
+def restored(module: nn.Module, fresh: nn.Module) -> tuple[Any, Any]:
+    """Copies of a module: a fresh one that loaded its state, and a pickled one."""
+    fresh.load_state_dict(copy_by_pickle(module.state_dict()))
+    return fresh, copy_by_pickle(module)
+
+
 def perturb(module: nn.Module) -> None:
     """Move all parameters a little, so that a reloaded state differs from a fresh one."""
     generator = torch.Generator().manual_seed(1)

@@ -8,7 +8,7 @@ import torch
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.interfaces import Encoder, MtlError, Schema
-from mtl_lightning.testing.component import ComponentContract, copy_by_pickle, gradients, perturb
+from mtl_lightning.testing.component import ComponentContract, check_gradients, mix, perturb, restored
 from mtl_lightning.testing.example import example_batch, example_schema
 
 FIELDS = (
@@ -62,8 +62,8 @@ class EncoderContract(ComponentContract):
             return
         z = encoder(batch).z
         assert z.shape == (12, encoder.width)
-        (z * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-        assert all(torch.isfinite(gradient).all() for gradient in gradients(encoder).values())
+        mix(z).backward()
+        check_gradients(encoder)
         encoder.eval()
         z = encoder(batch).z
         for name, steps in batch.steps.items():
@@ -85,10 +85,7 @@ class EncoderContract(ComponentContract):
         moved: dict[str, torch.Tensor] = {}
         for copy in range(encoded.copies):
             encoder.zero_grad(set_to_none=True)
-            part = encoded.copy(copy)
-            (part * torch.randn(part.shape, generator=torch.Generator().manual_seed(1))).sum().backward(
-                retain_graph=True
-            )
+            mix(encoded.copy(copy)).backward(retain_graph=True)
             for name, parameter in encoder.named_parameters():
                 if parameter.grad is not None:
                     touched = parameter.grad.to_dense() != 0
@@ -104,9 +101,8 @@ class EncoderContract(ComponentContract):
 
     def test_every_parameter_gets_a_finite_gradient(self) -> None:
         encoder = self.build().train()
-        z = encoder(self.batch()).z
-        (z * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))).sum().backward()
-        assert all(torch.isfinite(gradient).all() for gradient in gradients(encoder).values())
+        mix(encoder(self.batch()).z).backward()
+        check_gradients(encoder)
 
     def test_tables_are_among_the_parameters(self) -> None:
         encoder = self.build()
@@ -130,9 +126,7 @@ class EncoderContract(ComponentContract):
     def test_state_and_pickle_keep_z(self) -> None:
         encoder, batch = self.build(), self.batch()
         perturb(encoder)
-        fresh = self.build()
-        fresh.load_state_dict(copy_by_pickle(encoder.state_dict()))
-        for other in (fresh, copy_by_pickle(encoder)):
+        for other in restored(encoder, self.build()):
             assert torch.equal(other(batch).z, encoder(batch).z)
 
 

@@ -20,6 +20,7 @@ from mtl_lightning.training.average import WeightAverage
 from mtl_lightning.training.network import Network, full_precision
 from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
 from mtl_lightning.training.parameter_step import gradient_parameters, make_step
+from mtl_lightning.training.redraw import check_redraw, redraw_tables
 from mtl_lightning.training.schedule import check_end
 from mtl_lightning.training.sharded import distribute, updates
 from mtl_lightning.training.skipped import SkippedSteps
@@ -84,6 +85,9 @@ class MultiTaskModule(LightningModule):
         self._stepped = False
         self._average: WeightAverage | None = None
         self._saved_average: tuple[dict[str, Tensor], int] | None = None
+        self._drawn_in = self._saved_draw = 0
+        if self.optimizer_config.redraw_tables:
+            check_redraw(network.encoder)
         tables = {id(table) for table in network.encoder.table_parameters()}
         # DDP reads this attribute. Tables have sparse gradients, which not every backend reduces (see tables.py).
         # Buffers are equal by construction; a broadcast in forward would hang if processes evaluate unequal batches.
@@ -116,6 +120,7 @@ class MultiTaskModule(LightningModule):
         check_end(self.optimizer_config.schedule, self.trainer.max_epochs, self.trainer.max_steps)
         for table in self.network.encoder.table_parameters():
             broadcast_table(table)
+        self._drawn_in, self._saved_draw = self._saved_draw, 0
         saved, self._saved_average = self._saved_average, None
         if self.optimizer_config.average > 0:
             self._average = WeightAverage(self.dense_parameters(), self.optimizer_config.average)
@@ -133,6 +138,14 @@ class MultiTaskModule(LightningModule):
         average, self._average = self._average, None
         if average is not None:
             average.swap()
+
+    @override
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw the tables anew in an epoch after the first; Lightning starts no epoch where it resumes one."""
+        if self.optimizer_config.redraw_tables and self._drawn_in < self.current_epoch:
+            self._drawn_in = self.current_epoch
+            inner = self.trainer.optimizers[0].optimizers  # type: ignore[attr-defined]
+            redraw_tables(self.network.encoder, inner, seed=self.seed, epoch=self.current_epoch)
 
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
@@ -292,6 +305,8 @@ class MultiTaskModule(LightningModule):
             "schema": self.schema.to_dict(),
             "config": self.config,
         }
+        if self.optimizer_config.redraw_tables:
+            checkpoint["mtl_lightning"]["tables_drawn_in"] = self._drawn_in
         if self._average is not None:
             checkpoint["state_dict"] = {**checkpoint["state_dict"], **self._average.averages}
             if "optimizer_states" in checkpoint:
@@ -309,6 +324,8 @@ class MultiTaskModule(LightningModule):
         if state["schema"] != self.schema.to_dict():
             raise MtlError("the checkpoint was made with other fields or tasks", "use the run's own data and recipe")
         self.batches, self._skipped.total = state["batches"], state["skipped"]
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            self._saved_draw = state.get("tables_drawn_in", 0)
         if "trained" in state and self.trainer.state.fn == TrainerFn.FITTING:
             weights, averages = state["trained"]["weights"], checkpoint["state_dict"]
             self._saved_average = {name: averages[name] for name in weights}, state["trained"]["updates"]

@@ -39,6 +39,8 @@ class OptimizerConfig:
         table_lr: Learning rate of the tables.
         table_weight_decay: Strength of the tables' L2 penalty, which is added to the gradient of the batch's rows.
             Tables that their encoder updates itself have none.
+        redraw_tables: Draw the tables anew at the start of each epoch after the first, with a fresh optimizer state, so
+            that repeated rows do not overfit them. See :func:`mtl_lightning.training.redraw.redraw_tables`.
         schedule: Learning-rate schedule of dense weights and tables.
         warmup_steps: Number of steps of linear warm-up before the schedule.
         average: Decay of the exponential moving average of the dense weights, such as 0.999; 0 for none. Validation,
@@ -56,6 +58,7 @@ class OptimizerConfig:
     tables: Literal["rowwise_adagrad", "adagrad", "lazy_adam", "sgd"] = "rowwise_adagrad"
     table_lr: float = 0.02
     table_weight_decay: float = 3e-5
+    redraw_tables: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     average: Annotated[float, Bounds(ge=0, lt=1)] = 0.0

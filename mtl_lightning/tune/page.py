@@ -5,13 +5,12 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
-from mtl_lightning.report.render.svg import ticks
+from mtl_lightning.report.render.html import document, table
+from mtl_lightning.report.render.svg import svg, text, ticks
 
 SIZE, MARGIN = 360, 60
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; }
+body { max-width: 72rem; } table { font-size: .9rem; }
 tr.best td { font-weight: bold; } tr.front td { background: #eef5ee; }
 svg { width: 24rem; max-width: 100%; height: auto; font: 13px system-ui, sans-serif; }
 .axis { stroke: #999; } .name { text-anchor: middle; } .tick { fill: #666; text-anchor: middle; }
@@ -30,16 +29,11 @@ def page(result: Mapping[str, Any]) -> str:
     title = f"Trials of {result['recipe']}"
     plots = "".join(_pair(result, first, second) for first, second in combinations(result["tasks"], 2))
     best = "no trial is complete" if result["best"] is None else f"the best trial is {result['best']}"
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
-<link rel="icon" href="data:,"><style>{STYLE}</style></head><body>
-<h1>{escape(title)}</h1>
-<p>{len(result["trials"])} trials; {best} (orange). On the front (green), no other trial is as good for every task
-and better for one. All values are of the validation split.</p>
+    body = f"""<p>{len(result["trials"])} trials; {best} (orange). On the front (green), no other trial is as good for
+every task and better for one. All values are of the validation split.</p>
 {plots}
-{_table(result)}
-</body></html>
-"""
+{_table(result)}"""
+    return document(title, body, STYLE)
 
 
 def scatter(x_name: str, y_name: str, points: Sequence[Point]) -> str:
@@ -60,24 +54,24 @@ def scatter(x_name: str, y_name: str, points: Sequence[Point]) -> str:
     inner, bottom = SIZE - 2 * MARGIN, SIZE - MARGIN
     parts = [
         f'<path class="axis" fill="none" d="M{MARGIN} {MARGIN / 2} V{bottom} H{SIZE - MARGIN / 2}"/>',
-        f'<text class="name" x="{SIZE / 2}" y="{SIZE - 12}">{escape(x_name)}</text>',
-        f'<text class="name" x="{SIZE / 2}" y="16">{escape(y_name)} (vertical)</text>',
+        text(SIZE / 2, SIZE - 12, x_name, "tick"),
+        text(SIZE / 2, 16, f"{y_name} (vertical)", "tick"),
     ]
-    for value in ticks(left, right):
-        x = MARGIN + (value - left) / (right - left) * inner
-        parts.append(f'<text class="tick" x="{x:.1f}" y="{bottom + 18}">{value:g}</text>')
-    for value in ticks(low, high):
-        y = bottom - (value - low) / (high - low) * inner
-        parts.append(f'<text class="tick" x="{MARGIN - 30}" y="{y + 4:.1f}">{value:g}</text>')
+
+    def across(value: float) -> float:
+        return MARGIN + (value - left) / (right - left) * inner
+
+    def up(value: float) -> float:
+        return bottom - (value - low) / (high - low) * inner
+
+    parts += [text(across(value), bottom + 18, f"{value:g}", "tick") for value in ticks(left, right)]
+    parts += [text(MARGIN - 30, up(value) + 4, f"{value:g}", "tick") for value in ticks(low, high)]
     for x, y, kind, name in points:
-        across, up = (x - left) / (right - left) * inner, (y - low) / (high - low) * inner
         parts.append(
-            f'<circle class="{kind}" cx="{MARGIN + across:.1f}" cy="{bottom - up:.1f}" r="4.5">'
+            f'<circle class="{kind}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="4.5">'
             f"<title>{escape(name)}</title></circle>"
         )
-    label = escape(f"{y_name} over {x_name}")
-    opening = f'<svg role="img" aria-label="{label}" viewBox="0 0 {SIZE} {SIZE}" xmlns="http://www.w3.org/2000/svg">'
-    return f"{opening}{''.join(parts)}</svg>"
+    return svg(f"{y_name} over {x_name}", SIZE, parts, SIZE)
 
 
 def _pair(result: Mapping[str, Any], first: str, second: str) -> str:
@@ -99,8 +93,7 @@ def _kind(result: Mapping[str, Any], number: int) -> str:
 def _table(result: Mapping[str, Any]) -> str:
     keys = list(dict.fromkeys(key for trial in result["trials"] for key in trial["params"]))
     names = [f"{task} {facts['metric']}" for task, facts in result["tasks"].items()]
-    head = "".join(f"<th>{escape(name)}</th>" for name in ["trial", "state", "score", *names, *keys])
-    body = ""
+    rows, kinds = [], []
     for trial in sorted(
         result["trials"], key=lambda trial: -1e9 if trial["score"] is None else trial["score"], reverse=True
     ):
@@ -108,10 +101,9 @@ def _table(result: Mapping[str, Any]) -> str:
         state = f"{trial['state']}: {trial['reason']}" if trial.get("reason") else trial["state"]
         cells = [str(trial["number"]), state, *(_number(value) for value in (trial["score"], *values))]
         cells += [_number(trial["params"].get(key)) for key in keys]
-        body += (
-            f'<tr class="{_kind(result, trial["number"])}">{"".join(f"<td>{escape(cell)}</td>" for cell in cells)}</tr>'
-        )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        rows.append(cells)
+        kinds.append(_kind(result, trial["number"]))
+    return table(["trial", "state", "score", *names, *keys], rows, kinds)
 
 
 def _number(value: Any) -> str:

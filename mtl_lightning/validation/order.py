@@ -1,7 +1,9 @@
 """Order of things that need each other: tasks and their parents, features and those they refer to."""
 
+import graphlib
 from collections.abc import Collection, Mapping
-from heapq import heapify, heappop, heappush
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
 
 
 class CycleError(Exception):
@@ -33,33 +35,19 @@ def sort_by_needs(needs: Mapping[str, Collection[str]]) -> list[str]:
         mtl_lightning.validation.order.CycleError: buy → cart → buy
     """
     names = list(needs)
-    missing = {name: {other for other in required if other in needs} for name, required in needs.items()}
-    dependents: dict[str, list[str]] = {name: [] for name in names}
-    for name, required in missing.items():
-        for other in required:
-            dependents[other].append(name)
     position = {name: i for i, name in enumerate(names)}
-    free = [position[name] for name in names if not missing[name]]
-    heapify(free)
+    sorter = TopologicalSorter({name: [other for other in needs[name] if other in needs] for name in names})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        circle = error.args[1][:0:-1]  # each needs the next one
+        start = circle.index(min(circle, key=position.__getitem__))
+        raise CycleError((*circle[start:], *circle[: start + 1])) from None
+    free: list[int] = []
     result: list[str] = []
-    while free:
-        name = names[heappop(free)]
-        result.append(name)
-        for dependent in dependents[name]:
-            missing[dependent].discard(name)
-            if not missing[dependent]:
-                heappush(free, position[dependent])
-    if len(result) < len(names):
-        raise CycleError(_cycle({name: required for name, required in missing.items() if required}, needs))
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heappush(free, position[name])
+        result.append(names[heappop(free)])
+        sorter.done(result[-1])
     return result
-
-
-def _cycle(missing: Mapping[str, set[str]], needs: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Find a cycle among names that all need another one of them."""
-    chain = [next(iter(missing))]
-    seen = set(chain)
-    while True:
-        chain.append(next(other for other in needs[chain[-1]] if other in missing[chain[-1]]))
-        if chain[-1] in seen:
-            return tuple(chain[chain.index(chain[-1]) :])
-        seen.add(chain[-1])

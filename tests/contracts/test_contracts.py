@@ -27,6 +27,14 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("feature", "numeric"): {"rows": {"f": [1.0, 2.0, None, 4.0]}},
     ("feature", "sequence"): {"rows": {"f": [["a"], None, ["b", "a"], []]}},
+    ("feature", "overlap"): {
+        "options": {"of": ["f", "g"], "as_": "share"},
+        "rows": {"f": [["a", "b"], None, ["c"], []], "g": [["b"], ["a"], None, ["c"]]},
+    },
+    ("feature", "semantic_id"): {
+        "options": {"size": 2, "clusters": 2},
+        "rows": {"f": ["1 2", None, "0 0", "3 4", "3 5"]},
+    },
     ("feature", "vector"): {"options": {"size": 2}, "rows": {"f": ["1 2", None, "0 0", "3 4"]}},
     ("head", "aitm"): {"parents": ("binary",)},
     ("head", "dcmt"): {"parents": ("binary",)},
@@ -56,6 +64,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "pairwise"): {"row_wise": False},
     ("loss", "tpm"): {"head": "tpm"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
+    ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
+    ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
     ("weighter", "metabalance"): {"options": {"target": "click"}},
     ("weighter", "pcgrad"): {"permutable": False},

@@ -1,4 +1,4 @@
-"""Trains a few steps with everything that looks at relations, and tells what it saw.
+"""Trains a few steps with everything that looks at relations, and prints what it saw.
 
 Usage: ``python relations_run.py OUT`` with torchrun's variables.
 """
@@ -28,7 +28,7 @@ class Uneven(GlobalBatches):
 
     def __iter__(self):
         for index in range(self.count):
-            yield global_batch(index).map(lambda each: each if self.rank == 0 else each[:0])
+            yield global_batch(index).map(lambda item: item if self.rank == 0 else item[:0])
 
 
 def results(rank: int, world: int) -> dict:

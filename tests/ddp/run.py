@@ -1,7 +1,8 @@
 """Trains the cases it is given, in the calling process or in each of several gloo processes.
 
 Usage: ``python run.py CASES.json OUT.pt`` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set as torchrun does.
-Each case is the options of build_module, with ``steps``, ``dtype``, ``trainer`` and ``histories``.
+Each case is the options of build_module, with ``steps``, ``epochs``, ``dtype``, ``trainer`` and
+``histories``.
 """
 
 import json
@@ -26,7 +27,7 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     """Final weights and buffers of one case."""
     case = dict(case)
     steps, dtype = case.pop("steps", 20), getattr(torch, case.pop("dtype", "float64"))
-    options = case.pop("trainer", {})
+    options, epochs = case.pop("trainer", {}), case.pop("epochs", 1)
     torch.set_default_dtype(dtype)
     seed_everything(3, verbose=False)
     schema = WITH_HISTORY if case.pop("histories", False) else SCHEMA
@@ -38,7 +39,7 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
         accelerator="cpu",
         devices=world,
         strategy=strategy,
-        max_epochs=1,
+        max_epochs=epochs,
         logger=False,
         barebones=False,
         enable_checkpointing=False,

@@ -32,23 +32,23 @@ def results(rank: int, world: int) -> dict:
         predictions = {name: prediction[rows] for name, (prediction, _) in logs.items()}
         targets = {
             name: replace(
-                each,
-                label=each.label[rows],
-                mask=each.mask[rows],
-                weight=each.weight[rows],
-                group=each.group[rows],
-                raw={"p": each.raw["p"][rows]},
+                item,
+                label=item.label[rows],
+                mask=item.mask[rows],
+                weight=item.weight[rows],
+                group=item.group[rows],
+                raw={"p": item.raw["p"][rows]},
             )
-            for name, (_, each) in logs.items()
+            for name, (_, item) in logs.items()
         }
         suite.update(predictions, targets, part[rows])
         seen.update(predictions["click"], targets["click"])
     counts = seen.counts()
     edge = best_edge(counts)
     flat = {"edge": float(edge), **decisions(counts, edge)}
-    for value, found in suite.compute().items():
-        flat |= {f"{value}/{name}": number for name, number in found["metrics"].items()}
-        flat |= {f"{value}/rows/{task}": float(number) for task, number in found["rows"].items()}
+    for value, result in suite.compute().items():
+        flat |= {f"{value}/{name}": number for name, number in result["metrics"].items()}
+        flat |= {f"{value}/rows/{task}": float(number) for task, number in result["rows"].items()}
     return flat
 
 

@@ -81,6 +81,7 @@ def cases():
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
+    yield "tables drawn anew", case(optimizer={**OPTIMIZER, "redraw_tables": True}, epochs=2, steps=10)
     tabm = {"name": "tabm", "members": 3, "hidden": [8, 8]}
     smes = {"name": "smes", "experts": 5, "hidden": [8], "balance": 1.0}
     yield "sparse experts with a balance", case(architecture=smes)
@@ -102,8 +103,8 @@ TOLERANCES = {
     "bf16-mixed": 2e-3,
     **{name: 1e-4 for name in CASES if name.startswith("float32, default optimizers")},
 }
-"""Of float64 1e-9. A product in bfloat16 has 8 bits: the sums over a process's rows are rounded to them before they are
-added, so what 20 steps with a rate of 0.01 differ in is of the order of 20 × 0.01 × 2⁻⁸."""
+"""Of float64 1e-9. A product in bfloat16 has 8 bits. The sums over a process's rows are rounded to them before they are
+added. So 20 steps with a rate of 0.01 differ by the order of 20 × 0.01 × 2⁻⁸."""
 FEW = (
     "weighter uncertainty",
     "weighter pcgrad",
@@ -114,7 +115,7 @@ FEW = (
     "gradients at parameters, moco",
     "bf16-mixed",
 )
-"""What four processes train by default; the others are slow."""
+"""Cases that four processes train by default; the others are slow."""
 # The processes train all cases once: one worker of a parallel test run takes the whole file.
 pytestmark = pytest.mark.xdist_group("ddp equality")
 
@@ -140,11 +141,11 @@ def default_dtype():
 
 
 def check(processes, name):
-    one = train(CASES[name])
+    single = train(CASES[name])
     tolerance = TOLERANCES.get(name, 1e-9)
     start = train({**CASES[name], "steps": 0})
     moved = False
-    for key, value in one.items():
+    for key, value in single.items():
         for rank, states in enumerate(processes):
             other = states[name][key]
             assert torch.allclose(value, other, rtol=tolerance, atol=tolerance, equal_nan=False), (rank, key)

@@ -1,4 +1,4 @@
-"""What processes send for the tables depends on the batch, not on the vocabulary."""
+"""The bytes that processes send for the tables depend on the batch, not on the vocabulary."""
 
 import json
 import sys

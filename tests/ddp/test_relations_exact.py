@@ -20,7 +20,7 @@ def flat(value, name=""):
         pairs = list(enumerate(value))
     else:
         return {name: value}
-    return {place: number for key, each in pairs for place, number in flat(each, f"{name}/{key}").items()}
+    return {place: number for key, item in pairs for place, number in flat(item, f"{name}/{key}").items()}
 
 
 @pytest.fixture

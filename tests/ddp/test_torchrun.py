@@ -55,7 +55,7 @@ def weights(folder: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def single_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the run of one process, ``one``."""
     folder = tmp_path_factory.mktemp("runs")
     sizes = ("data.batch_size=256", "data.eval_batch_size=512")
@@ -94,16 +94,16 @@ def tasks(folder: Path, *command: str) -> list[subprocess.Popen[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", [agents, tasks])
-def test_two_machines_end_with_the_weights_of_one_process(one: Path, launcher: Any) -> None:
+def test_two_machines_end_with_the_weights_of_one_process(single_run: Path, launcher: Any) -> None:
     name = launcher.__name__
     sizes = ("data.batch_size=128", "data.eval_batch_size=256")
-    said = [end(each) for each in launcher(one, "mtl_lightning", "fit", *SETTINGS, *sizes, f"run.dir={name}")]
+    said = [end(item) for item in launcher(single_run, "mtl_lightning", "fit", *SETTINGS, *sizes, f"run.dir={name}")]
     assert f"run directory {name}" in said[0]
     assert "run directory" not in said[1]
-    expected, found = weights(one / "one"), weights(one / name)
-    assert expected.keys() == found.keys()
+    expected, result = weights(single_run / "one"), weights(single_run / name)
+    assert expected.keys() == result.keys()
     for key, value in expected.items():
-        assert torch.allclose(value, found[key], rtol=1e-5, atol=1e-5), key
+        assert torch.allclose(value, result[key], rtol=1e-5, atol=1e-5), key
 
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "6"}

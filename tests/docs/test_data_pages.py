@@ -40,12 +40,13 @@ def recipe(name: str) -> dict[str, Any]:
 
 def test_features() -> None:
     built = build_features(recipe("features")["features"])
-    assert {one.kind for one in built.values()} == set(FEATURES)
+    assert {item.kind for item in built.values()} == set(FEATURES)
     for kind in FEATURES:
         record = registry().resolve("feature", kind)
-        row = next(line for line in page("features").splitlines() if line.startswith(f"| `{kind}` |"))
+        text = page("histories" if kind == "history" else "features")
+        section = text.split(f"<!-- options {kind} -->" if kind != "history" else "<!-- options -->")[1]
         options = [option_name(field.name) for field in dataclasses.fields(record)]
-        assert [option for option in options if f"`{option}`" not in row] == []
+        assert re.findall(r"^\| `(\w+)` \|", section.split("<!-- /options -->")[0], re.MULTILINE) == options
 
 
 def test_histories() -> None:

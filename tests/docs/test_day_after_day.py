@@ -37,4 +37,4 @@ def test_commands_of_the_page(
         assert not end.value.code, capsys.readouterr().err
     predicted = pq.read_table("predictions.parquet")
     assert predicted.num_rows == 3000
-    assert all(0 < one < 1 for one in predicted["click"].to_pylist())
+    assert all(0 < item < 1 for item in predicted["click"].to_pylist())

@@ -39,3 +39,16 @@ def test_contributing_has_a_place_for_every_part_of_the_package() -> None:
     names = [f"{path.name}/" if path.is_dir() else path.name for path in parts if path.suffix in ("", ".py")]
     assert len(names) > 30
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_three_looks_lead_to_what_they_name() -> None:
+    looks = (ROOT / "CONTRIBUTING.md").read_text().split("## Three looks")[1].split("\n## ")[0]
+    named = re.findall(r"`(\w+)` in\s+`([\w/]+\.py)`", looks)
+    assert [name for name, _ in named] == ["_RECORDS", "set_up"]
+    for name, path in named:
+        assert re.search(rf"(?m)^(?:def )?{name}\b", (ROOT / "mtl_lightning" / path).read_text()), (name, path)
+    set_up = (ROOT / "mtl_lightning" / "fitting" / "run.py").read_text().split("def set_up(")[1].split("\ndef ")[0]
+    steps = "prepare_data( check_data( seed_everything( build_model( warm_start( run_directory( observers("
+    places = [set_up.index(step) for step in [*steps.split(), "connect_trainer(", "save_inputs(", "print_header("]]
+    assert places == sorted(places)
+    assert len((ROOT / "mtl_lightning" / "data" / "__init__.py").read_text().splitlines()) < 20

@@ -11,7 +11,7 @@ from mtl_lightning.config import compose, validate
 
 PAGE = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text()
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-COMMANDS = [shlex.split(found) for found in re.findall(r"mtl_lightning fit (recipe=.*)", "\n".join(BLOCKS))]
+COMMANDS = [shlex.split(result) for result in re.findall(r"mtl_lightning fit (recipe=.*)", "\n".join(BLOCKS))]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))

@@ -63,7 +63,7 @@ def test_ten_minutes_in_a_fresh_environment(tmp_path: Path, tmp_path_factory: py
 
 
 def within(part: Any, whole: Any) -> bool:
-    """Whether everything that is shown is there."""
+    """True if everything that is shown is there."""
     if isinstance(part, dict) and isinstance(whole, dict):
         return all(key in whole and within(value, whole[key]) for key, value in part.items())
     return bool(part == whole)

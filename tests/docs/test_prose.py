@@ -12,10 +12,15 @@ ROOTS = (
     "CHANGELOG.md",
     "SECURITY.md",
     "docs",
-    "benchmarks/results",
     "recipes",
     "mtl_lightning",
+    "tests",
+    "benchmarks",
+    "plugins",
+    "website",
 )
+WRONG = (Path(__file__).relative_to(ROOT),)
+"""Files that contain broken rules on purpose."""
 PENDING: tuple[str, ...] = ()
 """Folders and files that still break the rules, to be shortened only: one that is clean has to leave this list."""
 
@@ -38,7 +43,12 @@ def pending(path: Path) -> bool:
     return any(path == ROOT / place or path.is_relative_to(ROOT / place) for place in PENDING)
 
 
-CHECKED = [path for place in ROOTS for path in files(ROOT / place) if not pending(path)]
+CHECKED = {
+    path: None
+    for place in ROOTS
+    for path in files(ROOT / place)
+    if not pending(path) and path.relative_to(ROOT) not in WRONG
+}
 
 
 @pytest.mark.parametrize("path", CHECKED, ids=lambda path: str(path.relative_to(ROOT)))

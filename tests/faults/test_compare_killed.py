@@ -1,4 +1,4 @@
-"""A comparison that is killed with all its processes goes on, and a run that fails doesn't stop the others."""
+"""A comparison that is killed with all its processes is continued, and a run that fails doesn't stop the others."""
 
 import json
 import os

@@ -34,7 +34,7 @@ def mounted(size: str, folder: Path, *options: str) -> bool:
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file system of its own, of 1 MB until a test makes it smaller; the recipe and its log are beside it."""
+    """A file system of its own, of 1 MB until a test makes it smaller; the recipe and its log are next to it."""
     lines = (f"u{RNG.integers(9)},{RNG.random():.3f},{RNG.integers(2)}" for _ in range(200))
     (tmp_path / "log.csv").write_text("user,price,click\n" + "\n".join(lines) + "\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE)

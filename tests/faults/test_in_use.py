@@ -1,4 +1,4 @@
-"""Two processes never train in one directory, and one that was killed holds nobody up."""
+"""Two processes never train in one directory, and one that was killed blocks no other."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Signals save and say how to go on; failures end every process."""
+"""Signals save and say how to continue; failures end every process."""
 
 import json
 import re
@@ -13,9 +13,9 @@ DDP = ("trainer.devices=2", "trainer.strategy=ddp")
 
 def resume_arguments(output: str) -> list[str]:
     """The arguments of the command that a run prints when it stops."""
-    found = re.search(r"python -m mtl_lightning (fit .*)", output)
-    assert found, output
-    return shlex.split(found.group(1))
+    result = re.search(r"python -m mtl_lightning (fit .*)", output)
+    assert result, output
+    return shlex.split(result.group(1))
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])

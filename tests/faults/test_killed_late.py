@@ -80,7 +80,7 @@ def unvalidated(folder: Path, fit: Command, small: Any) -> Pair:
     return Pair(folder, fit, [*small, "weighter=famo", "architecture.dropout=0.1", "trainer.limit_val_batches=0"])
 
 
-LAST_BATCH = "after:on_train_batch_end#4"  # of the process that goes on with the run that was begun
+LAST_BATCH = "after:on_train_batch_end#4"  # of the process that resumes the run
 PLACES = [
     LAST_BATCH,
     "before:on_validation_start",

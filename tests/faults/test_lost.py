@@ -25,11 +25,11 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path, cli: Any,
     assert failed.returncode == 1, failed.stderr
     assert "training failed: the process of rank 1 was ended by SIGKILL" in failed.stdout
     assert "Traceback" not in failed.stdout + failed.stderr
-    found = re.search(
+    result = re.search(
         r"Saved in run/checkpoints/last.ckpt. To continue: python -m mtl_lightning (fit .*)", failed.stdout
     )
-    assert found, failed.stdout
-    finished = cli(*shlex.split(found.group(1)))
+    assert result, failed.stdout
+    finished = cli(*shlex.split(result.group(1)))
     assert finished.returncode == 0, finished.stderr
 
 

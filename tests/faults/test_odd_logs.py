@@ -83,8 +83,8 @@ TRAIN: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "two bytes a letter": ("log.csv", text().encode("utf-16"), ("source.encoding=utf-16",)),
     "a line within quotes": ("log.csv", text().replace("u1,", '"u\n1",'), ()),
     "a column without a name": ("log.csv", text().replace("day", "", 1), ()),
-    "truth values": ("log.csv", text(click=[one == 1 for one in LOG["click"]]), ()),
-    "floats as labels": ("log.csv", text(click=[float(one) for one in LOG["click"]]), ()),
+    "truth values": ("log.csv", text(click=[item == 1 for item in LOG["click"]]), ()),
+    "floats as labels": ("log.csv", text(click=[float(item) for item in LOG["click"]]), ()),
     "numbers beyond integers": ("log.csv", text(user=[str(10**30 + row % 7) for row in range(ROWS)]), ()),
     "ids of two kinds": ("log.csv", text(user=[f"u{row}" if row % 2 else str(row) for row in range(ROWS)]), ()),
     "gaps in numbers": ("log.csv", text(price=["NA" if row % 9 == 0 else str(row / 7) for row in range(ROWS)]), ()),
@@ -106,7 +106,7 @@ TRAIN: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         (),
     ),
     "string views": ("log.parquet", {"user": array(LOG["user"], pa.string_view())}, ()),
-    "bytes": ("log.parquet", {"user": [one.encode() for one in LOG["user"]]}, ()),
+    "bytes": ("log.parquet", {"user": [item.encode() for item in LOG["user"]]}, ()),
     "half floats": ("log.parquet", {"price": array(np.arange(ROWS, dtype=np.float16), pa.float16())}, ()),
     "the largest integers": (
         "log.parquet",
@@ -236,13 +236,13 @@ def test_it_trains(tmp_path: Path, fit: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_it_is_refused(tmp_path: Path, fit: Any, name: str) -> None:
-    file, content, pairs, told = REFUSED[name]
+    file, content, pairs, report = REFUSED[name]
     put(tmp_path / file, content)
     result = fit(file, *pairs)
     shown = " ".join(result.stderr.split())
     assert result.returncode == 2, shown
     assert "Traceback" not in shown
-    assert told in shown
+    assert report in shown
     assert not (tmp_path / "run").exists()
 
 
@@ -259,8 +259,8 @@ def test_folders_that_name_a_column(tmp_path: Path, fit: Any, inside: Any, endin
     put(tmp_path / "log" / "_SUCCESS", "")
     result = fit("log", "features.day=categorical", "split={by: time, column: day, validation: 0.3, test: 0.3}")
     assert result.returncode == 0, result.stderr
-    told = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert told["test"]["metrics"]["test/click/auc"] is not None
+    report = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert report["test"]["metrics"]["test/click/auc"] is not None
     predicted = inside("predict", "run=run", "out=scores.parquet")
     assert predicted.returncode == 0, predicted.stderr
     assert (

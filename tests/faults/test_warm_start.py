@@ -93,7 +93,7 @@ def test_the_recipe_is_yesterdays_if_none_is_named(inside, tmp_path, log, monday
     assert json.loads((tmp_path / "next" / "recipe.json").read_text()) == "ads"
     last = AtomicCheckpointIO().load_checkpoint(tmp_path / "next" / "checkpoints" / "last.ckpt")
     first = AtomicCheckpointIO().load_checkpoint(monday / "checkpoints" / "last.ckpt")
-    sums = [one["optimizer_states"][0]["optimizers"][-1]["state"][0]["sum"] for one in (first, last)]
+    sums = [item["optimizer_states"][0]["optimizers"][-1]["state"][0]["sum"] for item in (first, last)]
     assert len(sums[1]) > len(sums[0])
     # Accumulators only rise: unseen known rows keep theirs, so the whole is at least Monday's.
     assert sums[1].sum() > sums[0].sum()
@@ -144,13 +144,13 @@ def test_a_new_scenario_is_refused_with_a_way_out(inside, tmp_path, log):
     rates = ["optimizer.lr=0", "optimizer.table_lr=0"]
     refused = inside(*tuesday(log, *star, *rates, "init_from=two", "run.dir=three"))
     assert refused.returncode == 2
-    told = " ".join(refused.stderr.split())
-    assert "network.architecture.layers.0.scales: is 5 × 16 ×" in told
-    assert "was 4 × 16 ×" in told
-    assert "features.device.max_size=2" in told
+    report = " ".join(refused.stderr.split())
+    assert "network.architecture.layers.0.scales: is 5 × 16 ×" in report
+    assert "was 4 × 16 ×" in report
+    assert "features.device.max_size=2" in report
     assert not (tmp_path / "three").exists()
-    kept = inside(*tuesday(log, *star, *rates, "features.device.max_size=2", "init_from=two", "run.dir=three"))
-    assert kept.returncode == 0, kept.stderr
+    remaining = inside(*tuesday(log, *star, *rates, "features.device.max_size=2", "init_from=two", "run.dir=three"))
+    assert remaining.returncode == 0, remaining.stderr
     before, after = (
         AtomicCheckpointIO().load_checkpoint(tmp_path / run / "checkpoints" / "best.ckpt")["state_dict"]
         for run in ("two", "three")

@@ -1,4 +1,4 @@
-"""What the user may get wrong is told by place, with exit code 2, and nothing is left behind or written over."""
+"""Mistakes of users are reported by place, with exit code 2, and nothing is left behind or written over."""
 
 from pathlib import Path
 from typing import Any

@@ -142,8 +142,8 @@ def export(data: DataModule, folder: Path) -> Path:
         packages={"torch": "2"},
         schema=data.schema.to_dict(),
         inputs=[
-            {"name": name, "dtype": str(one.dtype).removeprefix("torch."), "shape": [None, *one.shape[1:]]}
-            for name, one in example.items()
+            {"name": name, "dtype": str(item.dtype).removeprefix("torch."), "shape": [None, *item.shape[1:]]}
+            for name, item in example.items()
         ],
         columns=columns_of(data.prepared.transforms, example),
         outputs={task.name: output_of(task) for task in data.schema.tasks},
@@ -212,15 +212,15 @@ def check_checkpoints(data: DataModule, trained: Path, path: Path, seeds: range)
             torch.save(changed, path / LAST)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = timed(seed, lambda: io.load_checkpoint(path / LAST))
-        assert found is not None, f"seed {seed}: the predecessor was not taken"
-        if any("continuing with previous.ckpt" in str(one.message) for one in caught):
-            assert found["global_step"] == before["global_step"], seed
+            result = timed(seed, lambda: io.load_checkpoint(path / LAST))
+        assert result is not None, f"seed {seed}: the predecessor was not taken"
+        if any("continuing with previous.ckpt" in str(item.message) for item in caught):
+            assert result["global_step"] == before["global_step"], seed
             kinds["refused"] += 1
             continue
         if now is not None and random_changes.broken(now):
             assert place[0] not in ("state_dict", "optimizer_states"), (seed, place)
-        timed(seed, lambda content=found: restore(data, path, content))
+        timed(seed, lambda content=result: restore(data, path, content))
         kinds["used"] += 1
     assert kinds["refused"] > kinds["used"]
 
@@ -239,14 +239,14 @@ def check_transforms(data: DataModule, path: Path, seeds: range) -> None:
         else:
             text = random_changes.cut(rng, json.dumps(content).encode()).decode("latin1")
         target.write_bytes(text.encode("utf-8", "surrogatepass"))
-        found = timed(seed, lambda: Transforms.load(target))
-        if found is None:
+        result = timed(seed, lambda: Transforms.load(target))
+        if result is None:
             continue
         accepted += 1
         assert not random_changes.broken(now) or (place[1:2] == ["worth"] and "edges" in place), (seed, place)
-        timed(seed, lambda one=found: one.encode(pa.table(sample)))
-        timed(seed, lambda one=found: RowEncoder(one).encode(sample, 2))
-        timed(seed, lambda one=found: one.save(target))
+        timed(seed, lambda item=result: item.encode(pa.table(sample)))
+        timed(seed, lambda entry=result: RowEncoder(entry).encode(sample, 2))
+        timed(seed, lambda element=result: element.save(target))
     assert accepted < len(seeds) / 2
 
 
@@ -268,7 +268,7 @@ def check_manifests(export: Path, seeds: range) -> None:
             if bundle is not None:
                 assert not random_changes.broken(now), (seed, place)
                 predictions, _ = bundle.score({name: sample[name] for name in bundle.manifest.columns}, 2)
-                assert {name: len(one) for name, one in predictions.items()} == {"click": 2, "buy": 2, "stars": 2}
+                assert {name: len(item) for name, item in predictions.items()} == {"click": 2, "buy": 2, "stars": 2}
     finally:
         (export / "manifest.json").write_text(whole)
 

@@ -94,7 +94,7 @@ def known(row: list[str]) -> list[str | None]:
 def python_rows(text: str, form: Form) -> list[list[str]] | None:
     """Rows of the csv module, in which a quoted value must end where a value ends; None where it refuses.
 
-    A last row whose end is escaped is a row: the strict module misses its end, as it does not miss that of others.
+    A last row whose end is escaped is a row: the strict module misses its end, though it sees the ends of other rows.
     """
     if form.escape and re.search(r"(?<!\\)(?:\\\\)*\\(?:\r?\n|\r)\Z", text):
         text += "\n"
@@ -105,7 +105,7 @@ def python_rows(text: str, form: Form) -> list[list[str]] | None:
 
 
 def check_written(form: Form, width: int, cells: list[str], every: bool, last: bool) -> None:
-    """What Python writes is read as it was."""
+    """Files that Python writes are read as they were."""
     rows = [cells[start : start + width] for start in range(0, len(cells) - width + 1, width)]
     names = [f"c{number}" for number in range(width)]
     quoting = csv.QUOTE_ALL if every and form.quote else form.python["quoting"]
@@ -118,24 +118,24 @@ def check_written(form: Form, width: int, cells: list[str], every: bool, last: b
     if python_rows(text, form) != [names, *rows]:  # Python doesn't read all that it writes
         event("not read by Python")
         return
-    found = try_read(text.encode(form.encoding), form)
+    result = try_read(text.encode(form.encoding), form)
     if rows:
-        assert found == (names, [known(row) for row in rows])
+        assert result == (names, [known(row) for row in rows])
     else:
-        assert found is None
+        assert result is None
 
 
 def check_mangled(form: Form, lines: list[list[str]]) -> None:
     """Any text is read as Python reads it, or refused where Python's rows are ragged or its strict reader refuses."""
     text = form.end.join(form.separator.join(line) for line in lines)
     rows = python_rows(text, form)
-    found = try_read(text.encode(form.encoding), form)
+    result = try_read(text.encode(form.encoding), form)
     if rows is None or len(rows) < 2 or len({*map(len, rows)}) > 1 or len({*rows[0]}) < len(rows[0]):
-        assert found is None
-    elif found is None:  # the header shows another form
+        assert result is None
+    elif result is None:  # the header shows another form
         assert len(rows[0]) == 1 or all(name[:1] == name[-1:] == '"' for name in rows[0])
     else:
-        assert found == (rows[0], [known(row) for row in rows[1:]])
+        assert result == (rows[0], [known(row) for row in rows[1:]])
 
 
 WRITTEN = given(FORMS, st.integers(1, 4), st.lists(CELLS, min_size=1, max_size=24), st.booleans(), st.booleans())

@@ -43,10 +43,10 @@ FLAT: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.float64(), st.floats()),
     (pa.date32(), DAYS),
     (pa.date64(), DAYS),
-    (pa.time32("s"), st.times().map(lambda one: one.replace(microsecond=0))),
+    (pa.time32("s"), st.times().map(lambda item: item.replace(microsecond=0))),
     (pa.time64("us"), st.times()),
     *(
-        (pa.timestamp(unit, zone), TIMES.map(lambda one: one.replace(microsecond=0)))
+        (pa.timestamp(unit, zone), TIMES.map(lambda element: element.replace(microsecond=0)))
         for unit in UNITS
         for zone in (None, "UTC")
     ),
@@ -61,7 +61,7 @@ FLAT: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
     (pa.binary(3), st.binary(min_size=3, max_size=3)),
     (pa.decimal128(9, 2), st.decimals(-100, 100, places=2)),
     (pa.decimal256(40, 3), st.decimals(-100, 100, places=3)),
-    (pa.decimal128(5, -2), st.integers(-99, 99).map(lambda one: decimal.Decimal(one * 100))),
+    (pa.decimal128(5, -2), st.integers(-99, 99).map(lambda entry: decimal.Decimal(entry * 100))),
 ]
 
 
@@ -148,20 +148,20 @@ def problems(draw: st.DrawFn) -> tuple[dict[Any, Any], dict[str, Any], dict[str,
     """Columns by name, features, options of the split, and the form in which the rows come."""
     rows = draw(st.sampled_from([0, 1, 5, 12, 12, 12, 12, 20]))
     form = draw(st.sampled_from(["arrow", "arrow", "parquet", "parquet", "pandas", "columns", "records"]))
-    found: dict[Any, Any] = {}
+    result: dict[Any, Any] = {}
     for _ in range(draw(st.integers(1, 3))):
         name: Any = draw(st.one_of(NAMES, st.integers(0, 3)) if form in ("pandas", "columns") else NAMES)
         if form in ("pandas", "columns") and draw(st.booleans()):
-            found[name] = draw(st.sampled_from(FRAMES))(rows)
+            result[name] = draw(st.sampled_from(FRAMES))(rows)
         else:
-            found[name] = draw(columns(rows))
+            result[name] = draw(columns(rows))
     features: dict[str, Any] = {}
-    for number, name in enumerate(found):
+    for number, name in enumerate(result):
         kind = draw(st.sampled_from(KINDS))
         if kind != "none":
             options = {"vector": {"size": 2}, "buckets": {"count": 3}}.get(kind, {})
             features[f"f{number}"] = {"kind": kind, "column": str(name), **options}
-    any_name = str(draw(st.sampled_from(list(found))))
+    any_name = str(draw(st.sampled_from(list(result))))
     split: dict[str, Any] = draw(
         st.sampled_from(
             [
@@ -181,10 +181,10 @@ def problems(draw: st.DrawFn) -> tuple[dict[Any, Any], dict[str, Any], dict[str,
             ]
         )
     )
-    found["label"] = pa.array([0, 1] * rows, pa.int64())[:rows]
+    result["label"] = pa.array([0, 1] * rows, pa.int64())[:rows]
     if draw(st.integers(0, 9)) == 0:
-        found["label"] = draw(columns(rows))
-    return found, features or {"f": {"kind": "categorical", "column": any_name}}, split, form
+        result["label"] = draw(columns(rows))
+    return result, features or {"f": {"kind": "categorical", "column": any_name}}, split, form
 
 
 def as_series(column: pa.Array | pa.ChunkedArray) -> pd.Series:
@@ -197,14 +197,14 @@ def as_series(column: pa.Array | pa.ChunkedArray) -> pd.Series:
         reject()
 
 
-def source_of(found: dict[Any, Any], form: str, folder: Path) -> Source:
+def source_of(result: dict[Any, Any], form: str, folder: Path) -> Source:
     """The rows as a source of the asked form."""
     if form == "columns":
-        return Frame(rows=found)
+        return Frame(rows=result)
     if form == "pandas":
-        frame = {name: one if isinstance(one, pd.Series) else as_series(one) for name, one in found.items()}
-        return Frame(rows=pd.DataFrame({name: pd.Series(one).reset_index(drop=True) for name, one in frame.items()}))
-    table = pa.table(list(found.values()), [str(name) for name in found])
+        frame = {name: item if isinstance(item, pd.Series) else as_series(item) for name, item in result.items()}
+        return Frame(rows=pd.DataFrame({name: pd.Series(item).reset_index(drop=True) for name, item in frame.items()}))
+    table = pa.table(list(result.values()), [str(name) for name in result])
     if form == "records":
         return Frame(rows=table.to_pylist())
     if form == "parquet":
@@ -219,10 +219,10 @@ def source_of(found: dict[Any, Any], form: str, folder: Path) -> Source:
 
 def check(problem: tuple[dict[Any, Any], dict[str, Any], dict[str, Any], str], folder: Path) -> None:
     """Prepare the rows; what is accepted has all of them, each once."""
-    found, features, split, form = problem
-    rows = len(found["label"])
+    result, features, split, form = problem
+    rows = len(result["label"])
     try:
-        source = source_of(found, form, folder)
+        source = source_of(result, form, folder)
         source.schema()
         done = prepare(
             source,

@@ -74,12 +74,12 @@ def test_the_worst_task_gains_what_it_gains_with_torchjd(shape, c):
         theirs = torchjd.CAGradWeighting(c=c)(exact)
         if not theirs.any() and c < 1:
             continue  # no direction helps all: theirs leaves the ball
-        ours, peer = (float((exact @ each).min() / exact.trace()) for each in (weights, theirs))
+        ours, peer = (float((exact @ item).min() / exact.trace()) for item in (weights, theirs))
         assert ours == pytest.approx(peer, abs=1e-3)
 
 
 def test_four_tasks_in_three_columns_give_weights_in_every_draw():
-    """The root of a product that rounding made negative is no real number: such draws ended in a TypeError."""
+    """The root of a product that rounding made negative is not a real number: such draws ended in a TypeError."""
     for seed in range(40):
         _, weights, _ = update(draw(seed, 4, 3), 2.0)
         assert torch.isfinite(weights).all()

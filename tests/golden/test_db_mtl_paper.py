@@ -66,7 +66,7 @@ def test_updates_of_every_parameter_are_those_of_algorithm_1(scales):
         _, losses = model.losses(x, y, scales)
         model.zero_grad()
         weighter(ParameterStep(losses, shared, tasks=NAMES, index=index, seed=0)).backward()
-        parameters = [*shared, *(parameter for each in own for parameter in each)]
+        parameters = [*shared, *(parameter for item in own for parameter in item)]
         for parameter, gradient in zip(parameters, expected, strict=True):
             torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
         with torch.no_grad():
@@ -84,19 +84,19 @@ def step_gradients(scales, **options):
 
 @pytest.mark.parametrize("scope", ["encoder", "model"])
 def test_no_parameter_sees_the_scale_of_a_loss(scope):
-    one, other = step_gradients((1.0, 1.0, 1.0), scope=scope), step_gradients((1.0, 10.0, 0.1), scope=scope)
-    for name, gradient in one.items():
+    single, other = step_gradients((1.0, 1.0, 1.0), scope=scope), step_gradients((1.0, 10.0, 0.1), scope=scope)
+    for name, gradient in single.items():
         torch.testing.assert_close(other[name], gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_scope_encoder_gives_towers_and_experts_the_plain_sum_of_log_losses():
-    model, found = Model(), step_gradients((1.0, 10.0, 0.1))
+    model, result = Model(), step_gradients((1.0, 10.0, 0.1))
     _, losses = model.losses(*batch(0), (1.0, 10.0, 0.1))
     above = [(name, value) for name, value in model.named_parameters() if not name.startswith("trunk")]
     for (name, _), expected in zip(
         above, gradients(sum(loss.log() for loss in losses), [v for _, v in above]), strict=True
     ):
-        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(result[name], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_scope_model_multiplies_the_log_loss_of_a_tower_by_the_factor_of_its_task():

@@ -105,14 +105,14 @@ def hstu_of_paper(layer, tokens, times):
 def test_hstu(batch, layers, copies):
     encoder = build("hstu", copies, layers=layers)
     for copy in range(copies):
-        found = clicks_of(encoder, batch, copy)
+        result = clicks_of(encoder, batch, copy)
         blocks = encoder.layers[copy * len(encoder.numbers) + encoder.numbers["clicks"]]
         for row in range(len(batch)):
             tokens = [*events(encoder, batch, row, copy), item_of(encoder, batch, row, copy)]
             times = [*(-batch.steps["clicks"].gap[row, : len(tokens) - 1]).tolist(), 0.0]
             for block in blocks:
                 tokens = hstu_of_paper(block, tokens, times)
-            torch.testing.assert_close(found[row], tokens[-1], **CLOSE)
+            torch.testing.assert_close(result[row], tokens[-1], **CLOSE)
 
 
 def attention_of_paper(attention, target, steps):
@@ -147,7 +147,7 @@ def test_search_then_attention(batch, name, top, copies):
     encoder = build("eta" if name == "eta" else "sim", copies, top=top, **options)
     longer = 0
     for copy in range(copies):
-        found = clicks_of(encoder, batch, copy)
+        result = clicks_of(encoder, batch, copy)
         attention = encoder.attention[copy * len(encoder.targets) + list(encoder.targets).index("clicks")]
         for row in range(len(batch)):
             target, items = item_of(encoder, batch, row, copy), items_of(encoder, batch, row, copy)
@@ -169,7 +169,7 @@ def test_search_then_attention(batch, name, top, copies):
                     chosen = latest_best(near, top)
             longer += len(chosen) < len(steps)
             want = attention_of_paper(attention, target, [steps[j] for j in chosen])
-            torch.testing.assert_close(found[row], want, **CLOSE)
+            torch.testing.assert_close(result[row], want, **CLOSE)
     assert longer or top == 20
 
 
@@ -179,7 +179,7 @@ def test_sdim(batch, rounds, bits, copies):
     encoder = build("sdim", copies, rounds=rounds, bits=bits)
     collisions = 0
     for copy in range(copies):
-        found = clicks_of(encoder, batch, copy)
+        result = clicks_of(encoder, batch, copy)
         for row in range(len(batch)):
             codes = [
                 [[float(e.detach() @ h) > 0 for h in encoder.hashes.T[r::rounds]] for r in range(rounds)]
@@ -197,7 +197,7 @@ def test_sdim(batch, rounds, bits, copies):
                 total = sum(same, torch.zeros(4, dtype=torch.float64))
                 if total.norm() > 0:
                     want = want + total / total.norm() / rounds
-            torch.testing.assert_close(found[row], want, **CLOSE)
+            torch.testing.assert_close(result[row], want, **CLOSE)
     assert collisions > 0
 
 
@@ -206,8 +206,8 @@ def test_collisions_of_sdim_estimate_the_angle():
     torch.manual_seed(0)
     encoder = registry().resolve("encoder", "sdim")(SCHEMA, 1, width=2, rounds=20_000, bits=2)
     angles = torch.tensor([0.0, 0.3, 1.0, 2.0, math.pi])
-    found = encoder.collisions(torch.stack([angles.cos(), angles.sin()], 1)[None], torch.tensor([[1.0, 0.0]]))
-    torch.testing.assert_close(found[0].float().mean(1), (1 - angles / math.pi) ** 2, rtol=0, atol=0.015)
+    result = encoder.collisions(torch.stack([angles.cos(), angles.sin()], 1)[None], torch.tensor([[1.0, 0.0]]))
+    torch.testing.assert_close(result[0].float().mean(1), (1 - angles / math.pi) ** 2, rtol=0, atol=0.015)
 
 
 def rms_norm(x, norm):

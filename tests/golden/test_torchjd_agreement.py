@@ -1,4 +1,4 @@
-"""Weights equal those of TorchJD on random Gramians, in float64."""
+"""Weights equal TorchJD's on random Gramians, in float64."""
 
 import pytest
 import torch

@@ -21,14 +21,14 @@ def slopes(weighter, values, index):
     """Derivatives of the objective by each loss."""
     z = values.clone().requires_grad_()
     step = Step(list(z), z, tasks=NAMES, index=index, seed=0)
-    (found,) = torch.autograd.grad(weighter(step), z)
-    return found
+    (result,) = torch.autograd.grad(weighter(step), z)
+    return result
 
 
 def expected(peer, values):
     values = values.clone().requires_grad_()
-    (found,) = torch.autograd.grad(peer(values), values)
-    return found
+    (result,) = torch.autograd.grad(peer(values), values)
+    return result
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Histories against their definition, spelled out row by row."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,10 +134,13 @@ def test_every_row_of_every_split_has_the_history_of_the_definition(
     rows=st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 9)), max_size=30),
     length=st.integers(1, 5),
     delay=st.sampled_from([0, 1, 2.5]),
-    fractions=st.booleans(),
+    kind=st.sampled_from(["fractions", "whole", "far apart"]),
 )
-def test_slices_are_the_latest_events_of_the_user(events, rows, length, delay, fractions):
-    kind = np.float64 if fractions else np.int64
+def test_slices_are_the_latest_events_of_the_user(events, rows, length, delay, kind):
+    if kind == "far apart":  # user and time do not fit into one integer
+        far = {time: (time - 5) * 2**59 + time % 2 for time in range(10)}
+        events, rows = ([(user, far[time]) for user, time in pairs] for pairs in (events, rows))
+    kind = np.float64 if kind == "fractions" else np.int64
     user, time = (np.array([event[i] for event in events], dtype=[np.int64, kind][i]) for i in range(2))
     row_user, row_time = (np.array([row[i] for row in rows], dtype=[np.int64, kind][i]) for i in range(2))
     order, start, stop = slices(user, time, row_user, row_time, length, delay)
@@ -249,10 +253,16 @@ def test_a_user_of_a_hundred_thousand_events(tmp_path):
 
 
 @pytest.mark.parametrize("rows", [1, 5, 1 << 20])
-def test_slices_come_back_in_the_order_of_the_log(tmp_path, monkeypatch, rows):
+@pytest.mark.parametrize("in_memory", [0, 600, 1 << 28])
+def test_slices_come_back_in_the_order_of_the_log(tmp_path, monkeypatch, rows, in_memory):
     monkeypatch.setattr(histories, "CHUNK", rows)
+    monkeypatch.setattr(histories, "IN_MEMORY", in_memory)  # of these bytes, none or some records are on disk
     events = log(6, 90, 40)
-    assert built(data(table(events), tmp_path, {"length": 4})) == definition(events, 4)
+    module = data(table(events), tmp_path, {"length": 4})
+    assert built(module) == definition(events, 4)
+    assert not [
+        file for file in module.prepared.path.rglob("*.bin") if re.search(r"(rows|events|slices)-\d+\.bin", file.name)
+    ]
 
 
 def test_vocabularies_and_scales_are_fitted_on_training_events(tmp_path):

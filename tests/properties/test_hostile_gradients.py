@@ -25,15 +25,15 @@ def draw(seed, *shape):
 
 def hostile(seed):
     """Gradients of four tasks at 2 × 3 entries of z, by what is wrong with them."""
-    g, one = draw(seed, 4, 6), draw(seed + 100, 1, 6)
+    g, single = draw(seed, 4, 6), draw(seed + 100, 1, 6)
     for rank in (1, 2, 3):
         yield f"rank {rank}", draw(seed, 4, rank) @ draw(seed + 100, rank, 6)
     yield "sums to zero", g - g.mean(0)
     yield "one is minus the sum of the others", torch.cat([g[:3], -g[:3].sum(0, keepdim=True)])
-    yield "two opposed, two parallel", one * torch.tensor([[1.0], [-1.0], [0.3], [0.3]])
-    yield "opposed in pairs", one * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
-    yield "equal", one.repeat(4, 1)
-    yield "nearly equal", one + 1e-9 * g
+    yield "two opposed, two parallel", single * torch.tensor([[1.0], [-1.0], [0.3], [0.3]])
+    yield "opposed in pairs", single * torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+    yield "equal", single.repeat(4, 1)
+    yield "nearly equal", single + 1e-9 * g
     yield "integers", draw(seed, 4, 6).round()
     yield "one zero", g * torch.tensor([[0.0], [1.0], [1.0], [1.0]])
     yield "all but one zero", g * torch.tensor([[0.0], [0.0], [0.0], [1.0]])

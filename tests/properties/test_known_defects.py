@@ -47,8 +47,8 @@ def parts(network, task):
 
 
 def reached(loss, parameters):
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    return any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in found)
+    result = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return any(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in result)
 
 
 def test_both_losses_of_a_funnel_train_and_the_joint_probability_is_predicted():
@@ -82,10 +82,10 @@ def test_each_task_has_its_own_auc_in_any_order_of_tasks(seed):
         suite.update(
             {name: torch.tensor(predicted[name]) for name in ("sale", "click")}, build_network(schema).targets(batch)
         )
-        found = suite.compute()
+        result = suite.compute()
         for name in names:
-            assert found[f"{name}/auc"] == pytest.approx(roc_auc_score(labels[name], predicted[name]), abs=0.002)
-            assert found[f"{name}/auc"] == pytest.approx(0.5, abs=0.06)
+            assert result[f"{name}/auc"] == pytest.approx(roc_auc_score(labels[name], predicted[name]), abs=0.002)
+            assert result[f"{name}/auc"] == pytest.approx(0.5, abs=0.06)
 
 
 def test_a_sample_weight_of_one_task_is_not_the_others():
@@ -99,13 +99,13 @@ def test_a_sample_weight_of_one_task_is_not_the_others():
 
 
 def test_two_models_of_one_schema_share_nothing():
-    one, other = build_network(FUNNEL), build_network(FUNNEL)
-    assert not {value.data_ptr() for value in one.parameters()} & {value.data_ptr() for value in other.parameters()}
+    single, other = build_network(FUNNEL), build_network(FUNNEL)
+    assert not {value.data_ptr() for value in single.parameters()} & {value.data_ptr() for value in other.parameters()}
     before = [value.clone() for value in other.parameters()]
     with torch.no_grad():
-        for value in one.parameters():
+        for value in single.parameters():
             value.add_(1)
-    assert all(torch.equal(value, kept) for value, kept in zip(other.parameters(), before, strict=True))
+    assert all(torch.equal(value, remaining) for value, remaining in zip(other.parameters(), before, strict=True))
 
 
 @pytest.mark.parametrize("architecture", ["shared_bottom", "mmoe", "ple", "star"])

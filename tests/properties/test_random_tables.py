@@ -75,7 +75,7 @@ def _as_text(column):
     """A column of lists as delimited text, as CSV has it."""
     if not pa.types.is_list(column.type):
         return column
-    return pa.array([None if one is None else "|".join(map(str, one)) for one in column.to_pylist()], pa.string())
+    return pa.array([None if item is None else "|".join(map(str, item)) for item in column.to_pylist()], pa.string())
 
 
 def write(table, path):

@@ -1,4 +1,4 @@
-"""What every weighter must do, and what its paper claims: properties over random, degenerate and extreme gradients."""
+"""Contract of every weighter, and claims of its paper: properties over random, degenerate and extreme gradients."""
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def step_of(jacobian, values, index=0, seed=0):
 
 
 def gradient(weighter, jacobian, values=(0.5, 0.1, 2.0), **step_options):
-    """What the weighter makes of the gradient at z, and its parameters' gradients are cleared."""
+    """The combined gradient at z; the gradients of the weighter's parameters are cleared."""
     step = step_of(jacobian, values[: len(jacobian)], **step_options)
     weighter(step).backward()
     weighter.zero_grad()
@@ -115,22 +115,22 @@ def test_a_step_that_is_not_finite_spoils_no_state(name, bad):
 
 @pytest.mark.parametrize("name", ALL)
 def test_state_survives_a_checkpoint(name):
-    """A weighter that is rebuilt from its state in the middle goes on as if nothing had happened."""
+    """A weighter that is rebuilt from its state in the middle continues as if nothing had happened."""
     torch.manual_seed(0)
-    one = resolve(name)(NAMES)
+    single = resolve(name)(NAMES)
     for index in range(5):
-        gradient(one, draw(index), index=index)
-        if one.needs_losses_after_step:
-            one.after_step(torch.tensor([0.4, 0.09, 2.0]))
+        gradient(single, draw(index), index=index)
+        if single.needs_losses_after_step:
+            single.after_step(torch.tensor([0.4, 0.09, 2.0]))
     other = resolve(name)(NAMES)
-    other.load_state_dict(one.state_dict(), strict=True)
+    other.load_state_dict(single.state_dict(), strict=True)
     for index in range(5, 9):
-        expected = gradient(one, draw(index), index=index)
+        expected = gradient(single, draw(index), index=index)
         assert torch.equal(gradient(other, draw(index), index=index), expected)
-        for weighter in (one, other):
+        for weighter in (single, other):
             if weighter.needs_losses_after_step:
                 weighter.after_step(torch.tensor([0.3, 0.08, 2.1]))
-    assert one.report() == other.report()
+    assert single.report() == other.report()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -139,19 +139,19 @@ def test_permutation_equivariant(name, order):
     """Names, not positions, decide: other task order, same gradient; methods that draw have their draw moved."""
     options = {"target": "click"} if name == "metabalance" else {}
     torch.manual_seed(0)
-    one = resolve(name)(NAMES, **options)
+    single = resolve(name)(NAMES, **options)
     other = resolve(name)(tuple(NAMES[i] for i in order), **options)
     if name == "attention":
-        other.load_state_dict(one.state_dict())
-        other.identity.data = one.identity.data[list(order)]
+        other.load_state_dict(single.state_dict())
+        other.identity.data = single.identity.data[list(order)]
     values = (0.5, 0.1, 2.0)
     for index in range(3):
         jacobian = draw(index)
         if name in RANDOM_ORDER:
-            one.begin = other.begin = draw_nothing
+            single.begin = other.begin = draw_nothing
             if name == "pcgrad":  # the moved task meets the others in the order in which its original does
                 inverse = torch.tensor([order.index(i) for i in range(3)])
-                other.order = inverse[one.order[list(order)]]
+                other.order = inverse[single.order[list(order)]]
             else:
                 whole = [[j for j in range(3) if j != i] for i in range(3)]
                 moved = [[order.index(j) for j in whole[order[i]]] for i in range(3)]
@@ -159,10 +159,10 @@ def test_permutation_equivariant(name, order):
                     [[position - (position > i) for position in row] for i, row in enumerate(moved)]
                 )
         if name == "rlw":
-            one.begin = other.begin = draw_nothing
-            one.drawn = torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64)
-            other.drawn = one.drawn[list(order)]
-        expected = gradient(one, jacobian, values, index=index)
+            single.begin = other.begin = draw_nothing
+            single.drawn = torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64)
+            other.drawn = single.drawn[list(order)]
+        expected = gradient(single, jacobian, values, index=index)
         result = gradient(other, jacobian[list(order)], tuple(values[i] for i in order), index=index)
         torch.testing.assert_close(result, expected, rtol=1e-7, atol=1e-9)
 
@@ -214,31 +214,31 @@ def test_near_the_mean_where_nothing_conflicts(name):
 @pytest.mark.parametrize("factor", [1e-4, 600.0])
 def test_direction_free_of_the_common_scale(name, factor):
     jacobian = draw(3)
-    one = gradient(resolve(name)(NAMES), jacobian)
+    single = gradient(resolve(name)(NAMES), jacobian)
     other = gradient(resolve(name)(NAMES), factor * jacobian)
-    torch.testing.assert_close(other / other.norm(), one / one.norm(), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(other / other.norm(), single / single.norm(), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", TASK_SCALE_FREE)
 def test_direction_free_of_each_tasks_scale(name):
     factors = torch.tensor([1.0, 600.0, 1e-3], dtype=torch.float64)
     values = torch.tensor([0.5, 0.1, 2.0], dtype=torch.float64)
-    one = gradient(resolve(name)(NAMES), draw(3), tuple(values.tolist()))
+    single = gradient(resolve(name)(NAMES), draw(3), tuple(values.tolist()))
     other = gradient(resolve(name)(NAMES), factors[:, None, None] * draw(3), tuple((factors * values).tolist()))
-    torch.testing.assert_close(other / other.norm(), one / one.norm(), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(other / other.norm(), single / single.norm(), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", GRAMIAN)
 def test_between_computations_the_weights_are_kept_and_no_jacobian_is_taken(name):
     weighter = resolve(name)(NAMES, every=3)
     gradient(weighter, draw(0), index=0)
-    kept = weighter.kept.clone()
+    remaining = weighter.kept.clone()
     for index in (1, 2):
         step = step_of(draw(index), (0.5, 0.1, 2.0), index=index)
         weighter(step).backward()
         assert "jacobian" not in vars(step)
-        assert torch.equal(weighter.kept, kept)
-        torch.testing.assert_close(step.z.grad, torch.einsum("t,tbd->bd", kept, draw(index)))
+        assert torch.equal(weighter.kept, remaining)
+        torch.testing.assert_close(step.z.grad, torch.einsum("t,tbd->bd", remaining, draw(index)))
     step = step_of(draw(3), (0.5, 0.1, 2.0), index=3)
     weighter(step)
     assert "jacobian" in vars(step)
@@ -248,7 +248,7 @@ def test_between_computations_the_weights_are_kept_and_no_jacobian_is_taken(name
 def test_scope_decides_what_towers_see(name):
     """A tower above z gets the plain gradient with ``encoder``, the weighted one with ``model``; z the same in both.
 
-    With db_mtl the plain gradient is that of the logarithm.
+    With db_mtl the plain gradient is the logarithm's.
     """
     jacobian, seen = draw(4), {}
     for scope in ("encoder", "model"):
@@ -275,11 +275,11 @@ def test_one_task_alone_works(name):
 @pytest.mark.parametrize("name", ["rlw", "pcgrad", "gradvac", "graddrop"])
 def test_draws_depend_on_seed_and_step_alone(name):
     torch.manual_seed(1)
-    one = gradient(resolve(name)(NAMES), draw(0), index=5, seed=3)
+    single = gradient(resolve(name)(NAMES), draw(0), index=5, seed=3)
     torch.manual_seed(2)
-    assert torch.equal(gradient(resolve(name)(NAMES), draw(0), index=5, seed=3), one)
+    assert torch.equal(gradient(resolve(name)(NAMES), draw(0), index=5, seed=3), single)
     others = [gradient(resolve(name)(NAMES), draw(0), index=index, seed=3) for index in range(6, 14)]
-    assert any(not torch.equal(other, one) for other in others)
+    assert any(not torch.equal(other, single) for other in others)
 
 
 @pytest.mark.parametrize(

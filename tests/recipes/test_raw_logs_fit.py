@@ -20,7 +20,7 @@ BY_TIME = ("mind",)
 """Logs whose own test split has no labels."""
 
 ACCEPTED = {"census_income": ["leak:education:high_income", "leak:num_emp:never_married"]}
-"""What the few different rows of a small file make look like a leak."""
+"""Findings that look like leaks because a small file has few different rows."""
 
 RECIPE = """
 extends: base

@@ -14,7 +14,7 @@ FORMS = {"tenrec_article": "tenrec_article"}
 """Recipes that read another form of a log than its loader's usual one."""
 
 ACCEPTED = {"census_income": ["leak:education:high_income", "leak:num_emp:never_married"]}
-"""What the few different rows of a small file make look like a leak."""
+"""Findings that look like leaks because a small file has few different rows."""
 
 MORE = {"aliexpress_processed": ("aliexpress", ["source.processed=true", "features=null"])}
 """Further ways to use a recipe, as its comments say."""
@@ -73,6 +73,6 @@ def test_a_recipe_runs_from_raw_files(form, directory, capsys):
 def test_what_is_missing_is_told(name, capsys):
     assert run("validate", f"recipe={name}") == 0
     assert run("fit", f"recipe={name}", "run.dir=run") == 2
-    told = capsys.readouterr().err
-    assert compose(name).plain["source"]["path"] in told
-    assert "source.path" in told
+    report = capsys.readouterr().err
+    assert compose(name).plain["source"]["path"] in report
+    assert "source.path" in report

@@ -36,9 +36,9 @@ def test_a_recipe_is_right_and_reads_like_a_page(name: str) -> None:
     assert validate(config.plain) == config
     sections = [line.split(":")[0] for line in recipe_text(name).text.splitlines() if line[:1].isalpha()]
     page = ["extends", "source", "split", "features", "tasks", "encoder", "architecture", "heads", "weighter"]
-    found = [section for section in sections if section in page]
-    assert found == [section for section in page if section in found]
-    assert {"source", "features", "tasks", "architecture", "weighter"} <= set(found)
+    result = [section for section in sections if section in page]
+    assert result == [section for section in page if section in result]
+    assert {"source", "features", "tasks", "architecture", "weighter"} <= set(result)
 
 
 def export_agrees(run: Path, folder: Path, predictions: Path) -> None:
@@ -54,10 +54,10 @@ def export_agrees(run: Path, folder: Path, predictions: Path) -> None:
     inputs = {name: value for name, value in inputs_of(bundle.transforms.encode(rows)).items() if name in bundle.inputs}
     with torch.no_grad():
         traced = program(inputs)
-    found, _ = bundle.score(rows.to_pydict(), rows.num_rows)
+    result, _ = bundle.score(rows.to_pydict(), rows.num_rows)
     expected = pq.read_table(predictions).slice(0, 300)
     assert expected["row"].to_pylist() == rows[ROW].to_pylist()
-    for task, values in found.items():
+    for task, values in result.items():
         wanted = np.array(expected[task].to_pylist())
         np.testing.assert_allclose(values, wanted, atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(traced[task].numpy(), wanted, atol=1e-5, rtol=1e-5)

@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows: sizes, names, what the wheel holds, where methods may be named."""
+"""Rules of the project that no linter knows: sizes, names, what the wheel holds, where methods may be named."""
 
 import ast
 import subprocess
@@ -95,10 +95,10 @@ def test_tested_versions_cover_every_requirement():
     pinned = {
         line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()
     }
-    extras = [each for extra in project["optional-dependencies"].values() for each in extra]
+    extras = [item for extra in project["optional-dependencies"].values() for item in extra]
     wanted = {
-        "".join(c if c.isalnum() or c in "-_." else " " for c in each).split()[0]
-        for each in [*project["dependencies"], *extras]
+        "".join(c if c.isalnum() or c in "-_." else " " for c in item).split()[0]
+        for item in [*project["dependencies"], *extras]
     }
     assert {name.lower().replace("_", "-") for name in wanted} - pinned == {"mtl-lightning"}
 

@@ -1,4 +1,4 @@
-"""Where modules are: what a fingerprint of prepared data covers, and old names of modules that moved."""
+"""Places of modules: what a fingerprint of prepared data covers, and old names of modules that moved."""
 
 import importlib
 import re

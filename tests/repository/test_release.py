@@ -29,8 +29,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             copy = source / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes((ROOT / name).read_bytes())
-    found = build(source, out)  # without --wheel and --sdist, the wheel is made from the source distribution
-    return {"wheel" if path.suffix == ".whl" else "sdist": path for path in found}
+    result = build(source, out)  # without --wheel and --sdist, the wheel is made from the source distribution
+    return {"wheel" if path.suffix == ".whl" else "sdist": path for path in result}
 
 
 @pytest.mark.slow
@@ -133,7 +133,7 @@ def test_a_job_has_the_rights_that_it_needs(job: dict[str, Any], request: pytest
     assert job["timeout-minutes"] <= 90
     for step in job["steps"]:
         assert ("uses" in step) != ("run" in step)
-        assert "${{" not in step.get("run", "")  # what an event says is no part of a command
+        assert "${{" not in step.get("run", "")  # the text of an event is not part of a command
         if step.get("uses", "").startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
         if name in RIGHTS:  # whoever may write runs nothing of the package and of its dependencies

@@ -14,7 +14,7 @@ FORMULA = "p_click * p_conversion ^ 0.5"
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the run and its export lie."""
+    """Folder of the run and its export."""
     return tmp_path_factory.mktemp("serving")
 
 

@@ -19,10 +19,10 @@ GET = b"GET /ready HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module", params=[(), ("httptools", "uvloop")], ids=["httptools", "h11"])
 def server(request: pytest.FixtureRequest, export: Path) -> Iterator[Server]:
-    found = Server(export, request.param, reload_every=0, **LIMITS)
-    yield found
-    found.stop()
-    assert found.process.returncode == 0
+    result = Server(export, request.param, reload_every=0, **LIMITS)
+    yield result
+    result.stop()
+    assert result.process.returncode == 0
 
 
 def connected(server: Server) -> socket.socket:
@@ -30,18 +30,18 @@ def connected(server: Server) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
-    found = b""
+    """Bytes that arrive until the server closes."""
+    result = b""
     try:
         while part := connection.recv(65536):
-            found += part
+            result += part
     except ConnectionResetError:  # bytes that were sent after the answer are not read
         pass
-    return found
+    return result
 
 
 def answered(server: Server, *parts: bytes) -> bytes:
-    """What comes until the server closes, once all of this was sent."""
+    """Bytes that arrive until the server closes, after all of this was sent."""
     with connected(server) as connection:
         try:
             for part in parts:
@@ -54,9 +54,9 @@ def answered(server: Server, *parts: bytes) -> bytes:
 def memory(server: Server) -> float:
     """The server's resident memory, in MB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    assert found
-    return int(found[1]) / 1024
+    result = re.search(r"VmRSS:\s+(\d+)", status)
+    assert result
+    return int(result[1]) / 1024
 
 
 def slowest(server: Server, count: int) -> float:
@@ -79,10 +79,10 @@ def test_a_head_of_the_limit_is_read_and_a_larger_one_is_refused(server: Server)
         connection.sendall(GET + headers(LIMITS["max_head"]))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     for size in (LIMITS["max_head"] + 100, 20_000, 200_000):
-        found = answered(server, GET + headers(size))
-        assert found.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"), found
-        assert b"larger than 8,000 bytes" in found
-        assert b"\r\nconnection: close\r\n" in found
+        result = answered(server, GET + headers(size))
+        assert result.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n"), result
+        assert b"larger than 8,000 bytes" in result
+        assert b"\r\nconnection: close\r\n" in result
     assert answered(server, b"GET /" + b"a" * 20_000, b" HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 431 ")
     assert 'mtl_requests_total{status="431"}' in server.client.get("/metrics").text
 
@@ -91,9 +91,9 @@ def test_too_many_headers(server: Server) -> None:
     with connected(server) as connection:
         connection.sendall(GET + b"A: 1\r\n" * 19 + b"\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
-    found = answered(server, GET + b"A: 1\r\n" * 20 + b"\r\n")
-    assert found.startswith(b"HTTP/1.1 431 ")
-    assert b"more than 20 headers" in found
+    result = answered(server, GET + b"A: 1\r\n" * 20 + b"\r\n")
+    assert result.startswith(b"HTTP/1.1 431 ")
+    assert b"more than 20 headers" in result
 
 
 @pytest.mark.parametrize("start", [GET + b"A: ", GET + b"A", b"GET /"], ids=["value", "name", "path"])
@@ -117,8 +117,8 @@ def test_a_header_of_300_mb_costs_neither_memory_nor_time(server: Server, start:
 def test_a_trailer_of_20_mb(server: Server) -> None:
     before = memory(server)
     body = b"POST /score HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nA: "
-    found = answered(server, body, *[b"a" * (1 << 20)] * 20)
-    assert found[:13] in (b"HTTP/1.1 431 ", b"HTTP/1.1 400 ", b"HTTP/1.1 408 ", b"")
+    result = answered(server, body, *[b"a" * (1 << 20)] * 20)
+    assert result[:13] in (b"HTTP/1.1 431 ", b"HTTP/1.1 400 ", b"HTTP/1.1 408 ", b"")
     assert memory(server) - before < 16
     assert slowest(server, 5) < 1
 
@@ -145,34 +145,34 @@ def test_heads_that_drip_and_silent_connections_are_closed(server: Server) -> No
             connection.settimeout(0.1)
             connection.sendall(GET if drip == b"a" else b"")
             deadline = time.monotonic() + 20
-            found: bytes | None = None
-            while found is None or found.startswith(b"HTTP/1.1 408 "):
+            result: bytes | None = None
+            while result is None or result.startswith(b"HTTP/1.1 408 "):
                 assert time.monotonic() < deadline
                 try:
                     connection.sendall(drip)
-                    found = connection.recv(1000)
+                    result = connection.recv(1000)
                 except TimeoutError:
                     continue
                 except ConnectionError:
                     break
-                if not found:
+                if not result:
                     break
 
 
 @pytest.mark.parametrize("path", [b"/score", b"/health", b"/nothing"])
 def test_a_slow_body_is_not_waited_for(server: Server, path: bytes) -> None:
     start = time.monotonic()
-    found = answered(server, b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+    result = answered(server, b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     status = {b"/score": b"408", b"/health": b"405", b"/nothing": b"404"}[path]
-    assert re.findall(rb"HTTP/1.1 (\d+) ", found) == [status]
+    assert re.findall(rb"HTTP/1.1 (\d+) ", result) == [status]
     assert time.monotonic() - start < 20
 
 
 def test_requests_before_a_bad_one_are_answered(server: Server) -> None:
     good = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
     for bad, status in ((b"what?\r\n\r\n", b"400"), (GET + headers(20_000), b"431"), (GET + b"A: ", b"408")):
-        found = answered(server, good * 3 + bad)
-        assert re.findall(rb"HTTP/1.1 (\d+) ", found) == [b"200"] * 3 + [status]
+        result = answered(server, good * 3 + bad)
+        assert re.findall(rb"HTTP/1.1 (\d+) ", result) == [b"200"] * 3 + [status]
 
 
 def test_thousands_of_requests_at_once_on_one_connection(server: Server) -> None:

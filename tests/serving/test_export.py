@@ -1,4 +1,4 @@
-"""What an export holds, and that it scores raw rows as its run does."""
+"""Contents of an export, and that it scores raw rows as its run does."""
 
 import json
 import zipfile
@@ -24,20 +24,20 @@ pytestmark = pytest.mark.xdist_group("serving")  # one run and one export for al
 def test_scores_are_the_runs(run: Path, export: Path, log: Path, tmp_path: Path) -> None:
     assert command("predict", f"run={run}", f"data={log}", f"out={tmp_path / 'run.parquet'}") == 0
     assert command("predict", f"run={export}", f"data={log}", f"out={tmp_path / 'export.parquet'}") == 0
-    expected, found = pq.read_table(tmp_path / "run.parquet"), pq.read_table(tmp_path / "export.parquet")
+    expected, result = pq.read_table(tmp_path / "run.parquet"), pq.read_table(tmp_path / "export.parquet")
     program = torch.export.load(export / "model.pt2").module()
     batch = Transforms.load(export / "transforms.json").encode(pq.read_table(log))
-    names = [one["name"] for one in Manifest.open(export).inputs]
+    names = [item["name"] for item in Manifest.open(export).inputs]
     with torch.no_grad():
         traced = program({name: value for name, value in inputs_of(batch).items() if name in names})
     for task in ("click", "conversion", "dwell"):
         values = expected[task].to_numpy()
-        np.testing.assert_allclose(found[task].to_numpy(), values, atol=1e-5, rtol=1e-6)
+        np.testing.assert_allclose(result[task].to_numpy(), values, atol=1e-5, rtol=1e-6)
         np.testing.assert_allclose(traced[task].numpy(), values, atol=1e-5, rtol=1e-6)
     score = expected["click"].to_numpy() * expected["conversion"].to_numpy() ** 0.5
-    np.testing.assert_allclose(found["score"].to_numpy(), score, atol=1e-5)
-    assert found["row"].equals(expected["row"])
-    assert found["user_id"].equals(expected["user_id"])
+    np.testing.assert_allclose(result["score"].to_numpy(), score, atol=1e-5)
+    assert result["row"].equals(expected["row"])
+    assert result["user_id"].equals(expected["user_id"])
 
 
 def test_weights_load_into_the_network_that_the_manifest_names(export: Path, log: Path) -> None:
@@ -48,9 +48,9 @@ def test_weights_load_into_the_network_that_the_manifest_names(export: Path, log
     rows = pq.read_table(log).slice(0, 50)
     with torch.no_grad():
         expected = network.eval()(bundle.transforms.encode(rows))
-    found, score = bundle.score(rows.to_pydict(), rows.num_rows)
+    result, score = bundle.score(rows.to_pydict(), rows.num_rows)
     for task, values in expected.items():
-        np.testing.assert_allclose(found[task], values.numpy(), atol=1e-5, rtol=1e-6)
+        np.testing.assert_allclose(result[task], values.numpy(), atol=1e-5, rtol=1e-6)
     assert score is not None
     assert score.shape == (50,)
 
@@ -69,14 +69,14 @@ def test_calibration_is_measured_on_validation(export: Path) -> None:
     calibration = Manifest.open(export).calibration
     click = calibration["click"]
     groups = click["reliability"]
-    assert sum(one["rows"] for one in groups) == pytest.approx(click["rows"]) == pytest.approx(300)
-    mean = sum(one["rows"] * one["observed"] for one in groups) / click["rows"]
+    assert sum(group["rows"] for group in groups) == pytest.approx(click["rows"]) == pytest.approx(300)
+    mean = sum(group["rows"] * group["observed"] for group in groups) / click["rows"]
     assert mean == pytest.approx(click["observed"])
     assert set(calibration["dwell"]) == {"rows", "predicted", "observed"}
     # Calibrated predictions have the observed mean: that is what the second of the two numbers is for.
-    predicted = np.array([one["predicted"] for one in groups])
+    predicted = np.array([group["predicted"] for group in groups])
     corrected = calibrate(predicted, click["a"], click["b"])
-    weights = [one["rows"] for one in groups]
+    weights = [group["rows"] for group in groups]
     assert np.average(corrected, weights=weights) == pytest.approx(click["observed"], rel=0.1)
 
 

@@ -1,4 +1,4 @@
-"""A graph from elsewhere names no file but that of its own tensors: refused before onnxruntime, and by it."""
+"""A graph from elsewhere names no file except its own tensors' file: refused before onnxruntime, and by it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -28,7 +28,39 @@ FEATURES = {
     "ratio": {"kind": "numeric", "expression": "price / (mean_price + 1)"},
     "hour": {"kind": "categorical", "expression": "hour(time)"},
     "long_title": {"kind": "categorical", "expression": "length(title) > 5 or title in ['war']"},
+    "brand": {"kind": "categorical", "column": "items.brand"},
+    "seen": {
+        "kind": "sequence",
+        "of": "item",
+        "length": 4,
+        "separator": "|",
+        "with": ["shops", {"read_time": "log"}],
+    },
+    "interests": {"kind": "sequence", "length": 5, "separator": "|", "weight_separator": ":"},
+    "topics": {"kind": "sequence", "length": 3, "weights": "topic_weights"},
+    "common": {"kind": "overlap", "of": ["shops", "likes"], "as": "jaccard"},
+    "style": {"kind": "semantic_id", "column": "image", "size": 3, "levels": 2, "clusters": 4},
+    "cheaper": {"kind": "categorical", "expression": "`items.list_price` > price"},
 }
+
+
+def lists(rng: np.random.Generator) -> dict[str, list[object]]:
+    """Columns with lists: of ids, with ids, numbers or weights next to them, and ids with weights in text."""
+    sizes = rng.integers(0, 7, ROWS)
+    ids = [rng.integers(0, 30, size).tolist() for size in sizes]
+    weights = [rng.random(size).round(3).tolist() for size in sizes]
+    return {
+        "seen": ids,
+        "shops": [rng.choice(["a", "b", "c"], size).tolist() for size in sizes],
+        "read_time": [rng.exponential(9, size).tolist() for size in sizes],
+        "interests": [
+            "|".join(f"k{i}:{w}" for i, w in zip(*row, strict=True)) for row in zip(ids, weights, strict=True)
+        ],
+        "topics": [[i % 9 for i in row] for row in ids],
+        "topic_weights": weights,
+        "likes": [rng.choice(["a", "b", "c"], size).tolist() for size in sizes],
+        "image": [None if size == 0 else rng.normal(size=3).tolist() for size in sizes],
+    }
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +75,23 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mean_price": rng.integers(-1, 9, ROWS),
         "time": pa.array(rng.integers(0, 10**9, ROWS), pa.timestamp("s")),
         "title": rng.choice(["war", "drama", "long title", ""], ROWS),
+        **lists(rng),
         "click": (price + rng.normal(0, 5, ROWS) > 8).astype(int),
     }
     pq.write_table(pa.table(columns), folder / "log.parquet")
+    items = {"id": np.arange(25), "brand": rng.choice(["a", "b", "c"], 25), "list_price": rng.exponential(10, 25)}
+    pq.write_table(pa.table(items), folder / "items.parquet")
     recipe = {
         "extends": "base",
         "source": {"name": "table", "path": str(folder / "log.parquet")},
         "split": {"by": "time", "column": "time"},
         "features": FEATURES,
         "tasks": {"click": {"kind": "binary", "label": "click"}},
-        "data": {"batch_size": 128, "cache_dir": str(folder / "cache")},
+        "data": {
+            "batch_size": 128,
+            "cache_dir": str(folder / "cache"),
+            "lookup": {"items": {"path": str(folder / "items.parquet"), "key": "id", "on": "item"}},
+        },
         "trainer": {"max_epochs": 1},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -100,13 +139,18 @@ def test_requests_have_the_scores_of_training(log: Path, expected: np.ndarray) -
 def test_predict_has_the_scores_of_training(log: Path, expected: np.ndarray, tmp_path: Path) -> None:
     rows = last_rows(log, len(expected)).drop_columns(["click"])
     pq.write_table(rows, tmp_path / "rows.parquet")
+    items = (log / "items.parquet").rename(tmp_path / "items.parquet")  # neither a run nor an export needs it
     for model in ("run", "export"):
         out = tmp_path / f"{model}.parquet"
         assert command("predict", f"run={log / model}", f"data={tmp_path / 'rows.parquet'}", f"out={out}") == 0
         np.testing.assert_allclose(pq.read_table(out)["click"].to_numpy(), expected, atol=1e-5)
+    items.rename(log / "items.parquet")
 
 
 def test_the_service_describes_the_raw_columns(log: Path) -> None:
-    assert set(Manifest.open(log / "export").columns) == {"item", "price", "mean_price", "time", "title"}
+    assert set(Manifest.open(log / "export").columns) == {
+        "item", "price", "mean_price", "time", "title",
+        "seen", "shops", "read_time", "interests", "topics", "topic_weights", "likes", "image",
+    }  # fmt: skip
     described = json.dumps(operation(Bundle.open(log / "export"), 10))
     assert '"mean_price"' in described

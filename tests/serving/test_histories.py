@@ -237,7 +237,7 @@ def test_init_from_continues_histories(folder: Path, tmp_path: Path, cache: Path
     load_weights(module, again.weights())
     both = [*log.filter(first).to_pylist(), *pq.read_table(path).to_pylist()]
     taken = [request_of(both, int(first.sum()) + row) for row in rows[::9]]
-    asked = transforms.encode([{**one["context"], **one["candidates"][0]} for one in taken])
+    asked = transforms.encode([{**item["context"], **item["candidates"][0]} for item in taken])
     assert asked.steps["seen"].length.float().mean() > 15
     with torch.no_grad():
         scored = module.network.eval()(asked)

@@ -46,8 +46,8 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any], name: str = "man
 def sign(folder: Path, name: str) -> None:
     """Make the manifest agree with a changed file."""
     content = (folder / name).read_bytes()
-    told = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-    edit(folder, lambda m: m["files"].update({name: told}))
+    report = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit(folder, lambda m: m["files"].update({name: report}))
 
 
 def change_model(folder: Path, change: Callable[[onnx.ModelProto], Any]) -> None:

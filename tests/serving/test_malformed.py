@@ -21,23 +21,23 @@ CONTEXT = ("user_id", "user_age", "history", "hour")
 
 @pytest.fixture(scope="module")
 def server(export: Path) -> Iterator[Server]:
-    found = Server(export, max_body=500_000, max_rows=1000, reload_every=0)
-    yield found
-    found.stop()
+    result = Server(export, max_body=500_000, max_rows=1000, reload_every=0)
+    yield result
+    result.stop()
 
 
 @pytest.fixture(scope="module")
 def good(export: Path, log: Path) -> dict[str, Any]:
     rows = pq.read_table(log, columns=list(Bundle.open(export).manifest.columns)).slice(0, 3).to_pylist()
-    candidates = [{name: one for name, one in row.items() if name not in CONTEXT} for row in rows]
+    candidates = [{name: item for name, item in row.items() if name not in CONTEXT} for row in rows]
     return {"context": {name: rows[0][name] for name in CONTEXT}, "candidates": candidates}
 
 
 def memory(server: Server) -> float:
     """The server's resident memory, in MB."""
-    found = re.search(r"^process_resident_memory_bytes (\S+)", server.client.get("/metrics").text, re.MULTILINE)
-    assert found
-    return float(found[1]) / 2**20
+    result = re.search(r"^process_resident_memory_bytes (\S+)", server.client.get("/metrics").text, re.MULTILINE)
+    assert result
+    return float(result[1]) / 2**20
 
 
 def attack(server: Server, good: dict[str, Any], seeds: range) -> dict[int, int]:

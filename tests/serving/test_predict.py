@@ -1,4 +1,4 @@
-"""``predict`` reads what people have, goes on where it was, and divides the work without losing or doubling a row."""
+"""``predict`` reads files of many forms, resumes where it stopped, and divides the work by rows without a loss."""
 
 import os
 import signal
@@ -34,14 +34,14 @@ def test_csv_and_json_lines(kind: str, export: Path, log: Path, expected: pa.Tab
     if kind == "jsonl":
         rows.to_pandas().to_json(path, orient="records", lines=True)
     else:
-        history = [",".join(map(str, one)) for one in rows["history"].to_pylist()]
+        history = [",".join(map(str, item)) for item in rows["history"].to_pylist()]
         place = rows.column_names.index("history")
         pacsv.write_csv(rows.set_column(place, "history", pa.array(history)), path)
     assert command("predict", f"run={export}", f"data={path}", f"out={tmp_path / 'out.parquet'}") == 0
-    found = pq.read_table(tmp_path / "out.parquet")
-    assert found["row"].equals(expected["row"])
+    result = pq.read_table(tmp_path / "out.parquet")
+    assert result["row"].equals(expected["row"])
     for name in ("click", "conversion", "dwell", "score"):  # numbers that were float32 are read as float64
-        np.testing.assert_allclose(found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-5)
+        np.testing.assert_allclose(result[name].to_numpy(), expected[name].to_numpy(), rtol=1e-5)
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a file system in which no file can be made")
@@ -119,7 +119,7 @@ def test_one_that_died_goes_on(dies_at: int, export: Path, log: Path, tmp_path: 
         counted.append(1)
         return predictor.predict(block)
 
-    # Other processes than before may go on.
+    # Other processes than before may resume.
     results = [again.write(small(log), counts, rank=1, processes=2)]
     results += [again.write(small(log), counts, rank=0, processes=2)] if results == [None] else []
     assert results[-1] == 3000
@@ -180,7 +180,7 @@ def test_a_killed_process_and_two_that_go_on(export: Path, log: Path, tmp_path: 
     first.wait()
     assert not out.exists()
     both = [start(out, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
-    assert [one.wait(250) for one in both] == [0, 0]
+    assert [item.wait(250) for item in both] == [0, 0]
     assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
     assert pq.read_table(out)["row"].to_pylist() == list(range(rows.num_rows))
 
@@ -194,7 +194,7 @@ def test_mended_rows_are_predicted_after_rows_that_were_refused(
     pq.write_table(odd, path)
     assert command("predict", f"run={export}", f"data={path}", f"out={out}") == 2
     assert "price" in capsys.readouterr().err
-    assert [one.name for one in tmp_path.iterdir()] == ["log.parquet"]
+    assert [item.name for item in tmp_path.iterdir()] == ["log.parquet"]
     pq.write_table(rows, path)
     assert command("predict", f"run={export}", f"data={path}", f"out={out}") == 0
 
@@ -209,7 +209,7 @@ def test_rows_written_otherwise_are_read_as_the_command_says(
     export: Path, log: Path, expected: pa.Table, tmp_path: Path
 ) -> None:
     frame = pq.read_table(log).to_pandas()
-    frame["history"] = [",".join(map(str, one)) for one in frame["history"]]
+    frame["history"] = [",".join(map(str, item)) for item in frame["history"]]
     frame.to_csv(tmp_path / "log.txt", sep=";", index=False, encoding="latin-1")
     options = ["source.separator=;", "source.encoding=latin-1", "source.format=csv"]
     out = tmp_path / "out.parquet"

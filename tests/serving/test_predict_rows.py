@@ -51,13 +51,13 @@ def test_a_dat_log_has_the_form_of_the_runs_own(plain: Path, tmp_path: Path) -> 
     rows[7] = 'u1\t"2\t—\t1'
     (tmp_path / "next.dat").write_text("\n".join([HEADER, *rows]))
     assert command("predict", f"run={plain}", f"data={tmp_path / 'next.dat'}", f"out={tmp_path / 'out.parquet'}") == 0
-    found = pq.read_table(tmp_path / "out.parquet")
-    assert found["row"].to_pylist() == list(range(50))
+    result = pq.read_table(tmp_path / "out.parquet")
+    assert result["row"].to_pylist() == list(range(50))
     (tmp_path / "next.csv").write_text("\n".join([HEADER, *rows]).replace(",", "").replace("—", ""))
     options = ["source.quote=null", "source.thousands=null"]
     out = tmp_path / "csv.parquet"
     assert command("predict", f"run={plain}", f"data={tmp_path / 'next.csv'}", f"out={out}", *options) == 0
-    assert pq.read_table(out).equals(found)
+    assert pq.read_table(out).equals(result)
 
 
 def test_a_bad_value_is_named_or_set_aside(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,8 +102,12 @@ def test_no_rows_give_an_empty_output(plain: Path, tmp_path: Path, name: str) ->
     else:
         data.write_text(EMPTY[name])
     assert command("predict", f"run={plain}", f"data={data}", f"out={out}") == 0
-    found = pq.read_table(out)
-    assert (found.num_rows, found.schema.names, found.schema.field("click").type) == (0, ["row", "click"], pa.float32())
+    result = pq.read_table(out)
+    assert (result.num_rows, result.schema.names, result.schema.field("click").type) == (
+        0,
+        ["row", "click"],
+        pa.float32(),
+    )
 
 
 def test_no_rows_of_an_export_with_histories(export: Path, tmp_path: Path) -> None:

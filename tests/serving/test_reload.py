@@ -55,8 +55,8 @@ def failing_graph(folder: Path) -> None:
     model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
     output = model.graph.output[0].name
     for node in model.graph.node:
-        node.output[:] = ["before" if one == output else one for one in node.output]
-        node.input[:] = ["before" if one == output else one for one in node.input]
+        node.output[:] = ["before" if item == output else item for item in node.output]
+        node.input[:] = ["before" if item == output else item for item in node.input]
     row = onnx.helper.make_tensor("row", onnx.TensorProto.INT64, [1], [1 << 40])
     model.graph.initializer.append(row)
     model.graph.node.append(onnx.helper.make_node("Gather", ["before", "row"], [output], axis=0))
@@ -78,9 +78,9 @@ BAD: dict[str, Callable[[Path], None]] = {
     "inputs that are numbers": manifest(lambda m: m.update(inputs=[5])),
     "an unknown dtype": manifest(lambda m: m["inputs"][0].update(dtype="complex")),
     "outputs that are numbers": manifest(lambda m: m.update(outputs=dict.fromkeys(m["outputs"], 3))),
-    "no width": manifest(lambda m: [one.pop("width") for one in m["outputs"].values()]),
+    "no width": manifest(lambda m: [item.pop("width") for item in m["outputs"].values()]),
     "columns that are numbers": manifest(lambda m: m.update(columns=dict.fromkeys(m["columns"], 5))),
-    "features that are unknown": manifest(lambda m: m.update(columns={one: ["none"] for one in m["columns"]})),
+    "features that are unknown": manifest(lambda m: m.update(columns={column: ["none"] for column in m["columns"]})),
     "calibration of a wrong type": manifest(lambda m: m.update(calibration={"click": []})),
     "half a letter": manifest(lambda m: m.update(recipe="\ud800")),
     "plugins of a wrong type": manifest(lambda m: m.update(plugins=[1])),
@@ -108,9 +108,9 @@ class Served:
         (self.folder / "new").replace(self.link)
 
     def ready(self) -> dict[str, Any]:
-        found = self.server.client.get("/ready")
-        assert found.status_code == 200
-        return dict(found.json())
+        result = self.server.client.get("/ready")
+        assert result.status_code == 200
+        return dict(result.json())
 
     def metric(self, name: str) -> float:
         lines = self.server.client.get("/metrics").text.splitlines()
@@ -132,10 +132,10 @@ class Served:
 
 @pytest.fixture
 def served(export: Path, tmp_path: Path) -> Iterator[Served]:
-    found = Served(export, tmp_path)
-    yield found
-    found.server.stop()
-    assert found.server.process.returncode == 0
+    result = Served(export, tmp_path)
+    yield result
+    result.server.stop()
+    assert result.server.process.returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -160,10 +160,10 @@ def test_whatever_is_wrong_with_an_export_the_next_good_one_is_taken(
         served.wait_for_failures(count)
         assert served.metric('mtl_reloads_total{outcome="refused"}') == count, name
         assert served.metric("mtl_reload_failed_seconds") == pytest.approx(time.time(), abs=60)
-        told = served.ready()
-        assert told["model"] == before, name
-        assert told["failed"]["reason"], name
-        assert "Traceback" not in told["failed"]["reason"]
+        report = served.ready()
+        assert report["model"] == before, name
+        assert report["failed"]["reason"], name
+        assert "Traceback" not in report["failed"]["reason"]
         served.point(good[count % 2])
         served.wait_for_model(good[count % 2])
         served.wait(lambda: served.ready()["failed"] is None)
@@ -195,9 +195,9 @@ def test_a_link_that_leads_nowhere_is_reported(served: Served, export: Path, sec
     for count, target in enumerate([tmp_path / "nowhere", served.link], 1):
         served.point(target)
         served.wait_for_failures(count)
-        told = served.ready()
-        assert told["model"] == before
-        assert "has no manifest.json that can be read" in told["failed"]["reason"]
+        report = served.ready()
+        assert report["model"] == before
+        assert "has no manifest.json that can be read" in report["failed"]["reason"]
     served.point(second)
     served.wait_for_model(second)
 

@@ -51,7 +51,7 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def sign(folder: Path, name: str) -> None:
-    """Make the manifest agree with a changed file, as somebody who means harm would."""
+    """Make the manifest agree with a changed file, as an attacker would."""
     content = (folder / name).read_bytes()
     edit(
         folder,
@@ -121,7 +121,7 @@ def test_a_link_that_leads_out_of_the_folder(copy: Path) -> None:
 def test_tensors_of_another_file(copy: Path) -> None:
     (copy.parent / "secret").write_bytes(bytes(1 << 20))
     model = onnx.load(str(copy / "model.onnx"), load_external_data=False)
-    tensor = next(one for one in model.graph.initializer if one.external_data)
+    tensor = next(item for item in model.graph.initializer if item.external_data)
     next(entry for entry in tensor.external_data if entry.key == "location").value = "../secret"
     (copy / "model.onnx").write_bytes(model.SerializeToString())
     sign(copy, "model.onnx")
@@ -131,7 +131,7 @@ def test_tensors_of_another_file(copy: Path) -> None:
 @pytest.mark.parametrize("change", ["dims", "length", "offset"])
 def test_an_oversized_table(copy: Path, change: str) -> None:
     model = onnx.load(str(copy / "model.onnx"), load_external_data=False)
-    tensor = next(one for one in model.graph.initializer if one.external_data)
+    tensor = next(item for item in model.graph.initializer if item.external_data)
     place = {entry.key: entry for entry in tensor.external_data}
     if change == "dims":
         tensor.dims[0] = 1 << 40
@@ -235,7 +235,7 @@ def test_a_recipe_can_not_name_code(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_package_has_no_way_to_run_what_it_reads() -> None:
     root = Path(mtl_lightning.__file__).parent
-    found = []
+    result = []
     for path in root.rglob("*.py"):
         if path.parent.name == "testing":  # the contract kit pickles what it has made itself
             continue
@@ -245,10 +245,10 @@ def test_the_package_has_no_way_to_run_what_it_reads() -> None:
             name = ast.unparse(node.func)
             unsafe = {word.arg for word in node.keywords if word.arg and ast.unparse(word.value) == "False"}
             if name in ("eval", "exec", "__import__", "pickle.load", "pickle.loads", "yaml.load", "yaml.unsafe_load"):
-                found.append(f"{path.name}: {name}")
+                result.append(f"{path.name}: {name}")
             if name == "torch.load" and "weights_only" in unsafe:
-                found.append(f"{path.name}: {name}")
-    assert found == []
+                result.append(f"{path.name}: {name}")
+    assert result == []
 
 
 def test_yaml_of_recipes_constructs_plain_values_only() -> None:

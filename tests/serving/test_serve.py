@@ -26,9 +26,9 @@ USER = ("user_id", "user_segment", "user_city", "user_age", "user_activity", "ho
 
 @pytest.fixture(scope="module")
 def server(export: Path) -> Iterator[Server]:
-    found = Server(export, max_body=200_000, max_rows=50, body_seconds=1, reload_every=0)
-    yield found
-    found.stop()
+    result = Server(export, max_body=200_000, max_rows=50, body_seconds=1, reload_every=0)
+    yield result
+    result.stop()
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def test_scores_are_the_exports(server: Server, export: Path, rows: list[dict[st
     parts = {"ids": batch.ids, "dense": batch.dense, "sequence/history": batch.sequences["history"]}
     expected = bundle.run({name: value.numpy() for name, value in parts.items()})
     request = split(rows)
-    columns = {name: [one[name] for one in request["candidates"]] for name in request["candidates"][0]}
+    columns = {name: [candidate[name] for candidate in request["candidates"]] for name in request["candidates"][0]}
     for body in ({"candidates": shared}, request, {**request, "candidates": columns}):
-        found = server.client.post("/score", json=body)
-        assert found.status_code == 200
-        answer = found.json()
+        result = server.client.post("/score", json=body)
+        assert result.status_code == 200
+        answer = result.json()
         assert answer["model"] == bundle.identity[:12]
         for task, values in expected.items():
             np.testing.assert_allclose(answer["predictions"][task], values, atol=1e-6)
@@ -98,22 +98,22 @@ CHANGES: list[tuple[Any, int, str]] = [
 @pytest.mark.parametrize(("change", "status", "reason"), CHANGES)
 def test_bad_input_is_told(server: Server, rows: list[dict[str, Any]], change: Any, status: int, reason: str) -> None:
     if isinstance(change, bytes):
-        found = server.client.post("/score", content=change)
+        result = server.client.post("/score", content=change)
     elif change and set(change) <= set(rows[0]):
-        found = server.client.post("/score", json={"candidates": [{**rows[0], **change}]})
+        result = server.client.post("/score", json={"candidates": [{**rows[0], **change}]})
     else:
-        found = server.client.post("/score", json=change)
-    assert found.status_code == status, found.text
-    assert reason in found.json()["error"]
+        result = server.client.post("/score", json=change)
+    assert result.status_code == status, result.text
+    assert reason in result.json()["error"]
 
 
 def test_limits(server: Server, rows: list[dict[str, Any]]) -> None:
-    found = server.client.post("/score", json={"candidates": rows + rows[:1]})
-    assert found.status_code == 413
-    assert "at most 50" in found.json()["error"]
+    result = server.client.post("/score", json={"candidates": rows + rows[:1]})
+    assert result.status_code == 413
+    assert "at most 50" in result.json()["error"]
     assert server.client.post("/score", content=b" " * 200_001).status_code == 413
-    found = server.client.post("/score", content=(b" " * 50_000 for _ in range(5)))  # no length is declared
-    assert found.status_code == 413
+    result = server.client.post("/score", content=(b" " * 50_000 for _ in range(5)))  # no length is declared
+    assert result.status_code == 413
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
         assert b" 408 " in slow.recv(1000)
@@ -134,7 +134,7 @@ def test_it_tells_how_it_is(server: Server, export: Path) -> None:
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]["properties"]
     assert answer["score"]["description"] == "p_click * p_conversion ^ 0.5"
     assert set(answer["predictions"]["properties"]) == {"click", "conversion", "dwell"}
-    assert set(described["paths"]) == {"/score", "/health", "/ready", "/metrics"}
+    assert set(described["paths"]) == {"/score", "/events", "/health", "/ready", "/metrics"}
 
 
 def test_it_stops_after_what_it_has_begun(export: Path, rows: list[dict[str, Any]]) -> None:
@@ -179,8 +179,8 @@ def test_a_new_export_is_taken_without_losing_a_request(
     def ask() -> None:
         with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", timeout=60) as client:
             while not done.is_set():
-                found = client.post("/score", json={"candidates": rows})
-                seen.append((found.status_code, found.json().get("model", "")))
+                result = client.post("/score", json={"candidates": rows})
+                seen.append((result.status_code, result.json().get("model", "")))
 
     def wait_for(model: str, text: str) -> None:
         deadline = time.monotonic() + 60

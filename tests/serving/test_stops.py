@@ -31,7 +31,7 @@ def question(export: Path, log: Path) -> bytes:
 
 
 def stopped(server: Server, question: bytes, *, keep: bool, after: float) -> Counter[str]:
-    """What became of the requests of many clients, on a busy machine, when the service was stopped."""
+    """Outcomes of the requests of many clients, on a busy machine, when the service was stopped."""
     server.client.close()
     seen: Counter[str] = Counter()
     clients = threading.Thread(
@@ -76,10 +76,10 @@ def test_what_takes_longer_than_the_grace_gets_503(export: Path, question: bytes
 
 @pytest.fixture(params=LOOPS, ids=NAMES)
 def server(request: pytest.FixtureRequest, export: Path) -> Iterator[Server]:
-    found = Server(export, request.param, grace=5, head_seconds=60, body_seconds=60, reload_every=0)
-    found.client.close()
-    yield found
-    found.stop()
+    result = Server(export, request.param, grace=5, head_seconds=60, body_seconds=60, reload_every=0)
+    result.client.close()
+    yield result
+    result.stop()
 
 
 def connected(server: Server) -> socket.socket:
@@ -87,10 +87,10 @@ def connected(server: Server) -> socket.socket:
 
 
 def rest(connection: socket.socket) -> bytes:
-    found = b""
+    result = b""
     while part := connection.recv(65536):
-        found += part
-    return found
+        result += part
+    return result
 
 
 def wait_until_refused(server: Server) -> None:
@@ -111,11 +111,11 @@ def test_half_sent_requests_get_503_when_the_grace_is_over(server: Server, quest
         time.sleep(1)
         start = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        for one in (head, body):
-            found = rest(one)
-            assert found.startswith(b"HTTP/1.1 503 "), found
-            assert b"\r\nconnection: close\r\n" in found.lower()
-            assert json.loads(found.split(b"\r\n\r\n", 1)[1]) == {"error": "the service stops"}
+        for item in (head, body):
+            result = rest(item)
+            assert result.startswith(b"HTTP/1.1 503 "), result
+            assert b"\r\nconnection: close\r\n" in result.lower()
+            assert json.loads(result.split(b"\r\n\r\n", 1)[1]) == {"error": "the service stops"}
     assert server.process.wait(30) == 0
     assert 4 < time.monotonic() - start < 25
 
@@ -123,18 +123,18 @@ def test_half_sent_requests_get_503_when_the_grace_is_over(server: Server, quest
 def test_a_connection_that_was_accepted_is_served_once_more_and_closed(server: Server, question: bytes) -> None:
     with connected(server) as fresh, connected(server) as used, connected(server) as silent:
         used.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        found = b""
-        while not found.endswith(b'{"ok":true}'):
-            found += used.recv(65536)
-        assert b"\r\nconnection: close\r\n" not in found.lower()
+        result = b""
+        while not result.endswith(b'{"ok":true}'):
+            result += used.recv(65536)
+        assert b"\r\nconnection: close\r\n" not in result.lower()
         server.process.send_signal(signal.SIGTERM)
         wait_until_refused(server)
         fresh.sendall(question)
         used.sendall(b"GET /ready HTTP/1.1\r\nHost: x\r\n\r\n")
-        for one, status in ((fresh, b"200"), (used, b"503")):
-            found = rest(one)
-            assert found.startswith(b"HTTP/1.1 " + status), found
-            assert b"\r\nconnection: close\r\n" in found.lower()
+        for single, status in ((fresh, b"200"), (used, b"503")):
+            result = rest(single)
+            assert result.startswith(b"HTTP/1.1 " + status), result
+            assert b"\r\nconnection: close\r\n" in result.lower()
         assert rest(silent) == b""
     assert server.process.wait(30) == 0
 
@@ -144,9 +144,9 @@ def test_requests_that_wait_on_a_connection_are_answered(server: Server, questio
         connection.sendall(question * 3)
         time.sleep(0.2)
         server.process.send_signal(signal.SIGTERM)
-        found = rest(connection)
-    assert found.count(b"HTTP/1.1 200 ") == 3
-    assert found.lower().count(b"\r\nconnection: close\r\n") <= 1
+        result = rest(connection)
+    assert result.count(b"HTTP/1.1 200 ") == 3
+    assert result.lower().count(b"\r\nconnection: close\r\n") <= 1
     assert server.process.wait(30) == 0
 
 

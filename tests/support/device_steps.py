@@ -13,12 +13,8 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.module import MultiTaskModule
-from tests.support.remote_device import Remote, RemoteDevice, Traffic, remote
-
-
-def send(batch: Batch) -> Batch:
-    """The batch on the stand-in; nothing is counted."""
-    return batch.map(Remote)
+from mtl_lightning.training.transfer import send_batch
+from tests.support.remote_device import DEVICE, Remote, RemoteDevice, Traffic, remote
 
 
 def build(schema: Schema, *, on_device: bool, **parts: Any) -> MultiTaskModule:
@@ -29,7 +25,9 @@ def build(schema: Schema, *, on_device: bool, **parts: Any) -> MultiTaskModule:
         return module
     remote(module)
     # Its parameters are new objects now, which moving a real module never makes.
-    return MultiTaskModule(module.network, module.weighter, optimizer=module.optimizer_config, seed=module.seed)
+    moved = MultiTaskModule(module.network, module.weighter, optimizer=module.optimizer_config, seed=module.seed)
+    moved.suites = module.suites
+    return moved
 
 
 def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None = None) -> Traffic:
@@ -39,12 +37,13 @@ def train(module: MultiTaskModule, batches: Iterable[Batch], clip: float | None 
         precision_plugin=SimpleNamespace(train_step_context=nullcontext),
     )
     on_device = any(isinstance(parameter.data, Remote) for parameter in module.parameters())
+    device = DEVICE if on_device else next(module.parameters()).device
     with RemoteDevice() if on_device else nullcontext(Traffic()) as traffic:
         optimizer = module.configure_optimizers()
         module.train()
         for batch in batches:
-            sent = send(batch) if on_device else batch
             traffic.clear()
+            sent = send_batch(batch, device, training=True)
             module.optimizer_step(0, 0, optimizer, partial(_closure, module, optimizer, sent, clip))
         return Traffic(**{part.name: getattr(traffic, part.name).copy() for part in fields(traffic)})
 

@@ -98,9 +98,14 @@ def without_examples(docstring: str) -> str:
     return "\n".join(lines)
 
 
+def without_literals(docstring: str) -> str:
+    """The docstring with its literal blocks, which follow a line that ends in ``::``, blanked."""
+    return re.sub(r"(?m)(?<=::\n)((?:[ \t]*\n|    .*\n)+)", lambda match: "\n" * match[0].count("\n"), docstring)
+
+
 def docstring_problems(path: Path, node: ast.Constant) -> Iterator[Problem]:
     """Problems of one docstring."""
-    text = without_examples(str(node.value))
+    text = without_literals(without_examples(str(node.value)))
     if OPENING.match(text.strip()):
         yield Problem(path, node.lineno, f"a docstring opens with {text.split()[0]!r}: use an imperative or a noun")
     yield from banned(path, node.lineno, text)

@@ -1,4 +1,4 @@
-"""Bounds in type hints: a recipe's numbers are told where they are too small or too large."""
+"""Bounds in type hints: a recipe's numbers that are too small or too large are reported."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -48,9 +48,9 @@ def test_what_is_within(value, hint, expected):
     ],
 )
 def test_what_is_not(value, hint, reason, inner):
-    with pytest.raises(MismatchError) as told:
+    with pytest.raises(MismatchError) as report:
         coerce(value, hint)
-    assert (told.value.reason, told.value.inner) == (reason, inner)
+    assert (report.value.reason, report.value.inner) == (reason, inner)
 
 
 def test_markers_of_other_libraries_serve():
@@ -99,10 +99,10 @@ def _derived(self, schema, *, depth: PositiveInt = 2, **options): ...
     ],
 )
 def test_recipes_are_told_before_anything_is_read(pair, place):
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as report:
         validate(compose("ads", [pair]).plain)
-    assert [problem.path for problem in told.value.problems] == [place]
-    assert "must be" in told.value.problems[0].reason
+    assert [problem.path for problem in report.value.problems] == [place]
+    assert "must be" in report.value.problems[0].reason
 
 
 def test_python_is_told_as_recipes_are():

@@ -1,4 +1,4 @@
-"""What reaches the terminal: control characters from logs and recipes are text there."""
+"""Output on the terminal: control characters from logs and recipes are text there."""
 
 import ast
 import re

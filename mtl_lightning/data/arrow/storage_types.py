@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.columns import lists_from_views
+from mtl_lightning.data.arrow.types import rebuild
 
 
 def to_storable(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -62,14 +63,10 @@ def storable_type(kind: pa.DataType) -> pa.DataType:
     if pt.is_map(kind):
         pair = pa.struct([("key", storable_type(kind.key_type)), ("value", storable_type(kind.item_type))])
         return pa.list_(pair)
-    if pt.is_fixed_size_list(kind):
-        return pa.list_(kind.value_field.with_type(storable_type(kind.value_type)), kind.list_size)
-    if pt.is_list(kind):
-        return pa.list_(kind.value_field.with_type(storable_type(kind.value_type)))
-    if pt.is_large_list(kind) or pt.is_list_view(kind) or pt.is_large_list_view(kind):
-        return pa.large_list(kind.value_field.with_type(storable_type(kind.value_type)))
-    if pt.is_struct(kind):
-        return pa.struct([field.with_type(storable_type(field.type)) for field in kind])
+    if pt.is_list_view(kind) or pt.is_large_list_view(kind):
+        return storable_type(pa.large_list(kind.value_field))
+    if pt.is_nested(kind) and not pt.is_union(kind):
+        return rebuild(kind, storable_type)
     return kind if _has_name(kind) else pa.string()
 
 

@@ -1,5 +1,6 @@
 """Families of Arrow types, and conversion of values to numbers and truth values."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -53,6 +54,34 @@ def family(kind: pa.DataType) -> str:
         if test(kind):
             return word
     return str(kind)
+
+
+def rebuild(kind: pa.DataType, convert: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
+    """Convert the types inside lists, structs and maps; other types stay as they are.
+
+    Args:
+        kind: Any type.
+        convert: Conversion of the type of values, fields, keys and items.
+
+    Example:
+        >>> rebuild(pa.list_(pa.int8()), lambda inner: pa.int64())
+        ListType(list<item: int64>)
+    """
+
+    def inner(field: pa.Field) -> pa.Field:
+        return field.with_type(convert(field.type))
+
+    if pt.is_list(kind):
+        return pa.list_(inner(kind.value_field))
+    if pt.is_large_list(kind):
+        return pa.large_list(inner(kind.value_field))
+    if pt.is_fixed_size_list(kind):
+        return pa.list_(inner(kind.value_field), kind.list_size)
+    if pt.is_struct(kind):
+        return pa.struct([inner(field) for field in kind])
+    if pt.is_map(kind):
+        return pa.map_(inner(kind.key_field), inner(kind.item_field), keys_sorted=kind.keys_sorted)
+    return kind
 
 
 def clean(values: Value) -> Value:

@@ -42,7 +42,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "prepared": Layout(
         "encoded rows, prepared again when needed",
         f"{DIGEST}{PARTIAL}",
-        rf"(?:summary|transforms|quality)\.json{PARTIAL}|\w+{PARTIAL}/(?:store\.json|\w+(?:-[0-9a-f]+)?\.bin)",
+        rf"(?:summary|transforms|quality)\.json{PARTIAL}|lookup-\w+\.arrow{PARTIAL}|\w+{PARTIAL}/(?:store\.json|\w+(?:-[0-9a-f]+)?\.bin)",
     ),
     "tables": Layout("CSV and JSON files as Parquet", f"{DIGEST}{PARTIAL}", r"\d+\.parquet"),
     "kinds": Layout("types of columns of CSV files", rf"{DIGEST}\.json{PARTIAL}", None),

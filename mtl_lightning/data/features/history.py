@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.batch import WITHOUT_GROUP
-from mtl_lightning.data.arrow.columns import Block, as_written
+from mtl_lightning.data.arrow.columns import WRITTEN, Block, as_written
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format
@@ -25,7 +25,7 @@ from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.schema import Field
-from mtl_lightning.steps import Layout
+from mtl_lightning.steps import LONGEST, Layout
 
 RENAMED = "columns"
 """Option of ``from`` with the names of columns in its files; the others are options of the source ``table``."""
@@ -83,7 +83,7 @@ class History(Feature):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "with_", tuple(self.with_))
-        check(self.length >= 1, f"length is {self.length}", "at least 1")
+        check(1 <= self.length < LONGEST, f"length is {self.length}", f"at least 1 and below {LONGEST:,}")
         check(0 <= self.delay < np.inf, f"delay is {self.delay}", "at least 0")
         for carried in self.with_:
             if isinstance(carried, Mapping):
@@ -302,7 +302,7 @@ class HistoryTransform:
 
     def _observe(self, block: Block, chosen: np.ndarray, tables: Mapping[str, SharedVocabulary]) -> None:
         rows = self.happened(block, chosen)
-        events = block.take(pa.array(rows))
+        events = self._carried(block, rows)
         with _errors_of(rows):
             for name, table in tables.items():
                 table.add(as_written(events, name), name)
@@ -314,6 +314,12 @@ class HistoryTransform:
         for name, table in self.own.items():
             table.known = Vocabulary.from_dict(state["vocabularies"][name])
         self.per_second, self.earlier = state["per_second"], state
+
+    def _carried(self, block: Block, rows: np.ndarray) -> Block:
+        """Columns of some rows of a block that events carry, without the others."""
+        names = {*self.tables, *self.scales}
+        events = block.select([name for name in block.schema.names if name.removeprefix(WRITTEN) in names])
+        return events.take(pa.array(rows)) if len(rows) < block.num_rows else events
 
     def finish(self) -> None:
         """Fix the scales; vocabularies are fitted on first use."""
@@ -361,7 +367,7 @@ class HistoryTransform:
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
-        events = block.take(pa.array(rows)) if len(rows) < block.num_rows else block
+        events = self._carried(block, rows)
         ids = [self._ids(table, as_written(events, name), name) for name, table in self.tables.items()]
         with _errors_of(rows):
             numbers = [scale.encode(events) for scale in self.scales.values()]

@@ -55,6 +55,20 @@ class SavedHistory(TypedDict):
     per_second: int | None
 
 
+class SavedParallelLists(TypedDict):
+    """State of a sequence with parallel lists: own vocabularies and scales by column."""
+
+    vocabularies: dict[str, SavedVocabulary]
+    numbers: dict[str, SavedNumeric]
+
+
+class SavedSemanticId(TypedDict):
+    """State of semantic ids: centres and numbered prefixes by level."""
+
+    centres: list[list[list[float]]]
+    prefixes: list[list[int]]
+
+
 class SavedClasses(TypedDict):
     """State of a label."""
 
@@ -74,6 +88,13 @@ class SavedSchema(TypedDict):
     raw: list[str]
 
 
+class SavedLookup(TypedDict):
+    """State of a side table, whose rows are in a file of their own."""
+
+    on: str
+    sha256: str
+
+
 class SavedTransforms(TypedDict):
     """State of all transforms; the keys of features and tasks depend on their kinds."""
 
@@ -85,6 +106,7 @@ class SavedTransforms(TypedDict):
     columns: list[str]
     text: NotRequired[list[str]]
     tokens: NotRequired[list[str] | None]
+    lookups: NotRequired[dict[str, SavedLookup]]
     types: NotRequired[dict[str, dict[str, Literal["truth", "integer", "number", "text", "time"]]]]
 
 
@@ -155,7 +177,7 @@ def check_fitted(state: Any, structure: Any, place: str) -> None:
         check_vocabulary(state, place)
     if structure in (SavedNumeric, SavedBuckets):
         _check_ascending(state.get("edges", ()), f"{place}.edges")
-    if structure is SavedHistory:
+    if structure in (SavedHistory, SavedParallelLists):
         for column, vocabulary in state["vocabularies"].items():
             check_vocabulary(vocabulary, f"{place}.vocabularies.{column}")
         for column, scale in state["numbers"].items():

@@ -31,6 +31,7 @@ def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, a
         "group": (transforms.group,) if transforms.group else (),
         "split": (*split.columns, *split.cold),
     }
+    places |= {f"data.lookup.{name}.on": (lookup.on,) for name, lookup in transforms.lookups.items()}
     for place, columns in places.items():
         require(names, columns, place)
     for name in transforms.histories:

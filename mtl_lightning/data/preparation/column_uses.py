@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.overlap import Overlap
 from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.text_columns import read_as_text
@@ -49,6 +50,7 @@ def column_uses(
     split: SplitSpec | None = None,
     group: str | None = None,
     raw: Iterable[str] = (),
+    keys: Iterable[str] = (),
 ) -> Uses:
     """Return the uses of all columns.
 
@@ -60,6 +62,7 @@ def column_uses(
         split: How rows are divided.
         group: Column with the user, or None.
         raw: Raw numeric columns.
+        keys: Columns with keys of side tables.
 
     Example:
         >>> from mtl_lightning.data.features.build import build_features
@@ -68,13 +71,13 @@ def column_uses(
         >>> sorted(uses.tokens), sorted(uses.numbers)
         (['user'], ['mean', 'price', 'price > 2 * mean'])
     """
-    tokens = {group} if group else set()
+    tokens = {*keys, *([group] if group else [])}
     lists: set[str] = set()
     numbers = set(raw)
     for name, feature in features.items():
         written = feature.tokens(name)
         tokens |= set(written)
-        lists |= set(written) if isinstance(feature, Sequence) else set()
+        lists |= set(written) if isinstance(feature, Sequence | Overlap) else set()
         numbers |= {*feature.columns(name), *feature.event_columns(name)} - set(written)
     for task in tasks:
         numbers |= {task.oracle} if task.oracle else set()

@@ -50,6 +50,13 @@ class EventLog:
         tokens = {self.names[own] for own in self.feature.event_tokens}
         source.follow(Uses(frozenset(tokens), frozenset(), frozenset({*self.names.values()} - tokens)))
 
+    def exists(self) -> bool:
+        """True if there are files."""
+        try:
+            return bool(self.source.files)
+        except DataError:
+            return False
+
     def check(self) -> None:
         """Check that the files exist and have the columns of an event.
 

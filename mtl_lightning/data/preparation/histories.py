@@ -1,9 +1,9 @@
 """Histories of all rows of a log: every event once, sorted by user and time, and a slice of them per row."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from mtl_lightning.data.store.latest_events import LatestEvents, LatestEventsWri
 from mtl_lightning.data.store.writer import StoreWriter
 
 PARTITIONS = 32
-"""Parts into which users are divided on disk; the events of one of them are sorted in memory at a time."""
+"""Parts into which users are divided; the events of one of them are sorted at a time."""
+IN_MEMORY = 256 << 20
+"""Largest number of bytes of each collection of records that stays in memory until it is sorted."""
 LATEST = "latest"
 """Folder of prepared data with the latest events of each user."""
 CHUNK = 1 << 20
@@ -68,23 +70,48 @@ def within(
     """Find :func:`slices` of events that are sorted by user and time: starts and stops, [N] int64."""
     # Whole times lie below t − delay exactly where they lie below t − floor(delay).
     limit = row_time - (int(delay) if row_time.dtype.kind == "i" and time.dtype.kind == "i" else delay)
-    first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]])) if len(user) else np.zeros(0, np.int64)
+    if not len(user) or not len(row_user):
+        nothing = np.zeros(len(row_user), dtype=np.int64)
+        return nothing, nothing
+    # Rows of one user next to each other: searches among sorted values then touch memory that is at hand.
+    by_user = np.argsort(row_user)
+    row_user, limit = row_user[by_user], limit[by_user]
+    first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
     begins = np.append(first, len(user))
-    code = np.searchsorted(user[first], row_user)
-    there = code < len(first)
-    there[there] = user[first][code[there]] == row_user[there]
-    code = np.where(there, code, 0)
+    code = np.minimum(np.searchsorted(user[first], row_user), len(first) - 1)
+    there = user[first[code]] == row_user
     begin = np.where(there, begins[code], 0)
-    low, high = begin, np.where(there, begins[np.minimum(code + 1, len(first))], 0)
-    while (low < high).any():  # a binary search of all rows at once, each within its user's events
-        middle = (low + high) >> 1
-        earlier = (low < high) & (time[np.minimum(middle, len(time) - 1)] < limit)
-        low, high = np.where(earlier, middle + 1, low), np.where(earlier, high, middle)
-    return np.maximum(begin, low - length), low
+    end = np.where(there, _earlier(np.repeat(np.arange(len(first)), np.diff(begins)), time, code, limit, begins), 0)
+    start, stop = np.empty_like(begin), np.empty_like(begin)
+    start[by_user], stop[by_user] = np.maximum(begin, end - length), end
+    return start, stop
+
+
+def _earlier(
+    event_code: np.ndarray, time: np.ndarray, code: np.ndarray, limit: np.ndarray, begins: np.ndarray
+) -> np.ndarray:
+    """Place of the first event of the row's user whose time is not below the row's limit, [N] int64."""
+    if time.dtype.kind == "i" and limit.dtype.kind == "i":
+        low = int(time.min())
+        span = int(time.max()) - low + 2
+        if span * len(begins) < 1 << 62:  # user and time in one integer
+            latest = np.clip(limit, low, low + span - 1) - low
+            keys = code * span + latest
+            order = np.argsort(keys)
+            places: np.ndarray = np.empty_like(keys)
+            places[order] = np.searchsorted(event_code * span + (time - low), keys[order])
+            return places
+    lower: np.ndarray = begins[code]
+    upper: np.ndarray = begins[code + 1]
+    while (lower < upper).any():  # a binary search of all rows at once, each within its user's events
+        middle = (lower + upper) >> 1
+        earlier = (lower < upper) & (time[np.minimum(middle, len(time) - 1)] < limit)
+        lower, upper = np.where(earlier, middle + 1, lower), np.where(earlier, upper, middle)
+    return lower
 
 
 class Partitions:
-    """Records on disk, divided by a hash of their user.
+    """Records divided by a hash of their user, in memory up to :data:`IN_MEMORY` bytes and in files beyond.
 
     Args:
         path: Prefix of the files.
@@ -94,8 +121,9 @@ class Partitions:
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path = path
         self.dtype = dtype
-        with writing(path):
-            self.files = [self._file(number).open("wb") for number in range(PARTITIONS)]
+        self.files: list[BinaryIO] = []
+        self.waiting: list[list[np.ndarray]] = [[] for _ in range(PARTITIONS)]
+        self.bytes = 0
 
     def _file(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}-{number}.bin")
@@ -105,23 +133,97 @@ class Partitions:
         partition: np.ndarray = (mix(records["user"].view(np.uint64)) % np.uint64(PARTITIONS)).astype(np.uint8)
         order = np.argsort(partition, kind="stable")
         ends = np.cumsum(np.bincount(partition, minlength=PARTITIONS))
-        with writing(self.path):
-            for file, part in zip(self.files, np.split(records[order], ends[:-1]), strict=True):
-                part.tofile(file)
+        for waiting, places in zip(self.waiting, np.split(order, ends[:-1]), strict=True):
+            waiting.append(
+                records.take(places)
+            )  # arrays of their own, so that each partition is released when it is taken
+        self.bytes += records.nbytes
+        if self.bytes > IN_MEMORY:
+            self._spill()
         return partition
 
-    def take(self, number: int) -> np.ndarray:
-        """The records of a partition, whose file is removed."""
+    def _spill(self) -> None:
         with writing(self.path):
-            self.files[number].close()
-            records = np.fromfile(self._file(number), dtype=self.dtype)
-            self._file(number).unlink()
-        return records
+            self.files = self.files or [self._file(number).open("wb") for number in range(PARTITIONS)]
+            for file, waiting in zip(self.files, self.waiting, strict=True):
+                for part in waiting:
+                    part.tofile(file)
+                waiting.clear()
+        self.bytes = 0
+
+    def take(self, number: int) -> np.ndarray:
+        """The records of a partition, whose file and memory are released."""
+        parts = self.waiting[number]
+        self.waiting[number] = []
+        if self.files:
+            with writing(self.path):
+                self.files[number].close()
+                parts.insert(0, np.fromfile(self._file(number), dtype=self.dtype))
+                self._file(number).unlink()
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=self.dtype)
 
     def close(self) -> None:
         """Close the files."""
         for file in self.files:
             file.close()
+
+
+class RowParts:
+    """Parts of the Store for the rows of each partition, in memory up to :data:`IN_MEMORY` bytes and in files beyond.
+
+    Args:
+        path: Prefix of the files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.sources: list[np.ndarray | Path] = []
+        self.bytes = 0
+
+    def append(self, rows: np.ndarray) -> None:
+        """Append the parts of the next partition's rows, [N, …] int64."""
+        self.bytes += rows.nbytes
+        if self.bytes <= IN_MEMORY:
+            self.sources.append(rows)
+            return
+        file = self.path.with_name(f"{self.path.name}-{len(self.sources)}.bin")
+        with writing(self.path):
+            rows.tofile(file)
+        self.sources.append(file)
+
+    def in_order(self, partition: np.ndarray, width: int) -> Iterator[np.ndarray]:
+        """The parts of all rows in the log's order, chunk by chunk.
+
+        Args:
+            partition: Partition of each row, [N].
+            width: Columns of the parts.
+        """
+        with ExitStack() as stack:
+            read = [self._reader(part, width, stack) for part in self.sources]
+            for start in range(0, max(len(partition), 1), CHUNK):
+                chunk = partition[start : start + CHUNK]
+                counts = np.bincount(chunk, minlength=len(read)).tolist()
+                result = np.empty((len(chunk), width), dtype=np.int64)
+                parts = [take(count) for take, count in zip(read, counts, strict=True)]
+                result[np.argsort(chunk, kind="stable")] = np.concatenate(parts)
+                yield result
+        for part in self.sources:
+            if isinstance(part, Path):
+                part.unlink()
+
+    def _reader(self, source: np.ndarray | Path, width: int, stack: ExitStack) -> Callable[[int], np.ndarray]:
+        """Function that returns the next rows of a partition."""
+        if isinstance(source, Path):
+            file = stack.enter_context(source.open("rb"))
+            return lambda count: np.fromfile(file, np.int64, width * count).reshape(-1, width)
+        rows, taken = source, 0
+
+        def take(count: int) -> np.ndarray:
+            nonlocal taken
+            taken += count
+            return rows[taken - count : taken]
+
+        return take
 
 
 class HistoryBlock(NamedTuple):
@@ -203,15 +305,15 @@ class Histories:
             start = 0
             for chunk in builder.finish(LatestEventsWriter(self.latest, name, builder.transform.layout, self.source)):
                 for number, writer in enumerate(writers):
-                    rows = assigned[start : start + len(chunk)] == number
-                    writer.write_late({f"history/{name}": chunk[rows]})
+                    rows = np.flatnonzero(assigned[start : start + len(chunk)] == number)
+                    writer.write_late({f"history/{name}": chunk.take(rows, axis=0)})
                 start += len(chunk)
 
 
 class HistoryBuilder:
     """Sorts the events of one history and finds each row's slice, in bounded memory.
 
-    Rows and events are divided by user into :data:`PARTITIONS` files; one of them at a time is in memory.
+    Rows and events are divided by user into :data:`PARTITIONS` parts, which are sorted one at a time.
 
     Args:
         transform: The fitted feature.
@@ -290,21 +392,20 @@ class HistoryBuilder:
             nothing = np.zeros(0, np.int64)
             self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
-        names = [self.path.with_name(f"{self.path.name}-slices-{number}.bin") for number in range(PARTITIONS)]
+        parts = RowParts(self.path.with_name(f"{self.path.name}-slices"))
         with EventsWriter(self.path, layout, feature.length) as writer, latest:
-            for number, name in enumerate(names):
+            for number in range(PARTITIONS):
                 events, rows = self._take(number), self.rows.take(number)
                 user, time = _user_time(events)
                 order, start, stop = slices(user, time, *_user_time(rows), feature.length, self.transform.delay)
                 stop = np.where(rows["known"], stop, start)
                 offset = writer.count
-                records = events["records"][order]
+                records = events["records"].take(order, axis=0)
                 self._write_latest(latest, UserEvents(user[order], time[order], records))
                 records[:, : layout.ids] = without_codes(records[:, : layout.ids])
                 writer.write(records)
-                with writing(self.path):
-                    row_part(start + offset, stop + offset, rows["time"] if feature.gap else None).tofile(name)
-        yield from self._in_order(names, 3 if feature.gap else 2)
+                parts.append(row_part(start + offset, stop + offset, rows["time"] if feature.gap else None))
+        yield from parts.in_order(np.concatenate(self.partition), 2 if feature.gap else 1)
 
     def _write_latest(self, latest: LatestEventsWriter, events: UserEvents) -> None:
         """Write the events that rows after a user's last event may have in their histories."""
@@ -314,28 +415,16 @@ class HistoryBuilder:
         last = np.flatnonzero(np.append(user[1:] != user[:-1], True))
         start, _ = within(user, time, user[last], time[last], self.transform.feature.length, self.transform.delay)
         places = np.flatnonzero(np.arange(len(user)) >= np.repeat(start, np.diff(last, prepend=-1)))
-        latest.write(UserEvents(user[places], time[places], records[places]))
+        latest_records = records.take(places, axis=0)
+        latest.write(UserEvents(user[places], time[places], latest_records))
         for place, name in enumerate(self.transform.tables):
-            codes = np.unique(records[places, place])
-            if codes[0] < 0:
+            ids = latest_records[:, place]
+            codes = np.unique(ids[ids < 0])
+            if len(codes):
                 assert self.transform.unknown is not None
                 values = self.transform.unknown.values(name)
-                by_code = {code: values[-1 - code] for code in codes[codes < 0].tolist()}
+                by_code = {code: values[-1 - code] for code in codes.tolist()}
                 latest.unknown.setdefault(name, {}).update(by_code)
-
-    def _in_order(self, names: list[Path], width: int) -> Iterator[np.ndarray]:
-        partition = np.concatenate(self.partition)
-        with ExitStack() as stack:
-            files = [stack.enter_context(name.open("rb")) for name in names]
-            for start in range(0, max(len(partition), 1), CHUNK):
-                chunk = partition[start : start + CHUNK]
-                result = np.empty((len(chunk), width), dtype=np.int64)
-                for number, file in enumerate(files):
-                    places = np.flatnonzero(chunk == number)
-                    result[places] = np.fromfile(file, np.int64, width * len(places)).reshape(-1, width)
-                yield result
-        for name in names:
-            name.unlink()
 
 
 def equal_events(records: np.ndarray, ids: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
 from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
 from mtl_lightning.data.preparation.histories import LATEST, Histories, HistoryBlock, encode_histories, open_events
+from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
@@ -58,6 +60,7 @@ def prepare(
     cache_dir: Path | str | None = None,
     base: Transforms | None = None,
     accept: Collection[str] = (),
+    lookups: Mapping[str, LookupFiles] = MappingProxyType({}),
 ) -> Prepared:
     """Prepare the rows of a source, or open the result of an earlier call with the same rows, options and code.
 
@@ -74,6 +77,7 @@ def prepare(
         cache_dir: Directory of prepared data; see :func:`cache_directory`.
         base: Fitted transforms of an earlier run to warm-start from; see :mod:`mtl_lightning.data.preparation.growth`.
         accept: Names of accepted findings. ``leak:<feature>:<task>`` lets a feature read a column of a label.
+        lookups: Side tables by name, whose columns features read.
 
     Raises:
         ConfigError: If ``base`` has other features or tasks.
@@ -90,26 +94,36 @@ def prepare(
         >>> {name: len(store) for name, store in prepared.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
-    uses = column_uses(features, tasks, split, group, raw)
+    uses = column_uses(features, tasks, split, group, raw, [files.on for files in lookups.values()])
     tokens = read_for(source, uses, base)
     schema = source.schema()
-    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns)
+    joined = [Lookup(name, files.on) for name, files in lookups.items()]
+    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined)
+    for files in lookups.values():
+        files.follow(uses)
     transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
+    check_lookups(lookups, features, list(schema.columns))
     if base is not None:
         growth.begin(transforms, base)
     logs = event_logs(transforms.histories)
+    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs, lookups)
     for log in logs.values():
         log.check()
-    path = Path(cache_dir or cache_directory()) / "prepared" / fingerprint(source, transforms, split, logs)
     with locked(path):
         prepared = open_prepared(path)
         if prepared is None:
-            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms, logs)
+            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms, logs, lookups)
         return prepared
 
 
-def fingerprint(source: Source, transforms: Transforms, split: SplitSpec, logs: Mapping[str, EventLog]) -> str:
+def fingerprint(
+    source: Source,
+    transforms: Transforms,
+    split: SplitSpec,
+    logs: Mapping[str, EventLog],
+    lookups: Mapping[str, LookupFiles],
+) -> str:
     """Return a name that changes with the rows, the options and the code: 32 hexadecimal digits."""
     kind = type(source)
     inputs = {
@@ -121,6 +135,7 @@ def fingerprint(source: Source, transforms: Transforms, split: SplitSpec, logs: 
         "split": split.to_dict(),
         "code": digest(encoding_code()),
         "events": {name: log.fingerprint() for name, log in logs.items()},
+        "lookups": {name: files.fingerprint() for name, files in lookups.items()},
     }
     if transforms.base is not None:
         inputs["base"] = transforms.base.to_dict()
@@ -147,7 +162,13 @@ def open_prepared(path: Path) -> Prepared | None:
     return Prepared(transforms, stores, {**summary, "cached": True}, path)
 
 
-def build(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> Prepared:
+def build(
+    path: Path,
+    reader: SplitReader,
+    transforms: Transforms,
+    logs: Mapping[str, EventLog],
+    lookups: Mapping[str, LookupFiles],
+) -> Prepared:
     """Prepare rows into a directory, which is renamed to ``path`` when it is complete."""
     started = time.monotonic()
     for leftover in path.parent.glob(f"{path.name}{PARTIAL}*"):  # of interrupted processes: this one has the lock
@@ -157,8 +178,14 @@ def build(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping
     with writing(path):
         partial.mkdir()
     try:
+        read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
+        transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
         fit(reader, transforms, logs)
+        for lookup in transforms.lookups.values():
+            lookup.restart()
         summary = encode(partial, reader, transforms, logs)
+        if lookups:
+            summary["lookups"] = report_missing(transforms.lookups.values())
         summary["seconds"] = round(time.monotonic() - started, 3)
         with writing(path):
             transforms.save(partial / TRANSFORMS)

@@ -9,21 +9,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
+from mtl_lightning.data.arrow.columns import WRITTEN
 from mtl_lightning.data.arrow.keys import EXACT, canonical_spelling, canonical_text
 from mtl_lightning.data.arrow.types import is_text
 from mtl_lightning.data.features.base import Transform
 from mtl_lightning.data.features.buckets import BucketsTransform
 from mtl_lightning.data.features.categorical import CategoricalTransform, SharedVocabulary
-from mtl_lightning.data.features.history import HistoryTransform
 from mtl_lightning.data.features.numeric import NumericTransform
 from mtl_lightning.data.features.sequence import SequenceTransform
 from mtl_lightning.data.features.vocabulary import FIRST
-from mtl_lightning.data.preparation.given_histories import given_history, listed_in_json
+from mtl_lightning.data.preparation.given_histories import GivenHistory, given_history, listed_in_json
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.frames import as_array
+from mtl_lightning.data.store.listed_steps import listed_steps
 from mtl_lightning.data.targets.raw_columns import raw_values, records
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
+from mtl_lightning.steps import Steps
 
 Columns = Mapping[str, Sequence[Any]]
 """Values by raw column."""
@@ -67,6 +69,9 @@ class RowEncoder:
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encoder(name, transform) for name, transform in transforms.transforms.items()}
         self._histories = transforms.histories
+        self._listed = {
+            field.name: field for field in self.schema.of_kind("history") if field.name not in self._histories
+        }
         self._kinds = {kind: [field.name for field in self.schema.of_kind(kind)] for kind in ("categorical", "numeric")}
         # Models do not read true probabilities, and a request may not hold records of them.
         self._raw = {*transforms.raw} - {label.task.oracle for label in records(transforms.labels.values())}
@@ -88,6 +93,8 @@ class RowEncoder:
         Raises:
             DataError: If a column is missing or holds values that its feature cannot read.
         """
+        for lookup in self.transforms.lookups.values():
+            columns = {**columns, **lookup.join_values(columns)}
         encoded = {name: encode(columns) for name, encode in self._features.items() if name not in self._histories}
         parts = {
             "ids": self._stack("categorical", encoded, rows, np.dtype(np.int64)),
@@ -96,25 +103,33 @@ class RowEncoder:
         for name, part in self._wide.items():
             values = encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]
             parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
-        for name, transform in self._histories.items():
-            parts |= self._steps(name, transform, columns, rows)
+        for name, history in self._given(columns).items():
+            parts |= self._steps(name, history, rows)
+        for name, field in self._listed.items():
+            steps = listed_steps(torch.from_numpy(encoded[name]), field).padded(field.length)
+            parts |= _inputs(name, steps, rows)
         given = self._raw & columns.keys()
         raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
         for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
             parts[f"raw/{name}"] = np.ascontiguousarray(np.broadcast_to(numbered, (rows,)))
         return parts
 
-    def _steps(self, name: str, transform: HistoryTransform, columns: Columns, rows: int) -> dict[str, np.ndarray]:
-        listed = listed_in_json(_column(columns, name), transform)
-        time = transform.feature.time
-        given = given_history(listed, _array(_column(columns, time), time), transform)
-        steps = given.events.steps(torch.from_numpy(given.rows)).padded(transform.feature.length)
-        parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
-        return {
-            f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
-            for part, values in parts.items()
-            if values is not None
-        }
+    def _given(self, columns: Columns) -> dict[str, GivenHistory]:
+        """Histories of a request: of its own events, or of its users."""
+        given, live = {}, self.transforms.live
+        asked = {}
+        for name, transform in self._histories.items():
+            by, time = transform.feature.by, transform.feature.time
+            times = _array(_column(columns, time), time)
+            if name in live and name not in columns:
+                asked[name] = _array(_column(columns, by), by), times
+            else:
+                given[name] = given_history(listed_in_json(_column(columns, name), transform), times, transform)
+        return {**given, **live.given(asked)}
+
+    def _steps(self, name: str, given: GivenHistory, rows: int) -> dict[str, np.ndarray]:
+        steps = given.events.steps(torch.from_numpy(given.rows)).padded(given.events.length)
+        return _inputs(name, steps, rows)
 
     def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
@@ -125,7 +140,7 @@ class RowEncoder:
 
     def _encoder(self, name: str, transform: Transform) -> Encode:
         if name in self.transforms.readers:
-            needed = self.transforms.request_columns[name]
+            needed = self.transforms.features[name].columns(name)
             return lambda columns: transform.encode(_table(columns, needed))
         if isinstance(transform, CategoricalTransform):
             return self._categorical(transform)
@@ -141,7 +156,7 @@ class RowEncoder:
     def _columns_of(self, name: str) -> tuple[str, ...]:
         """Return the columns of a feature, or of the features that it refers to if it has none."""
         others = self.transforms.features[name].needs()
-        return self.transforms.request_columns[name] or tuple(
+        return self.transforms.features[name].request_columns(name) or tuple(
             dict.fromkeys(column for other in others for column in self._columns_of(other))
         )
 
@@ -163,7 +178,7 @@ class RowEncoder:
         text = plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
-            values = _column(columns, transform.column)
+            values = _as_written(columns, transform.column)
             if not _equal_as_keys(values, plain):
                 return transform.encode(_table(columns, (transform.column,)))
             if text:
@@ -177,7 +192,7 @@ class RowEncoder:
         length, text = transform.length, plain is KEYS[True]
 
         def encode(columns: Columns) -> np.ndarray:
-            rows = _column(columns, transform.column)
+            rows = _as_written(columns, transform.column)
             lists = set(map(type, rows)) <= {list, NOTHING}
             if not lists or not _equal_as_keys(list(chain.from_iterable(row or () for row in rows)), plain):
                 return transform.encode(_table(columns, (transform.column,)))
@@ -192,6 +207,16 @@ class RowEncoder:
             return matrix
 
         return encode
+
+
+def _inputs(name: str, steps: Steps, rows: int) -> dict[str, np.ndarray]:
+    """Return the inputs of a model for the steps of a field; steps of one row are used for all rows."""
+    parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
+    return {
+        f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
+        for part, values in parts.items()
+        if values is not None
+    }
 
 
 def _text_id(ids: dict[Any, int], value: str | None) -> int:
@@ -215,6 +240,11 @@ def _column(columns: Columns, name: str) -> Sequence[Any]:
     if name not in columns:
         raise DataError(f"no column {name!r}")
     return columns[name]
+
+
+def _as_written(columns: Columns, name: str) -> Sequence[Any]:
+    """Return a column, in the text of a side table's cells if that is stored."""
+    return columns[WRITTEN + name] if WRITTEN + name in columns else _column(columns, name)
 
 
 def _numbers(columns: Columns, transform: NumericTransform | BucketsTransform, *, finite: bool) -> np.ndarray:
@@ -241,6 +271,8 @@ def _array(values: Sequence[Any], name: str) -> pa.Array:
 def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
     """Return columns as a table; a single value is repeated if another column has more."""
     arrays = {name: _array(_column(columns, name), name) for name in names}
+    written = [WRITTEN + name for name in names if WRITTEN + name in columns]
+    arrays |= {name: _array(columns[name], name) for name in written}
     rows = max(map(len, arrays.values()), default=0)
     return pa.table({name: _repeat(array, rows) for name, array in arrays.items()})
 

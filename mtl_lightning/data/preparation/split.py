@@ -20,9 +20,6 @@ from mtl_lightning.validation.review import Review
 SPLITS = ("train", "validation", "test")
 """Names of the splits; rows are assigned to them by index."""
 
-DROPPED = -1
-"""Assignment of a row that belongs to no split."""
-
 SYNONYMS = {
     "train": "train",
     "training": "train",

@@ -23,6 +23,8 @@ from mtl_lightning.data.features.state_structure import check_fitted, check_refe
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
 from mtl_lightning.data.preparation.given_histories import given_history, listed_in_column
+from mtl_lightning.data.preparation.live_histories import LiveHistories
+from mtl_lightning.data.preparation.lookups import Lookup
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
@@ -44,6 +46,7 @@ class Transforms:
         cold: Columns whose new values are marked in a raw column; see
             :class:`~mtl_lightning.data.preparation.cold_start.NewValues`.
         columns: Names of the source's columns, if known.
+        lookups: Side tables whose columns features read; filled before rows are observed.
 
     Example:
         >>> import pyarrow as pa
@@ -62,9 +65,11 @@ class Transforms:
         group: str | None = None,
         cold: Iterable[str] = (),
         columns: Iterable[str] = (),
+        lookups: Iterable[Lookup] = (),
     ) -> None:
         self.features = dict(features)
         self.known = tuple(columns)
+        self.lookups = {lookup.name: lookup for lookup in lookups}
         self.labels = {task.name: Label(task, self.known) for task in tasks}
         oracles = (label.task.oracle for label in self.labels.values())
         self.raw = tuple(dict.fromkeys([*raw, *(name for name in oracles if name)]))
@@ -76,9 +81,23 @@ class Transforms:
         self.base: Self | None = None  # see growth.begin
         self.latest: dict[str, LatestEvents] = {}
         """Latest events of users at the end of the log, by history; not part of the saved state."""
-        self.feature_columns = {name: feature.columns(name) for name, feature in self.features.items()}
+        self.feature_columns = {name: self.raw_columns(part.columns(name)) for name, part in self.features.items()}
         self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
-        self.request_columns = {name: feature.request_columns(name) for name, feature in self.features.items()}
+        self.request_columns = {
+            name: self.raw_columns(part.request_columns(name)) for name, part in self.features.items()
+        }
+        self.live = LiveHistories({}, {})
+
+    def raw_columns(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the columns of the log that columns depend on: for a column of a side table its key."""
+        owners = {name: next((part for part in self.lookups.values() if part.owns(name)), None) for name in names}
+        return tuple(dict.fromkeys(name if owner is None else owner.on for name, owner in owners.items()))
+
+    def join(self, block: Block) -> Block:
+        """Append the columns of side tables to a block."""
+        for lookup in self.lookups.values():
+            block = lookup.join(block)
+        return block
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -114,6 +133,16 @@ class Transforms:
             if isinstance(reader, ColumnReader) and reader.expression is not None
         }
 
+    def serve(self, latest: Mapping[str, LatestEvents]) -> None:
+        """Let rows that bring no events have the events of their users.
+
+        Args:
+            latest: Latest events of users, by history.
+        """
+        self.live = LiveHistories(self.histories, latest)
+        for name in latest:
+            self.request_columns[name] = self.feature_columns[name]
+
     def fit(self, blocks: Iterable[Block]) -> None:
         """Fit to blocks of training rows, in one pass.
 
@@ -133,6 +162,7 @@ class Transforms:
         others = [name for label in self.labels.values() for name in label.columns]
         others += [self.group or "", *(marks.column for marks in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
+        block = self.join(block)
         for reader in self.readers.values():
             reader.learn_types(block)
         map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
@@ -155,9 +185,10 @@ class Transforms:
 
         Returns:
             Parts of the Store: ``ids`` [B, C] int32, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int32,
-            ``vector/…`` [B, d] float32. Histories are not among them, as they depend on other rows.
+            ``vector/…`` [B, d] float32, ``listed/…`` [B, 1 + L × W] int32 for parallel lists.
+            Histories are not among them, as they depend on other rows.
         """
-        rows = block.num_rows
+        block, rows = self.join(block), block.num_rows
         transforms = {name: part for name, part in self.transforms.items() if not isinstance(part, HistoryTransform)}
         encoded = map_threads(lambda transform: transform.encode(block), transforms.values(), rows)
         values = dict(zip(transforms, encoded, strict=True))
@@ -168,8 +199,9 @@ class Transforms:
             "ids": np.stack(ids, axis=1) if ids else np.zeros((rows, 0), dtype=np.int32),
             "dense": np.stack(dense, axis=1) if dense else np.zeros((rows, 0), dtype=np.float32),
         }
-        wide = (field for field in fields if field.kind in ("sequence", "vector"))
-        return parts | {f"{field.kind}/{field.name}": values[field.name] for field in wide}
+        kinds = {"sequence": "sequence", "vector": "vector", "history": "listed"}
+        wide = (field for field in fields if field.kind in kinds and field.name in values)
+        return parts | {f"{kinds[field.kind]}/{field.name}": values[field.name] for field in wide}
 
     def encode_labels(self, block: Block) -> dict[str, np.ndarray]:
         """Encode the labels of a block.
@@ -222,7 +254,8 @@ class Transforms:
         Args:
             rows: ``pa.Table``, ``RecordBatch``, pandas frame, mapping of columns, or list of mappings. Absent raw
                 columns are NaN, as only losses and metrics need them. A history is a column of its name that holds
-                each row's events: a list of records, or a record of lists, with their raw columns.
+                each row's events: a list of records, or a record of lists, with their raw columns. Without it, a row
+                has the events of its user after :meth:`serve`.
 
         Returns:
             Batch of all rows, with labels that are zero and masked.
@@ -236,9 +269,15 @@ class Transforms:
         schema, count = self.schema, table.num_rows
         parts = self.encode_features(table) | self.encode_raw(table, absent=True)
         events = {}
+        histories = {}
+        asked = {}
         for name, history in self.histories.items():
             times = column(table, history.feature.time)
-            given = given_history(listed_in_column(column(table, name), history), times, history)
+            if name in self.live and name not in table.column_names:
+                asked[name] = as_written(table, history.feature.by), times
+            else:
+                histories[name] = given_history(listed_in_column(column(table, name), history), times, history)
+        for name, given in {**histories, **self.live.given(asked)}.items():
             events[name], parts[f"history/{name}"] = given.events, given.rows
         parts["labels"] = np.zeros((count, schema.label_width), dtype=np.float32)
         parts["mask"] = np.zeros((count, len(schema.tasks)), dtype=bool)
@@ -263,12 +302,17 @@ class Transforms:
             "columns": list(self.known),
             "text": sorted(self.text),
             "tokens": None if self.tokens is None else list(self.tokens),
+            "lookups": {name: lookup.state() for name, lookup in self.lookups.items()},
             "types": {name: dict(sorted(reader.types.items())) for name, reader in self.readers.items()},
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+    def from_dict(cls, state: Mapping[str, Any], folder: Path | None = None) -> Self:
         """Build transforms from the plain containers of :meth:`to_dict`.
+
+        Args:
+            state: The plain containers.
+            folder: Folder with the rows of side tables; None leaves these without rows.
 
         Raises:
             MtlError: If a value is missing, unknown or out of range; the message names its place.
@@ -277,7 +321,12 @@ class Transforms:
         features = build_features({name: _without_fitted(saved) for name, saved in state["features"].items()})
         check_references(features)
         tasks = [Task(**{**_without_fitted(saved), "parents": tuple(saved["parents"])}) for saved in state["tasks"]]
-        built = cls(features, tasks, state["raw"], state["group"], state["cold"], state["columns"])
+        lookups = {name: Lookup(name, part["on"]) for name, part in state.get("lookups", {}).items()}
+        if folder is not None:
+            for name, lookup in lookups.items():
+                lookup.load(folder, state["lookups"][name])
+        columns = (state["raw"], state["group"], state["cold"], state["columns"])
+        built = cls(features, tasks, *columns, lookups.values())
         for name, saved in state["features"].items():
             check_fitted(saved["fitted"], getattr(built.transforms[name], "saved", None), f"features.{name}.fitted")
             built.transforms[name].restore(saved["fitted"])
@@ -295,15 +344,19 @@ class Transforms:
     def identity(self) -> str:
         """Digest of features, tasks and cold columns with their fitted states, which decide on all encoded values."""
         state = self.to_dict()
-        described = json.dumps([state[part] for part in ("features", "tasks", "cold", "types")], sort_keys=True)
+        described = json.dumps(
+            [state[part] for part in ("features", "tasks", "cold", "types", "lookups")], sort_keys=True
+        )
         return hashlib.sha256(described.encode()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write a JSON file; readers see the old file or the new one.
+        """Write a JSON file, and side tables next to it; readers see the old file or the new one.
 
         Raises:
             DataError: If a value would be refused by :meth:`load`, such as an infinite limit.
         """
+        for lookup in self.lookups.values():
+            lookup.save(path.parent)
         write_state(path, self.to_dict())
 
     @classmethod
@@ -314,7 +367,7 @@ class Transforms:
             DataError: If the file is missing or damaged, or a value is unknown or out of range.
         """
         with reading_state(path):
-            return cls.from_dict(read_state(path))
+            return cls.from_dict(read_state(path), path.parent)
 
 
 def _without_fitted(state: Mapping[str, Any]) -> dict[str, Any]:

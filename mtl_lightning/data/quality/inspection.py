@@ -11,6 +11,7 @@ from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.quality.association import associations
 from mtl_lightning.data.quality.drift import LARGE, MODERATE, drift, drift_findings, vector_facts
 from mtl_lightning.data.quality.findings import Finding, sort_findings
+from mtl_lightning.data.quality.histories import history_facts, history_findings, history_scores
 from mtl_lightning.data.quality.labels import funnels, label_pairs
 from mtl_lightning.data.quality.leaks import leak_scores, leaks
 from mtl_lightning.data.quality.line_breaks import line_break_findings
@@ -48,7 +49,7 @@ def inspect_log(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any
 
     Returns:
         Plain containers: the contents of :func:`~mtl_lightning.data.quality.profile.profile`, with ``sample``,
-        ``features``, ``repeated``, ``pairs``, ``findings`` and ``seconds``.
+        ``features``, ``repeated``, ``pairs``, ``histories``, ``findings`` and ``seconds``.
 
     Raises:
         DataError: If rows cannot be read.
@@ -61,7 +62,7 @@ def inspect_log(data: DataModule, accepted: Sequence[str] = ()) -> dict[str, Any
         *_labels(data, facts),
         *separator_findings(data),
     ]
-    quality: dict[str, Any] = {"sample": {}, "features": {}, "repeated": None, "pairs": []}
+    quality: dict[str, Any] = {"sample": {}, "features": {}, "repeated": None, "pairs": [], "histories": {}}
     try:
         prepared = data.prepare()
     except DataError as error:
@@ -103,12 +104,14 @@ def _measure(prepared: Prepared) -> tuple[dict[str, Any], list[Finding]]:
         for field in schema.fields
     }
     taken = {name: {"rows": len(stores[name]), "taken": len(parts["mask"])} for name, parts in samples.items()}
-    quality = {"sample": taken, "features": features, "repeated": repeated, "pairs": pairs}
+    histories = history_facts(prepared, samples)
+    quality = {"sample": taken, "features": features, "repeated": repeated, "pairs": pairs, "histories": histories}
     findings = [
         *leaks(scores, prepared.transforms),
         *funnels(schema, pairs),
         *drift_findings(drift_scores),
         *_unknown(features),
+        *history_findings(histories, history_scores(prepared, samples["train"])),
         *_repeated(repeated),
     ]
     return quality, findings
@@ -128,6 +131,8 @@ def _with_names(pair: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
 def _nulls(data: DataModule, profiled: Mapping[str, Any]) -> Iterator[Finding]:
     for name, feature in data.features.items():
         for column in feature.columns(name):
+            if column not in profiled["columns"]:
+                continue  # of a side table
             facts = profiled["columns"][column]
             if facts["rows"] and facts["nulls"] > MOSTLY * facts["rows"]:
                 empty = facts["nulls"] == facts["rows"]

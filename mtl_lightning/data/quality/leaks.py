@@ -8,6 +8,7 @@ from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import Finding
 from mtl_lightning.data.quality.rows import distinct
 from mtl_lightning.data.quality.scores import FOLDS, auc, encoded_auc
+from mtl_lightning.data.store.events import lengths
 from mtl_lightning.schema import PADDING, Schema, Task
 
 SERIOUS, WARNING = 0.98, 0.95
@@ -45,9 +46,7 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
     if len(first) * 4 >= len(parts["mask"]):  # copies of a row in several folds would reveal each other's labels
         parts = {name: part[first] for name, part in parts.items()}
     fold = np.random.default_rng(0).integers(0, FOLDS, len(parts["mask"]))
-    targets = [
-        (task.name, *target) for task in schema.tasks for target in _binary_targets(schema, task, parts, classes)
-    ]
+    targets = [(task.name, *target) for task in schema.tasks for target in binary_targets(schema, task, parts, classes)]
     aucs: dict[str, dict[str, float]] = {}
     for field in schema.fields:
         if field.kind == "categorical":
@@ -59,8 +58,12 @@ def leak_scores(schema: Schema, parts: dict[str, np.ndarray], classes: int = CLA
         elif field.kind == "sequence":
             codes = parts[f"sequence/{field.name}"]
             ranks = [(codes != PADDING).sum(axis=1)]
+        elif f"listed/{field.name}" in parts:
+            listed = parts[f"listed/{field.name}"]
+            codes = listed[:, 1 :: len(field.steps)]  # main ids
+            ranks = [listed[:, 0]]
         elif field.kind == "history":
-            codes = np.diff(parts[f"history/{field.name}"], axis=1)[:, 0]
+            codes = lengths(parts[f"history/{field.name}"])
             ranks = [codes]
         else:
             continue
@@ -114,7 +117,7 @@ def label_parts(transforms: Transforms) -> Iterator[Finding]:
                 )
 
 
-def _binary_targets(
+def binary_targets(
     schema: Schema, task: Task, parts: dict[str, np.ndarray], most: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Yield known rows [N], labels 0 or 1 [N] and a weight, for each binary target of a task."""

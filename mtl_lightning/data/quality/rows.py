@@ -61,7 +61,9 @@ def row_hash(parts: dict[str, np.ndarray], names: list[str]) -> np.ndarray:
 def features_of(parts: dict[str, np.ndarray]) -> list[str]:
     """Return the names of the parts that hold features."""
     return sorted(
-        name for name in parts if name in ("ids", "dense") or name.startswith(("sequence/", "vector/", "history/"))
+        name
+        for name in parts
+        if name in ("ids", "dense") or name.startswith(("sequence/", "vector/", "history/", "listed/"))
     )
 
 

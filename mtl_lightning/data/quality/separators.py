@@ -33,10 +33,11 @@ def separator_findings(data: DataModule) -> Iterator[Finding]:
         >>> [finding.name for finding in separator_findings(data)]
         ['unsplit:genres']
     """
+    raw = {*data.source.schema().columns}
     features = {
         name: feature
         for name, feature in data.features.items()
-        if isinstance(feature, Sequence) and not feature.expression
+        if isinstance(feature, Sequence) and {*feature.columns(name)} <= raw and feature.expression is None
     }
     columns = tuple({column for name, feature in features.items() for column in feature.columns(name)})
     block = next(SplitReader(data.source, data.split, columns).train(), None) if columns else None

@@ -16,14 +16,14 @@ ROW = "__row__"
 Item = TypeVar("Item")
 
 
-def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS) -> Iterator[pa.Table]:
+def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int | None = None) -> Iterator[pa.Table]:
     """Read a ``datasets.Dataset`` or ``IterableDataset`` in blocks, with the rows' numbers in the column :data:`ROW`.
 
     Args:
         rows: The rows.
         columns: Columns to read.
         place: Name of the rows in messages.
-        size: Number of rows per block.
+        size: Number of rows per block (default: :data:`ROWS`).
 
     Raises:
         DataError: If a column is missing or reading fails.
@@ -36,7 +36,7 @@ def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int = ROWS)
         columns = [*columns, *(WRITTEN + name for name in columns if WRITTEN + name in names)]
     start = 0
     try:
-        for block in _read(rows, list(columns), size, selects=names is not None):
+        for block in _read(rows, list(columns), size or ROWS, selects=names is not None):
             table = block if isinstance(block, pa.Table) else pa.table(block)
             require(table.column_names, columns, place)
             numbers = pa.array(np.arange(start, start + table.num_rows))
@@ -71,7 +71,7 @@ def count_rows(rows: Any, columns: Sequence[str], place: str) -> int:
     return sum(block.num_rows for block in read_blocks(rows, list(columns)[:1], place))
 
 
-def rebatch(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
+def rebatch(parts: Iterable[pa.Table], size: int | None = None) -> Iterator[pa.Table]:
     """Cut rows into blocks of exactly ``size`` (except the last), whatever the sizes of the parts.
 
     Sums over blocks then do not depend on the rows that were removed from between these.
@@ -80,6 +80,7 @@ def rebatch(parts: Iterable[pa.Table], size: int = ROWS) -> Iterator[pa.Table]:
         >>> [part.num_rows for part in rebatch([pa.table({"x": [1, 2]}), pa.table({"x": [3, 4, 5]})], size=3)]
         [3, 2]
     """
+    size = size or ROWS
     waiting: list[pa.Table] = []
     count = 0
     for part in parts:

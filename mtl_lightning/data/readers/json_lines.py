@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.keys import EXACT
-from mtl_lightning.data.arrow.types import is_text
+from mtl_lightning.data.arrow.types import is_text, rebuild
 from mtl_lightning.data.readers.files import File, check_empty
 from mtl_lightning.data.readers.json_blocks import Lines, read_lines
 from mtl_lightning.data.readers.mixed_json import AS_TEXT, CHANGED, resolve_message, resolve_types, rewrite_lines
@@ -95,13 +95,7 @@ def _extend_schema(before: pa.Schema, block: Lines, resolutions: dict[str, str])
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     """The type with text instead of times: JSON has no times, and Arrow infers them from some lines only."""
-    if pt.is_timestamp(kind):
-        return pa.string()
-    if pt.is_list(kind):
-        return pa.list_(_plain(kind.value_type))
-    if pt.is_struct(kind):
-        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
-    return kind
+    return pa.string() if pt.is_timestamp(kind) else rebuild(kind, _plain)
 
 
 def _check_integers(block: Lines, parsed: pa.Table) -> None:

@@ -11,7 +11,7 @@ from datasets.iterable_dataset import ArrowExamplesIterable
 
 from mtl_lightning.data.arrow.columns import plain, repeated_names, require
 from mtl_lightning.data.arrow.keys import keys, text
-from mtl_lightning.data.arrow.types import is_number, is_text
+from mtl_lightning.data.arrow.types import is_number, is_text, rebuild
 from mtl_lightning.data.readers.disagreement import describe_disagreement
 from mtl_lightning.data.readers.files import File, open_file, reading
 from mtl_lightning.errors import DataError
@@ -167,28 +167,14 @@ def _file(path: str, coded: tuple[str, ...] = ()) -> Iterator[pq.ParquetFile]:
 
 
 def _plain_schema(schema: pa.Schema) -> pa.Schema:
-    return pa.schema([_plain_field(field) for field in schema])
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    """The field without dictionaries and views, for which Arrow has few functions (pyarrow 26), at any depth."""
-    return field.with_type(_plain_type(field.type))
+    return pa.schema([field.with_type(_plain_type(field.type)) for field in schema])
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type without dictionaries and views, for which Arrow has few functions (pyarrow 26), at any depth."""
     if pa.types.is_dictionary(kind):
         return _plain_type(kind.value_type)
-    if pa.types.is_list(kind):
-        return pa.list_(_plain_field(kind.value_field))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(_plain_field(kind.value_field))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_plain_field(kind.value_field), kind.list_size)
-    if pa.types.is_struct(kind):
-        return pa.struct([_plain_field(field) for field in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(_plain_field(kind.key_field), _plain_field(kind.item_field), keys_sorted=kind.keys_sorted)
-    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, rebuild(kind, _plain_type))
 
 
 def _tables(

@@ -10,7 +10,6 @@ from mtl_lightning.data.simulator.preference import CHOICE, sigmoid
 from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
 
 VIEW_RATE, CART_RATE, PURCHASE_RATE = 0.28, 0.3, 0.4
-STARS = 5
 RATING_STEPS = np.array([2.6, 1.9, 0.9, -0.7], dtype=np.float32)
 """Logits of more than 1, 2, 3 and 4 stars for a buyer of average satisfaction."""
 STAY = 1.2

@@ -46,11 +46,16 @@ class Social(Scenario):
             self.preferences[name] = self.preference(rng, sample, rate, CHOICE, correlation=correlation)
 
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Draw independent outcomes; likes enter histories."""
+        """Draw independent outcomes; likes enter histories. Shuffled outcomes have their means as oracles."""
         chances = {name: sigmoid(preference.logit(exposures)) for name, preference in self.preferences.items()}
         events = {name: draw_events(rng, chance) for name, chance in chances.items()}
+        likes = np.flatnonzero(events["like"])
+        if self.size.shuffled:
+            order = rng.permutation(len(exposures))
+            events = {name: event[order] for name, event in events.items()}
+            chances = {name: np.full_like(chance, chance.mean()) for name, chance in chances.items()}
         return {
             **self.side.columns(exposures),
             **{name: as_labels(event) for name, event in events.items()},
             **{f"oracle_{name}": pa.array(chance) for name, chance in chances.items()},
-        }, np.flatnonzero(events["like"])
+        }, likes

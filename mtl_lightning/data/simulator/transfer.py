@@ -6,22 +6,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
+from mtl_lightning.data.simulator.columns import raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
-from mtl_lightning.data.simulator.population import Ints, standardise
-from mtl_lightning.data.simulator.preference import Preference, Scales, Tastes, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
+from mtl_lightning.data.simulator.population import standardise
+from mtl_lightning.data.simulator.preference import Preference, Scales, Tastes
+from mtl_lightning.data.simulator.social import NAMES, Social
 from mtl_lightning.interfaces import RawSchema
-
-NAMES = Names(
-    item="post_id",
-    owner="author_id",
-    group="community_id",
-    amount="author_followers",
-    appeal="post_score",
-    formats=("photo", "clip", "poll", "text"),
-    unit=40.0,
-)
 
 PLAIN = Scales(affinity=0.0, factors=0.0, user=1.3, item=1.3, price=0.0, rhythm=0.0, device=0.0, position=0.0)
 """Scales with effects of user and item only, so that tasks can share nothing but the tables of users and items."""
@@ -46,16 +36,13 @@ def _declare(outcomes: dict[str, Outcome]) -> tuple[RawSchema, pa.Schema]:
     return raw_schema(NAMES, types, tasks)
 
 
-class Transfer(Scenario):
+class Transfer(Social):
     """Base class of scenarios with independent events given user and post, and correlated tastes.
 
     With ``shuffled``, the outcomes of a chunk are assigned to its rows at random, all outcomes of a row together.
     Nothing can be learned from such a log, and every oracle is the mean: any effect measured on it is due to chance.
     """
 
-    slots = 5
-    categories = ("friends", "humour", "music", "sports", "cooking", "games", "news", "art", "nature", "fitness")
-    names = NAMES
     policy = 0.0
     shuffles = True
     outcomes: ClassVar[dict[str, Outcome]]
@@ -64,9 +51,7 @@ class Transfer(Scenario):
     def prepare(self, rng: np.random.Generator, sample: Exposures) -> None:
         """Draw a preference per outcome."""
         first, *others = self.outcomes
-        self.preferences: dict[str, Preference] = {
-            first: self.first_preference(sample, self.outcomes[first].rate, PLAIN)
-        }
+        self.preferences = {first: self.first_preference(sample, self.outcomes[first].rate, PLAIN)}
         for name in others:
             outcome = self.outcomes[name]
             # Replace the effects of activity and quality, on which any two outcomes agree.
@@ -78,21 +63,6 @@ class Transfer(Scenario):
             preference = Preference(own.like(self.tastes, outcome.correlation), PLAIN, self.users, self.items)
             preference.calibrate(sample, outcome.rate)
             self.preferences[name] = preference
-
-    def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
-        """Draw independent outcomes; the first one enters histories."""
-        chances = {name: sigmoid(preference.logit(exposures)) for name, preference in self.preferences.items()}
-        events = {name: draw_events(rng, chance) for name, chance in chances.items()}
-        first = np.flatnonzero(events[next(iter(events))])
-        if self.size.shuffled:
-            order = rng.permutation(len(exposures))
-            events = {name: event[order] for name, event in events.items()}
-            chances = {name: np.full_like(chance, chance.mean()) for name, chance in chances.items()}
-        return {
-            **self.side.columns(exposures),
-            **{name: as_labels(event) for name, event in events.items()},
-            **{f"oracle_{name}": pa.array(chance) for name, chance in chances.items()},
-        }, first
 
 
 class Conflict(Transfer):

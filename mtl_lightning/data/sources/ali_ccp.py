@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, read_tables
 from mtl_lightning.data.sources.multivalued import as_list
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 
@@ -83,8 +83,7 @@ class AliCCP(RawLog):
         skeleton, common = self.find(f"sample_skeleton_{split}.csv"), self.find(f"common_features_{split}.csv")
         kinds = {"common_feature_index": pa.string()} | {f"f{field}": LIST for field in COMMON_FIELDS}
         shared = self.side(f"common-{split}", [common], kinds, "common_feature_index", _common(common))
-        for batch in read_blocks(skeleton, SKELETON):
-            table = pa.Table.from_batches([batch])
+        for table in read_tables(skeleton, SKELETON):
             table = table.filter(pc.or_(pc.equal(table["click"], 1), pc.equal(table["purchase"], 0)))
             own = fields_of(table["feature_list"].combine_chunks(), OWN_FIELDS)
             yield append_columns(append_columns(table, own), _filled(shared.take(table["common_feature_index"])))

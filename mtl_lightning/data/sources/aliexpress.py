@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_tables
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.interfaces import DataError, RawSchema
 
@@ -90,14 +90,12 @@ class AliExpress(RawLog):
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """Read the exposures of a split."""
         if self.processed:
-            for batch in read_blocks(self.find(f"{split}.csv"), Form(columns=PROCESSED)):
-                yield pa.Table.from_batches([batch])
+            yield from read_tables(self.find(f"{split}.csv"), Form(columns=PROCESSED))
             return
         users, items = self._part(str(split), "user"), self._part(str(split), "item")
         kinds = USER | {"known": pa.bool_()}
         searches = self.side(f"searches-{split}", [users], kinds, "user_1", _searches(users))
-        for batch in read_blocks(items, Form(columns=ITEM, header=False)):
-            table = pa.Table.from_batches([batch])
+        for table in read_tables(items, Form(columns=ITEM, header=False)):
             table = append_columns(table, searches.take(table["item_1"]))
             table = table.filter(pc.is_valid(table["known"]))
             outcome = table["item_49"]
@@ -113,6 +111,5 @@ class AliExpress(RawLog):
 
 
 def _searches(path: Path) -> Iterator[pa.Table]:
-    for batch in read_blocks(path, Form(columns=USER, header=False)):
-        table = pa.Table.from_batches([batch])
+    for table in read_tables(path, Form(columns=USER, header=False)):
         yield table.append_column("known", pa.repeat(pa.scalar(True), table.num_rows))

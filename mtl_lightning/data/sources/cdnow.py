@@ -6,28 +6,16 @@ import pyarrow as pa
 
 from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.readers.files import reading
+from mtl_lightning.data.sources.raw_log import declare
 from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.interfaces import DataError, RawSchema
+from mtl_lightning.interfaces import DataError
 
 FILE = "CDNOW_master.txt"
 CUT = np.datetime64("1997-09-30")
 """Last day of the features; labels cover the weeks after it."""
 WEEKS = 39
 """Number of weeks that labels cover."""
-COLUMNS = {
-    "customer_id": pa.string(),
-    "first_day": pa.int64(),
-    "first_spend": pa.float64(),
-    "purchases": pa.int64(),
-    "cds": pa.int64(),
-    "spend_so_far": pa.float64(),
-    "largest_spend": pa.float64(),
-    "days_since_first": pa.int64(),
-    "days_since_last": pa.int64(),
-    "repurchase": pa.int8(),
-    "spend": pa.float64(),
-}
-LABELS = ("repurchase", "spend")
+LOG = {"kind": "numeric", "transform": "log"}
 
 
 class CDNOW(WheelSource):
@@ -54,16 +42,23 @@ class CDNOW(WheelSource):
         sha256="261e3dc89977c2b60767ca6728aaa29d429de0c814635070a749c36555895da8",
         members={FILE: f"lifetimes/datasets/{FILE}"},
     )
-    raw = RawSchema(
-        columns={name: str(kind) for name, kind in COLUMNS.items()},
-        features={
-            name: {"kind": "numeric", "transform": "log"} if kind == pa.float64() or name == "cds" else "numeric"
-            for name, kind in COLUMNS.items()
-            if name not in (*LABELS, "customer_id")
+    raw, arrow = declare(
+        {
+            "customer_id": (pa.string(), None),
+            "first_day": (pa.int64(), "numeric"),
+            "first_spend": (pa.float64(), LOG),
+            "purchases": (pa.int64(), "numeric"),
+            "cds": (pa.int64(), LOG),
+            "spend_so_far": (pa.float64(), LOG),
+            "largest_spend": (pa.float64(), LOG),
+            "days_since_first": (pa.int64(), "numeric"),
+            "days_since_last": (pa.int64(), "numeric"),
+            "repurchase": (pa.int8(), None),
+            "spend": (pa.float64(), None),
         },
-        tasks={"repurchase": {"kind": "binary", "label": "repurchase"}, "spend": {"kind": "value", "label": "spend"}},
+        {"repurchase": {"kind": "binary", "label": "repurchase"}, "spend": {"kind": "value", "label": "spend"}},
         group="customer_id",
-        after_event=LABELS,
+        after_event=("repurchase", "spend"),
     )
 
     def table(self) -> pa.Table:
@@ -98,7 +93,7 @@ class CDNOW(WheelSource):
                 "repurchase": (again > 0).astype(np.int8),
                 "spend": sum_by_customer(dollars, after),
             },
-            schema=pa.schema(list(COLUMNS.items())),
+            schema=self.arrow,
         )
         return table.filter(pa.array(last >= 0))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
+from mtl_lightning.data.sources.delimited import Form, read_tables, replace_sentinels
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 
 RAW = {
@@ -76,6 +76,6 @@ class CriteoAttribution(RawLog):
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """Read the impressions in the order of the file."""
-        for batch in read_blocks(self.files()[0], FORM):
-            table = replace_sentinels(pa.Table.from_batches([batch]), SENTINELS)
+        for block in read_tables(self.files()[0], FORM):
+            table = replace_sentinels(block, SENTINELS)
             yield table.append_column("click_conversion", pc.multiply(table["click"], table["conversion"]))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
+from mtl_lightning.data.sources.delimited import Form, read_tables, replace_sentinels
+from mtl_lightning.data.sources.join import replace_column
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 
 COLUMNS = {
@@ -68,8 +69,7 @@ class CriteoSearch(RawLog):
 
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """Read the clicks in the order of the file."""
-        for batch in read_blocks(self.files()[0], FORM):
-            table = replace_sentinels(pa.Table.from_batches([batch]), SENTINELS)
-            place = table.column_names.index("sales_amount")
+        for block in read_tables(self.files()[0], FORM):
+            table = replace_sentinels(block, SENTINELS)
             unsold = pc.equal(table["sale"], 0)
-            yield table.set_column(place, "sales_amount", pc.if_else(unsold, 0.0, table["sales_amount"]))
+            yield replace_column(table, "sales_amount", pc.if_else(unsold, 0.0, table["sales_amount"]))

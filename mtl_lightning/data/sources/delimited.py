@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from mtl_lightning.data.readers.files import File, open_file, reading
+from mtl_lightning.data.sources.join import replace_column
 from mtl_lightning.errors import DataError
 
 BLOCK_BYTES = 8 << 20
@@ -83,6 +84,11 @@ def read_table(path: Path, form: Form) -> pa.Table:
     return pa.Table.from_batches(read_blocks(path, form), schema=pa.schema(list(form.columns.items())))
 
 
+def read_tables(path: Path, form: Form) -> Iterator[pa.Table]:
+    """Blocks of a file as tables, with the arguments and errors of :func:`read_blocks`."""
+    return (pa.Table.from_batches([batch]) for batch in read_blocks(path, form))
+
+
 def replace_sentinels(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table:
     """Replace the values that mean a missing value by null.
 
@@ -95,9 +101,9 @@ def replace_sentinels(table: pa.Table, sentinels: Mapping[str, Any]) -> pa.Table
         {'price': [None, 3.0]}
     """
     for name, sentinel in sentinels.items():
-        place, column = table.column_names.index(name), table[name]
+        column = table[name]
         missing = pc.equal(column, pa.scalar(sentinel, column.type))
-        table = table.set_column(place, name, pc.if_else(missing, pa.scalar(None, column.type), column))
+        table = replace_column(table, name, pc.if_else(missing, pa.scalar(None, column.type), column))
     return table
 
 

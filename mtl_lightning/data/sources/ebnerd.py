@@ -52,8 +52,9 @@ class EBNeRD(RawLog):
     """Source of impressions of a Danish newspaper with clicks, reading times and scrolling (Kruse et al., 2024).
 
     There is a row per article in view. ``next_read_time`` (seconds) and ``next_scroll_percentage`` belong to the
-    clicked article: they are null in all other rows, and in a fifth of the clicked ones. ``history`` holds the articles
-    read before, with parallel lists ``history_read_time`` and ``history_scroll_percentage``.
+    clicked article: they are null in all other rows, and in a fifth of the clicked ones. ``impression_time`` is the
+    time of a row, and ``timestamp`` has it in seconds. ``history`` holds the articles read before, with parallel lists
+    ``history_read_time`` and ``history_scroll_percentage``.
 
     Args:
         path: Directory with ``articles.parquet``, ``train`` and ``validation``; the latter with ``behaviors.parquet``
@@ -74,6 +75,7 @@ class EBNeRD(RawLog):
             "impression_id": (pa.int64(), None),
             "session_id": (pa.int64(), None),
             "timestamp": (pa.int64(), None),
+            "impression_time": (pa.timestamp("us"), None),
             "hour": (pa.int64(), "categorical"),
             "article_id": (pa.int64(), "categorical"),
             "position": (pa.int64(), None),
@@ -131,6 +133,7 @@ def _in_view(block: pa.Table) -> pa.Table:
     )
     first = np.repeat(np.cumsum(counts) - counts, counts)
     time = block["impression_time"].take(pa.array(row))
+    table = table.append_column("impression_time", time)
     table = table.append_column("timestamp", pc.divide(time.cast(pa.int64()), 1_000_000))
     table = table.append_column("hour", pc.hour(time))
     table = table.append_column("article_id", article)

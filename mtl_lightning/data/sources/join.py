@@ -6,6 +6,11 @@ import pyarrow.compute as pc
 from mtl_lightning.errors import DataError
 
 
+def replace_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
+    """The table with other values in one of its columns."""
+    return table.set_column(table.column_names.index(name), name, values)
+
+
 def join(log: pa.Table, side: pa.Table, key: str, prefix: str = "") -> pa.Table:
     """Append the other columns of ``side`` to a log; null for keys that ``side`` lacks.
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_tables
+from mtl_lightning.data.sources.join import replace_column
 from mtl_lightning.data.sources.multivalued import as_list
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.interfaces import DataError, RawSchema
@@ -133,16 +134,15 @@ class KuaiRand(RawLog):
     def tables(self, split: str | None) -> Iterator[pa.Table]:
         """Read the exposures with the features of user and video."""
         users_path, videos_path = self.find("user_features_*.csv"), self.find("video_features_basic_*.csv")
-        users = self.side("users", [users_path], USERS, "user_id", _plain(users_path, Form(columns=USERS)))
+        users = self.side("users", [users_path], USERS, "user_id", read_tables(users_path, Form(columns=USERS)))
         videos = self.side("videos", [videos_path], VIDEOS, "video_id", _videos(videos_path))
         more = [self._statistic_table()] if self.statistics else []
         for path in self.logs():
-            for table in _plain(path, Form(columns=LOG)):
+            for table in read_tables(path, Form(columns=LOG)):
                 for side, key in ((users, "user_id"), (videos, "video_id"), *((extra, "video_id") for extra in more)):
                     table = append_columns(table, side.take(table[key]))
                 for name in ONE_HOT:
-                    place = table.column_names.index(name)
-                    table = table.set_column(place, name, table[name].cast(pa.int64()))
+                    table = replace_column(table, name, table[name].cast(pa.int64()))
                 yield table.append_column("hour", pc.divide(table["hourmin"], 100))
 
     def _pieces(self, name: str) -> list[Path]:
@@ -158,7 +158,7 @@ class KuaiRand(RawLog):
         schema = _statistic_schema(paths[0])
         names = [name.removeprefix("statistic_") for name in schema.names]
         form = Form(columns=dict.fromkeys(["video_id", *names], pa.float64()) | {"video_id": pa.int64()})
-        tables = (table for path in paths for table in _plain(path, form))
+        tables = (table for path in paths for table in read_tables(path, form))
         renamed = (table.rename_columns(["video_id", *schema.names]) for table in tables)
         kinds = {"video_id": pa.int64()} | dict(zip(schema.names, schema.types, strict=True))
         return self.side("statistics", paths, kinds, "video_id", renamed)
@@ -169,10 +169,6 @@ def _statistic_schema(path: Path) -> pa.Schema:
         return pa.schema([(f"statistic_{name}", pa.float64()) for name in reader.schema.names if name != "video_id"])
 
 
-def _plain(path: Path, form: Form) -> Iterator[pa.Table]:
-    return (pa.Table.from_batches([batch]) for batch in read_blocks(path, form))
-
-
 def _videos(path: Path) -> Iterator[pa.Table]:
-    for table in _plain(path, Form(columns=BASIC)):
-        yield table.set_column(table.column_names.index("tag"), "tag", as_list(table["tag"], ","))
+    for table in read_tables(path, Form(columns=BASIC)):
+        yield replace_column(table, "tag", as_list(table["tag"], ","))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, read_tables
 from mtl_lightning.data.sources.multivalued import as_list, words
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 from mtl_lightning.errors import DataError
@@ -165,7 +165,6 @@ def _shown(batch: pa.RecordBatch) -> pa.Table:
 
 
 def _articles(path: Path) -> Iterator[pa.Table]:
-    for batch in read_blocks(path, NEWS):
-        table = pa.Table.from_batches([batch])
+    for table in read_tables(path, NEWS):
         table = table.append_column("title_words", words(table["title"]))
         yield table.append_column("abstract_words", words(table["abstract"]))

@@ -6,23 +6,8 @@ import pyarrow.compute as pc
 from mtl_lightning.data.cache.fetch import Wheel
 from mtl_lightning.data.sources.atomic import read_atomic
 from mtl_lightning.data.sources.join import join
+from mtl_lightning.data.sources.raw_log import declare
 from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.interfaces import RawSchema
-
-COLUMNS = {
-    "user_id": pa.string(),
-    "item_id": pa.string(),
-    "rating": pa.float64(),
-    "timestamp": pa.int64(),
-    "age": pa.float64(),
-    "gender": pa.string(),
-    "occupation": pa.string(),
-    "zip_code": pa.string(),
-    "title": pa.string(),
-    "title_words": pa.list_(pa.string()),
-    "release_year": pa.float64(),
-    "genres": pa.list_(pa.string()),
-}
 
 
 class MovieLens100K(WheelSource):
@@ -51,18 +36,22 @@ class MovieLens100K(WheelSource):
             f"ml-100k.{part}": f"recbole/dataset_example/ml-100k/ml-100k.{part}" for part in ("inter", "user", "item")
         },
     )
-    raw = RawSchema(
-        columns={name: str(kind) for name, kind in COLUMNS.items()},
-        features={
-            "user_id": "categorical",
-            "item_id": "categorical",
-            "age": "numeric",
-            "gender": "categorical",
-            "occupation": "categorical",
-            "release_year": "numeric",
-            "genres": {"kind": "sequence", "length": 6},
+    raw, arrow = declare(
+        {
+            "user_id": (pa.string(), "categorical"),
+            "item_id": (pa.string(), "categorical"),
+            "rating": (pa.float64(), None),
+            "timestamp": (pa.int64(), None),
+            "age": (pa.float64(), "numeric"),
+            "gender": (pa.string(), "categorical"),
+            "occupation": (pa.string(), "categorical"),
+            "zip_code": (pa.string(), None),
+            "title": (pa.string(), None),
+            "title_words": (pa.list_(pa.string()), None),
+            "release_year": (pa.float64(), "numeric"),
+            "genres": (pa.list_(pa.string()), {"kind": "sequence", "length": 6}),
         },
-        tasks={
+        {
             "like": {"kind": "binary", "label": "rating >= 4"},
             "love": {"kind": "binary", "label": "rating >= 5", "parents": ["like"]},
         },
@@ -87,4 +76,4 @@ class MovieLens100K(WheelSource):
             }
         )
         table = join(join(ratings, users, "user_id"), side, "item_id")
-        return table.select(list(COLUMNS)).cast(pa.schema(list(COLUMNS.items())))
+        return table.select(self.arrow.names).cast(self.arrow)

@@ -156,28 +156,22 @@ def declare(
     columns: Mapping[str, tuple[pa.DataType, Any]],
     tasks: Mapping[str, Any],
     *,
-    splits: tuple[str, ...] = (),
-    time: str | None = None,
-    group: str | None = None,
     after_event: tuple[str, ...] = (),
+    **roles: Any,
 ) -> tuple[RawSchema, pa.Schema]:
     """Build the source's schema and the Arrow schema of a log.
 
     Args:
         columns: Type and suggested feature of each column; None for a column that is not a feature.
         tasks: Suggested tasks.
-        splits: Names of the splits.
-        time: Column that orders rows in time.
-        group: Column with the user.
         after_event: Columns that are known only after the event.
+        roles: Names of the splits, ``splits``; the columns that order rows in ``time`` and hold the user, ``group``.
     """
     raw = RawSchema(
         columns={name: str(kind) for name, (kind, _) in columns.items()},
         features={name: spec for name, (_, spec) in columns.items() if spec is not None and name not in after_event},
         tasks=dict(tasks),
-        splits=splits,
-        time=time,
-        group=group,
         after_event=after_event,
+        **roles,
     )
     return raw, pa.schema([(name, kind) for name, (kind, _) in columns.items()])

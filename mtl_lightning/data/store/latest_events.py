@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self, TypedDict
@@ -13,6 +13,7 @@ import numpy as np
 from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.errors import DataError
+from mtl_lightning.schema import UNKNOWN
 from mtl_lightning.steps import Layout
 from mtl_lightning.structure import StructureError, check, read_json
 
@@ -245,6 +246,53 @@ def open_latest(folder: Path, names: Sequence[str]) -> dict[str, LatestEvents]:
         DataError: If a file is missing or damaged.
     """
     return {name: LatestEvents.open(folder, name) for name in names} if folder.exists() else {}
+
+
+def export_latest(latest: LatestEvents, folder: Path, name: str) -> None:
+    """Write the latest events of a history for an export, in which unknown values are equal.
+
+    Args:
+        latest: The events.
+        folder: Folder of the export.
+        name: Name of the history.
+    """
+    ids = latest.layout.ids
+    with LatestEventsWriter(folder, name, latest.layout, latest.source) as writer:
+        for user, time, records in latest.chunks():
+            records[:, :ids] = np.where(records[:, :ids] < 0, UNKNOWN, records[:, :ids])
+            writer.write(UserEvents(user, time, records))
+
+
+def exported_latest(
+    folder: Path, files: Collection[str], sizes: Mapping[str, Sequence[int]], layouts: Mapping[str, Layout]
+) -> dict[str, LatestEvents]:
+    """Map the events of histories in an export, and check that they fit it.
+
+    Args:
+        folder: Folder of the export.
+        files: Names of its files, which are checked already.
+        sizes: Sizes of the vocabularies of an event's ids, by history.
+        layouts: Words of an event's record, by history.
+
+    Raises:
+        DataError: If a file is missing or damaged, or an event has another form or an id of no value.
+    """
+    histories = {}
+    for name, most in sizes.items():
+        listed = [file for file in files_of(name) if file in files]
+        if not listed:
+            continue
+        if len(listed) < len(files_of(name)):
+            raise DataError(f"{folder}: of the events of {name!r} only {', '.join(listed)} are there", "export again")
+        latest = LatestEvents.open(folder, name)
+        if latest.layout != layouts[name]:
+            raise DataError(f"{folder}: the events of {name!r} have another form than the history", "export again")
+        for events in latest.chunks():
+            ids = events.records[:, : len(most)]
+            if len(ids) and ((ids < 0) | (ids >= np.array(most))).any():
+                raise DataError(f"{folder}: events of {name!r} have ids that no vocabulary has", "export again")
+        histories[name] = latest
+    return histories
 
 
 def link_latest(source: Path, folder: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.events import Events
+from mtl_lightning.data.store.listed_steps import listed_steps
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 
@@ -26,7 +27,7 @@ DTYPES = {
     "group": "int64",
 }
 """Type on disk of each matrix that every Store may have."""
-PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64"}
+PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64", "listed": "int32"}
 """Type on disk of the matrices named ``<prefix>/<feature>``."""
 
 
@@ -47,7 +48,7 @@ class Store:
         schema: Fitted schema.
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
             ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
-            ``history/<name>`` [N, 2], the slice of each row's events, or [N, 3] with the row's time for their gaps (see
+            ``history/<name>`` [N, 1], the slice of each row's events, or [N, 2] with the row's time for their gaps (see
             :func:`~mtl_lightning.data.store.events.row_part`).
         path: Directory of the files; None for rows in memory.
         events: Events of each history, which all splits share.
@@ -170,7 +171,10 @@ class Store:
             labels=plain["labels"],
             mask=plain["mask"],
             sequences=named["sequence"],
-            steps={name: self.events[name].steps(part) for name, part in named["history"].items()},
+            steps={
+                **{name: self.events[name].steps(part) for name, part in named["history"].items()},
+                **{name: listed_steps(part, self.schema.field(name)) for name, part in named["listed"].items()},
+            },
             vectors=named["vector"],
             weight=plain.get("weight"),
             group=plain.get("group"),

@@ -50,9 +50,11 @@ class ECE(TaskMetric):
 
     def update(self, prediction: Tensor, target: Target) -> None:
         """Add a batch: ``prediction`` holds probabilities, [B]."""
-        weight, p = row_weight(target), chance(prediction)
+        # Unknown rows stay, with weight 0: their number is a size, for which the host of a GPU would have to wait.
+        weight = row_weight(target)
         known = weight > 0
-        p, weight, label = p[known], weight[known], target.label[known, 0]
+        p, label = torch.where(known, chance(prediction), 0.0), torch.where(known, target.label[:, 0], 0.0)
+        weight = torch.where(known, weight, 0.0)
         if self.groups == "width":
             index = (p * self.bins).ceil().sub(1).nan_to_num(nan=0).to(torch.int64).clamp(0, self.bins - 1)
         else:

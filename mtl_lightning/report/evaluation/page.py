@@ -13,6 +13,8 @@ TABLES = """
 table { display: block; overflow-x: auto; } th, td { white-space: nowrap; }
 """
 DECISIONS = ("precision", "recall", "f1", "accuracy")
+ABUNDANCE = ("table", "rows", "width", "abundance")
+"""Columns of the table of information abundance."""
 
 
 def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
@@ -42,10 +44,13 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
     changes = " − ".join((list(splits)[-1], next(iter(splits))))
     parts = [f"<p>{counts}.</p>", table(["metric", "space", *splits, changes], rows)]
     if summary["thresholds"]:
-        parts += ["<h2>Decisions at the threshold of the best F1 on validation</h2>", _decisions(summary["thresholds"])]
+        decisions = table(["task", "split", "threshold", *DECISIONS], decision_rows(summary["thresholds"]))
+        parts += ["<h2>Decisions at the threshold of the best F1 on validation</h2>", decisions]
     for split, slices in summary["slices"].items():
         for name, cells in slices.items():
             parts += [f"<h2>{escape(f'{split} by {name}')}</h2>", _slice(cells)]
+    if summary.get("tables"):  # records of earlier versions have none
+        parts += ["<h2>Directions that embedding tables use</h2>", _abundances(summary["tables"])]
     tasks = list(dict.fromkeys(task for facts in splits.values() for task in facts["reliability"]))
     if tasks:
         parts.append("<h2>Reliability</h2><p>Observed against predicted rates, in groups of equally many rows.</p>")
@@ -54,14 +59,38 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
     return document(f"Evaluation of {title}", "\n".join(parts), STYLE + TABLES)
 
 
-def _decisions(thresholds: Mapping[str, Any]) -> str:
-    rows = [
+def decision_rows(thresholds: Mapping[str, Any]) -> list[list[str]]:
+    """Task, split, threshold and measures of decisions, by task and split."""
+    return [
         [task, split, _number(by_split["threshold"]), *(_number(values[name]) for name in DECISIONS)]
         for task, by_split in thresholds.items()
         for split, values in by_split.items()
         if split != "threshold"
     ]
-    return table(["task", "split", "threshold", *DECISIONS], rows)
+
+
+def _abundances(tables: Iterable[Mapping[str, Any]]) -> str:
+    return table(list(ABUNDANCE), [[name, *values] for name, *values in abundance_rows(tables)])
+
+
+def abundance_rows(tables: Iterable[Mapping[str, Any]]) -> list[list[str]]:
+    """Cells of the table of information abundance: vocabulary, rows, width, abundance.
+
+    Example:
+        >>> abundance_rows([{"table": "user", "copy": 0, "rows": 1200, "width": 16, "abundance": 3.25}])
+        [['user', '1,200', '16', '3.2500']]
+    """
+    records = list(tables)
+    several = any(record["copy"] for record in records)
+    return [
+        [
+            f"{record['table']} (copy {record['copy'] + 1})" if several else record["table"],
+            f"{record['rows']:,}",
+            str(record["width"]),
+            _number(record["abundance"]),
+        ]
+        for record in records
+    ]
 
 
 def change(values: Sequence[float | None]) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,12 +14,19 @@ from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.files import write_atomic
 from mtl_lightning.printable import Console
-from mtl_lightning.report.evaluation.page import PAGE, change, evaluation_page, first_metrics
-from mtl_lightning.report.render.tables import number
+from mtl_lightning.report.evaluation.page import (
+    ABUNDANCE,
+    DECISIONS,
+    PAGE,
+    abundance_rows,
+    change,
+    decision_rows,
+    evaluation_page,
+    first_metrics,
+)
+from mtl_lightning.report.render.tables import number, plain_table
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import FILE, read
-
-DECISIONS = ("precision", "recall", "f1", "accuracy")
 
 
 class EvaluationReport(DetailedEvaluation):
@@ -89,7 +95,7 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     splits = summary["splits"]
     sample = f" (train: {splits['train']['rows']:,} of {splits['train']['of']:,} rows)" if "train" in splits else ""
     ends = f"{list(splits)[-1]} −\n{next(iter(splits))}"
-    table = _table(["task", "space", "metric"], [*splits, ends])
+    table = plain_table(["task", "space", "metric"], [*splits, ends])
     for name in next(iter(splits.values()))["metrics"]:
         task, _, metric = name.partition("/")
         if metric:
@@ -102,34 +108,32 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     for split, slices in summary["slices"].items():
         for name, by_part in slices.items():
             parts += [Text(f"{split} by {name}", style="bold"), _slice(by_part)]
+    if summary.get("tables"):
+        parts += [Text("Directions that embedding tables use", style="bold"), _abundances(summary["tables"])]
     return Group(*parts)
 
 
+def _abundances(tables: list[dict[str, Any]]) -> Table:
+    table = plain_table(ABUNDANCE[:1], ABUNDANCE[1:])
+    for cells in abundance_rows(plain(tables)):
+        table.add_row(*cells)
+    return table
+
+
 def _decisions(summary: Mapping[str, Any]) -> Table:
-    table = _table(["task", "split"], ["threshold", *DECISIONS])
-    for task, by_split in summary["thresholds"].items():
-        for split in (name for name in by_split if name != "threshold"):
-            values = [number(by_split[split][metric]) for metric in DECISIONS]
-            table.add_row(task, split, number(by_split["threshold"]), *values)
+    table = plain_table(["task", "split"], ["threshold", *DECISIONS])
+    for row in decision_rows(summary["thresholds"]):
+        table.add_row(*row)
     return table
 
 
 def _slice(by_part: Mapping[str, Any]) -> Table:
     """Table of known labels and first metric per task and part; parts without labels are left out."""
-    table = _table(["part", "task", "metric"], ["labels", "value"])
+    table = plain_table(["part", "task", "metric"], ["labels", "value"])
     for value, part in by_part.items():
         for task, metric in first_metrics(part["metrics"]).items():
             if part["rows"][task]:
                 table.add_row(
                     value, task, metric, f"{part['rows'][task]:,}", number(part["metrics"][f"{task}/{metric}"])
                 )
-    return table
-
-
-def _table(left: list[str], right: Any) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in left:
-        table.add_column(name, vertical="bottom")
-    for name in right:
-        table.add_column(name, justify="right", vertical="bottom")
     return table

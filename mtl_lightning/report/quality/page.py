@@ -21,6 +21,10 @@ circle.rate { fill: #27559b; } rect.bar.level1 { fill: #e2a93b; } rect.bar.level
 """
 FORMS = (".2%", ".4g", ".4g")
 """Formats of the facts about a vector: share missing, mean norm, deviation."""
+COLUMNS = ("column", "type", "nulls", "distinct", "role")
+"""Headings of :func:`column_rows`."""
+HISTORIES = ("history", "split", "empty", "median length", "90%", "longest", "full", "age of the latest event")
+"""Headings of :func:`history_rows`."""
 SHOWN = 15
 """Largest number of features in a drift plot."""
 
@@ -36,7 +40,8 @@ def quality_page(quality: Mapping[str, Any], title: str, thresholds: Sequence[fl
     parts = [_tiles(quality), "<h2>Findings</h2>", *map(_finding, quality["findings"])]
     if not quality["findings"]:
         parts.append("<p>No findings.</p>")
-    parts += ["<h2>Columns</h2>", f'<div class="wide">{_columns(quality)}</div>', "<h2>Labels</h2>", _labels(quality)]
+    columns = f'<div class="wide">{table(COLUMNS, column_rows(quality))}</div>'
+    parts += ["<h2>Columns</h2>", columns, "<h2>Labels</h2>", _labels(quality)]
     parts += [days(task, points) for task, points in quality["days"].items()]
     if quality["pairs"]:
         parts += [
@@ -49,6 +54,8 @@ def quality_page(quality: Mapping[str, Any], title: str, thresholds: Sequence[fl
         parts += ["<h3>Drift</h3>", *_drift(quality["features"], thresholds)]
         if vectors := vector_rows(quality["features"]):
             parts += ["<h3>Vectors</h3>", table(["vector", "split", "missing", "mean norm", "deviation"], vectors)]
+        if quality["histories"]:
+            parts += ["<h3>Histories</h3>", table(HISTORIES, history_rows(quality["histories"]))]
         parts += ["<h3>Out of vocabulary</h3>", _unknown(quality["features"])]
     return document(title, "\n".join(parts), STYLE)
 
@@ -118,6 +125,22 @@ def vector_rows(features: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
+def history_rows(histories: Mapping[str, Any]) -> list[list[str]]:
+    """Rows of histories by split: share of empty ones, lengths, share of full ones, and age of the latest event."""
+    return [
+        [
+            name,
+            split,
+            f"{facts['empty']:.2%}",
+            *(f"{facts[key]:g}" for key in ("median", "high", "most")),
+            f"{facts['full']:.2%}",
+            "" if facts["age"] is None else f"{facts['age']:,.4g}",
+        ]
+        for name, splits in histories.items()
+        for split, facts in splits.items()
+    ]
+
+
 def _tiles(quality: Mapping[str, Any]) -> str:
     facts = [(f"{rows:,}", f"{name} rows") for name, rows in quality["rows"].items()]
     levels = [finding["level"] for finding in quality["findings"] if not finding["accepted"]]
@@ -137,12 +160,13 @@ def _finding(finding: Mapping[str, Any]) -> str:
     return f'<div class="finding {finding["level"]}{accepted}">{head}{hint}</div>'
 
 
-def _columns(quality: Mapping[str, Any]) -> str:
+def column_rows(quality: Mapping[str, Any]) -> list[list[str]]:
+    """Name, type, nulls, distinct values and role of each column."""
     rows = []
     for name, column in quality["columns"].items():
         distinct = "not counted" if column["distinct"] is None else f"{column['distinct']:,}"
         rows.append([name, column["type"], missing(column, quality["rows"]), distinct, quality["roles"].get(name, "")])
-    return table(["column", "type", "nulls", "distinct", "role"], rows)
+    return rows
 
 
 def _labels(quality: Mapping[str, Any]) -> str:

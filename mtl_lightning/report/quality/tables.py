@@ -7,7 +7,16 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from mtl_lightning.report.quality.page import missing, related, sampled, vector_rows
+from mtl_lightning.report.quality.page import (
+    COLUMNS,
+    HISTORIES,
+    column_rows,
+    history_rows,
+    related,
+    sampled,
+    vector_rows,
+)
+from mtl_lightning.report.render.tables import plain_table
 
 BARS = "▁▂▃▄▅▆▇█"
 COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
@@ -15,11 +24,8 @@ COLORS = {"serious": "bold red", "warning": "yellow", "info": "blue"}
 
 def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
     """Yield rows, columns, labels, rates by day, features and findings of ``inspect_log``."""
-    rows = Table("split", "rows")
-    for split, count in quality["rows"].items():
-        rows.add_row(split, f"{count:,}")
-    yield rows
-    yield _columns(quality)
+    yield _table(("split", "rows"), [[split, f"{count:,}"] for split, count in quality["rows"].items()])
+    yield _table(COLUMNS, column_rows(quality))
     yield _labels(quality)
     if quality["days"]:
         yield _days(quality["days"])
@@ -28,30 +34,22 @@ def quality_tables(quality: Mapping[str, Any]) -> Iterator[RenderableType]:
     if quality["features"]:
         yield _features(quality)
         if any("vector" in facts for facts in quality["features"].values()):
-            table = Table("vector", "split", "missing", "mean norm", "deviation")
-            for row in vector_rows(quality["features"]):
-                table.add_row(*map(escape, row))
-            yield table
+            yield _table(("vector", "split", "missing", "mean norm", "deviation"), vector_rows(quality["features"]))
+        if quality["histories"]:
+            yield _table(HISTORIES, history_rows(quality["histories"]))
         yield escape(sampled(quality))
     yield _findings(quality)
 
 
-def _columns(quality: Mapping[str, Any]) -> Table:
-    table = Table("column", "type", "nulls", "distinct", "role")
-    for name, column in quality["columns"].items():
-        distinct = f"{column['distinct']:,}" if column["distinct"] is not None else "not counted"
-        table.add_row(
-            escape(name),
-            escape(column["type"]),
-            missing(column, quality["rows"]),
-            distinct,
-            escape(quality["roles"].get(name, "")),
-        )
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = plain_table(headings)
+    for row in rows:
+        table.add_row(*map(escape, row))
     return table
 
 
 def _labels(quality: Mapping[str, Any]) -> Table:
-    table = Table("task", "split", "known labels", "mean")
+    table = plain_table(["task", "split"], ["known labels", "mean"])
     for task, splits in quality["labels"].items():
         for split, label in splits.items():
             mean = f"{label['mean']:.4f}" if label["mean"] is not None else ""
@@ -60,7 +58,7 @@ def _labels(quality: Mapping[str, Any]) -> Table:
 
 
 def _days(days: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
-    table = Table("task", "first day", "last day", "lowest mean", "highest mean", "mean by day")
+    table = plain_table(["task", "first day", "last day", "lowest mean", "highest mean", "mean by day"])
     for task, points in days.items():
         means = [point["mean"] for point in points]
         first, last = points[0]["day"], points[-1]["day"]
@@ -91,7 +89,7 @@ def bars(points: Sequence[Mapping[str, Any]], most: int = 60) -> str:
 
 
 def _pairs(quality: Mapping[str, Any]) -> Table:
-    table = Table("tasks", "rows with both known", "both", "first only", "second only", "correlation")
+    table = plain_table(["tasks"], ["rows with both known", "both", "first only", "second only", "correlation"])
     for pair in quality["pairs"]:
         counts = ["" if pair[key] is None else f"{pair[key]:,}" for key in ("both", "first", "second")]
         table.add_row(escape(", ".join(pair["tasks"])), f"{pair['rows']:,}", *counts, escape(related(pair)))
@@ -101,7 +99,7 @@ def _pairs(quality: Mapping[str, Any]) -> Table:
 def _features(quality: Mapping[str, Any]) -> Table:
     splits = [name for name in quality["sample"] if name != "train"]
     headings = [f"{what} {split}" for what in ("unknown in", "PSI to") for split in splits]
-    table = Table("feature", *headings, "best predicts", "AUC")
+    table = plain_table(["feature"], [*headings, "best predicts", "AUC"])
     for name, facts in quality["features"].items():
         unknown, psi = facts["out_of_vocabulary"], facts["psi"]
         cells = [f"{unknown[split]:.2%}" if split in unknown else "" for split in splits]
@@ -114,7 +112,7 @@ def _features(quality: Mapping[str, Any]) -> Table:
 def _findings(quality: Mapping[str, Any]) -> RenderableType:
     if not quality["findings"]:
         return "No findings."
-    table = Table("level", "finding", "reason")
+    table = plain_table(["level", "finding", "reason"])
     for finding in quality["findings"]:
         level = f"{finding['level']}, accepted" if finding["accepted"] else finding["level"]
         reason = escape(finding["reason"]) + (f"\n[dim]{escape(finding['hint'])}[/dim]" if finding["hint"] else "")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from itertools import zip_longest
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -35,8 +36,8 @@ def document(title: str, body: str, style: str = "") -> str:
 """
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int | None = None) -> str:
-    """HTML table of texts; row number ``selected`` is highlighted.
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
+    """HTML table of texts; ``kinds`` are the classes of its rows, empty for none.
 
     Example:
         >>> table(["task", "rate"], [["<b>", "0.2"]])
@@ -44,7 +45,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], selected: int 
     """
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = ""
-    for i, row in enumerate(rows):
-        body += '<tr class="selected">' if i == selected else "<tr>"
+    for row, kind in zip_longest(rows, kinds, fillvalue=""):
+        body += f'<tr class="{kind}">' if kind else "<tr>"
         body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -49,10 +49,10 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     raise ValueError(f"no ticks between {low} and {high}")
 
 
-def svg(title: str, height: float, parts: Sequence[str]) -> str:
+def svg(title: str, height: float, parts: Sequence[str], width: float = WIDTH) -> str:
     """SVG element that contains ``parts``."""
     return (
-        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {WIDTH} {height:.0f}" '
+        f'<svg role="img" aria-label="{escape(title)}" viewBox="0 0 {width:.0f} {height:.0f}" '
         f'xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
 

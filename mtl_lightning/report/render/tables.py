@@ -1,8 +1,9 @@
 """Tables for the terminal: results by task and metric, and the header of a run."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from rich.align import VerticalAlignMethod
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,6 +11,50 @@ from rich.text import Text
 
 REFERENCES = {"expected_auc": "oracle_auc"}
 """Metric → its upper bound for any model; tables also show the difference."""
+
+
+def plain_table(left: Iterable[str], right: Iterable[str] = (), *, unwrapped: int = 0) -> Table:
+    """Empty table in the style of all commands: a line below the headings, and no box.
+
+    Args:
+        left: Headings of columns of text.
+        right: Headings of columns of numbers, after the others.
+        unwrapped: Number of columns, from the left, whose text is not wrapped.
+
+    Example:
+        >>> from rich.console import Console
+        >>> table = plain_table(["task"], ["auc"])
+        >>> table.add_row("click", "0.7")
+        >>> Console(width=40).print(table)
+        task   auc
+        ──────────
+        click  0.7
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    numbers = list(right)
+    for position, heading in enumerate(left):
+        vertical: VerticalAlignMethod = "bottom" if numbers else "top"
+        table.add_column(heading, vertical=vertical, overflow="fold", no_wrap=position < unwrapped)
+    for heading in numbers:
+        table.add_column(heading, justify="right", vertical="bottom", overflow="fold")
+    return table
+
+
+def facts_table(facts: Iterable[tuple[str, str]]) -> Table:
+    """Table of names in bold and their values, without a line between them.
+
+    Example:
+        >>> from rich.console import Console
+        >>> Console(width=40).print(facts_table([("rows", "train 10, test 2"), ("", "all of one day")]))
+        rows  train 10, test 2
+              all of one day
+    """
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(name, value)
+    return table
 
 
 def by_task(results: Mapping[str, float], split: str) -> dict[str, dict[str, float]]:
@@ -80,13 +125,10 @@ def metrics_table(
 def _table(names: Sequence[str], tasks: Mapping[str, Mapping[str, float]]) -> Table:
     """Table of tasks that have the same metrics."""
     gaps = {name: best for name, best in REFERENCES.items() if name in names and best in names}
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("task", no_wrap=True)
     shown = [name for name in names if name not in gaps.values()]
-    for name in shown:
-        for heading in (name, gaps[name], "gap") if name in gaps else (name,):
-            # Names are longer than values: one word per line fits the table to a terminal of 80 columns.
-            table.add_column(heading.replace("_", "\n"), justify="right", vertical="bottom")
+    headings = [heading for name in shown for heading in ((name, gaps[name], "gap") if name in gaps else (name,))]
+    # Names are longer than values: one word per line fits the table to a terminal of 80 columns.
+    table = plain_table(["task"], [heading.replace("_", "\n") for heading in headings], unwrapped=1)
     for task, metrics in tasks.items():
         row = [task]
         for name in shown:
@@ -118,11 +160,7 @@ def header_table(
         ...              parameters={"tables": 5}, facts={"recipe": "ads"}).row_count
         4
     """
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(name, value)
+    table = facts_table(facts.items())
     table.add_row("rows", ", ".join(f"{split} {count:,}" for split, count in rows.items()))
     for i, (name, kind, known, mean) in enumerate(tasks):
         table.add_row("tasks" if i == 0 else "", f"{name} ({kind}): known {known}, mean label {mean}")

@@ -8,29 +8,34 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
 
+from mtl_lightning.bounds import PositiveInt
+from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.report.render.heatmap import Matrix, legend, pixels, png
 
 
-class EventLog(TensorBoardLogger):
-    """Logger of TensorBoard events into a directory that contains nothing else.
+class EventLog(TensorBoardLogger, RunLogger):
+    """Lightning's ``TensorBoardLogger``, in ``tensorboard/`` of the run directory, which contains nothing else.
 
-    Lightning's own logger adds an empty ``hparams.yaml`` and a metric ``hp_metric`` of -1. Here the configuration is
+    Lightning's adds an empty ``hparams.yaml`` and a metric ``hp_metric`` of -1. Here the configuration is
     already in the run directory.
 
     Args:
-        directory: Directory of the event files. A resumed run adds a file.
+        directory: The run directory. A resumed run adds a file of events.
+        max_queue: Events that are kept in memory before they are written.
+        flush_secs: Seconds between two writes.
 
     Example:
         >>> import tempfile
-        >>> log = EventLog(Path(tempfile.mkdtemp()) / "tensorboard")
+        >>> log = EventLog(Path(tempfile.mkdtemp()))
         >>> log.log_metrics({"train/loss/click": 0.5}, step=1)
         >>> log.save()
         >>> [path.name.split(".")[0] for path in Path(log.log_dir).iterdir()]
         ['events']
     """
 
-    def __init__(self, directory: Path) -> None:
-        super().__init__(directory.parent, name=directory.name, version="", default_hp_metric=False)
+    def __init__(self, directory: Path, *, max_queue: PositiveInt = 10, flush_secs: PositiveInt = 120) -> None:
+        options: dict[str, Any] = {"default_hp_metric": False, "max_queue": max_queue, "flush_secs": flush_secs}
+        super().__init__(directory, name="tensorboard", version="", **options)
 
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: hyperparameters are in ``config.yaml``."""

@@ -5,9 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.analysis.affinity import AffinityCallback
@@ -16,6 +14,7 @@ from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.heatmap import Matrix, largest
+from mtl_lightning.report.render.tables import plain_table
 from mtl_lightning.report.training.events import EventLog
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import add_relations
@@ -202,11 +201,7 @@ def relations_table(summary: Mapping[str, Any]) -> Group | None:
     names = list(dict.fromkeys(pair for column in columns.values() for pair in column))
     if not names:
         return None
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("first", "second"):
-        table.add_column(heading, vertical="bottom")
-    for heading in columns:
-        table.add_column(heading, justify="right", vertical="bottom")
+    table = plain_table(["first", "second"], columns)
     order = sorted(names, key=lambda pair: pairs[pair]["cosine"] if pair in columns.get("cosine", {}) else 2.0)
     for pair in order[:SHOWN]:
         table.add_row(*pair, *(column.get(pair, "–") for column in columns.values()))

@@ -101,15 +101,15 @@ def test_two_processes_give_the_weights_of_cores_encoder_on_one(python, tmp_path
     torch.save(begin, tmp_path / "begin.pt")
     core = {"name": "embedding", "width": 8, "numeric": "plain"}
     case = {"optimizer": optimizer, "steps": 20, "dense": str(tmp_path / "start.0")}
-    (one,) = train(python, tmp_path, "one", encoder=core, tables=str(tmp_path / "begin.pt"), **case)
+    (single,) = train(python, tmp_path, "one", encoder=core, tables=str(tmp_path / "begin.pt"), **case)
     folder = tmp_path / "end"
     two = train(python, tmp_path, "two", 2, encoder=encoder(sharding), save=str(folder), **case)
     kinds = {plan.split(" on ")[0] for plan in two[0]["plan"].values()}
     assert sharding == "auto" or kinds == {sharding}
-    fused, first = one["state"].pop("network.encoder.table.weight"), 0
+    fused, first = single["state"].pop("network.encoder.table.weight"), 0
     for process in two:
-        assert process["state"].keys() == one["state"].keys()
-        for key, value in one["state"].items():
+        assert process["state"].keys() == single["state"].keys()
+        for key, value in single["state"].items():
             torch.testing.assert_close(process["state"][key], value, rtol=TOLERANCE, atol=TOLERANCE)
     end = tables(folder)
     for table in ("user", "item"):
@@ -141,9 +141,9 @@ def test_an_unchanged_recipe_trains_resumes_on_one_process_and_predicts(python, 
     run(python, tmp_path, *cli, "fit", *settings)
     folders = {path.name for path in (tmp_path / "run/checkpoints").glob("shards-*")}
     assert folders == {"shards-10"}
-    went_on = ["trainer.max_epochs=2", "trainer.devices=1", "data.batch_size=256"]
-    said = run(python, tmp_path, *cli, "fit", "resume=run", *went_on)
-    assert "going on from run/checkpoints/last.ckpt" in said
+    changes = ["trainer.max_epochs=2", "trainer.devices=1", "data.batch_size=256"]
+    said = run(python, tmp_path, *cli, "fit", "resume=run", *changes)
+    assert "from run/checkpoints/last.ckpt" in said
     moved = tmp_path / "elsewhere"
     (tmp_path / "run").rename(moved)
     assert "300 rows in out.parquet" in run(python, tmp_path, *cli, "predict", "run=elsewhere", "out=out.parquet")

@@ -1,8 +1,12 @@
-"""A plugin that lets a run die: found by ``PYTHONPATH``, told when by environment variables.
+"""A plugin that ends a run: it is imported by ``PYTHONPATH``, and environment variables choose the time.
 
-``MTL_FAULT=<what>@<step>`` with ``kill`` (SIGKILL in the middle of a step), ``kill-writing`` (SIGKILL while the first
-checkpoint from that step on is half written), ``SIGINT`` and ``SIGTERM`` (a signal in the middle of a step), ``raise``
-(an error on rank ``MTL_FAULT_RANK``), and ``stop`` (an MtlError). ``MTL_FAULT_LOG`` receives a line per step.
+``MTL_FAULT=<what>@<step>`` takes these values of ``what``; ``MTL_FAULT_LOG`` receives a line per step:
+
+- ``kill``: SIGKILL in the middle of a step;
+- ``kill-writing``: SIGKILL while the first checkpoint from that step on is half written;
+- ``SIGINT``, ``SIGTERM``: a signal in the middle of a step;
+- ``raise``: an error on rank ``MTL_FAULT_RANK``;
+- ``stop``: an MtlError.
 
 ``MTL_FAULT=<what>@before:<hook>`` and ``…@after:<hook>`` do it where Lightning calls a hook: before every other
 callback, or after them (when the module's hook is called); ``<hook>#2`` at the second time.

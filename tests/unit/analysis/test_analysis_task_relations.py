@@ -46,22 +46,22 @@ def test_moments_are_those_of_numpy_however_rows_are_divided(seed, rows, parts):
     moments = PairMoments(("a", "b", "c"))
     for part in np.array_split(np.arange(rows), parts):
         moments.update(torch.from_numpy(values[part]), torch.from_numpy(known[part]))
-    found = moments.summary()
+    result = moments.summary()
     for i in range(3):
         for j in range(3):
             both = known[:, i] & known[:, j]
-            assert found["rows"][i][j] == both.sum()
+            assert result["rows"][i][j] == both.sum()
             x, y = values[both, i], values[both, j]
             if len(x) == 0:
-                assert found["covariance"][i][j] is None
+                assert result["covariance"][i][j] is None
                 continue
             covariance = np.mean((x - x.mean()) * (y - y.mean()))
-            assert found["covariance"][i][j] == pytest.approx(covariance, rel=1e-6, abs=1e-9)
+            assert result["covariance"][i][j] == pytest.approx(covariance, rel=1e-6, abs=1e-9)
             if len(x) > 1:
                 expected = covariance / (x.std() * y.std())
-                assert found["correlation"][i][j] == pytest.approx(expected, abs=1e-5)
+                assert result["correlation"][i][j] == pytest.approx(expected, abs=1e-5)
             else:
-                assert found["correlation"][i][j] is None
+                assert result["correlation"][i][j] is None
 
 
 def test_a_column_without_spread_has_no_correlation_and_what_is_not_finite_is_not_known():
@@ -70,25 +70,25 @@ def test_a_column_without_spread_has_no_correlation_and_what_is_not_finite_is_no
         values = torch.rand(rows, 3, generator=torch.Generator().manual_seed(rows), dtype=torch.float64)
         values[:, 0], values[:, 2] = 0.8, torch.nan
         moments.update(values, torch.ones(rows, 3, dtype=torch.bool))
-    found = moments.summary()
-    assert found["correlation"][0] == [None, None, None]
-    assert found["covariance"][0] == [0.0, 0.0, None]
-    assert found["correlation"][1][1] == pytest.approx(1)
-    assert found["rows"][2] == [0, 0, 0]
+    result = moments.summary()
+    assert result["correlation"][0] == [None, None, None]
+    assert result["covariance"][0] == [0.0, 0.0, None]
+    assert result["correlation"][1][1] == pytest.approx(1)
+    assert result["rows"][2] == [0, 0, 0]
 
 
 def test_gates_that_mix_are_told_from_gates_that_scale():
     use, whole = GateUse(), torch.softmax(torch.randn(50, 4, generator=torch.Generator().manual_seed(1)), 1)
     for part in whole.split(20):
         use.update({"click": part, "layer0": 2 * part, "wide": torch.ones(len(part), 100)})
-    found = use.summary()
-    assert found["click"]["mean"] == pytest.approx(whole.mean(0).tolist(), abs=1e-6)
+    result = use.summary()
+    assert result["click"]["mean"] == pytest.approx(whole.mean(0).tolist(), abs=1e-6)
     largest = (whole.argmax(1, keepdim=True) == torch.arange(4)).double().mean(0)
-    assert found["click"]["largest"] == pytest.approx(largest.tolist())
+    assert result["click"]["largest"] == pytest.approx(largest.tolist())
     entropy = -(whole * whole.log()).sum(1).mean() / np.log(4)
-    assert found["click"]["evenness"] == pytest.approx(float(entropy), abs=1e-5)
-    assert set(found["layer0"]) == {"rows", "mean"}
-    assert found["wide"] == {"rows": 50, "mean": [1.0]}
+    assert result["click"]["evenness"] == pytest.approx(float(entropy), abs=1e-5)
+    assert set(result["layer0"]) == {"rows", "mean"}
+    assert result["wide"] == {"rows": 50, "mean": [1.0]}
 
 
 class Scale(Encoder):
@@ -155,21 +155,21 @@ def test_affinity_of_a_line_by_hand():
     # lowers its loss by a tenth: η = 0.4 / 16, so w = 1.1 and losses 3.61, 4.41, 15.21. On the second: w = 0.9.
     # On the third: η = 1.6 / 64, so w = 1.2 and losses 3.24, 4.84, 14.44.
     module, batch = line([3.0, -1.0, 5.0])
-    found = affinity(module, batch, own_fall=0.1)
+    result = affinity(module, batch, own_fall=0.1)
     expected = [
         [1 - 3.61 / 4, 1 - 4.41 / 4, 1 - 15.21 / 16],
         [1 - 4.41 / 4, 1 - 3.61 / 4, 1 - 16.81 / 16],
         [1 - 3.24 / 4, 1 - 4.84 / 4, 1 - 14.44 / 16],
     ]
-    assert found.tolist() == [pytest.approx(row, abs=1e-12) for row in expected]
+    assert result.tolist() == [pytest.approx(row, abs=1e-12) for row in expected]
     assert module.network.encoder.weight.tolist() == [1.0]
     assert module.network.encoder.weight.grad is None
 
 
 def test_a_task_that_is_perfect_has_no_affinity():
     module, batch = line([3.0, 1.0])
-    found = affinity(module, batch, own_fall=0.1)
-    assert torch.isnan(found).tolist() == [[False, True], [True, True]]
+    result = affinity(module, batch, own_fall=0.1)
+    assert torch.isnan(result).tolist() == [[False, True], [True, True]]
 
 
 def fit(case, *callbacks, **options):
@@ -221,25 +221,25 @@ def test_an_evaluation_tells_labels_predictions_and_gates_of_all_its_rows():
         for batch in batches:
             predicted.append(torch.stack(list(module(batch).values()), dim=1).numpy())
             gates.append(module.network.architecture.gates["dwell"])
-    found = look.summary["validation"]
+    result = look.summary["validation"]
     expected = np.corrcoef(np.concatenate(predicted).T.astype(np.float64))
-    assert np.array(found["predictions"]["correlation"]) == pytest.approx(expected, abs=1e-6)
-    assert found["predictions"]["rows"] == [[8 * 47] * 3] * 3
-    assert found["gates"]["dwell"]["mean"] == pytest.approx(torch.cat(gates).mean(0).tolist(), abs=1e-6)
+    assert np.array(result["predictions"]["correlation"]) == pytest.approx(expected, abs=1e-6)
+    assert result["predictions"]["rows"] == [[8 * 47] * 3] * 3
+    assert result["gates"]["dwell"]["mean"] == pytest.approx(torch.cat(gates).mean(0).tolist(), abs=1e-6)
     labels, known = (torch.cat([getattr(batch, part) for batch in batches]).numpy() for part in ("labels", "mask"))
     both = known[:, 0] & known[:, 1]
     click = np.corrcoef(labels[both, 0].astype(np.float64), labels[both, 1].astype(np.float64))
-    assert found["labels"]["correlation"][0][1] == pytest.approx(click[0, 1], abs=1e-6)
-    assert found["labels"]["rows"][0][1] == both.sum()
+    assert result["labels"]["correlation"][0][1] == pytest.approx(click[0, 1], abs=1e-6)
+    assert result["labels"]["rows"][0][1] == both.sum()
 
 
 def test_a_step_on_a_task_that_shares_nothing_changes_no_other_loss():
     schema = Schema(tuple(field for field in SCHEMA.fields if field.kind != "numeric"), SCHEMA.tasks)
     module = build_module(schema, architecture={"name": "single_task", "share_tables": False})
-    batch = global_batch(1).map(lambda each: each.float() if each.is_floating_point() else each)
-    found = affinity(module, replace(batch, dense=batch.dense[:, :0]))
-    assert torch.equal(found.diagonal() > 0, torch.ones(3, dtype=torch.bool))
-    assert found[~torch.eye(3, dtype=torch.bool)].abs().max() < 1e-6
+    batch = global_batch(1).map(lambda item: item.float() if item.is_floating_point() else item)
+    result = affinity(module, replace(batch, dense=batch.dense[:, :0]))
+    assert torch.equal(result.diagonal() > 0, torch.ones(3, dtype=torch.bool))
+    assert result[~torch.eye(3, dtype=torch.bool)].abs().max() < 1e-6
 
 
 class Sharded(ShardedEncoder):
@@ -280,7 +280,7 @@ def test_more_tasks_are_sampled_more_rarely_where_nobody_chose_a_number(monkeypa
 
 def test_affinity_goes_on_where_it_was_saved():
     module, batch = build_module(SCHEMA), global_batch(1)
-    batch = batch.map(lambda each: each.float() if each.is_floating_point() else each)
+    batch = batch.map(lambda item: item.float() if item.is_floating_point() else item)
     first, second = AffinityCallback(1), AffinityCallback(1)
     first.on_fit_start(None, module)
     first.on_train_batch_start(None, module, batch, 0)

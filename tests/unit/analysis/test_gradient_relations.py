@@ -1,4 +1,4 @@
-"""Relations of gradients are told by every run; a task that overfits is named."""
+"""Every run reports relations of gradients; a task that overfits is named."""
 
 import math
 import re
@@ -54,7 +54,7 @@ def module(data):
 def test_a_planted_overfit_is_named(data):
     with pytest.warns(UserWarning, match="overfits") as caught:
         trainer(12, DivergenceCallback(2)).fit(module(data), datamodule=data)
-    said = [str(each.message) for each in caught if "overfits" in str(each.message)]
+    said = [str(item.message) for item in caught if "overfits" in str(item.message)]
     assert {re.split(" ", message)[0] for message in said} == {"like", "hide"}
     assert all("log_loss" in message and "table_lr" in message for message in said)
 

@@ -1,4 +1,4 @@
-"""What every architecture must satisfy."""
+"""Properties of every architecture."""
 
 import pytest
 import torch

@@ -52,8 +52,8 @@ def gate_of(gates, index, x):
     return functional.linear(x, gates.linear.weight[rows], gates.linear.bias[rows]).softmax(1)
 
 
-def equal(found, expected):
-    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+def equal(result, expected):
+    torch.testing.assert_close(result, expected, rtol=1e-11, atol=1e-11)
 
 
 def test_omoe(build):

@@ -68,7 +68,7 @@ def test_a_planted_structure_is_learned(name):
 def test_sharing_beats_single_task_where_tasks_agree_and_one_has_few_labels(name):
     """The second task is the first with 32 labels instead of 1024: what the first knows must reach it."""
     errors = {}
-    for each in (name, "single_task"):
+    for item in (name, "single_task"):
         schema, encoder, _ = example(2)
         encoder.requires_grad_(False)
         with torch.no_grad():
@@ -76,7 +76,7 @@ def test_sharing_beats_single_task_where_tasks_agree_and_one_has_few_labels(name
         learned, unseen = (agreeing(seed, 1024) for seed in (1, 2))
         learned.mask[32:, 1] = False
         torch.manual_seed(0)
-        architecture = registry().resolve("architecture", each)(schema, encoder, hidden=[32])
+        architecture = registry().resolve("architecture", item)(schema, encoder, hidden=[32])
         heads = torch.nn.ModuleList(torch.nn.Linear(width, 1) for width in architecture.widths.values())
         optimizer = torch.optim.Adam([*architecture.parameters(), *heads.parameters()], lr=0.01)
         for _ in range(300):
@@ -86,7 +86,7 @@ def test_sharing_beats_single_task_where_tasks_agree_and_one_has_few_labels(name
             ).sum().backward()
             optimizer.step()
         with torch.no_grad():
-            errors[each] = errors_of(architecture, heads, encoder, unseen).mean(0)[1].item()
+            errors[item] = errors_of(architecture, heads, encoder, unseen).mean(0)[1].item()
     assert errors[name] < 0.85 * errors["single_task"]
 
 

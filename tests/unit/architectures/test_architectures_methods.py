@@ -1,4 +1,4 @@
-"""What single architectures promise, by their papers' equations."""
+"""Promises of single architectures, by their papers' equations."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Wrong options of architectures are told before anything runs; right ones leave no parameter without use."""
+"""Wrong options of architectures are reported before anything runs; right ones leave no parameter without use."""
 
 import pytest
 
@@ -98,6 +98,6 @@ def test_a_scenario_needs_no_part_of_z():
 )
 def test_numbers_out_of_bounds_are_told_with_their_place(name, options, place):
     schema, _, _ = example(2)
-    with pytest.raises(ConfigError) as told:
+    with pytest.raises(ConfigError) as report:
         build_network(schema, architecture={"name": name, **options})
-    assert [problem.path for problem in told.value.problems] == [f"architecture.{place}"]
+    assert [problem.path for problem in report.value.problems] == [f"architecture.{place}"]

@@ -60,23 +60,23 @@ def test_all_below_the_seam_gets_the_weighted_gradient_and_all_above_the_plain_o
     step = Step(losses, seam, tasks=("a", "b", "c"), index=0, seed=0)
     objective = step.seam(torch.einsum("t,tbd->bd", WEIGHTS, step.jacobian))
     assert objective.item() == pytest.approx(sum(losses).item(), abs=1e-12)
-    found = gradients(network, objective)
+    result = gradients(network, objective)
 
     plain = gradients(network, sum(network.losses(batch, global_counts(batch))[0]))
     losses, _ = network.losses(batch, global_counts(batch))
     weighted = gradients(network, (WEIGHTS * torch.stack(losses)).sum())
 
     below, above = set(), set()
-    for key, value in found.items():
+    for key, value in result.items():
         if torch.allclose(value, weighted[key], atol=1e-12):
             below.add(key)
         else:
             assert_close(value, plain[key], rtol=1e-9, atol=1e-12, msg=key)
             above.add(key)
-    assert {key for key in found if key.startswith("encoder.")} <= below
-    assert {key for key in found if key.startswith("heads.")} & above
+    assert {key for key in result if key.startswith("encoder.")} <= below
+    assert {key for key in result if key.startswith("heads.")} & above
     parts = PARTS.get(name, ("experts", "task_gates"))
-    experts = {key for key in found if key.startswith(tuple(f"architecture.{part}" for part in parts))}
+    experts = {key for key in result if key.startswith(tuple(f"architecture.{part}" for part in parts))}
     if name not in WITHOUT:
         assert experts <= below
     if name in PARTS:
@@ -120,8 +120,8 @@ def test_jacobian_weighters_combine_at_the_shared_tensors(name):
     objective = weighter(Step(losses, seam, tasks=weighter.tasks, index=0, seed=0))
     expected = torch.autograd.grad((WEIGHTS * torch.stack(losses)).sum(), seam, retain_graph=True)
     # above the seam the plain sum, whose gradient at the seam the correction replaces
-    found = torch.autograd.grad(objective, seam, retain_graph=True)
-    assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    result = torch.autograd.grad(objective, seam, retain_graph=True)
+    assert_close(result, expected, rtol=1e-9, atol=1e-12)
     table = next(iter(network.encoder.parameters()))
     weighted = torch.autograd.grad((WEIGHTS * torch.stack(losses)).sum(), table, retain_graph=True)[0]
     assert_close(torch.autograd.grad(objective, table)[0].to_dense(), weighted.to_dense(), rtol=1e-9, atol=1e-12)
@@ -139,12 +139,12 @@ def test_graddrop_takes_gradients_at_every_place(where):
         return weighter(make_step(losses, seam, parameters, tasks=weighter.tasks, index=0, seed=0))
 
     plain = gradients(network, sum(network.losses(batch, global_counts(batch))[0]))
-    kept, dropped = gradients(network, objective(1.0)), gradients(network, objective(0.0))
+    remaining, dropped = gradients(network, objective(1.0)), gradients(network, objective(0.0))
     changed = {key for key, value in dropped.items() if not torch.allclose(value, plain[key], atol=1e-12)}
     below = {"seam": "encoder.", "architecture.experts*": "architecture.experts."}.get(where, "architecture.")
     assert any(key.startswith(below) for key in changed)
     assert not any(key.startswith("heads.") for key in changed)
-    for key, value in kept.items():  # with a leak of 1 nothing is dropped
+    for key, value in remaining.items():  # with a leak of 1 nothing is dropped
         assert_close(value, plain[key], rtol=1e-9, atol=1e-12, msg=key)
 
 

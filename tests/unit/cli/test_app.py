@@ -48,7 +48,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypat
         (("fit", "--max-epochs", "3"), "No such option"),
         (("validate",), "no recipe is given"),
         (("fit",), "no recipe is given"),
-        (("validate", "recipe=ads", "resume=runs/x"), "resume= is for fit"),
+        (("validate", "recipe=ads", "resume=runs/x"), "validate does not accept resume="),
         (("validate", "recipe=ads", "init_from=runs/x"), "no run directory runs/x"),
         (("validate", "recipe=./none.yaml"), "none.yaml: No such file or directory"),
         (("data", "inspect", "recipe=ads", "split.column=tim"), "split.column: no column 'tim'"),
@@ -119,18 +119,18 @@ def test_copy_writes_the_file_and_never_over_another(capsys: pytest.CaptureFixtu
 
 def test_inspect_counts_rows_nulls_and_labels(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "data", "inspect", "--json", "recipe=ads", "source.rows=4000", "split.test=0.2")
-    found = json.loads(out)
+    result = json.loads(out)
     assert code == 0
-    assert sum(found["rows"].values()) == 4000
-    assert found["rows"]["train"] == pytest.approx(2800, abs=40)
-    told = found["columns"]["click"]
-    assert {name: told[name] for name in ("type", "rows", "nulls", "distinct")} == {
+    assert sum(result["rows"].values()) == 4000
+    assert result["rows"]["train"] == pytest.approx(2800, abs=40)
+    report = result["columns"]["click"]
+    assert {name: report[name] for name in ("type", "rows", "nulls", "distinct")} == {
         "type": "int8", "rows": 4000, "nulls": 0, "distinct": 2,
     }  # fmt: skip
-    assert told["missing"] == {"train": 0, "validation": 0, "test": 0}
-    clicks = sum(part["known"] * part["mean"] for part in found["labels"]["click"].values())
-    assert sum(part["known"] for part in found["labels"]["dwell"].values()) == pytest.approx(clicks)
-    assert found["columns"]["dwell"]["nulls"] == pytest.approx(4000 - clicks)
+    assert report["missing"] == {"train": 0, "validation": 0, "test": 0}
+    clicks = sum(part["known"] * part["mean"] for part in result["labels"]["click"].values())
+    assert sum(part["known"] for part in result["labels"]["dwell"].values()) == pytest.approx(clicks)
+    assert result["columns"]["dwell"]["nulls"] == pytest.approx(4000 - clicks)
     assert run(capsys, "data", "inspect", "recipe=ads", "source.rows=4000")[0] == 0
 
 
@@ -185,8 +185,8 @@ def test_threads_of_commands_wait_asleep_unless_the_environment_says_otherwise(
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
-@pytest.mark.parametrize(("said", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
-def test_commands_keep_freed_memory_unless_the_environment_says_otherwise(said: dict[str, str], kept: bool) -> None:
+@pytest.mark.parametrize(("said", "keeps"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_commands_keep_freed_memory_unless_the_environment_says_otherwise(said: dict[str, str], keeps: bool) -> None:
     """Blocks of 100 MiB that come and go fault in pages once, where glibc by itself would give them back each time."""
     program = (
         "import contextlib, resource, torch\n"
@@ -204,7 +204,7 @@ def test_commands_keep_freed_memory_unless_the_environment_says_otherwise(said: 
     )
     faults = int(done.stdout.split()[-1])
     # 25,600 pages each time, ten times; or once more where the heap grows behind the first.
-    assert (faults < 60_000) == kept
+    assert (faults < 60_000) == keeps
 
 
 def test_the_module_is_the_program(tmp_path: Path) -> None:

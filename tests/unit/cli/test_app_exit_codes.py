@@ -102,7 +102,7 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize(("name", "arguments"), [(name, each) for name, own in WRONG.items() for each in own])
+@pytest.mark.parametrize(("name", "arguments"), [(name, item) for name, own in WRONG.items() for item in own])
 def test_bad_input_ends_with_2(
     name: str, arguments: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ KINDS = {"click": "binary", "dwell": "regression"}
 
 
 def arrays(seed, quality, rows=3000, users=300):
-    """What a run leaves: the labels of all seeds are the same, clicks of a half of the rows and dwell of all."""
+    """Files of a run: the labels of all seeds are the same, clicks of a half of the rows and dwell of all."""
     fixed, own = np.random.default_rng(0), np.random.default_rng(seed + 1)
     truth = fixed.normal(size=rows)
     return {
@@ -35,43 +35,43 @@ def test_a_task_known_everywhere_has_the_difference_of_its_own_bootstrap(task):
     together, alone = [arrays(seed, 1.0) for seed in range(3)], [arrays(9 + seed, 0.5) for seed in range(3)]
     known = together[0][f"known/{task}"]
     rows = Rows(together[0][f"label/{task}"][known, 0].astype(float), np.ones(known.sum()), together[0]["group"][known])
-    predicted = [[each[f"prediction/{task}"][known] for each in side] for side in (together, alone)]
+    predicted = [[item[f"prediction/{task}"][known] for item in side] for side in (together, alone)]
     alike = difference(KINDS[task], rows, *predicted)
-    sides = [[sample(each, KINDS) for each in side] for side in (together, alone)]
-    found = advantage(task, KINDS[task], *sides, 0.95)
-    assert found.mean == pytest.approx(alike.mean, abs=1e-12)
+    sides = [[sample(item, KINDS) for item in side] for side in (together, alone)]
+    result = advantage(task, KINDS[task], *sides, 0.95)
+    assert result.mean == pytest.approx(alike.mean, abs=1e-12)
     # Of dwell the draws are the same ones; of clicks, which a half of the rows know, others.
-    assert found.high - found.low == pytest.approx(alike.high - alike.low, rel=1e-9 if task == "dwell" else 0.2)
+    assert result.high - result.low == pytest.approx(alike.high - alike.low, rel=1e-9 if task == "dwell" else 0.2)
 
 
 def test_samples_of_tasks_are_of_the_same_users():
     both = arrays(0, 1.0)
     copied = {**both, **{key.replace("click", "again"): value for key, value in both.items() if "click" in key}}
-    found = sample(copied, {"click": "binary", "again": "binary"}, 20)
-    assert found.samples["click"].tolist() == found.samples["again"].tolist()
-    assert len(set(found.samples["click"])) == 20
+    result = sample(copied, {"click": "binary", "again": "binary"}, 20)
+    assert result.samples["click"].tolist() == result.samples["again"].tolist()
+    assert len(set(result.samples["click"])) == 20
 
 
 def test_delta_m_is_the_mean_of_relative_changes_and_its_interval_holds_it():
     models, others = runs(1.0), runs(0.5)
-    found = delta_m(KINDS, models, others, 0.95)
+    result = delta_m(KINDS, models, others, 0.95)
     clicks, dwells = (
-        [np.mean([each.value[task] for each in side]) for side in (models, others)] for task in ("click", "dwell")
+        [np.mean([item.value[task] for item in side]) for side in (models, others)] for task in ("click", "dwell")
     )
     expected = 50 * ((clicks[0] - clicks[1]) / clicks[1] + (dwells[1] - dwells[0]) / dwells[1])
-    assert found.mean == pytest.approx(expected)
-    assert 0 < found.low < found.mean < found.high
+    assert result.mean == pytest.approx(expected)
+    assert 0 < result.low < result.mean < result.high
     turned = delta_m(KINDS, others, models, 0.95)
     assert turned.high < 0
 
 
 def test_delta_m_of_a_task_is_its_difference_in_percent():
     models, others = runs(1.0), runs(0.5)
-    one = {"dwell": "regression"}
-    found, plain = delta_m(one, models, others, 0.95), advantage("dwell", "regression", models, others, 0.95)
-    base = np.mean([each.value["dwell"] for each in others])
-    assert found.mean == pytest.approx(100 * plain.mean / base)
-    assert found.high - found.low == pytest.approx(100 * (plain.high - plain.low) / base, rel=0.2)
+    single = {"dwell": "regression"}
+    result, plain = delta_m(single, models, others, 0.95), advantage("dwell", "regression", models, others, 0.95)
+    base = np.mean([other.value["dwell"] for other in others])
+    assert result.mean == pytest.approx(100 * plain.mean / base)
+    assert result.high - result.low == pytest.approx(100 * (plain.high - plain.low) / base, rel=0.2)
 
 
 def test_delta_m_of_equal_models_is_zero_and_undefined_tasks_are_left_out():

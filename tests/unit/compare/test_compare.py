@@ -1,4 +1,4 @@
-"""The command ``compare``: its grid, that it goes on, and what it leaves."""
+"""The command ``compare``: its grid, that it continues, and what it leaves."""
 
 import json
 import os
@@ -69,8 +69,8 @@ def test_constant_settings_differ_and_do_not_change_between_calls():
     tasks = ["a", "b", "c"]
     settings = constant_weights(tasks, 5)
     assert settings == constant_weights(tasks, 5)
-    assert len({tuple(each.values()) for each in settings}) == 5
-    assert all(sum(each.values()) == pytest.approx(3) for each in settings)
+    assert len({tuple(setting.values()) for setting in settings}) == 5
+    assert all(sum(setting.values()) == pytest.approx(3) for setting in settings)
     assert constant_weights(["a", "b"], 1) == [{"a": 1.0, "b": 1.0}]
 
 
@@ -124,9 +124,9 @@ def test_one_wide_interval_does_not_squeeze_the_others():
 @given(st.floats(-100, 100), st.floats(1e-6, 1e6))
 def test_ticks_are_few_and_lie_between_the_ends(shift, width):
     low, high = shift * width, (shift + 1) * width
-    found = ticks(low, high)
-    assert 1 <= len(found) <= 5
-    assert all(low - 1e-6 * width <= tick <= high + 1e-6 * width for tick in found)
+    result = ticks(low, high)
+    assert 1 <= len(result) <= 5
+    assert all(low - 1e-6 * width <= tick <= high + 1e-6 * width for tick in result)
     assert len(ticks(0.0, width)) >= 2
 
 
@@ -149,28 +149,34 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     assert "2 runs are missing: single_task-seed0, shared_bottom-constant1-seed0" in " ".join(partly.stdout.split())
     assert not (tmp_path / "result" / "cells" / "single_task-seed0").exists()
 
-    done = run(tmp_path, *SMALL, *GRID, "out=result")
+    done = run(tmp_path, *SMALL, *GRID, "out=result", "table=latex,markdown,csv")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs, 1 finished" in done.stdout
     result = json.loads((tmp_path / "result" / "result.json").read_text())
     assert result["missing"] == []
     assert f"{result['selected']} is best on validation: 2 more runs" in done.stdout
-    seeds = {each["name"]: each["seeds"] for each in result["configurations"]}
+    seeds = {item["name"]: item["seeds"] for item in result["configurations"]}
     assert [name for name, count in seeds.items() if count == 2] == ["single_task", result["selected"]]
     assert result["selected"] in ("shared_bottom-sum", "shared_bottom-constant1")
     assert set(result["verdict"]["tasks"]) == {"click", "conversion", "dwell"}
-    assert "single_task" in {each["name"] for each in result["configurations"]}
-    for each in result["configurations"]:
-        paths = [tmp_path / "result" / "cells" / f"{each['name']}-seed{seed}" for seed in range(each["seeds"])]
+    assert "single_task" in {item["name"] for item in result["configurations"]}
+    for configuration in result["configurations"]:
+        paths = [
+            tmp_path / "result" / "cells" / f"{configuration['name']}-seed{seed}"
+            for seed in range(configuration["seeds"])
+        ]
         tests = [json.loads((path / "metrics.json").read_text())["test"] for path in paths]
         assert all(test["evaluations"] == 1 for test in tests)
         logged = {
             name: fmean(test["metrics"][f"test/{name}"] for test in tests) for name in ("click/auc", "dwell/rmse")
         }
         # The logged AUC is a histogram's: rows of nearly equal scores share a bin after so little training.
-        assert each["tasks"]["click"]["mean"] == pytest.approx(logged["click/auc"], abs=5e-3)
-        assert each["tasks"]["dwell"]["mean"] == pytest.approx(logged["dwell/rmse"], rel=1e-4)
-        assert each["parameters"] > 0
+        assert configuration["tasks"]["click"]["mean"] == pytest.approx(logged["click/auc"], abs=5e-3)
+        assert configuration["tasks"]["dwell"]["mean"] == pytest.approx(logged["dwell/rmse"], rel=1e-4)
+        assert configuration["parameters"] > 0
+    for table in ("table.tex", "table.md", "table.csv"):
+        text = (tmp_path / "result" / table).read_text()
+        assert all(name.split("-")[0].replace("_", "") in text.replace("\\_", "").replace("_", "") for name in seeds)
     page = Tags()
     page.feed((tmp_path / "result" / "report.html").read_text())
     assert page.open == []
@@ -190,8 +196,8 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
 
 def test_constant_weights_that_are_asked_for_are_no_tuned_ones():
     grid = read_grid(["recipe=ads", "architecture=mmoe", "weighter=constant", "seeds=1", "constants=2"])
-    found = {cell.configuration: cell.tried for cell in cells(grid, ["click", "dwell"])}
-    assert found == {"single_task": False, "mmoe-constant": False, "mmoe-constant1": True, "mmoe-constant2": True}
+    result = {cell.configuration: cell.tried for cell in cells(grid, ["click", "dwell"])}
+    assert result == {"single_task": False, "mmoe-constant": False, "mmoe-constant1": True, "mmoe-constant2": True}
 
 
 def test_what_rules_out_a_verdict_is_said_before_anything_runs(tmp_path):

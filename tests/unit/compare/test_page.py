@@ -1,4 +1,4 @@
-"""A comparison's page tells how far probabilities can be trusted, and what each part costs."""
+"""A comparison's page shows how far probabilities can be trusted, and what each part costs."""
 
 import io
 import json
@@ -58,39 +58,39 @@ def test_reliability_shows_who_promises_too_much():
 
 
 def test_numbers_of_many_tasks_are_whole_on_a_narrow_terminal():
-    found = result(1)
+    actual = result(1)
     for number in range(5):
-        found["tasks"][f"task_{number}"] = found["tasks"]["click"]
-        for each in found["configurations"]:
-            each["tasks"][f"task_{number}"] = each["tasks"]["click"]
+        actual["tasks"][f"task_{number}"] = actual["tasks"]["click"]
+        for configuration in actual["configurations"]:
+            configuration["tasks"][f"task_{number}"] = configuration["tasks"]["click"]
     console = Console(width=80, file=io.StringIO())
-    console.print(result_tables({**found, "verdict": None}))
+    console.print(result_tables({**actual, "verdict": None}))
     text = console.file.getvalue()
     assert "…" not in text
-    for each in found["configurations"]:
-        for values in each["tasks"].values():
+    for configuration in actual["configurations"]:
+        for values in configuration["tasks"].values():
             assert f"{values['mean']:.4f}" in text
     assert all(f"task_{number}" in text for number in range(5))
 
 
 def test_the_page_has_both_sections_and_no_script():
-    found = result(1)
-    json.dumps(found, allow_nan=False)
-    drawn = page(found)
-    assert found["configurations"][1]["tasks"]["dwell"]["reliability"] is None
+    actual = result(1)
+    json.dumps(actual, allow_nan=False)
+    drawn = page(actual)
+    assert actual["configurations"][1]["tasks"]["dwell"]["reliability"] is None
     assert drawn.count("<polyline") == 2  # the selected configuration and the single-task models
     for words in ("Reliability", "mmoe-sum, ECE 0.0", "MFLOP per row", "optimizer state", "1.25", "&lt;ads&gt;"):
         assert words in drawn
     assert "<script" not in drawn
-    assert found["configurations"][0]["parts"]["mflops"] == 2.0
-    assert found["configurations"][0]["parts"]["bytes"]["model"] == 3.0
+    assert actual["configurations"][0]["parts"]["mflops"] == 2.0
+    assert actual["configurations"][0]["parts"]["bytes"]["model"] == 3.0
 
 
 def test_a_model_that_broke_has_no_curve():
-    found = result(1)
-    for each in found["configurations"]:
-        each["tasks"]["click"]["reliability"] = None
-        each["parts"] = None
-    drawn = page(found)
+    actual = result(1)
+    for configuration in actual["configurations"]:
+        configuration["tasks"]["click"]["reliability"] = None
+        configuration["parts"] = None
+    drawn = page(actual)
     assert "Reliability" not in drawn
     assert "MFLOP" not in drawn

@@ -67,7 +67,7 @@ RELATIONS = {
 }
 RELATED = {
     **COMPARISON,
-    "configurations": [{**each, "relations": RELATIONS} for each in COMPARISON["configurations"]],
+    "configurations": [{**item, "relations": RELATIONS} for item in COMPARISON["configurations"]],
 }
 STUDY = {
     "recipe": "ads",
@@ -88,7 +88,7 @@ STUDY = {
 @pytest.mark.parametrize(
     ("html", "seen"),
     # Relations: the labels, and five matrices for each of three configurations, also where they are folded away; tables
-    # of covariances beside them.
+    # of covariances next to them.
     [(comparison(COMPARISON), "2 6 6"), (comparison(RELATED), "6 22 6"), (study(STUDY), "1 1 3")],
     ids=["comparison", "relations", "study"],
 )

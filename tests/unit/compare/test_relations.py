@@ -7,7 +7,7 @@ from mtl_lightning.report.render.heatmap import colour, heatmap
 
 
 def run(correlation, cosine, steps=4):
-    covariance = [[None if each is None else 2000 * each for each in row] for row in correlation]
+    covariance = [[None if item is None else 2000 * item for item in row] for row in correlation]
     evaluated = {"tasks": ["a", "b"], "rows": [[9, 9], [9, 9]], "correlation": correlation, "covariance": covariance}
     return {
         "pairs": [{"tasks": ["a", "b"], "cosine": cosine, "conflicting": 0.5, "steps": steps}],
@@ -21,14 +21,14 @@ def run(correlation, cosine, steps=4):
 def test_numbers_are_averaged_over_the_seeds_that_have_them():
     first, second = run([[1.0, 0.2], [0.2, None]], -0.4), run([[1.0, 0.4], [0.4, 1.0]], 0.0, steps=0)
     second["gates"]["test"]["a"]["mean"] = [0.4, 0.6]
-    found = average([first, {}, second])
-    assert found["labels"]["correlation"] == [[1.0, 0.30000000000000004], [0.30000000000000004, 1.0]]
-    assert found["labels"]["covariance"] == [[2000.0, 600.0], [600.0, 2000.0]]
-    assert found["predictions"]["correlation"] == found["labels"]["correlation"]
-    assert found["gradients"]["cosine"] == [[1.0, -0.4], [-0.4, 1.0]]
-    assert found["gradients"]["conflicting"] == [[None, 0.5], [0.5, None]]
-    assert found["affinity"]["relative"] == [[1.0, -0.2], [None, 1.0]]
-    assert [round(weight, 9) for weight in found["gates"]["a"]["mean"]] == [0.3, 0.7]
+    result = average([first, {}, second])
+    assert result["labels"]["correlation"] == [[1.0, 0.30000000000000004], [0.30000000000000004, 1.0]]
+    assert result["labels"]["covariance"] == [[2000.0, 600.0], [600.0, 2000.0]]
+    assert result["predictions"]["correlation"] == result["labels"]["correlation"]
+    assert result["gradients"]["cosine"] == [[1.0, -0.4], [-0.4, 1.0]]
+    assert result["gradients"]["conflicting"] == [[None, 0.5], [0.5, None]]
+    assert result["affinity"]["relative"] == [[1.0, -0.2], [None, 1.0]]
+    assert [round(weight, 9) for weight in result["gates"]["a"]["mean"]] == [0.3, 0.7]
     assert average([]) == average([{}]) == {}
 
 

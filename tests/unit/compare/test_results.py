@@ -1,4 +1,4 @@
-"""What is gathered from cells: who is selected, what confirms it, and what is missing."""
+"""Results that are gathered from cells: what is selected, what confirms it, and what is missing."""
 
 import json
 
@@ -47,7 +47,7 @@ def test_nothing_is_selected_until_single_task_models_and_a_rival_have_all_seeds
         finish(grid, cell, SCORES[cell.configuration], QUALITY[cell.configuration])
         known = cell.seed == 2 and cell.configuration != "single_task"
         assert select(grid, every) == ("mmoe-sum" if known else None)
-    assert gather(grid, every, KINDS)["missing"] == [each.name for each in confirming(grid, every, "mmoe-sum")]
+    assert gather(grid, every, KINDS)["missing"] == [item.name for item in confirming(grid, every, "mmoe-sum")]
 
 
 def test_confirming_runs_count_for_the_verdict_but_not_for_the_selection(grid):
@@ -64,12 +64,12 @@ def test_confirming_runs_count_for_the_verdict_but_not_for_the_selection(grid):
     after = gather(grid, every, KINDS)
     assert after["selected"] == before["selected"] == "mmoe-sum"
     assert after["missing"] == []
-    found = {each["name"]: each for each in after["configurations"]}
-    assert {name: each["seeds"] for name, each in found.items()} == {"single_task": 5, "mmoe-sum": 5, "ple-sum": 3}
-    assert found["mmoe-sum"]["validation_score"]["mean"] == pytest.approx(0.7)
-    old = next(each for each in before["configurations"] if each["name"] == "mmoe-sum")
-    assert found["mmoe-sum"]["tasks"]["click"]["mean"] > old["tasks"]["click"]["mean"] + 0.02
-    assert found["single_task"]["tasks"]["click"]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    result = {configuration["name"]: configuration for configuration in after["configurations"]}
+    assert {name: item["seeds"] for name, item in result.items()} == {"single_task": 5, "mmoe-sum": 5, "ple-sum": 3}
+    assert result["mmoe-sum"]["validation_score"]["mean"] == pytest.approx(0.7)
+    old = next(configuration for configuration in before["configurations"] if configuration["name"] == "mmoe-sum")
+    assert result["mmoe-sum"]["tasks"]["click"]["mean"] > old["tasks"]["click"]["mean"] + 0.02
+    assert result["single_task"]["tasks"]["click"]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert after["verdict"]["tasks"] == {"click": "gain"}
 
 
@@ -79,9 +79,12 @@ def test_runs_whose_score_is_not_defined_are_not_selected(grid):
         score = None if cell.configuration == "mmoe-sum" and cell.seed == 1 else SCORES[cell.configuration]
         finish(grid, cell, score, QUALITY[cell.configuration])
     assert select(grid, every) == "ple-sum"
-    found = {each["name"]: each["validation_score"] for each in gather(grid, every, KINDS)["configurations"]}
-    assert found["mmoe-sum"] == {"mean": None, "sd": None}
-    assert found["ple-sum"] == {"mean": pytest.approx(0.6), "sd": pytest.approx(0.0)}
+    result = {
+        configuration["name"]: configuration["validation_score"]
+        for configuration in gather(grid, every, KINDS)["configurations"]
+    }
+    assert result["mmoe-sum"] == {"mean": None, "sd": None}
+    assert result["ple-sum"] == {"mean": pytest.approx(0.6), "sd": pytest.approx(0.0)}
 
 
 def test_a_configuration_without_all_its_seeds_is_shown_and_not_selected(grid):
@@ -89,22 +92,26 @@ def test_a_configuration_without_all_its_seeds_is_shown_and_not_selected(grid):
     for cell in every:
         if cell.name != "mmoe-sum-seed1":
             finish(grid, cell, SCORES[cell.configuration], QUALITY[cell.configuration])
-    found = gather(grid, every, KINDS)
-    assert found["selected"] == "ple-sum"
-    assert {each["name"]: each["seeds"] for each in found["configurations"]}["mmoe-sum"] == 2
-    assert found["missing"][0] == "mmoe-sum-seed1"
-    assert found["tasks"]["click"]["rows"] == ROWS
-    assert 0 < found["tasks"]["click"]["positive"] < ROWS
+    result = gather(grid, every, KINDS)
+    assert result["selected"] == "ple-sum"
+    assert {configuration["name"]: configuration["seeds"] for configuration in result["configurations"]}[
+        "mmoe-sum"
+    ] == 2
+    assert result["missing"][0] == "mmoe-sum-seed1"
+    assert result["tasks"]["click"]["rows"] == ROWS
+    assert 0 < result["tasks"]["click"]["positive"] < ROWS
 
 
 def test_what_has_finished_is_gathered_however_little_it_is(grid):
     every = cells(grid, list(KINDS))
     for count in range(len(every)):
-        found = gather(grid, every, KINDS)
-        assert (found["verdict"] is None) == (count < 8)
-        drawn = page(found)
+        result = gather(grid, every, KINDS)
+        assert (result["verdict"] is None) == (count < 8)
+        drawn = page(result)
         assert "<svg" in drawn
-        assert drawn.count("<circle") >= sum(each["paired_seeds"] > 0 for each in found["configurations"][1:])
+        assert drawn.count("<circle") >= sum(
+            configuration["paired_seeds"] > 0 for configuration in result["configurations"][1:]
+        )
         finish(grid, every[count], SCORES[every[count].configuration], QUALITY[every[count].configuration])
 
 
@@ -128,9 +135,9 @@ def test_a_test_split_without_positives_gives_no_verdict_on_the_task(grid):
         with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
         np.savez(path, **{**arrays, "label/click": np.zeros((ROWS, 1), dtype=np.int64)})
-    found = gather(grid, every, KINDS)
-    json.dumps(found, allow_nan=False)
-    assert found["verdict"]["tasks"] == {"click": "no evidence"}
-    assert "auc is undefined on the test rows" in found["verdict"]["sentences"][0]
-    assert [each["delta_m"] for each in found["configurations"]] == [None] * 3
-    assert "undefined against single-task models" in page(found)
+    result = gather(grid, every, KINDS)
+    json.dumps(result, allow_nan=False)
+    assert result["verdict"]["tasks"] == {"click": "no evidence"}
+    assert "auc is undefined on the test rows" in result["verdict"]["sentences"][0]
+    assert [configuration["delta_m"] for configuration in result["configurations"]] == [None] * 3
+    assert "undefined against single-task models" in page(result)

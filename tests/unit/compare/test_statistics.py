@@ -66,9 +66,9 @@ def test_multilabel_is_the_mean_over_labels_and_multiclass_counts_hits():
 
 def test_a_metric_without_both_classes_is_not_defined():
     rows = Rows(np.ones(10), np.ones(10))
-    found = difference("binary", rows, [np.arange(10.0)], [np.ones(10)])
-    assert all(math.isnan(value) for value in (found.mean, found.low, found.high))
-    assert judge_task(found) == NO_EVIDENCE
+    result = difference("binary", rows, [np.arange(10.0)], [np.ones(10)])
+    assert all(math.isnan(value) for value in (result.mean, result.low, result.high))
+    assert judge_task(result) == NO_EVIDENCE
 
 
 def test_users_are_drawn_whole():
@@ -83,11 +83,11 @@ def test_student_quantiles_are_those_of_the_tables(level, freedom, value):
 
 
 def test_planted_gain_and_loss_are_named():
-    found = {}
+    result = {}
     for task, (together, alone) in {"agrees": (1.0, 0.7), "opposed": (0.7, 1.0), "same": (1.0, 1.0)}.items():
         rows, models = planted(11, {"together": together, "alone": alone})
-        found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 3)
-    verdict = judged(found, {"mmoe-sum": 1, "single_task": 2})
+        result[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 3)
+    verdict = judged(result, {"mmoe-sum": 1, "single_task": 2})
     assert verdict.tasks == {"agrees": GAIN, "opposed": LOSS, "same": NO_EVIDENCE}
     assert verdict.use == "mmoe-sum for agrees, same; single_task for opposed"
     assert any("opposed suffers negative transfer" in sentence for sentence in verdict.sentences)
@@ -96,11 +96,13 @@ def test_planted_gain_and_loss_are_named():
 def test_without_a_difference_the_verdict_is_no_evidence_in_19_of_20():
     right = 0
     for seed in range(40):
-        found = {}
+        result = {}
         for task in ("a", "b"):
             rows, models = planted(seed + 100 * (task == "b"), {"together": 1.0, "alone": 1.0}, rows=800)
-            found[task] = difference("binary", rows, models["together"], models["alone"], level=1 - 0.05 / 2, count=100)
-        right += all(judge_task(each) == NO_EVIDENCE for each in found.values())
+            result[task] = difference(
+                "binary", rows, models["together"], models["alone"], level=1 - 0.05 / 2, count=100
+            )
+        right += all(judge_task(item) == NO_EVIDENCE for item in result.values())
     assert right >= 38
 
 
@@ -121,8 +123,8 @@ def test_intervals_miss_the_truth_as_often_as_they_say(sizes, seeds):
     random = np.random.default_rng([*sizes, seeds])
     missed = 0
     for _ in range(600):
-        found = interval(*simulated(random, sizes, seeds, effect=0.7), level=0.95)
-        missed += not found.low <= 0.7 <= found.high
+        result = interval(*simulated(random, sizes, seeds, effect=0.7), level=0.95)
+        missed += not result.low <= 0.7 <= result.high
     assert missed <= 48  # 30 is nominal, with a standard deviation of 5
 
 
@@ -133,8 +135,8 @@ def test_intervals_for_several_tasks_at_once_hold_where_few_seeds_vary_most(rows
     level, count = 1 - 0.05 / tasks, 3000
     missed = 0
     for _ in range(count):
-        found = interval(*simulated(random, (rows, 0.0, 1.0), seeds, count=60), level=level)
-        missed += not found.low <= 0 <= found.high
+        result = interval(*simulated(random, (rows, 0.0, 1.0), seeds, count=60), level=level)
+        missed += not result.low <= 0 <= result.high
     nominal = count * (1 - level)
     assert missed <= nominal + 3 * math.sqrt(nominal)
 
@@ -144,10 +146,10 @@ def test_what_the_bootstrap_knows_of_single_seeds_is_not_counted_twice():
     sizes, seeds = (1.0, 1.5, 0.0), 200
     per_seed, samples = simulated(random, sizes, seeds, count=2000)
     once = 2 * 1.96 * math.sqrt(1 + 1.5**2 / seeds)
-    found = interval(per_seed, samples, level=0.95)
-    assert found.high - found.low == pytest.approx(once, rel=0.05)
+    result = interval(per_seed, samples, level=0.95)
+    assert result.high - result.low == pytest.approx(once, rel=0.05)
     few = [interval(*simulated(random, (0.2, 1.5, 0.0), 3), level=0.95) for _ in range(200)]
-    assert all(each.high - each.low > 1.8 * 1.96 * math.sqrt(0.2**2 + 1.5**2 / 3) for each in few)
+    assert all(item.high - item.low > 1.8 * 1.96 * math.sqrt(0.2**2 + 1.5**2 / 3) for item in few)
 
 
 def test_errors_count_the_other_way():
@@ -155,9 +157,9 @@ def test_errors_count_the_other_way():
     label = random.normal(size=500)
     near = [label + 0.1 * random.normal(size=500) for _ in range(SEEDS)]
     far = [label + 0.3 * random.normal(size=500) for _ in range(SEEDS)]
-    found = difference("regression", Rows(label, np.ones(500)), near, far)
-    assert found.low > 0
-    assert found.mean == pytest.approx(0.2, abs=0.03)
+    result = difference("regression", Rows(label, np.ones(500)), near, far)
+    assert result.low > 0
+    assert result.mean == pytest.approx(0.2, abs=0.03)
 
 
 @given(st.floats(-0.1, 0.1), st.floats(1e-4, 0.1))
@@ -175,8 +177,8 @@ def test_the_smaller_model_is_used_when_nothing_differs():
 
 
 def test_sentences_say_better_and_worse_whatever_the_sign_of_the_metric():
-    found = {"a": Difference(0.5, 0.1, 0.9), "b": Difference(-0.5, -0.9, -0.1), "c": Difference(-0.5, -0.9, 0.1)}
-    assert judged(found, metric="rmse").sentences[:3] == (
+    result = {"a": Difference(0.5, 0.1, 0.9), "b": Difference(-0.5, -0.9, -0.1), "c": Difference(-0.5, -0.9, 0.1)}
+    assert judged(result, metric="rmse").sentences[:3] == (
         "a gains from training together: rmse better by 0.5000 (0.1000 to 0.9000).",
         "b suffers negative transfer: rmse worse by 0.5000 (0.1000 to 0.9000).",
         "c: no evidence either way: rmse worse by 0.5000 (0.9000 worse to 0.1000 better).",
@@ -184,12 +186,12 @@ def test_sentences_say_better_and_worse_whatever_the_sign_of_the_metric():
 
 
 def test_one_seed_concludes_nothing():
-    found = {"a": Difference(0.5, 0.4, 0.6), "b": Difference(-0.5, -0.6, -0.4)}
-    verdict = judged(found, {"mmoe-sum": 1, "single_task": 2}, seeds=1)
+    result = {"a": Difference(0.5, 0.4, 0.6), "b": Difference(-0.5, -0.6, -0.4)}
+    verdict = judged(result, {"mmoe-sum": 1, "single_task": 2}, seeds=1)
     assert set(verdict.tasks.values()) == {NO_EVIDENCE}
     assert verdict.sentences[0] == "a: auc better by 0.5000, which may be chance."
     assert verdict.sentences[2].startswith("One seed cannot distinguish transfer from chance: use more")
-    assert set(judged(found, seeds=2).tasks.values()) == {GAIN, LOSS}
+    assert set(judged(result, seeds=2).tasks.values()) == {GAIN, LOSS}
 
 
 def test_tasks_that_are_not_defined_are_said_to_be_so():

@@ -143,7 +143,7 @@ def test_everything_is_told_at_once() -> None:
         (["weighter=pcgrad", "weighter.epz=1"], "weighter.epz: unknown option of weighter 'pcgrad'"),
         (["metrics.click=[auc, auc]"], "metrics.click.1: 'auc' is listed twice"),
         (["metrics.click=[auc, mtl-lightning/auc]"], "metrics.click.1: 'mtl-lightning/auc' is listed twice"),
-        (["weighter=constant", "weighter.weights.nobody=1"], "weighter.weights: no task 'nobody'"),
+        (["weighter=constant", "weighter.weights.absent=1"], "weighter.weights: no task 'absent'"),
         (["weighter=constant", "weighter.weights.click=-1", "seed=-1"], "weighter.weights.click: -1.0 is negative"),
         (["encoder=din", "encoder.widht=8"], "encoder.widht: unknown option of encoder 'din' (did you mean 'width'?)"),
         (["encoder=din", "encoder.pooling=sum"], "encoder.pooling: expects 'mean' or 'sqrt', not 'sum'"),

@@ -42,13 +42,13 @@ def transforms() -> Transforms:
 
 
 def same(first: Transforms, second: Transforms) -> bool:
-    """Whether two encode everything alike."""
-    parts = [one.encode_features(ROWS) | one.encode_labels(ROWS) | one.encode_raw(ROWS) for one in (first, second)]
+    """True if two encode everything alike."""
+    parts = [item.encode_features(ROWS) | item.encode_labels(ROWS) | item.encode_raw(ROWS) for item in (first, second)]
     return all(np.array_equal(parts[0][name], parts[1][name], equal_nan=True) for name in parts[0])
 
 
-def through_pickle(one: Transforms) -> Any:
-    return pickle.loads(pickle.dumps(one))
+def through_pickle(single: Transforms) -> Any:
+    return pickle.loads(pickle.dumps(single))
 
 
 @pytest.mark.parametrize("again", [through_pickle, copy.deepcopy, copy.copy])

@@ -1,4 +1,4 @@
-"""What a value is does not depend on where it was read: from which file, in which type, in training or in a request."""
+"""A value is the same from every file, in every type, in training and in a request."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def test_truth_values_are_their_text_and_empty_text_is_missing(feature, tmp_path
     text = {"x": ["True", "FALSE", "", "true", "False", "TRUE", "yes"], "y": ["a"] * 7}
     truths = {"x": [True, False, None, True, False, True], "y": ["a"] * 6}
     for transforms in (fitted({"x": feature}, pa.table(text)), fitted({"x": feature}, pa.table(truths))):
-        as_text, as_truths = (transforms.encode(pa.table(one)).ids[:, 0].tolist() for one in (text, truths))
+        as_text, as_truths = (transforms.encode(pa.table(item)).ids[:, 0].tolist() for item in (text, truths))
         assert as_text[:6] == as_truths
         assert as_truths[2] == 0
         assert as_truths[0] == as_truths[3] == as_truths[5] != as_truths[1] == as_truths[4]
@@ -89,8 +89,8 @@ def test_decimals_are_numbers():
     assert keys(pa.array([Decimal("7.00"), Decimal("8.50")])).to_pylist() == ["7", "8.5"]
     assert keys(pa.array([Decimal("100.00"), Decimal("20.10")])).to_pylist() == ["100", "20.1"]
     large = [9007199254740992, 9007199254740993]
-    transforms = fitted({"x": {"kind": "hashed", "size": 10**6}}, pa.table({"x": [Decimal(one) for one in large]}))
-    first, second = transforms.encode(pa.table({"x": [Decimal(one) for one in large]})).ids[:, 0].tolist()
+    transforms = fitted({"x": {"kind": "hashed", "size": 10**6}}, pa.table({"x": [Decimal(item) for item in large]}))
+    first, second = transforms.encode(pa.table({"x": [Decimal(item) for item in large]})).ids[:, 0].tolist()
     assert first != second
     assert served(transforms, "x", large) == [first, second]
 
@@ -109,7 +109,7 @@ def test_ids_beyond_64_bits_are_kept_or_refused(tmp_path, kind):
         path.write_text("id\n" + "\n".join(map(str, ids)))
         assert column_of(path, "id") == list(map(str, ids))
         return
-    path.write_text("\n".join(json.dumps({"id": one}) for one in ids))
+    path.write_text("\n".join(json.dumps({"id": item}) for item in ids))
     with pytest.raises(DataError, match=r"log.json: line 1: 'id' holds 18446744073709551615"):
         Table(path=str(path)).schema()
 
@@ -122,10 +122,10 @@ def test_integers_that_a_float_would_change_stay_as_they_are(tmp_path, kind):
         path.write_text("id\n" + "\n".join(values))
         assert column_of(path, "id") == values
         return
-    path.write_text("\n".join(f'{{"id": {one}}}' for one in values))
+    path.write_text("\n".join(f'{{"id": {value}}}' for value in values))
     with pytest.raises(DataError, match=r"line 1: 'id' holds 9007199254740993 among"):
         Table(path=str(path)).schema()
-    path.write_text('{"x": 1e300}\n{"x": 2.5}\n')  # large numbers that are no ids
+    path.write_text('{"x": 1e300}\n{"x": 2.5}\n')  # large numbers, not ids
     assert column_of(path, "x") == [1e300, 2.5]
 
 
@@ -176,15 +176,15 @@ def test_what_was_text_in_training_is_text_ever_after(tmp_path, monkeypatch):
     write(tmp_path / "tue.csv", ["1.10", "3.5"])
     done = command(tmp_path, "fit", "recipe=recipe.yaml", "source.path=tue.csv", "init_from=mon", "run.dir=tue")
     assert done.returncode == 0, done.stderr
-    told = json.loads((tmp_path / "tue" / "warm_start.json").read_text())["features"]["version"]
-    assert (told["kept"], told["new"]) == (4, 1)
+    report = json.loads((tmp_path / "tue" / "warm_start.json").read_text())["features"]["version"]
+    assert (report["kept"], report["new"]) == (4, 1)
     # Its own file holds nothing but numbers; "1.10" is text in it all the same.
     known = Transforms.load(tmp_path / "tue" / "transforms" / "transforms.json")
     monkeypatch.chdir(tmp_path)
     config = validate(yaml.safe_load((tmp_path / "tue" / "config.yaml").read_text()))
-    found = pa.concat_tables(Predictor.of_run(RunDirectory.open(tmp_path / "tue"), config).rows()[1])
-    assert set(found["version"].to_pylist()) == {"1.10", "3.5"}
-    assert min(known.encode(found).ids[:, 0].tolist()) >= 2
+    result = pa.concat_tables(Predictor.of_run(RunDirectory.open(tmp_path / "tue"), config).rows()[1])
+    assert set(result["version"].to_pylist()) == {"1.10", "3.5"}
+    assert min(known.encode(result).ids[:, 0].tolist()) >= 2
 
 
 def test_a_column_can_be_declared_text(tmp_path):
@@ -199,7 +199,7 @@ def test_a_run_is_not_resumed_with_other_ids(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     assert command(tmp_path, "fit", "recipe=recipe.yaml", "run.dir=run", "split.by=random").returncode == 0
     before = (tmp_path / "run" / "transforms" / "transforms.json").read_bytes()
-    write(tmp_path / "mon.csv", [{"a": "c", "b": "a", "c": "b"}[one] for one in versions])
+    write(tmp_path / "mon.csv", [{"a": "c", "b": "a", "c": "b"}[version] for version in versions])
     done = command(tmp_path, "fit", "resume=run", "trainer.max_epochs=2")
     assert done.returncode == 2, done.stdout
     assert "was trained on other data" in done.stderr
@@ -247,7 +247,7 @@ def test_text_is_split_by_the_instants_that_it_names(times, turn):
     assigned = dict(zip(shuffled, assign(spec, [pa.table({"t": shuffled})]).tolist(), strict=True))
     assert assigned[times[3]] == 2
     assert assigned[times[0]] == 0
-    assert [assigned[one] for one in times] == sorted(assigned[one] for one in times)
+    assert [assigned[time] for time in times] == sorted(assigned[time] for time in times)
 
 
 def test_zones_count_in_utc():
@@ -344,15 +344,15 @@ def test_precisions_that_turn_ids_into_floats_are_refused(tmp_path, precision):
 def test_a_damaged_converted_table_is_made_again(tmp_path, damage):
     write(tmp_path / "mon.csv", ["a", "b"])
     assert len(column_of(tmp_path / "mon.csv", "click")) == 240
-    (kept,) = (tmp_path / "cache" / "tables").glob("*/*.parquet")
-    kept.unlink() if damage == "removed" else kept.write_bytes(kept.read_bytes()[:-20])
+    (remaining,) = (tmp_path / "cache" / "tables").glob("*/*.parquet")
+    remaining.unlink() if damage == "removed" else remaining.write_bytes(remaining.read_bytes()[:-20])
     assert len(column_of(tmp_path / "mon.csv", "click")) == 240
 
 
 @pytest.mark.parametrize("blocks", [2, 100])
 def test_a_full_disk_is_an_error_with_the_place(tmp_path, blocks):
     rng = np.random.default_rng(0)
-    write(tmp_path / "mon.csv", [str(one) for one in rng.integers(0, 1 << 40, 20_000)], 20_000)
+    write(tmp_path / "mon.csv", [str(item) for item in rng.integers(0, 1 << 40, 20_000)], 20_000)
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     arguments = f"{sys.executable} -m mtl_lightning fit recipe=recipe.yaml run.dir=run"
     done = subprocess.run(
@@ -380,10 +380,10 @@ def test_a_full_disk_is_named_in_a_shipped_recipe(tmp_path, rows, size):
 def test_a_file_that_changes_is_another_one_though_size_and_time_are_the_same(tmp_path, make):
     path = tmp_path / "log.csv"
     path.write_text("click\n0\n")
-    before, told = make(path).fingerprint(), path.stat()
+    before, report = make(path).fingerprint(), path.stat()
     path.write_text("click\n1\n")
-    os.utime(path, ns=(told.st_atime_ns, told.st_mtime_ns))
-    assert (path.stat().st_size, path.stat().st_mtime_ns) == (told.st_size, told.st_mtime_ns)
+    os.utime(path, ns=(report.st_atime_ns, report.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (report.st_size, report.st_mtime_ns)
     assert make(path).fingerprint() != before
 
 
@@ -419,7 +419,7 @@ def test_saved_transforms_are_whole_at_every_moment(tmp_path):
         assert Transforms.load(path).identity == transforms.identity
         reads += 1
     writer.join()
-    assert [one.name for one in tmp_path.iterdir() if "partial" in one.name] == []
+    assert [item.name for item in tmp_path.iterdir() if "partial" in item.name] == []
 
 
 def test_numbers_of_sixteen_digits_are_numbers_if_a_float_holds_them(tmp_path):

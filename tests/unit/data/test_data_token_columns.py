@@ -1,4 +1,4 @@
-"""What is compared as it is written stays as it is written: in CSV, too, where a column may look like numbers."""
+"""Values that are compared as they are written stay so: in CSV, too, where a column may look like numbers."""
 
 import json
 import subprocess
@@ -62,7 +62,7 @@ def known(transforms, name, values):
     return transforms.encode({name: values}).ids[:, 0].tolist()
 
 
-@pytest.mark.parametrize("values", TOKENS, ids=lambda one: one[0])
+@pytest.mark.parametrize("values", TOKENS, ids=lambda item: item[0])
 @pytest.mark.parametrize("feature", ["categorical", {"kind": "hashed", "size": 10**6}, {"kind": "text"}])
 def test_every_format_has_the_same_ids(tmp_path, values, feature):
     stores = {}
@@ -71,12 +71,12 @@ def test_every_format_has_the_same_ids(tmp_path, values, feature):
         parts = prepared.stores["train"].parts
         stores[suffix] = (parts["ids"] if "sequence/x" not in parts else parts["sequence/x"]).tolist()
         served = RowEncoder(prepared.transforms).encode({"x": values}, len(values))
-        assert [list(one) for one in (served["sequence/x"] if "sequence/x" in parts else served["ids"])] == (
+        assert [list(entry) for entry in (served["sequence/x"] if "sequence/x" in parts else served["ids"])] == (
             stores[suffix][: len(values)]
         )
     assert stores["csv"] == stores["parquet"] == stores["jsonl"]
     if feature == "categorical":
-        assert len({one[0] for one in stores["csv"]}) == len(values)
+        assert len({entry[0] for entry in stores["csv"]}) == len(values)
 
 
 cells = st.one_of(
@@ -93,8 +93,8 @@ def test_random_cells_have_the_same_ids_in_csv_and_as_text(tmp_path_factory, val
         data(write(folder / f"log.{suffix}", {"x": values}, 24), {"x": "categorical"}, cache_dir=folder).prepare()
         for suffix in ("parquet", "csv")
     )
-    ids = [one.stores["train"].parts["ids"].flatten().tolist() for one in (text, typed)]
-    distinct = len({canonical_spelling(one) for one in values})
+    ids = [item.stores["train"].parts["ids"].flatten().tolist() for item in (text, typed)]
+    distinct = len({canonical_spelling(value) for value in values})
     # Ids of equal counts are in the order of numbers or of text; which rows are one value is the same.
     assert len(set(zip(*ids, strict=True))) == len(set(ids[0])) == len(set(ids[1])) == distinct
     for transforms, wanted in zip((text.transforms, typed.transforms), ids, strict=True):
@@ -132,8 +132,8 @@ def test_ids_that_look_like_numbers_are_told_apart_from_fit_to_predict(tmp_path,
     aucs = []
     for suffix in ("csv", "parquet"):
         command(tmp_path, "fit", "recipe=recipe.yaml", f"source.path=log.{suffix}", f"run.dir={suffix}")
-        found = json.loads((tmp_path / suffix / "metrics.json").read_text())
-        aucs.append(found["test"]["metrics"]["test/click/auc"])
+        result = json.loads((tmp_path / suffix / "metrics.json").read_text())
+        aucs.append(result["test"]["metrics"]["test/click/auc"])
     assert aucs[0] == pytest.approx(aucs[1], abs=1e-6)
     assert aucs[0] == pytest.approx(1.0, abs=5e-3)
     (tmp_path / "few.csv").write_text("user\n12e44003\n91736281\n")  # alone they are numbers that differ
@@ -180,7 +180,7 @@ def test_users_groups_and_cold_starts_are_told_apart(tmp_path):
     module = data(path, {"x": "numeric"}, split=spec, group="user")
     parts = [store.parts for store in module.prepare().stores.values()]
     groups = [set(part["group"].tolist()) for part in parts]
-    assert [len(one) for one in groups] == [4, 1, 1]
+    assert [len(group) for group in groups] == [4, 1, 1]
     assert len(set.union(*groups)) == 6
     assert [part["raw/new_user"].unique().tolist() for part in parts] == [[0.0], [1.0], [1.0]]
     wanted = assign(spec, [pa.table({"user": [*HEX, "1e3", "1000"] * 20})])
@@ -213,15 +213,15 @@ def test_sequences_of_one_entry_or_none_are_sequences(tmp_path, values):
     path = write(tmp_path / "log.csv", {"seen": values, "tags": values, "item": ["5", "7"]})
     check({"name": "table", "path": path}, {"seen": {"kind": "sequence", "length": 3}, "item": "categorical"})
     module = data(path, {"seen": {"kind": "sequence", "length": 3}, "item": "categorical"})
-    found = module.prepare().stores["train"].parts["sequence/seen"]
+    result = module.prepare().stores["train"].parts["sequence/seen"]
     text = DataModule.from_frame(
         {"seen": [values[n % len(values)] for n in range(120)], "click": [n // 7 % 2 for n in range(120)]},
         features={"seen": {"kind": "sequence", "length": 3}}, tasks={"click": "binary"}, split=ALL,
     ).prepare()  # fmt: skip
-    assert found.tolist() == text.stores["train"].parts["sequence/seen"].tolist()
+    assert result.tolist() == text.stores["train"].parts["sequence/seen"].tolist()
     if any(values):
         labels = data(path, {"item": "categorical"}, {"tags": {"kind": "multilabel", "label": "tags"}})
-        assert labels.schema.task("tags").classes == len({canonical_spelling(one) for one in values} - {None})
+        assert labels.schema.task("tags").classes == len({canonical_spelling(value) for value in values} - {None})
 
 
 def test_a_sequence_of_integers_in_parquet_is_still_refused(tmp_path):
@@ -263,9 +263,9 @@ def test_floats_of_whole_numbers_are_integers(tmp_path):
 def test_what_comes_late_is_held_against_what_came_early(tmp_path, monkeypatch, first, later, values):
     monkeypatch.setattr(csv_blocks, "BLOCK", 1 << 12)
     (tmp_path / "log.csv").write_text("x\n" + f"{first}\n" * 3000 + f"{later}\n")
-    found = list(Table(path=str(tmp_path / "log.csv")).rows())
-    assert [found[0]["x"], found[-1]["x"]] == values
-    assert len(found) == 3001
+    result = list(Table(path=str(tmp_path / "log.csv")).rows())
+    assert [result[0]["x"], result[-1]["x"]] == values
+    assert len(result) == 3001
 
 
 def test_one_conversion_serves_recipes_that_need_the_same_types(tmp_path):
@@ -273,9 +273,9 @@ def test_one_conversion_serves_recipes_that_need_the_same_types(tmp_path):
     for features in ({"user": "categorical"}, {"n": "categorical", "price": "numeric"}, {"n": "numeric"}):
         data(path, features).source.schema()
     Table(path=path).schema()
-    assert len([one for one in (tmp_path / "cache" / "tables").iterdir() if one.is_dir()]) == 1
+    assert len([item for item in (tmp_path / "cache" / "tables").iterdir() if item.is_dir()]) == 1
     data(path, {"price": "categorical"}).source.schema()
-    assert len([one for one in (tmp_path / "cache" / "tables").iterdir() if one.is_dir()]) == 2
+    assert len([item for item in (tmp_path / "cache" / "tables").iterdir() if item.is_dir()]) == 2
 
 
 def test_runs_of_earlier_versions_read_numbers_as_they_did(tmp_path):
@@ -314,7 +314,7 @@ def test_blanks_and_zeros_are_no_other_id(trained):
     transforms.fit([pa.table({"x": trained, "h": trained})])
     for values in ([" 7", "0 ", "8\t"], ["7.0", "-0.0", "8.000"], [7.0, -0.0, 8.0], ["7", "-0", "8"], [7, 0, "8"]):
         wanted = transforms.encode({"x": trained, "h": trained}).ids.tolist()
-        assert len({one[0] for one in wanted}) == 3
+        assert len({item[0] for item in wanted}) == 3
         assert transforms.encode({"x": values, "h": values}).ids.tolist() == wanted
         assert RowEncoder(transforms).encode({"x": values, "h": values}, 3)["ids"].tolist() == wanted
 
@@ -323,7 +323,7 @@ def test_blanks_and_zeros_are_no_other_id(trained):
 @given(st.lists(st.one_of(st.none(), st.text(alphabet="0123.-e \t\u00a0\u3000aé中TRUEtrue", max_size=5)), max_size=6))
 def test_one_value_and_a_column_are_spelled_alike(values):
     assert keys(pa.array(values, pa.string())).to_pylist() == [
-        None if one is None else canonical_spelling(one) for one in values
+        None if value is None else canonical_spelling(value) for value in values
     ]
 
 
@@ -333,8 +333,8 @@ def test_tensors_are_the_numbers_that_they_hold(tmp_path):
     plain = {"user": rows["user"].tolist(), "v": rows["v"].tolist(), "click": click}
     features = {"user": "categorical", "v": {"kind": "vector", "size": 2}}
     stores = [
-        DataModule.from_frame(one, features=features, tasks={"click": "binary"}, split=ALL).prepare().stores["train"]
-        for one in (rows, plain)
+        DataModule.from_frame(item, features=features, tasks={"click": "binary"}, split=ALL).prepare().stores["train"]
+        for item in (rows, plain)
     ]
     for name, part in stores[0].parts.items():
         assert torch.equal(part, stores[1].parts[name]), name
@@ -415,5 +415,5 @@ def test_text_of_a_sequence_that_is_not_divided_is_reported(tmp_path, cells, sep
     module = DataModule.from_frame(
         rows, features={"genres": {"kind": "sequence", "separator": separator}}, tasks={"click": "binary"}, split=ALL
     )
-    found = [one for one in inspect_log(module)["findings"] if one["name"] == "unsplit:genres"]
-    assert [one["hint"] for one in found] == ([f"features.genres.separator={sign}"] if sign else [])
+    result = [finding for finding in inspect_log(module)["findings"] if finding["name"] == "unsplit:genres"]
+    assert [item["hint"] for item in result] == ([f"features.genres.separator={sign}"] if sign else [])

@@ -91,7 +91,7 @@ def test_copies_are_equal_slices_with_their_own_tables():
 def test_without_ids_there_is_no_table():
     schema = Schema((Field(name="price", kind="numeric"),), ())
     encoder = EmbeddingEncoder(schema, 1, numeric="plain")
-    one = Batch(
+    single = Batch(
         schema=schema,
         ids=torch.zeros(2, 0, dtype=torch.int64),
         dense=torch.ones(2, 1),
@@ -99,7 +99,7 @@ def test_without_ids_there_is_no_table():
         mask=torch.zeros(2, 0, dtype=torch.bool),
     )
     assert encoder.table_parameters() == []
-    assert encoder(one).z.tolist() == [[1.0], [1.0]]
+    assert encoder(single).z.tolist() == [[1.0], [1.0]]
 
 
 def test_hidden_trunk_ends_in_z():

@@ -70,15 +70,15 @@ def test_projection_is_a_linear_layer_per_field(numeric, copies):
     before, after = plain(batch()), encoder(batch())
     assert encoder.width == copies * 6 * 3
     for copy in range(copies):
-        weights = [one for weight in encoder.projections[copy].weights for one in weight.unbind(0)]
+        weights = [item for weight in encoder.projections[copy].weights for item in weight.unbind(0)]
         biases = encoder.projections[copy].bias.data.normal_().view(6, 3)
         after = encoder(batch())
         for i, field in enumerate(["a.user", "item", "the history", "words", "price", "text"]):
             x = before.z[:, before.slices[field].start + copy * plain.width // copies :][:, : weights[i].shape[1]]
-            found = after.z[:, copy * 18 + 3 * i :][:, :3]
-            torch.testing.assert_close(found, x @ weights[i].T + biases[i])
+            result = after.z[:, copy * 18 + 3 * i :][:, :3]
+            torch.testing.assert_close(result, x @ weights[i].T + biases[i])
             if copies == 1:
-                torch.testing.assert_close(after.field(field), found)
+                torch.testing.assert_close(after.field(field), result)
 
 
 def test_din_looks_at_the_embedding_of_the_item_whatever_the_projection():
@@ -124,7 +124,7 @@ def test_din_without_a_target_keeps_the_mean():
 
 
 def test_din_learns_whether_the_item_was_seen_before():
-    """A mean over the history can't tell it for unseen pairs; attention to the item can."""
+    """A mean over the history can't predict it for unseen pairs; attention to the item can."""
     generator = torch.Generator().manual_seed(0)
     schema = Schema(
         (
@@ -133,7 +133,7 @@ def test_din_learns_whether_the_item_was_seen_before():
         ),
         (),
     )
-    found = {}
+    result = {}
     for kind in (EmbeddingEncoder, DINEncoder):
         torch.manual_seed(0)
         encoder = kind(schema, 1, width=8, init_scale=1.0)
@@ -157,11 +157,11 @@ def test_din_learns_whether_the_item_was_seen_before():
             label = (history == item.unsqueeze(1)).any(1).float()
             loss = torch.nn.functional.binary_cross_entropy_with_logits(score, label)
             if step == 399:
-                found[kind] = loss.item()
+                result[kind] = loss.item()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    assert found[DINEncoder] < 0.7 * found[EmbeddingEncoder]
+    assert result[DINEncoder] < 0.7 * result[EmbeddingEncoder]
 
 
 def test_transformer_ignores_what_is_padded():
@@ -201,7 +201,7 @@ def test_transformer_learns_what_the_latest_step_says_whatever_the_length():
     encoder = registry().resolve("encoder", "transformer")(schema, 1, width=16)
     head = torch.nn.Linear(16, 1)
     table = encoder.table_parameters()
-    dense = [*head.parameters(), *(each for each in encoder.parameters() if each is not table[0])]
+    dense = [*head.parameters(), *(item for item in encoder.parameters() if item is not table[0])]
     optimizers = [torch.optim.Adam(dense, lr=0.005), torch.optim.SparseAdam(table, lr=0.02)]
     generator = torch.Generator().manual_seed(0)
 
@@ -269,7 +269,7 @@ def test_autoint_maps_vectors_and_plain_numbers_whatever_their_width(size):
     plain = registry().resolve("encoder", "autoint")(
         Schema(fields[:2], ()), 1, width=1, numeric="plain", attention_heads=1
     )
-    assert [each.weight.shape for each in plain.tokens.values()] == [(1, 1), (1, size)]
+    assert [token.weight.shape for token in plain.tokens.values()] == [(1, 1), (1, size)]
 
 
 def test_autoint_lets_fields_see_each_other():
@@ -300,12 +300,12 @@ def test_periodic_encoding_by_the_papers_equation():
     torch.manual_seed(0)
     encode = Periodic([Field(name=name, kind="numeric") for name in ("a", "b")], 3, frequencies=2).double()
     x = torch.randn(4, 2, dtype=torch.float64)
-    found = encode(x)
+    result = encode(x)
     for f in range(2):
         angle = 2 * torch.pi * x[:, f : f + 1] * encode.frequencies.view(2, 2)[f]
         seen = torch.cat([x[:, f : f + 1], angle.sin(), angle.cos()], dim=1)
         expected = (seen @ encode.weight[f] + encode.bias.view(2, 3)[f]).relu()
-        torch.testing.assert_close(found[:, 3 * f : 3 * f + 3], expected)
+        torch.testing.assert_close(result[:, 3 * f : 3 * f + 3], expected)
 
 
 @pytest.mark.parametrize("name", ["autoint", "transformer"])

@@ -27,7 +27,7 @@ def rows_of(encoder: EmbeddingEncoder, schema: Schema) -> dict[str, int]:
 
 
 def event(encoder: EmbeddingEncoder, batch: Batch, row: int, place: int) -> torch.Tensor:
-    """What one click carries: two ids, a price and a gap, looked up one after the other."""
+    """Parts of one click: two ids, a price and a gap, looked up one after the other."""
     steps, starts, weight = batch.steps["clicks"], rows_of(encoder, batch.schema), encoder.table.weight
     total = torch.zeros(encoder.embedding_width)
     for column, field in enumerate(CLICKS.steps_of_kind("categorical")):
@@ -56,27 +56,27 @@ def test_buckets_of_gaps_double_in_width():
 
 
 def test_a_history_without_numbers_and_gaps_adds_nothing():
-    made = StepBuckets(VISITS, 4, 1.0)
-    assert list(made.parameters()) == []
-    assert made(example_batch(SCHEMA, rows=5).steps["visits"]).abs().sum() == 0
+    created = StepBuckets(VISITS, 4, 1.0)
+    assert list(created.parameters()) == []
+    assert created(example_batch(SCHEMA, rows=5).steps["visits"]).abs().sum() == 0
 
 
 @pytest.mark.parametrize("pooling", ["mean", "sqrt"])
 def test_a_history_is_pooled_over_the_sums_of_its_events(batch, pooling):
     encoder = EmbeddingEncoder(SCHEMA, 1, width=4, pooling=pooling, init_scale=1.0).eval()
-    found = encoder(batch).field("clicks")
+    result = encoder(batch).field("clicks")
     for row in range(len(batch)):
         steps = events(encoder, batch, row)
         want = sum(steps, torch.zeros(4))
         want = want / (len(steps) if pooling == "mean" else math.sqrt(len(steps))) if steps else want
-        torch.testing.assert_close(found[row], want, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(result[row], want, rtol=1e-5, atol=1e-6)
 
 
 def test_din_weighs_events_by_the_sum_of_the_fields_at_hand(batch):
     encoder = DINEncoder(SCHEMA, 1, width=4, init_scale=1.0).eval()
     assert encoder.targets["clicks"] == ("item",)  # ``shop`` has a table of its own
     assert "visits" not in encoder.targets
-    found = encoder(batch).field("clicks")
+    result = encoder(batch).field("clicks")
     attention = encoder.attention[encoder.numbers["clicks"]]
     start = rows_of(encoder, SCHEMA)["item"]
     for row in range(len(batch)):
@@ -85,7 +85,7 @@ def test_din_weighs_events_by_the_sum_of_the_fields_at_hand(batch):
         want = torch.zeros(4)
         for step in events(encoder, batch, row):
             want = want + attention(torch.cat([step, target, step - target, step * target])[None])[0] * step
-        torch.testing.assert_close(found[row], want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[row], want, rtol=1e-4, atol=1e-5)
 
 
 def test_din_adds_up_the_fields_at_hand_of_several_ids():
@@ -102,7 +102,7 @@ def test_din_adds_up_the_fields_at_hand_of_several_ids():
 
 def test_the_transformer_reads_events_in_their_order_counted_back_from_the_latest(batch):
     encoder = TransformerEncoder(SCHEMA, 1, width=4, attention_heads=1, init_scale=1.0).eval()
-    found = encoder(batch).field("clicks")
+    result = encoder(batch).field("clicks")
     number = encoder.numbers["clicks"]
     places, block = encoder.places[number], encoder.blocks[number][0]
     start = rows_of(encoder, SCHEMA)["item"]
@@ -112,22 +112,22 @@ def test_the_transformer_reads_events_in_their_order_counted_back_from_the_lates
         steps = events(encoder, batch, row)
         tokens = [target + places[0], *(step + places[len(steps) - i] for i, step in enumerate(steps))]
         want = block(torch.stack(tokens)[None], None)[0, 0]
-        torch.testing.assert_close(found[row], want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(result[row], want, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("encoder", [EmbeddingEncoder, DINEncoder, TransformerEncoder])
 def test_events_left_out_in_training_are_as_if_they_were_not_there(batch, encoder):
     torch.manual_seed(0)
-    made = encoder(SCHEMA, 1, width=4, step_dropout=0.5).train()
+    created = encoder(SCHEMA, 1, width=4, step_dropout=0.5).train()
     torch.manual_seed(1)
-    z = made(batch).z
+    z = created(batch).z
     torch.manual_seed(1)
-    known = made.known(made.drop_steps(batch))["clicks"]
+    known = created.known(created.drop_steps(batch))["clicks"]
     assert 0.3 < known.sum() / batch.steps["clicks"].known.sum() < 0.7
     changed = batch.steps["clicks"]
     ids = torch.where(known[:, :, None], changed.ids, 1)
     torch.manual_seed(1)
-    again = made(replace(batch, steps={**batch.steps, "clicks": replace(changed, ids=ids)})).z
+    again = created(replace(batch, steps={**batch.steps, "clicks": replace(changed, ids=ids)})).z
     assert torch.equal(z, again)
 
 

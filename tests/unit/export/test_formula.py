@@ -96,8 +96,8 @@ def test_platt_is_the_logistic_regression_on_log_odds(slope: float, shift: float
 
     assert loss(a, b) <= loss(float(fitted.coef_[0, 0]), float(fitted.intercept_[0])) + 0.05
     table = reliability(positive, negative)
-    assert sum(one["rows"] for one in table) == 400
-    assert [one["predicted"] for one in table] == sorted(one["predicted"] for one in table)
+    assert sum(item["rows"] for item in table) == 400
+    assert [item["predicted"] for item in table] == sorted(item["predicted"] for item in table)
 
 
 def test_calibration_counts_known_rows_by_their_weight() -> None:
@@ -115,10 +115,10 @@ def test_calibration_counts_known_rows_by_their_weight() -> None:
     )
     with torch.no_grad():
         predictions = network(store.batch(slice(0, 4)))["click"].double()
-    found = measure(network, store, 3)["click"]
-    assert found["rows"] == 6
-    assert found["observed"] == pytest.approx(4 / 6)
-    assert found["predicted"] == pytest.approx(float((predictions[:3] * torch.tensor([1, 2, 3])).sum() / 6))
+    result = measure(network, store, 3)["click"]
+    assert result["rows"] == 6
+    assert result["observed"] == pytest.approx(4 / 6)
+    assert result["predicted"] == pytest.approx(float((predictions[:3] * torch.tensor([1, 2, 3])).sum() / 6))
 
 
 def test_calibration_of_nothing_is_nothing() -> None:
@@ -130,6 +130,6 @@ def test_processes_are_counted_by_the_launchers_variables(monkeypatch: pytest.Mo
     for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "WORLD_SIZE", "SLURM_NTASKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert process_count() == 1  # nobody says which of them this is
+    assert process_count() == 1  # nothing says which of them this is
     monkeypatch.setenv("RANK", "1")
     assert process_count() == 4

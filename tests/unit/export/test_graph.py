@@ -40,8 +40,8 @@ def agrees(network: Network, folder: Path) -> list[str]:
     check_onnx(folder, [TENSORS])
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     loaded = torch.export.load(folder / "model.pt2").module()
-    assert [one.name for one in session.get_inputs()] == list(example)
-    assert [one.name for one in session.get_outputs()] == [PREDICTION + task for task in tasks]
+    assert [item.name for item in session.get_inputs()] == list(example)
+    assert [item.name for item in session.get_outputs()] == [PREDICTION + task for task in tasks]
     package = str(Path(mtl_lightning.__file__).parent)
     assert [file.name for file in folder.iterdir() if package.encode() in file.read_bytes()] == []
     for rows, seed in ((1, 0), (2, 1), (37, 2)):
@@ -51,10 +51,10 @@ def agrees(network: Network, folder: Path) -> list[str]:
             expected = network(batch)
             traced = loaded(inputs)
         onnx = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        for task, found in zip(tasks, onnx, strict=True):
+        for task, result in zip(tasks, onnx, strict=True):
             np.testing.assert_allclose(traced[task].numpy(), expected[task].numpy(), atol=1e-6, rtol=1e-5)
-            np.testing.assert_allclose(found, expected[task].numpy(), atol=1e-5, rtol=1e-5)
-            assert found.shape == tuple(expected[task].shape)
+            np.testing.assert_allclose(result, expected[task].numpy(), atol=1e-5, rtol=1e-5)
+            assert result.shape == tuple(expected[task].shape)
     return list(example)
 
 
@@ -64,7 +64,7 @@ def of_every_head() -> tuple[Schema, dict[str, dict[str, Any]]]:
     heads = {}
     for name in registry().names("head"):
         kinds = registry().resolve("head", name).kinds
-        kind = min(kinds, key=lambda one: (one != "binary", one))
+        kind = min(kinds, key=lambda item: (item != "binary", item))
         parents = ("first",) if name in ("aitm", "dcmt", "escm2", "esmm") else ()
         tasks.append(example_task(kind, f"{name}_task", parents=parents, mean=0.3, scale=1.5))
         heads[f"{name}_task"] = {"name": name, **OPTIONS.get(name, {})}
@@ -74,7 +74,7 @@ def of_every_head() -> tuple[Schema, dict[str, dict[str, Any]]]:
 def test_every_head_on_one_architecture(tmp_path: Path) -> None:
     schema, heads = of_every_head()
     inputs = agrees(build_network(schema, architecture="mmoe", heads=heads), tmp_path)
-    # A position only tells in training; a duration is part of the prediction.
+    # A position matters in training only; a duration is part of the prediction.
     assert inputs[-1] == "raw/duration"
     assert "raw/position" not in inputs
 

@@ -24,7 +24,7 @@ ROWS, BATCH, EPOCHS, ACCUMULATE = 26, 2, 3, 3
 
 
 class Rows:
-    """A loader that can go on in the middle of an epoch."""
+    """A loader that can resume in the middle of an epoch."""
 
     def __init__(self) -> None:
         self.epoch = self.done = 0
@@ -204,9 +204,9 @@ def test_a_run_whose_limit_grows_goes_on_where_it_stopped(
     train(limited, max_steps=at, **options)
     assert fingerprint(*train(limited, **options)) == whole[str(options)]
     train(asked, Stop(at), **options)
-    found = fingerprint(*train(asked, **options))
+    result = fingerprint(*train(asked, **options))
     if not options.get("validate", True):  # else it was validated where it stopped, which draws random numbers
-        assert found == whole[str(options)]
+        assert result == whole[str(options)]
     last = AtomicCheckpointIO().load_checkpoint(asked.checkpoints / "last.ckpt")
     assert last["global_step"] == EPOCHS * math.ceil(ROWS / BATCH / ACCUMULATE)
 

@@ -100,7 +100,7 @@ def test_the_directory_is_in_use_until_the_block_ends() -> None:
 def test_callbacks_have_the_run_directory_from_the_start() -> None:
     with set_up(plan("run.dir=mine", "run.evaluation=true"), Signals(), Console(quiet=True)) as run:
         callbacks: list[Any] = run.trainer.callbacks  # type: ignore[attr-defined]
-        directories = {type(each).__name__: each.run.path for each in callbacks if hasattr(each, "run")}
+        directories = {type(callback).__name__: callback.run.path for callback in callbacks if hasattr(callback, "run")}
     assert directories == dict.fromkeys(
         ["ResourcesReport", "RelationsReport", "EvaluationReport", "Record"], Path("mine")
     )

@@ -39,8 +39,8 @@ def test_d2q_tables_learn_the_quantiles_of_each_group():
         optimizer.step()
     table = head(torch.zeros(4000, 8), {}, raw).extra["table"]
     for size in (10.0, 100.0):
-        found = table[(length == size).nonzero()[0, 0]]
-        assert (found / size - head.levels).abs().max() < 0.1
+        result = table[(length == size).nonzero()[0, 0]]
+        assert (result / size - head.levels).abs().max() < 0.1
 
 
 def test_interpolation_is_flat_outside_and_inverts_itself():

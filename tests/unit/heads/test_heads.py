@@ -1,4 +1,4 @@
-"""What every head must satisfy, and what single ones promise."""
+"""Properties of every head, and promises of single ones."""
 
 import math
 

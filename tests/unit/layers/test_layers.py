@@ -97,10 +97,10 @@ def mixing(tasks=3, dtype=torch.float64):
 def test_mixtures_give_the_gradients_of_a_batched_product(tasks):
     leaves = mixing()
     toward = [torch.randn(4, 2, dtype=torch.float64) for _ in tasks]
-    found, expected = mixtures(*leaves), torch.bmm(*leaves).unbind(1)
+    result, expected = mixtures(*leaves), torch.bmm(*leaves).unbind(1)
     for by in (leaves, leaves[:1], leaves[1:]):
         pairs = (
-            torch.autograd.grad([out[i] for i in tasks], by, toward, retain_graph=True) for out in (found, expected)
+            torch.autograd.grad([out[i] for i in tasks], by, toward, retain_graph=True) for out in (result, expected)
         )
         torch.testing.assert_close(*pairs)
     assert torch.autograd.gradgradcheck(lambda *inputs: [mixtures(*inputs)[i] for i in tasks], leaves)
@@ -111,13 +111,13 @@ def test_mixtures_in_half_precision(tasks):
     weights, experts = mixing(dtype=torch.float32)
     values = experts.bfloat16()  # as a layer before would give them
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, expected = mixtures(weights, values), torch.bmm(weights, values).unbind(1)
+        result, expected = mixtures(weights, values), torch.bmm(weights, values).unbind(1)
     for i in tasks:
-        assert found[i].dtype == torch.bfloat16
+        assert result[i].dtype == torch.bfloat16
     toward = [torch.randn(4, 2).bfloat16() for _ in tasks]
     pairs = (
         torch.autograd.grad([out[i] for i in tasks], (weights, experts), toward, retain_graph=True)
-        for out in (found, expected)
+        for out in (result, expected)
     )
     torch.testing.assert_close(*pairs, rtol=2**-7, atol=2**-7)
 
@@ -148,9 +148,9 @@ def test_wrong_sizes_and_names():
 def test_a_filled_up_product_is_the_plain_one(monkeypatch, width):
     monkeypatch.setattr(aligned, "LEAST", 0)
     leaves = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((5, width), (3, width), (3,))]
-    found, expected = aligned.linear(*leaves), nn.functional.linear(*leaves)
-    torch.testing.assert_close(found, expected)
-    toward = torch.randn_like(found)
-    pairs = zip(torch.autograd.grad(found, leaves, toward), torch.autograd.grad(expected, leaves, toward), strict=True)
+    result, expected = aligned.linear(*leaves), nn.functional.linear(*leaves)
+    torch.testing.assert_close(result, expected)
+    toward = torch.randn_like(result)
+    pairs = zip(torch.autograd.grad(result, leaves, toward), torch.autograd.grad(expected, leaves, toward), strict=True)
     for gradient, plain in pairs:
         torch.testing.assert_close(gradient, plain)

@@ -1,4 +1,4 @@
-"""What all losses promise about unknown rows."""
+"""Promises of all losses about unknown rows."""
 
 import math
 

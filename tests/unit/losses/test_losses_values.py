@@ -107,8 +107,8 @@ def test_pairwise_compares_within_groups_only():
     logit = torch.tensor([[2.0], [0.0], [1.0], [5.0]], dtype=torch.float64)
     goal = make_target([1, 0, 0, 1], group=torch.tensor([1, 1, 1, 2]))
     value = make_loss("pairwise", bce=0.0)(Output(logit), goal, {}).item()
-    two, one = math.log1p(math.exp(-2)), math.log1p(math.exp(-1))
-    assert value == pytest.approx(((two + one) / 2 + two + one + 0) / 4)
+    two, single = math.log1p(math.exp(-2)), math.log1p(math.exp(-1))
+    assert value == pytest.approx(((two + single) / 2 + two + single + 0) / 4)
 
 
 def test_listwise_is_a_softmax_within_the_group():
@@ -169,12 +169,12 @@ def test_conditional_labels_give_the_same_loss_as_joint_ones(name):
 
 @pytest.mark.parametrize(("name", "options"), [("escm2", {"method": "ipw"}), ("escm2", {"method": "dr"}), ("dcmt", {})])
 def test_rows_weigh_in_the_entire_space_what_they_weigh_for_the_child(name, options):
-    """A weight of two is the row twice; the rest of the rows, whose label isn't known, weigh as for the parent."""
+    """A weight of two is the row twice; the other rows, whose label is unknown, weigh as for the parent."""
     draw = torch.tensor([[1.0], [-2.0], [0.5], [0.5]], dtype=torch.float64)
     loss = make_loss(name, parents=("click",), **options)
     twice = entire(name, [1, 0, 1, 1], [1, 0, 0, 0], conditional=draw, imputation=draw, counterfactual=draw)
-    one = draw[:3]
-    once = entire(name, [1, 0, 1], [1, 0, 0], conditional=one, imputation=one, counterfactual=one)
+    single = draw[:3]
+    once = entire(name, [1, 0, 1], [1, 0, 0], conditional=single, imputation=single, counterfactual=single)
     weight = torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64)
     once[1].weight = weight
     expected = loss(*twice)

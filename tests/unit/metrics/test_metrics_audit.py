@@ -39,7 +39,7 @@ def per_label(measure):
     def mean(rows):
         p = rows.p.reshape(rows.y.shape)
         values = [measure(rows.y[:, k], p[:, k], rows.w) for k in range(p.shape[1])]
-        defined = [each for each in values if not math.isnan(each)]
+        defined = [value for value in values if not math.isnan(value)]
         return np.mean(defined) if defined else math.nan
 
     return mean
@@ -141,12 +141,12 @@ def in_groups(measure, share):
     """Mean over groups; ``measure`` of a group's labels, scores and weights, NaN where it doesn't count."""
 
     def value(rows):
-        found = []
+        result = []
         for user in np.unique(rows.group):
             mine = rows.group == user
-            found.append((measure(rows.y[mine, 0], rows.p[mine], rows.w[mine]), share(rows.w[mine]) if share else 1))
-        found = [each for each in found if not math.isnan(each[0])]
-        values, shares = zip(*found, strict=True) if found else ((math.nan,), (1,))
+            result.append((measure(rows.y[mine, 0], rows.p[mine], rows.w[mine]), share(rows.w[mine]) if share else 1))
+        result = [item for item in result if not math.isnan(item[0])]
+        values, shares = zip(*result, strict=True) if result else ((math.nan,), (1,))
         return np.average(values, weights=shares)
 
     return value
@@ -162,12 +162,12 @@ def recall_at_10(y, p, _):
     """The share of positives among the first ten, in the mean over the orders of equal scores."""
     if not y.sum():
         return math.nan
-    left, found = 10, 0.0
+    left, result = 10, 0.0
     for level in np.unique(p)[::-1]:
         tied = y[p == level]
         inside = min(left, len(tied))
-        found, left = found + tied.mean() * inside, left - inside
-    return found / y.sum()
+        result, left = result + tied.mean() * inside, left - inside
+    return result / y.sum()
 
 
 def error(measure):
@@ -344,12 +344,12 @@ def task_of(kind):
 def counted(prediction, target):
     """The rows that count, for the references: float64, but for float32 predictions, which are clipped otherwise."""
     weight = torch.ones(len(target.mask)) if target.weight is None else target.weight
-    kept = target.mask & (weight > 0)
+    remaining = target.mask & (weight > 0)
     p = prediction if prediction.dtype == torch.float64 else prediction.float()
     oracles = ORACLES[1:] if target.label.shape[1] > 1 else ORACLES[:1]
     oracle = torch.stack([target.raw[name] for name in oracles], 1).double()
     columns = (p, target.label.double(), weight.double(), target.group, oracle)
-    return Rows(*(column[kept].numpy() for column in columns))
+    return Rows(*(column[remaining].numpy() for column in columns))
 
 
 def merged(name, kind, prediction, target, parts):
@@ -378,8 +378,8 @@ def test_a_metric_is_its_definition_whole_and_merged(name, case):
             warnings.simplefilter("ignore")
             expected = float(REFERENCES[name](rows))
         for parts in (1, 2, 7):
-            found = merged(name, kind, prediction, target, parts)
-            assert found == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True), (kind, parts)
+            result = merged(name, kind, prediction, target, parts)
+            assert result == pytest.approx(expected, rel=1e-9, abs=1e-9, nan_ok=True), (kind, parts)
 
 
 @pytest.mark.parametrize("name", registry().names("metric"))
@@ -418,8 +418,8 @@ def test_what_is_below_zero_is_no_gain():
     prediction, target = example("regression")
     target.label -= 3
     cut_off = replace(target, label=target.label.clamp_min(0))
-    found = merged("ndcg", "regression", prediction, target, 2)
-    assert found == merged("ndcg", "regression", prediction, cut_off, 2) <= 1
+    result = merged("ndcg", "regression", prediction, target, 2)
+    assert result == merged("ndcg", "regression", prediction, cut_off, 2) <= 1
 
 
 def test_equal_labels_vary_by_no_rounding():
@@ -430,10 +430,10 @@ def test_equal_labels_vary_by_no_rounding():
         for rows in torch.arange(999).split(100):
             metric.update(torch.rand(len(rows)), Target(target.label[rows], target.mask[rows], weight[rows]))
         assert metric.compute().isnan(), name
-    one = Target(
+    single = Target(
         torch.zeros(1, 1), torch.ones(1, dtype=torch.bool), torch.tensor([0.7]), raw={"p": torch.tensor([0.9])}
     )
     for exact in (False, True):
         metric = registry().resolve("metric", "expected_auc")(task_of("binary"), exact=exact)
-        metric.update(torch.tensor([0.3]), one)
+        metric.update(torch.tensor([0.3]), single)
         assert metric.compute().isnan()

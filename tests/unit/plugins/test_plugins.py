@@ -1,4 +1,4 @@
-"""Loading of plugins: real distributions on the path, each broken in its own way, beside the core."""
+"""Loading of plugins: real distributions on the path, each broken in its own way, next to the core."""
 
 import json
 import subprocess
@@ -283,7 +283,7 @@ def test_a_kind_of_feature_that_two_plugins_have_is_read_again_as_it_was(install
     fitted.fit([rows])
     fitted.save(tmp_path / "transforms.json")
     again = Transforms.load(tmp_path / "transforms.json")
-    assert {name: one["kind"] for name, one in again.to_dict()["features"].items()} == {
+    assert {name: item["kind"] for name, item in again.to_dict()["features"].items()} == {
         "a": "mtl-lightning/numeric",
         "b": "twice/numeric",
     }

@@ -86,7 +86,7 @@ def test_a_run_is_complete_when_fit_has_evaluated_it_and_nothing_was_trained_sin
 
 def test_events_lie_alone_in_their_directory_and_resume_beside_each_other(tmp_path: Path) -> None:
     for step in (1, 2):
-        log = EventLog(tmp_path / "tensorboard")
+        log = EventLog(tmp_path)
         log.log_hyperparams({"a": 1})
         log.log_metrics({"train/loss/click": step / 2}, step=step)
         log.save()

@@ -14,14 +14,14 @@ def test_default_directories_are_distinct_even_when_made_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    made: list[Path] = []
-    threads = [threading.Thread(target=lambda: made.append(RunDirectory.create("ads").path)) for _ in range(8)]
+    created: list[Path] = []
+    threads = [threading.Thread(target=lambda: created.append(RunDirectory.create("ads").path)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(set(made)) == 8
-    assert {path.parent for path in made} == {Path("runs/ads")}
+    assert len(set(created)) == 8
+    assert {path.parent for path in created} == {Path("runs/ads")}
 
 
 def test_recipe_path_names_the_parent_by_its_stem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +86,7 @@ def test_one_process_trains_in_a_directory(tmp_path: Path) -> None:
     with pytest.raises(MtlError, match=r"run is in use: another process trains there.*stop it"):
         RunDirectory.create("ads", tmp_path / "run")
     first.save_config("seed: 1")
-    again = RunDirectory.open(tmp_path / "run")  # to read it is no harm
+    again = RunDirectory.open(tmp_path / "run")  # reading it does no harm
     with pytest.raises(MtlError, match="in use"):
         again.hold()
     first.release()

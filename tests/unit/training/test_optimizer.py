@@ -192,12 +192,12 @@ def test_lazy_adam_equals_adam_when_every_row_is_in_every_batch():
 
 
 def test_repeated_rows_are_summed_before_the_step():
-    one, two = (nn.Parameter(torch.zeros(3, 1)) for _ in range(2))
-    one.grad = torch.sparse_coo_tensor([[1, 1]], torch.tensor([[1.0], [2.0]]), (3, 1))
+    single, two = (nn.Parameter(torch.zeros(3, 1)) for _ in range(2))
+    single.grad = torch.sparse_coo_tensor([[1, 1]], torch.tensor([[1.0], [2.0]]), (3, 1))
     two.grad = torch.sparse_coo_tensor([[1]], torch.tensor([[3.0]]), (3, 1))
-    for weight in (one, two):
+    for weight in (single, two):
         RowwiseAdagrad([weight], lr=0.1).step()
-    assert torch.equal(one, two)
+    assert torch.equal(single, two)
 
 
 @pytest.mark.parametrize("size", [7, 1_000_000, 2**40])
@@ -217,10 +217,10 @@ def test_coalescing_is_that_of_torch(count):
     indices = torch.randint(0, 300, (1, count), generator=generator)
     values = torch.randn(count, 4, dtype=torch.float64, generator=generator)
     gradient = torch.sparse_coo_tensor(indices, values, (300, 4), check_invariants=True)
-    found, expected = coalesce(gradient), gradient.coalesce()
-    assert found.is_coalesced()
-    assert torch.equal(found.indices(), expected.indices())
-    torch.testing.assert_close(found.values(), expected.values(), rtol=1e-13, atol=1e-13)
+    result, expected = coalesce(gradient), gradient.coalesce()
+    assert result.is_coalesced()
+    assert torch.equal(result.indices(), expected.indices())
+    torch.testing.assert_close(result.values(), expected.values(), rtol=1e-13, atol=1e-13)
 
 
 def test_clipping_counts_dense_and_sparse_gradients_together():

@@ -32,11 +32,11 @@ def build(name, kind):
     encoder = EmbeddingEncoder(schema, 1, numeric_width=4)
     architecture = SharedBottom(schema, encoder, hidden=[16])
     heads, losses = {}, {}
-    for each, head in ((click, "binary"), (task, name)):
-        made = registry().resolve("head", head)
-        known = {parent: heads[parent] for parent in each.parents}
-        heads[each.name] = made(each, architecture.widths[each.name], known)
-        losses[each.name] = registry().resolve("loss", made.loss)(each)
+    for item, head in ((click, "binary"), (task, name)):
+        created = registry().resolve("head", head)
+        known = {parent: heads[parent] for parent in item.parents}
+        heads[item.name] = created(item, architecture.widths[item.name], known)
+        losses[item.name] = registry().resolve("loss", created.loss)(item)
     generator = torch.Generator().manual_seed(1)
     label = torch.randint(0, max(classes, 2) if kind != "multilabel" else 2, (ROWS, task.width), generator=generator)
     clicked = torch.randint(0, 2, (ROWS, 1), generator=generator)
@@ -132,7 +132,7 @@ def test_inner_products_of_gradients_are_exact_under_mixed_precision(encoder):
 
 
 def test_losses_after_the_update_are_computed_in_the_precision_of_those_before(tmp_path):
-    """Else a method that compares them (FAMO) sees what rounding does: here nothing has changed between the two."""
+    """Otherwise a method that compares them (FAMO) sees rounding errors: here nothing has changed between the two."""
     network, batch = build("regression", "regression")
     module = build_module(
         network.schema, weighter={"name": "famo", "every": 1}, optimizer={"name": "sgd", "tables": "sgd", "lr": 0.0}

@@ -57,9 +57,9 @@ def test_a_study_of_failing_trials_says_why(capsys: pytest.CaptureFixture[str]) 
         assert trial["reason"].split("'")[0][:30] in Path("study/report.html").read_text()
 
 
-@pytest.mark.parametrize("space", ["space.weighter.weights.nobody=[1,2]", "space.weighter.weights.clik=log(0.1,10)"])
+@pytest.mark.parametrize("space", ["space.weighter.weights.absent=[1,2]", "space.weighter.weights.clik=log(0.1,10)"])
 def test_weights_of_no_task_are_refused_up_front(space: str) -> None:
-    with pytest.raises(MtlError, match=r"weighter\.weights: no task '(nobody|clik)'"):
+    with pytest.raises(MtlError, match=r"weighter\.weights: no task '(absent|clik)'"):
         read_plan([*SMALL, "weighter=constant", space]).check()
 
 

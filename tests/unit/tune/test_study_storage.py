@@ -1,4 +1,4 @@
-"""Studies in a database: shared by processes, killed and gone on with, pruned, with a front over tasks; wrong URLs."""
+"""Studies in a database: shared by processes, killed and continued, pruned, with a front over tasks; wrong URLs."""
 
 import json
 import signal
@@ -59,10 +59,10 @@ def test_two_processes_share_a_database_and_one_is_killed(tmp_path):
     assert again.returncode == 0, printed
 
     result = json.loads((tmp_path / "study" / "result.json").read_text())
-    assert [each["state"] for each in result["trials"]] == ["complete"] * 4
+    assert [trial["state"] for trial in result["trials"]] == ["complete"] * 4
     with sqlite3.connect(tmp_path / "study.db") as database:
         assert database.execute("select count(*) from trials").fetchone() == (4,)
-    points = {each["number"]: list(each["tasks"].values()) for each in result["trials"]}
+    points = {trial["number"]: list(trial["tasks"].values()) for trial in result["trials"]}
     for number, own in points.items():
         beaten = any(all(b >= a for a, b in zip(own, other, strict=True)) and other != own for other in points.values())
         assert (number in result["front"]) != beaten

@@ -1,4 +1,4 @@
-"""The command ``tune``: spaces, the front, and real studies that are shared, killed and gone on with."""
+"""The command ``tune``: spaces, the front, and real studies that are shared, killed and continued."""
 
 import json
 import signal
@@ -48,7 +48,7 @@ def test_a_file_may_be_nested_and_the_command_line_is_laid_over_it(tmp_path):
     file = tmp_path / "space.yaml"
     file.write_text("optimizer:\n  lr: log(1e-4, 1e-2)\nencoder.width: [8, 16]\nweighter.weights.*: uniform(0, 1)\n")
     space = read_space(str(file), {"encoder.width": "null", "optimizer.lr": "uniform(0.1, 0.2)"}, ["a", "b"])
-    assert {each.key: str(each) for each in space} == {
+    assert {item.key: str(item) for item in space} == {
         "optimizer.lr": "uniform(0.1, 0.2)",
         "weighter.weights.a": "uniform(0, 1)",
         "weighter.weights.b": "uniform(0, 1)",
@@ -64,8 +64,8 @@ def test_the_shipped_space_fits_a_recipe_and_weighs_its_tasks():
 
 def test_what_is_fixed_is_not_searched():
     fixed = read_plan(["recipe=ads", "optimizer.lr=0.003"])
-    assert "optimizer.lr" in {each.key for each in read_plan(["recipe=ads"]).space}
-    assert "optimizer.lr" not in {each.key for each in fixed.space}
+    assert "optimizer.lr" in {item.key for item in read_plan(["recipe=ads"]).space}
+    assert "optimizer.lr" not in {item.key for item in fixed.space}
     assert "optimizer.lr=0.003" in fixed.overrides
     with pytest.raises(MtlError, match=r"optimizer\.lr is both fixed and searched"):
         read_plan(["recipe=ads", "optimizer.lr=0.003", "space.optimizer.lr=log(1e-4,1e-2)"])
@@ -103,17 +103,17 @@ def test_two_processes_share_a_study_and_its_best_recipe_runs(tmp_path):
     assert [process.returncode for process in both] == [0, 0], printed
     assert all("trial " in text for text in printed)  # both worked
     result = json.loads((tmp_path / "study" / "result.json").read_text())
-    assert [each["number"] for each in result["trials"]] == [0, 1, 2, 3]
-    assert {each["state"] for each in result["trials"]} <= {"complete", "pruned"}
-    assert len({each["settings"][0] for each in result["trials"]}) == 4
+    assert [item["number"] for item in result["trials"]] == [0, 1, 2, 3]
+    assert {item["state"] for item in result["trials"]} <= {"complete", "pruned"}
+    assert len({item["settings"][0] for item in result["trials"]}) == 4
     assert result["best"] is not None
-    for each in result["trials"]:
-        record = json.loads((tmp_path / each["directory"] / "metrics.json").read_text())
+    for trial in result["trials"]:
+        record = json.loads((tmp_path / trial["directory"] / "metrics.json").read_text())
         assert record["test"] is None
-        assert len(record["validations"]) == each["epochs"]
+        assert len(record["validations"]) == trial["epochs"]
     drawn = page(result)
     assert drawn.count("<svg") == 3
-    assert drawn.count("<circle") == 3 * sum(each["state"] == "complete" for each in result["trials"])
+    assert drawn.count("<circle") == 3 * sum(item["state"] == "complete" for item in result["trials"])
 
     fit = start_command(tmp_path, "fit", "recipe=study/best.yaml", "run.dir=best")
     printed, _ = fit.communicate(timeout=250)
@@ -143,8 +143,8 @@ def test_a_killed_study_goes_on_with_the_trial_that_was_running(tmp_path):
     code, printed = tune(tmp_path, *arguments)
     assert code == 0, printed
     result = json.loads((tmp_path / "study" / "result.json").read_text())
-    assert [each["state"] for each in result["trials"]] == ["complete", "complete"]
-    assert [each["epochs"] for each in result["trials"]] == [6, 6]
+    assert [trial["state"] for trial in result["trials"]] == ["complete", "complete"]
+    assert [trial["epochs"] for trial in result["trials"]] == [6, 6]
 
 
 def test_a_password_is_not_printed(tmp_path):

@@ -69,7 +69,9 @@ def test_famo_keeps_what_it_knows_of_a_task_without_labels():
     weighter = build("famo", learning_rate=0.1)
     weighter.weights(values(1.0, 1.0))
     weighter.after_step(values(0.5, 0.9))
-    before = {name: kept[1].clone() for name, kept in weighter.state_dict().items() if kept.shape == (2,)}
+    before = {
+        name: remaining[1].clone() for name, remaining in weighter.state_dict().items() if remaining.shape == (2,)
+    }
     weighter.weights(values(1.0, 0.0))
     weighter.after_step(values(0.5, 0.0))
     for name in ("logits", "first_moment", "second_moment", "updates"):
@@ -96,9 +98,9 @@ def test_a_task_that_never_had_a_label_takes_no_weight_from_the_others(name):
 def test_pareto_has_floors_for_any_number_of_tasks():
     tasks = tuple(f"t{i}" for i in range(30))
     weighter = build("pareto", tasks)
-    found = weighter.weights(torch.diag(torch.arange(1, 31, dtype=torch.float64)))
-    assert found.sum().item() == pytest.approx(1)
-    assert found.min().item() >= 0.5 / 30 - 1e-12
+    result = weighter.weights(torch.diag(torch.arange(1, 31, dtype=torch.float64)))
+    assert result.sum().item() == pytest.approx(1)
+    assert result.min().item() >= 0.5 / 30 - 1e-12
     expect(build("pareto", (*NAMES, "a"), floors={"click": 0.1, "conversion": 0.2, "a": 0.7}).floors, 0.1, 0.2, 0.7)
     with pytest.raises(MtlError, match="sum to at most 1"):
         build("pareto", floor=0.6)
@@ -350,7 +352,7 @@ def noisy(weighter, steps, noise):
 
 
 def test_modo_has_the_weights_of_mgda_of_the_mean_gradient_under_noise():
-    """A batch's own Gramian is about diag(7, 4): MGDA then has 0.36 and 0.64; the mean gradients want 0.2 and 0.8."""
+    """A batch's own Gramian is about diag(7, 4): MGDA then has 0.36 and 0.64; the mean gradients need 0.2 and 0.8."""
     seen = noisy(build("modo", gamma=0.02, rho=0.0), 3000, 1.0)
     torch.testing.assert_close(seen[500:].mean(0), values(0.2, 0.8), rtol=0, atol=0.05)
 
@@ -379,8 +381,8 @@ def test_a_task_without_labels_is_compared_by_its_last_gradient():
 
 
 def test_sdmgrad_in_one_plain_step_without_pull_is_modo():
-    one = build("sdmgrad", pull=0.0, learning_rate=0.05, momentum=0.0, iterations=1)
-    torch.testing.assert_close(noisy(one, 20, 1.0), noisy(build("modo", gamma=0.05, rho=0.0), 20, 1.0))
+    single = build("sdmgrad", pull=0.0, learning_rate=0.05, momentum=0.0, iterations=1)
+    torch.testing.assert_close(noisy(single, 20, 1.0), noisy(build("modo", gamma=0.05, rho=0.0), 20, 1.0))
 
 
 def test_sdmgrad_is_mgda_without_pull_and_the_wanted_direction_with_much():

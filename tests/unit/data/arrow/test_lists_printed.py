@@ -99,24 +99,24 @@ def test_words_may_stand_in_brackets(text):
 
 
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(-1e15, 1e15).map(lambda one: round(one, 3)),
+    st.none(), st.booleans(), st.integers(-(2**62), 2**62), st.floats(-1e15, 1e15).map(lambda item: round(item, 3)),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
 )  # fmt: skip
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(scalars, max_size=5), st.sampled_from([repr, json.dumps, lambda one: repr(tuple(one))]))
+@given(st.lists(scalars, max_size=5), st.sampled_from([repr, json.dumps, lambda item: repr(tuple(item))]))
 def test_every_list_is_read_back(values, write):
     expected = []
-    for one in values:
-        if isinstance(one, bool):
-            expected.append(str(one).lower())
-        elif isinstance(one, float) and one.is_integer():
-            expected.append(str(int(one)))
-        elif isinstance(one, float):
-            expected.append(pa.array([one]).cast(pa.string())[0].as_py())
-        elif one is not None and str(one).strip():
-            expected.append(str(one).strip())
+    for value in values:
+        if isinstance(value, bool):
+            expected.append(str(value).lower())
+        elif isinstance(value, float) and value.is_integer():
+            expected.append(str(int(value)))
+        elif isinstance(value, float):
+            expected.append(pa.array([value]).cast(pa.string())[0].as_py())
+        elif value is not None and str(value).strip():
+            expected.append(str(value).strip())
     assert read(write(values)) == expected
 
 
@@ -161,11 +161,11 @@ def test_every_format_gives_the_same_ids(tmp_path, own):
     assert wanted.transforms.schema.field("h").size == (5 if own else 6)
     for name, column in PRINTED.items():
         for kind in ("csv", "json", "parquet"):
-            found = prepared(written(kind, column, tmp_path / name))
-            assert found.transforms.schema.field("h").size == wanted.transforms.schema.field("h").size, (name, kind)
-            ids = found.stores["train"].parts["sequence/h"]
+            result = prepared(written(kind, column, tmp_path / name))
+            assert result.transforms.schema.field("h").size == wanted.transforms.schema.field("h").size, (name, kind)
+            ids = result.stores["train"].parts["sequence/h"]
             assert (ids == store.parts["sequence/h"]).all(), (name, kind)
-        for transforms in (wanted.transforms, found.transforms):  # over HTTP
+        for transforms in (wanted.transforms, result.transforms):  # over HTTP
             served = RowEncoder(transforms).encode({"item": [1] * 5, "h": column}, 5)["sequence/h"]
             assert served.tolist() == store.parts["sequence/h"][:5].tolist()
 
@@ -192,5 +192,5 @@ def test_vectors_that_were_printed():
     transforms = Transforms(build_features({"v": {"kind": "vector", "size": 3}}), ())
     table = pa.table({"v": ["[0.5, 1, -2e-1]", "[ 0.5  1.\n -0.2]", "0.5 1 -0.2", "(0.5, 1, -.2)"]})
     transforms.fit([table])
-    found = transforms.encode(table).vectors["v"].numpy()
-    np.testing.assert_array_equal(found, np.array([[0.5, 1, -0.2]] * 4, dtype=np.float32))
+    result = transforms.encode(table).vectors["v"].numpy()
+    np.testing.assert_array_equal(result, np.array([[0.5, 1, -0.2]] * 4, dtype=np.float32))

@@ -70,8 +70,8 @@ def test_offsets_of_whole_hours_are_iso(text: str, expected: datetime) -> None:
 
 def test_every_common_format_reads_what_it_writes() -> None:
     time = datetime(2024, 5, 31, 13, 30, 7, 250000, tzinfo=UTC)
-    for one in COMMON:
-        assert one in readable_formats(time.strftime(one))
+    for item in COMMON:
+        assert item in readable_formats(time.strftime(item))
 
 
 TIMES = [f"2024/05/{day:02d}" for day in (4, 1, 3, 2)]

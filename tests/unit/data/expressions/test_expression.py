@@ -128,8 +128,8 @@ def _combine(children: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     arithmetic = st.tuples(pair, st.sampled_from(["+", "-", "*", "//", "%"]))
     comparison = st.tuples(pair, st.sampled_from(["<", "<=", "==", "!=", ">", ">="]))
     return st.one_of(
-        arithmetic.map(lambda one: f"({one[0][0]} {one[1]} {one[0][1]})"),
-        comparison.map(lambda one: f"(({one[0][0]} {one[1]} {one[0][1]}) + 0)"),
+        arithmetic.map(lambda item: f"({item[0][0]} {item[1]} {item[0][1]})"),
+        comparison.map(lambda entry: f"(({entry[0][0]} {entry[1]} {entry[0][1]}) + 0)"),
     )
 
 
@@ -139,13 +139,13 @@ def test_integers_agree_with_python(text: str, rows: list[tuple[int, int]]) -> N
     text = f"{text} + a * 0 + b * 0"
     table = pa.table({"a": [a for a, _ in rows], "b": [b for _, b in rows]})
     try:
-        found = Expression(text).evaluate(table).to_pylist()
+        result = Expression(text).evaluate(table).to_pylist()
     except DataError as error:
         if "overflow" not in str(error):
             raise
         return
     code = compile(ast.parse(text, mode="eval"), "<test>", "eval")
-    for value, (a, b) in zip(found, rows, strict=True):
+    for value, (a, b) in zip(result, rows, strict=True):
         try:
             expected = eval(code, {"__builtins__": {}}, {"a": a, "b": b})
         except ZeroDivisionError:

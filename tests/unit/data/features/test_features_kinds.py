@@ -19,6 +19,8 @@ from mtl_lightning.plugins.builtin import FEATURES
 OPTIONS: dict[str, dict[str, Any]] = {
     "history": {"by": "a", "time": "b", "of": "a", "with": [{"b": "log"}]},
     "vector": {"size": 2},
+    "semantic_id": {"size": 2, "clusters": 2},
+    "overlap": {"of": ["a", "b"]},
     "cross": {"of": ["a", "b"]},
 }
 
@@ -40,6 +42,7 @@ COLUMNS = {
     "hashed": [7, 8, None, 2**53],
     "history": [[{"b": 0, "a": "x"}], None, [{"b": 1, "a": "y"}, {"b": 2, "a": None}], []],
     "numeric": [1, 2, None, 4],
+    "semantic_id": ["1 2", None, "0 0", "3 4"],
     "sequence": [["a"], None, ["b", "a"], []],
     "text": ["Red dress", None, "", "日本語 text"],
     "vector": ["1 2", None, "0 0", "3 4"],
@@ -78,12 +81,12 @@ def test_every_kind_survives_json(kind: str) -> None:
 @given(values=st.lists(st.floats(-100, 100), min_size=1, max_size=200), count=st.integers(2, 12))
 def test_buckets_hold_equal_shares(values: list[float], count: int) -> None:
     transforms = fitted({"x": {"kind": "buckets", "count": count}}, {"x": values})
-    found = ids(transforms, {"x": values}, "x")
-    assert min(found) >= 2
-    ordered = [bucket for _, bucket in sorted(zip(values, found, strict=True))]
+    result = ids(transforms, {"x": values}, "x")
+    assert min(result) >= 2
+    ordered = [bucket for _, bucket in sorted(zip(values, result, strict=True))]
     assert ordered == sorted(ordered)
     if len(set(values)) == len(values):
-        sizes = np.bincount(found)[2:]
+        sizes = np.bincount(result)[2:]
         assert max(sizes) <= -(-len(values) // count) + 1
     assert ids(transforms, {"x": [None, float("inf"), float("-inf")]}, "x") == [
         0,
@@ -103,8 +106,8 @@ def test_quantiles_of_many_values_are_close() -> None:
 
 def test_hashes_spread_and_repeat() -> None:
     transforms = fitted({"x": {"kind": "hashed", "size": 1000}}, {"x": ["a"]})
-    found = np.array(ids(transforms, {"x": [f"user_{i}" for i in range(100_000)]}, "x"))
-    counts = np.bincount(found, minlength=1002)[2:]
+    result = np.array(ids(transforms, {"x": [f"user_{i}" for i in range(100_000)]}, "x"))
+    counts = np.bincount(result, minlength=1002)[2:]
     assert counts.min() > 50
     assert counts.max() < 160
     assert ids(transforms, {"x": [7, None]}, "x") == [*ids(transforms, {"x": ["7"]}, "x"), 0]
@@ -119,11 +122,11 @@ def test_crosses_depend_on_every_part() -> None:
     }
     rows = {"city": ["a", "a", "b", None], "time": [0, 3600, 0, 0]}
     transforms = fitted(features, rows)
-    found = ids(transforms, rows, "both")
-    assert len(set(found[:3])) == 3
-    assert found[3] == 0
+    result = ids(transforms, rows, "both")
+    assert len(set(result[:3])) == 3
+    assert result[3] == 0
     swapped = fitted({**features, "both": {"kind": "cross", "of": ["hour", "city"]}}, rows)
-    assert ids(swapped, rows, "both") != found
+    assert ids(swapped, rows, "both") != result
     assert max(ids(transforms, rows, "deep")) < 52
 
 
@@ -191,7 +194,7 @@ def test_text_that_is_no_time_is_named(text: str) -> None:
 
 def grams(text: str, **options: Any) -> list[int]:
     transforms = fitted({"x": {"kind": "text", "length": 12, **options}}, {"x": ["a"]})
-    return [one for one in transforms.encode({"x": [text]}).sequences["x"][0].tolist() if one]
+    return [item for item in transforms.encode({"x": [text]}).sequences["x"][0].tolist() if item]
 
 
 def test_text_is_words_and_runs_of_words() -> None:

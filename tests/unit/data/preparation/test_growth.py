@@ -52,11 +52,11 @@ DAY_2 = {
 
 
 def fitted(rows, base=None, features=FEATURES, tasks=TASKS):
-    made = Transforms(build_features(features), build_tasks(tasks))
+    created = Transforms(build_features(features), build_tasks(tasks))
     if base is not None:
-        growth.begin(made, base)
-    made.fit([pa.table(rows)])
-    return made
+        growth.begin(created, base)
+    created.fit([pa.table(rows)])
+    return created
 
 
 def test_known_rows_are_encoded_as_before_and_new_values_come_after_them():
@@ -157,10 +157,10 @@ def test_rows_of_known_values_cover_the_earlier_table(encoder, architecture):
     batch = fitted(DAY_1).encode(DAY_1)
     again = fitted(DAY_2, fitted(DAY_1)).encode(DAY_1)
     for copy in range(copies):
-        found = zip(
+        result = zip(
             old.network.encoder.lookup(batch, {}, copy), new.network.encoder.lookup(again, {}, copy), strict=True
         )
-        assert all(torch.equal(one, other) for one, other in found)
+        assert all(torch.equal(item, other) for item, other in result)
 
 
 def test_the_summary_counts_rows_with_new_ids(tmp_path):

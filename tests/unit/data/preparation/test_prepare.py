@@ -23,6 +23,7 @@ from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.blocks import read_blocks
 from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
@@ -144,6 +145,9 @@ def test_streams_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             return super().rows(split).to_iterable_dataset(num_shards=3)
 
     monkeypatch.setattr("mtl_lightning.data.readers.blocks.ROWS", 37)
+    sizes = [block.num_rows for block in read_blocks(Stream(rows=log()).rows(), ["user"], "rows")]
+    assert len(sizes) > 3
+    assert max(sizes) == 37
     expected = everything(run(log(), tmp_path / "a"))
     assert everything(run(Stream(rows=log()), tmp_path / "b")) == expected
     split = {"by": "random", "seed": 3}
@@ -209,7 +213,7 @@ def test_no_value_of_a_held_out_row_reaches_any_transform_or_label(tmp_path: Pat
     spec = SplitSpec(**split)
     table = pa.table({name: rows[name] for name in spec.columns} if spec.columns else {})
     assigned = (
-        np.array([{"train": 0}.get(one, 1) for one in rows["part"]])
+        np.array([{"train": 0}.get(item, 1) for item in rows["part"]])
         if by == "given"
         else assign(spec, [table] if spec.columns else [], 200)
     )
@@ -452,7 +456,10 @@ def test_any_table_is_prepared_or_refused(rows: list[tuple[Any, ...]], by: str, 
             raise
         return
     assert sum(done.summary["rows"].values()) == len(rows)
-    for loader in (data.train_dataloader(), *(one for one in [data.val_dataloader(), data.test_dataloader()] if one)):
+    for loader in (
+        data.train_dataloader(),
+        *(item for item in [data.val_dataloader(), data.test_dataloader()] if item),
+    ):
         for batch in loader:
             assert torch.isfinite(batch.dense).all()
             assert torch.isfinite(batch.labels).all()

@@ -80,7 +80,7 @@ ANYTHING = st.one_of(
 
 
 def of_table(transforms: Transforms, rows: list[dict[str, Any]]) -> dict[str, np.ndarray] | None:
-    """What the table's way gives, or None if it refuses."""
+    """Result of the table's way, or None if it refuses."""
     try:
         batch = transforms.encode(as_table(rows))
     except DataError:
@@ -98,11 +98,11 @@ def same(transforms: Transforms, rows: list[dict[str, Any]]) -> None:
         with pytest.raises(DataError):
             RowEncoder(transforms).encode(columns, len(rows))
         return
-    found = RowEncoder(transforms).encode(columns, len(rows))
-    assert found.keys() == expected.keys()
+    result = RowEncoder(transforms).encode(columns, len(rows))
+    assert result.keys() == expected.keys()
     for name, values in expected.items():
-        np.testing.assert_array_equal(found[name], values, err_msg=name)
-        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(result[name], values, err_msg=name)
+        assert result[name].dtype == values.dtype
 
 
 @settings(max_examples=60, deadline=None)

@@ -30,12 +30,12 @@ def test_time_never_overlaps(times: list[int]) -> None:
         with pytest.raises(DataError, match=f"has {len(set(times))} distinct time"):
             assign(spec, [pa.table({"t": times})])
         return
-    found = assign(spec, [pa.table({"t": times})])
-    assert len(set(found.tolist())) == parts
+    result = assign(spec, [pa.table({"t": times})])
+    assert len(set(result.tolist())) == parts
     array = np.array(times)
     for early, late in ((0, 1), (1, 2), (0, 2)):
-        if (found == early).any() and (found == late).any():
-            assert array[found == early].max() < array[found == late].min()
+        if (result == early).any() and (result == late).any():
+            assert array[result == early].max() < array[result == late].min()
 
 
 def test_time_of_text_and_timestamps() -> None:
@@ -52,9 +52,9 @@ def test_time_of_text_and_timestamps() -> None:
 @given(users=st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=80), data=st.data())
 def test_users_stay_together_in_any_order(users: list[str], data: st.DataObject) -> None:
     spec = SplitSpec(by="user", column="u", validation=0.2, test=0.2)
-    found = assign(spec, [pa.table({"u": users})])
-    split = dict(zip(users, found.tolist(), strict=True))
-    assert [split[user] for user in users] == found.tolist()
+    result = assign(spec, [pa.table({"u": users})])
+    split = dict(zip(users, result.tolist(), strict=True))
+    assert [split[user] for user in users] == result.tolist()
     order = data.draw(st.permutations(range(len(users))))
     moved = assign(spec, [pa.table({"u": [users[i] for i in order]})])
     assert moved.tolist() == [split[users[i]] for i in order]
@@ -64,7 +64,7 @@ def test_users_stay_together_in_any_order(users: list[str], data: st.DataObject)
 @given(rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9)), min_size=1, max_size=40))
 def test_last_leaves_the_latest_out(rows: list[tuple[str, int]]) -> None:
     table = pa.table({"u": [u for u, _ in rows], "t": [t for _, t in rows]})
-    found = assign(SplitSpec(by="last", column="u", time="t"), [table]).tolist()
+    result = assign(SplitSpec(by="last", column="u", time="t"), [table]).tolist()
     for user in {u for u, _ in rows}:
         mine = sorted(((t, i) for i, (u, t) in enumerate(rows) if u == user))
         expected = [0] * len(mine)
@@ -72,7 +72,7 @@ def test_last_leaves_the_latest_out(rows: list[tuple[str, int]]) -> None:
             expected[-1] = 2
         if len(mine) >= 3:
             expected[-2] = 1
-        assert [found[i] for _, i in mine] == expected
+        assert [result[i] for _, i in mine] == expected
 
 
 def test_names() -> None:
@@ -118,7 +118,7 @@ def test_a_long_log_is_divided_by_time_as_if_it_were_one_piece(values: Any) -> N
     whole = assign(spec, [pa.table({"t": times})])
     pieces = [pa.table({"t": times[start : start + 300]}) for start in range(0, 1_000, 300)]
     np.testing.assert_array_equal(assign(spec, pieces), whole)
-    assert [len(set(times[whole == one]) & set(times[whole != one])) for one in range(3)] == [0, 0, 0]
+    assert [len(set(times[whole == item]) & set(times[whole != item])) for item in range(3)] == [0, 0, 0]
     assert (whole == 2).sum() >= 100
 
 

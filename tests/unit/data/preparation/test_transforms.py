@@ -43,18 +43,18 @@ def test_vocabulary_is_exact(values: list[object], cut: int, limit: int) -> None
     transforms = fitted({"x": {"kind": "categorical", "min_count": limit}}, *blocks)
     values = [None if value is None else canonical_spelling(str(value)) for value in values]  # blank text is missing
     counts = Count(str(value) for value in values if value is not None)
-    kept = [key for key, count in counts.items() if count >= limit]
-    assert transforms.schema.fields[0].size == len(kept) + 2
-    found = [int(one) for block in blocks for one in transforms.encode(block).ids[:, 0]]
+    remaining = [key for key, count in counts.items() if count >= limit]
+    assert transforms.schema.fields[0].size == len(remaining) + 2
+    result = [int(item) for block in blocks for item in transforms.encode(block).ids[:, 0]]
     by_key: dict[str, int] = {}
-    for value, one in zip(values, found, strict=True):
+    for value, single in zip(values, result, strict=True):
         if value is None:
-            assert one == 0
+            assert single == 0
         elif counts[str(value)] < limit:
-            assert one == 1
+            assert single == 1
         else:
-            assert one >= 2
-            assert by_key.setdefault(str(value), one) == one
+            assert single >= 2
+            assert by_key.setdefault(str(value), single) == single
     assert len(set(by_key.values())) == len(by_key)
     frequency = [counts[key] for key in sorted(by_key, key=by_key.__getitem__)]
     assert frequency == sorted(frequency, reverse=True)
@@ -210,8 +210,8 @@ def test_sequences_keep_the_latest(rows: list[list[str | None]]) -> None:
     ids = {key: number for number, key in enumerate(transforms.transforms["item"].state()["keys"], start=2)}
     expected = []
     for row in rows:
-        kept = [ids[value] for value in row if value is not None][-3:]
-        expected.append(kept + [0] * (3 - len(kept)))
+        remaining = [ids[value] for value in row if value is not None][-3:]
+        expected.append(remaining + [0] * (3 - len(remaining)))
     assert transforms.encode(listed).sequences["seen"].tolist() == expected
     text = ["|".join(value or "" for value in row) for row in rows]
     delimited = fitted(
@@ -223,8 +223,8 @@ def test_sequences_keep_the_latest(rows: list[list[str | None]]) -> None:
 
 def test_lists_that_were_printed_are_read_as_lists() -> None:
     printed = [[1, 22], ["a b", "it's"], [], None, ["x"]]
-    for write in (json.dumps, str, lambda one: f" {one} "):
-        texts = [None if one is None else write(one) for one in printed]
+    for write in (json.dumps, str, lambda item: f" {item} "):
+        texts = [None if entry is None else write(entry) for entry in printed]
         assert [flatten(pa.array([text], pa.string()), "h").values.to_pylist() for text in texts] == [
             ["1", "22"], ["a b", "it's"], [], [], ["x"]
         ]  # fmt: skip
@@ -301,14 +301,15 @@ def test_integers_are_found_by_their_place_wherever_they_lie(
     known: list[int], start: int, asked: list[int | None]
 ) -> None:
     vocabulary = Vocabulary(pa.array([start + key for key in known], pa.int64()))
-    near = [one if one is None or abs(one) > 60 else start + one for one in asked]
-    near = [None if one is None else min(max(one, -(2**63)), 2**63 - 1) for one in near]
+    near = [item if item is None or abs(item) > 60 else start + item for item in asked]
+    near = [None if item is None else min(max(item, -(2**63)), 2**63 - 1) for item in near]
     ids = {start + key: place + 2 for place, key in enumerate(known)}
-    expected = [0 if one is None else ids.get(one, 1) for one in near]
+    expected = [0 if item is None else ids.get(item, 1) for item in near]
     assert vocabulary.ids(pa.array(near, pa.int64())).tolist() == expected
     assert (
-        vocabulary.ids(pa.array([None if one is None else str(one) for one in near], pa.string())).tolist() == expected
+        vocabulary.ids(pa.array([None if item is None else str(item) for item in near], pa.string())).tolist()
+        == expected
     )
-    assert vocabulary.ids(pa.array([str(one) for one in near], pa.string()), distinct=True).tolist() == [
-        1 if one is None else place for one, place in zip(near, expected, strict=True)
+    assert vocabulary.ids(pa.array([str(item) for item in near], pa.string()), distinct=True).tolist() == [
+        1 if item is None else place for item, place in zip(near, expected, strict=True)
     ]

@@ -96,7 +96,9 @@ def test_a_part_of_a_label_is_one_finding(label: str, names: list[str]) -> None:
     assert [(finding.name, finding.level) for finding in findings] == [(name, "serious") for name in names]
     assert label in findings[0].reason
     listed = {
-        one["name"]: one["accepted"] for one in inspect_log(data, names[:1])["findings"] if one["level"] == "serious"
+        item["name"]: item["accepted"]
+        for item in inspect_log(data, names[:1])["findings"]
+        if item["level"] == "serious"
     }
     assert listed == {name: name == names[0] for name in names}
 

@@ -30,7 +30,7 @@ TASKS = {
 
 
 def log(seed, rows=4000):
-    """A clean log: features tell a little, buys follow clicks."""
+    """A clean log: features predict a little, buys follow clicks."""
     draw = np.random.default_rng(seed)
     taste = draw.normal(size=200)
     user, price = draw.integers(0, 200, rows), draw.normal(size=rows)
@@ -53,7 +53,7 @@ def prepared(rows, tmp_path, more=None, **options):
 
 
 def serious(data):
-    return [one.name for one in check(data.prepare()) if one.level == "serious"]
+    return [item.name for item in check(data.prepare()) if item.level == "serious"]
 
 
 def test_auc_with_ties_is_that_of_scikit_learn():
@@ -80,7 +80,7 @@ def test_target_encoding_leaves_a_rows_own_fold_out(shape):
 
         score = [np.mean([value(code) for code in np.atleast_1d(codes[row])]) for row in mine]
         expected.append((roc_auc_score(label[mine], score), len(mine)))
-    weighted = sum(one * count for one, count in expected) / sum(count for _, count in expected)
+    weighted = sum(item * count for item, count in expected) / sum(count for _, count in expected)
     assert encoded_auc(codes, label, fold, known) == pytest.approx(weighted, abs=1e-9)
 
 
@@ -110,8 +110,8 @@ def test_phi_and_pearson_are_those_of_others():
     both = correlation(300, (first.sum(), second.sum()), (first.sum(), second.sum()), (first * second).sum())
     assert both == pytest.approx(matthews_corrcoef(first, second))
     x = draw.normal(size=300)
-    found = correlation(300, (first.sum(), x.sum()), (first.sum(), (x**2).sum()), (first * x).sum())
-    assert found == pytest.approx(np.corrcoef(first, x)[0, 1])
+    result = correlation(300, (first.sum(), x.sum()), (first.sum(), (x**2).sum()), (first * x).sum())
+    assert result == pytest.approx(np.corrcoef(first, x)[0, 1])
     assert correlation(3, (3.0, 2.0), (3.0, 2.0), 2.0) is None
 
 
@@ -145,7 +145,7 @@ LEAKS = {
     "numeric middle": lambda click, draw: (
         np.where(click, 1.0, draw.choice([-1.0, 1.0], len(click)) + 1) + draw.normal(size=len(click)) * 0.01
     ),
-    "sequence": lambda click, draw: [[7, *draw.integers(10, 14, 2)] if one else [8] for one in click],
+    "sequence": lambda click, draw: [[7, *draw.integers(10, 14, 2)] if item else [8] for item in click],
 }
 
 
@@ -154,9 +154,9 @@ def test_planted_leaks_are_found(kind, tmp_path):
     rows = log(0)
     rows["leak"] = LEAKS[kind](np.asarray(rows["click"]) == 1, np.random.default_rng(9))
     feature = {"ids": "categorical"}.get(kind, kind.split()[0])
-    found = serious(prepared(rows, tmp_path, {"leak": feature}))
-    assert "leak:leak:click" in found
-    assert all(name.startswith("leak:leak:") for name in found)
+    result = serious(prepared(rows, tmp_path, {"leak": feature}))
+    assert "leak:leak:click" in result
+    assert all(name.startswith("leak:leak:") for name in result)
 
 
 def test_leaks_of_classes_labels_and_amounts(tmp_path):
@@ -165,7 +165,7 @@ def test_leaks_of_classes_labels_and_amounts(tmp_path):
     rows["kind"] = draw.integers(0, 5, 4000)
     rows["amount"] = draw.lognormal(size=4000)
     rows["copy"], rows["coarse"] = rows["kind"] * 10, np.round(np.log(rows["amount"]), 1)
-    rows["labels"] = [f"a{one};b{one % 2}" for one in rows["kind"]]
+    rows["labels"] = [f"a{item};b{item % 2}" for item in rows["kind"]]
     tasks = {
         "kind": {"kind": "multiclass", "label": "kind"},
         "labels": {"kind": "multilabel", "label": "labels"},
@@ -195,17 +195,17 @@ def test_repeated_rows_and_contradictions_are_counted():
         "labels": np.array([[1], [1], [0], [0], [1], [0]], dtype=np.float32),
         "mask": np.array([[True], [True], [True], [True], [True], [False]]),
     }
-    found = count_repeated(parts, [("click", slice(0, 1), 0)])
-    assert found == {"rows": 6, "duplicates": 1, "contradictions": {"click": 3 / 5}}
+    result = count_repeated(parts, [("click", slice(0, 1), 0)])
+    assert result == {"rows": 6, "duplicates": 1, "contradictions": {"click": 3 / 5}}
 
 
 def test_a_log_written_twice_is_no_leak_of_ids(tmp_path):
     rows = {name: np.concatenate([values, values]) if name != "seen" else values * 2 for name, values in log(0).items()}
     data = prepared(rows, tmp_path, {"request": "categorical"}, split={"by": "random", "test": 0.0, "validation": 0.0})
     assert serious(data) == []
-    found = inspect_log(data)
-    assert found["repeated"]["duplicates"] == 4000
-    assert "duplicates" in [one["name"] for one in found["findings"] if one["level"] == "warning"]
+    result = inspect_log(data)
+    assert result["repeated"]["duplicates"] == 4000
+    assert "duplicates" in [finding["name"] for finding in result["findings"] if finding["level"] == "warning"]
 
 
 def test_moving_test_rows_moves_nothing_that_is_checked_before_training(tmp_path):
@@ -246,13 +246,13 @@ def test_refusal_lists_all_that_is_not_accepted(tmp_path):
     rows = log(0)
     rows["leak"] = np.asarray(rows["click"]) * 2
     rows["buy"] = 1 - np.asarray(rows["click"])
-    found = check(prepared(rows, tmp_path, {"leak": "categorical"}).prepare())
+    result = check(prepared(rows, tmp_path, {"leak": "categorical"}).prepare())
     with pytest.raises(QualityError) as error:
-        refuse(found, ["leak:leak:click"])
+        refuse(result, ["leak:leak:click"])
     assert "leak:leak:click" not in str(error.value)
-    assert {one.name for one in error.value.findings} == {"leak:leak:buy", "funnel:buy"}
+    assert {finding.name for finding in error.value.findings} == {"leak:leak:buy", "funnel:buy"}
     assert "data.accept=[leak:leak:buy,funnel:buy]" in str(error.value)
-    refuse(found, ["leak:leak:click", "leak:leak:buy", "funnel:buy"])
+    refuse(result, ["leak:leak:click", "leak:leak:buy", "funnel:buy"])
 
 
 def test_cramers_v_is_that_of_scipy_without_what_chance_gives():
@@ -268,7 +268,7 @@ def test_cramers_v_is_that_of_scipy_without_what_chance_gives():
     assert cramers_v(padded) == pytest.approx(cramers_v(counts))
     assert cramers_v(np.array([[5, 3]])) is None
     chance = [np.bincount(draw.integers(0, 36, 300), minlength=36).reshape(6, 6) for _ in range(30)]
-    assert np.mean([cramers_v(one) for one in chance]) < 0.05
+    assert np.mean([cramers_v(item) for item in chance]) < 0.05
 
 
 def test_classes_and_several_labels_are_set_beside_others(tmp_path):
@@ -277,12 +277,12 @@ def test_classes_and_several_labels_are_set_beside_others(tmp_path):
     click = np.asarray(rows["click"])
     rows["kind"] = np.where(click == 1, draw.choice(["a", "b"], 4000), draw.choice(["b", "c"], 4000))
     rows["tags"] = [
-        ["x"] * int(one) + ["y"] * int(two) for one, two in zip(rows["buy"], draw.random(4000) < 0.3, strict=True)
+        ["x"] * int(item) + ["y"] * int(two) for item, two in zip(rows["buy"], draw.random(4000) < 0.3, strict=True)
     ]
     tasks = {**TASKS, "kind": "multiclass", "tags": "multilabel"}
     options = {"tasks": tasks, "split": {"by": "random", "validation": 0.0, "test": 0.0}}
-    found = inspect_log(prepared(rows, tmp_path, **options))
-    pairs = {tuple(pair["tasks"]): pair for pair in found["pairs"]}
+    result = inspect_log(prepared(rows, tmp_path, **options))
+    pairs = {tuple(pair["tasks"]): pair for pair in result["pairs"]}
     counts = np.array([[((click == c) & (rows["kind"] == k)).sum() for k in "abc"] for c in (0, 1)])
     assert pairs["click", "kind"]["association"] == pytest.approx(cramers_v(counts))
     assert pairs["click", "kind"]["correlation"] is None
@@ -291,11 +291,11 @@ def test_classes_and_several_labels_are_set_beside_others(tmp_path):
     assert pairs["seconds", "kind"]["rows"] == click.sum()
     assert pairs["seconds", "kind"]["association"] < 0.1
     assert len(pairs) == 10
-    assert found["labels"]["kind"]["train"] == {"known": 4000, "mean": None}
-    told = {related(pair) for pair in found["pairs"]}
-    assert "V 1.000 (x)" in told
-    page = quality_page({**found, "roles": {}}, "log", (MODERATE, LARGE))
-    assert all(one in page for one in told)
+    assert result["labels"]["kind"]["train"] == {"known": 4000, "mean": None}
+    report = {related(pair) for pair in result["pairs"]}
+    assert "V 1.000 (x)" in report
+    page = quality_page({**result, "roles": {}}, "log", (MODERATE, LARGE))
+    assert all(item in page for item in report)
 
 
 def test_nulls_that_come_with_a_split_are_found(tmp_path):
@@ -303,11 +303,13 @@ def test_nulls_that_come_with_a_split_are_found(tmp_path):
     rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
     rows["price"] = np.where((np.arange(4000) >= 3500) & (np.arange(4000) % 2 == 0), np.nan, rows["price"])
     rows["user"] = pa.array(np.where(np.arange(4000) % 9 == 0, -1, rows["user"]), mask=np.arange(4000) % 9 == 0)
-    found = inspect_log(prepared(pa.table(rows), tmp_path, split={"by": "given", "column": "part"}))
-    assert found["columns"]["price"]["missing"] == {"train": 0, "validation": 0, "test": 250}
-    drifted = {one["name"]: one["level"] for one in found["findings"] if one["name"].startswith("null_drift")}
+    result = inspect_log(prepared(pa.table(rows), tmp_path, split={"by": "given", "column": "part"}))
+    assert result["columns"]["price"]["missing"] == {"train": 0, "validation": 0, "test": 250}
+    drifted = {
+        finding["name"]: finding["level"] for finding in result["findings"] if finding["name"].startswith("null_drift")
+    }
     assert drifted == {"null_drift:price:test": "warning"}
-    text = missing(found["columns"]["price"], found["rows"])
+    text = missing(result["columns"]["price"], result["rows"])
     assert text == "6.25% (train 0.00%, validation 0.00%, test 50.00%)"
 
 
@@ -315,9 +317,13 @@ def test_a_column_without_a_value_is_a_warning(tmp_path):
     rows = log(0)
     rows["brand"] = pa.nulls(4000, pa.string())
     rows["mostly"] = pa.array([1.0] + [None] * 3999)
-    found = inspect_log(prepared(pa.table(rows), tmp_path, {"brand": "categorical", "mostly": "numeric"}))
-    told = {one["name"]: (one["level"], one["reason"]) for one in found["findings"] if one["name"].startswith("nulls")}
-    assert told == {
+    result = inspect_log(prepared(pa.table(rows), tmp_path, {"brand": "categorical", "mostly": "numeric"}))
+    report = {
+        finding["name"]: (finding["level"], finding["reason"])
+        for finding in result["findings"]
+        if finding["name"].startswith("nulls")
+    }
+    assert report == {
         "nulls:brand": ("warning", "no row has a value of 'brand'"),
         "nulls:mostly": ("info", "99% of 'mostly' is missing"),
     }
@@ -344,24 +350,24 @@ def test_vectors_are_told_by_what_is_missing_and_by_their_norm(tmp_path):
     data = prepared(
         pa.table(rows), tmp_path, {"image": {"kind": "vector", "size": 4}}, split={"by": "given", "column": "part"}
     )
-    found = inspect_log(data)
-    facts = found["features"]["image"]
-    assert found["columns"]["image"]["gaps"] == pytest.approx(1 / (4 * 3600))
-    assert {split: one["missing"] for split, one in facts["vector"].items()} == dict.fromkeys(found["rows"], 0.1)
+    result = inspect_log(data)
+    facts = result["features"]["image"]
+    assert result["columns"]["image"]["gaps"] == pytest.approx(1 / (4 * 3600))
+    assert {split: item["missing"] for split, item in facts["vector"].items()} == dict.fromkeys(result["rows"], 0.1)
     length = np.linalg.norm(vectors[3500:][np.arange(500) % 10 != 0], axis=1)
     assert facts["vector"]["test"]["norm"] == pytest.approx(length.mean(), rel=1e-5)
     assert facts["vector"]["test"]["deviation"] == pytest.approx(length.std(), rel=1e-4)
     assert facts["psi"]["validation"] < 0.1 < 0.25 < facts["psi"]["test"]
-    assert "drift:image:test" in {one["name"] for one in found["findings"]}
-    assert ["image", "test", "10.00%", f"{length.mean():.4g}", f"{length.std():.4g}"] in vector_rows(found["features"])
+    assert "drift:image:test" in {finding["name"] for finding in result["findings"]}
+    assert ["image", "test", "10.00%", f"{length.mean():.4g}", f"{length.std():.4g}"] in vector_rows(result["features"])
 
 
 def test_drift_is_found_and_chance_is_not(tmp_path):
     rows = log(0)
     rows["part"] = np.repeat(["train", "validation", "test"], [3000, 500, 500])
     rows["price"][3500:] += 2
-    found = inspect_log(prepared(rows, tmp_path, split={"by": "given", "column": "part"}))
-    drifted = [one["name"] for one in found["findings"] if one["name"].startswith("drift:")]
+    result = inspect_log(prepared(rows, tmp_path, split={"by": "given", "column": "part"}))
+    drifted = [finding["name"] for finding in result["findings"] if finding["name"].startswith("drift:")]
     assert drifted == ["drift:price:test"]
 
 
@@ -397,6 +403,6 @@ def test_numbers_that_are_no_dates_are_put_into_stretches():
 
 def test_a_log_that_cannot_be_prepared_is_still_looked_at(tmp_path):
     rows = {**log(0), "click": np.zeros(4000, dtype=int)}
-    found = inspect_log(prepared(rows, tmp_path))
-    assert found["rows"]["train"] == 3200
-    assert [one["name"] for one in found["findings"] if one["level"] == "serious"] == ["prepare"]
+    result = inspect_log(prepared(rows, tmp_path))
+    assert result["rows"]["train"] == 3200
+    assert [finding["name"] for finding in result["findings"] if finding["level"] == "serious"] == ["prepare"]

@@ -87,15 +87,15 @@ def test_inspect_tells_the_same_on_the_terminal_as_json_and_as_a_page(capsys):
     bars = [line for line in text.splitlines() if re.search("[▁▂▃▄▅▆▇█]{14}", line)]
     assert [line.split("│")[1].strip() for line in bars] == ["click", "buy"]
     assert command(*arguments, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    levels = {one["name"]: (one["level"], one["accepted"]) for one in found["findings"]}
+    result = json.loads(capsys.readouterr().out)
+    levels = {finding["name"]: (finding["level"], finding["accepted"]) for finding in result["findings"]}
     assert levels["leak:dwell:click"] == ("serious", False)
     assert levels["funnel:buy"] == ("serious", True)
-    assert found["features"]["dwell"]["alone"]["click"] == pytest.approx(1, abs=1e-3)
-    assert sum(day["known"] for day in found["days"]["click"]) == 2000
-    assert len(found["days"]["click"]) == 14
-    assert found["roles"]["buy"] == "label of buy"
-    assert found["roles"]["day"] == "split by time"
+    assert result["features"]["dwell"]["alone"]["click"] == pytest.approx(1, abs=1e-3)
+    assert sum(day["known"] for day in result["days"]["click"]) == 2000
+    assert len(result["days"]["click"]) == 14
+    assert result["roles"]["buy"] == "label of buy"
+    assert result["roles"]["day"] == "split by time"
     page = Path("page.html").read_text()
     assert page.count("<svg") == 4
     assert "<script" not in page
@@ -112,4 +112,4 @@ def test_a_page_that_cannot_be_written_is_an_error(capsys):
 def test_recipes_pass_or_accept_by_name(recipe, capsys):
     assert command("data", "inspect", f"recipe={recipe}", "source.rows=6000", "--json") == 0
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert [one["name"] for one in findings if one["level"] == "serious" and not one["accepted"]] == []
+    assert [finding["name"] for finding in findings if finding["level"] == "serious" and not finding["accepted"]] == []

@@ -16,10 +16,10 @@ def test_the_next_item_is_made_while_one_is_used():
         begun.set()
         yield 2
 
-    found = prefetch(items())
-    assert next(found) == 1
+    result = prefetch(items())
+    assert next(result) == 1
     assert begun.wait(10)  # without anyone asking for the second
-    assert list(found) == [2]
+    assert list(result) == [2]
 
 
 def test_an_error_comes_where_its_item_would():
@@ -27,18 +27,18 @@ def test_an_error_comes_where_its_item_would():
         yield 1
         raise ValueError("cut off")
 
-    found = prefetch(items())
-    assert next(found) == 1
+    result = prefetch(items())
+    assert next(result) == 1
     with pytest.raises(ValueError, match="cut off"):
-        next(found)
+        next(result)
 
 
 def test_at_most_one_item_is_made_in_advance_and_the_thread_ends_with_the_loop():
-    made: list[int] = []
+    created: list[int] = []
     before = threading.active_count()
-    for item in prefetch(made.append(i) or i for i in count()):
+    for item in prefetch(created.append(i) or i for i in count()):
         if item == 3:
             break
     del item
-    assert made in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+    assert created in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
     assert threading.active_count() == before

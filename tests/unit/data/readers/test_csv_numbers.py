@@ -47,8 +47,8 @@ def test_numbers(tmp_path: Path, options: dict[str, str], written: list[str], ex
 
 
 def test_a_column_of_text_keeps_its_spelling(tmp_path: Path) -> None:
-    found = read(tmp_path, "version;x\n1,10;1\n", separator=";", text=["version"], decimal=",")
-    assert found["version"] == ["1,10"]
+    result = read(tmp_path, "version;x\n1,10;1\n", separator=";", text=["version"], decimal=",")
+    assert result["version"] == ["1,10"]
 
 
 def test_plain_numbers_are_not_rewritten() -> None:
@@ -66,8 +66,8 @@ def test_units_are_stripped_from_columns_and_requests(kind: str) -> None:
     expected = plain.encode_features(pa.table({"price": numbers}))
     restored = Transforms.from_dict(fitted.to_dict())
     for transforms in (fitted, restored):
-        found = transforms.encode_features(pa.table({"price": written}))
-        assert {name: part.tolist() for name, part in found.items()} == {
+        result = transforms.encode_features(pa.table({"price": written}))
+        assert {name: part.tolist() for name, part in result.items()} == {
             name: part.tolist() for name, part in expected.items()
         }
     request = RowEncoder(restored).encode({"price": ["$12.99", "45%"]}, 2)

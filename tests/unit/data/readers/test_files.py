@@ -32,7 +32,7 @@ PARTS = ["*", "**", "?", "*.csv", "[ab]", "[!a]*", ".h*", "a", "b", "link", "a.c
 @settings(max_examples=60)
 @given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=5), st.booleans())
 def test_a_pattern_finds_the_files_that_glob_finds(tree: Path, parts: list[str], absolute: bool) -> None:
-    """Python's glob finds ``a.csv/`` for ``a.csv/**``, which is no file."""
+    """Python's glob finds ``a.csv/`` for ``a.csv/**``, which is not a file."""
     with contextlib.chdir(tree):
         pattern = str((tree if absolute else Path()) / Path(*parts))
         expected = {os.path.normpath(name) for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)}  # noqa: PTH113, PTH207
@@ -40,9 +40,9 @@ def test_a_pattern_finds_the_files_that_glob_finds(tree: Path, parts: list[str],
 
 
 def test_a_folder_gives_its_files_without_hidden_ones(tree: Path) -> None:
-    found = {str(Path(name).relative_to(tree / "a")) for name in listing.list_below(str(tree / "a"))}
+    result = {str(Path(name).relative_to(tree / "a")) for name in listing.list_below(str(tree / "a"))}
     names = ("a.csv", "[x].csv", "é.csv")
-    assert found == {f"{above}{name}" for above in ("", "b/", "a/b/") for name in names}
+    assert result == {f"{above}{name}" for above in ("", "b/", "a/b/") for name in names}
 
 
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:

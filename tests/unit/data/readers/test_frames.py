@@ -68,9 +68,9 @@ def test_intervals_are_text_as_pandas_prints_them() -> None:
     ],
 )
 def test_types_that_cannot_be_stored_become_ones_that_can(column: pa.Array, expected: Any) -> None:
-    found = as_table(pa.table({"x": column}))["x"].to_pylist()
-    assert found == [expected, None]
-    assert Frame(rows=pa.table({"x": column})).rows()[:]["x"] == found
+    result = as_table(pa.table({"x": column}))["x"].to_pylist()
+    assert result == [expected, None]
+    assert Frame(rows=pa.table({"x": column})).rows()[:]["x"] == result
     assert Frame(rows=pa.table({"x": column.slice(0, 0)})).rows().num_rows == 0
 
 

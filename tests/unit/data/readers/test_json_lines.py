@@ -32,8 +32,8 @@ def test_deep_nesting_is_named_with_its_line(tmp_path: Path, levels: int, kind: 
 def test_many_brackets_are_not_deep(tmp_path: Path) -> None:
     rows = [{"seen": [{"id": number, "text": "[[[{{{" * 30} for number in range(200)]}, {"seen": []}]
     (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    found = list(Table(path=str(tmp_path / "log.jsonl")).rows())
-    assert [len(row["seen"]) for row in found] == [200, 0]
+    result = list(Table(path=str(tmp_path / "log.jsonl")).rows())
+    assert [len(row["seen"]) for row in result] == [200, 0]
 
 
 def test_a_long_line_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +66,8 @@ def test_a_line_that_unpacks_to_a_gigabyte_is_not_read_whole(tmp_path: Path) -> 
         file.write(b'{"a": 1}\n{"a": "')
         for _ in range(1024):
             file.write(b" " * (1 << 20))
-    told = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True).stdout
-    message, grown = told.strip().splitlines()
+    report = subprocess.run([sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True).stdout
+    message, grown = report.strip().splitlines()
     assert "log.jsonl.gz: line 2 is longer than 64 MiB" in message
     assert int(grown) < 400
 

@@ -24,9 +24,9 @@ def read(source: Table) -> dict[str, list[Any]]:
 
 def titles(rows: int = 300) -> list[str]:
     """Titles of which one opens a quote and another, much later, holds one."""
-    found = [f"title {number}" for number in range(rows)]
-    found[9], found[199] = '"Heroes', '12" mix'
-    return found
+    result = [f"title {number}" for number in range(rows)]
+    result[9], result[199] = '"Heroes', '12" mix'
+    return result
 
 
 def log(path: Path, separator: str, values: list[str]) -> str:
@@ -177,8 +177,8 @@ def test_ends_of_rows(data: bytes, end: int, starts: list[int]) -> None:
 
 
 def test_inspect_names_columns_with_line_breaks() -> None:
-    found = list(line_break_findings({"title": {"line_breaks": (2, 189)}, "user": {"line_breaks": (0, 0)}}))
-    assert [(one.name, one.level, one.reason) for one in found] == [
+    result = list(line_break_findings({"title": {"line_breaks": (2, 189)}, "user": {"line_breaks": (0, 0)}}))
+    assert [(item.name, item.level, item.reason) for item in result] == [
         ("line_breaks:title", "warning", "2 values of 'title' with line breaks, up to 190 lines long")
     ]
 

@@ -170,11 +170,11 @@ def test_log_does_not_depend_on_how_it_is_stored(tmp_path, monkeypatch):
     monkeypatch.setattr(scenario, "CHUNK", 500)
     source = Simulator(rows=9_001, users=100, items=50)
     whole = source.rows().data.table.combine_chunks()
-    one = source.write_parquet(tmp_path / "log.parquet")
+    single = source.write_parquet(tmp_path / "log.parquet")
     many = source.write_parquet(tmp_path / "parts", rows_per_file=3_000)
-    assert len(one) == 1
+    assert len(single) == 1
     assert len(many) > 2
-    assert pq.read_table(one[0]).combine_chunks().equals(whole)
+    assert pq.read_table(single[0]).combine_chunks().equals(whole)
     assert pa.concat_tables([pq.read_table(path) for path in many]).combine_chunks().equals(whole)
     monkeypatch.setattr(simulator, "IN_MEMORY", 4_000)
     monkeypatch.setattr(kept_rows, "ROWS_PER_FILE", 4_000)

@@ -1,4 +1,4 @@
-"""Every scenario: what is told of it holds, its oracles are the means of its labels, its funnels are funnels."""
+"""Every scenario: its description holds, its oracles are the means of its labels, its funnels are funnels."""
 
 import functools
 
@@ -27,7 +27,7 @@ def test_suggestions_can_be_built_and_no_feature_leaks(scenario):
     assert {
         name: str(kind) for name, kind in zip(table.schema.names, table.schema.types, strict=True)
     } == schema.columns
-    columns = {column for name, one in build_features(schema.features).items() for column in one.columns(name)}
+    columns = {column for name, item in build_features(schema.features).items() for column in item.columns(name)}
     assert columns <= set(schema.columns)
     assert not columns & {*schema.oracle, *schema.after_event}
     tasks = build_tasks(schema.tasks)

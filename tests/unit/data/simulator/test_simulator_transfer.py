@@ -1,4 +1,4 @@
-"""Worlds where it is known whether tasks help each other: their tastes are as told, and shuffling leaves nothing."""
+"""Worlds with known transfer between tasks: their tastes are as described, and shuffling leaves nothing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What loaders of raw logs share: delimited files with located errors, tables that are looked up by key."""
+"""Shared parts of loaders of raw logs: delimited files with located errors, tables that are looked up by key."""
 
 import gzip
 import re
@@ -42,7 +42,7 @@ HARM = {
     "too long": lambda line: line + b",1,2,3\t4::5",
     "no numbers": lambda line: re.sub(rb"[0-9]+", b"many", line),
 }
-"""What a line may have suffered."""
+"""Defects of a line."""
 
 TEXTS = ("news.tsv",)
 """Files without a column of numbers."""

@@ -60,11 +60,11 @@ def test_streamed_rows_are_those_of_the_copy(directory, tmp_path):
             split={"by": "time", "column": "price"}, cache_dir=tmp_path / str(streaming),
         )  # fmt: skip
         prepared.append(data.prepare())
-    one, other = prepared
-    assert one.schema == other.schema
-    assert {name: len(store) for name, store in one.stores.items()}["train"] > 200
+    single, other = prepared
+    assert single.schema == other.schema
+    assert {name: len(store) for name, store in single.stores.items()}["train"] > 200
     for name in ("ids", "dense", "labels"):
-        assert one.stores["train"].parts[name].equal(other.stores["train"].parts[name])
+        assert single.stores["train"].parts[name].equal(other.stores["train"].parts[name])
 
 
 def test_configurations_splits_files_and_a_changed_file(tmp_path):

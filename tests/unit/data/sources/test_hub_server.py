@@ -1,4 +1,4 @@
-"""Data sets by their id: a server with the Hub's interface stands for it, and real processes fetch from there."""
+"""Data sets by their id: a server with the Hub's interface replaces it, and real processes fetch from there."""
 
 import hashlib
 import http.server
@@ -70,10 +70,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         hub.requests.append((self.command, path))
         file = re.fullmatch(r"/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
         about = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?", path)
-        found = file or about
-        if not found:
+        result = file or about
+        if not result:
             return self.send(404)
-        name = found[1]
+        name = result[1]
         if name not in hub.versions or (name in hub.private and self.headers.get("Authorization") != f"Bearer {TOKEN}"):
             return self.refuse("RepoNotFound")
         try:
@@ -86,18 +86,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.tree(files, (about[4] or "").rstrip("/"), "recursive=True" in url.query)
         if about[2] == "paths-info":
             wanted = urllib.parse.parse_qs(body.decode())["paths"]
-            return self.tell([entry(one, files[one]) for one in wanted if one in files])
-        siblings = [{"rfilename": one} for one in files]
+            return self.tell([entry(item, files[item]) for item in wanted if item in files])
+        siblings = [{"rfilename": item} for item in files]
         return self.tell({"id": name, "sha": sha, "siblings": siblings, "private": name in hub.private, "tags": []})
 
     def tree(self, files, under, recursive):
         prefix = f"{under}/" if under else ""
-        inside = {one: content for one, content in files.items() if one.startswith(prefix)}
+        inside = {item: content for item, content in files.items() if item.startswith(prefix)}
         if not inside:
             return self.refuse("EntryNotFound")
-        folders = {prefix + one.removeprefix(prefix).split("/")[0] for one in inside if "/" in one.removeprefix(prefix)}
-        direct = [entry(*one) for one in inside.items() if recursive or "/" not in one[0].removeprefix(prefix)]
-        return self.tell(direct + [{"type": "directory", "path": one, "oid": "0" * 40} for one in sorted(folders)])
+        folders = {
+            prefix + item.removeprefix(prefix).split("/")[0] for item in inside if "/" in item.removeprefix(prefix)
+        }
+        direct = [entry(*item) for item in inside.items() if recursive or "/" not in item[0].removeprefix(prefix)]
+        return self.tell(
+            direct + [{"type": "directory", "path": folder, "oid": "0" * 40} for folder in sorted(folders)]
+        )
 
     def content(self, sha, content):
         if content is None:

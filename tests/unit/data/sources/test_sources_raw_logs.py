@@ -57,8 +57,8 @@ def test_raw_files_become_batches(name, tmp_path):
     log = source(name)
     for split in log.schema().splits or (None,):
         schema = log.rows(split).data.schema
-        found = {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
-        assert found == log.schema().columns
+        result = {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
+        assert result == log.schema().columns
     data = DataModule(log, batch_size=64, cache_dir=tmp_path / "prepared")
     data.prepare()
     assert {task.name for task in data.schema.tasks} == set(log.schema().tasks)
@@ -74,7 +74,7 @@ def test_directory_without_the_files_is_named(name, tmp_path):
 @pytest.mark.parametrize("name", LOADERS)
 def test_schema_needs_no_files(name):
     schema = LOADERS[name](path="nowhere").schema()
-    features = {one if isinstance(spec, str) else spec.get("column", one) for one, spec in schema.features.items()}
+    features = {item if isinstance(spec, str) else spec.get("column", item) for item, spec in schema.features.items()}
     assert features
     assert features <= set(schema.columns) - set(schema.after_event)
 
@@ -83,10 +83,10 @@ def test_rows_are_read_once_and_again_when_a_file_changes(cache, tmp_path):
     shutil.copytree(raw_logs.written("tenrec"), tmp_path / "raw")
     log = Tenrec(path=str(tmp_path / "raw"))
     before, fingerprint = len(log.rows()), log.fingerprint()
-    kept = sorted(cache.rglob("*.arrow"))
-    stamps = [path.stat().st_mtime_ns for path in kept]
+    remaining = sorted(cache.rglob("*.arrow"))
+    stamps = [path.stat().st_mtime_ns for path in remaining]
     assert len(log.rows()) == before
-    assert [path.stat().st_mtime_ns for path in kept] == stamps
+    assert [path.stat().st_mtime_ns for path in remaining] == stamps
     with (tmp_path / "raw" / "ctr_data_1M.csv").open("a") as file:
         file.write(",".join(["1"] * 20) + "\n")
     assert log.fingerprint() != fingerprint
@@ -94,7 +94,7 @@ def test_rows_are_read_once_and_again_when_a_file_changes(cache, tmp_path):
 
 
 def test_rows_are_read_again_when_the_code_that_loaders_share_changes(cache, tmp_path, monkeypatch):
-    code = [Path(shutil.copy(one, tmp_path)) for one in raw_log.SHARED]
+    code = [Path(shutil.copy(item, tmp_path)) for item in raw_log.SHARED]
     monkeypatch.setattr(raw_log, "SHARED", code)
     log = source("tenrec")
     log.rows()
@@ -169,8 +169,8 @@ def test_kuairand_joins_users_and_videos_and_all_pieces_of_the_log():
 
 def test_kuairand_statistics_come_when_asked_for():
     log = source("kuairand", statistics=True)
-    found = log.rows().to_list()
-    assert [found[row]["statistic_show_cnt"] for row in (2, 14)] == [20.5, 140.5]  # from both of its pieces
+    result = log.rows().to_list()
+    assert [result[row]["statistic_show_cnt"] for row in (2, 14)] == [20.5, 140.5]  # from both of its pieces
     assert "statistic_show_cnt" in log.schema().columns
     assert "statistic_show_cnt" not in log.schema().features
     assert "play_time_ms" in log.schema().after_event

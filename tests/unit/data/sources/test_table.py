@@ -128,8 +128,8 @@ def test_a_column_of_folders_can_be_all_that_is_read(tmp_path: Path) -> None:
         (tmp_path / f"day={day}").mkdir()
         shutil.copy(tmp_path / "a.parquet", tmp_path / f"day={day}" / "b.parquet")
     rows = Table(path=str(tmp_path / "day=*" / "*.parquet")).rows()
-    (found,) = {one for table in rows.tables(["day"]) for one in table["day"].to_pylist() if one}
-    assert found == "2024-05-01"
+    (result,) = {item for table in rows.tables(["day"]) for item in table["day"].to_pylist() if item}
+    assert result == "2024-05-01"
     assert [table.num_rows for table in rows.tables(["day"])] == [5, 5]
 
 
@@ -226,10 +226,10 @@ def test_json_lines_are_read_in_blocks(tmp_path: Path, tiny_blocks: None) -> Non
     source = Table(path=str(tmp_path / "*.jsonl"))
     columns = source.schema().columns
     assert (columns["id"], columns["x"], columns["when"]) == ("int64", "double", "string")
-    found = list(source.rows())
-    assert [row["id"] for row in found] == list(range(51))
-    assert (found[30]["x"], found[40]["late"], found[50]["when"]) == (30.5, "ä" * 60, None)
-    assert [row["seen"] for row in found[:3]] == [[0], [1], [2]]
+    result = list(source.rows())
+    assert [row["id"] for row in result] == list(range(51))
+    assert (result[30]["x"], result[40]["late"], result[50]["when"]) == (30.5, "ä" * 60, None)
+    assert [row["seen"] for row in result[:3]] == [[0], [1], [2]]
 
 
 def test_json_types_that_change_between_blocks_are_named(tmp_path: Path, tiny_blocks: None) -> None:

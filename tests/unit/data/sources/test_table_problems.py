@@ -1,4 +1,4 @@
-"""Problems of several columns, and files that disagree, are told at once and by name."""
+"""Problems of several columns, and files that disagree, are reported at once and by name."""
 
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -17,7 +17,7 @@ from mtl_lightning.errors import DataError
 
 
 @pytest.fixture
-def kept(tmp_path, monkeypatch):
+def cached(tmp_path, monkeypatch):
     """Puts raw files where a fetched set would be."""
     monkeypatch.setenv("MTL_CACHE", str(tmp_path))
 
@@ -46,8 +46,8 @@ MOVIELENS = {
 }
 
 
-def test_movielens_joins_users_and_films_in_the_order_of_the_log(kept):
-    rows = kept(MovieLens100K, **MOVIELENS).rows().to_list()
+def test_movielens_joins_users_and_films_in_the_order_of_the_log(cached):
+    rows = cached(MovieLens100K, **MOVIELENS).rows().to_list()
     assert [row["user_id"] for row in rows] == ["196", "22", "22"]
     assert rows[0] == {
         "user_id": "196",
@@ -110,8 +110,8 @@ def raw_reviews(tmp_path):
     return (tmp_path / "raw").read_bytes()
 
 
-def test_reviews_keep_nulls_and_have_words(kept, tmp_path):
-    source = kept(WomensClothing, **{womens_clothing.FILE: raw_reviews(tmp_path)})
+def test_reviews_keep_nulls_and_have_words(cached, tmp_path):
+    source = cached(WomensClothing, **{womens_clothing.FILE: raw_reviews(tmp_path)})
     rows = source.rows().to_list()
     assert list(rows[0]) == list(source.schema().columns)
     assert rows[0]["title"] is None
@@ -122,13 +122,13 @@ def test_reviews_keep_nulls_and_have_words(kept, tmp_path):
     assert rows[1]["division"] is None
 
 
-def test_truncated_file_is_named(kept, tmp_path):
-    source = kept(WomensClothing, **{womens_clothing.FILE: raw_reviews(tmp_path)[:-200]})
+def test_truncated_file_is_named(cached, tmp_path):
+    source = cached(WomensClothing, **{womens_clothing.FILE: raw_reviews(tmp_path)[:-200]})
     with pytest.raises(DataError, match="WomensClothing"):
         source.rows()
 
 
-def test_adult_marks_unknown_values_and_hides_what_gives_labels_away(kept, tmp_path):
+def test_adult_marks_unknown_values_and_hides_what_gives_labels_away(cached, tmp_path):
     record = {
         "age": 25, "workclass": " ?", "fnlwgt": 226802, "education": "11th", "educational-num": 7,
         "marital-status": "Never-married", "occupation": "?", "relationship": "Own-child", "race": "Black",
@@ -137,7 +137,7 @@ def test_adult_marks_unknown_values_and_hides_what_gives_labels_away(kept, tmp_p
     }  # fmt: skip
     frame = pd.DataFrame([record, record | {"marital-status": "Divorced", "income": ">50K.", "workclass": "Private"}])
     frame.to_parquet(tmp_path / "raw", compression="brotli")
-    first, second = kept(Adult, **{adult.FILE: (tmp_path / "raw").read_bytes()}).rows().to_list()
+    first, second = cached(Adult, **{adult.FILE: (tmp_path / "raw").read_bytes()}).rows().to_list()
     assert (first["workclass"], first["occupation"], second["workclass"]) == (None, None, "Private")
     assert (first["high_income"], first["never_married"]) == (0, 1)
     assert (second["high_income"], second["never_married"]) == (1, 0)
@@ -152,8 +152,8 @@ PURCHASES = (
 )
 
 
-def test_cdnow_features_end_where_labels_begin(kept):
-    rows = kept(CDNOW, **{cdnow.FILE: PURCHASES}).rows().to_list()
+def test_cdnow_features_end_where_labels_begin(cached):
+    rows = cached(CDNOW, **{cdnow.FILE: PURCHASES}).rows().to_list()
     # The third customer is unknown before the cut; the last purchase of the first comes after the 39 weeks.
     assert [row["customer_id"] for row in rows] == ["00001", "00002"]
     assert rows[0] == {
@@ -172,8 +172,8 @@ def test_cdnow_features_end_where_labels_begin(kept):
     assert (rows[1]["first_spend"], rows[1]["repurchase"], rows[1]["spend"]) == (23.0, 0, 0.0)
 
 
-def test_cdnow_line_with_a_missing_value_is_named(kept):
-    source = kept(CDNOW, **{cdnow.FILE: PURCHASES + b" 00004 19970101  1\r\n"})
+def test_cdnow_line_with_a_missing_value_is_named(cached):
+    source = cached(CDNOW, **{cdnow.FILE: PURCHASES + b" 00004 19970101  1\r\n"})
     with pytest.raises(DataError, match="line 9 has 3 values"):
         source.rows()
 
@@ -190,10 +190,10 @@ BANDIT_ITEMS = (
 )
 
 
-def test_open_bandit_takes_the_affinity_of_what_was_shown(kept):
+def test_open_bandit_takes_the_affinity_of_what_was_shown(cached):
     files = {f"random-{campaign}-log.csv": BANDIT_LOG for campaign in ("all", "men", "women")}
     files |= {f"random-{campaign}-items.csv": BANDIT_ITEMS for campaign in ("all", "men", "women")}
-    rows = kept(OpenBandit, **files).rows().to_list()
+    rows = cached(OpenBandit, **files).rows().to_list()
     assert [row["item_id"] for row in rows] == ["all-1", "all-0", "men-1", "men-0", "women-1", "women-0"]
     assert [row["affinity"] for row in rows[:2]] == [4.0, 0.0]
     assert [row["affinity_total"] for row in rows[:2]] == [5.0, 2.0]

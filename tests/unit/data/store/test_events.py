@@ -99,7 +99,7 @@ def test_events_of_another_format_and_cut_ones_are_refused(tmp_path: Path) -> No
     stored(folder, Layout(2, 1, True))
     meta = json.loads((folder / META).read_text())
     (folder / META).write_text(json.dumps({name: value for name, value in meta.items() if name != "format"}))
-    with pytest.raises(DataError, match=r"format 1 instead of 3.*prepared again"):
+    with pytest.raises(DataError, match=r"format 1 instead of 4.*prepared again"):
         Events.open(folder)
     (folder / META).write_text(json.dumps(meta))
     (folder / "numbers.bin").write_bytes((folder / "numbers.bin").read_bytes()[:-4])

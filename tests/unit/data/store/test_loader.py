@@ -149,10 +149,10 @@ def test_memory_stays_flat_below_the_size_of_the_store(tmp_path: Path) -> None:
     with StoreWriter(tmp_path / "store") as writer:
         for _ in range(40):
             writer.write({"ids": ids_block, "dense": empty, "labels": empty, "mask": empty})
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", FLAT, str(tmp_path / "store")], check=True, capture_output=True, text=True
     ).stdout.split()
-    rows, size, grown = map(int, found)
+    rows, size, grown = map(int, result)
     assert rows == 2 * 40 * count
     assert size == 320_000_000
     assert grown < 160_000_000
@@ -214,7 +214,7 @@ class Recorder(LightningModule):
 
 
 class SaveAndStop(Callback):
-    """Saves after a number of batches, then goes on for one more and stops: what comes after the save is lost."""
+    """Saves after a number of batches, then continues for one more and stops: what comes after the save is lost."""
 
     def __init__(self, path: Path, step: int, hook: str) -> None:
         self.path, self.step, self.hook = path, step, hook

@@ -33,17 +33,17 @@ def fitted(task: Task, labels: list[Any]) -> Label:
 def test_records_are_taken_by_name_in_the_order_of_the_labels() -> None:
     label = fitted(TAGS, [["b"], ["a", "c"]])
     rows = [{"c": 0.3, "unseen": 0.9, "a": 0.1, "b": 0.2}, None, {"c": None, "unseen": 0.0, "a": 1.0, "b": 0.0}]
-    found = oracles(label, pa.array(rows))
-    assert list(found) == ["p.tags.0", "p.tags.1", "p.tags.2"]
+    result = oracles(label, pa.array(rows))
+    assert list(result) == ["p.tags.0", "p.tags.1", "p.tags.2"]
     expected = [[0.1, 0.2, 0.3], [np.nan] * 3, [1.0, 0.0, np.nan]]
-    np.testing.assert_array_equal(np.stack(list(found.values()), axis=1), expected)
+    np.testing.assert_array_equal(np.stack(list(result.values()), axis=1), expected)
 
 
 def test_lists_do_where_labels_are_numbers() -> None:
     label = fitted(Task(name="tags", kind="multilabel", label="tags", oracle="p", classes=2), [[0], [1]])
-    found = oracles(label, pa.array([[0.1, 0.2], None, [0.3, None], [0.5, 0.6]]).slice(1))
+    result = oracles(label, pa.array([[0.1, 0.2], None, [0.3, None], [0.5, 0.6]]).slice(1))
     np.testing.assert_array_equal(
-        np.stack(list(found.values()), axis=1), [[np.nan, np.nan], [0.3, np.nan], [0.5, 0.6]]
+        np.stack(list(result.values()), axis=1), [[np.nan, np.nan], [0.3, np.nan], [0.5, 0.6]]
     )  # fmt: skip
     with pytest.raises(DataError, match="has 1 numbers, none for the label 1"):
         oracles(label, pa.array([[0.1, 0.2], [0.3]]))
@@ -103,9 +103,9 @@ def test_expected_auc_of_several_labels_is_the_mean_over_them() -> None:
         metric, single = kind(task), []
         metric.update(score, target)
         for k in range(3):
-            one = kind(Task(name="tag", kind="binary", label="tag", oracle=f"p.tags.{k}"))
-            one.update(score[:, k], Target(label=torch.zeros(500, 1), mask=target.mask, raw=raw))
-            single.append(one.compute())
+            first = kind(Task(name="tag", kind="binary", label="tag", oracle=f"p.tags.{k}"))
+            first.update(score[:, k], Target(label=torch.zeros(500, 1), mask=target.mask, raw=raw))
+            single.append(first.compute())
         torch.testing.assert_close(metric.compute(), torch.stack(single).mean())
 
 

@@ -33,15 +33,15 @@ def test_areas_by_comparing_are_those_by_sorting(drawn, equal, cuts, most, chunk
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"MOST_POSITIVES": most, "CHUNK": chunk, "SORTING_COST": 1000}.items():
             patch.setattr(f"mtl_lightning.metrics.ranking.rare_positives.{name}", value)
-        found = sum_areas(list(zip(*columns, strict=True)), equal=equal)
+        result = sum_areas(list(zip(*columns, strict=True)), equal=equal)
     area, pairs, size = areas_by_group(rows, group)
-    if found is None:  # there is nothing to compare, or all would be sorted
+    if result is None:  # there is nothing to compare, or all would be sorted
         users = [group[rows[:, 1] == 1].tolist().count(user) for user in group.unique().tolist()]
         assert not any(count <= most for count, pair in zip(users, pairs, strict=True) if pair > 0)
         return
     share = (pairs > 0).double() if equal else torch.where(pairs > 0, size, 0.0)
-    assert found[0].item() == pytest.approx((area.nan_to_num() * share).sum().item(), abs=1e-12)
-    assert found[1] == share.sum()
+    assert result[0].item() == pytest.approx((area.nan_to_num() * share).sum().item(), abs=1e-12)
+    assert result[1] == share.sum()
 
 
 def test_rows_of_many_positives_are_sorted_in_either_way():
@@ -58,8 +58,8 @@ def test_kept_columns_keep_no_batch_with_them():
     labels = torch.zeros(10, 5)
     known = torch.ones(10, dtype=torch.bool)
     metric.update(torch.rand(10), Target(label=labels[:, 2:3], mask=known, group=torch.arange(10)))
-    for kept in (metric.scores, metric.labels, metric.groups):
-        assert kept[0].untyped_storage().nbytes() == 10 * kept[0].element_size()
+    for remaining in (metric.scores, metric.labels, metric.groups):
+        assert remaining[0].untyped_storage().nbytes() == 10 * remaining[0].element_size()
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.3])

@@ -1,4 +1,4 @@
-"""After a test a run tells gaps, decisions at a threshold and slices; resources tell arithmetic and bytes."""
+"""After a test a run reports gaps, decisions at a threshold and slices; resources show arithmetic and bytes."""
 
 import contextlib
 import json
@@ -70,10 +70,10 @@ def test_days_of_text_with_offsets_are_slices(tmp_path):
         main(["fit", *pairs])
     assert done.value.code == 0
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    found = record["evaluation"]["slices"]["test"]["day"]
+    result = record["evaluation"]["slices"]["test"]["day"]
     held_out = (start + hours[-480:].astype("timedelta64[h]")).astype("datetime64[D]")  # validation and test
     days = {str(day) for day in held_out}
-    assert set(found) == days
+    assert set(result) == days
 
 
 @pytest.fixture
@@ -105,15 +105,15 @@ def test_all_that_is_known_of_a_kind_is_measured(record):
 
 
 def test_reliability_is_that_of_the_rows_and_drawn(run, record):
-    rows, found = np.load(run / "test.npz"), record["evaluation"]["splits"]["test"]
+    rows, result = np.load(run / "test.npz"), record["evaluation"]["splits"]["test"]
     p, label, known = (rows[f"{name}/click"] for name in ("prediction", "label", "known"))
-    points = {name: np.array(values) for name, values in found["reliability"]["click"].items()}
+    points = {name: np.array(values) for name, values in result["reliability"]["click"].items()}
     assert len(points["weight"]) <= 15
     assert points["weight"].sum() == known.sum()
     assert points["weight"] @ points["predicted"] == pytest.approx(p[known].sum(), rel=1e-6)
     assert points["weight"] @ points["observed"] == pytest.approx(label[known].sum(), rel=1e-9)
     gap = points["weight"] @ abs(points["predicted"] - points["observed"]) / known.sum()
-    assert gap == pytest.approx(found["metrics"]["click/ece"])
+    assert gap == pytest.approx(result["metrics"]["click/ece"])
     page = (run / "evaluation.html").read_text()
     assert page.count("<svg") == 2  # click and conversion
     assert "<script" not in page
@@ -123,6 +123,15 @@ def test_reliability_is_that_of_the_rows_and_drawn(run, record):
     assert f"<td>video</td><td>{video['rows']['click']}</td><td>{video['metrics']['click/auc']:.4f}</td>" in page
     train, test = (record["evaluation"]["splits"][split]["metrics"]["click/auc"] for split in ("train", "test"))
     assert f"<td>{test - train:+.4f}</td>" in page
+
+
+def test_tables_have_their_information_abundance(run, record):
+    tables = {row["table"]: row for row in record["evaluation"]["tables"]}
+    assert "user_id" in tables
+    assert all(1 <= row["abundance"] <= min(row["rows"], row["width"]) for row in tables.values())
+    page = (run / "evaluation.html").read_text()
+    assert f"<td>user_id</td><td>{tables['user_id']['rows']:,}</td>" in page
+    assert f"<td>{tables['user_id']['abundance']:.4f}</td>" in page
 
 
 def test_parts_of_a_slice_make_up_the_split(record):
@@ -138,17 +147,17 @@ def test_parts_of_a_slice_make_up_the_split(record):
 
 
 def test_the_threshold_is_chosen_on_validation_and_applied_to_test(run, record):
-    rows, found = np.load(run / "test.npz"), record["evaluation"]["thresholds"]["click"]
-    called, label = rows["prediction/click"] >= found["threshold"], rows["label/click"][:, 0]
-    assert found["test"]["f1"] == pytest.approx(f1_score(label, called), abs=0.01)
-    assert found["test"]["accuracy"] == pytest.approx(accuracy_score(label, called), abs=0.01)
+    rows, result = np.load(run / "test.npz"), record["evaluation"]["thresholds"]["click"]
+    called, label = rows["prediction/click"] >= result["threshold"], rows["label/click"][:, 0]
+    assert result["test"]["f1"] == pytest.approx(f1_score(label, called), abs=0.01)
+    assert result["test"]["accuracy"] == pytest.approx(accuracy_score(label, called), abs=0.01)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 99), st.booleans()), min_size=1, max_size=40))
 def test_no_threshold_has_a_better_f1(rows):
     p = torch.tensor([percent / 100 for percent, _ in rows])
-    label = torch.tensor([[float(one)] for _, one in rows])
+    label = torch.tensor([[float(item)] for _, item in rows])
     seen = Thresholds()
     seen.update(p, Target(label=label, mask=torch.ones(len(rows), dtype=torch.bool)))
     edge = best_edge(seen.counts())
@@ -161,7 +170,7 @@ def test_no_threshold_has_a_better_f1(rows):
     assert got["precision"] == pytest.approx(precision_score(y, called))
     assert got["recall"] == pytest.approx(recall_score(y, called))
     assert got["accuracy"] == pytest.approx(accuracy_score(y, called))
-    assert got["f1"] >= max(f1_score(y, (p >= each).numpy()) for each in p.unique()) - 1e-12
+    assert got["f1"] >= max(f1_score(y, (p >= item).numpy()) for item in p.unique()) - 1e-12
 
 
 def test_a_broken_prediction_has_no_threshold():
@@ -206,8 +215,8 @@ def test_counting_arithmetic_changes_nothing():
     assert torch.equal(torch.rand(2), expected)
     assert module.network.training
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    assert all(each.grad is None for each in module.parameters())
-    weights = sum(each.numel() for each in module.network.architecture.parameters() if each.ndim == 2)
+    assert all(item.grad is None for item in module.parameters())
+    weights = sum(item.numel() for item in module.network.architecture.parameters() if item.ndim == 2)
     assert flops >= 3 * 2 * len(batch) * weights * 0.9
 
 
@@ -248,6 +257,6 @@ def test_the_reason_of_an_early_end_is_the_true_one(since_best, reason, capsys):
 def test_a_run_of_few_steps_tells_its_parameters(tmp_path):
     with pytest.raises(SystemExit):
         main(["fit", "recipe=ads", *SMALL, f"run.dir={tmp_path / 'few'}", "trainer.max_steps=2", "run.test=false"])
-    found = json.loads((tmp_path / "few" / "resources.json").read_text())
-    assert found["step_ms"] is None
-    assert sum(found["parameters"].values()) > 0
+    result = json.loads((tmp_path / "few" / "resources.json").read_text())
+    assert result["step_ms"] is None
+    assert sum(result["parameters"].values()) > 0
