@@ -1,6 +1,6 @@
 """Expected AUC of encoders in the worlds of the simulator in which one ability decides.
 
-    python benchmarks/worlds.py OUT.jsonl [--worlds crosses long_interest next_action] [--seeds 3] [--into PAGE]
+    python benchmarks/worlds.py OUT.jsonl [--worlds crosses long_interest next_action] [--seeds 3]
 
 Each seed is another world. A model is one trunk (``shared_bottom``) over the encoder, trained by ``sum`` with the
 settings below; results in OUT are not computed again. Prints a Markdown table of the expected AUC on the test split:
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import into
 import numpy as np
 import torch
 from lightning.pytorch import Trainer, seed_everything
@@ -135,7 +134,6 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--seeds", type=int, default=3)
-    into.add_option(parser, "benchmarks/results/worlds.md")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -152,7 +150,7 @@ def main() -> None:
                 with out.open("a") as file:
                     print(json.dumps({"world": name, "encoder": encoder, "seed": seed, "figures": figures}), file=file)
     for name in arguments.worlds:
-        into.show(table(name, results, arguments.seeds), name, arguments.into)
+        print(f"\n{name}\n\n{table(name, results, arguments.seeds)}", flush=True)
 
 
 if __name__ == "__main__":
