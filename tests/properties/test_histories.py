@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.preparation import histories
+from mtl_lightning.data.preparation import partitions
 from mtl_lightning.data.preparation.histories import LATEST, slices
 from mtl_lightning.data.preparation.row_encoder import RowEncoder
 from mtl_lightning.data.sources.table import Table
@@ -255,8 +255,8 @@ def test_a_user_of_a_hundred_thousand_events(tmp_path):
 @pytest.mark.parametrize("rows", [1, 5, 1 << 20])
 @pytest.mark.parametrize("in_memory", [0, 600, 1 << 28])
 def test_slices_come_back_in_the_order_of_the_log(tmp_path, monkeypatch, rows, in_memory):
-    monkeypatch.setattr(histories, "CHUNK", rows)
-    monkeypatch.setattr(histories, "IN_MEMORY", in_memory)  # of these bytes, none or some records are on disk
+    monkeypatch.setattr(partitions, "CHUNK", rows)
+    monkeypatch.setattr(partitions, "IN_MEMORY", in_memory)  # of these bytes, none or some records are on disk
     events = log(6, 90, 40)
     module = data(table(events), tmp_path, {"length": 4})
     assert built(module) == definition(events, 4)

@@ -229,11 +229,11 @@ def test_memory_is_bounded(export: Path) -> None:
 
     for start in range(5000, 9000, 400):
         post("u1", list(range(start, start + 400)), 2)
-    remaining = live._appended  # the only place where their number is seen
-    (watched,), (seen,) = remaining["watched"].values(), remaining["seen"].values()
+    appended = live._appended  # the only place where their number is seen
+    (watched,), (seen,) = appended["watched"].values(), appended["seen"].values()
     assert (len(watched.times), len(seen.times)) == (6 + 41, 9 + 1)  # delay: 40, 0
     post("u1", [20_000] * 3000, 2)  # all at once: nothing is older than the delay
-    sizes = {name: [len(history.times) for history in histories.values()] for name, histories in remaining.items()}
+    sizes = {name: [len(history.times) for history in histories.values()] for name, histories in appended.items()}
     assert sizes == {"watched": [6 + 1000], "seen": [9 + 1000]}
     post("u2", [5000], 2)
     with pytest.raises(RequestError, match=r"2 users have new events in '(seen|watched)'") as raised:

@@ -1,37 +1,31 @@
 """Histories of all rows of a log: every event once, sorted by user and time, and a slice of them per row."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.columns import Block
-from mtl_lightning.data.arrow.hashing import mix
 from mtl_lightning.data.arrow.threads import map_threads
-from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
+from mtl_lightning.data.preparation.partitions import PARTITIONS, Partitions, RowParts
 from mtl_lightning.data.store.events import Events, EventsWriter, row_part
 from mtl_lightning.data.store.latest_events import LatestEvents, LatestEventsWriter, UserEvents
 from mtl_lightning.data.store.writer import StoreWriter
 
-PARTITIONS = 32
-"""Parts into which users are divided; the events of one of them are sorted at a time."""
-IN_MEMORY = 256 << 20
-"""Largest number of bytes of each collection of records that stays in memory until it is sorted."""
 LATEST = "latest"
 """Folder of prepared data with the latest events of each user."""
-CHUNK = 1 << 20
-"""Rows whose slices are put into the log's order at a time."""
 
 
 class Slices(NamedTuple):
     """Histories as slices of sorted events.
 
     Args:
-        order: Events by user and time; of equal times in the log's order, [E].
+        order: Events, each user's next to each other and by time; of equal times in the log's order, [E].
         start: First event of each row's history, in that order, [N].
         stop: The event after its last, [N].
     """
@@ -60,31 +54,40 @@ def slices(
         >>> order.tolist(), start.tolist(), stop.tolist()
         ([1, 2, 0], [0, 1, 0], [2, 3, 0])
     """
-    order = np.lexsort((time, user))
-    return Slices(order, *within(user[order], time[order], row_user, row_time, length, delay))
+    order = _by_user_and_time(user, time)
+    return Slices(order, *within(user.take(order), time.take(order), row_user, row_time, length, delay))
+
+
+def _by_user_and_time(user: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Places of events, the ones of a user next to each other and by time; of equal times in their order."""
+    if (time[1:] >= time[:-1]).all():  # the usual log: no time needs to be compared
+        return _stable_order(pc.dictionary_encode(pa.array(user)).indices.to_numpy())
+    return np.lexsort((time, user))
+
+
+def _stable_order(code: np.ndarray) -> np.ndarray:
+    """Stable order of whole numbers from 0 to 2³¹; sorting code and place as one number is faster than ``argsort``."""
+    bits = len(code).bit_length()
+    return np.sort((code.astype(np.int64) << bits) | np.arange(len(code))) & ((1 << bits) - 1)
 
 
 def within(
     user: np.ndarray, time: np.ndarray, row_user: np.ndarray, row_time: np.ndarray, length: int, delay: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Find :func:`slices` of events that are sorted by user and time: starts and stops, [N] int64."""
+    """Find :func:`slices` of events, each user's next to each other and by time: starts and stops, [N] int64."""
     # Whole times lie below t − delay exactly where they lie below t − floor(delay).
     limit = row_time - (int(delay) if row_time.dtype.kind == "i" and time.dtype.kind == "i" else delay)
-    if not len(user) or not len(row_user):
+    if not len(user):
         nothing = np.zeros(len(row_user), dtype=np.int64)
         return nothing, nothing
-    # Rows of one user next to each other: searches among sorted values then touch memory that is at hand.
-    by_user = np.argsort(row_user)
-    row_user, limit = row_user[by_user], limit[by_user]
-    first = np.flatnonzero(np.concatenate([[True], user[1:] != user[:-1]]))
+    first = np.flatnonzero(np.append(True, user[1:] != user[:-1]))
     begins = np.append(first, len(user))
-    code = np.minimum(np.searchsorted(user[first], row_user), len(first) - 1)
-    there = user[first[code]] == row_user
-    begin = np.where(there, begins[code], 0)
-    end = np.where(there, _earlier(np.repeat(np.arange(len(first)), np.diff(begins)), time, code, limit, begins), 0)
-    start, stop = np.empty_like(begin), np.empty_like(begin)
-    start[by_user], stop[by_user] = np.maximum(begin, end - length), end
-    return start, stop
+    codes = pc.index_in(pa.array(row_user), value_set=pa.array(user[first]))
+    known = codes.is_valid().to_numpy(zero_copy_only=False)
+    code = codes.fill_null(0).to_numpy().astype(np.int64)
+    begin = np.where(known, begins[code], 0)
+    end = np.where(known, _earlier(np.repeat(np.arange(len(first)), np.diff(begins)), time, code, limit, begins), 0)
+    return np.maximum(begin, end - length), end
 
 
 def _earlier(
@@ -95,11 +98,11 @@ def _earlier(
         low = int(time.min())
         span = int(time.max()) - low + 2
         if span * len(begins) < 1 << 62:  # user and time in one integer
-            latest = np.clip(limit, low, low + span - 1) - low
-            keys = code * span + latest
-            order = np.argsort(keys)
+            keys = code * span + (np.clip(limit, low, low + span - 1) - low)
+            # Rows of one user next to each other: searches then touch memory that is at hand.
+            order = _stable_order(code)
             places: np.ndarray = np.empty_like(keys)
-            places[order] = np.searchsorted(event_code * span + (time - low), keys[order])
+            places[order] = np.searchsorted(event_code * span + (time - low), keys.take(order))
             return places
     lower: np.ndarray = begins[code]
     upper: np.ndarray = begins[code + 1]
@@ -108,122 +111,6 @@ def _earlier(
         earlier = (lower < upper) & (time[np.minimum(middle, len(time) - 1)] < limit)
         lower, upper = np.where(earlier, middle + 1, lower), np.where(earlier, upper, middle)
     return lower
-
-
-class Partitions:
-    """Records divided by a hash of their user, in memory up to :data:`IN_MEMORY` bytes and in files beyond.
-
-    Args:
-        path: Prefix of the files.
-        dtype: Type of a record; it has a field ``user``.
-    """
-
-    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
-        self.path = path
-        self.dtype = dtype
-        self.files: list[BinaryIO] = []
-        self.waiting: list[list[np.ndarray]] = [[] for _ in range(PARTITIONS)]
-        self.bytes = 0
-
-    def _file(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}-{number}.bin")
-
-    def write(self, records: np.ndarray) -> np.ndarray:
-        """Append records, which keep their order within a partition; returns the partition of each, [N] uint8."""
-        partition: np.ndarray = (mix(records["user"].view(np.uint64)) % np.uint64(PARTITIONS)).astype(np.uint8)
-        order = np.argsort(partition, kind="stable")
-        ends = np.cumsum(np.bincount(partition, minlength=PARTITIONS))
-        for waiting, places in zip(self.waiting, np.split(order, ends[:-1]), strict=True):
-            waiting.append(
-                records.take(places)
-            )  # arrays of their own, so that each partition is released when it is taken
-        self.bytes += records.nbytes
-        if self.bytes > IN_MEMORY:
-            self._spill()
-        return partition
-
-    def _spill(self) -> None:
-        with writing(self.path):
-            self.files = self.files or [self._file(number).open("wb") for number in range(PARTITIONS)]
-            for file, waiting in zip(self.files, self.waiting, strict=True):
-                for part in waiting:
-                    part.tofile(file)
-                waiting.clear()
-        self.bytes = 0
-
-    def take(self, number: int) -> np.ndarray:
-        """The records of a partition, whose file and memory are released."""
-        parts = self.waiting[number]
-        self.waiting[number] = []
-        if self.files:
-            with writing(self.path):
-                self.files[number].close()
-                parts.insert(0, np.fromfile(self._file(number), dtype=self.dtype))
-                self._file(number).unlink()
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=self.dtype)
-
-    def close(self) -> None:
-        """Close the files."""
-        for file in self.files:
-            file.close()
-
-
-class RowParts:
-    """Parts of the Store for the rows of each partition, in memory up to :data:`IN_MEMORY` bytes and in files beyond.
-
-    Args:
-        path: Prefix of the files.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.sources: list[np.ndarray | Path] = []
-        self.bytes = 0
-
-    def append(self, rows: np.ndarray) -> None:
-        """Append the parts of the next partition's rows, [N, …] int64."""
-        self.bytes += rows.nbytes
-        if self.bytes <= IN_MEMORY:
-            self.sources.append(rows)
-            return
-        file = self.path.with_name(f"{self.path.name}-{len(self.sources)}.bin")
-        with writing(self.path):
-            rows.tofile(file)
-        self.sources.append(file)
-
-    def in_order(self, partition: np.ndarray, width: int) -> Iterator[np.ndarray]:
-        """The parts of all rows in the log's order, chunk by chunk.
-
-        Args:
-            partition: Partition of each row, [N].
-            width: Columns of the parts.
-        """
-        with ExitStack() as stack:
-            read = [self._reader(part, width, stack) for part in self.sources]
-            for start in range(0, max(len(partition), 1), CHUNK):
-                chunk = partition[start : start + CHUNK]
-                counts = np.bincount(chunk, minlength=len(read)).tolist()
-                result = np.empty((len(chunk), width), dtype=np.int64)
-                parts = [take(count) for take, count in zip(read, counts, strict=True)]
-                result[np.argsort(chunk, kind="stable")] = np.concatenate(parts)
-                yield result
-        for part in self.sources:
-            if isinstance(part, Path):
-                part.unlink()
-
-    def _reader(self, source: np.ndarray | Path, width: int, stack: ExitStack) -> Callable[[int], np.ndarray]:
-        """Function that returns the next rows of a partition."""
-        if isinstance(source, Path):
-            file = stack.enter_context(source.open("rb"))
-            return lambda count: np.fromfile(file, np.int64, width * count).reshape(-1, width)
-        rows, taken = source, 0
-
-        def take(count: int) -> np.ndarray:
-            nonlocal taken
-            taken += count
-            return rows[taken - count : taken]
-
-        return take
 
 
 class HistoryBlock(NamedTuple):
