@@ -83,6 +83,9 @@ def cases():
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
     yield "tables drawn anew", case(optimizer={**OPTIMIZER, "redraw_tables": True}, epochs=2, steps=10)
     tabm = {"name": "tabm", "members": 3, "hidden": [8, 8]}
+    smes = {"name": "smes", "experts": 5, "hidden": [8], "balance": 1.0}
+    yield "sparse experts with a balance", case(architecture=smes)
+    yield "task tokens", case(architecture={"name": "onerank", "token_width": 8})
     yield "ensemble, gradients by pcgrad", case(weighter="pcgrad", architecture=tabm)
     yield (
         "ensemble, gradients at shared tensors",

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from mtl_lightning.data.cache.arrow_tables import cache_rows
 from mtl_lightning.data.cache.write_files import write_files
 from mtl_lightning.data.simulator.scenario import Scenario, Size
+from mtl_lightning.data.simulator.worlds import World
 from mtl_lightning.interfaces import DataError, RawSchema, Source
 
 SCENARIOS = {
@@ -26,6 +27,13 @@ SCENARIOS = {
     "social": "mtl_lightning.data.simulator.social:Social",
 }
 """Scenarios by name, imported on use."""
+
+WORLDS = {
+    "crosses": "mtl_lightning.data.simulator.worlds:Crosses",
+    "long_interest": "mtl_lightning.data.simulator.worlds:LongInterest",
+    "next_action": "mtl_lightning.data.simulator.worlds:NextAction",
+}
+"""Scenarios with a single task that compare encoders, imported on use."""
 
 IN_MEMORY = 2_000_000
 """Largest number of rows of a log in memory; a larger one is written to the cache and memory-mapped."""
@@ -42,7 +50,9 @@ class Simulator(Source):
         scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
             ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow). Two more compare
             methods. In ``agreement`` (like, save, rare share) all tasks depend on the same tastes. In ``conflict``
-            (like, save, hide) one task depends on opposed tastes.
+            (like, save, hide) one task depends on opposed tastes. Three compare encoders, with clicks alone: in
+            ``long_interest`` an event as many steps back as there are items decides, in ``next_action`` the latest
+            event, in ``crosses`` products of three fields.
         rows: Number of exposures.
         users: Number of users.
         items: Number of items.
@@ -78,8 +88,8 @@ class Simulator(Source):
         selection: float = 0.0,
         seed: int = 0,
     ) -> None:
-        if scenario not in SCENARIOS:
-            raise DataError(f"source.scenario: no scenario {scenario!r}", "there are " + ", ".join(SCENARIOS))
+        if scenario not in SCENARIOS | WORLDS:
+            raise DataError(f"source.scenario: no scenario {scenario!r}", "there are " + ", ".join(SCENARIOS | WORLDS))
         self.scenario = scenario
         self.size = Size(
             rows=rows,
@@ -140,9 +150,9 @@ class Simulator(Source):
             digest.update(source.read_bytes())
         return digest.hexdigest()[:32]
 
-    def _kind(self) -> type[Scenario]:
-        module, _, name = SCENARIOS[self.scenario].partition(":")
-        kind: type[Scenario] = getattr(importlib.import_module(module), name)
+    def _kind(self) -> type[Scenario] | type[World]:
+        module, _, name = (SCENARIOS | WORLDS)[self.scenario].partition(":")
+        kind: type[Scenario] | type[World] = getattr(importlib.import_module(module), name)
         if self.size.delayed and not kind.delays:
             raise DataError(f"source.delayed: the scenario {self.scenario!r} has no delayed outcomes", "ads has")
         if self.size.shuffled and not kind.shuffles:

@@ -14,10 +14,10 @@ from mtl_lightning.training.parameter_step import gradient_parameters, make_step
 from mtl_lightning.training.step import Step, global_counts
 from mtl_lightning.weighters.graddrop import GradDrop
 
-WITHOUT = {"single_task"}
+WITHOUT = {"single_task", "onerank"}
 """Architectures whose tasks share z last."""
 NAMES = tuple(ARCHITECTURES)
-OPTIONS = {"dselect_k": {"selected": 1, "entropy": 0.0}, "sluice": {"orthogonality": 0.0}}
+OPTIONS = {"dselect_k": {"selected": 1, "entropy": 0.0}, "sluice": {"orthogonality": 0.0}, "smes": {"balance": 0.0}}
 PARTS = {
     "home": ("meta", "upper"),  # its task gates are the tasks' own
     "tabm": ("layers",),
