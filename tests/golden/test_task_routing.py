@@ -37,7 +37,7 @@ def test_smes_mixes_joint_and_own_experts(joint, own):
     architecture, encoder, batch = build_architecture("smes", experts=5, joint=joint, own=own, hidden=[8, 3])
     perturb(architecture)
     encoded = encoder(batch)
-    found, outputs = architecture.eval()(encoded), architecture.experts(encoded.z)
+    representations, outputs = architecture.eval()(encoded), architecture.experts(encoded.z)
     assert architecture.penalty is None
     for row in range(len(batch)):
         shares, chosen = routes(architecture, encoded.z[row].detach())
@@ -46,7 +46,7 @@ def test_smes_mixes_joint_and_own_experts(joint, own):
             assert len(set(chosen[t])) == joint + own
             total = sum(shares[t][e] for e in chosen[t])
             expected = sum(shares[t][e] / total * outputs[row, e] for e in chosen[t])
-            torch.testing.assert_close(found[task][row], expected, **CLOSE)
+            torch.testing.assert_close(representations[task][row], expected, **CLOSE)
 
 
 def test_smes_has_one_balance_over_all_gates():
@@ -65,7 +65,7 @@ def test_smes_has_one_balance_over_all_gates():
 
 
 def test_the_balance_of_smes_spreads_rows_over_experts():
-    """Where the router starts with one favourite, the balance alone brings the others back."""
+    """The balance alone brings back experts that a router with one favourite leaves out."""
     architecture, encoder, batch = build_architecture("smes", rows=64, experts=6, joint=1, own=0, balance=1.0)
     z = encoder(batch)
     z.z = torch.randn(64, encoder.width, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -118,7 +118,7 @@ def test_onerank_by_its_equations(tasks):
     architecture, encoder, batch = build_architecture("onerank", tasks=tasks, token_width=8, layers=2)
     perturb(architecture)
     encoded = encoder(batch)
-    found = architecture.eval()(encoded)
+    representations = architecture.eval()(encoded)
     for row in range(len(batch)):
         x = architecture.tokens(encoded.z[row : row + 1]).view(1, -1, 8)
         assert x.shape[1] == 4  # user, item, scenario and price
@@ -129,7 +129,7 @@ def test_onerank_by_its_equations(tasks):
         if tasks > 1:
             tokens = [read(architecture.exchange, t, token, tokens) for t, token in enumerate(tokens)]
         for t, task in enumerate(architecture.tasks):
-            torch.testing.assert_close(found[task][row], layer_norm(tokens[t], architecture.norm), **CLOSE)
+            torch.testing.assert_close(representations[task][row], layer_norm(tokens[t], architecture.norm), **CLOSE)
 
 
 def test_tasks_of_onerank_read_each_other_and_change_nothing_there():
