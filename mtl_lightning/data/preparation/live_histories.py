@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,14 @@ class LiveHistories:
         self.transforms = {name: transforms[name] for name in latest}
         self._appended: dict[str, dict[int, UserHistory]] = {name: {} for name in latest}
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            appended = {name: dict(histories) for name, histories in self._appended.items()}
+        return {"latest": self.latest, "transforms": self.transforms, "_appended": appended}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
 
     def __contains__(self, name: str) -> bool:
         return name in self.latest

@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mtl_lightning.cli import plugins as plugins_command
+from mtl_lightning.cli.commands import register
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.preparation.growth import begin
@@ -416,7 +416,7 @@ def test_commands_are_added_and_cannot_replace_others(install: Install) -> None:
     install("shadow", {"cmd_shadow.py": command("plugins")}, "shadow = cmd_shadow")
     install("raising", {"cmd_raising.py": command("half", "raise ValueError('no')")}, "raising = cmd_raising")
     app = typer.Typer()
-    plugins_command.register(app)
+    register(app)
     loaded = registry()
     loaded.commands(app)
     assert CliRunner().invoke(app, ["greet"]).output == "greet!\n"
@@ -429,7 +429,7 @@ def test_commands_are_added_and_cannot_replace_others(install: Install) -> None:
 @pytest.fixture
 def app() -> typer.Typer:
     app = typer.Typer()
-    plugins_command.register(app)
+    register(app)
     app.callback()(lambda: None)
     return app
 
