@@ -110,6 +110,7 @@ def _model_optimizer(module: MultiTaskModule) -> tuple[optim.CompositeOptimizer,
     ]
     if (shards := updates(module.network.encoder)) is not None:
         built.optimizers.append(shards)
+        built.param_groups += [dict(group) for group in shards.param_groups]  # copies: a schedule changes their rates
         order.append(None)
     return built, order
 
