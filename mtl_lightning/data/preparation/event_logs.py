@@ -15,7 +15,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.features.history import RENAMED, HistoryTransform, Moments
 from mtl_lightning.data.readers.blocks import ROW, read_blocks
 from mtl_lightning.data.readers.uses import Uses
-from mtl_lightning.data.sources.table import Table
+from mtl_lightning.data.sources.table import Table, placed
 from mtl_lightning.errors import DataError
 from mtl_lightning.validation.review import Review
 
@@ -63,12 +63,12 @@ class EventLog:
         Raises:
             DataError: If a file is missing or can't be read, or a column is missing.
         """
-        with self._placed():
+        with placed(self.place):
             require(list(self.source.schema().columns), self.names.values(), self.place)
 
     def fingerprint(self) -> str:
         """Digest of the files and of the options that read them."""
-        with self._placed():
+        with placed(self.place):
             described = [self.source.fingerprint(), sorted(self.names.items())]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
@@ -78,7 +78,7 @@ class EventLog:
         Raises:
             DataError: If a file can't be read, or the lists of a row have different lengths.
         """
-        with self._placed():
+        with placed(self.place):
             files = list(dict.fromkeys(self.names.values()))
             for block in read_blocks(self.source.rows(), files, self.place):
                 yield self._flat(block)
@@ -121,16 +121,6 @@ class EventLog:
             raise DataError(f"{self.place}: {error.message} in row {row}", error.hint) from error
         except DataError as error:
             raise DataError(f"{self.place}: {error.message}", error.hint) from error
-
-    @contextmanager
-    def _placed(self) -> Iterator[None]:
-        """Let errors of the table name the option of the history instead of an option of the source."""
-        try:
-            yield
-        except DataError as error:
-            if not error.message.startswith("source."):
-                raise
-            raise DataError(f"{self.place}.{error.message.removeprefix('source.')}", error.hint) from error
 
 
 def event_logs(transforms: Mapping[str, HistoryTransform]) -> dict[str, EventLog]:

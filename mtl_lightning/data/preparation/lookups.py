@@ -4,8 +4,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from mtl_lightning.data.features.vocabulary import FIRST, Vocabulary
 from mtl_lightning.data.readers.blocks import ROW, read_blocks
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.readers.uses import Uses
-from mtl_lightning.data.sources.table import Table
+from mtl_lightning.data.sources.table import Table, placed
 from mtl_lightning.errors import DataError
 from mtl_lightning.validation.review import Review
 
@@ -188,23 +187,13 @@ class LookupFiles:
             raise DataError(f"{self.place}.path: a side table has no splits", "list the files")
         self.source = source
 
-    @contextmanager
-    def _placed(self) -> Iterator[None]:
-        """Let errors of the files name the side table instead of the source."""
-        try:
-            yield
-        except DataError as error:
-            if not error.message.startswith("source."):
-                raise
-            raise DataError(f"{self.place}.{error.message.removeprefix('source.')}", error.hint) from error
-
     def columns(self) -> dict[str, str]:
         """Return the types of its columns by the names that features use.
 
         Raises:
             DataError: If a file can't be read, or has no key.
         """
-        with self._placed():
+        with placed(self.place):
             held = self.source.schema().columns
             require(list(held), [str(self.key)], self.place)
         return {f"{self.name}.{name}": kind for name, kind in held.items()}
@@ -221,7 +210,7 @@ class LookupFiles:
 
     def fingerprint(self) -> list[Any]:
         """Return what the values depend on: the content of the files, and the key."""
-        with self._placed():
+        with placed(self.place):
             return [self.source.fingerprint(), self.key, self.on]
 
     def read(self, names: Iterable[str]) -> Lookup:
@@ -236,7 +225,7 @@ class LookupFiles:
         lookup = Lookup(self.name, self.on)
         own = sorted({name.removeprefix(lookup.prefix) for name in names if lookup.owns(name)})
         require([name.removeprefix(lookup.prefix) for name in self.columns()], own, self.place)
-        with self._placed():
+        with placed(self.place):
             wanted = list(dict.fromkeys([str(self.key), *own]))
             blocks = [block.drop_columns([ROW]) for block in read_blocks(self.source.rows(), wanted, self.place)]
         table = pa.concat_tables(blocks) if blocks else pa.table({name: pa.nulls(0) for name in wanted})

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -267,6 +268,24 @@ class Table(Source):
             known = ", ".join(name for name in self.files if name != ALL)
             raise DataError(f"table has no split {split!r}", f"it has {known}" if known else "let the recipe split it")
         return ParquetRows(self._paths(split), known=self._footers(split))
+
+
+@contextmanager
+def placed(place: str) -> Iterator[None]:
+    """Let errors of a table that is not the source name its own options: ``data.lookup.items.path``.
+
+    Args:
+        place: Place of the options in the recipe.
+
+    Raises:
+        DataError: In place of a ``DataError`` about an option of ``source``.
+    """
+    try:
+        yield
+    except DataError as error:
+        if not error.message.startswith("source."):
+            raise
+        raise DataError(f"{place}.{error.message.removeprefix('source.')}", error.hint) from error
 
 
 def _is_complete(directory: Path, count: int) -> bool:
