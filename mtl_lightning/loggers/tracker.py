@@ -43,6 +43,7 @@ class Tracker(RunLogger):
         super().__init__()
         self.directory, self.wait = directory, wait
         self._waiting: deque[Record] = deque()
+        self._copied = False
         self._started()
 
     def _started(self) -> None:
@@ -56,7 +57,7 @@ class Tracker(RunLogger):
         return {"directory": self.directory, "wait": self.wait, "_waiting": self._waiting, **self.settings()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        vars(self).update(state, _copied=True)
         self._started()
 
     # for subclasses
@@ -119,8 +120,13 @@ class Tracker(RunLogger):
         """Queue files."""
         self._queue("files", dict(files))
 
+    def finalize(self, status: str) -> None:
+        """Close the copy of a spawned process, which ends after training; :meth:`close` is for the first process."""
+        if self._copied:
+            self.close("success" if status == "success" else "failed")
+
     def close(self, status: Status) -> None:
-        """Send what is pending, for at most ``wait`` seconds."""
+        """Send what is pending, for at most ``wait`` seconds. Records that follow continue the run."""
         self._queue("status", status)
         self._start()
         assert self._thread is not None
@@ -131,6 +137,8 @@ class Tracker(RunLogger):
         if self._waiting:
             count = f"{len(self._waiting)} records" if len(self._waiting) > 1 else "1 record"
             self._warn(f"{count} did not reach it. The run directory contains all values")
+        elif not self._thread.is_alive():
+            self._started()
 
     # the thread
 

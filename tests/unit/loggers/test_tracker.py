@@ -138,5 +138,19 @@ def test_a_copy_in_another_process_has_what_waits(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         copy.attempts = 0
         copy.log_metrics({"loss": 1.0}, 1)
-        copy.close("success")
+        copy.finalize("success")  # by Lightning: nothing else tells a spawned process that training has ended
     assert copy.received == [{"seed": 1}, (1, {"loss": 1.0}), "success"]
+    logger.finalize("success")
+    assert logger.received == []  # the first process goes on to evaluate
+    logger.log_metrics({"score": 0.5}, 2)
+    logger.close("success")
+    assert logger.received == [{"seed": 1}, (2, {"score": 0.5}), "success"]
+
+
+def test_a_closed_logger_can_continue_its_run(tmp_path: Path) -> None:
+    logger = Memory(tmp_path)
+    for step in (1, 2):
+        logger.log_metrics({"loss": 1.0}, step)
+        logger.close("success")
+    assert logger.received == [(1, {"loss": 1.0}), "success", (2, {"loss": 1.0}), "success"]
+    assert logger.attempts == 2
