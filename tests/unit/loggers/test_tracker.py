@@ -138,10 +138,10 @@ def test_a_copy_in_another_process_has_what_waits(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         copy.attempts = 0
         copy.log_metrics({"loss": 1.0}, 1)
-        copy.finalize("success")  # by Lightning: nothing else tells a spawned process that training has ended
+        copy.finalize("success")  # by Lightning: a spawned process learns of the end of training in no other way
     assert copy.received == [{"seed": 1}, (1, {"loss": 1.0}), "success"]
     logger.finalize("success")
-    assert logger.received == []  # the first process goes on to evaluate
+    assert logger.received == []  # the first process still evaluates
     logger.log_metrics({"score": 0.5}, 2)
     logger.close("success")
     assert logger.received == [{"seed": 1}, (2, {"score": 0.5}), "success"]
