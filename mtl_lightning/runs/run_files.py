@@ -42,6 +42,8 @@ def read_run_file(path: Path) -> Any:
     try:
         if path.name == "plugins.json":
             check(content, dict[str, str], "plugins")
+        if path.name == "loggers.json":
+            check(content, dict[str, dict[str, str]], "loggers")
         if path.name == "metrics.json":
             _check_metrics(content)
     except StructureError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mtl_lightning.errors import MtlError
 from mtl_lightning.loggers.tracker import Tracker
 
 
@@ -104,6 +105,13 @@ def test_a_server_that_never_answers_costs_the_wait_and_names_what_is_lost(tmp_p
         logger.close("failed")
     assert time.monotonic() - started < 5
     assert logger.received == []
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"memory": 3}', '{"memory": {"id": 7}}', "{"])
+def test_a_damaged_identity_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "loggers.json").write_text(content)
+    with pytest.raises(MtlError, match=r"loggers\.json"):
+        Memory(tmp_path).known()
 
 
 def test_training_does_not_wait_for_a_slow_server(tmp_path: Path) -> None:
