@@ -165,6 +165,7 @@ class Target:
         rows: Rows of the global batch divided by the number of processes; a scalar, or None as above.
         group: As in :class:`Batch`.
         raw: Declared raw columns, each [B].
+        details: What the task's head adds to its prediction, for metrics (:meth:`Head.details`), each [B, …].
     """
 
     label: Tensor
@@ -174,6 +175,7 @@ class Target:
     rows: Tensor | None = None
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
+    details: dict[str, Tensor] = field(default_factory=dict)
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over known labels of the global batch; a connected zero if no label is known.

@@ -291,6 +291,10 @@ class Head(Component, nn.Module, ABC):
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """The value that users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
 
+    def details(self, output: Output, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Further tensors that metrics read in ``target.details``, such as quantiles: each [B, …]."""
+        return {}
+
 
 class Loss(Component, nn.Module, ABC):
     """One task's loss. Constructor: ``(task, *, options)``."""

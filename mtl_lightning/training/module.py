@@ -243,7 +243,7 @@ class MultiTaskModule(LightningModule):
     def _evaluate(self, split: str, batch: Batch) -> None:
         outputs, _ = self.network.outputs(batch)
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
-        suite.update(self.network.predict(outputs, batch), self.network.targets(batch))
+        suite.update(*self.network.measured(outputs, batch))
 
     def _finish(self, split: str) -> None:
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]

@@ -158,6 +158,14 @@ class Network(nn.Module):
         with full_precision(batch.dense):
             return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
 
+    def measured(self, outputs: Mapping[str, Output], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Target]]:
+        """Return the predictions of outputs and the targets with the heads' details, per task, for metrics."""
+        targets = self.targets(batch)
+        with full_precision(batch.dense):
+            for name, output in outputs.items():
+                targets[name].details = self.head(name).details(output, batch.raw)
+        return self.predict(outputs, batch), targets
+
     @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the predictions per task, [B], or [B, K] for several classes."""

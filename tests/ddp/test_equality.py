@@ -71,6 +71,8 @@ def cases():
     for name in ("pairwise", "listwise"):
         yield f"loss {name}", case(losses={"click": name})
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
+    late = {"name": "delayed_feedback", "unit": 1.0}
+    yield "quantiles and late events", case(heads={"click": late, "conversion": "esmm", "dwell": "distribution"})
     yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
     yield (
         "trunk below the seam",
