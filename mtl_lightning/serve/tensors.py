@@ -153,7 +153,7 @@ def _flat(data: Any, shape: tuple[int, ...], where: str) -> list[Any]:
         _check_count(len(data), shape[0], where)
         data = list(chain.from_iterable(data))
     _check_count(len(data), math.prod(shape), where)
-    return data
+    return list(data)
 
 
 def _check_count(count: int, expected: int, where: str) -> None:
