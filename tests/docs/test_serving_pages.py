@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_snippets_run(tmp_path: Path) -> None:
-    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("export", "serving", "fleet"))
+    text = "".join(
+        (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("export", "serving", "fleet")
+    )
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     environment = {
