@@ -28,40 +28,23 @@ if TYPE_CHECKING:
 __version__: str
 
 _HOMES = {
-    "Architecture": "interfaces",
-    "Batch": "batch",
-    "Component": "config",
-    "Config": "config",
-    "ConfigError": "errors",
-    "DataError": "errors",
-    "DataModule": "data.datamodule",
-    "Encoded": "batch",
-    "Encoder": "interfaces",
-    "Field": "schema",
-    "FitResult": "fitting.fit",
-    "Head": "interfaces",
-    "Loss": "interfaces",
-    "MtlError": "errors",
-    "MultiTaskModule": "training.module",
-    "Network": "training.network",
-    "OptimizerConfig": "training.optimizer",
-    "Output": "batch",
-    "PluginError": "errors",
-    "RawSchema": "interfaces",
-    "Schema": "schema",
-    "Source": "interfaces",
-    "SplitSpec": "data.preparation.split",
-    "Target": "batch",
-    "Task": "schema",
-    "TaskMetric": "interfaces",
-    "Weighter": "interfaces",
-    "build_module": "build",
-    "build_network": "build",
-    "compose": "config",
-    "fit": "fitting.fit",
-    "registry": "plugins",
-    "resume": "fitting.fit",
-    "validate": "config",
+    name: module
+    for module, names in {
+        "batch": "Batch Encoded Output Target",
+        "build": "build_module build_network",
+        "config": "Component Config compose validate",
+        "data.datamodule": "DataModule",
+        "data.preparation.split": "SplitSpec",
+        "errors": "ConfigError DataError MtlError PluginError",
+        "fitting.fit": "FitResult fit resume",
+        "interfaces": "Architecture Encoder Head Loss RawSchema Source TaskMetric Weighter",
+        "plugins": "registry",
+        "schema": "Field Schema Task",
+        "training.module": "MultiTaskModule",
+        "training.network": "Network",
+        "training.optimizer": "OptimizerConfig",
+    }.items()
+    for name in names.split()
 }
 
 __all__ = [

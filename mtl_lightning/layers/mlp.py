@@ -3,7 +3,9 @@
 Shapes: B rows, E experts, T mixtures (tasks), H width of an expert's output.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
 import torch
@@ -48,6 +50,22 @@ def make_activation(name: str) -> nn.Module:
     return ACTIVATIONS[name]()
 
 
+def stack(
+    sizes: Sequence[int],
+    linear: Callable[[int, int], nn.Module],
+    normalise: Callable[[int], nn.Module],
+    activation: str,
+    dropout: float,
+    norm: str,
+) -> nn.Sequential:
+    """Hidden layers for every two neighbouring sizes: linear, normalisation if any, activation, dropout if any."""
+    layers: list[nn.Module] = []
+    for before, size in pairwise(sizes):
+        layers += [linear(before, size), *([normalise(size)] if norm == "layer" else [])]
+        layers += [make_activation(activation), *([nn.Dropout(dropout)] if dropout > 0 else [])]
+    return nn.Sequential(*layers)
+
+
 class MLP(nn.Module):
     """Linear layers, each followed by normalisation (if any), activation and dropout (if any).
 
@@ -78,18 +96,9 @@ class MLP(nn.Module):
         norm: str = "none",
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        width = in_width
-        for size in hidden:
-            layers.append(hidden_linear(width, size, activation))
-            if norm == "layer":
-                layers.append(nn.LayerNorm(size))
-            layers.append(make_activation(activation))
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            width = size
-        self.layers = nn.Sequential(*layers)
-        self.width = width
+        linear = partial(hidden_linear, activation=activation)
+        self.layers = stack([in_width, *hidden], linear, nn.LayerNorm, activation, dropout, norm)
+        self.width = [in_width, *hidden][-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the layers."""
@@ -132,18 +141,9 @@ class Experts(nn.Module):
         super().__init__()
         if count < 1 or not hidden:
             raise MtlError("experts need at least one expert and one layer", "set experts >= 1 and hidden: [64]")
-        layers: list[nn.Module] = []
-        width = in_width
-        for size in hidden:
-            layers.append(BatchedLinear(count, width, size, activation=activation))
-            if norm == "layer":
-                layers.append(BatchedNorm(count, size))
-            layers.append(make_activation(activation))
-            if dropout > 0:
-                layers.append(nn.Dropout(dropout))
-            width = size
-        self.layers = nn.Sequential(*layers)
-        self.count, self.width = count, width
+        linear = partial(BatchedLinear, count, activation=activation)
+        self.layers = stack([in_width, *hidden], linear, partial(BatchedNorm, count), activation, dropout, norm)
+        self.count, self.width = count, hidden[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         """Outputs of all experts."""

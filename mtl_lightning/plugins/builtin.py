@@ -185,62 +185,13 @@ LOGGERS = {
     "wandb": "mtl_lightning.loggers.wandb:WandB",
 }
 
-
-@hookimpl
-def mtl_sources() -> dict[str, str]:
-    """The table source, the simulator and public sets."""
-    return SOURCES
-
-
-@hookimpl
-def mtl_features() -> dict[str, str]:
-    """Kinds of features of :mod:`mtl_lightning.data`."""
-    return FEATURES
-
-
-@hookimpl
-def mtl_encoders() -> dict[str, str]:
-    """Encoders of :mod:`mtl_lightning.encoders`."""
-    return ENCODERS
-
-
-@hookimpl
-def mtl_architectures() -> dict[str, str]:
-    """Architectures of :mod:`mtl_lightning.architectures`."""
-    return ARCHITECTURES
-
-
-@hookimpl
-def mtl_heads() -> dict[str, str]:
-    """Heads of :mod:`mtl_lightning.heads`."""
-    return HEADS
-
-
-@hookimpl
-def mtl_losses() -> dict[str, str]:
-    """Losses of :mod:`mtl_lightning.losses`."""
-    return LOSSES
-
-
-@hookimpl
-def mtl_weighters() -> dict[str, str]:
-    """Weighters of :mod:`mtl_lightning.weighters`."""
-    return WEIGHTERS
-
-
-@hookimpl
-def mtl_metrics() -> dict[str, str]:
-    """Metrics of :mod:`mtl_lightning.metrics`."""
-    return METRICS
-
-
-@hookimpl
-def mtl_loggers() -> dict[str, str]:
-    """Loggers of :mod:`mtl_lightning.loggers`, and TensorBoard's."""
-    return LOGGERS
-
-
-@hookimpl
-def mtl_recipes() -> list[str]:
-    """Recipes of this package."""
-    return ["mtl_lightning.recipes"]
+mtl_sources = hookimpl(lambda: SOURCES)
+mtl_features = hookimpl(lambda: FEATURES)
+mtl_encoders = hookimpl(lambda: ENCODERS)
+mtl_architectures = hookimpl(lambda: ARCHITECTURES)
+mtl_heads = hookimpl(lambda: HEADS)
+mtl_losses = hookimpl(lambda: LOSSES)
+mtl_weighters = hookimpl(lambda: WEIGHTERS)
+mtl_metrics = hookimpl(lambda: METRICS)
+mtl_loggers = hookimpl(lambda: LOGGERS)
+mtl_recipes = hookimpl(lambda: ["mtl_lightning.recipes"])

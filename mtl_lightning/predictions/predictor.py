@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -41,6 +42,7 @@ BATCH = 8192
 """Number of rows of a batch for exports."""
 
 
+@dataclass(eq=False)
 class Predictor:
     """A model with its fitted transforms, which predicts raw rows.
 
@@ -60,25 +62,15 @@ class Predictor:
         ``for block in predictor.blocks("log.csv"): predictor.predict(block)``
     """
 
-    def __init__(
-        self,
-        transforms: Transforms,
-        score: Score,
-        *,
-        identity: str,
-        size: int = BATCH,
-        config: Config | None = None,
-        needed: tuple[str, ...] = (),
-        combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None,
-    ) -> None:
-        self.transforms = transforms
-        self.score = score
-        self.identity = identity
-        self.size = size
-        self.block = ROWS
-        self.config = config
-        self.needed = needed
-        self.combined = combined
+    transforms: Transforms
+    score: Score
+    _: KW_ONLY
+    identity: str
+    size: int = BATCH
+    config: Config | None = None
+    needed: tuple[str, ...] = ()
+    combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    block: int = field(default=ROWS, init=False)
 
     @classmethod
     def of_run(cls, run: RunDirectory, config: Config, *, device: str = CPU) -> Self:

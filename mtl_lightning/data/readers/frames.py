@@ -80,24 +80,25 @@ def as_array(values: Any, name: str) -> pa.Array:
     """
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return values
-    try:
-        array = pa.array(values, from_pandas=True)
-        if not _of_objects(array.type):
-            return array
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        pass
+    if (array := _converted(values)) is not None:
+        return array
     if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
         return _printed_categories(values)
     bare = remove_tensors(values)
-    try:
-        array = pa.array(bare, from_pandas=True)
-        if not _of_objects(array.type):
-            return array
-    except (pa.ArrowException, OverflowError, TypeError, ValueError):
-        pass
+    if (array := _converted(bare)) is not None:
+        return array
     if not isinstance(bare, Iterable):
         raise DataError(f"column {name!r} is a single value, {bare!r}", "a value per row is needed")
     return mixed_to_text(bare, name)
+
+
+def _converted(values: Any) -> pa.Array | None:
+    """Array of the values; None if they have no type, or one of pandas' own."""
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return None
+    return None if _of_objects(array.type) else array
 
 
 def _of_objects(kind: pa.DataType) -> bool:
