@@ -25,7 +25,7 @@ OPEN = ("/health", "/ready", "/v2/health/live", "/v2/health/ready")
 LONGEST = 200
 """Largest number of characters of a path in the log."""
 
-LOG = logging.getLogger("mtl_lightning.access")
+LOG = logging.getLogger("mtl_lightning.serve.gateway")
 """Access log: a JSON object per request."""
 
 
