@@ -1,10 +1,8 @@
 """The Open Inference Protocol: same scores as the native route, in JSON and in bytes, and the same care with errors."""
 
 import json
-import os
 import struct
 import subprocess
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,19 +292,6 @@ try:
 except http.InferenceServerException as error:
     print(json.dumps(str(error)))
 """
-
-
-@pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Python of an environment with Triton's client, ``MTL_TRITON_PYTHON`` or a new one."""
-    if python := os.environ.get("MTL_TRITON_PYTHON"):
-        return Path(python)
-    home = tmp_path_factory.mktemp("triton")
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
-    packages = ["tritonclient[http,grpc]>=2.50"]
-    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True, capture_output=True)
-    return python
 
 
 @pytest.mark.slow
