@@ -61,7 +61,7 @@ class Service:
         self.pool = ThreadPoolExecutor(self.limits.workers or os.cpu_count() or 1, thread_name_prefix="score")
         self.app = self._build_app()
         OpenInferenceRoutes(self, name or live.folder.absolute().name).register(self.app)
-        self.app.add_middleware(Gateway, token=token, log=access_log)
+        self.app.add_middleware(Gateway, refused=self.measures.refused, token=token, log=access_log)
         self._report_export()
 
     def _build_app(self) -> FastAPI:

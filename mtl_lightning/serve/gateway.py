@@ -6,6 +6,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -36,15 +37,19 @@ class Gateway:
 
     Args:
         app: The application.
+        refused: Function that is called with the status of each refused request.
         token: Token that requests must bring; None for no check.
         log: Whether to write the access log.
 
     Example:
-        ``app.add_middleware(Gateway, token=None, log=True)``
+        ``app.add_middleware(Gateway, refused=metrics.refused, token=None, log=True)``
     """
 
-    def __init__(self, app: ASGIApp, *, token: str | None = None, log: bool = False) -> None:
+    def __init__(
+        self, app: ASGIApp, *, refused: Callable[[int], None], token: str | None = None, log: bool = False
+    ) -> None:
         self.app = app
+        self.refused = refused
         self._expected = None if token is None else _digest(token)
         self.log = log
 
@@ -71,6 +76,7 @@ class Gateway:
             if self._allows(scope["path"], headers):
                 await self.app(scope, receive, send_with_id)
             else:
+                self.refused(401)
                 await _refuse(send_with_id)
         finally:
             if self.log:

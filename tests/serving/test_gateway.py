@@ -42,7 +42,9 @@ def test_a_token_is_needed_except_for_health(client: httpx.Client) -> None:
     answer = client.post("/score", content=b"{}")
     assert (answer.status_code, answer.headers["connection"]) == (401, "close")
     for scheme in ("Bearer", "bearer"):
-        assert client.get("/metrics", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+        metrics = client.get("/metrics", headers={"Authorization": f"{scheme} {TOKEN}"})
+        assert metrics.status_code == 200
+        assert f'mtl_requests_total{{status="401"}} {len(closed) * len(wrong) + 1:.1f}' in metrics.text
 
 
 def test_requests_have_ids(client: httpx.Client) -> None:

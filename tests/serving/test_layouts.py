@@ -55,12 +55,18 @@ def test_tritons_protobuf_reads_the_configuration(model: Path, triton: Path) -> 
         assert (tensor["name"], tensor["dims"], tensor["reshape"]) == (item["name"], ["1"], {})
 
 
-def test_an_export_for_kserve_has_a_manifest(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pairs = [f"run={run}", "calibrate=false", "layout=kserve"]
-    assert command("export", *pairs, f"out={tmp_path / 'ads'}", "storage=s3://models/ads") == 0
+@pytest.mark.slow
+def test_an_export_for_kserve_has_a_manifest(run: Path, tmp_path: Path) -> None:
+    pairs = [f"run={run}", "calibrate=false", "layout=kserve", "storage=s3://models/ads"]
+    assert command("export", *pairs, f"out={tmp_path / 'ads'}") == 0
     assert yaml.safe_load((tmp_path / "ads" / "kserve.yaml").read_text())["metadata"]["name"] == "ads"
     assert "kserve.yaml" in Bundle.open(tmp_path / "ads").manifest.files
+
+
+def test_what_kserve_does_not_take_is_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = [f"run={run}", "calibrate=false", "layout=kserve"]
     assert command("export", *pairs, f"out={tmp_path / 'x'}") == 2
     assert "belong together" in capsys.readouterr().err
     assert command("export", *pairs, f"out={tmp_path / 'X'}", "storage=s3://models/ads") == 2
     assert "lower-case letters" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
