@@ -13,7 +13,7 @@ from torch import Tensor
 from mtl_lightning.schema import Schema
 from mtl_lightning.steps import Steps
 
-__all__ = ["WITHOUT_GROUP", "Batch", "Encoded", "Output", "Steps", "Target"]
+__all__ = ["WITHOUT_GROUP", "Auxiliary", "Batch", "Encoded", "Output", "Steps", "Target"]
 
 WITHOUT_GROUP = -(2**63)
 """Group of rows whose grouping column is missing; they form no group and are not ranked with other rows."""
@@ -129,6 +129,19 @@ class Encoded:
         """The part of z made from table copy ``index``, [B, D / copies]."""
         width = self.z.shape[1] // self.copies
         return self.z[:, index * width : (index + 1) * width]
+
+
+@dataclass(slots=True)
+class Auxiliary:
+    """An objective of an encoder in addition to the losses of tasks.
+
+    Args:
+        values: Loss per row, [B]; averaged over all rows of the global batch. A row must not depend on other rows.
+        weight: Factor of the mean in the objective.
+    """
+
+    values: Tensor
+    weight: float
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ LOG = Path(__file__).with_name("log.csv")
 
 # What a component needs beyond its defaults.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("encoder", "hstu"): {"auxiliary_options": {"next_action": 0.5}},
+    ("encoder", "transformer"): {"auxiliary_options": {"next_action": 0.5}},
     ("feature", "buckets"): {"rows": {"f": [1.0, 2.0, 5.0, None, 3.0]}},
     ("feature", "cross"): {
         "options": {"of": ("a", "b")},
