@@ -9,11 +9,13 @@ from typing import Any
 from rich.table import Table
 
 from mtl_lightning.cli.run_arguments import open_run
-from mtl_lightning.config import Arguments, read_arguments
+from mtl_lightning.config import Arguments, Config, read_arguments
 from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.report.render.tables import number, plain_table
+from mtl_lightning.runs.directory import RunDirectory
 
 TABLES = ("float32", "float16", "int8")
 """Types of embedding tables, the default one first."""
@@ -28,8 +30,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
 
     Args:
         pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=false``, ``histories=true``,
-            ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``, ``layout=<server>`` and ``storage=<address>``.
-            Several runs, separated by commas, are averaged.
+            ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``, ``layout=<server>``, ``storage=<address>`` and
+            ``artefacts=true``. Several runs, separated by commas, are averaged.
 
     Returns:
         ``out``, ``files`` with their bytes, ``bytes``, ``score`` and the measured ``graphs``; None on processes other
@@ -40,7 +42,7 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
             the compressed graph is worse than ``max_auc_loss`` allows.
     """
     console = first_console()
-    optional = ["score", "calibrate", "histories", "tables", "dense", "max_auc_loss", "layout", "storage"]
+    optional = ["score", "calibrate", "histories", "tables", "dense", "max_auc_loss", "layout", "storage", "artefacts"]
     arguments = read_arguments("export", pairs, ["run", "out"], optional, settings="dotted")
     calibrate, histories = arguments.switch("calibrate"), arguments.switch("histories", "false")
     types = {"tables": arguments.choose("tables", TABLES), "dense": arguments.choose("dense", DENSE)}
@@ -55,6 +57,9 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         for number, path in enumerate(paths)
     ]
     (run, config), *others = opened
+    send = arguments.switch("artefacts", "false")
+    if send and not _trackers(config):
+        raise MtlError(f"artefacts: {run.path} has no tracker", "add run.loggers=[mlflow] or [wandb]")
     if process_rank() > 0:
         return None
 
@@ -80,11 +85,32 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     sizes = {name: file["bytes"] for name, file in manifest.files.items()}
     say(console, f"{out}: {', '.join(sizes)}, manifest.json; {sum(sizes.values()):,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")
+    if send:
+        _send_artefacts(run, config, out)
     graphs = manifest.compressed.get("graphs", [])
     if graphs:
         console.print(_graphs_table(graphs))
     content = {"out": str(out), "files": sizes, "bytes": sum(sizes.values()), "score": manifest.score}
     return {**content, "graphs": graphs}
+
+
+def _trackers(config: Config) -> list[str]:
+    from mtl_lightning.loggers.tracker import Tracker
+
+    names = [component.name for component in config.run.loggers]
+    return [name for name in names if issubclass(registry().resolve("logger", name), Tracker)]
+
+
+def _send_artefacts(run: RunDirectory, config: Config, out: Path) -> None:
+    """Send an export to the trackers of its run, which is continued there; one that is gone gives a warning."""
+    from mtl_lightning.build import build_loggers
+    from mtl_lightning.loggers.tracker import Tracker
+
+    files = {f"exports/{out.name}/{path.relative_to(out)}": path for path in sorted(out.rglob("*")) if path.is_file()}
+    for logger in build_loggers(config, run.path):
+        if isinstance(logger, Tracker):
+            logger.log_files(files)
+            logger.close("success" if run.is_complete() else "interrupted")
 
 
 def _paths(arguments: Arguments) -> list[str]:
