@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample, task_rows
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
-from mtl_lightning.compare.relations import average
 from mtl_lightning.compare.reliability import reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
+from mtl_lightning.report.run.page import page_below
+from mtl_lightning.report.training.relation_plots import average
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.test_rows import FILE, read_rows
 from mtl_lightning.task_kinds import task_kind
@@ -37,6 +38,7 @@ class Run:
         rows: Predictions and labels of the test rows.
         sampled: Metrics on these rows and on bootstrap samples.
         relations: ``relations`` of ``metrics.json``.
+        page: Path of the page of the run, relative to the comparison; None if there is none.
     """
 
     cell: Cell
@@ -45,6 +47,7 @@ class Run:
     rows: dict[str, NDArray[Any]]
     sampled: Sampled
     relations: dict[str, Any] = field(default_factory=dict)
+    page: str | None = None
 
 
 def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
@@ -53,7 +56,8 @@ def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
     rows = read_rows(directory.path / FILE)
-    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations)
+    page = page_below(grid.out, directory.path)
+    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations, page)
 
 
 def _score(grid: Grid, cell: Cell) -> float:
@@ -205,6 +209,7 @@ def _configuration(
         **medians([run.resources for run in runs], ("step_ms", "samples_per_second", "peak_memory_mb")),
         "parts": parts_of([run.resources for run in runs]),
         "relations": average([run.relations for run in runs]),
+        "pages": {str(run.cell.seed): run.page for run in runs if run.page},
     }
 
 

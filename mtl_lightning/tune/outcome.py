@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mtl_lightning.report.run.page import page_below
 from mtl_lightning.tune.plan import SCORE, Plan
 from mtl_lightning.tune.study import REASON, VALUES
 
@@ -60,6 +61,7 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
             "tasks": frozen.user_attrs.get(VALUES),
             "reason": frozen.user_attrs.get(REASON),
             "directory": str(plan.path(frozen.number)),
+            "page": page_below(plan.out, plan.path(frozen.number)),
         })  # fmt: skip
     complete = {trial["number"]: trial for trial in trials if trial["state"] == "complete"}
     points = {
