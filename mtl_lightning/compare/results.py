@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample, task_rows
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
+from mtl_lightning.compare.ranks import compare_ranks
 from mtl_lightning.compare.reliability import reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
@@ -39,6 +40,7 @@ class Run:
         sampled: Metrics on these rows and on bootstrap samples.
         relations: ``relations`` of ``metrics.json``.
         page: Path of the page of the run, relative to the comparison; None if there is none.
+        scores: Validation score by number of the validation; undefined ones are left out.
     """
 
     cell: Cell
@@ -48,6 +50,7 @@ class Run:
     sampled: Sampled
     relations: dict[str, Any] = field(default_factory=dict)
     page: str | None = None
+    scores: dict[int, float] = field(default_factory=dict)
 
 
 def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
@@ -57,13 +60,20 @@ def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
     relations = directory.load_json("metrics.json").get("relations", {})
     rows = read_rows(directory.path / FILE)
     page = page_below(grid.out, directory.path)
-    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations, page)
+    return Run(
+        cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations, page, validation_scores(grid, cell)
+    )
+
+
+def validation_scores(grid: Grid, cell: Cell) -> dict[int, float]:
+    """Validation score of a finished cell by number of the validation, from 1; undefined ones are left out."""
+    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
+    scores = {i: entry["metrics"].get("validation/score") for i, entry in enumerate(validations, 1)}
+    return {i: float(score) for i, score in scores.items() if score is not None}
 
 
 def _score(grid: Grid, cell: Cell) -> float:
-    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
-    scores = [entry["metrics"].get("validation/score") for entry in validations]
-    return max((float(score) for score in scores if score is not None), default=math.nan)
+    return max(validation_scores(grid, cell).values(), default=math.nan)
 
 
 def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
@@ -131,6 +141,9 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "tasks": {task: _task(task, kind, runs) for task, kind in kinds.items()},
         "confidence": LEVEL,
         "configurations": configurations,
+        "ranks": compare_ranks(
+            {name: {run.cell.seed: run.sampled for run in own} for name, own in runs_by_name.items()}, kinds, LEVEL
+        ),
         "tuned": tuned,
         "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],
         "selected": selected,
@@ -209,8 +222,16 @@ def _configuration(
         **medians([run.resources for run in runs], ("step_ms", "samples_per_second", "peak_memory_mb")),
         "parts": parts_of([run.resources for run in runs]),
         "relations": average([run.relations for run in runs]),
+        "learning": _learning(runs),
         "pages": {str(run.cell.seed): run.page for run in runs if run.page},
     }
+
+
+def _learning(runs: Sequence[Run]) -> list[list[float | None]]:
+    """Number, mean score and standard deviation of each validation that all runs have."""
+    common = set.intersection(*(set(run.scores) for run in runs))
+    spreads = {number: _spread([run.scores[number] for run in runs]) for number in sorted(common)}
+    return [[number, spread["mean"], spread["sd"]] for number, spread in spreads.items()]
 
 
 def _plain_ends(difference: Difference) -> dict[str, float | None]:

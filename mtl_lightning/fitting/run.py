@@ -255,7 +255,7 @@ class Run:
         return metrics
 
     def write_page(self) -> None:
-        """Write the page of the run, on the first process; a page that can't be written is no reason to fail."""
+        """Write the page of the run, on the first process; a page that can't be written causes a warning."""
         if process_rank() == 0:
             for logger in self.trainer.loggers:
                 logger.save()
