@@ -4,6 +4,7 @@ Usage::
 
     python benchmarks/defaults_rolling.py movielens_rolling               # trials, selection, test; resumable
     python benchmarks/defaults_rolling.py movielens_rolling --minutes 9   # stop after a while; the same command resumes
+    python benchmarks/defaults_rolling.py movielens_history_rolling       # two given settings, without selection
 
 A single split by time tests only a set's few last users. Therefore ``defaults.yaml`` names several windows, each with
 its own validation and test rows. In every window, each side takes the setting with the best validation score and trains
@@ -67,15 +68,18 @@ def test_rows(group: str, trial: str, seed: int, clock: Clock) -> dict[str, np.n
     return read_rows(Path(record["rows"]))
 
 
-def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]], task: str, tasks: int) -> None:
-    """Print a task's figures, and the gain of several tasks with intervals at 95% and at 95% for all tasks jointly.
+def compare(
+    windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]], task: str, tasks: int, base: str
+) -> None:
+    """Print a task's figures, and the gain over a side with intervals at 95% and at 95% for all tasks jointly.
 
     Args:
         windows: Test rows of each window by side and seed.
         task: Name of a binary task.
         tasks: Number of tasks that are judged jointly.
+        base: Side over which gains are computed.
     """
-    first = [window[RECIPE][0] for window in windows]
+    first = [window[base][0] for window in windows]
     sizes = [len(part[f"label/{task}"]) for part in first]
     rows = Rows(
         np.concatenate([part[f"label/{task}"].ravel() for part in first]).astype(np.float64),
@@ -83,7 +87,7 @@ def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]],
         np.concatenate([part["group"] for part in first]),
     )
     ends = np.cumsum(sizes)
-    seeds = len(windows[0][RECIPE])
+    seeds = len(windows[0][base])
 
     def figures(side: str, weight: np.ndarray) -> np.ndarray:
         parts = [weight[end - size : end] for end, size in zip(ends, sizes, strict=True)]
@@ -98,16 +102,17 @@ def compare(windows: Sequence[Mapping[str, Sequence[Mapping[str, np.ndarray]]]],
             ]
             for own, window in zip(first, windows, strict=True)
         ]
-        for side in (SINGLE, RECIPE, SEVERAL)
+        for side in (base, *(name for name in windows[0] if name != base))
     }
     whole = {side: figures(side, rows.weight) for side in metrics}
     drawn = [{side: figures(side, weight) for side in metrics} for weight in draws(rows, DRAWS)]
     for side, values in whole.items():
-        line = f"{task:8} {side:14} {values.mean():.4f} ± {values.std(ddof=1):.4f} ({seeds} seeds)"
-        if side != SINGLE:
-            samples = np.array([sample[side] - sample[SINGLE] for sample in drawn])
+        spread = f" ± {values.std(ddof=1):.4f}" if seeds > 1 else ""
+        line = f"{task:8} {side:15} {values.mean():.4f}{spread} (seeds: {seeds})"
+        if side != base:
+            samples = np.array([sample[side] - sample[base] for sample in drawn])
             for level in (0.95, 1 - 0.05 / tasks):
-                gain = interval(values - whole[SINGLE], samples, level)
+                gain = interval(values - whole[base], samples, level)
                 line += f"   {gain.mean:+.4f} ({gain.low:+.4f} to {gain.high:+.4f} at {level:.3g})"
         print(line, flush=True)
 
@@ -126,19 +131,20 @@ def main() -> None:
     for group in (group for group in TRIALS if group.rsplit("_", 1)[0] == arguments.set):
         (OUT / group).mkdir(parents=True, exist_ok=True)
         write_part(group)
-        sides = select(group, clock)
+        sides = TRIALS[group].get("sides") or select(group, clock)
+        base = next(iter(sides)) if "sides" in TRIALS[group] else SINGLE
         print(f"{group:24}", "   ".join(f"{side}: {trial}" for side, trial in sides.items()), flush=True)
         windows.append(
             {
-                side: [test_rows(group, trial, seed, clock) for seed in range(max(arguments.seeds, 2))]
+                side: [test_rows(group, trial, seed, clock) for seed in range(arguments.seeds)]
                 for side, trial in sides.items()
             }
         )
-    users = np.unique(np.concatenate([window[RECIPE][0]["group"] for window in windows]))
-    print(f"{len(users)} users in {sum(len(window[RECIPE][0]['group']) for window in windows)} test rows")
-    tasks = [task.name for task in validate(composed(group, "recipe", 0)).tasks]
+    users = np.unique(np.concatenate([window[base][0]["group"] for window in windows]))
+    print(f"{len(users)} users in {sum(len(window[base][0]['group']) for window in windows)} test rows")
+    tasks = [task.name for task in validate(composed(group, next(iter(sides.values())), 0)).tasks]
     for task in tasks:
-        compare(windows, task, len(tasks))
+        compare(windows, task, len(tasks), base)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,8 @@ WORLDS = {
             "`din`": {"name": "din"},
             "`transformer`": {"name": "transformer"},
             "`hstu`": {"name": "hstu"},
+            "`transformer`, `next_action: 0.1`": {"name": "transformer", "next_action": 0.1},
+            "`hstu`, `next_action: 0.1`": {"name": "hstu", "next_action": 0.1},
         },
     ),
     "crosses": World(

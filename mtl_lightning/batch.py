@@ -13,7 +13,7 @@ from torch import Tensor
 from mtl_lightning.schema import Schema
 from mtl_lightning.steps import Steps
 
-__all__ = ["WITHOUT_GROUP", "Batch", "Encoded", "Output", "Steps", "Target"]
+__all__ = ["WITHOUT_GROUP", "Auxiliary", "Batch", "Encoded", "Output", "Steps", "Target"]
 
 WITHOUT_GROUP = -(2**63)
 """Group of rows whose grouping column is missing; they form no group and are not ranked with other rows."""
@@ -132,6 +132,19 @@ class Encoded:
 
 
 @dataclass(slots=True)
+class Auxiliary:
+    """An objective of an encoder in addition to the losses of tasks.
+
+    Args:
+        values: Loss per row, [B]; averaged over all rows of the global batch. A row must not depend on other rows.
+        weight: Factor of the mean in the objective.
+    """
+
+    values: Tensor
+    weight: float
+
+
+@dataclass(slots=True)
 class Output:
     """Output of a head.
 
@@ -165,6 +178,7 @@ class Target:
         rows: Rows of the global batch divided by the number of processes; a scalar, or None as above.
         group: As in :class:`Batch`.
         raw: Declared raw columns, each [B].
+        details: What the task's head adds to its prediction, for metrics (:meth:`Head.details`), each [B, …].
     """
 
     label: Tensor
@@ -174,6 +188,7 @@ class Target:
     rows: Tensor | None = None
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
+    details: dict[str, Tensor] = field(default_factory=dict)
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over known labels of the global batch; a connected zero if no label is known.

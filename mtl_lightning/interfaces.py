@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from mtl_lightning.batch import Batch, Encoded, Output, Steps, Target
+from mtl_lightning.batch import Auxiliary, Batch, Encoded, Output, Steps, Target
 from mtl_lightning.bounds import (
     Bounds,
     DropRate,
@@ -78,6 +78,7 @@ __all__ = [
     "Activation",
     "ActivationOptions",
     "Architecture",
+    "Auxiliary",
     "Batch",
     "Block",
     "Bounds",
@@ -194,6 +195,12 @@ class Encoder(Component, nn.Module, ABC):
     """Width D of z."""
     slices: Mapping[str, slice] = MappingProxyType({})
     """Slice of z per field; empty where fields are mixed (``hidden``). Architectures that gate by a field read it."""
+    auxiliary: Mapping[str, Auxiliary] = MappingProxyType({})
+    """Further objectives by name, set by the forward pass in training where gradients are recorded.
+
+    Each is multiplied by its weight and added to the weighter's objective; weighters do not see it. Targets come from
+    features of the row alone, such as later events of its history, and never from labels.
+    """
 
     def table_parameters(self) -> list[nn.Parameter]:
         """Parameters with sparse row gradients; they take the table optimizer and the sparse exchange."""
@@ -290,6 +297,10 @@ class Head(Component, nn.Module, ABC):
     @abstractmethod
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """The value that users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
+
+    def details(self, output: Output, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Further tensors that metrics read in ``target.details``, such as quantiles: each [B, …]."""
+        return {}
 
 
 class Loss(Component, nn.Module, ABC):

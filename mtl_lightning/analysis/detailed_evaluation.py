@@ -125,7 +125,7 @@ def evaluate_split(module: Any, loader: Loader, slices: Mapping[str, Slice]) -> 
         for batch_on_host in loader:
             batch = batch_on_host.to(module.device)
             outputs, _ = network.outputs(batch)
-            predictions, targets = network.predict(outputs, batch), network.targets(batch)
+            predictions, targets = network.measured(outputs, batch)
             suite.update(predictions, targets)
             rows += len(batch)
             for name, cut in slices.items():

@@ -98,11 +98,26 @@ def predict(
 def export(
     pairs: Annotated[
         list[str] | None,
-        _pairs("run=runs/ads/1 out=exports/ads score=p_click calibrate=false …", "run", "out", "score", "calibrate"),
+        _pairs(
+            "run=runs/ads/1 out=exports/ads score=p_click tables=int8 …",
+            *(
+                "run",
+                "out",
+                "score",
+                "calibrate",
+                "histories",
+                "tables",
+                "dense",
+                "max_auc_loss",
+                "layout",
+                "storage",
+                "artefacts",
+            ),
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export a run to a folder to serve: run=RUN_DIRECTORY out=FOLDER, and score=FORMULA."""
+    """Export a run, or the average of several, to a folder to serve: run=RUN_DIRECTORY out=FOLDER, score=FORMULA."""
     from mtl_lightning.cli.export import export
 
     _print_summary(export, pairs, as_json)
@@ -111,7 +126,10 @@ def export(
 def serve(
     pairs: Annotated[
         list[str] | None,
-        _pairs("export=exports/ads host=0.0.0.0 port=8000 threads=1 …", "export", "host", "port", "threads", "device"),
+        _pairs(
+            "export=exports/ads host=0.0.0.0 port=8000 threads=1 …",
+            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log"),
+        ),
     ] = None,
 ) -> None:
     """Serve an export over HTTP: export=FOLDER, and port=8000."""

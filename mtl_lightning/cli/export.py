@@ -1,43 +1,131 @@
 """The command ``export``: write a run as a folder that other programs can read."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
+
 from mtl_lightning.cli.run_arguments import open_run
-from mtl_lightning.config import read_arguments
+from mtl_lightning.config import Arguments, Config, read_arguments
+from mtl_lightning.errors import MtlError
+from mtl_lightning.plugins import registry
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
+from mtl_lightning.report.render.tables import number, plain_table
+from mtl_lightning.runs.directory import RunDirectory
+
+TABLES = ("float32", "float16", "int8")
+"""Types of embedding tables, the default one first."""
+LAYOUTS = ("plain", "triton", "kserve")
+"""Layouts of the folder, the default one first."""
+DENSE = ("float32", "int8")
+"""Types of dense layers, the default one first."""
 
 
 def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Write a run's best weights as ONNX, ``torch.export`` and safetensors, with transforms and a manifest.
 
     Args:
-        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=false`` and
-            ``histories=true``.
+        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=false``, ``histories=true``,
+            ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``, ``layout=<server>``, ``storage=<address>`` and
+            ``artefacts=true``. Several runs, separated by commas, are averaged.
 
     Returns:
-        ``out``, ``files`` with their bytes, ``bytes`` and ``score``; None on processes other than the first.
+        ``out``, ``files`` with their bytes, ``bytes``, ``score`` and the measured ``graphs``; None on processes other
+        than the first.
 
     Raises:
-        MtlError: If the run can't be opened, the folder exists already, or something in it can't be written.
+        MtlError: If a run can't be opened, the folder exists already, something in it can't be written, runs differ, or
+            the compressed graph is worse than ``max_auc_loss`` allows.
     """
     console = first_console()
-    arguments = read_arguments("export", pairs, ["run", "out"], ["score", "calibrate", "histories"], settings="dotted")
+    optional = ["score", "calibrate", "histories", "tables", "dense", "max_auc_loss", "layout", "storage", "artefacts"]
+    arguments = read_arguments("export", pairs, ["run", "out"], optional, settings="dotted")
     calibrate, histories = arguments.switch("calibrate"), arguments.switch("histories", "false")
-    run, config = open_run(arguments, console, rows=calibrate)
+    types = {"tables": arguments.choose("tables", TABLES), "dense": arguments.choose("dense", DENSE)}
+    loss = arguments.number("max_auc_loss", 0.001, 0)
+    rows = calibrate or set(types.values()) != {"float32"}
+    layout = arguments.choose("layout", LAYOUTS)
+    if (layout == "kserve") != ("storage" in arguments.own):
+        raise MtlError("export: layout=kserve and storage= belong together", "layout=kserve storage=s3://bucket/ads")
+    paths = _paths(arguments)
+    opened = [
+        open_run(replace(arguments, own={**arguments.own, "run": path}), console, rows=rows and not number)
+        for number, path in enumerate(paths)
+    ]
+    (run, config), *others = opened
+    send = arguments.switch("artefacts", "false")
+    if send and not _trackers(config):
+        raise MtlError(f"artefacts: {run.path} has no tracker", "add run.loggers=[mlflow] or [wandb]")
     if process_rank() > 0:
         return None
 
+    from mtl_lightning.export.compression import Compression
     from mtl_lightning.export.write import export_run
     from mtl_lightning.report.training.terminal import quiet_lightning
 
     quiet_lightning()
     out = Path(arguments.own["out"])
     score = arguments.own.get("score")
-    manifest = export_run(run, config, out, score=score, calibrate=calibrate, histories=histories)
+    manifest = export_run(
+        run,
+        config,
+        out,
+        others=others,
+        score=score,
+        calibrate=calibrate,
+        histories=histories,
+        compression=Compression(**types, max_auc_loss=loss),
+        layout=layout,
+        storage=arguments.own.get("storage", ""),
+    )
     sizes = {name: file["bytes"] for name, file in manifest.files.items()}
     say(console, f"{out}: {', '.join(sizes)}, manifest.json; {sum(sizes.values()):,} bytes")
     say(console, f"score = {manifest.score}" if manifest.score else "no combined score")
-    return {"out": str(out), "files": sizes, "bytes": sum(sizes.values()), "score": manifest.score}
+    if send:
+        _send_artefacts(run, config, out)
+    graphs = manifest.compressed.get("graphs", [])
+    if graphs:
+        console.print(_graphs_table(graphs))
+    content = {"out": str(out), "files": sizes, "bytes": sum(sizes.values()), "score": manifest.score}
+    return {**content, "graphs": graphs}
+
+
+def _trackers(config: Config) -> list[str]:
+    from mtl_lightning.loggers.tracker import Tracker
+
+    names = [component.name for component in config.run.loggers]
+    return [name for name in names if issubclass(registry().resolve("logger", name), Tracker)]
+
+
+def _send_artefacts(run: RunDirectory, config: Config, out: Path) -> None:
+    """Send an export to the trackers of its run, which is continued there; one that is gone gives a warning."""
+    from mtl_lightning.build import build_loggers
+    from mtl_lightning.loggers.tracker import Tracker
+
+    files = {f"exports/{out.name}/{path.relative_to(out)}": path for path in sorted(out.rglob("*")) if path.is_file()}
+    for logger in build_loggers(config, run.path):
+        if isinstance(logger, Tracker):
+            logger.log_files(files)
+            logger.close("success" if run.is_complete() else "interrupted")
+
+
+def _paths(arguments: Arguments) -> list[str]:
+    """Return the run directories of ``run=``; a comma may be part of a name."""
+    text = arguments.own["run"]
+    paths = [text] if Path(text).is_dir() else [path.strip() for path in text.split(",")]
+    if "" in paths or len({Path(path).resolve() for path in paths}) < len(paths):
+        raise arguments.wrong("run", "different run directories, separated by commas")
+    return paths
+
+
+def _graphs_table(graphs: Sequence[dict[str, Any]]) -> Table:
+    tasks = list(graphs[0]["auc"])
+    table = plain_table(["graph"], ["bytes", "ms / 100 rows", *(f"AUC {task}" for task in tasks)])
+    for graph in graphs:
+        areas = [number(math.nan if graph["auc"][task] is None else graph["auc"][task]) for task in tasks]
+        table.add_row(graph["name"], f"{graph['bytes']:,}", f"{graph['milliseconds']:.3f}", *areas)
+    return table

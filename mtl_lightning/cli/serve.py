@@ -13,6 +13,9 @@ from mtl_lightning.report.render.console import first_console, say
 OPTIONS: dict[str, Any] = {
     "host": "127.0.0.1",
     "device": "cpu",
+    "name": "",
+    "token_file": "",
+    "access_log": "off",
     "port": 8000,
     "threads": 1,
     "workers": 0,
@@ -30,8 +33,9 @@ OPTIONS: dict[str, Any] = {
 """Default of each argument."""
 ZERO = ("port", "workers", "reload_every", "grace")
 """Arguments that may be 0."""
-TEXTS = ("host", "device")
+TEXTS = ("host", "device", "name", "token_file", "access_log")
 """Arguments that are texts."""
+ACCESS_LOGS = ("off", "json")
 NOT_LIMITS = (*TEXTS, "port", "threads")
 
 
@@ -39,8 +43,8 @@ def serve(pairs: Sequence[str]) -> None:
     """Serve an export until SIGTERM or Ctrl-C.
 
     Args:
-        pairs: ``export=<folder>``, and ``host=``, ``port=``, ``device=`` and the limits of :data:`OPTIONS`. The exit
-            code is 0 after a signal to stop.
+        pairs: ``export=<folder>``, and ``host=``, ``port=``, ``device=``, ``name=``, ``token_file=``,
+            ``access_log=json`` and the limits of :data:`OPTIONS`. The exit code is 0 after a signal to stop.
 
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
@@ -52,6 +56,7 @@ def serve(pairs: Sequence[str]) -> None:
         if name not in TEXTS:
             least = 0 if name in ZERO else 1 if isinstance(default, int) else 1e-9
             chosen[name] = arguments.number(name, default, least, 65535 if name == "port" else 2**40)
+    chosen["access_log"] = arguments.choose("access_log", ACCESS_LOGS) == "json"
 
     from mtl_lightning.export.extras import need
 
@@ -59,7 +64,9 @@ def serve(pairs: Sequence[str]) -> None:
         need(module, "serve")
     from mtl_lightning.serve.limits import Limits
     from mtl_lightning.serve.server import run
+    from mtl_lightning.serve.token import read_token
 
+    chosen["token"] = read_token(chosen.pop("token_file"))
     limits = Limits(**{name: chosen.pop(name) for name in OPTIONS if name not in NOT_LIMITS})
 
     def ready() -> None:

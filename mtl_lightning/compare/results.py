@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample, task_rows
+from mtl_lightning.compare.ensemble import ensemble_gain
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.ranks import compare_ranks
@@ -148,6 +149,20 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],
         "selected": selected,
         "verdict": _verdict(configurations, selected, kinds) if selected else None,
+        "ensemble": _ensemble(runs_by_name[selected], kinds, level) if selected else None,
+    }
+
+
+def _ensemble(runs: Sequence[Run], kinds: Mapping[str, str], level: float) -> dict[str, Any] | None:
+    """Gain of the average of a configuration's seeds, and its size; None for one seed."""
+    if len(runs) < 2:
+        return None
+    gains = ensemble_gain([(run.rows, run.sampled) for run in runs], kinds, level)
+    parameters = [sum(run.resources.get("parameters", {}).values()) for run in runs]
+    return {
+        "seeds": len(runs),
+        "parameters": sum(parameters) if all(parameters) else None,
+        "tasks": {task: _plain_ends(gain) for task, gain in gains.items()},
     }
 
 

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from mtl_lightning.compare.ensemble import ensemble_sentence
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.report.render.tables import plain_table
 
@@ -102,4 +103,5 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     level = f"{result['confidence']:.0%} confidence, for all tasks at once"
     overall = "undefined" if own["delta_m"] is None else change(own)
     reasons = [f"Selected on validation: {best}.", f"Δm {overall} {facts}; {level}."]
-    return reasons + list(result["verdict"]["sentences"])
+    ensemble = [sentence] if (sentence := ensemble_sentence(result)) else []
+    return reasons + ensemble + list(result["verdict"]["sentences"])

@@ -50,7 +50,8 @@ class AttentionBlock(nn.Module):
         heads: Attention heads; they divide the width.
         feed_forward: Width of the FFN's hidden layer; 0 for no FFN.
 
-    Shapes: tokens [B, N, width] and known [B, N] bool (or None) → [B, N, width].
+    Shapes: tokens [B, N, width] and known [B, N] bool (or None), or [B, N, N] where what a token reads depends on the
+        token → [B, N, width].
 
     Raises:
         MtlError: If the width is not a multiple of the heads.
@@ -79,7 +80,7 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
         """Tokens after attention to the known ones."""
         parts = self.inner(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mask = None if known is None else known[:, None, None, :]
+        mask = None if known is None else known[:, None, None, :] if known.dim() == 2 else known.unsqueeze(1)
         seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
         x = x + self.outer(seen.transpose(1, 2).flatten(2))
         return x if self.feed_forward is None else x + cast(Tensor, self.feed_forward(x))

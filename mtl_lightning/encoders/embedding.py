@@ -102,7 +102,7 @@ class EmbeddingEncoder(Encoder):
         for i, field in enumerate(self.histories):
             places = [offsets[step.table] for step in field.steps_of_kind("categorical")]
             self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
-        self.rows = rows
+        self.rows, self.table_offsets = rows, offsets
         self.init_scale = init_scale
         self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
         if self.table is not None:

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mtl_lightning.batch import Steps
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.encoders.target import TargetEncoder
+from mtl_lightning.encoders.next_action import NextActionEncoder
 from mtl_lightning.errors import MtlError
 from mtl_lightning.schema import Field, Schema
 
@@ -81,7 +81,7 @@ class HSTULayer(nn.Module):
         return result
 
 
-class HSTUEncoder(TargetEncoder):
+class HSTUEncoder(NextActionEncoder):
     """Hierarchical sequential transduction units over a sequence or history and the item at hand.
 
     The tokens are the steps and, after the last one, the target: the sum of the categorical fields whose tables the
@@ -92,9 +92,9 @@ class HSTUEncoder(TargetEncoder):
     - A = SiLU(Q Kᵀ + b[i − j] + b'[bucket of t_i − t_j]),
     - x + f₂(norm(A V) ⊙ U).
 
-    The last layer is computed for the target alone, whose token represents the whole. Distances i − j are numbers of
-    steps; steps that ``step_dropout`` removes leave their places empty. Times are known for histories with ``gap``, and
-    the target has the row's time.
+    The last layer is computed for the target alone (for all tokens in training with ``next_action``), whose token
+    represents the whole. Distances i − j are numbers of steps; steps that ``step_dropout`` removes leave their places
+    empty. Times are known for histories with ``gap``, and the target has the row's time.
 
     Source: Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative
     Recommendations", ICML 2024, equations 1 to 3, with the target in the sequence as in its ranking model. Where the
@@ -103,15 +103,15 @@ class HSTUEncoder(TargetEncoder):
     - The layer's input is normalised and added to its output. Normalisations are layer normalisations with scale and
       shift; biases of place and time are shared by the heads. Buckets of time are as in the authors' code.
     - Actions are part of an event's vector (``with`` of a history), not tokens between the items.
-    - One row is one target. The paper's training on all positions of a history, its stochastic length and its fused
-      kernels are not part of this encoder.
+    - One row is one target, and stochastic length and fused kernels are left out. With ``next_action`` all positions of
+      a history are trained at once, by the loss of the next event that the paper's retrieval model has.
 
     Args:
         schema: Fitted schema.
         copies: Number of table sets.
         layers: Number of layers.
         attention_heads: Attention heads; they divide ``width``.
-        options: Options of :class:`~mtl_lightning.encoders.embedding.EmbeddingEncoder`.
+        options: Options of :class:`~mtl_lightning.encoders.next_action.NextActionEncoder`.
 
     Shapes: z as of :class:`~mtl_lightning.encoders.embedding.EmbeddingEncoder`.
 
@@ -188,6 +188,10 @@ class HSTUEncoder(TargetEncoder):
         assert isinstance(layers, nn.ModuleList)
         for layer in layers[:-1]:
             x = layer(x, distances, buckets, allowed)
-        x = layers[-1](x, distances[:, :1], None if buckets is None else buckets[:, :1], allowed[:, :1])
+        if self.predicts:
+            x = layers[-1](x, distances, buckets, allowed)
+            self.predict_next(field, copy, x[:, 1:], known)
+        else:
+            x = layers[-1](x, distances[:, :1], None if buckets is None else buckets[:, :1], allowed[:, :1])
         token: Tensor = x[:, 0]
         return token

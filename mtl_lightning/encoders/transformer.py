@@ -7,18 +7,19 @@ from torch import Tensor, nn
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.encoders.attention import AttentionBlock
-from mtl_lightning.encoders.target import TargetEncoder
+from mtl_lightning.encoders.next_action import NextActionEncoder
 from mtl_lightning.schema import Field, Schema
 
 
-class TransformerEncoder(TargetEncoder):
+class TransformerEncoder(NextActionEncoder):
     """Self-attention over a sequence or history and the item at hand; the item's place is read out.
 
     The tokens are the target, then the steps. The target is the categorical field whose table a sequence shares; of a
     history, the sum of the fields whose tables its ids share; where there is none, a learned token. Steps are the
     embeddings of a sequence, or the sums of what a history's events carry. Each has a learned embedding of its place,
     counted back from the latest: 1 for the last step that is known, whatever the length of the history (steps that
-    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole.
+    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole. With ``next_action``,
+    steps attend to themselves and earlier steps only, in predictions as well; the first token attends to all.
 
     Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
     positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a
@@ -29,7 +30,7 @@ class TransformerEncoder(TargetEncoder):
         copies: Number of table sets.
         blocks: Number of blocks.
         attention_heads: Attention heads; they divide ``width``.
-        options: Options of :class:`EmbeddingEncoder`.
+        options: Options of :class:`~mtl_lightning.encoders.next_action.NextActionEncoder`.
 
     Shapes: z as of :class:`EmbeddingEncoder`.
 
@@ -78,9 +79,15 @@ class TransformerEncoder(TargetEncoder):
         back = (latest - counted).clamp(min=0) + 1
         x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
         # The first token is always known, so every row has a token to attend to.
-        known = torch.cat([torch.ones_like(known[:, :1]), known], dim=1)
+        attended = torch.cat([torch.ones_like(known[:, :1]), known], dim=1)
+        if self.next_action:
+            order = torch.cat([counted[-1:] + 1, counted])
+            read, reader = order.unsqueeze(0), order.unsqueeze(1)
+            # Each token attends to itself, so that unknown steps have something to read, too.
+            attended = (attended.unsqueeze(1) & (read < reader)) | (read == reader)
         layers = self.blocks[number]
         assert isinstance(layers, nn.ModuleList)
         for block in layers:
-            x = block(x, known)
+            x = block(x, attended)
+        self.predict_next(field, copy, x[:, 1:], known)
         return x[:, 0]

@@ -14,6 +14,7 @@ from mtl_lightning.export.device import CPU, providers
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula
 from mtl_lightning.export.manifest import MODEL, NAME, TRANSFORMS, Manifest, digest
+from mtl_lightning.export.session import open_session
 from mtl_lightning.export.signature import columns_of, input_shapes, output_of, output_shapes
 from mtl_lightning.export.tensors import check_onnx
 
@@ -70,16 +71,7 @@ class Bundle:
         if transforms.schema != manifest.fitted:
             raise MtlError(f"{folder}: the transforms make other inputs than the manifest says")
         transforms.serve(_latest(folder, manifest, transforms))
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.enable_mem_pattern = False  # it would keep a plan for every number of rows
-        options.log_severity_level = 3
-        try:
-            session = onnxruntime.InferenceSession(folder / MODEL, options, providers=chosen)
-        except Exception as error:  # onnxruntime's exceptions have no common base
-            raise MtlError(f"{folder / MODEL} can't be loaded: {str(error).splitlines()[0]}") from error
+        session = open_session(folder / MODEL, threads=threads, providers=chosen)
         if len(chosen) != len(session.get_providers()):  # onnxruntime falls back to the CPU with a log line only
             raise MtlError(f"device: onnxruntime can't use {device}", "check that its CUDA libraries are installed")
         _compare(manifest, transforms, session, folder)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mtl_lightning.data.store.store import Store
+from mtl_lightning.export.ensemble import Average
 from mtl_lightning.metrics.binary.histogram import BINS, LOW, STEP, bin_index
 from mtl_lightning.training.network import Network
 
@@ -19,11 +20,11 @@ CENTRES = LOW + STEP * (np.arange(BINS) + 0.5)
 """Log-odds at the centre of each bin of predictions, [bins]."""
 
 
-def measure(network: Network, store: Store, size: int) -> dict[str, dict[str, Any]]:
+def measure(network: Network | Average, store: Store, size: int) -> dict[str, dict[str, Any]]:
     """Measure the calibration of each task that has one value per row.
 
     Args:
-        network: Network, which is put into evaluation mode.
+        network: Network | Average, which is put into evaluation mode.
         store: Rows with labels.
         size: Number of rows of a batch.
 

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from mtl_lightning.batch import Batch, Steps
 from mtl_lightning.errors import MtlError
+from mtl_lightning.export.ensemble import Average
 from mtl_lightning.export.extras import need
 from mtl_lightning.schema import Field, Schema
 from mtl_lightning.training.network import Network
@@ -86,7 +87,7 @@ class Scorer(nn.Module):
         See :func:`trace`.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network | Average) -> None:
         super().__init__()
         self.network = network
 
@@ -125,7 +126,7 @@ class Scorer(nn.Module):
         return {task.name: predictions[task.name].float() for task in schema.tasks}
 
 
-def trace(network: Network) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
+def trace(network: Network | Average) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
     """Trace the graph of a network for any number of rows.
 
     Args:

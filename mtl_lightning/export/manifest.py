@@ -80,6 +80,28 @@ class File(TypedDict):
     sha256: str
 
 
+class Graph(TypedDict):
+    """A graph that was measured."""
+
+    name: str
+    bytes: NonNegativeInt
+    milliseconds: NonNegativeFloat
+    auc: dict[str, float | None]
+
+
+class Compressed(TypedDict):
+    """Types of the numbers of the graph, and measurements next to float32."""
+
+    tables: str
+    dense: str
+    max_auc_loss: NonNegativeFloat
+    rows: NonNegativeInt
+    graphs: list[Graph]
+
+
+OPTIONAL = ("compressed",)
+"""Keys that a manifest has only if their values are not empty."""
+
 PARTS: dict[str, Any] = {
     "inputs": Annotated[list[Input], Bounds(ge=1)],
     "outputs": dict[str, Output],
@@ -107,6 +129,7 @@ class Manifest:
         calibration: Calibration per task; see :func:`mtl_lightning.export.calibration.measure`. Empty if not measured.
         score: Formula of the combined score, or None.
         files: ``bytes`` and ``sha256`` per file.
+        compressed: Types of numbers of a compressed graph, and its size, latency and AUC; empty for float32.
 
     Raises:
         MtlError: From :meth:`open`, if the folder is not an export, or differs from its manifest.
@@ -128,6 +151,7 @@ class Manifest:
     calibration: dict[str, dict[str, Any]] = field(default_factory=dict)
     score: str | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    compressed: dict[str, Any] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write the manifest.
@@ -135,7 +159,8 @@ class Manifest:
         Raises:
             MtlError: If a value would be refused by :meth:`open`.
         """
-        content = json.dumps(asdict(self), indent=2, ensure_ascii=False, default=str)
+        state = {key: value for key, value in asdict(self).items() if value or key not in OPTIONAL}
+        content = json.dumps(state, indent=2, ensure_ascii=False, default=str)
         self._parse(json.loads(content), folder / NAME)
         write_atomic(folder / NAME, content + "\n")
 
@@ -161,11 +186,14 @@ class Manifest:
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise MtlError(f"{path} is not a manifest of format {FORMAT}", "export the run again with this version")
         known = cls.__dataclass_fields__.keys()
-        if set(state) != set(known):
-            different = [key if key.isprintable() else shown(key) for key in sorted(set(state) ^ set(known))]
+        if (set(state) ^ set(known)) - {*OPTIONAL}:
+            odd = sorted((set(state) ^ set(known)) - {*OPTIONAL})
+            different = [key if key.isprintable() else shown(key) for key in odd]
             raise MtlError(f"{path}: keys are missing or unknown: {', '.join(different)}")
         try:
-            check(state, cls, "")
+            check({"compressed": {}, **state}, cls, "")
+            if "compressed" in state:
+                check(state["compressed"], Compressed, "compressed")
             for name, structure in PARTS.items():
                 check(state[name], structure, name)
             check_schema(state["schema"], "schema")

@@ -1,6 +1,8 @@
 """Export of a run into a new folder, which appears when it is complete."""
 
 import shutil
+import tempfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,29 @@ from torch import Tensor
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.preparation.prepared import Transforms
+from mtl_lightning.data.preparation.state_file import read_state
 from mtl_lightning.data.store.latest_events import LatestEvents, export_latest, open_latest
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import measure
+from mtl_lightning.export.compression import Compression, compress
+from mtl_lightning.export.compression_quality import check_loss, measure_graphs
+from mtl_lightning.export.ensemble import Average, check_equal_inputs
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula, default_formula
 from mtl_lightning.export.graph import save_onnx, save_pt2, trace
-from mtl_lightning.export.manifest import FORMAT, MODEL, PROGRAM, TRANSFORMS, WEIGHTS, Manifest, describe
+from mtl_lightning.export.layouts import CONFIG, KSERVE, check_name, kserve_manifest, triton_config
+from mtl_lightning.export.manifest import (
+    FORMAT,
+    MODEL,
+    PROGRAM,
+    TENSORS,
+    TRANSFORMS,
+    WEIGHTS,
+    Manifest,
+    describe,
+    digest,
+)
 from mtl_lightning.export.signature import columns_of, output_of
 from mtl_lightning.files import TEMPORARY
 from mtl_lightning.plugins import registry
@@ -24,6 +42,9 @@ from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.network import Network
+
+FLOAT32 = Compression()
+"""No compression."""
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "mtl-lightning")
 """Packages whose versions the manifest holds."""
@@ -34,22 +55,32 @@ def export_run(
     config: Config,
     out: Path,
     *,
+    others: Sequence[tuple[RunDirectory, Config]] = (),
     score: str | None = None,
     calibrate: bool = True,
     histories: bool = False,
+    compression: Compression = FLOAT32,
+    layout: str = "plain",
+    storage: str = "",
 ) -> Manifest:
-    """Write an export of a run's best weights, and return its manifest.
+    """Write an export of a run's best weights, or of the average of several runs, and return its manifest.
 
     Args:
         run: Directory of the run.
         config: Configuration of the run.
         out: Folder to create.
+        others: Further runs with equal tasks and inputs, whose predictions are averaged with the run's.
         score: Formula of the combined score; None for :func:`default_formula`, an empty text for no score.
         calibrate: Whether to measure calibration on the validation split, which needs the data of the run.
         histories: Whether to export each user's latest events, so that rows need not bring events.
+        compression: Types of the numbers of the graph; measured on the validation split unless they are float32.
+        layout: ``plain``; ``triton`` for a model of a Triton repository, whose version 1 is the export; ``kserve`` for
+            an export with a manifest for KServe.
+        storage: Address from which KServe fetches the export.
 
     Raises:
-        MtlError: If the folder exists, a package is missing, the formula is wrong, or the network cannot be exported.
+        MtlError: If the folder exists, a package is missing, the formula is wrong, the runs differ, the network cannot
+            be exported, or compression costs too much AUC.
         DataError: If the data for the calibration cannot be read, or the formula is not an expression.
     """
     for module in ("onnx", "onnxscript", "onnxruntime", "safetensors"):
@@ -58,55 +89,79 @@ def export_run(
         raise MtlError(f"out: {out} exists already", "choose another name")
     if not out.parent.is_dir():
         raise MtlError(f"out: there is no directory {out.parent}")
+    name = out.name if layout == "plain" else check_name(out, layout)
+    service = kserve_manifest(name, storage) if layout == "kserve" else ""
     transforms = Transforms.load(run.transforms)
     schema = transforms.schema
     if histories:
         transforms.serve(_latest(run, transforms))
-    network = _network(run, config, schema)
+    runs = [(run, config), *others]
+    if others:
+        check_equal_inputs({other.path: _inputs_of(other) for other, _ in runs})
+    networks = [_network(other, settings, schema) for other, settings in runs]
+    network = Average(networks).eval() if others else networks[0]
     formula = (default_formula(schema) if score is None else score) or None
     if formula is not None:
         # Check the formula before the calibration is measured, with a placeholder for it.
         Formula(formula, schema, {task.name: {"a": 1.0, "b": 0.0} for task in schema.tasks} if calibrate else {})
-    calibration = _calibration(network, config) if calibrate else {}
+    compressed = compression.name != "float32"
+    store = _validation(schema, config) if calibrate or compressed else None
+    if compressed and store is None:
+        raise MtlError(f"{compression.name}: the run has no validation split to measure the loss of AUC on")
+    size = config.data.eval_batch_size
+    calibration = measure(network, store, size) if calibrate and store is not None else {}
     if formula is not None:
         Formula(formula, schema, calibration)
 
     partial = out.with_name(out.name + TEMPORARY)
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir()
+        folder = partial / "1" if layout == "triton" else partial
+        folder.mkdir(parents=True)
         program, example = trace(network)
-        save_onnx(program, example, [task.name for task in schema.tasks], partial / MODEL)
-        save_pt2(program, partial / PROGRAM)
-        state = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
+        save_onnx(program, example, [task.name for task in schema.tasks], folder / MODEL)
+        save_pt2(program, folder / PROGRAM)
+        measured = _compress(folder, compression, network, store, size) if compressed and store is not None else {}
+        state = {key: value for key, value in network.state_dict().items() if isinstance(value, Tensor)}
         # Copies, since safetensors cannot represent names that share memory.
-        weights = {name: value.detach().clone().contiguous() for name, value in state.items()}
-        need("safetensors.torch", "export").save_file(weights, partial / WEIGHTS)
-        transforms.save(partial / TRANSFORMS)
-        for name, latest in transforms.live.latest.items():
-            export_latest(latest, partial, name)
+        weights = {key: value.detach().clone().contiguous() for key, value in state.items()}
+        need("safetensors.torch", "export").save_file(weights, folder / WEIGHTS)
+        transforms.save(folder / TRANSFORMS)
+        for history, latest in transforms.live.latest.items():
+            export_latest(latest, folder, history)
+        if service:
+            (folder / KSERVE).write_text(service, encoding="utf-8")
         manifest = Manifest(
             format=FORMAT,
             recipe=str(run.load_json("recipe.json") or ""),
-            checkpoint=run.weights().name,
-            components=_components(config),
+            checkpoint=", ".join(other.weights().name for other, _ in runs),
+            components={"average": [_components(settings) for _, settings in runs]} if others else _components(config),
             plugins=registry().versions(),
-            packages={name: version(name) for name in PACKAGES},
+            packages={package: version(package) for package in PACKAGES},
             schema=schema.to_dict(),
-            inputs=[_input(name, value) for name, value in example.items()],
+            inputs=[_input(key, value) for key, value in example.items()],
             columns=columns_of(transforms, example),
             outputs={task.name: output_of(task) for task in schema.tasks},
             calibration=calibration,
             score=formula,
-            files=describe(partial),
+            files=describe(folder),
+            compressed=measured,
         )
-        manifest.save(partial)
+        manifest.save(folder)
+        if layout == "triton":
+            (partial / CONFIG).write_text(triton_config(manifest, name), encoding="utf-8")
         partial.replace(out)
     except OSError as error:
         raise MtlError(f"{out} can't be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return manifest
+
+
+def _inputs_of(run: RunDirectory) -> dict[str, Any]:
+    """Return the fitted transforms of a run, and the hashes of its side tables."""
+    tables = [path for path in sorted(run.transforms.parent.iterdir()) if path != run.transforms]
+    return {"transforms": read_state(run.transforms), "files": {path.name: digest(path) for path in tables}}
 
 
 def _latest(run: RunDirectory, transforms: Transforms) -> dict[str, LatestEvents]:
@@ -124,14 +179,35 @@ def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     return module.network.eval()
 
 
-def _calibration(network: Network, config: Config) -> dict[str, dict[str, Any]]:
+def _validation(schema: Schema, config: Config) -> Store | None:
+    """Return the rows of the validation split; None without any."""
     data = build_data(config)
     store = data.prepare().stores.get("validation")
     if store is None or not len(store):
-        return {}
-    if data.schema != network.schema:
-        raise MtlError("the run was trained on other data, so that it can't be calibrated", "set calibrate=false")
-    return measure(network, store, config.data.eval_batch_size)
+        return None
+    if data.schema != schema:
+        raise MtlError(
+            "the run was trained on other data, so that it can't be measured",
+            "set calibrate=false without tables= and dense=",
+        )
+    return store
+
+
+def _compress(
+    folder: Path, compression: Compression, network: Network | Average, store: Store, size: int
+) -> dict[str, Any]:
+    """Replace the graph by a compressed one, unless it loses too much, and return the measurements."""
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as name:
+        graphs = {"float32": folder / MODEL}
+        for number, part in enumerate(compression.parts()):
+            graphs[part.name] = compress(folder / MODEL, Path(name) / str(number), part)
+        measured = measure_graphs(graphs, network, store, size)
+        check_loss(measured, compression.max_auc_loss)
+        (folder / TENSORS).unlink(missing_ok=True)
+        for path in graphs[compression.name].parent.iterdir():
+            path.replace(folder / path.name)
+    types = {"tables": compression.tables, "dense": compression.dense, "max_auc_loss": compression.max_auc_loss}
+    return {**types, "rows": len(store), "graphs": measured}
 
 
 def _components(config: Config) -> dict[str, Any]:

@@ -55,3 +55,9 @@ class MemberHeads(Head):
         heads = cast(Iterable[Head], self.members)
         predictions = [head.predict(part, raw) for head, part in zip(heads, output.members, strict=True)]
         return torch.stack(predictions).mean(0)
+
+    def details(self, output: Output, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Means of the members' details."""
+        heads = cast(Iterable[Head], self.members)
+        details = [head.details(part, raw) for head, part in zip(heads, output.members, strict=True)]
+        return {name: torch.stack([part[name] for part in details]).mean(0) for name in details[0]}

@@ -18,9 +18,11 @@ from starlette.requests import ClientDisconnect
 
 from mtl_lightning.serve.answer import SHOWN, answer, describe
 from mtl_lightning.serve.events import append
+from mtl_lightning.serve.gateway import Gateway
 from mtl_lightning.serve.limits import Limits
 from mtl_lightning.serve.live_export import LiveExport
 from mtl_lightning.serve.metrics import ServiceMetrics
+from mtl_lightning.serve.open_inference_routes import OpenInferenceRoutes
 from mtl_lightning.serve.openapi import events_operation, operation
 from mtl_lightning.serve.request import RequestError
 
@@ -34,12 +36,23 @@ class Service:
     Args:
         live: The export.
         limits: Limits on requests, connections and the stop.
+        name: Name of the export as a model of the Open Inference Protocol; None for the name of its folder.
+        token: Token that requests must bring; None for no check.
+        access_log: Whether to log every request.
 
     Example:
         ``uvicorn.run(Service(LiveExport(Path("export"))).app)``
     """
 
-    def __init__(self, live: LiveExport, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        live: LiveExport,
+        limits: Limits | None = None,
+        *,
+        name: str | None = None,
+        token: str | None = None,
+        access_log: bool = False,
+    ) -> None:
         self.live = live
         self.limits = limits or Limits()
         self.measures = ServiceMetrics()
@@ -47,6 +60,8 @@ class Service:
         self._ended = threading.Event()
         self.pool = ThreadPoolExecutor(self.limits.workers or os.cpu_count() or 1, thread_name_prefix="score")
         self.app = self._build_app()
+        OpenInferenceRoutes(self, name or live.folder.absolute().name).register(self.app)
+        self.app.add_middleware(Gateway, refused=self.measures.refused, token=token, log=access_log)
         self._report_export()
 
     def _build_app(self) -> FastAPI:
@@ -87,26 +102,35 @@ class Service:
     async def score(self, request: Request) -> Response:
         """Predict candidates, and combine the predictions into a score."""
         start = time.perf_counter()
-        response, rows = await self._answer(request, answer, self.limits.max_rows)
+        response, rows = await self.answer(request, answer, self.limits.max_rows)
         self.measures.answered(response.status_code, time.perf_counter() - start, rows)
         return response
 
     async def events(self, request: Request) -> Response:
         """Append events to the histories of the export."""
-        response, rows = await self._answer(request, append, self.limits.max_rows, self.limits.max_users)
+        response, rows = await self.answer(request, append, self.limits.max_rows, self.limits.max_users)
         self.measures.appended(response.status_code, rows)
         return response
 
-    async def _answer(
-        self, request: Request, function: Callable[..., tuple[bytes, int]], *arguments: int
+    async def answer(
+        self, request: Request, function: Callable[..., tuple[bytes | Response, int]], *arguments: Any
     ) -> tuple[Response, int]:
-        """Answer a request by a function of the export and the body, in a thread; also returns the number of rows."""
+        """Answer a request in a thread.
+
+        Args:
+            request: The request.
+            function: Function of the export, the body and the arguments: JSON or an answer, and the number of rows.
+            arguments: Further arguments of the function.
+
+        Returns:
+            The answer, and the number of rows, which is 0 for a refused request.
+        """
         rows = 0
         try:
             body = await self._body(request)
             loop = asyncio.get_running_loop()
             content, rows = await loop.run_in_executor(self.pool, function, self.live.bundle, body, *arguments)
-            response = Response(content, media_type=JSON)
+            response = content if isinstance(content, Response) else Response(content, media_type=JSON)
         except RequestError as refusal:
             # Do not wait for the rest of a body that is too large or too slow.
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None

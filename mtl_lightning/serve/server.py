@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import uvicorn
 from typing_extensions import override
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.serve import gateway
 from mtl_lightning.serve.app import Service
 from mtl_lightning.serve.connection import LimitedConnection
 from mtl_lightning.serve.limits import Limits
@@ -84,7 +86,17 @@ class Server(uvicorn.Server):
 
 
 def run(
-    folder: Path, *, host: str, port: int, threads: int, device: str, limits: Limits, ready: Callable[[], None]
+    folder: Path,
+    *,
+    host: str,
+    port: int,
+    threads: int,
+    device: str,
+    limits: Limits,
+    ready: Callable[[], None],
+    name: str | None = None,
+    token: str | None = None,
+    access_log: bool = False,
 ) -> None:
     """Serve an export until SIGTERM or SIGINT.
 
@@ -96,12 +108,17 @@ def run(
         device: ``cpu``, ``cuda`` or ``cuda:<number>``.
         limits: Limits on requests, connections and the stop.
         ready: Function that is called when the port is bound.
+        name: Name of the model in the Open Inference Protocol; None for the name of the folder.
+        token: Token that requests must bring; None for no check.
+        access_log: Whether to print a JSON object per request on stdout.
 
     Raises:
         MtlError: If the export cannot be opened, or the address cannot be used.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    service = Service(LiveExport(folder, threads, device), limits)
+    if access_log:
+        _print_access_log()
+    service = Service(LiveExport(folder, threads, device), limits, name=name, token=token, access_log=access_log)
     _allow_files(limits.max_connections + OTHER_FILES)
     server = Server(_config(service), service)
     with bind_socket(host, port) as listener, _signals(server):
@@ -109,6 +126,14 @@ def run(
         server.run(sockets=[listener])
     if not server.started:
         raise MtlError("serve: the service didn't start", "see the messages above")
+
+
+def _print_access_log() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    gateway.LOG.addHandler(handler)
+    gateway.LOG.setLevel(logging.INFO)
+    gateway.LOG.propagate = False
 
 
 def _config(service: Service) -> uvicorn.Config:

@@ -1,7 +1,9 @@
 """The contract of encoders."""
 
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,6 +28,8 @@ class EncoderContract(ComponentContract):
     """Tests of an encoder; override ``schema`` if it needs particular fields."""
 
     context = 2
+    auxiliary_options: ClassVar[Mapping[str, Any]] = {}
+    """Options with which the encoder sets auxiliary objectives; empty if it has none without its ``options``."""
 
     def schema(self) -> Schema:
         """A schema that the encoder can serve."""
@@ -122,6 +126,30 @@ class EncoderContract(ComponentContract):
         encoder, batch = self.build(), self.batch()
         other = replace(batch, labels=1 - batch.labels, mask=~batch.mask)
         assert torch.equal(encoder(batch).z, encoder(other).z)
+
+    def test_auxiliary_objectives_are_of_single_rows_and_see_no_labels(self) -> None:
+        schema = example_schema(kinds=("categorical", "sequence", "history")) if self.auxiliary_options else None
+        encoder, batch = self.build(schema, **self.auxiliary_options), self.batch(schema)
+        encoder(batch)
+        assert not encoder.auxiliary, "evaluation has no auxiliary objectives"
+        encoder.train()
+        start = deepcopy(encoder)
+        z = encoder(batch).z
+        assert bool(encoder.auxiliary) or not self.auxiliary_options, "these options set no auxiliary objective"
+        total = mix(z)
+        for name, part in encoder.auxiliary.items():
+            assert part.values.shape == (12,), name
+            assert torch.isfinite(part.values).all(), name
+            assert part.weight >= 0
+            total = total + part.values.sum()
+        for other in (replace(batch, labels=1 - batch.labels, mask=~batch.mask), take(batch, slice(5, 6))):
+            twin, rows = deepcopy(start), slice(0, 12) if len(other) == 12 else slice(5, 6)
+            twin(other)
+            for name, part in encoder.auxiliary.items():
+                values = twin.auxiliary[name].values
+                torch.testing.assert_close(values, part.values[rows], rtol=1e-5, atol=1e-6)
+        total.backward()
+        check_gradients(encoder)
 
     def test_state_and_pickle_keep_z(self) -> None:
         encoder, batch = self.build(), self.batch()

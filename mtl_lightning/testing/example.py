@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.task_kinds import task_kind
 
-RAW = ("position", "duration", "oracle")
+RAW = ("position", "duration", "oracle", "delay", "elapsed")
 
 
 def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
@@ -89,9 +89,11 @@ def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Raw columns: a position 1 to 10, a duration 1 to 100, a probability; each [B] float64."""
+    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, delay and a longer elapsed time."""
     uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
-    return {"position": 1 + (uniform[0] * 10).floor(), "duration": 1 + uniform[1] * 99, "oracle": uniform[2]}
+    position, duration = 1 + (uniform[0] * 10).floor(), 1 + uniform[1] * 99
+    times = {"delay": duration, "elapsed": duration + position}
+    return {"position": position, "duration": duration, "oracle": uniform[2], **times}
 
 
 def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:

@@ -139,6 +139,7 @@ def take(target: Target, rows: Tensor) -> Target:
         weight=None if target.weight is None else target.weight[rows],
         group=None if target.group is None else target.group[rows],
         raw={name: column[rows] for name, column in target.raw.items()},
+        details={name: column[rows] for name, column in target.details.items()},
     )
 
 

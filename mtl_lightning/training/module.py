@@ -80,6 +80,7 @@ class MultiTaskModule(LightningModule):
         self._skipped = SkippedSteps(skip_nonfinite, tuple(self.schema.task_index))
         self.bytes_exchanged = 0
         self._values: Tensor | None = None
+        self._auxiliary: dict[str, Tensor] = {}
         self._norm = torch.zeros(())
         self._batch: Batch | None = None
         self._stepped = False
@@ -150,13 +151,16 @@ class MultiTaskModule(LightningModule):
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the weighter's objective, a scalar."""
-        losses, seam = self.network.losses(batch, global_counts(batch))
+        losses, seam, auxiliary = self.network.objectives(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
         with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has
             step = make_step(losses, seam, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
             for observe in self.observers:
                 observe(step)
             objective: Tensor = self.weighter(step)
+            for value, weight in auxiliary.values():
+                objective = objective + weight * value
+        self._auxiliary = {name: value.detach() for name, (value, _) in auxiliary.items()}
         self.batches, self._values = self.batches + 1, step.losses.detach()
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective
@@ -217,6 +221,10 @@ class MultiTaskModule(LightningModule):
         assert self._values is not None
         values = (reduce_sum(self._values) / world_size()).tolist()
         record = {f"train/loss/{name}": values[i] for name, i in self.schema.task_index.items()}
+        record |= {
+            f"train/auxiliary/{name}": float(reduce_sum(value) / world_size())
+            for name, value in self._auxiliary.items()
+        }
         record |= {f"train/weight/{name}": weight for name, weight in self.weighter.report().items()}
         record["train/gradient_norm"] = float(self._norm)
         record["train/skipped_steps"] = float(self.skipped)
@@ -243,7 +251,7 @@ class MultiTaskModule(LightningModule):
     def _evaluate(self, split: str, batch: Batch) -> None:
         outputs, _ = self.network.outputs(batch)
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]
-        suite.update(self.network.predict(outputs, batch), self.network.targets(batch))
+        suite.update(*self.network.measured(outputs, batch))
 
     def _finish(self, split: str) -> None:
         suite: MetricSuite = self.suites[split]  # type: ignore[assignment]

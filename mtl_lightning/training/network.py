@@ -131,6 +131,22 @@ class Network(nn.Module):
             batch: Batch with labels.
             counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
         """
+        values, seam, _ = self.objectives(batch, counts)
+        return values, seam
+
+    def objectives(
+        self, batch: Batch, counts: Tensor | None = None
+    ) -> tuple[list[Tensor], tuple[Tensor, ...], dict[str, tuple[Tensor, float]]]:
+        """Return what :meth:`losses` does, and the encoder's auxiliary objectives.
+
+        Args:
+            batch: Batch with labels.
+            counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
+
+        Returns:
+            Losses, the seam, and per auxiliary objective its value on this process, with graph, and its weight. The
+            mean of the values over processes is the mean over the rows of the global batch.
+        """
         self.architecture.keep_shared = self.keep_shared
         try:
             outputs, z = self.outputs(batch)
@@ -141,11 +157,13 @@ class Network(nn.Module):
             values = [self._loss(task, outputs, targets) for task in self.schema.tasks]
         # The architecture's penalty is divided equally among tasks. It is removed, since copies cannot hold a graph.
         penalty, self.architecture.penalty = self.architecture.penalty, None
+        target = targets[self.schema.tasks[0].name]
         if penalty is not None:
-            target = targets[self.schema.tasks[0].name]
             values = [value + target.row_mean(penalty) / len(values) for value in values]
         shared, self.architecture.shared = self.architecture.shared, ()
-        return values, shared or (z,)
+        auxiliary, self.encoder.auxiliary = self.encoder.auxiliary, {}
+        means = {name: (target.row_mean(part.values), part.weight) for name, part in auxiliary.items()}
+        return values, shared or (z,), means
 
     def _loss(self, task: Task, outputs: Mapping[str, Output], targets: Mapping[str, Target]) -> Tensor:
         output, target = outputs[task.name], targets[task.name]
@@ -157,6 +175,14 @@ class Network(nn.Module):
         """Return the predictions of outputs per task, [B], or [B, K] for several classes."""
         with full_precision(batch.dense):
             return {name: self.head(name).predict(output, batch.raw) for name, output in outputs.items()}
+
+    def measured(self, outputs: Mapping[str, Output], batch: Batch) -> tuple[dict[str, Tensor], dict[str, Target]]:
+        """Return the predictions of outputs and the targets with the heads' details, per task, for metrics."""
+        targets = self.targets(batch)
+        with full_precision(batch.dense):
+            for name, output in outputs.items():
+                targets[name].details = self.head(name).details(output, batch.raw)
+        return self.predict(outputs, batch), targets
 
     @override
     def forward(self, batch: Batch) -> dict[str, Tensor]:

@@ -14,6 +14,8 @@ LOG = Path(__file__).with_name("log.csv")
 
 # What a component needs beyond its defaults.
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
+    ("encoder", "hstu"): {"auxiliary_options": {"next_action": 0.5}},
+    ("encoder", "transformer"): {"auxiliary_options": {"next_action": 0.5}},
     ("feature", "buckets"): {"rows": {"f": [1.0, 2.0, 5.0, None, 3.0]}},
     ("feature", "cross"): {
         "options": {"of": ("a", "b")},
@@ -54,6 +56,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "cread"): {"head": "cread"},
     ("loss", "d2q"): {"head": "d2q"},
     ("loss", "dcmt"): {"head": "dcmt", "parents": ("binary",)},
+    ("loss", "delayed_feedback"): {"head": "delayed_feedback"},
     ("loss", "escm2"): {"head": "escm2", "parents": ("binary",)},
     ("loss", "huber"): {"head": "regression"},
     ("loss", "jrc"): {"head": "jrc", "row_wise": False},
@@ -62,6 +65,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "mae"): {"head": "regression"},
     ("loss", "mse"): {"head": "regression"},
     ("loss", "pairwise"): {"row_wise": False},
+    ("loss", "pinball"): {"head": "distribution"},
     ("loss", "tpm"): {"head": "tpm"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
     ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},

@@ -41,7 +41,11 @@ def log(task: Task) -> tuple[torch.Tensor, Target]:
         "multiclass": (user[:, None] % 3, classes.softmax(1)),
         "multilabel": (classes > 0.7, torch.rand(ROWS, 3, generator=random)),
     }[task.kind]
-    return prediction, Target(label=label.float(), mask=mask, weight=weight, group=user, raw=chances(p))
+    target = Target(label=label.float(), mask=mask, weight=weight, group=user, raw=chances(p))
+    if task.kind == "regression":
+        levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
+        target.details = {"quantiles": prediction[:, None] * 2 * levels, "levels": levels.expand(ROWS, -1)}
+    return prediction, target
 
 
 def results(rank: int, world: int) -> dict[str, float]:
@@ -66,6 +70,7 @@ def results(rank: int, world: int) -> dict[str, float]:
                         weight=target.weight[rows],
                         group=target.group[rows],
                         raw={column: values[rows] for column, values in target.raw.items()},
+                        details={column: values[rows] for column, values in target.details.items()},
                     )
                     metric.update(prediction[rows], part)
                 values[f"{name} {task.kind} {options}"] = metric.compute().item()

@@ -53,6 +53,7 @@ def global_batch(index: int, rows: int = ROWS) -> Batch:
         sequences={"history": torch.randint(0, 20, (rows, 3), generator=generator)},
         weight=0.5 + draw(rows, 3),
         group=user,
+        raw={"delay": 0.2 + 0.05 * item.double(), "elapsed": 1.5 + 0.1 * user.double()},
     )
 
 

@@ -71,6 +71,8 @@ def cases():
     for name in ("pairwise", "listwise"):
         yield f"loss {name}", case(losses={"click": name})
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
+    late = {"name": "delayed_feedback", "unit": 1.0}
+    yield "quantiles and late events", case(heads={"click": late, "conversion": "esmm", "dwell": "distribution"})
     yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
     yield (
         "trunk below the seam",
@@ -78,6 +80,9 @@ def cases():
     )
     for name in ("embedding", "din", "transformer", "hstu", "sim", "eta", "sdim", "onetrans"):
         yield f"histories, {name}", case(weighter="pcgrad", histories=True, encoder={"name": name, "width": 4})
+    for name in ("transformer", "hstu"):
+        encoder = {"name": name, "width": 4, "next_action": 0.5, "next_negatives": 5}
+        yield f"next event, {name}", case(weighter="pcgrad", histories=True, encoder=encoder)
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})

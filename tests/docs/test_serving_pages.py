@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_snippets_run(tmp_path: Path) -> None:
-    text = "".join((ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("export", "serving"))
+    text = "".join(
+        (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8") for page in ("export", "serving", "fleet")
+    )
     blocks = re.findall(r"^```(sh|python)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     assert blocks
     environment = {
@@ -29,6 +31,9 @@ def test_snippets_run(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         if "/score" in code:
             assert '"score":[' in done.stdout
+        if "/infer" in code:
+            assert '"name":"score","datatype":"FP64","shape":[1],"data":[' in done.stdout
+            assert '"status":200' in done.stdout
     assert (tmp_path / "scores.parquet").is_file()
 
 

@@ -115,6 +115,37 @@ def test_hstu(batch, layers, copies):
             torch.testing.assert_close(result[row], tokens[-1], **CLOSE)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_hstu_predicts_the_next_event(batch, copies, monkeypatch):
+    encoder = build("hstu", copies, next_action=0.5, next_negatives=50).train()
+    parts = {}
+    monkeypatch.setattr(encoder, "predict_next", lambda field, copy, *rest: parts.update({(field, copy): rest}))
+    encoder(batch)
+    clicks = SCHEMA.field("clicks")
+    table, size = clicks.steps[0].table, clicks.steps[0].size
+    ids = batch.steps["clicks"].ids[:, :, 0]
+    for copy in range(copies):
+        number = copy * len(encoder.numbers) + encoder.numbers["clicks"]
+        following, values = (
+            encoder.following[number].outer,
+            encoder.next_loss(batch, clicks, copy, *parts[clicks, copy]),
+        )
+        vectors = torch.stack([embedding(encoder, table, code, copy) for code in range(2, size)])
+        for row in range(len(batch)):
+            tokens = events(encoder, batch, row, copy)
+            times = (-batch.steps["clicks"].gap[row, : len(tokens)]).tolist()
+            for block in encoder.layers[number] if tokens else ():
+                tokens = hstu_of_paper(block, tokens, times)
+            terms = []
+            for token, code in zip(tokens, ids[row, 1 : len(tokens)].tolist(), strict=False):
+                if code >= 2:
+                    mapped = following.weight @ token + following.bias
+                    logits = vectors @ mapped / vectors.norm(dim=1) / mapped.norm() / 0.05
+                    terms.append(torch.log(torch.exp(logits).sum()) - logits[code - 2])
+            expected = sum(terms) / len(terms) if terms else torch.zeros((), dtype=torch.float64)
+            torch.testing.assert_close(values[row], expected, **CLOSE)
+
+
 def attention_of_paper(attention, target, steps):
     """Multi-head target attention with keys and values written out."""
     if not steps:

@@ -1,5 +1,8 @@
 """One small run and its export for all tests of exporting, predicting and serving."""
 
+import os
+import subprocess
+import venv
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,3 +44,16 @@ def log(folder: Path) -> Path:
     table = pa.table(source.rows().with_format("arrow")[:])
     pq.write_table(table, folder / "log.parquet", row_group_size=400)
     return folder / "log.parquet"
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Python of an environment with Triton's client, ``MTL_TRITON_PYTHON`` or a new one."""
+    if python := os.environ.get("MTL_TRITON_PYTHON"):
+        return Path(python)
+    home = tmp_path_factory.mktemp("triton")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    packages = ["tritonclient[http,grpc]>=2.50"]
+    subprocess.run([python, "-m", "pip", "install", "-q", *packages], check=True, capture_output=True)
+    return python

@@ -21,8 +21,9 @@ from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import Manifest
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.resumption import load_weights
+from mtl_lightning.serve.open_inference import infer
 from mtl_lightning.serve.openapi import operation
-from mtl_lightning.serve.request import read
+from mtl_lightning.serve.request import RequestError, read
 
 pytestmark = pytest.mark.xdist_group("histories")
 
@@ -115,6 +116,32 @@ def test_a_request_with_events_has_the_scores_of_training(run: Path, folder: Pat
         scored, _ = bundle.score(question.columns, question.rows)
         for task in ("click", "long"):
             np.testing.assert_allclose(scored[task][0], predictions[task][place], atol=1e-5)
+
+
+def test_tensors_with_events_as_json_have_the_same_scores(run: Path, folder: Path) -> None:
+    rows, _ = score(run)
+    log = pq.read_table(folder / "log.parquet").to_pylist()
+    bundle = Bundle.open(folder / f"{run.name}-export")
+    asked = request_of(log, rows[3])
+    values = {**asked["context"], **asked["candidates"][0]}
+    kinds = {"time_ms": "INT64", "video_id": "INT64", "author_id": "INT64"}
+    inputs = [
+        {"name": name, "shape": [1], "datatype": kinds.get(name, "BYTES"), "data": [value]}
+        for name, value in values.items()
+    ]
+    for item in inputs:
+        if item["datatype"] == "BYTES":
+            item["data"] = [json.dumps(value) for value in item["data"]]
+    answer, count = infer(bundle, json.dumps({"inputs": inputs}).encode(), 10, "feed", None)
+    question = read(json.dumps(asked).encode(), list(bundle.manifest.columns), 10)
+    expected, _ = bundle.score(question.columns, question.rows)
+    outputs = {item["name"]: item["data"] for item in json.loads(answer.body)["outputs"]}
+    assert count == 1
+    assert outputs["prediction/click"] == pytest.approx(expected["click"].tolist(), abs=1e-6)
+    for wrong, reason in (("[", "JSON list of events"), ("[[1]]", "is not an object"), ("7", "not events")):
+        body = {"inputs": [{**item, "data": [wrong]} if item["name"] == "seen" else item for item in inputs]}
+        with pytest.raises(RequestError, match=reason):
+            infer(bundle, json.dumps(body).encode(), 10, "feed", None)
 
 
 def test_a_table_with_events_has_the_scores_of_training(run: Path, folder: Path, tmp_path: Path) -> None:

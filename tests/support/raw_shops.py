@@ -11,11 +11,16 @@ def ali_ccp(path):
     draw = random.Random(0)
 
     def features(pairs):
-        return "\x01".join(f"{field}\x02{value}\x031.0" for field, value in pairs)
+        pieces = (f"{field}\x02{value}" for field, value in pairs)  # a value may bring its weight
+        return "\x01".join(piece if "\x03" in piece else f"{piece}\x031.0" for piece in pieces)
 
     for split in ("train", "test"):
         common = [
-            ("c0", 5, features([("101", "u1"), ("121", "9"), ("109_14", "a"), ("109_14", "b"), ("999", "z")])),
+            (
+                "c0",
+                5,
+                features([("101", "u1"), ("121", "9"), ("109_14", "a\x030.5"), ("109_14", "b\x032.25"), ("999", "z")]),
+            ),
             (
                 "c1",
                 6,

@@ -43,7 +43,7 @@ def history_facts(prepared: Prepared, samples: Mapping[str, Mapping[str, np.ndar
           histories without ``gap``.
     """
     facts: dict[str, Any] = {}
-    for field in prepared.schema.of_kind("history"):
+    for field in _histories(prepared):
         facts[field.name] = {}
         for split, parts in samples.items():
             part = parts[f"history/{field.name}"]
@@ -61,6 +61,12 @@ def history_facts(prepared: Prepared, samples: Mapping[str, Mapping[str, np.ndar
                 "age": None if ages is None or not len(ages) else float(np.median(ages)),
             }
     return facts
+
+
+def _histories(prepared: Prepared) -> list[Field]:
+    """Fields of histories; sequences that carry more than ids have the same kind, but no events."""
+    events = prepared.stores["train"].events
+    return [field for field in prepared.schema.of_kind("history") if field.name in events]
 
 
 def _ages(events: Events, part: np.ndarray) -> np.ndarray | None:
@@ -92,7 +98,7 @@ def history_scores(prepared: Prepared, parts: Mapping[str, np.ndarray]) -> dict[
     fold = np.random.default_rng(0).integers(0, FOLDS, rows)
     targets = [(task.name, *target) for task in schema.tasks for target in binary_targets(schema, task, dict(parts), 1)]
     best: dict[str, dict[str, tuple[float, str]]] = {}
-    for field in schema.of_kind("history"):
+    for field in _histories(prepared):
         events = prepared.stores["train"].events[field.name]
         ranks, codes = _statistics(schema, field, events, parts)
         best[field.name] = {}

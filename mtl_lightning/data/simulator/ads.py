@@ -7,7 +7,7 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import START, Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, MILD, SHARP, Preference, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events, draw_first
 from mtl_lightning.data.simulator.selection import PeakedPreference, sharpen
 
 CLICK_RATE, CONVERSION_RATE = 0.2, 0.15
@@ -86,7 +86,7 @@ class Ads(Scenario):
         p_click = sigmoid(self.click.logit(exposures))
         p_convert = sigmoid(self.convert.logit(exposures))
         mean_stay = np.float32(DWELL_SECONDS) * np.exp(self.stay.logit(exposures))
-        click = draw_events(rng, p_click)
+        click = draw_first(rng, exposures, p_click)
         convert = click & draw_events(rng, p_convert)
         dwell = draw_durations(rng, mean_stay, click, DWELL_SHAPE)
         bought = np.flatnonzero(convert)

@@ -7,7 +7,7 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import SEGMENTS, Floats, Ints
 from mtl_lightning.data.simulator.preference import CHOICE, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events, draw_first
 
 VIEW_RATE, CART_RATE, PURCHASE_RATE = 0.28, 0.3, 0.4
 RATING_STEPS = np.array([2.6, 1.9, 0.9, -0.7], dtype=np.float32)
@@ -82,7 +82,7 @@ class Ecommerce(Scenario):
         p_view = sigmoid(self.view.logit(exposures))
         p_cart = sigmoid(self.cart.logit(exposures))
         p_purchase = sigmoid(self.purchase.logit(exposures))
-        view = draw_events(rng, p_view)
+        view = draw_first(rng, exposures, p_view)
         cart = view & draw_events(rng, p_cart)
         purchase = cart & draw_events(rng, p_purchase)
         more = sigmoid(self.content.logit(exposures)[:, None] + RATING_STEPS)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mtl_lightning.data.simulator.population import DEVICES, Ints, Items, Users
+from mtl_lightning.data.simulator.population import DEVICES, Floats, Ints, Items, Users
 
 START = 1_704_067_200
 """First second of every log, in Unix time: Monday 2024-01-01, 00:00 UTC."""
@@ -26,6 +26,8 @@ class Exposures:
         item: Index of the item.
         device: Index of the device.
         position: Slot, from 0.
+        intent: Intent of the user, [N, 2]; None in a log without intents.
+        clicked: True where the first outcome occurs; None if it does not depend on earlier rows and is drawn later.
     """
 
     request: Ints
@@ -35,6 +37,8 @@ class Exposures:
     item: Ints
     device: Ints
     position: Ints
+    intent: Floats | None = None
+    clicked: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.item)

@@ -8,7 +8,7 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, MILD, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_durations, draw_events, draw_first
 
 CLICK_RATE, SHARE_RATE = 0.2, 0.15
 READ_SHAPE, READ_SECONDS = 2.5, 60.0
@@ -97,7 +97,7 @@ class News(Scenario):
         p_click = sigmoid(self.click.logit(exposures))
         p_share = sigmoid(self.share.logit(exposures))
         mean_read = np.float32(READ_SECONDS) * np.exp(self.read.logit(exposures))
-        click = draw_events(rng, p_click)
+        click = draw_first(rng, exposures, p_click)
         share = click & draw_events(rng, p_share)
         article = pa.array(exposures.item)
         tags, chance = self.articles.tags(rng, exposures.item)

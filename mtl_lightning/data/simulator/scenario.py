@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from mtl_lightning.data.simulator.columns import Columns, Names, SideInformation
 from mtl_lightning.data.simulator.exposure import Exposures, Traffic
 from mtl_lightning.data.simulator.history import EMPTY, History
+from mtl_lightning.data.simulator.intent import TYPICAL, IntentPreference, Intents, points
 from mtl_lightning.data.simulator.population import Floats, Ints, Items, Users, draw_items, draw_users
 from mtl_lightning.data.simulator.preference import SHARP, Preference, Scales, Tastes
 from mtl_lightning.interfaces import RawSchema
@@ -33,6 +34,7 @@ class Size:
         delayed: Leave out outcomes after the log's end, as in a real log.
         shuffled: Assign the outcomes to the rows at random.
         selection: Strength of the selection by clicks, and of its opposition to conversions.
+        intent: Weight of the users' short-term intents in the first outcome.
         seed: Random seed.
     """
 
@@ -44,6 +46,7 @@ class Size:
     delayed: bool
     shuffled: bool = False
     selection: float = 0.0
+    intent: float = 0.0
     seed: int
 
 
@@ -73,6 +76,8 @@ class Scenario(ABC):
     """True if outcomes can be assigned to the rows at random."""
     selects: ClassVar[bool] = False
     """True if the selection by clicks can be strengthened."""
+    intends: ClassVar[bool] = True
+    """True if users can have short-term intents."""
     policy: ClassVar[float] = 0.4
     """Strength of the logging policy's preference for what a segment likes."""
 
@@ -88,6 +93,10 @@ class Scenario(ABC):
         self.traffic = Traffic(self.users, self.items, shown, max(self.requests, 1), self.slots, size.days)
         trial = np.random.default_rng([size.seed, 1])
         sample = Traffic(self.users, self.items, shown, 20_000, self.slots, size.days).draw(trial, 0, 20_000)
+        if size.intent:
+            circle = np.linspace(0, 2 * np.pi, len(self.categories), endpoint=False)
+            self.angles = np.random.default_rng([size.seed, 4]).permutation(circle)
+            sample = replace(sample, intent=TYPICAL * points(trial.uniform(0, 2 * np.pi, len(sample))))
         self.prepare(world, sample)
 
     def preference(
@@ -110,7 +119,9 @@ class Scenario(ABC):
             correlation: Correlation of its tables with the tables of the first outcome (clicks, views).
             among: Weight of each exposure of the sample, [N]: the probability that the outcome is possible.
         """
-        return self._calibrated(self.related_tastes(rng, correlation), scales, sample, rate, among)
+        return self._calibrated(
+            Preference(self.related_tastes(rng, correlation), scales, self.users, self.items), sample, rate, among
+        )
 
     def related_tastes(self, rng: np.random.Generator, correlation: float = 0.5) -> Tastes:
         """Draw the tables of another outcome, correlated with the tables of the first."""
@@ -118,17 +129,20 @@ class Scenario(ABC):
 
     def first_preference(self, sample: Exposures, rate: float, scales: Scales = SHARP) -> Preference:
         """Calibrate the preference for the first outcome, which the logging policy uses."""
-        return self._calibrated(self.tastes, scales, sample, rate, None)
+        if not self.size.intent:
+            return self._calibrated(Preference(self.tastes, scales, self.users, self.items), sample, rate, None)
+        self.intended = IntentPreference(
+            self.tastes, scales, self.users, self.items, angles=self.angles, strength=self.size.intent
+        )
+        return self._calibrated(self.intended, sample, rate, None)
 
     def _calibrated(
         self,
-        tastes: Tastes,
-        scales: Scales,
+        preference: Preference,
         sample: Exposures,
         rate: float | None,
         among: npt.NDArray[np.floating] | None,
     ) -> Preference:
-        preference = Preference(tastes, scales, self.users, self.items)
         if rate is not None:
             preference.calibrate(sample, rate, among)
         return preference
@@ -157,10 +171,13 @@ class Scenario(ABC):
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Draw the log in order of time, in batches of about CHUNK · slots rows."""
         history = History(self.size.users, self.size.history)
+        intents = Intents(self.intended, self.size.users, self.slots) if self.size.intent else None
         for number, first in enumerate(range(0, self.requests, CHUNK)):
             rng = np.random.default_rng([self.size.seed, 2, number])
             count = min(CHUNK, self.requests - first)
             exposures = self.traffic.draw(rng, first, count)
+            if intents is not None:
+                exposures = intents.draw(np.random.default_rng([self.size.seed, 5, number]), exposures)
             columns, clicked = self.rows(rng, exposures)
             user = exposures.user[:: self.slots]
             seen = history.advance(user, clicked // self.slots, self.side.item_id[exposures.item[clicked]])
@@ -168,6 +185,11 @@ class Scenario(ABC):
             batch = pa.RecordBatch.from_pydict(columns, schema=self.arrow)
             # The last request may have more slots than there are remaining rows.
             yield batch.slice(0, min(batch.num_rows, self.size.rows - first * self.slots))
+
+
+def draw_first(rng: np.random.Generator, exposures: Exposures, chance: Floats) -> npt.NDArray[np.bool_]:
+    """Draw the events of the first outcome, [N] → [N], unless the exposures already have them."""
+    return draw_events(rng, chance) if exposures.clicked is None else exposures.clicked
 
 
 def draw_events(rng: np.random.Generator, chance: Floats) -> npt.NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from mtl_lightning.data.simulator.columns import Columns, Names, raw_schema
 from mtl_lightning.data.simulator.exposure import Exposures
 from mtl_lightning.data.simulator.population import Ints
 from mtl_lightning.data.simulator.preference import CHOICE, sigmoid
-from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events
+from mtl_lightning.data.simulator.scenario import Scenario, as_labels, draw_events, draw_first
 
 RATES = {"like": (0.2, 1.0), "comment": (0.06, 0.6), "share": (0.05, 0.4), "follow": (0.04, 0.3)}
 """Rate over exposures, and correlation with likes, per outcome."""
@@ -48,7 +48,9 @@ class Social(Scenario):
     def rows(self, rng: np.random.Generator, exposures: Exposures) -> tuple[Columns, Ints]:
         """Draw independent outcomes; likes enter histories. Shuffled outcomes have their means as oracles."""
         chances = {name: sigmoid(preference.logit(exposures)) for name, preference in self.preferences.items()}
-        events = {name: draw_events(rng, chance) for name, chance in chances.items()}
+        first, *others = chances
+        events = {first: draw_first(rng, exposures, chances[first])}
+        events |= {name: draw_events(rng, chances[name]) for name in others}
         likes = np.flatnonzero(events["like"])
         if self.size.shuffled:
             order = rng.permutation(len(exposures))

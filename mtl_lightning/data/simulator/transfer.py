@@ -45,6 +45,7 @@ class Transfer(Social):
 
     policy = 0.0
     shuffles = True
+    intends = False
     outcomes: ClassVar[dict[str, Outcome]]
     """Outcomes by name; the first one is the reference of correlations."""
 

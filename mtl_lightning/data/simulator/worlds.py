@@ -65,6 +65,7 @@ class World(ABC):
     delays: ClassVar[bool] = False
     shuffles: ClassVar[bool] = False
     selects: ClassVar[bool] = False
+    intends: ClassVar[bool] = False
 
     def __init__(self, size: Size) -> None:
         self.size = size

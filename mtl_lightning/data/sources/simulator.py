@@ -63,6 +63,9 @@ class Simulator(Source):
         selection: Strength of the selection by clicks (``ads``). Clicks depend more on the pair of user and item, and
             conversions become rarer where clicks are frequent. With 1, a model learned on clicks alone is strongly
             biased.
+        intent: Weight of short-term intents in the logit of clicks, views and likes (``ads``, ``ecommerce``, ``news``,
+            ``social``). A user's latest clicks decide which categories attract the next ones. Only earlier events
+            show it; the oracles know it.
         seed: Random seed.
 
     Raises:
@@ -86,6 +89,7 @@ class Simulator(Source):
         delayed: bool = False,
         shuffled: bool = False,
         selection: float = 0.0,
+        intent: float = 0.0,
         seed: int = 0,
     ) -> None:
         if scenario not in SCENARIOS | WORLDS:
@@ -100,6 +104,7 @@ class Simulator(Source):
             delayed=delayed,
             shuffled=shuffled,
             selection=selection,
+            intent=intent,
             seed=seed,
         )
         for name, value in asdict(self.size).items():
@@ -160,4 +165,7 @@ class Simulator(Source):
             raise DataError(f"source.shuffled: the scenario {self.scenario!r} can't be shuffled", f"these can: {known}")
         if self.size.selection and not kind.selects:
             raise DataError(f"source.selection: the scenario {self.scenario!r} has no selection", "ads has")
+        if self.size.intent and not kind.intends:
+            known = "ads, ecommerce, news and social have"
+            raise DataError(f"source.intent: the scenario {self.scenario!r} has no intents", known)
         return kind

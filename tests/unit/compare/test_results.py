@@ -71,6 +71,8 @@ def test_confirming_runs_count_for_the_verdict_but_not_for_the_selection(grid):
     assert result["mmoe-sum"]["tasks"]["click"]["mean"] > old["tasks"]["click"]["mean"] + 0.02
     assert result["single_task"]["tasks"]["click"]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert after["verdict"]["tasks"] == {"click": "gain"}
+    assert (after["ensemble"]["seeds"], after["ensemble"]["parameters"]) == (5, 50)
+    assert after["ensemble"]["tasks"]["click"]["low"] <= after["ensemble"]["tasks"]["click"]["mean"]
 
 
 def test_runs_whose_score_is_not_defined_are_not_selected(grid):

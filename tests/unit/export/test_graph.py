@@ -147,6 +147,7 @@ def test_encoders_with_other_options(encoder: dict[str, Any], tmp_path: Path) ->
                 {"name": "eta", "top": 3, "bits": 8},
                 {"name": "sdim"},
                 {"name": "hstu"},
+                {"name": "transformer", "next_action": 0.1},
                 {"name": "onetrans"},
                 {"name": "onetrans", "pyramid": False, "blocks": 3},
             )

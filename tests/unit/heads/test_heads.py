@@ -43,6 +43,10 @@ def run(head, parents, h, raw):
     return head(h, outputs, raw), outputs
 
 
+def times(rows):
+    return {"delay": torch.full((rows,), 3e4).double(), "elapsed": torch.full((rows,), 2e5).double()}
+
+
 def label_of(task, rows):
     generator = torch.Generator().manual_seed(0)
     top = task.classes if task.kind in ("multiclass", "ordinal") else 2
@@ -63,7 +67,7 @@ def test_the_default_loss_fits_and_every_parameter_takes_part(name, kind):
     loss = registry().resolve("loss", head.loss)
     assert kind in loss.kinds
     h = torch.randn(16, 8, dtype=torch.float64, requires_grad=True)
-    output, outputs = run(head, parents, h, {})
+    output, outputs = run(head, parents, h, times(16))
     target = Target(label=label_of(task, 16), mask=torch.ones(16, dtype=torch.bool), group=torch.arange(16) // 4)
     known = {"click": (outputs["click"], Target(label=torch.ones(16, 1), mask=target.mask))} if parents else {}
     value = loss(task)(output, target, known)
@@ -81,7 +85,7 @@ def test_the_default_loss_fits_and_every_parameter_takes_part(name, kind):
 def test_no_known_label_gives_a_connected_zero_even_at_infinite_logits(name, kind):
     head, task, parents = build(name, kind)
     h = torch.full((4, 8), 1e300, dtype=torch.float64, requires_grad=True)
-    output, outputs = run(head, parents, h, {})
+    output, outputs = run(head, parents, h, times(4))
     mask = torch.zeros(4, dtype=torch.bool)
     target = Target(label=torch.zeros(4, task.width, dtype=torch.float64), mask=mask, group=torch.zeros(4).long())
     known = {"click": (outputs["click"], Target(label=torch.zeros(4, 1), mask=mask))} if parents else {}

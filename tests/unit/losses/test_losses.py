@@ -27,6 +27,11 @@ def output_for(name, rows, generator):
     if name == "tpm":
         values = torch.tensor([0.4, 1.2, 2.5, 4.0], dtype=torch.float64)
         extra = {"leaf": draw(4), "edges": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "values": values}
+    if name == "delayed_feedback":
+        times = torch.rand(2, rows, 1, generator=generator, dtype=torch.float64)
+        extra = {"hazard": draw(1), "delay": times[0], "elapsed": times[0] + times[1]}
+    if name == "pinball":
+        return Output(draw(3), extra={"levels": torch.tensor([0.2, 0.5, 0.8])})
     if name == "d2q":
         extra = {
             "quantile": draw(1),

@@ -178,6 +178,8 @@ REFERENCES = {
     "accuracy": accuracy,
     "auc": per_label(auc),
     "calibration": calibration,
+    "coverage": lambda rows: np.average(rows.p == rows.y[:, 0], weights=rows.w) if len(rows.y) else math.nan,
+    "crps": error(sk.mean_absolute_error),  # of a point
     "ece": ece,
     "expected_auc": lambda rows: per_label(pairs_won)(replace(rows, y=rows.oracle)),
     "f1": decision(sk.f1_score),

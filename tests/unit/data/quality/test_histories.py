@@ -92,3 +92,14 @@ def test_histories_that_are_mostly_empty_are_reported(tmp_path: Path) -> None:
     report = inspect(rows, tmp_path)
     assert "100.0% of the histories 'seen' are empty" in named(report, "empty:")["empty:seen"]
     assert report["histories"]["seen"]["train"]["age"] is None
+
+
+def test_sequences_with_weights_are_no_histories(tmp_path: Path) -> None:
+    rows = {**log(0), "tags": ["a:0.5,b:2"] * 1200}
+    features = {"item": "categorical", "tags": {"kind": "sequence", "weight_separator": ":"}}
+    data = DataModule.from_frame(
+        rows, features=features, tasks={"click": "binary"}, split={"by": "time", "column": "time"}, cache_dir=tmp_path
+    )
+    report = inspect_log(data)
+    assert report["histories"] == {}
+    assert named(report, "history:") == {}

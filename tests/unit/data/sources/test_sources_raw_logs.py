@@ -4,12 +4,13 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import raw_logs
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources import raw_log
-from mtl_lightning.data.sources.ali_ccp import AliCCP
+from mtl_lightning.data.sources.ali_ccp import AliCCP, fields_of
 from mtl_lightning.data.sources.aliexpress import AliExpress
 from mtl_lightning.data.sources.census_income import CensusIncome
 from mtl_lightning.data.sources.criteo_attribution import CriteoAttribution
@@ -120,6 +121,35 @@ def test_ali_ccp_keeps_repeated_fields_and_drops_purchases_without_click():
     assert other["sample_id"] == "5"
     assert (other["f110_14"], other["f127_14"], other["f150_14"]) == (["s", "t"], ["b"], ["n", "m"])
     assert (other["f109_14"], other["f210"]) == ([], ["t1", "t1"])
+
+
+def test_ali_ccp_keeps_weights_of_fields_with_many_values():
+    first, _, *rest = rows("ali_ccp", "train")
+    assert first["f109_14_weight"] == [0.5, 2.25]
+    assert first["f853_weight"] == [1.0, 1.0]
+    assert first["f210_weight"] == []
+    schema = source("ali_ccp").schema()
+    assert schema.features["f109_14"] == {"kind": "sequence", "length": 50, "weights": "f109_14_weight"}
+    assert schema.features["f101"] == {"kind": "sequence", "length": 1}
+    weighted = {name.removesuffix("_weight") for name in schema.columns if name.endswith("_weight")}
+    assert all(len(row[name]) == len(row[f"{name}_weight"]) for row in rest for name in weighted)
+
+
+def test_ali_ccp_values_without_a_weight_have_a_null():
+    pieces = pa.array(["210\x02a\x01210\x02b\x03\x01210\x02c\x031e-1"])
+    assert fields_of(pieces, ("210",)).to_pydict() == {
+        "f210": [["a", "b", "c"]],
+        "f210_weight": [[None, None, pytest.approx(0.1)]],
+    }
+
+
+@pytest.mark.parametrize("weight", ["-1.0", "nan", "much", "1.0x"])
+def test_ali_ccp_refuses_other_weights(weight, tmp_path):
+    shutil.copytree(raw_logs.written("ali_ccp"), tmp_path / "raw")
+    with (tmp_path / "raw" / "common_features_train.csv").open("a") as file:
+        file.write(f"c7,1,109_14\x02u9\x03{weight}\n")
+    with pytest.raises(DataError, match=rf"common_features_train\.csv: '{weight}' is not a weight"):
+        AliCCP(path=str(tmp_path / "raw")).rows("train")
 
 
 def test_ali_ccp_common_features_must_be_unique(tmp_path):

@@ -1,0 +1,165 @@
+"""Heads against the truth of simulated worlds: quantiles of durations, and conversions that come late.
+
+Usage: ``python benchmarks/heads.py distribution|delayed_feedback [--rows 100000] [--worlds 3]``.
+
+Trains shared-bottom networks on the simulator's ads, the compared heads on the same rows, and prints Markdown tables
+over test rows as means over worlds, with twice the standard error.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+from numpy.typing import NDArray
+from scipy import stats
+
+from mtl_lightning.build import build_module
+from mtl_lightning.cli.allocation import keep_freed_memory
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.simulator.ads import DWELL_SHAPE
+from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.training.module import MultiTaskModule
+
+Columns = dict[str, NDArray[Any]]
+Values = dict[str, dict[str, float]]
+"""Values by method and column of the table."""
+
+
+def fitted(data: DataModule, heads: Mapping[str, Any], epochs: int, seed: int, rate: float) -> MultiTaskModule:
+    """A trained module."""
+    seed_everything(seed, verbose=False)
+    module = build_module(
+        data.schema,
+        encoder={"name": "embedding", "width": 8},
+        architecture={"name": "shared_bottom", "hidden": [64, 32]},
+        heads=heads,
+        optimizer={"lr": 2e-3, "table_lr": rate, "schedule": "linear"},
+        seed=seed,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        Trainer(
+            max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0, limit_val_batches=0,
+            use_distributed_sampler=False,
+        ).fit(module, datamodule=data)  # fmt: skip
+    return module.eval()
+
+
+def test_columns(module: MultiTaskModule, data: DataModule, task: str) -> Columns:
+    """Predictions, details, labels and raw columns of the test rows whose label is known."""
+    parts: list[dict[str, torch.Tensor]] = []
+    with torch.inference_mode():
+        for batch in Loader(data.prepared.stores["test"], 4096):
+            outputs, _ = module.network.outputs(batch)
+            predictions, targets = module.network.measured(outputs, batch)
+            target = targets[task]
+            columns = {"prediction": predictions[task], "label": target.label[:, 0], **target.raw, **target.details}
+            parts.append({name: column[target.mask] for name, column in columns.items()})
+    return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
+
+
+def crps(label: NDArray[Any], quantiles: NDArray[Any], levels: NDArray[Any]) -> float:
+    """Twice the mean pinball loss."""
+    distance = label[:, None] - quantiles
+    return float(2 * np.maximum(levels * distance, (levels - 1) * distance).mean())
+
+
+def distribution(rows: int, seed: int) -> Values:
+    """Seconds on the page, which are Gamma distributed around a mean that depends on user and item."""
+    tasks = {"dwell": {"kind": "regression", "label": "dwell", "observed_when": "click == 1", "oracle": "oracle_dwell"}}
+    data = DataModule(Simulator(rows=rows, seed=seed), tasks=tasks, batch_size=1024, seed=seed)
+    data.prepare()
+    values: Values = {}
+    heads = {
+        "`distribution`": {"name": "distribution"},
+        "`distribution`, `log1p`": {"name": "distribution", "transform": "log1p"},
+        "`regression`, normal with the test rows' deviation": {"name": "regression"},
+    }
+    truth: Columns = {}
+    for name, head in heads.items():
+        columns = test_columns(fitted(data, {"dwell": head}, 3, seed, 0.02), data, "dwell")
+        levels = (np.arange(20) + 0.5) / 20
+        if "quantiles" not in columns:
+            deviation = (columns["label"] - columns["prediction"]).std()
+            columns["quantiles"] = columns["prediction"][:, None] + deviation * stats.norm.ppf(levels)
+        values[name] = shares(columns, columns["quantiles"], levels)
+        truth = columns
+    exact = stats.gamma.ppf(levels, DWELL_SHAPE, scale=truth["oracle_dwell"][:, None] / DWELL_SHAPE)
+    values["the truth"] = shares(truth, exact, levels)
+    return values
+
+
+def shares(columns: Columns, quantiles: NDArray[Any], levels: NDArray[Any]) -> dict[str, float]:
+    """Score, and shares of labels below single quantiles and inside intervals."""
+    label = columns["label"]
+    below = {level: float((label <= at(quantiles, levels, level)).mean()) for level in (0.1, 0.5, 0.9)}
+    result = {"CRPS": crps(label, quantiles, levels)}
+    result |= {f"below the {level:.0%} quantile": share for level, share in below.items()}
+    return result | {"inside 80%": below[0.9] - below[0.1]}
+
+
+def at(quantiles: NDArray[Any], levels: NDArray[Any], level: float) -> NDArray[Any]:
+    """Quantiles at a level, linear between the given ones."""
+    place = level * len(levels) - 0.5
+    low = int(place)
+    return quantiles[:, low] + (place - low) * (quantiles[:, low + 1] - quantiles[:, low])
+
+
+def delayed_feedback(rows: int, seed: int) -> Values:
+    """Conversions after clicks in a log that ends before the late ones."""
+    tasks = {
+        "conversion": {"kind": "binary", "label": "conversion", "observed_when": "click == 1", "oracle": "oracle_cvr"}
+    }
+    values: Values = {}
+    for name, head, delayed in (
+        ("`binary`", {"name": "binary"}, True),
+        ("`delayed_feedback`", {"name": "delayed_feedback", "delay": "conversion_delay", "elapsed": "elapsed"}, True),
+        ("`binary`, all conversions known", {"name": "binary"}, False),
+    ):
+        source = Simulator(rows=rows, days=7, delayed=delayed, seed=seed)
+        raw = ["conversion_delay", "elapsed", "oracle_cvr"]
+        data = DataModule(source, tasks=tasks, raw=raw, batch_size=1024, seed=seed)
+        data.prepare()
+        columns = test_columns(fitted(data, {"conversion": head}, 3, seed, 0.02), data, "conversion")
+        p, truth = np.clip(columns["prediction"], 1e-7, 1 - 1e-7), columns["oracle_cvr"]
+        loss = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()
+        entropy = -(truth * np.log(truth) + (1 - truth) * np.log(1 - truth)).mean()
+        values[name] = {"mean / true mean": p.mean() / truth.mean(), "excess log-loss": loss - entropy}
+    return values
+
+
+STUDIES: dict[str, Callable[[int, int], Values]] = {
+    "distribution": distribution,
+    "delayed_feedback": delayed_feedback,
+}
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--worlds", type=int, default=3)
+    arguments = parser.parse_args()
+    keep_freed_memory()  # as the commands do
+    torch.set_num_threads(1)
+    worlds = [STUDIES[arguments.study](arguments.rows, seed) for seed in range(arguments.worlds)]
+    columns = list(next(iter(worlds[0].values())))
+    print(f"| head | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 1) + "|")
+    for method in worlds[0]:
+        cells = []
+        for column in columns:
+            sample = np.array([world[method][column] for world in worlds])
+            spread = 2 * sample.std(ddof=1) / np.sqrt(len(sample)) if len(sample) > 1 else np.nan
+            cells.append(f"{sample.mean():.4f} ± {spread:.4f}")
+        print(f"| {method} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

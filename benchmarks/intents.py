@@ -1,0 +1,115 @@
+"""Gap of expected AUC to the oracle in a world with short-term intents, without and with a history.
+
+    python benchmarks/intents.py OUT.jsonl [--seeds 3] [--into benchmarks/results/intents.md]
+
+Each seed is another world of the scenario ``ads`` with ``intent=2``. A model is one trunk (``shared_bottom``) over an
+encoder, trained by ``sum`` for clicks alone. The history has the latest clicks with their categories and gaps. Results
+in OUT are not computed again. Prints a Markdown table of the expected AUC on the last tenth of the log, and of the gap.
+"""
+
+import argparse
+import json
+import logging
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import into
+import numpy as np
+import torch
+from lightning.pytorch import Trainer, seed_everything
+
+from mtl_lightning.build import build_module
+from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.sources.simulator import Simulator
+
+SOURCE: dict[str, Any] = {"scenario": "ads", "rows": 100_000, "users": 200, "items": 60, "intent": 2.0}
+HISTORY = {
+    "kind": "history", "by": "user_id", "time": "timestamp", "of": "item_id", "where": "click == 1",
+    "with": ["category"], "gap": True, "length": 5,
+}  # fmt: skip
+MODELS = {
+    "`embedding`, no history": ("embedding", False),
+    "`embedding`, history": ("embedding", True),
+    "`din`, history": ("din", True),
+}
+"""Encoder, and whether there is a history, by the name in the table."""
+
+
+def run(encoder: str, history: bool, seed: int) -> dict[str, float]:
+    """Train a model; its expected AUC, the oracle's, and CPU seconds."""
+    source = Simulator(seed=seed, **SOURCE)
+    suggested = source.schema()
+    features = {name: kind for name, kind in suggested.features.items() if name != "history"}
+    if history:
+        features["clicked"] = HISTORY
+    split = {"by": "time", "column": "timestamp", "validation": 0.1, "test": 0.1}
+    tasks = {"click": suggested.tasks["click"]}
+    data = DataModule(source, features=features, tasks=tasks, split=split, batch_size=512, seed=seed)
+    data.prepare()
+    seed_everything(seed, verbose=False)
+    module = build_module(
+        data.schema, encoder={"name": encoder, "width": 8}, architecture={"name": "shared_bottom"},
+        weighter={"name": "sum"}, metrics={"click": ["expected_auc", "oracle_auc"]}, seed=seed,
+        optimizer={"lr": 2e-3, "table_lr": 0.1, "schedule": "linear"},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, default_root_dir=folder, limit_val_batches=0, use_distributed_sampler=False,
+        )  # fmt: skip
+        started = time.process_time()
+        trainer.fit(module, datamodule=data)
+        spent = time.process_time() - started
+        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    oracle = float(metrics["test/click/oracle_auc"])
+    return {"auc": float(metrics["test/click/expected_auc"]), "oracle": oracle, "seconds": spent}
+
+
+def table(results: dict[tuple[str, int], dict[str, float]], seeds: int) -> str:
+    """The results in Markdown."""
+    lines = [
+        "| model | expected AUC | oracle | gap | smallest and largest gap | training, CPU s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model in MODELS:
+        auc, oracle, spent = (
+            np.array([results[model, seed][part] for seed in range(seeds)]) for part in ("auc", "oracle", "seconds")
+        )
+        gap = oracle - auc
+        lines.append(
+            f"| {model} | {auc.mean():.3f} | {oracle.mean():.3f} | {gap.mean():.3f} "
+            f"| {gap.min():.3f} to {gap.max():.3f} | {spent.mean():.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the missing trainings and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    into.add_option(parser, "benchmarks/results/intents.md")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    out = arguments.out
+    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    results = {(line["model"], line["seed"]): line["figures"] for line in lines}
+    for seed in range(arguments.seeds):
+        for model, options in MODELS.items():
+            if (model, seed) in results:
+                continue
+            figures = results[model, seed] = run(*options, seed)
+            with out.open("a") as file:
+                print(json.dumps({"model": model, "seed": seed, "figures": figures}), file=file)
+    text = f"{into.stamp(started)}\n\n{table(results, arguments.seeds)}"
+    into.show(text, "intents", arguments.into)
+
+
+if __name__ == "__main__":
+    main()

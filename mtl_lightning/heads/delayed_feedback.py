@@ -1,0 +1,77 @@
+"""A probability of an event that is reported late."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Unpack
+
+from torch import Tensor
+
+from mtl_lightning.heads.probability import rate_logit
+from mtl_lightning.heads.tower import TowerHead, TowerOptions
+from mtl_lightning.interfaces import ColumnName, Head, Output, PositiveFloat, Task
+
+LARGEST = 15.0
+"""Largest absolute logarithm of a hazard, in units of ``unit``."""
+
+
+class DelayedFeedbackHead(TowerHead):
+    """Tower for the event's final probability p = σ(a), and one for the hazard λ = e^b of its exponential delay.
+
+    A label of 0 says only that the event has not happened yet. The loss
+    :class:`~mtl_lightning.losses.delayed_feedback.DelayedFeedbackLoss` weighs it by the time that has passed. The
+    prediction is the probability that the event happens at any time. Columns and hazard matter in training only.
+
+    Source: Chapelle, "Modeling Delayed Feedback in Display Advertising", KDD 2014.
+
+    Args:
+        task: A binary task. If its mean is known, the probability starts there.
+        width: Width H of the representation.
+        parents: Ignored.
+        delay: Raw column with the time from the row to the event, missing where it has not happened.
+        elapsed: Raw column with the time from the row to the log's end; missing means long ago.
+        unit: Unit of time, in the columns' own: 86400 for columns in seconds is a day. Hazards start at 1 / ``unit``.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
+
+    Shapes: h [B, H] → logit [B, 1]; ``extra``: hazard [B, 1], the logarithm b; delay and elapsed [B, 1] in units, if
+    their columns are there; prediction [B].
+
+    Example:
+        >>> import torch
+        >>> head = DelayedFeedbackHead(Task(name="sale", kind="binary", label="sale"), 8, {})
+        >>> output = head(torch.zeros(2, 8), {}, {"elapsed": torch.tensor([43200.0, 172800.0])})
+        >>> output.extra["elapsed"].tolist(), output.extra["hazard"].shape
+        ([[0.5], [2.0]], torch.Size([2, 1]))
+    """
+
+    kinds = frozenset({"binary"})
+    loss: ClassVar[str] = "delayed_feedback"
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        *,
+        delay: ColumnName = ColumnName("delay"),  # noqa: B008
+        elapsed: ColumnName = ColumnName("elapsed"),  # noqa: B008
+        unit: PositiveFloat = 86_400.0,
+        **options: Unpack[TowerOptions],
+    ) -> None:
+        super().__init__(task, width, parents, 1, rate_logit(task.mean), **options)
+        self.columns = {"delay": delay, "elapsed": elapsed}
+        self.time_unit = unit
+        self.hazard = self.make_tower(1)
+
+    def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
+        """Log-odds of the event, and the logarithm of the hazard."""
+        logit, hidden = self.tower(h)
+        times = {
+            name: (raw[column] / self.time_unit).to(logit.dtype).unsqueeze(1)
+            for name, column in self.columns.items()
+            if column in raw
+        }
+        hazard = self.hazard(h)[0].clamp(-LARGEST, LARGEST)
+        return Output(logit, hidden, extra={"hazard": hazard, **times})
+
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability that the event ever happens, [B]."""
+        return output.logit[:, 0].sigmoid()
