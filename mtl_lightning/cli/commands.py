@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add all commands to an app."""
     app.command()(fit)
     app.command("test")(evaluate)
-    for command in (predict, export, serve, compare, tune, validate):
+    for command in (report, predict, export, serve, compare, tune, validate):
         app.command()(command)
     recipes = typer.Typer(no_args_is_help=True, help="List, show and copy recipes.")
     recipes.command("list")(list_recipes)
@@ -70,6 +70,16 @@ def evaluate(pairs: TestPairs = None, as_json: AsJson = False) -> None:
     from mtl_lightning.cli.test import test
 
     _print_summary(test, pairs, as_json)
+
+
+def report(
+    pairs: Annotated[list[str] | None, _pairs("run=runs/ads/1 out=first.html …", "run", "out")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one page on a run: run=RUN_DIRECTORY, and out=FILE.html."""
+    from mtl_lightning.cli.report import report
+
+    _print_summary(report, pairs, as_json)
 
 
 def predict(

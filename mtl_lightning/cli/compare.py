@@ -50,6 +50,10 @@ def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, onl
     _check(grid, every)
     if only_gather:
         _check_finished(grid, every)
+    if grid.plots:
+        from mtl_lightning.compare.figures import import_matplotlib
+
+        import_matplotlib()  # a missing library is reported before the first run
     _save_settings(grid, config)
     if print_commands:
         from mtl_lightning.compare.launch import command, unfinished
@@ -164,6 +168,7 @@ def _prepare(grid: Grid, cell: Cell) -> None:
 
 def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str]) -> dict[str, Any]:
     """Compare finished runs: on the terminal, as JSON and as a page."""
+    from mtl_lightning.compare.figures import write_figures
     from mtl_lightning.compare.page import page
     from mtl_lightning.compare.paper import FORMATS
     from mtl_lightning.compare.results import gather
@@ -175,6 +180,7 @@ def _write(console: Console, grid: Grid, every: Sequence[Cell], kinds: Mapping[s
     tables = {grid.out / FORMATS[name][0]: FORMATS[name][1] for name in grid.tables}
     for path, write in tables.items():
         write_atomic(path, write(result))
+    plots = write_figures(result, grid.out, grid.plots) if grid.plots else []
     console.print(result_tables(result))
-    say(console, ", ".join(map(str, (grid.out / PAGE, grid.out / RESULT, *tables))))
+    say(console, ", ".join(map(str, (grid.out / PAGE, grid.out / RESULT, *tables, *plots))))
     return result

@@ -11,21 +11,21 @@ from mtl_lightning.compare.reliability import reliability_section
 from mtl_lightning.compare.resources import resources_section
 from mtl_lightning.compare.tables import number, sentences, shown_name, spread
 from mtl_lightning.report.evaluation.reliability import STYLE as RELIABILITY_STYLE
-from mtl_lightning.report.render.html import document
+from mtl_lightning.report.render.html import document, links
 from mtl_lightning.report.render.html import table as _table
 from mtl_lightning.report.render.svg import bars
 
 STYLE = """
 tr.selected td { font-weight: bold; }
-.verdict { background: #f4f6f8; border-left: 4px solid #36c; padding: .5rem 1rem; margin: 1rem 0; }
+.verdict { background: rgba(128, 140, 160, .14); border-left: 4px solid #36c; padding: .5rem 1rem; margin: 1rem 0; }
 .verdict p { margin: .3rem 0; } .verdict .use { font-size: 1.25rem; font-weight: bold; }
 body { max-width: 64rem; }
 table { display: block; overflow-x: auto; font-size: .9rem; } th, td { white-space: nowrap; padding: .25rem .5rem; }
 .chosen { font-weight: bold; }
-line.zero { stroke: #777; stroke-dasharray: 3 3; stroke-width: 1; } line.grid { stroke: #e6e6e6; stroke-width: 1; }
-line.gain { stroke: #176b3a; } line.loss { stroke: #b3261e; } line.even { stroke: #667; }
-circle.gain, path.gain { fill: #176b3a; } circle.loss, path.loss { fill: #b3261e; }
-circle.even, path.even { fill: #667; }
+line.zero { stroke: #777; stroke-dasharray: 3 3; stroke-width: 1; }
+line.gain { stroke: #2f8f57; } line.loss { stroke: #cf4a41; } line.even { stroke: #7c8494; }
+circle.gain, path.gain { fill: #2f8f57; } circle.loss, path.loss { fill: #cf4a41; }
+circle.even, path.even { fill: #7c8494; }
 """
 
 
@@ -65,8 +65,17 @@ by chance.</p>
 {reliability_section(result)}{relations_section(result)}<h2>Cost</h2>
 {_cost(result)}
 {"".join(costs)}
-{resources_section(result)}"""
+{resources_section(result)}{_pages(result)}"""
     return document(title, body, STYLE + RELIABILITY_STYLE)
+
+
+def _pages(result: Mapping[str, Any]) -> str:
+    """Links to the pages of the runs."""
+    pages = {
+        shown_name(configuration): {f"seed {seed}": path for seed, path in configuration.get("pages", {}).items()}
+        for configuration in result["configurations"]
+    }
+    return links("Runs", pages)
 
 
 def _overall(result: Mapping[str, Any]) -> str:

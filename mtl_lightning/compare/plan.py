@@ -12,7 +12,7 @@ from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
-KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out", "table")
+KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out", "table", "plots")
 """Arguments of the comparison itself; all others are settings of every run."""
 REFUSED = {
     **dict.fromkeys(("resume", "init_from", "run.init_from", "run.keep_rows"), ""),
@@ -21,8 +21,8 @@ REFUSED = {
     "run.test": "a verdict needs it",
 }
 """Settings that a comparison sets itself, with hints."""
-TABLES = ("latex", "markdown", "csv")
-"""Formats of ``table=``."""
+TABLES, PLOTS = ("latex", "markdown", "csv"), ("svg", "pdf", "png")
+"""Formats of ``table=`` and of ``plots=``."""
 MOST = 1000
 """Largest number of seeds."""
 WEIGHT_SPAN = 10.0
@@ -44,6 +44,7 @@ class Grid:
         jobs: Number of concurrent runs.
         out: Directory of the comparison.
         tables: Formats of the table of results that is written to ``out``.
+        plots: Formats of the plots that are written to ``out``.
     """
 
     recipe: str
@@ -56,6 +57,7 @@ class Grid:
     jobs: int
     out: Path
     tables: tuple[str, ...] = ()
+    plots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,16 +117,17 @@ def read_grid(pairs: Sequence[str]) -> Grid:
         )
     return Grid(
         recipe, overrides, architectures, weighters, seeds, confirm, arguments.number("constants", 5, least=0),
-        arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out, _tables(own),
+        arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out,
+        _formats(own, "table", TABLES), _formats(own, "plots", PLOTS),
     )  # fmt: skip
 
 
-def _tables(own: Mapping[str, str]) -> tuple[str, ...]:
-    """Formats of ``table=``."""
-    names = tuple(dict.fromkeys(name.strip() for name in own.get("table", "").strip("[]").split(",") if name.strip()))
+def _formats(own: Mapping[str, str], key: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Distinct formats that an argument names."""
+    names = tuple(dict.fromkeys(name.strip() for name in own.get(key, "").strip("[]").split(",") if name.strip()))
     for name in names:
-        if name not in TABLES:
-            raise MtlError(f"table: no format is called {name!r}", did_you_mean(name, TABLES, listing=len(TABLES)))
+        if name not in known:
+            raise MtlError(f"{key}: no format is called {name!r}", did_you_mean(name, known, listing=len(known)))
     return names
 
 

@@ -1,80 +1,11 @@
-"""Relations between tasks in a comparison: averages over seeds, and the section of its page."""
+"""Section of a comparison's page on relations between tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from mtl_lightning.compare.tables import number, shown_name
-from mtl_lightning.report.render.heatmap import Matrix, heatmap, largest
-from mtl_lightning.report.render.html import table
-from mtl_lightning.report.training.relations import by_width, experts
-
-SPLITS = ("test", "validation")
-"""Splits from which relations of outputs are read: the first one that a run has."""
-
-
-def average(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Relations of a configuration, averaged over seeds; None where no seed has a value.
-
-    Args:
-        runs: ``relations`` of each run's ``metrics.json``; empty ones are left out.
-
-    Example:
-        >>> pair = {"tasks": ["click", "hide"], "cosine": -0.5, "conflicting": 1.0, "steps": 4}
-        >>> other = {**pair, "cosine": -0.3}
-        >>> average([{"pairs": [pair]}, {"pairs": [other]}, {}])["gradients"]["cosine"]
-        [[1.0, -0.4], [-0.4, 1.0]]
-    """
-    averages: dict[str, Any] = {}
-    for kind in ("labels", "predictions"):
-        parts = [part for run in runs if (part := _read_split(run, kind)) and len(part["tasks"]) > 1]
-        if parts:
-            averages[kind] = {
-                "tasks": parts[0]["tasks"],
-                **{key: _mean([part[key] for part in parts]) for key in ("correlation", "covariance")},
-            }
-    pairs = [run["pairs"] for run in runs if run.get("pairs")]
-    if pairs:
-        averages["gradients"] = _gradients(pairs)
-    affinities = [run["affinity"] for run in runs if run.get("affinity")]
-    if affinities:
-        relative = _mean([part["relative"] for part in affinities])
-        averages["affinity"] = {"tasks": affinities[0]["tasks"], "relative": relative}
-    gates = [part for run in runs if (part := _read_split(run, "gates"))]
-    if gates:
-        common = [name for name in gates[0] if all(name in part for part in gates)]
-        averages["gates"] = {
-            name: {**gates[0][name], "mean": _mean([[part[name]["mean"]] for part in gates])[0]} for name in common
-        }
-    return averages
-
-
-def _read_split(run: Mapping[str, Any], kind: str) -> Any:
-    parts = run.get(kind, {})
-    return next((parts[split] for split in SPLITS if split in parts), None)
-
-
-def _mean(matrices: Sequence[Matrix]) -> list[list[float | None]]:
-    """Elementwise mean over known values."""
-    mean: list[list[float | None]] = []
-    for rows in zip(*matrices, strict=True):
-        known = [[value for value in cell if value is not None] for cell in zip(*rows, strict=True)]
-        mean.append([sum(cell) / len(cell) if cell else None for cell in known])
-    return mean
-
-
-def _gradients(runs: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    tasks = list(dict.fromkeys(task for pair in runs[0] for task in pair["tasks"]))
-
-    def to_matrix(pairs: Sequence[Mapping[str, Any]], key: str, diagonal: float | None) -> Matrix:
-        values = {frozenset(pair["tasks"]): pair[key] for pair in pairs if pair["steps"]}
-        return [[diagonal if a == b else values.get(frozenset((a, b))) for b in tasks] for a in tasks]
-
-    return {
-        "tasks": tasks,
-        "cosine": _mean([to_matrix(pairs, "cosine", 1.0) for pairs in runs]),
-        "conflicting": _mean([to_matrix(pairs, "conflicting", None) for pairs in runs]),
-    }
+from mtl_lightning.compare.tables import shown_name
+from mtl_lightning.report.training.relation_plots import label_plots, relation_plots
 
 
 def relations_section(result: Mapping[str, Any]) -> str:
@@ -88,15 +19,12 @@ def relations_section(result: Mapping[str, Any]) -> str:
     known = [configuration for configuration in result["configurations"] if configuration.get("relations")]
     if not known:
         return ""
-    parts = []
+    parts: list[str] = []
     relations = [configuration["relations"] for configuration in known]
-    labels = next((part["labels"] for part in relations if "labels" in part), None)
-    if labels is not None:
-        parts.append(heatmap("Correlation of labels", labels["tasks"], labels["tasks"], labels["correlation"]))
-        parts.append(_covariance("Covariance of labels, in their units", labels))
+    parts += label_plots(next((part for part in relations if "labels" in part), {}))
     known.sort(key=lambda configuration: configuration["name"] != result["selected"])  # stable for the others
     for configuration in known:
-        plots = "".join(_plots(configuration["relations"]))
+        plots = "".join(relation_plots(configuration["relations"]))
         if plots:
             opened = " open" if configuration is known[0] else ""
             parts.append(f"<details{opened}><summary>{escape(shown_name(configuration))}</summary>{plots}</details>")
@@ -106,34 +34,3 @@ training. Affinity: the relative fall of the column's loss after a step on the r
 row's own loss.</p>
 {"".join(parts)}
 """
-
-
-def _plots(relations: Mapping[str, Any]) -> list[str]:
-    titles: Sequence[tuple[str, str, str, float]] = (
-        ("predictions", "correlation", "Correlation of predictions", -1.0),
-        ("gradients", "cosine", "Cosine of gradients", -1.0),
-        ("gradients", "conflicting", "Share of steps in which gradients conflict", 0.0),
-        ("affinity", "relative", "Affinity: step on the row's task, loss of the column's", -1.0),
-    )
-    plots = []
-    for kind, key, title, least in titles:
-        if kind in relations:
-            tasks = relations[kind]["tasks"]
-            plots.append(heatmap(title, tasks, tasks, relations[kind][key], least))
-            if kind == "predictions":
-                plots.append(_covariance("Covariance of predictions", relations[kind]))
-    for width, gates in by_width(relations.get("gates", {})).items():
-        means = [gate["mean"] for gate in gates.values()]
-        plots.append(
-            heatmap("Mean weight of experts per gate", list(gates), experts(width), means, 0.0, largest(means))
-        )
-    return plots
-
-
-def _covariance(title: str, part: Mapping[str, Any]) -> str:
-    """Table of covariances, whose sizes differ too much between pairs of tasks for a colour scale."""
-    rows = [
-        [name, *(number(value, ",.0f" if value and abs(value) >= 1000 else ".3g") for value in row)]
-        for name, row in zip(part["tasks"], part["covariance"], strict=True)
-    ]
-    return table([title, *part["tasks"]], rows)

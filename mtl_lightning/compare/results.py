@@ -13,12 +13,14 @@ from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample,
 from mtl_lightning.compare.ensemble import ensemble_gain
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
-from mtl_lightning.compare.relations import average
+from mtl_lightning.compare.ranks import compare_ranks
 from mtl_lightning.compare.reliability import reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
 from mtl_lightning.errors import MtlError
+from mtl_lightning.report.run.page import page_below
+from mtl_lightning.report.training.relation_plots import average
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.test_rows import FILE, read_rows
 from mtl_lightning.task_kinds import task_kind
@@ -38,6 +40,8 @@ class Run:
         rows: Predictions and labels of the test rows.
         sampled: Metrics on these rows and on bootstrap samples.
         relations: ``relations`` of ``metrics.json``.
+        page: Path of the page of the run, relative to the comparison; None if there is none.
+        scores: Validation score by number of the validation; undefined ones are left out.
     """
 
     cell: Cell
@@ -46,6 +50,8 @@ class Run:
     rows: dict[str, NDArray[Any]]
     sampled: Sampled
     relations: dict[str, Any] = field(default_factory=dict)
+    page: str | None = None
+    scores: dict[int, float] = field(default_factory=dict)
 
 
 def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
@@ -54,13 +60,21 @@ def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
     rows = read_rows(directory.path / FILE)
-    return Run(cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations)
+    page = page_below(grid.out, directory.path)
+    return Run(
+        cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations, page, validation_scores(grid, cell)
+    )
+
+
+def validation_scores(grid: Grid, cell: Cell) -> dict[int, float]:
+    """Validation score of a finished cell by number of the validation, from 1; undefined ones are left out."""
+    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
+    scores = {i: entry["metrics"].get("validation/score") for i, entry in enumerate(validations, 1)}
+    return {i: float(score) for i, score in scores.items() if score is not None}
 
 
 def _score(grid: Grid, cell: Cell) -> float:
-    validations = RunDirectory(cell.path(grid.out)).load_json("metrics.json")["validations"]
-    scores = [entry["metrics"].get("validation/score") for entry in validations]
-    return max((float(score) for score in scores if score is not None), default=math.nan)
+    return max(validation_scores(grid, cell).values(), default=math.nan)
 
 
 def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
@@ -128,6 +142,9 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "tasks": {task: _task(task, kind, runs) for task, kind in kinds.items()},
         "confidence": LEVEL,
         "configurations": configurations,
+        "ranks": compare_ranks(
+            {name: {run.cell.seed: run.sampled for run in own} for name, own in runs_by_name.items()}, kinds, LEVEL
+        ),
         "tuned": tuned,
         "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],
         "selected": selected,
@@ -220,7 +237,16 @@ def _configuration(
         **medians([run.resources for run in runs], ("step_ms", "samples_per_second", "peak_memory_mb")),
         "parts": parts_of([run.resources for run in runs]),
         "relations": average([run.relations for run in runs]),
+        "learning": _learning(runs),
+        "pages": {str(run.cell.seed): run.page for run in runs if run.page},
     }
+
+
+def _learning(runs: Sequence[Run]) -> list[list[float | None]]:
+    """Number, mean score and standard deviation of each validation that all runs have."""
+    common = set.intersection(*(set(run.scores) for run in runs))
+    spreads = {number: _spread([run.scores[number] for run in runs]) for number in sorted(common)}
+    return [[number, spread["mean"], spread["sd"]] for number, spread in spreads.items()]
 
 
 def _plain_ends(difference: Difference) -> dict[str, float | None]:

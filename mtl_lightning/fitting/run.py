@@ -19,7 +19,7 @@ from mtl_lightning.fitting import steps, warm_start_report
 from mtl_lightning.fitting.checkpointing import Checkpoints
 from mtl_lightning.fitting.children import leave
 from mtl_lightning.fitting.failures import Failures
-from mtl_lightning.fitting.header import header
+from mtl_lightning.fitting.header import header, task_lines
 from mtl_lightning.fitting.logging import logged
 from mtl_lightning.fitting.observers import observers
 from mtl_lightning.fitting.plan import RunPlan
@@ -29,6 +29,8 @@ from mtl_lightning.plugins import registry
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import say
+from mtl_lightning.report.run.page import write_page
+from mtl_lightning.report.run.record import DATA
 from mtl_lightning.report.training.terminal import quiet_lightning
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Signals
@@ -148,6 +150,7 @@ def save_inputs(directory: RunDirectory, plan: RunPlan, data: DataModule, copied
     directory.save_json("recipe.json", plan.recipe)
     directory.save_json("plugins.json", registry().versions())
     directory.save_json(SCHEMA, data.schema.to_dict())
+    directory.save_json(DATA, data_facts(data))
     base = data.base.latest if data.base is not None else {}
     try:
         directory.transforms.parent.mkdir(exist_ok=True)
@@ -161,6 +164,15 @@ def save_inputs(directory: RunDirectory, plan: RunPlan, data: DataModule, copied
         raise MtlError(f"{directory.transforms} can't be written: {error.strerror}", "is the disk full?") from error
     if copied is not None:
         directory.save_json(warm_start_report.FILE, copied)
+
+
+def data_facts(data: DataModule) -> dict[str, Any]:
+    """Rows of each split, tasks with their labels, and findings on the training rows, for the page of the run."""
+    return {
+        "rows": {split: len(store) for split, store in data.prepared.stores.items()},
+        "tasks": list(task_lines(data.prepared)),
+        "findings": [finding.to_dict() for finding in check(data.prepared)],
+    }
 
 
 def print_header(run: "Run", copied: dict[str, Any] | None) -> None:
@@ -242,6 +254,16 @@ class Run:
             steps.record_test(directory, self.data.schema, metrics, weights.name, self.console, complete=True)
         return metrics
 
+    def write_page(self) -> None:
+        """Write the page of the run, on the first process; a page that can't be written causes a warning."""
+        if process_rank() == 0:
+            for logger in self.trainer.loggers:
+                logger.save()
+            try:
+                write_page(self.directory)
+            except MtlError as error:
+                say(self.console, str(error), "yellow")
+
     def _save_rows(self, directory: RunDirectory, weights: Path) -> None:
         load_weights(self.module, weights)  # spawned processes trained a copy of the module
         test = self.data.prepared.stores["test"]
@@ -269,5 +291,6 @@ def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dic
     ):
         run.train()
         metrics = run.evaluate() if plan.config.run.test else {}
+        run.write_page()
     leave()
     return run, metrics

@@ -3,36 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mtl_lightning.compare.front import pareto_front
+from mtl_lightning.report.run.page import page_below
 from mtl_lightning.tune.plan import SCORE, Plan
 from mtl_lightning.tune.study import REASON, VALUES
 
 if TYPE_CHECKING:
     from optuna import Study
-
-
-def pareto_front(points: Mapping[int, Sequence[float]], higher: Sequence[bool]) -> list[int]:
-    """Numbers of the points that no other point dominates.
-
-    Args:
-        points: Values by number.
-        higher: Per value, True if higher is better.
-
-    Example:
-        >>> pareto_front({0: (0.7, 30.0), 1: (0.6, 25.0), 2: (0.6, 31.0)}, (True, False))
-        [0, 1]
-    """
-    signed = {
-        number: [value if up else -value for value, up in zip(values, higher, strict=True)]
-        for number, values in points.items()
-    }
-
-    def dominated(own: list[float]) -> bool:
-        return any(
-            all(b >= a for a, b in zip(own, other, strict=True)) and any(b > a for a, b in zip(own, other, strict=True))
-            for other in signed.values()
-        )
-
-    return [number for number, values in signed.items() if not dominated(values)]
 
 
 def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mapping[str, bool]) -> dict[str, Any]:
@@ -60,6 +37,7 @@ def gather(plan: Plan, study: "Study", metrics: Mapping[str, str], higher: Mappi
             "tasks": frozen.user_attrs.get(VALUES),
             "reason": frozen.user_attrs.get(REASON),
             "directory": str(plan.path(frozen.number)),
+            "page": page_below(plan.out, plan.path(frozen.number)),
         })  # fmt: skip
     complete = {trial["number"]: trial for trial in trials if trial["state"] == "complete"}
     points = {

@@ -5,16 +5,16 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
-from mtl_lightning.report.render.html import document, table
+from mtl_lightning.report.render.html import document, links, table
 from mtl_lightning.report.render.svg import svg, text, ticks
 
 SIZE, MARGIN = 360, 60
 STYLE = """
 body { max-width: 72rem; } table { font-size: .9rem; }
-tr.best td { font-weight: bold; } tr.front td { background: #eef5ee; }
+tr.best td { font-weight: bold; } tr.front td { background: rgba(47, 143, 87, .14); }
 svg { width: 24rem; max-width: 100%; height: auto; font: 13px system-ui, sans-serif; }
-.axis { stroke: #999; } .name { text-anchor: middle; } .tick { fill: #666; text-anchor: middle; }
-.trial { fill: #b8bfca; } .front { fill: #176b3a; } .best { fill: #d2691e; } .step { stroke: #176b3a; fill: none; }
+.axis { stroke: #999; } .name { text-anchor: middle; } .tick { text-anchor: middle; }
+.trial { fill: #b8bfca; } .front { fill: #2f8f57; } .best { fill: #d2691e; } .step { stroke: #2f8f57; fill: none; }
 """
 Point = tuple[float, float, str, str]
 """x, y, CSS class, and title."""
@@ -28,11 +28,13 @@ def page(result: Mapping[str, Any]) -> str:
     """
     title = f"Trials of {result['recipe']}"
     plots = "".join(_pair(result, first, second) for first, second in combinations(result["tasks"], 2))
+    pages = {str(trial["number"]): trial["page"] for trial in result["trials"] if trial.get("page")}
     best = "no trial is complete" if result["best"] is None else f"the best trial is {result['best']}"
     body = f"""<p>{len(result["trials"])} trials; {best} (orange). On the front (green), no other trial is as good for
 every task and better for one. All values are of the validation split.</p>
 {plots}
-{_table(result)}"""
+{_table(result)}
+{links("Runs", {"trials": pages})}"""
     return document(title, body, STYLE)
 
 

@@ -33,6 +33,15 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
         >>> page.count("<svg"), "undefined" in page
         (1, True)
     """
+    return document(f"Evaluation of {title}", evaluation_sections(summary), STYLE + TABLES)
+
+
+def evaluation_sections(summary: Mapping[str, Any]) -> str:
+    """HTML of a detailed evaluation, for a page with the styles of this module.
+
+    Args:
+        summary: The evaluation as in ``metrics.json``; undefined values are None.
+    """
     splits = summary["splits"]
     rows = []
     for name in next(iter(splits.values()))["metrics"]:
@@ -56,7 +65,7 @@ def evaluation_page(summary: Mapping[str, Any], title: str) -> str:
         parts.append("<h2>Reliability</h2><p>Observed against predicted rates, in groups of equally many rows.</p>")
     for task in tasks:
         parts.append(reliability_plot(task, {split: facts["reliability"][task] for split, facts in splits.items()}))
-    return document(f"Evaluation of {title}", "\n".join(parts), STYLE + TABLES)
+    return "\n".join(parts)
 
 
 def decision_rows(thresholds: Mapping[str, Any]) -> list[list[str]]:

@@ -8,16 +8,17 @@ from mtl_lightning.report.quality.plots import days, drift
 from mtl_lightning.report.render.html import document, table
 
 STYLE = """
-.finding { border-left: 5px solid #999; padding: .4rem 1rem; margin: .5rem 0; background: #f4f6f8; }
-.finding.serious { border-color: #b3261e; background: #fbeceb; } .finding.warning { border-color: #d98e04;
-background: #fdf5e6; } .finding.info { border-color: #3a6fc4; } .finding.accepted { opacity: .6; }
-.finding code { font-weight: bold; } .finding small { color: #555; display: block; }
-.tiles { display: flex; gap: 1rem; flex-wrap: wrap; } .tile { background: #f4f6f8; padding: .5rem 1.25rem;
-border-radius: 6px; } .tile b { font-size: 1.5rem; display: block; } .wide { overflow-x: auto; }
-td.heat { text-align: center; } h2 { margin-top: 2.5rem; border-bottom: 2px solid #eee; }
+.finding { border-left: 5px solid #999; padding: .4rem 1rem; margin: .5rem 0; background: rgba(128, 140, 160, .14); }
+.finding.serious { border-color: #b3261e; background: rgba(207, 74, 65, .14); }
+.finding.warning { border-color: #d98e04; background: rgba(217, 142, 4, .14); }
+.finding.info { border-color: #3a6fc4; } .finding.accepted { opacity: .6; }
+.finding code { font-weight: bold; } .finding small { opacity: .75; display: block; }
+.tiles { display: flex; gap: 1rem; flex-wrap: wrap; } .tile b { font-size: 1.5rem; display: block; }
+.tile { background: rgba(128, 140, 160, .14); padding: .5rem 1.25rem; border-radius: 6px; } .wide { overflow-x: auto; }
+td.heat { text-align: center; } h2 { margin-top: 2.5rem; border-bottom: 2px solid rgba(128, 140, 160, .25); }
 line.axis { stroke: #ccc; stroke-width: 1; } line.threshold { stroke: #888; stroke-dasharray: 4 3; stroke-width: 1; }
-rect.count { fill: #e4eaf3; } polyline.rate { fill: none; stroke: #27559b; stroke-width: 2; }
-circle.rate { fill: #27559b; } rect.bar.level1 { fill: #e2a93b; } rect.bar.level2 { fill: #c8463c; }
+rect.count { fill: #e4eaf3; } polyline.rate { fill: none; stroke: #3f78c9; stroke-width: 2; }
+circle.rate { fill: #3f78c9; } rect.bar.level1 { fill: #e2a93b; } rect.bar.level2 { fill: #c8463c; }
 """
 FORMS = (".2%", ".4g", ".4g")
 """Formats of the facts about a vector: share missing, mean norm, deviation."""

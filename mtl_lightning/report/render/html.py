@@ -1,8 +1,9 @@
 """Self-contained HTML pages: no scripts, and no fonts or images from other files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import zip_longest
+from urllib.parse import quote
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -11,7 +12,13 @@ th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #dd
 th:first-child, td:first-child { text-align: left; }
 svg { width: 100%; height: auto; font: 13px system-ui, sans-serif; }
 svg .title { font-weight: bold; } svg .name { text-anchor: end; } svg .tick { text-anchor: middle; fill: #666; }
-line { stroke-width: 2; } rect.bar { fill: #6b93d6; }
+line { stroke-width: 2; } rect.bar { fill: #6b93d6; } line.grid { stroke: #e6e6e6; stroke-width: 1; }
+svg text.title, svg text.name, svg text.value { fill: currentColor; }
+@media (max-width: 40rem) { body { margin: 1rem auto; } table { display: block; overflow-x: auto; } }
+@media (prefers-color-scheme: dark) {
+  body { background: #16181c; color: #dfe2e6; } a { color: #8ab4f8; } th, td { border-color: #3a3f47; }
+  svg .tick { fill: #a0a6ae; } line.grid { stroke: #33383f; }
+}
 """
 
 
@@ -28,7 +35,8 @@ def document(title: str, body: str, style: str = "") -> str:
         True
     """
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{escape(title)}</title>
 <link rel="icon" href="data:,"><style>{STYLE}{style}</style></head><body>
 <h1>{escape(title)}</h1>
 {body}
@@ -49,3 +57,26 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequenc
         body += f'<tr class="{kind}">' if kind else "<tr>"
         body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def links(heading: str, pages: Mapping[str, Mapping[str, str]]) -> str:
+    """Section with links to other pages, a line per group; empty without any.
+
+    Args:
+        heading: Heading of the section.
+        pages: Per group, the path of each page relative to this one by the words of its link.
+
+    Example:
+        >>> links("Runs", {"mmoe": {"seed 0": "cells/mmoe-seed0/report.html"}})
+        '<h2>Runs</h2><p>mmoe: <a href="cells/mmoe-seed0/report.html">seed 0</a></p>'
+        >>> links("Runs", {"mmoe": {}})
+        ''
+    """
+    lines = [
+        f"<p>{escape(group)}: "
+        + ", ".join(f'<a href="{escape(quote(path))}">{escape(words)}</a>' for words, path in paths.items())
+        + "</p>"
+        for group, paths in pages.items()
+        if paths
+    ]
+    return "".join([f"<h2>{escape(heading)}</h2>", *lines]) if lines else ""

@@ -1,10 +1,16 @@
 """Plots as SVG text for HTML pages."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, LEFT, RIGHT, ROW = 760, 220, 30, 24
+COLORS = ("#3f78c9", "#d2691e", "#2f8f57", "#a052c4", "#b8860b", "#c2415b", "#2b94a3", "#7a7f87")
+"""Colours of lines, readable on white and on black."""
+SMALL = 420
+"""Width of a plot of curves, of which two stand side by side."""
+MARKED = 60
+"""Most points of a line that is drawn with marks."""
 
 
 def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> str:
@@ -31,6 +37,44 @@ def bars(title: str, values: Sequence[tuple[str, float | None]], unit: str) -> s
         number = f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
         parts.append(text(LEFT + width + 6, y + 13, f"{number} {unit}".rstrip(), "value"))
     return svg(title, ROW * (len(values) + 2), parts)
+
+
+def curves(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], across: str = "step") -> str:
+    """Line plot of values over steps, with a legend below; small, so that a phone shows it whole.
+
+    Args:
+        title: Title above the plot.
+        lines: Finite points (x, y) by name, in the order of x. Colours repeat after eight lines.
+        across: Name of the horizontal axis.
+
+    Example:
+        >>> curves("loss", {"click": [(0, 0.7), (10, 0.5)], "dwell": [(5, 1.0)]}).count("<polyline")
+        2
+    """
+    points = [point for line in lines.values() for point in line]
+    ends = [(min(values), max(values)) for values in zip(*points, strict=True)] or [(0.0, 1.0)] * 2
+    (first, last), (low, high) = [(a, b if b > a else a + (abs(a) or 1.0)) for a, b in ends]
+    left, right, top, bottom = 70.0, SMALL - 20.0, ROW * 1.4, 230.0
+
+    def place(point: tuple[float, float]) -> tuple[float, float]:
+        x, y = ((point[0] - first) / (last - first), (point[1] - low) / (high - low))
+        return left + x * (right - left), bottom - y * (bottom - top)
+
+    parts = [text(left, ROW * 0.8, title, "title"), text((left + right) / 2, bottom + 38, across, "tick")]
+    for value in ticks(low, high):
+        y = place((first, value))[1]
+        parts += [line(left, y, right, y, "grid"), text(left - 8, y + 4, f"{value:,g}", "name")]
+    parts += [text(place((value, low))[0], bottom + 20, f"{value:,g}", "tick") for value in ticks(first, last)]
+    for i, (name, run) in enumerate(lines.items()):
+        color, places = COLORS[i % len(COLORS)], [place(point) for point in run]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+        parts.append(f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{path}"/>')
+        marked = places if len(places) <= MARKED else []
+        parts += [f'<circle fill="{color}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in marked]
+        x, y = left + i % 2 * (right - left) / 2, bottom + 62 + i // 2 * ROW
+        parts.append(f'<rect fill="{color}" x="{x:.1f}" y="{y - 10:.1f}" width="12" height="12"/>')
+        parts.append(text(x + 18, y, name, "value"))
+    return svg(title, bottom + 52 + ROW * ((len(lines) + 1) // 2), parts, SMALL)
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

@@ -21,6 +21,7 @@ SMALL = ("recipe=ads", "source.rows=600", "trainer.accelerator=cpu", "trainer.ma
 WRONG = {
     "fit": (("recipe=adz",), ("recipe=ads", "trainer.max_epochs=x"), ("--jsn",), ("resume=none",)),
     "test": ((), ("run=none",), ("run=none", "--jsn")),
+    "report": ((), ("run=none",), ("run=none", "out=none/x.html")),
     "predict": ((), ("run=none", "out=x.parquet"), ("rnu=x",)),
     "export": ((), ("run=none", "out=x"), ("calibrate=maybe",)),
     "serve": ((), ("export=none",), ("export=none", "port=http")),
@@ -41,6 +42,7 @@ WRONG = {
 STEPS = {
     "fit": (SMALL, "mtl_lightning.cli.fit.plan_run"),
     "test": (("run=x",), "mtl_lightning.cli.test.open_run"),
+    "report": (("run=x",), "mtl_lightning.runs.directory.RunDirectory.open"),
     "predict": (("run=x", "out=x.parquet"), "mtl_lightning.cli.predict.open_run"),
     "export": (("run=x", "out=x"), "mtl_lightning.cli.export.open_run"),
     "serve": (("export=x",), "mtl_lightning.serve.server.run"),

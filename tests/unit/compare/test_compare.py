@@ -149,7 +149,7 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     assert "2 runs are missing: single_task-seed0, shared_bottom-constant1-seed0" in " ".join(partly.stdout.split())
     assert not (tmp_path / "result" / "cells" / "single_task-seed0").exists()
 
-    done = run(tmp_path, *SMALL, *GRID, "out=result", "table=latex,markdown,csv")
+    done = run(tmp_path, *SMALL, *GRID, "out=result", "table=latex,markdown,csv", "plots=svg")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 runs, 1 finished" in done.stdout
     result = json.loads((tmp_path / "result" / "result.json").read_text())
@@ -183,7 +183,11 @@ def test_a_comparison_gathers_goes_on_and_answers(tmp_path):
     # Δm, three tasks, three costs, the reliability of two; labels, and of three models predictions, cosines, conflicts.
     assert page.seen.count("svg") == 7 + 2 + 1 + 3 * 3
     assert "script" not in page.seen
-    assert {value for name, value in page.attributes if name in ("src", "href")} == {"data:,"}
+    runs = {f"cells/{name}-seed{seed}/report.html" for name, count in seeds.items() for seed in range(count)}
+    assert {value for name, value in page.attributes if name in ("src", "href")} == {"data:,"} | runs
+    assert all((tmp_path / "result" / path).is_file() for path in runs)
+    plots = ("advantage", "learning_curves", "front1", "front2", "front3", "ranks")
+    assert all((tmp_path / "result" / f"{name}.svg").is_file() for name in plots)
 
     again = run(tmp_path, *SMALL, *GRID, "out=result")
     assert "3 runs, 3 finished" in again.stdout

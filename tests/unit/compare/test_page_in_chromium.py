@@ -1,27 +1,10 @@
 """The pages of ``compare`` and ``tune`` in a browser: nothing on the console, and every plot has a size."""
 
-import shutil
-import subprocess
-
 import pytest
 
 from mtl_lightning.compare.page import page as comparison
 from mtl_lightning.tune.page import page as study
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--dump-dom",
-)  # fmt: skip
-# Not part of the page: writes into the document what the browser made of it.
-PROBE = """<script>
-addEventListener("load", () => {
-  const sizes = [...document.querySelectorAll("svg")].map(svg => svg.getBoundingClientRect());
-  const shown = sizes.filter(size => size.width > 100 && size.height > 20).length;
-  const marks = [...document.querySelectorAll("circle")].filter(mark => mark.getBoundingClientRect().width > 0).length;
-  document.body.dataset.seen = [document.querySelectorAll("table").length, shown, marks].join(" ");
-});
-</script>"""
+from tests.support.browser import CHROMIUM, open_page
 
 
 def configuration(name, difference):
@@ -93,14 +76,6 @@ STUDY = {
     ids=["comparison", "relations", "study"],
 )
 def test_a_page_opens_without_errors_and_shows_its_plots(html, seen, tmp_path):
-    file = tmp_path / "page.html"
-    file.write_text(html.replace("</head>", f"{PROBE}</head>"), encoding="utf-8")
-    done = subprocess.run(
-        [CHROMIUM, *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", file.as_uri()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=200,
-    )
-    assert f'data-seen="{seen}"' in done.stdout
-    assert [line for line in done.stderr.splitlines() if "CONSOLE" in line] == []
+    document, messages = open_page(html, tmp_path)
+    assert f'data-seen="{seen}"' in document
+    assert messages == []

@@ -2,8 +2,9 @@
 
 import re
 
-from mtl_lightning.compare.relations import average, relations_section
+from mtl_lightning.compare.relations import relations_section
 from mtl_lightning.report.render.heatmap import colour, heatmap
+from mtl_lightning.report.training.relation_plots import average
 
 
 def run(correlation, cosine, steps=4):
