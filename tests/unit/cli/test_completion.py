@@ -36,7 +36,7 @@ def complete(folder: Path, kind: str, *words: str, **environment: str) -> list[s
         (["va"], ["validate"]),
         (["data", "c"], ["clean"]),
         (["fit", "re"], ["recipe=", "resume="]),
-        (["fit", "recipe", "=", "ad"], ["ads", "adult"]),
+        (["fit", "recipe", "=", "ad"], ["ads", "ads_intent", "adult"]),
         (["fit", "recipe", "=", "ads", "weighter", "=", "pc"], ["pcgrad"]),
         (["tune", "recipe", "=", "ads", "architecture", "=", "pl"], ["ple"]),
         (["compare", "recipe", "=", "ads", "architecture", "=", "mmoe,pl"], ["mmoe,ple"]),
