@@ -24,7 +24,7 @@ def measure(network: Network | Average, store: Store, size: int) -> dict[str, di
     """Measure the calibration of each task that has one value per row.
 
     Args:
-        network: Network | Average, which is put into evaluation mode.
+        network: A network or an average, which is put into evaluation mode.
         store: Rows with labels.
         size: Number of rows of a batch.
 

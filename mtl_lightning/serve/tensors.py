@@ -164,8 +164,9 @@ def _check_count(count: int, expected: int, where: str) -> None:
 def _converted(values: list[Any], kind: str, where: str) -> list[Any]:
     """Check values of JSON, and round numbers as the binary form of their type does."""
     types = {str} if kind == TEXT else {bool} if kind == "BOOL" else {int, float} if kind[0] == "F" else {int}
-    if wrong := next((value for value in values if value is not None and type(value) not in types), None):
-        raise RequestError(422, f"{where}: {str(wrong)[:40]!r} is not a value of {kind}")
+    for value in values:
+        if value is not None and type(value) not in types:
+            raise RequestError(422, f"{where}: {str(value)[:40]!r} is not a value of {kind}")
     if kind == TEXT:
         return [value or None for value in values]
     if kind == "BOOL":
