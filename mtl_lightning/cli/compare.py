@@ -51,9 +51,9 @@ def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, onl
     if only_gather:
         _check_finished(grid, every)
     if grid.plots:
-        from mtl_lightning.compare.figures import import_matplotlib
+        from mtl_lightning.export.extras import need
 
-        import_matplotlib()  # a missing library is reported before the first run
+        need("matplotlib", "plots")  # a missing library is reported before the first run
     _save_settings(grid, config)
     if print_commands:
         from mtl_lightning.compare.launch import command, unfinished

@@ -9,6 +9,7 @@ from mtl_lightning.compare.front import pareto_front
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.tables import shown_name
 from mtl_lightning.errors import MtlError
+from mtl_lightning.export.extras import need
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def write_figures(result: Mapping[str, Any], folder: Path, formats: Sequence[str
     Raises:
         MtlError: If Matplotlib is not installed, or a file can't be written.
     """
-    matplotlib = import_matplotlib()
+    matplotlib = need("matplotlib", "plots")
     paths = []
     with matplotlib.rc_context(SETTINGS):
         for name, figure in figures(result):
@@ -44,20 +45,6 @@ def write_figures(result: Mapping[str, Any], folder: Path, formats: Sequence[str
                     raise MtlError(f"{path} can't be written: {error.strerror}", "choose another out=") from error
                 paths.append(path)
     return paths
-
-
-def import_matplotlib() -> Any:
-    """Import Matplotlib, which is an extra of the package.
-
-    Raises:
-        MtlError: If it is not installed.
-    """
-    try:
-        import matplotlib as mpl
-        import matplotlib.figure
-    except ImportError as error:
-        raise MtlError("plots= needs Matplotlib", "pip install 'mtl-lightning[plots]'") from error
-    return mpl
 
 
 def figures(result: Mapping[str, Any]) -> Iterator[tuple[str, "Figure"]]:
@@ -80,7 +67,7 @@ def figures(result: Mapping[str, Any]) -> Iterator[tuple[str, "Figure"]]:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    figure: Figure = import_matplotlib().figure.Figure(figsize=(width, height), layout="constrained")
+    figure: Figure = need("matplotlib.figure", "plots").Figure(figsize=(width, height), layout="constrained")
     return figure
 
 
@@ -146,7 +133,7 @@ def _points(result: Mapping[str, Any], pair: tuple[str, str]) -> dict[str, tuple
 
 
 def _front(result: Mapping[str, Any], pair: tuple[str, str], points: Mapping[str, tuple[float, float]]) -> "Figure":
-    """Two tasks against each other, with the configurations that no other one dominates joined by steps."""
+    """Two tasks against each other, with the configurations that no other one dominates joined."""
     metrics = [result["tasks"][task]["metric"] for task in pair]
     front = pareto_front(points, [metric != "rmse" for metric in metrics])
     figure = _figure(4.4, 3.4)
@@ -155,7 +142,7 @@ def _front(result: Mapping[str, Any], pair: tuple[str, str], points: Mapping[str
         ax.plot([x], [y], "o", color=GAIN if name in front else EVEN, markersize=5)
         ax.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
     xs, ys = zip(*sorted(points[name] for name in front), strict=True)
-    ax.plot(xs, ys, color=GAIN, linewidth=1, drawstyle="default")
+    ax.plot(xs, ys, color=GAIN, linewidth=1)
     ax.set_xlabel(f"{pair[0]} {metrics[0]}")
     ax.set_ylabel(f"{pair[1]} {metrics[1]}")
     return figure

@@ -77,6 +77,6 @@ def test_a_missing_library_and_an_unknown_format_are_errors(monkeypatch, tmp_pat
         read_grid(["recipe=ads", "plots=svg,jpeg"])
     assert read_grid(["recipe=ads", "plots=[svg, png]"]).plots == ("svg", "png")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MtlError, match="needs Matplotlib") as error:
+    with pytest.raises(MtlError, match="matplotlib is not installed") as error:
         write_figures(RESULT, tmp_path, ["svg"])
     assert "mtl-lightning[plots]" in error.value.hint
