@@ -257,8 +257,6 @@ class Run:
     def write_page(self) -> None:
         """Write the page of the run, on the first process; a page that can't be written causes a warning."""
         if process_rank() == 0:
-            for logger in self.trainer.loggers:
-                logger.save()
             try:
                 write_page(self.directory)
             except MtlError as error:

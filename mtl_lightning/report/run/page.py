@@ -21,6 +21,7 @@ PAGE = "report.html"
 """Name of the page in the run directory."""
 LOGGED = (
     ("train/loss/", "Training loss by task"),
+    ("train/auxiliary/", "Auxiliary objectives"),
     ("train/weight/", "Task weights"),
     ("train/lr/", "Learning rate by parameter group"),
 )
