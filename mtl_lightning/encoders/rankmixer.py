@@ -71,8 +71,7 @@ class RankMixerEncoder(EmbeddingEncoder):
       histories, numbers, vectors, each in the recipe's order.
     - Where T does not divide the columns, the first tokens have one column more than the others.
     - One scale and shift of a normalisation serve all tokens.
-    - The sparse mixture of experts per token is left out. Its balance is an extra term of the objective, which
-      encoders do not have.
+    - The sparse mixture of experts per token is left out. Its balance would be an auxiliary objective.
 
     Args:
         schema: Fitted schema.
