@@ -60,10 +60,8 @@ def read_run(grid: Grid, cell: Cell, kinds: Mapping[str, str]) -> Run:
     resources = directory.load_json("resources.json") or {}
     relations = directory.load_json("metrics.json").get("relations", {})
     rows = read_rows(directory.path / FILE)
-    page = page_below(grid.out, directory.path)
-    return Run(
-        cell, _score(grid, cell), resources, rows, sample(rows, kinds), relations, page, validation_scores(grid, cell)
-    )
+    page, scores = page_below(grid.out, directory.path), validation_scores(grid, cell)
+    return Run(cell, best_score(scores), resources, rows, sample(rows, kinds), relations, page, scores)
 
 
 def validation_scores(grid: Grid, cell: Cell) -> dict[int, float]:
@@ -73,8 +71,14 @@ def validation_scores(grid: Grid, cell: Cell) -> dict[int, float]:
     return {i: float(score) for i, score in scores.items() if score is not None}
 
 
-def _score(grid: Grid, cell: Cell) -> float:
-    return max(validation_scores(grid, cell).values(), default=math.nan)
+def best_score(scores: Mapping[int, float]) -> float:
+    """Best of some validation scores; NaN without any.
+
+    Example:
+        >>> best_score({1: 0.6, 2: 0.7}), best_score({})
+        (0.7, nan)
+    """
+    return max(scores.values(), default=math.nan)
 
 
 def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
@@ -83,7 +87,7 @@ def _scores(grid: Grid, cells: Sequence[Cell]) -> dict[str, float]:
     for cell in cells:
         by_name.setdefault(cell.configuration, []).append(cell)
     means = {
-        name: statistics.fmean(_score(grid, cell) for cell in own)
+        name: statistics.fmean(best_score(validation_scores(grid, cell)) for cell in own)
         for name, own in by_name.items()
         if all(finished(cell.path(grid.out)) for cell in own)
     }
