@@ -49,6 +49,7 @@ class Field:
         steps: What each step of a history carries: categorical fields, then numeric fields (history only).
         gap: Each step of a history has the time between it and the row (history only).
         weights: Numeric field of a step that weighs it; empty for steps of equal weight (history only).
+        per_request: The value is constant within a request (see ``Batch.request``).
     """
 
     name: str
@@ -60,6 +61,7 @@ class Field:
     steps: "tuple[Field, ...]" = ()
     gap: bool = False
     weights: str = ""
+    per_request: bool = False
 
     def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
         """Fields of one kind that a step carries, in the order of their columns in ``Steps``.
@@ -74,8 +76,10 @@ class Field:
         return tuple(field for field in self.steps if field.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON and checkpoints; what only histories have is left out elsewhere."""
+        """Plain containers, for JSON and checkpoints; what only histories or requests have is left out elsewhere."""
         state = {**asdict(self), "edges": list(self.edges)}
+        if not self.per_request:
+            del state["per_request"]
         if self.kind == "history":
             state = state if self.weights else {name: value for name, value in state.items() if name != "weights"}
             return state | {"steps": [field.to_dict() for field in self.steps]}
