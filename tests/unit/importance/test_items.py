@@ -1,4 +1,4 @@
-"""What is permuted together."""
+"""Features that are permuted together: groups, features of one column, and wrong groups."""
 
 import pytest
 

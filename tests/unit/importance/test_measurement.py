@@ -103,18 +103,18 @@ def test_equals_a_brute_force_reference(names: list[str], module: torch.nn.Modul
     store = data.prepared.stores["validation"]
     importance = Importance(module, store, repeats=2, count=2, seed=3)
     orders = [torch.randperm(len(store), generator=generator(3, i)) for i in range(2)]
-    found = importance.of(names)
-    assert [found["click"].mean, found["dwell"].mean] == pytest.approx(reference(module, data, names, orders), abs=1e-5)
-    assert found["score"].mean == pytest.approx((found["click"].mean + found["dwell"].mean) / 2)
-    assert abs(found["click"].mean) > 1e-4
+    losses = importance.of(names)
+    assert [losses["click"].mean, losses["dwell"].mean] == pytest.approx(reference(module, data, names, orders), abs=1e-5)
+    assert losses["score"].mean == pytest.approx((losses["click"].mean + losses["dwell"].mean) / 2)
+    assert abs(losses["click"].mean) > 1e-4
 
 
 def test_batches_do_not_matter_and_the_seed_does(module: torch.nn.Module, data: DataModule) -> None:
     store = data.prepared.stores["validation"]
 
     def means(batch_size: int, seed: int) -> list[float]:
-        found = Importance(module, store, batch_size=batch_size, count=20, seed=seed).of(["age", "before"])
-        return [number for ends in found.values() for number in vars(ends).values()]
+        losses = Importance(module, store, batch_size=batch_size, count=20, seed=seed).of(["age", "before"])
+        return [number for ends in losses.values() for number in vars(ends).values()]
 
     assert means(7, 0) == pytest.approx(means(1000, 0), abs=1e-5)
     assert means(1000, 0) == means(1000, 0)
@@ -129,9 +129,9 @@ def test_another_metric_than_that_of_compare_has_its_own_intervals(data: DataMod
     importance = Importance(module, data.prepared.stores["validation"], count=20)
     assert importance.names == {"click": "log_loss", "dwell": "rmse"}
     assert importance.value["score"] == pytest.approx(-sum(importance.value[task] for task in metrics) / 2)
-    found = importance.of(["age"])
-    assert found["score"].mean == pytest.approx((found["click"].mean + found["dwell"].mean) / 2)
-    assert all(ends.low < ends.mean < ends.high for ends in found.values())
+    losses = importance.of(["age"])
+    assert losses["score"].mean == pytest.approx((losses["click"].mean + losses["dwell"].mean) / 2)
+    assert all(ends.low < ends.mean < ends.high for ends in losses.values())
 
 
 def test_fast_metrics_equal_those_of_the_package(module: torch.nn.Module, data: DataModule) -> None:
