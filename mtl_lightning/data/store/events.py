@@ -292,8 +292,8 @@ class EventsWriter:
             meta["narrow"] = self.narrow._asdict()
             columns = (self.layout.ids, self.layout.numbers, int(self.layout.gap))
             with writing(self.path):
-                for file, count, kind in zip(self.files, columns, self.narrow.dtypes().values(), strict=True):
-                    file.write(bytes(self.length * count * kind.itemsize))
+                for file, count, dtype in zip(self.files, columns, self.narrow.dtypes().values(), strict=True):
+                    file.write(bytes(self.length * count * dtype.itemsize))
                 (self.path / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
