@@ -23,7 +23,7 @@ class Executor(ABC):
     """
 
     shares_memory: ClassVar[bool] = False
-    """Whether workers see the caller's objects themselves. Otherwise they get copies, by pickling."""
+    """True if workers see the caller's objects themselves. Otherwise they get copies, by pickling."""
 
     @abstractmethod
     def map(self, function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
@@ -41,14 +41,14 @@ class Executor(ABC):
             The results in the order of the parts.
 
         Raises:
-            MtlError: Of the first part, in their order, that fails each time; names the part, unless the function itself
-                raised an ``MtlError``, which is not tried again.
+            MtlError: Of the first part that fails each time; names the part. An ``MtlError`` of the function is raised
+                as it is, at once.
         """
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
+    def __exit__(  # noqa: B027 - a default
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Release the workers."""

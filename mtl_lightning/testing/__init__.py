@@ -17,8 +17,9 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
-        for module in ("component", "feature", "encoder", "architecture", "executor", "head", "logger", "loss", "metric", "source")
+        for module in ("component", "feature", "encoder", "architecture", "head", "logger", "loss", "metric", "source")
     ),
+    f"{__name__}.executor",
     f"{__name__}.weighter",
 )
 

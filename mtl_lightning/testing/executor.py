@@ -48,7 +48,7 @@ class ExecutorContract(ComponentContract):
         return executor
 
     def run(self, function: Any, count: int = 12) -> list[int]:
-        """Results for the parts 0, 1, 2, …"""
+        """Results for the first numbers as parts."""
         with self.build() as executor:
             return list(executor.map(function, iter(range(count))))
 
