@@ -105,6 +105,7 @@ def export(
                 "out",
                 "score",
                 "calibrate",
+                "calibrate_by",
                 "histories",
                 "tables",
                 "dense",
