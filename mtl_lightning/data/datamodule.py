@@ -19,6 +19,7 @@ from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.settings import DataConfig
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
+from mtl_lightning.executors.base import Executor
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
 from mtl_lightning.training.transfer import send_batch
@@ -55,6 +56,7 @@ class DataModule(LightningDataModule):
             :class:`~mtl_lightning.data.settings.DataConfig`.
         per_request: Features that are constant within a request; None for those that are in all rows.
         lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
+        executor: What encodes the parts of the source; None for threads.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -87,6 +89,7 @@ class DataModule(LightningDataModule):
         request: Iterable[str] = (),
         per_request: Iterable[str] | None = None,
         lookup: Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         super().__init__()
         request = self.request = tuple(request)
@@ -121,6 +124,7 @@ class DataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.base = base
         self.accept = tuple(accept)
+        self.executor = executor
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -150,6 +154,7 @@ class DataModule(LightningDataModule):
                 lookups=self.lookups,
                 request=self.request,
                 per_request=self.per_request,
+                executor=self.executor,
             )
         return self._prepared
 

@@ -25,6 +25,9 @@ class DataConfig:
         per_request: Features that are constant within a request; None for those that are in all rows of the log.
         lookup: Side tables by name, each with ``path``, ``key``, ``on`` and further options of the source ``table``.
             Features read their columns as ``<name>.<column>``.
+        executor: What encodes the parts of a source: ``threads``, ``processes`` or a plugin's; a name, or
+            ``{name: …, option: …}``.
+        workers: Number of its workers; None for its default. The prepared data does not depend on either.
     """
 
     batch_size: PositiveInt = 1024
@@ -36,3 +39,5 @@ class DataConfig:
     request: tuple[str, ...] = ()
     per_request: tuple[str, ...] | None = None
     lookup: dict[str, dict[str, Any]] = field(default_factory=dict)
+    executor: Any = "threads"
+    workers: PositiveInt | None = None
