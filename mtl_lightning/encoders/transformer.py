@@ -115,7 +115,8 @@ class TransformerEncoder(NextActionEncoder):
         # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
         counted = torch.arange(1, steps.shape[1] + 1, device=steps.device)
         latest = torch.where(known, counted, 0).amax(1, keepdim=True)
-        return steps + self.places[number][(latest - counted).clamp(min=0) + 1]
+        places: Tensor = self.places[number][(latest - counted).clamp(min=0) + 1]
+        return steps + places
 
     def read_late(
         self, field: Field, steps: Tensor, known: Tensor, first: Tensor, index: Tensor | None, copy: int
