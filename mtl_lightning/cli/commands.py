@@ -112,6 +112,7 @@ def export(
                 "layout",
                 "storage",
                 "artefacts",
+                "register",
             ),
         ),
     ] = None,
