@@ -24,7 +24,7 @@ from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.export.device import CPU, check_gpu, read_device
+from mtl_lightning.export.device import CPU, torch_device
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
@@ -84,10 +84,7 @@ class Predictor:
         Raises:
             MtlError: If the weights do not match the configuration, a file is damaged, or there is no such device.
         """
-        number = read_device(device)
-        if number is not None:
-            check_gpu(number)
-        place = torch.device(CPU) if number is None else torch.device("cuda", number)
+        place = torch_device(device)
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
@@ -99,7 +96,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in predictions.items()}
 
         # Devices round differently: parts of one file are predicted on one kind.
-        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if number is None else ' cuda'}"
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if place.type == CPU else ' cuda'}"
         features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
