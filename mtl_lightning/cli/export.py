@@ -125,7 +125,7 @@ def _registration(arguments: Arguments, run: RunDirectory, config: Config) -> Ca
     from mtl_lightning.loggers.tracker import Tracker
 
     service, name = _registry_of(arguments)
-    chosen = [component for component in config.run.loggers if component.name == service] or [Component(service)]
+    chosen = tuple(component for component in config.run.loggers if component.name == service) or (Component(service),)
     (logger,) = build_loggers(replace(config, run=replace(config.run, loggers=chosen[:1])), run.path)
     if not isinstance(logger, Tracker):
         raise arguments.wrong("register", "write mlflow:/NAME")

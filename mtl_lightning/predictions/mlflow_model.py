@@ -53,7 +53,8 @@ class MlflowModel:
         require(rows.column_names, self.predictor.needed, "the input")
         block = rows.append_column(ROW, pa.array(np.arange(len(rows))))
         table = self.predictor.predict(block) if len(rows) else self.predictor.empty()
-        return table.drop_columns(["row", *self.predictor.keys]).to_pandas()
+        frame: pd.DataFrame = table.drop_columns(["row", *self.predictor.keys]).to_pandas()
+        return frame
 
 
 def _load_pyfunc(data_path: str) -> MlflowModel:
@@ -81,7 +82,8 @@ def log_model(folder: Path, name: str, run_id: str | None) -> int:
     }
     if manifest.score:
         outputs.setdefault("score", DataType.double)
-    inputs = Schema([ColSpec(DataType.string if name in text else AnyType(), name) for name in manifest.columns])
+    other = AnyType()  # type: ignore[no-untyped-call]
+    inputs = Schema([ColSpec(DataType.string if name in text else other, name) for name in manifest.columns])
     info = Model.log(
         artifact_path=None,
         name="export",
