@@ -141,6 +141,7 @@ def export(
                 "out",
                 "score",
                 "calibrate",
+                "calibrate_by",
                 "histories",
                 "tables",
                 "dense",

@@ -92,6 +92,11 @@ LOGGERS = {
     "wandb": "mtl_lightning.loggers.wandb:WandB",
 }
 
+EXECUTORS = {
+    "processes": "mtl_lightning.executors.processes:Processes",
+    "threads": "mtl_lightning.executors.threads:Threads",
+}
+
 mtl_sources = hookimpl(lambda: SOURCES)
 mtl_features = hookimpl(lambda: FEATURES)
 mtl_encoders = hookimpl(lambda: ENCODERS)
@@ -101,4 +106,5 @@ mtl_losses = hookimpl(lambda: LOSSES)
 mtl_weighters = hookimpl(lambda: WEIGHTERS)
 mtl_metrics = hookimpl(lambda: METRICS)
 mtl_loggers = hookimpl(lambda: LOGGERS)
+mtl_executors = hookimpl(lambda: EXECUTORS)
 mtl_recipes = hookimpl(lambda: ["mtl_lightning.recipes"])

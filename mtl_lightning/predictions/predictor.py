@@ -53,7 +53,7 @@ class Predictor:
         size: Number of rows of a batch.
         config: Configuration of the run, or None for an export, which has no data of its own.
         needed: Raw columns that rows must have.
-        combined: Function from predictions to the combined score, [B], or None.
+        combined: Function from predictions, and ids of features [B, C], to the combined score, [B]; or None.
 
     Raises:
         DataError: While predicting, if rows lack a column or hold a wrong type.
@@ -69,7 +69,7 @@ class Predictor:
     size: int = BATCH
     config: Config | None = None
     needed: tuple[str, ...] = ()
-    combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    combined: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     block: int = field(default=ROWS, init=False)
 
     @classmethod
@@ -241,11 +241,12 @@ class Predictor:
     def _table(self, part: Block) -> pa.Table:
         if not part.num_rows:
             return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
-        predictions = self.score(self.transforms.encode(part))
+        batch = self.transforms.encode(part)
+        predictions = self.score(batch)
         keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
-            tasks.setdefault("score", pa.array(self.combined(predictions)))
+            tasks.setdefault("score", pa.array(self.combined(predictions, batch.ids.numpy())))
         return pa.table({"row": part[ROW], **keys, **tasks})
 
 
