@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mtl_lightning.compare.bootstrap import advantage
 from mtl_lightning.compare.launch import Report, launch, unfinished
@@ -81,7 +81,7 @@ class Retraining:
         for task, kind in kinds.items():
             before, after = ([run.sampled for run in side] for side in sides)
             difference = advantage(task, kind, after, before, level)
-            means = (_plain(np.mean([sampled.value[task] for sampled in side])) for side in (before, after))
+            means = (_plain(statistics.fmean(sampled.value[task] for sampled in side)) for side in (before, after))
             tasks[task] = {
                 "metric": metric_name(kind)[0],
                 **dict(zip(("all", "without"), means, strict=True)),
@@ -127,4 +127,4 @@ def cost_sentences(cost: dict[str, Any]) -> Sequence[str]:
 
 
 def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if math.isfinite(value) else None
