@@ -58,7 +58,9 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     arguments = read_arguments("predict", pairs, ["run", "out"], optional, settings="dotted")
     folder = Path(arguments.own["run"])
     if exported := (folder / MANIFEST).is_file():
-        arguments = read_arguments("predict", pairs, ["run", "data", "out"], ["bad_rows", "device", "preference", *READING])
+        arguments = read_arguments(
+            "predict", pairs, ["run", "data", "out"], ["bad_rows", "device", "preference", *READING]
+        )
     else:
         run, config = open_run(arguments, console, rows=own_rows)
     named = arguments.own

@@ -145,7 +145,6 @@ def test_a_resumed_run_draws_the_same_preferences(tmp_path: Path) -> None:
     seen: dict[int, torch.Tensor] = {}
     module: Any = module_from_config(config, data.schema)
 
-
     def look(_: Any, inputs: Any) -> None:
         seen[module.batches] = inputs[0].vectors["preference"]
 

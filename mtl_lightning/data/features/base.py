@@ -81,7 +81,7 @@ class Feature(ABC):
         return self.columns(name)
 
     def optional_columns(self, name: str) -> tuple[str, ...]:
-        """Raw columns that a row to be scored may have, besides those of :meth:`request_columns`: none."""
+        """Raw columns that a row to be scored may have, in addition to :meth:`request_columns`: none."""
         return ()
 
     def preferred(self) -> tuple[str, ...]:
