@@ -64,14 +64,14 @@ def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
     Args:
         kind: Kind of the task.
         label: [n] or [n, K].
-        prediction: [n] or [n, K]; the metric is undefined if a prediction is not finite.
+        prediction: [n] or [n, K]; the metric is undefined without rows, or if a prediction is not finite.
 
     Example:
         >>> metric = metric_of("binary", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.9]))
         >>> metric(np.ones(3)), metric(np.array([1.0, 0.0, 1.0]))
         (0.5, 1.0)
     """
-    if not np.isfinite(prediction).all():
+    if not len(label) or not np.isfinite(prediction).all():
         return lambda _: math.nan
     return METRICS[task_kind(kind).compared_by].prepare(label, prediction)
 

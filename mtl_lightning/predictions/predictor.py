@@ -25,7 +25,7 @@ from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.export.device import CPU, check_gpu, read_device
+from mtl_lightning.export.device import CPU, torch_device
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
@@ -54,7 +54,7 @@ class Predictor:
         size: Number of rows of a batch.
         config: Configuration of the run, or None for an export, which has no data of its own.
         needed: Raw columns that rows must have.
-        combined: Function from predictions to the combined score, [B], or None.
+        combined: Function from predictions, and ids of features [B, C], to the combined score, [B]; or None.
 
     Raises:
         DataError: While predicting, if rows lack a column or hold a wrong type.
@@ -70,7 +70,7 @@ class Predictor:
     size: int = BATCH
     config: Config | None = None
     needed: tuple[str, ...] = ()
-    combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    combined: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     block: int = field(default=ROWS, init=False)
     given: dict[str, pa.Array] = field(default_factory=dict, init=False)
     """Columns that rows get in addition or instead of their own, with one value each."""
@@ -87,10 +87,7 @@ class Predictor:
         Raises:
             MtlError: If the weights do not match the configuration, a file is damaged, or there is no such device.
         """
-        number = read_device(device)
-        if number is not None:
-            check_gpu(number)
-        place = torch.device(CPU) if number is None else torch.device("cuda", number)
+        place = torch_device(device)
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
@@ -102,7 +99,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in predictions.items()}
 
         # Devices round differently: parts of one file are predicted on one kind.
-        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if number is None else ' cuda'}"
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if place.type == CPU else ' cuda'}"
         features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
@@ -273,11 +270,12 @@ class Predictor:
         rows = {name: part[name] for name in part.schema.names} | {
             name: value.take(same) for name, value in self.given.items()
         }
-        predictions = self.score(self.transforms.encode(pa.table(rows)))
+        batch = self.transforms.encode(pa.table(rows))
+        predictions = self.score(batch)
         keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
-            tasks.setdefault("score", pa.array(self.combined(predictions)))
+            tasks.setdefault("score", pa.array(self.combined(predictions, batch.ids.numpy())))
         return pa.table({"row": part[ROW], **keys, **tasks})
 
 

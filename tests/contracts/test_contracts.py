@@ -69,6 +69,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "pinball"): {"head": "distribution"},
     ("loss", "tpm"): {"head": "tpm"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
+    ("executor", "processes"): {"options": {"workers": 2}},
+    ("executor", "threads"): {"options": {"workers": 2}},
     ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
     ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random

@@ -212,3 +212,4 @@ def test_a_prediction_that_is_no_number_is_never_a_good_one(kind, bad):
     assert math.isfinite(metric_of(kind, labels, prediction)(np.ones(4)))
     prediction[2, ...] = bad
     assert math.isnan(metric_of(kind, labels, prediction)(np.ones(4)))
+    assert math.isnan(metric_of(kind, labels[:0], prediction[:0])(np.ones(0)))
