@@ -70,8 +70,8 @@ WEIGHTERS = places(
     """
     aligned_mtl:AlignedMTL attention:AttentionWeighting cagrad:CAGrad constant:Constant cosmos:COSMOS
     db_mtl:DBMTL dwa:DWA excess_mtl:ExcessMTL fairgrad:FairGrad famo:FAMO gls:GLS graddrop:GradDrop gradnorm:GradNorm
-    gradvac:GradVac imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL pareto:Pareto
-    pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
+    gradvac:GradVac imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL
+    pareto:Pareto pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
     """,
 )
 METRICS = places(
