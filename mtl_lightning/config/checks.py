@@ -146,7 +146,8 @@ def _preferences(draft: Draft, weighter: Component | None) -> None:
     for name, tasks in listed.items():
         if {*tasks} != draft.tasks.keys():
             draft.problem(f"features.{name}.tasks", f"are {', '.join(tasks)}", f"list the recipe's tasks: {names}")
-    if weighter is not None and draft.classes["weighter"].chooses_preferences and not listed:
+    kind: Any = draft.classes.get("weighter")
+    if weighter is not None and kind.chooses_preferences and not listed:
         hint = f"set features.preference={{kind: preference, tasks: [{names}]}}"
         draft.problem("weighter.name", f"{weighter.name} needs a feature of kind preference", hint)
 

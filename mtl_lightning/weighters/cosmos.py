@@ -58,4 +58,5 @@ class COSMOS(LossWeighter):
         size = values.norm().clamp_min(torch.finfo(values.dtype).tiny)
         direction = seen / seen.norm().clamp_min(torch.finfo(values.dtype).tiny)
         unit = values / size
-        return preference - self.penalty * (direction - (direction @ unit) * unit) / size
+        slope: Tensor = (direction - (direction @ unit) * unit) / size
+        return preference - self.penalty * slope
