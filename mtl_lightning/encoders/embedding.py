@@ -46,7 +46,8 @@ class EmbeddingEncoder(Encoder):
         width: Width of an embedding.
         hidden: Layer sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output, so
             architectures that read slices of z by field (``pepnet``, ``poso``, ``stem``) cannot be used.
-        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers, and in that MLP.
+        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers and preferences, and in that
+            MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
             piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
@@ -380,11 +381,12 @@ class EmbeddingEncoder(Encoder):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        vectors = [batch.vectors[field.name] for field in self.vectors]
-        if batch.request is not None:
-            shared = [field.per_request for field in self.vectors]
-            vectors = [part[batch.request] if once else part for part, once in zip(vectors, shared, strict=True)]
-        vectors = [self.drop_units(part) for part in vectors]
+        vectors = []
+        for field in self.vectors:
+            part = batch.vectors[field.name]
+            if batch.request is not None and field.per_request:
+                part = part.index_select(0, batch.request)
+            vectors.append(part if field.tasks else self.drop_units(part))
         parts, seen = [], self.drop_steps(batch)
         known = self.known(seen)
         for copy in range(self.copies):

@@ -71,7 +71,7 @@ def group_requests(path: Path, reader: SplitReader, transforms: Transforms) -> d
         if not constant:
             raise DataError("data.request: no feature is constant within a request", "leave data.request out")
         transforms.per_request = tuple(constant)
-    for field in transforms.per_request:
+    for field in (name for name in transforms.per_request if name in places):
         part, column = places[field]
         for split, rows in differing.items():
             if rows[part][column] >= 0:
@@ -122,6 +122,7 @@ def places_of(schema: Schema, parts: Mapping[str, Any]) -> dict[str, tuple[str, 
         if field.kind in columns
         else (wide[field.name], 0)
         for field in schema.fields
+        if not field.tasks  # preferences of tasks are equal in all rows
     }
 
 

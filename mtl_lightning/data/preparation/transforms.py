@@ -107,6 +107,12 @@ class Transforms:
         return block
 
     @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Raw columns that rows to be scored may have: preferences, and histories whose latest events are known."""
+        own = [column for name, feature in self.features.items() for column in feature.optional_columns(name)]
+        return tuple(dict.fromkeys([*self.live.latest, *own]))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that preparation reads."""
         read = (*self.feature_columns.values(), *self.event_columns.values())
@@ -123,9 +129,9 @@ class Transforms:
     @property
     def schema(self) -> Schema:
         """The fitted schema."""
-        fields = (transform.field() for transform in self.transforms.values())
+        fields, constant = (transform.field() for transform in self.transforms.values()), self.per_request or ()
         return Schema(
-            fields=tuple(replace(part, per_request=part.name in (self.per_request or ())) for part in fields),
+            fields=tuple(replace(part, per_request=part.name in constant and not part.tasks) for part in fields),
             tasks=tuple(label.task for label in self.labels.values()),
             group=self.group,
             raw=(*raw_names(self.raw, self.labels.values()), *self.cold),
