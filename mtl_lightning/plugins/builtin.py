@@ -90,6 +90,7 @@ HEADS = {
     "dcmt": "mtl_lightning.heads.dcmt:DCMTHead",
     "delayed_feedback": "mtl_lightning.heads.delayed_feedback:DelayedFeedbackHead",
     "distribution": "mtl_lightning.heads.distribution:DistributionHead",
+    "dragonnet": "mtl_lightning.heads.dragonnet:DragonNetHead",
     "escm2": "mtl_lightning.heads.escm2:ESCM2Head",
     "esmm": "mtl_lightning.heads.esmm:ESMMHead",
     "jrc": "mtl_lightning.heads.jrc:JRCHead",
@@ -98,9 +99,13 @@ HEADS = {
     "ordinal": "mtl_lightning.heads.ordinal:OrdinalHead",
     "position_bias": "mtl_lightning.heads.position_bias:PositionBiasHead",
     "regression": "mtl_lightning.heads.regression:RegressionHead",
+    "s_learner": "mtl_lightning.heads.s_learner:SLearnerHead",
+    "t_learner": "mtl_lightning.heads.t_learner:TLearnerHead",
+    "tarnet": "mtl_lightning.heads.tarnet:TARNetHead",
     "tpm": "mtl_lightning.heads.tpm:TPMHead",
     "value": "mtl_lightning.heads.value:ValueHead",
     "weighted_logistic": "mtl_lightning.heads.weighted_logistic:WeightedLogisticHead",
+    "x_learner": "mtl_lightning.heads.x_learner:XLearnerHead",
 }
 
 LOSSES = {
@@ -111,6 +116,7 @@ LOSSES = {
     "d2q": "mtl_lightning.losses.d2q:D2QLoss",
     "dcmt": "mtl_lightning.losses.dcmt:DCMTLoss",
     "delayed_feedback": "mtl_lightning.losses.delayed_feedback:DelayedFeedbackLoss",
+    "dragonnet": "mtl_lightning.losses.dragonnet:DragonNetLoss",
     "escm2": "mtl_lightning.losses.escm2:ESCM2Loss",
     "focal": "mtl_lightning.losses.focal:FocalLoss",
     "huber": "mtl_lightning.losses.huber:Huber",
@@ -123,7 +129,9 @@ LOSSES = {
     "pinball": "mtl_lightning.losses.pinball:PinballLoss",
     "poisson": "mtl_lightning.losses.poisson:PoissonLoss",
     "tpm": "mtl_lightning.losses.tpm:TPMLoss",
+    "uplift": "mtl_lightning.losses.uplift:UpliftLoss",
     "weighted_logistic": "mtl_lightning.losses.weighted_logistic:WeightedLogistic",
+    "x_learner": "mtl_lightning.losses.x_learner:XLearnerLoss",
     "ziln": "mtl_lightning.losses.ziln:ZILNLoss",
 }
 
@@ -161,6 +169,7 @@ WEIGHTERS = {
 METRICS = {
     "accuracy": "mtl_lightning.metrics.multiclass.accuracy:Accuracy",
     "auc": "mtl_lightning.metrics.binary.auc:AUC",
+    "auuc": "mtl_lightning.metrics.uplift.auuc:AUUC",
     "calibration": "mtl_lightning.metrics.binary.calibration:Calibration",
     "coverage": "mtl_lightning.metrics.regression.coverage:Coverage",
     "crps": "mtl_lightning.metrics.regression.crps:CRPS",
@@ -175,12 +184,15 @@ METRICS = {
     "ndcg": "mtl_lightning.metrics.ranking.ndcg:NDCG",
     "normalized_entropy": "mtl_lightning.metrics.binary.normalized_entropy:NormalizedEntropy",
     "oracle_auc": "mtl_lightning.metrics.binary.oracle_auc:OracleAUC",
+    "pehe": "mtl_lightning.metrics.uplift.pehe:PEHE",
     "pr_auc": "mtl_lightning.metrics.binary.pr_auc:PRAUC",
     "precision": "mtl_lightning.metrics.counting.precision:Precision",
+    "qini": "mtl_lightning.metrics.uplift.qini:Qini",
     "r2": "mtl_lightning.metrics.regression.r2:R2",
     "recall": "mtl_lightning.metrics.counting.recall:Recall",
     "recall_at_k": "mtl_lightning.metrics.ranking.recall_at_k:RecallAtK",
     "rmse": "mtl_lightning.metrics.regression.rmse:RootMeanSquaredError",
+    "uplift_at_k": "mtl_lightning.metrics.uplift.uplift_at_k:UpliftAtK",
     "xauc": "mtl_lightning.metrics.regression.xauc:XAUC",
 }
 

@@ -57,6 +57,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "d2q"): {"head": "d2q"},
     ("loss", "dcmt"): {"head": "dcmt", "parents": ("binary",)},
     ("loss", "delayed_feedback"): {"head": "delayed_feedback"},
+    ("loss", "dragonnet"): {"head": "dragonnet"},
     ("loss", "escm2"): {"head": "escm2", "parents": ("binary",)},
     ("loss", "huber"): {"head": "regression"},
     ("loss", "jrc"): {"head": "jrc", "row_wise": False},
@@ -67,7 +68,9 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "pairwise"): {"row_wise": False},
     ("loss", "pinball"): {"head": "distribution"},
     ("loss", "tpm"): {"head": "tpm"},
+    ("loss", "uplift"): {"head": "t_learner"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
+    ("loss", "x_learner"): {"head": "x_learner"},
     ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
     ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
