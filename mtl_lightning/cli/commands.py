@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add all commands to an app."""
     app.command()(fit)
     app.command("test")(evaluate)
-    for command in (report, predict, export, serve, compare, tune, validate):
+    for command in (report, importance, predict, export, serve, compare, tune, validate):
         app.command()(command)
     recipes = typer.Typer(no_args_is_help=True, help="List, show and copy recipes.")
     recipes.command("list")(list_recipes)
@@ -82,6 +82,22 @@ def report(
     _print_summary(report, pairs, as_json)
 
 
+def importance(
+    pairs: Annotated[
+        list[str] | None,
+        _pairs(
+            "run=runs/ads/1 groups.user=[user_id,age] repeats=10 …",
+            *("run", "repeats", "draws", "groups", "split", "rows", "seed", "device"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much each feature of a run counts for each task: run=RUN_DIRECTORY, and groups.NAME=[FEATURES]."""
+    from mtl_lightning.cli.importance import importance
+
+    _print_summary(importance, pairs, as_json)
+
+
 def predict(
     pairs: Annotated[
         list[str] | None,
@@ -105,6 +121,7 @@ def export(
                 "out",
                 "score",
                 "calibrate",
+                "calibrate_by",
                 "histories",
                 "tables",
                 "dense",

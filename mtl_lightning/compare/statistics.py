@@ -68,7 +68,7 @@ def metric_of(kind: str, label: Floats, prediction: Floats, *details: Floats) ->
     Args:
         kind: Kind of the task.
         label: [n] or [n, K].
-        prediction: [n] or [n, K]; the metric is undefined if a prediction is not finite.
+        prediction: [n] or [n, K]; the metric is undefined without rows, or if a prediction is not finite.
         details: Further columns that the metric of this kind reads, each [n].
 
     Example:
@@ -76,7 +76,7 @@ def metric_of(kind: str, label: Floats, prediction: Floats, *details: Floats) ->
         >>> metric(np.ones(3)), metric(np.array([1.0, 0.0, 1.0]))
         (0.5, 1.0)
     """
-    if not np.isfinite(prediction).all():
+    if not len(label) or not np.isfinite(prediction).all():
         return lambda _: math.nan
     return METRICS[task_kind(kind).compared_by].prepare(label, prediction, *details)
 

@@ -66,6 +66,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     check_features(draft, raw)
     tasks = check_tasks(draft, raw)
     data = draft.record("data", DataConfig, draft.section("data"))
+    data = _executor(draft, data)
     _accepted(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
     _weighter(draft, parts["weighter"], tasks)
@@ -88,7 +89,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
         "features": draft.features,
         "tasks": tasks,
         "split": split,
-        "data": DataConfig(**{**asdict(data), "group": group}),
+        "data": data and replace(data, group=group),
         **parts,
         "heads": {task.name: heads[task.name] for task in tasks},
         "losses": {task.name: losses[task.name] for task in tasks},
@@ -156,6 +157,17 @@ def _accepted(draft: Draft, data: DataConfig | None) -> None:
             draft.problem("data.accept", f"no finding can be called {name!r}", hint)
 
 
+def _executor(draft: Draft, data: DataConfig | None) -> DataConfig | None:
+    """The settings of the data with its executor as a component, whose ``workers`` are ``data.workers``."""
+    if data is None:
+        return None
+    path, spec = "data.executor", data.executor
+    given = {"name": spec} if isinstance(spec, str) else spec
+    if data.workers is not None and isinstance(given, Mapping):
+        given = {**given, "workers": data.workers}
+    return replace(data, executor=draft.component(path, "executor", given), workers=None)
+
+
 def _loggers(draft: Draft, run: RunConfig | None) -> RunConfig | None:
     """The settings of the run with its loggers as components."""
     if run is None:
@@ -208,5 +220,6 @@ def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         "features": {name: feature(part) for name, part in sections["features"].items()},
         "tasks": {record.name: task(record) for record in sections["tasks"]},
     }
+    page["data"]["executor"] = component(sections["data"].executor)
     page["run"]["loggers"] = [component(chosen) for chosen in sections["run"].loggers]
     return {section: to_plain(page[section]) for section in SECTIONS}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Component", "Config", "DataConfig", "RunConfig"]
+
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+"""Seconds in a unit of time."""
+PERIOD = re.compile(r"([0-9]{1,9})([smh]?)")
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,9 @@ class RunConfig:
         dir: The run's directory; None for ``runs/<recipe>/<time>``.
         patience: Validations without a better score after which training stops; None for never. Validations whose
             score is undefined do not count.
-        checkpoint_every: Optimizer steps between checkpoints within an epoch; 0 for those at its end only.
+        checkpoint_every: Optimizer steps or, as ``90s``, ``10m`` or ``2h``, time between checkpoints within an epoch; 0
+            for those at its end only.
+        checkpoint_in_background: Write checkpoints while training continues, from a copy of the state in memory.
         skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
         timeout: Seconds after which a process that waits for a dead one gives up.
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
@@ -58,7 +65,8 @@ class RunConfig:
 
     dir: str | None = None
     patience: int | None = None
-    checkpoint_every: int = 500
+    checkpoint_every: int | str = 500
+    checkpoint_in_background: bool = False
     skip_nonfinite: int = 10
     timeout: float = 1800.0
     init_from: str | None = None
@@ -77,9 +85,23 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}, and must be above 0")
-        for name in ("checkpoint_every", "relations", "affinity", "divergence"):
+        for name in ("relations", "affinity", "divergence"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 0")
+        if not PERIOD.fullmatch(str(self.checkpoint_every)):
+            forms = "a number of steps that is at least 0, or a time such as 90s, 10m or 2h"
+            raise ValueError(f"checkpoint_every is {self.checkpoint_every}, and must be {forms}")
+
+    @property
+    def checkpoint_period(self) -> tuple[int, float]:
+        """Steps and seconds between checkpoints within an epoch, one of which is 0.
+
+        Example:
+            >>> RunConfig(checkpoint_every=500).checkpoint_period, RunConfig(checkpoint_every="10m").checkpoint_period
+            ((500, 0.0), (0, 600.0))
+        """
+        number, unit = PERIOD.fullmatch(str(self.checkpoint_every)).groups()  # type: ignore[union-attr]
+        return (0, float(number) * SECONDS[unit]) if unit else (int(number), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
-from mtl_lightning.distributed import world_size
+from mtl_lightning.distributed import reduce_sum, world_size
+from mtl_lightning.errors import MtlError
+from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 from mtl_lightning.runs.directory import BEST, LAST
 from mtl_lightning.runs.interrupts import Interrupted, Signals
 from mtl_lightning.training.sharded import prune_tables, save_tables
 
 AGREE_EVERY = 10
-"""Steps between two collectives that check if any process was asked to stop."""
+"""Steps between two collectives that check if any process was asked to stop, and if a checkpoint is due."""
 
 
 class Checkpoints(Checkpoint):
@@ -33,9 +36,13 @@ class Checkpoints(Checkpoint):
 
     So every checkpoint of a run leads to the same weights and the same best score.
 
+    Time is measured by the first process. Its decision travels with the requests to stop, so that all processes save at
+    the same step.
+
     Args:
         directory: Directory of the checkpoints; the choice of the first process counts.
-        every_n_steps: Optimizer steps between two saves within an epoch; 0 saves at epoch ends only.
+        every_n_steps: Optimizer steps between two saves within an epoch; 0 for no limit.
+        every_seconds: Seconds between the end of a save and the start of the next within an epoch; 0 for no limit.
         patience: Consecutive validations without a better score after which training stops; None for never.
             Validations with an undefined score do not count.
         monitor: Logged value that selects the best weights; higher is better.
@@ -54,12 +61,14 @@ class Checkpoints(Checkpoint):
         directory: Path | str,
         *,
         every_n_steps: int = 500,
+        every_seconds: float = 0.0,
         patience: int | None = None,
         monitor: str = "validation/score",
         signals: Signals | None = None,
     ) -> None:
         self.directory = Path(directory)
         self.every_n_steps = every_n_steps
+        self.every_seconds = every_seconds
         self.patience = patience
         self.monitor = monitor
         self.signals = signals or Signals()
@@ -69,7 +78,9 @@ class Checkpoints(Checkpoint):
         self.undefined = False
         self._stepped = 0
         self._saved = -1
+        self._saved_at = 0.0
         self._held: list[int] = []
+        self._to_keep: set[int] | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Broadcast the directory of the first process."""
@@ -81,13 +92,14 @@ class Checkpoints(Checkpoint):
         self.signals.install()
         self.signals.deferring = True
         self._stepped = trainer.global_step
+        self._saved_at = monotonic()
         self._held = [trainer.global_step]
         self._lose_patience(trainer)  # the run may have been interrupted just before it stopped
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save at every n-th optimizer step, and stop on request."""
+        """Save when a checkpoint is due, and stop on request."""
         step = trainer.global_step
         # A step whose update was skipped counts; a batch that only accumulates does not.
         if step == self._stepped:
@@ -99,11 +111,12 @@ class Checkpoints(Checkpoint):
             return
         is_last_batch = epoch_loop.batch_progress.is_last_batch
         ask = is_last_batch or world_size() == 1 or step % AGREE_EVERY == 0
-        stop = ask and self._asked_to_stop(trainer)
-        if stop or is_last_batch or _is_the_last(trainer) or (self.every_n_steps and step % self.every_n_steps == 0):
+        stop, due = self._decide(trainer) if ask else (False, False)
+        due = due or bool(self.every_n_steps and step % self.every_n_steps == 0)
+        if stop or due or is_last_batch or _is_the_last(trainer):
             self._save_last(trainer)
         if stop:
-            self._stop()
+            self._stop(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the weights if they are the best so far, then the state."""
@@ -122,20 +135,25 @@ class Checkpoints(Checkpoint):
         self._lose_patience(trainer)
         if not trainer.fit_loop._should_accumulate():
             self._save_last(trainer)
-            if self._asked_to_stop(trainer):
-                self._stop()
+            if self._decide(trainer)[0]:
+                self._stop(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the end of a run unless its last step did, and stop if a signal has arrived since."""
         if self._saved != trainer.global_step:
             self._save_last(trainer)
+        self._finish(trainer)
         self.signals.deferring = False
-        if self._asked_to_stop(trainer):
-            self._stop()
+        if self._decide(trainer)[0]:
+            self._stop(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Save nothing: weights may be half updated, and the last checkpoint is exact."""
         self.signals.deferring = False
+        try:
+            self._finish(trainer)
+        except MtlError as error:  # the exception is the reason why training ends
+            rank_zero_warn(str(error))
 
     def _improves(self, trainer: Trainer) -> bool | None:
         """True if the score is the best so far; None if it is undefined."""
@@ -152,20 +170,37 @@ class Checkpoints(Checkpoint):
         self._saved = trainer.global_step
         self._held = [*self._held[-1:], trainer.global_step]
         self._save(trainer, LAST, weights_only=False)
+        self._saved_at = monotonic()
 
     def _save(self, trainer: Trainer, name: str, *, weights_only: bool) -> None:
+        self._finish(trainer)
         network = getattr(trainer.lightning_module, "network", None)
         if network is not None:
             save_tables(network.encoder, self.directory, trainer.global_step)
         trainer.save_checkpoint(self.directory / name, weights_only=weights_only)
+        self._to_keep = {*self._held, self.best_step, trainer.global_step}
+        if not getattr(trainer.strategy.checkpoint_io, "background", False):
+            self._finish(trainer)
+
+    def _finish(self, trainer: Trainer) -> None:
+        """Wait for the checkpoint that is being written; raise its error."""
+        to_keep, self._to_keep = self._to_keep, None
+        if isinstance(trainer.strategy.checkpoint_io, AtomicCheckpointIO):
+            trainer.strategy.checkpoint_io.finish()
         # Prune only now: the old checkpoint referred to the folder until it was replaced.
-        if trainer.is_global_zero:
-            prune_tables(self.directory, {*self._held, self.best_step, trainer.global_step})
+        if trainer.is_global_zero and to_keep is not None:
+            prune_tables(self.directory, to_keep)
 
-    def _asked_to_stop(self, trainer: Trainer) -> bool:
-        return trainer.strategy.reduce_boolean_decision(self.signals.received is not None, all=False)
+    def _decide(self, trainer: Trainer) -> tuple[bool, bool]:
+        """Return whether any process was asked to stop, and whether the first one's clock says that one is due."""
+        due = trainer.is_global_zero and 0 < self.every_seconds <= monotonic() - self._saved_at
+        flags = [self.signals.received is not None, due]
+        if world_size() > 1:
+            flags = reduce_sum(torch.tensor(flags, dtype=torch.int32, device=trainer.strategy.root_device)).tolist()
+        return bool(flags[0]), bool(flags[1])
 
-    def _stop(self) -> None:
+    def _stop(self, trainer: Trainer) -> None:
+        self._finish(trainer)
         # Another process may have received the signal.
         raise Interrupted(self.signals.received or 15)
 

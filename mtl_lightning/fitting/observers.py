@@ -73,7 +73,8 @@ def observers(
         DivergenceCallback(config.run.divergence) if config.run.divergence else None,
         Checkpoints(
             run.checkpoints if run is not None else "",
-            every_n_steps=config.run.checkpoint_every or 0,
+            every_n_steps=config.run.checkpoint_period[0],
+            every_seconds=config.run.checkpoint_period[1],
             patience=config.run.patience,
             signals=signals,
         ),

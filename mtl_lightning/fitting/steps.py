@@ -64,7 +64,7 @@ def connect_trainer(
     Raises:
         MtlError: If the Trainer rejects its arguments.
     """
-    checkpoint_io = AtomicCheckpointIO(registry().versions())
+    checkpoint_io = AtomicCheckpointIO(registry().versions(), background=config.run.checkpoint_in_background)
     trainer = build_trainer(config, callbacks=callbacks, checkpoint_io=checkpoint_io, logger=logger)
     checkpoint_io.expect = Expectation(module, trainer)
     return trainer

@@ -24,7 +24,7 @@ from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.export.device import CPU, check_gpu, read_device
+from mtl_lightning.export.device import CPU, torch_device
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
@@ -53,7 +53,7 @@ class Predictor:
         size: Number of rows of a batch.
         config: Configuration of the run, or None for an export, which has no data of its own.
         needed: Raw columns that rows must have.
-        combined: Function from predictions to the combined score, [B], or None.
+        combined: Function from predictions, and ids of features [B, C], to the combined score, [B]; or None.
 
     Raises:
         DataError: While predicting, if rows lack a column or hold a wrong type.
@@ -69,7 +69,7 @@ class Predictor:
     size: int = BATCH
     config: Config | None = None
     needed: tuple[str, ...] = ()
-    combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    combined: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     block: int = field(default=ROWS, init=False)
 
     @classmethod
@@ -84,10 +84,7 @@ class Predictor:
         Raises:
             MtlError: If the weights do not match the configuration, a file is damaged, or there is no such device.
         """
-        number = read_device(device)
-        if number is not None:
-            check_gpu(number)
-        place = torch.device(CPU) if number is None else torch.device("cuda", number)
+        place = torch_device(device)
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
@@ -99,7 +96,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in predictions.items()}
 
         # Devices round differently: parts of one file are predicted on one kind.
-        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if number is None else ' cuda'}"
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if place.type == CPU else ' cuda'}"
         features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
@@ -244,11 +241,12 @@ class Predictor:
     def _table(self, part: Block) -> pa.Table:
         if not part.num_rows:
             return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
-        predictions = self.score(self.transforms.encode(part))
+        batch = self.transforms.encode(part)
+        predictions = self.score(batch)
         keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
-            tasks.setdefault("score", pa.array(self.combined(predictions)))
+            tasks.setdefault("score", pa.array(self.combined(predictions, batch.ids.numpy())))
         return pa.table({"row": part[ROW], **keys, **tasks})
 
 

@@ -5,6 +5,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.files import TEMPORARY, open_regular
-from mtl_lightning.runs.checkpoint_content import check_content, require_plain
+from mtl_lightning.runs.checkpoint_content import check_content, host_copy, require_plain
 from mtl_lightning.runs.directory import LAST, PREVIOUS
 from mtl_lightning.training.sharded import SHARDS
 
@@ -52,9 +53,12 @@ class AtomicCheckpointIO(CheckpointIO):
     Args:
         plugins: Versions of the plugins, saved in every checkpoint.
         expect: Raises an MtlError for a checkpoint that its reader can't use. It then counts as damaged.
+        background: Copy the state to the host's memory, and write the copy in a thread while training continues. One
+            checkpoint is written at a time: :meth:`finish` waits for it, and so does the next one.
 
     Raises:
-        MtlError: If a checkpoint can't be written, or contains objects that can't be loaded safely.
+        MtlError: If a checkpoint can't be written, or contains objects that can't be loaded safely. In the background,
+            :meth:`finish` and the next :meth:`save_checkpoint` raise it.
         CheckpointError: If a checkpoint is damaged and has no usable predecessor.
 
     Example:
@@ -66,9 +70,13 @@ class AtomicCheckpointIO(CheckpointIO):
         (['plugins', 'state_dict'], ['last.ckpt'])
     """
 
-    def __init__(self, plugins: Mapping[str, str] | None = None, expect: Expect | None = None) -> None:
+    def __init__(
+        self, plugins: Mapping[str, str] | None = None, expect: Expect | None = None, *, background: bool = False
+    ) -> None:
         self.plugins = dict(plugins or {})
         self.expect = expect
+        self.background = background
+        self._writing: Future[None] | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
         """Write a checkpoint; ``storage_options`` belong to remote stores, which are not supported."""
@@ -76,6 +84,29 @@ class AtomicCheckpointIO(CheckpointIO):
         # Spawned strategies also write bare weights with this method: they are not a checkpoint and get no versions.
         content = {**checkpoint, "plugins": self.plugins} if "state_dict" in checkpoint else checkpoint
         require_plain(content)
+        self.finish()
+        if self.background and content is not checkpoint:
+            executor = ThreadPoolExecutor(1, "checkpoint")
+            self._writing = executor.submit(self._write, host_copy(content), target)
+            executor.shutdown(wait=False)
+        else:
+            self._write(content, target)
+
+    def finish(self) -> None:
+        """Wait until the checkpoint in the background is written.
+
+        Raises:
+            MtlError: If it can't be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def teardown(self) -> None:
+        """Finish; Lightning calls this after training."""
+        self.finish()
+
+    def _write(self, content: dict[str, Any], target: Path) -> None:
         partial = target.with_name(target.name + TEMPORARY)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -55,6 +55,34 @@ def require_plain(value: Any, where: str = "checkpoint") -> None:
         )
 
 
+def host_copy(value: Any, copies: dict[Any, Tensor] | None = None) -> Any:
+    """Copy plain content to the host's memory, so that it stays as it is while training continues.
+
+    Args:
+        value: Content that passes :func:`require_plain`.
+        copies: Copies made so far. Tensors that share their values share them in the copy as well.
+
+    Example:
+        >>> weight = torch.zeros(2)
+        >>> copy = host_copy({"a": weight, "b": [weight]})
+        >>> weight += 1
+        >>> copy["a"].tolist(), copy["a"] is copy["b"][0]
+        ([0.0, 0.0], True)
+    """
+    copies = {} if copies is None else copies
+    if isinstance(value, Tensor):
+        key = (value.data_ptr(), value.device, value.dtype, value.shape, value.stride())
+        if key not in copies:
+            copies[key] = value.detach().to("cpu", copy=True)
+        return copies[key]
+    if type(value) in MAPPINGS:
+        copy = type(value)((key, host_copy(item, copies)) for key, item in value.items())
+        if isinstance(value, OrderedDict):
+            vars(copy).update(vars(value))  # versions of modules, which torch keeps there
+        return copy
+    return type(value)(host_copy(item, copies) for item in value) if type(value) in LISTS else value
+
+
 def check_content(content: Any, size: int) -> None:
     """Check content that was read: plain values and stored tensors only, without cycles and within limits.
 

@@ -71,6 +71,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "uplift"): {"head": "t_learner"},
     ("loss", "weighted_logistic"): {"head": "weighted_logistic"},
     ("loss", "x_learner"): {"head": "x_learner"},
+    ("executor", "processes"): {"options": {"workers": 2}},
+    ("executor", "threads"): {"options": {"workers": 2}},
     ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
     ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random

@@ -14,11 +14,12 @@ def test_killed_five_times_and_once_while_writing(tmp_path: Path, cli: Any, smal
     whole = cli("fit", *settings, "run.dir=whole")
     assert whole.returncode == 0, whole.stderr
     steps = sorted(random.Random(5).sample(range(14), 5))
-    faults = [f"{'kill-writing' if i == 2 else 'kill'}@{step}" for i, step in enumerate(steps)]
+    faults = [f"{'kill-writing' if i in (2, 3) else 'kill'}@{step}" for i, step in enumerate(steps)]
     killed = cli("fit", *settings, "run.dir=killed", MTL_FAULT=faults[0])
     assert killed.returncode == -9, killed.stderr
-    for fault in faults[1:]:
-        assert cli("fit", "resume=killed", MTL_FAULT=fault).returncode == -9
+    for i, fault in enumerate(faults[1:], 1):
+        background = f"run.checkpoint_in_background={'true' if i > 2 else 'false'}"
+        assert cli("fit", "resume=killed", background, MTL_FAULT=fault).returncode == -9
     finished = cli("fit", "resume=killed")
     assert finished.returncode == 0, finished.stderr
     assert same(final(tmp_path / "killed"), final(tmp_path / "whole"))

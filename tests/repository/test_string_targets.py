@@ -22,6 +22,7 @@ import pytest
 import mtl_lightning
 from mtl_lightning.cli.app import PROGRAM
 from mtl_lightning.moved import MOVED
+from mtl_lightning.plugins import builtin
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "mtl_lightning"
@@ -76,7 +77,15 @@ def resolve(target: str) -> object:
 
 
 def targets() -> Iterator[tuple[str, str]]:
-    """File and target of every string constant that names a module of the package, or an attribute of one."""
+    """File and target of every string constant that names a module of the package, or an attribute of one.
+
+    The table of components is written in short (``module:Class`` below a folder), so that its places are read from it.
+    """
+    for table in vars(builtin).values():
+        if isinstance(table, dict):
+            for place in table.values():
+                if isinstance(place, str) and TARGET.fullmatch(place):
+                    yield "plugins/builtin.py", place
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and TARGET.fullmatch(node.value):

@@ -81,6 +81,23 @@ def test_test_predict_and_export(fitted: Any, folder: Path) -> None:
     assert exported["bytes"] == sum(sizes.values())
 
 
+def test_importance(fitted: Any, folder: Path) -> None:
+    arguments = ("importance", "run=run", "repeats=2", "draws=4", "rows=50", "groups.user=[user_id,user_age]")
+    measured = document(folder, *arguments)
+    assert (measured.pop("run"), measured.pop("page")) == ("run", "run/report.html")
+    assert measured == json.loads((folder / "run" / "importance.json").read_text())
+    assert (measured["split"], measured["rows"], measured["repeats"]) == ("validation", 50, 2)
+    (user,) = (item for item in measured["items"] if item["name"] == "user")
+    assert user["features"] == ["user_id", "user_age"]
+    assert set(user["importance"]) == {"score", "click", "conversion", "dwell"}
+    assert len(measured["items"]) == 16
+    assert "<h2>Importance of features</h2>" in (folder / "run" / "report.html").read_text()
+    assert measured["tasks"]["dwell"]["metric"] == "r2"
+    refused = run_command(folder, "importance", "run=run", "groups.user=[user]")
+    assert refused.returncode == 2
+    assert "groups.user: no feature 'user'" in refused.stderr
+
+
 def test_validate(folder: Path) -> None:
     valid = document(folder, "validate", "recipe=ads", "weighter=pcgrad")
     assert (valid["recipe"], valid["ok"], valid["problems"]) == ("ads", True, [])

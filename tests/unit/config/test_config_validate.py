@@ -122,6 +122,12 @@ def test_everything_is_told_at_once() -> None:
         (["tasks.click.parents=[conversion]"], "tasks are each other's parents: click → conversion → click"),
         (["tasks.click.parents=[click]"], "tasks are each other's parents: click → click"),
         (["tasks.dwell.parents=[clik]"], "tasks.dwell.parents.0: no task 'clik' (did you mean 'click'?)"),
+        (
+            ["run.checkpoint_every=10x"],
+            "run: checkpoint_every is 10x, and must be a number of steps that is at least 0, or a",
+        ),
+        (["run.checkpoint_every=-1"], "run: checkpoint_every is -1, and must be a number of steps"),
+        (["run.checkpoint_every=true"], "run.checkpoint_every: expects an integer or a string"),
         (["tasks.dwell.parents=click"], "tasks.dwell.parents: expects a list of strings, not 'click' (write [click])"),
         (["tasks.values={kind: binary, label: click}"], "tasks.values: a task can't be called 'values'"),
         (["tasks.a-b={kind: binary, label: click}"], "tasks.a-b: a task can't be called 'a-b'"),

@@ -15,6 +15,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mtl_lightning.errors import MtlError
 from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 from mtl_lightning.runs.directory import RunDirectory
@@ -118,14 +119,21 @@ class Stop(Callback):
 
 
 def train(
-    run: RunDirectory, *callbacks: Callback, validate: bool = True, patience: int | None = None, **options: Any
+    run: RunDirectory,
+    *callbacks: Callback,
+    validate: bool = True,
+    patience: int | None = None,
+    seconds: float = 0.0,
+    background: bool = False,
+    **options: Any,
 ) -> tuple[Model, Checkpoints]:
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
     model = Model()
     torch.manual_seed(5)
     signals = Signals()
-    checkpoints = Checkpoints(run.checkpoints, every_n_steps=2, patience=patience, signals=signals)
+    period = {"every_n_steps": 0 if seconds else 2, "every_seconds": seconds}
+    checkpoints = Checkpoints(run.checkpoints, **period, patience=patience, signals=signals)
     trainer = Trainer(
         max_epochs=EPOCHS,
         accumulate_grad_batches=ACCUMULATE,
@@ -135,7 +143,7 @@ def train(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         callbacks=[RandomStates(), checkpoints, *callbacks],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(background=background)],
         **options,
     )
     held_out = DataLoader(list(torch.eye(ROWS)), batch_size=4) if validate else []
@@ -174,8 +182,8 @@ CUTS = [
 def test_cut_off_and_resumed(tmp_path: Path, whole: dict[Any, Any], options: Any, place: str, at: int) -> None:
     run = RunDirectory(tmp_path)
     with pytest.raises(RuntimeError, match="cut off"):
-        train(run, CutOff(place, at), **options)
-    assert fingerprint(*train(run, **options)) == whole[str(options)]
+        train(run, CutOff(place, at), background=at % 2 == 1, **options)
+    assert fingerprint(*train(run, background=at % 4 == 0, **options)) == whole[str(options)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -240,3 +248,84 @@ def test_patience_ends_a_run_once_and_for_all(tmp_path: Path, place: str, at: in
         train(run, CutOff(place, at), patience=1)
     for _ in range(2):
         assert fingerprint(*train(run, patience=1)) == fingerprint(model, checkpoints)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A clock that advances by one second per step."""
+    now = {"time": 0.0}
+    monkeypatch.setattr("mtl_lightning.fitting.checkpointing.monotonic", lambda: now["time"])
+    return now
+
+
+class Clock(Callback):
+    """Advances the clock, and notes the steps of ``last.ckpt``."""
+
+    def __init__(self, now: dict[str, float], checkpoints: Path) -> None:
+        self.now, self.last, self.steps = now, checkpoints / "last.ckpt", [0]
+
+    def on_before_optimizer_step(self, trainer: Trainer, *args: Any) -> None:
+        self.now["time"] += 1
+        if self.last.exists():
+            self.steps.append(AtomicCheckpointIO().load_checkpoint(self.last)["global_step"])
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_saves_after_the_time_and_resumes_exactly(
+    tmp_path: Path, whole: dict[Any, Any], clock: dict[str, float]
+) -> None:
+    run = RunDirectory(tmp_path)
+    timer = Clock(clock, run.checkpoints)
+    with pytest.raises(RuntimeError, match="cut off"):
+        train(run, timer, CutOff("batch", 39), seconds=3)
+    # Five steps an epoch: three seconds pass at its third step, and its end restarts the clock.
+    assert sorted(set(timer.steps)) == [0, 3, 5, 8, 10, 13]
+    assert fingerprint(*train(run, seconds=3)) == whole["{}"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_failed_write_in_the_background_ends_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+
+    def save(content: Any, file: Any) -> None:
+        written.append(Path(file.name))
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        torch_save(content, file)
+
+    torch_save = torch.save
+    monkeypatch.setattr(torch, "save", save)
+    run = RunDirectory(tmp_path)
+    with pytest.raises(MtlError, match="No space left"):
+        train(run, background=True, validate=False)
+    assert len(written) == 3  # the next save raised, before it wrote
+    monkeypatch.undo()
+    assert AtomicCheckpointIO().load_checkpoint(run.checkpoints / "last.ckpt")["global_step"] == 4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_failed_write_of_the_end_in_the_background_ends_in_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch_save = torch.save
+
+    def save(content: Any, file: Any) -> None:
+        if content["global_step"] == EPOCHS * 5:
+            raise OSError(28, "No space left on device")
+        torch_save(content, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(MtlError, match="No space left"):
+        train(RunDirectory(tmp_path), background=True, validate=False)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_failed_write_in_the_background_is_reported_next_to_another_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(content: Any, file: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.warns(UserWarning, match="No space left"), pytest.raises(RuntimeError, match="cut off"):
+        train(RunDirectory(tmp_path), CutOff("batch", 8), background=True)

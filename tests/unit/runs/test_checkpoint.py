@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -110,21 +111,43 @@ def test_a_full_disk_is_an_error_that_leaves_the_old_checkpoint(two: Path, monke
     assert AtomicCheckpointIO().load_checkpoint(two / LAST)["step"] == 2
 
 
+def test_what_is_written_in_the_background_is_what_was_saved(two: Path) -> None:
+    io, weight = AtomicCheckpointIO(background=True), torch.zeros(500_000)
+    state: Any = OrderedDict(a=weight, b=weight, part=weight[::2])
+    state._metadata = {"": {"version": 2}}
+    history = [{"step": 1}]
+    io.save_checkpoint({"state_dict": state, "history": history, "names": ("x", {"y"})}, two / LAST)
+    weight += 1
+    history[0]["step"] = 2
+    io.finish()
+    saved = io.load_checkpoint(two / LAST)
+    assert [float(saved["state_dict"][name].sum()) for name in state] == [0.0, 0.0, 0.0]
+    assert saved["state_dict"]["a"].data_ptr() == saved["state_dict"]["b"].data_ptr()
+    assert saved["state_dict"]._metadata == state._metadata
+    assert (saved["history"], saved["names"]) == ([{"step": 1}], ("x", {"y"}))
+
+
+def test_bare_weights_are_written_at_once(tmp_path: Path) -> None:
+    # Lightning's spawned processes return with them, and do not wait for a thread.
+    AtomicCheckpointIO(background=True).save_checkpoint({"w": torch.ones(1)}, tmp_path / ".temp.ckpt")
+    assert [path.name for path in tmp_path.iterdir()] == [".temp.ckpt"]
+
+
 WRITER = """
 import sys, torch
 from pathlib import Path
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
-step = 0
+io, step = AtomicCheckpointIO(background=sys.argv[2] == "background"), 0
 while True:
     step += 1
-    AtomicCheckpointIO().save_checkpoint({"step": step, "w": torch.full((2_000_000,), step)}, Path(sys.argv[1]))
+    io.save_checkpoint({"step": step, "state_dict": {"w": torch.full((2_000_000,), step)}}, Path(sys.argv[1]))
 """
 
 
 def test_a_process_killed_while_writing_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
     target = tmp_path / LAST
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(target)])
+    for how in ("background", "foreground", "background"):
+        process = subprocess.Popen([sys.executable, "-c", WRITER, str(target), how])
         partial = target.with_name(LAST + ".partial")
         deadline = time.monotonic() + 60
         while not (target.exists() and partial.exists()) and time.monotonic() < deadline:
@@ -133,4 +156,4 @@ def test_a_process_killed_while_writing_leaves_a_whole_checkpoint(tmp_path: Path
         process.wait()
         name = LAST if target.exists() else PREVIOUS
         checkpoint = AtomicCheckpointIO().load_checkpoint(tmp_path / name)
-        assert bool((checkpoint["w"] == checkpoint["step"]).all())
+        assert bool((checkpoint["state_dict"]["w"] == checkpoint["step"]).all())
