@@ -166,7 +166,7 @@ def _ensemble(runs: Sequence[Run], kinds: Mapping[str, str], level: float) -> di
     return {
         "seeds": len(runs),
         "parameters": sum(parameters) if all(parameters) else None,
-        "tasks": {task: _plain_ends(gain) for task, gain in gains.items()},
+        "tasks": {task: gain.to_dict() for task, gain in gains.items()},
     }
 
 
@@ -224,13 +224,13 @@ def _configuration(
     for task, kind in kinds.items():
         tasks[task] = {
             **_spread([run.sampled.value[task] for run in runs]),
-            "difference": _plain_ends(advantage(task, kind, models, against, level)) if paired else none,
+            "difference": advantage(task, kind, models, against, level).to_dict() if paired else none,
             "reliability": reliability_of(kind, [task_rows(run.rows, task, kind) for run in runs]),
             "log_loss": log_losses(
                 kind, [(*task_rows(run.rows, task, kind), run.rows.get(f"scaling/{task}")) for run in runs]
             ),
         }
-    overall = _plain_ends(delta_m(kinds, models, against, LEVEL)) if paired else none
+    overall = delta_m(kinds, models, against, LEVEL).to_dict() if paired else none
     return {
         "name": runs[0].cell.configuration,
         "settings": list(runs[0].cell.pairs),
@@ -255,10 +255,6 @@ def _learning(runs: Sequence[Run]) -> list[list[float | None]]:
     common = set.intersection(*(set(run.scores) for run in runs))
     spreads = {number: _spread([run.scores[number] for run in runs]) for number in sorted(common)}
     return [[number, spread["mean"], spread["sd"]] for number, spread in spreads.items()]
-
-
-def _plain_ends(difference: Difference) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in asdict(difference).items()}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:

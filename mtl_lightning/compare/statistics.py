@@ -50,6 +50,15 @@ class Difference:
     low: float
     high: float
 
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain containers, for JSON; None where undefined.
+
+        Example:
+            >>> Difference(0.1, math.nan, math.nan).to_dict()
+            {'mean': 0.1, 'low': None, 'high': None}
+        """
+        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
+
 
 def metric_name(kind: str) -> tuple[str, bool]:
     """Metric by which a kind of task is compared, and whether higher values are better.

@@ -37,6 +37,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         "options": {"size": 2, "clusters": 2},
         "rows": {"f": ["1 2", None, "0 0", "3 4", "3 5"]},
     },
+    ("feature", "preference"): {"options": {"tasks": ["a", "b"]}, "rows": {"f": ["1 2", None, "0 0", "3 4"]}},
     ("feature", "vector"): {"options": {"size": 2}, "rows": {"f": ["1 2", None, "0 0", "3 4"]}},
     ("head", "aitm"): {"parents": ("binary",)},
     ("head", "dcmt"): {"parents": ("binary",)},
@@ -76,6 +77,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("logger", "mlflow"): {"options": {"tracking_uri": "http://127.0.0.1:9", "wait": 0.2}},
     ("logger", "wandb"): {"options": {"offline": True}},
     ("weighter", "attention"): {"permutable": False},  # its embedding of each task starts at random
+    ("weighter", "cosmos"): {"permutable": False},
     ("weighter", "metabalance"): {"options": {"target": "click"}},
     ("weighter", "pcgrad"): {"permutable": False},
     ("weighter", "rlw"): {"permutable": False},
