@@ -149,6 +149,7 @@ def export(
                 "layout",
                 "storage",
                 "artefacts",
+                "register",
             ),
         ),
     ] = None,
