@@ -295,6 +295,8 @@ class Head(Component, nn.Module, ABC):
     ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
     learn from the rows with a known label alone.
     """
+    binary_columns: tuple[str, ...] = ()
+    """Raw columns that must be 0, 1 or missing, such as a treatment; a run with other values is refused."""
     nonnegative: bool = False
     """True if labels must be at least 0; a run with others is refused."""
     hidden_width: int = 0
