@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ def blank_requests(schema: Schema) -> Batch:
     rows, requests, once = blank_batch(schema, 3), blank_batch(schema, 2), once_per_request(schema)
     if not once:
         return rows
-    parts = {
+    parts: dict[str, Any] = {
         part: {name: getattr(requests, part)[name] if name in once else value for name, value in values.items()}
         for part in ("sequences", "steps", "vectors")
         if (values := getattr(rows, part))
