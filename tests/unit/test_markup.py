@@ -1,4 +1,4 @@
-"""What notebooks show of schemas and modules: small, escaped, and in the notebook's own colours."""
+"""Tables of schemas and modules in notebooks: small, escaped, and in the colours of the notebook."""
 
 import re
 
@@ -40,6 +40,6 @@ def test_a_module_shows_its_parts_with_their_parameters() -> None:
     assert html.startswith("<div><strong>MultiTaskModule</strong><table>")
     rows = re.findall("<tr><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td></tr>", html)
     assert [row[0] for row in rows] == ["encoder", "architecture", "head of click", "head of buy", "weighter"]
-    assert [row[1] for row in rows][1:] == ["MMoE", "BinaryHead", "ESMM", "Uncertainty"]
+    assert [row[1] for row in rows][1:] == ["MMoE", "BinaryHead", "ESMMHead", "Uncertainty"]
     counted = sum(int(row[2].replace(",", "")) for row in rows)
     assert counted == sum(parameter.numel() for parameter in module.parameters())
