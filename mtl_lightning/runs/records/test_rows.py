@@ -17,6 +17,26 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
+def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+    """Predictions of the rows of a Store in order, per task, [n] or [n, K].
+
+    Args:
+        network: Trained network.
+        store: Encoded rows.
+        batch_size: Rows per batch.
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    batches: list[dict[str, torch.Tensor]] = []
+    with torch.inference_mode():
+        for batch in Loader(store, batch_size):
+            values = network(batch.to(device))
+            batches.append({task: value.cpu() for task, value in values.items()})
+    network.train(training)
+    return {task.name: torch.cat([batch[task.name] for batch in batches]).numpy() for task in network.schema.tasks}
+
+
 def save_rows(
     path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
 ) -> None:
@@ -29,18 +49,10 @@ def save_rows(
         batch_size: Rows per batch.
         scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
     """
-    device = next(network.parameters()).device
-    training = network.training
-    network.eval()
-    batches: list[dict[str, torch.Tensor]] = []
-    with torch.inference_mode():
-        for batch in Loader(store, batch_size):
-            values = network(batch.to(device))
-            batches.append({task: value.cpu() for task, value in values.items()})
-    network.train(training)
+    predictions = predict_store(network, store, batch_size)
     arrays: dict[str, Any] = {}
     for task in network.schema.tasks:
-        arrays[f"prediction/{task.name}"] = torch.cat([batch[task.name] for batch in batches]).numpy()
+        arrays[f"prediction/{task.name}"] = predictions[task.name]
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]
         arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
