@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mtl_lightning.cli.run_arguments import open_run
+from mtl_lightning.compare.tables import number
 from mtl_lightning.config import Config, read_arguments
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.files import write_atomic
 from mtl_lightning.report.render.console import first_console, say
-from mtl_lightning.report.render.tables import number, plain_table
+from mtl_lightning.report.render.tables import plain_table
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.tune.score_file import FILE, PAGE
 
