@@ -283,6 +283,8 @@ class Head(Component, nn.Module, ABC):
     ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
     learn from the rows with a known label alone.
     """
+    binary_columns: tuple[str, ...] = ()
+    """Raw columns that must be 0, 1 or missing, such as a treatment; a run with other values is refused."""
     nonnegative: bool = False
     """True if labels must be at least 0; a run with others is refused."""
     hidden_width: int = 0
@@ -372,6 +374,8 @@ class Weighter(Component, nn.Module, ABC):
     ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
     Anything else is a pattern over names of parameters.
     """
+    chooses_preferences: ClassVar[bool] = False
+    """True if it trains with changing preferences, which the model must read by a feature of kind ``preference``."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -380,6 +384,14 @@ class Weighter(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
         """Scalar objective with graph; one backward of it is the update."""
+
+    def choose_preference(self, generator: torch.Generator) -> Tensor | None:
+        """Choose the preferences of the tasks that the model reads in a step, [T]; None if it has no such choice.
+
+        Args:
+            generator: The step's generator, as :meth:`forward` gets it afterwards: both draw the same numbers.
+        """
+        return None
 
     def after_step(self, values: Tensor) -> None:
         """Take the global losses [T] of the same batch after the update (see :attr:`needs_losses_after_step`)."""

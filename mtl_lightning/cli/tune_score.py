@@ -131,7 +131,7 @@ def _rows(
     table = pa.table({name: np.asarray(columns[name]) for name in expression.columns})
     worth = pc.fill_null(pc.cast(expression.evaluate(table), pa.float64()), 0.0).to_numpy(zero_copy_only=False)
     group = store.parts["group"].numpy()
-    scalar = {task.name: predictions[task.name].astype(np.float64) for task in schema.tasks if task.traits.scalar}
+    scalar = {task.name: predictions[f"prediction/{task.name}"].astype(np.float64) for task in schema.tasks if task.traits.scalar}
     ranked = Ranked.of({**scalar, **{f"label/{task}": label for task, label in labels.items()}}, worth.clip(0), group)
     return ranked, {task: ranked.predictions[f"label/{task}"] for task in labels}
 

@@ -70,6 +70,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     _accepted(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
     _weighter(draft, parts["weighter"], tasks)
+    _preferences(draft, parts["weighter"])
     heads = check_heads(draft)
     losses, metrics = check_losses(draft, heads), check_metrics(draft)
     check_fields(draft)
@@ -136,6 +137,19 @@ def _weighter(draft: Draft, chosen: Component | None, tasks: Sequence[Task]) -> 
         draft.classes["weighter"](tuple(task.name for task in tasks), **chosen.options)
     except MtlError as error:
         draft.problems.append(Problem.from_error(error, "weighter"))
+
+
+def _preferences(draft: Draft, weighter: Component | None) -> None:
+    """Check that features of preferences list the recipe's tasks, and that a weighter that chooses them has one."""
+    listed = {name: tasks for name, feature in draft.features.items() if (tasks := feature.preferred())}
+    names = ", ".join(draft.tasks)
+    for name, tasks in listed.items():
+        if {*tasks} != draft.tasks.keys():
+            draft.problem(f"features.{name}.tasks", f"are {', '.join(tasks)}", f"list the recipe's tasks: {names}")
+    kind: Any = draft.classes.get("weighter")
+    if weighter is not None and kind.chooses_preferences and not listed:
+        hint = f"set features.preference={{kind: preference, tasks: [{names}]}}"
+        draft.problem("weighter.name", f"{weighter.name} needs a feature of kind preference", hint)
 
 
 def _optimizer(draft: Draft) -> OptimizerConfig | None:

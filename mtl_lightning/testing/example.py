@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.task_kinds import task_kind
 
-RAW = ("position", "duration", "oracle", "delay", "elapsed")
+RAW = ("position", "duration", "oracle", "delay", "elapsed", "treatment")
 
 
 def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
@@ -27,7 +27,7 @@ def example_task(kind: str = "binary", name: str = "click", **options: Any) -> T
     """
     traits = task_kind(kind)
     classes = 3 if traits.several else 4 if traits.fits_classes else 1
-    oracle = "oracle" if traits.probability else None
+    oracle = "oracle" if traits.probability or traits.difference else None
     return Task(name=name, kind=kind, label=name, **({"classes": classes, "oracle": oracle} | options))
 
 
@@ -89,18 +89,18 @@ def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, delay and a longer elapsed time."""
+    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, delay, longer elapsed."""
     uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
     position, duration = 1 + (uniform[0] * 10).floor(), 1 + uniform[1] * 99
-    times = {"delay": duration, "elapsed": duration + position}
-    return {"position": position, "duration": duration, "oracle": uniform[2], **times}
+    further = {"delay": duration, "elapsed": duration + position, "treatment": (uniform[0] < 0.5).double()}
+    return {"position": position, "duration": duration, "oracle": uniform[2], **further}
 
 
 def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
     """Labels of a task, [B, K] float."""
     uniform = torch.rand(rows, task.width, generator=generator)
     traits, valid = task.traits, task.label_range
-    if traits.probability and valid.whole:
+    if valid.whole and (traits.probability or traits.difference):
         return (uniform < 0.5).float()
     if traits.fits_classes:
         return (uniform * task.classes).floor()
@@ -123,19 +123,37 @@ def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool =
     for name in task.oracles:
         if name not in raw:
             raw[name] = torch.rand(rows, generator=generator, dtype=torch.float64)
-    return Target(label=label, mask=mask, weight=weight, group=torch.arange(rows) % 4, raw=raw)
+    details = {"treatment": raw["treatment"]} if task.traits.difference else {}
+    return Target(label=label, mask=mask, weight=weight, group=torch.arange(rows) % 4, raw=raw, details=details)
 
 
 def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
     """Predictions that a head of the task's kind could make: [B], or [B, K] for several classes."""
     generator = torch.Generator().manual_seed(seed)
-    traits, valid = task.traits, task.label_range
+    traits = task.traits
+    valid = traits.predicted if traits.difference else task.label_range
     normal = torch.randn(rows, 1 if traits.scalar else task.classes, generator=generator)
     if not traits.scalar:
         return normal.sigmoid() if traits.probability else normal.softmax(1)
     if math.isfinite(valid.lowest) and math.isfinite(valid.highest):
         return valid.lowest + normal[:, 0].sigmoid() * (valid.highest - valid.lowest)
     return normal[:, 0] if math.isinf(valid.lowest) else valid.lowest + normal[:, 0].exp()
+
+
+def perfect_prediction(task: Task, target: Target) -> Tensor:
+    """Predictions that follow the labels, [B] or [B, K]: the labels, one-hot classes, or the signed labels of effects.
+
+    Example:
+        >>> effect = example_task("uplift")
+        >>> set(perfect_prediction(effect, example_target(effect)).tolist()) == {-1.0, 0.0, 1.0}
+        True
+    """
+    label = target.label
+    if not (task.traits.scalar or task.traits.several):
+        label = torch.nn.functional.one_hot(label[:, 0].long(), task.classes).float()
+    if task.traits.difference:
+        label = label * (2 * target.raw["treatment"][:, None] - 1)
+    return label if label.shape[1] > 1 else label[:, 0]
 
 
 def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:

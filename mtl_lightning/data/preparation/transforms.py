@@ -100,6 +100,12 @@ class Transforms:
         return block
 
     @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Raw columns that rows to be scored may have: preferences, and histories whose latest events are known."""
+        own = [column for name, feature in self.features.items() for column in feature.optional_columns(name)]
+        return tuple(dict.fromkeys([*self.live.latest, *own]))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that preparation reads."""
         read = (*self.feature_columns.values(), *self.event_columns.values())
