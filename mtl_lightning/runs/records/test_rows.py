@@ -57,7 +57,7 @@ def save_rows(
         batch_size: Rows per batch.
         scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
     """
-    arrays = predict_store(network, store, batch_size)
+    arrays: dict[str, Any] = dict(predict_store(network, store, batch_size))
     for task in network.schema.tasks:
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]
