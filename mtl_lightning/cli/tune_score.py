@@ -118,8 +118,10 @@ def _rows(
         {},
         {name.removeprefix("raw/"): part for name, part in store.parts.items() if name.startswith("raw/")},
     )
+    scalar: dict[str, Any] = {}
     for task in schema.tasks:
         if task.traits.scalar:
+            scalar[task.name] = predictions[f"prediction/{task.name}"].astype(np.float64)
             known = store.parts["mask"][:, schema.task_index[task.name]]
             columns[task.name] = store.parts["labels"][:, schema.label_slices[task.name]][:, 0].where(known, 0)
             if task.traits.event_probability:
@@ -131,7 +133,6 @@ def _rows(
     table = pa.table({name: np.asarray(columns[name]) for name in expression.columns})
     worth = pc.fill_null(pc.cast(expression.evaluate(table), pa.float64()), 0.0).to_numpy(zero_copy_only=False)
     group = store.parts["group"].numpy()
-    scalar = {task.name: predictions[f"prediction/{task.name}"].astype(np.float64) for task in schema.tasks if task.traits.scalar}
     ranked = Ranked.of({**scalar, **{f"label/{task}": label for task, label in labels.items()}}, worth.clip(0), group)
     return ranked, {task: ranked.predictions[f"label/{task}"] for task in labels}
 
