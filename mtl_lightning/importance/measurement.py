@@ -211,7 +211,8 @@ class Importance:
         if self.names[task] == metric.task.traits.compared_by:  # rows are sorted once, not once per sample
             known, label = target.mask.numpy(), target.label.double().numpy()
             weight = own.double().numpy()[known]
-            weighed = metric_of(metric.task.kind, label[known], prediction.double().numpy()[known])
+            details = (target.details[name].double().numpy()[known] for name in metric.task.traits.compared_with)
+            weighed = metric_of(metric.task.kind, label[known], prediction.double().numpy()[known], *details)
             return lambda times: weighed(weight * times[known])
 
         def value(times: Floats) -> float:
