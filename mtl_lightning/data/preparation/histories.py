@@ -13,7 +13,7 @@ from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
 from mtl_lightning.data.preparation.partitions import PARTITIONS, Partitions, RowParts
-from mtl_lightning.data.store.events import Events, EventsWriter, row_part
+from mtl_lightning.data.store.events import Events, EventsWriter, Narrow, TimeRange, row_part
 from mtl_lightning.data.store.latest_events import LatestEvents, LatestEventsWriter, UserEvents
 from mtl_lightning.data.store.writer import StoreWriter
 
@@ -225,6 +225,7 @@ class HistoryBuilder:
         self.events: Partitions | None = None
         self.earlier: Partitions | None = None
         self.partition: list[np.ndarray] = []
+        self.times = TimeRange()
 
     def close(self) -> None:
         """Close all files."""
@@ -247,12 +248,14 @@ class HistoryBuilder:
         if self.events is None:
             self.events = self._partitions("events", events)
         self.events.write(_records(self.events.dtype, events))
+        self.times.add(events.time, self.transform.units)
 
     def add_earlier(self, events: EncodedEvents) -> None:
         """Add events of an earlier run."""
         if self.earlier is None:
             self.earlier = self._partitions("earlier", events)
         self.earlier.write(_records(self.earlier.dtype, events))
+        self.times.add(events.time, self.transform.units)
 
     def _partitions(self, suffix: str, events: EncodedEvents) -> Partitions:
         carried = ("records", np.int32, events.records.shape[1:])
@@ -291,7 +294,10 @@ class HistoryBuilder:
             self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
         parts = RowParts(self.path.with_name(f"{self.path.name}-slices"))
-        with EventsWriter(self.path, layout, feature.length) as writer, latest:
+        size = max(table.vocabulary.size for table in self.transform.tables.values())
+        self.times.add(np.zeros(0, self.rows.dtype["time"]), 1)
+        narrow = Narrow.of(size, self.times)
+        with EventsWriter(self.path, layout, feature.length, narrow) as writer, latest:
             for number in range(PARTITIONS):
                 events, rows = self._take(number), self.rows.take(number)
                 user, time = _user_time(events)
