@@ -145,6 +145,44 @@ def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
     return normal[:, 0] if math.isinf(valid.lowest) else valid.lowest + normal[:, 0].exp()
 
 
+def example_requests(batch: Batch) -> Batch:
+    """The rows of a batch in requests of three, in which every second field of each kind is constant.
+
+    Example:
+        >>> requests = example_requests(example_batch(example_schema(kinds=["categorical", "history"])))
+        >>> requests.request.tolist(), requests.steps["visits"].length.shape, requests.steps["clicks"].length.shape
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], torch.Size([4]), torch.Size([12]))
+    """
+    kinds: dict[str, list[str]] = {}
+    for field in batch.schema.fields:
+        kinds.setdefault(field.kind, []).append(field.name)
+    once = {name for names in kinds.values() for name in names[1::2]}
+    fields = tuple(replace(field, per_request=field.name in once) for field in batch.schema.fields)
+    schema = replace(batch.schema, fields=fields)
+    request = torch.arange(len(batch)) // 3
+    first = torch.arange(0, len(batch), 3)
+
+    def packed(part: Tensor, columns: dict[str, int]) -> Tensor:
+        shared = torch.tensor([name in once for name in columns], dtype=torch.bool)
+        return torch.where(shared, part[first][request], part)
+
+    def wide(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: part[first] if name in once else part for name, part in parts.items()}
+
+    steps = {name: part.map(lambda rows: rows[first]) if name in once else part for name, part in batch.steps.items()}
+    return replace(
+        batch,
+        schema=schema,
+        ids=packed(batch.ids, schema.id_columns),
+        dense=packed(batch.dense, schema.dense_columns),
+        sequences=wide(batch.sequences),
+        vectors=wide(batch.vectors),
+        steps=steps,
+        request=request,
+        request_row=first,
+    )
+
+
 def perfect_prediction(task: Task, target: Target) -> Tensor:
     """Predictions that follow the labels, [B] or [B, K]: the labels, one-hot classes, or the signed labels of effects.
 
