@@ -1,6 +1,6 @@
 """History features: what a user did before a row, built from the log itself."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -48,7 +48,8 @@ class History(Feature):
         of: Column with the id of an event, such as the item.
         where: Condition on an event's columns, such as ``is_click == 1``; None for all rows.
         with_: Further columns of an event (``with`` in a recipe): a name for an id, ``{column: transform}`` for a
-            number, with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`.
+            number, with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`. ``<table>.<column>``
+            is a column of a side table of ``data.lookup``, looked up by the event's key.
         gap: Each event has the time between it and the row.
         length: Number of events at most.
         delay: An event must be more than this before a row: in seconds, or in the unit of a time column that holds
@@ -131,6 +132,10 @@ class History(Feature):
         """User and time, ids and numbers, and what the condition reads; none if events come from other files."""
         return self.source_columns if self.from_ is None else ()
 
+    def lookup_columns(self, name: str) -> tuple[str, ...]:
+        """All columns of rows and of events."""
+        return tuple(dict.fromkeys([*self.columns(name), *self.source_columns]))
+
     @property
     def source_columns(self) -> tuple[str, ...]:
         """Raw columns of an event where it is recorded: the user and :attr:`given_columns`."""
@@ -199,6 +204,11 @@ class EncodedEvents(NamedTuple):
     records: np.ndarray
 
 
+def same_block(block: Block) -> Block:
+    """Return the block: there are no side tables."""
+    return block
+
+
 @contextmanager
 def _errors_of(rows: np.ndarray) -> Iterator[None]:
     """Let errors of some rows of a block name their places in the block."""
@@ -235,6 +245,10 @@ class HistoryTransform:
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
         self.earlier: Mapping[str, Any] | None = None
+        self.join: Callable[[Block], Block] = same_block
+        """Appends the columns of side tables to events."""
+        self.log_columns: Callable[[Iterable[str]], tuple[str, ...]] = tuple
+        """Columns that an event needs in order to have some columns: for one of a side table its key."""
         self.unknown: UnknownIds | None = None
         """Codes of unknown ids while events are prepared; None where unknown ids are equal, as in requests."""
 
@@ -252,6 +266,16 @@ class HistoryTransform:
     def layout(self) -> Layout:
         """Words of an event's record."""
         return Layout(len(self.tables), len(self.scales), self.feature.gap, float(self.units))
+
+    @property
+    def given_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event that a request brings, with keys of side tables in place of their columns."""
+        return self.log_columns(self.feature.given_columns)
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The user and :attr:`given_columns`."""
+        return self.log_columns(self.feature.source_columns)
 
     def moments(self, block: Block) -> Moments:
         """Users and times of a block's rows."""
@@ -297,7 +321,7 @@ class HistoryTransform:
             block: Events.
             visible: Function from users and times to the events that training rows may see, [E] bool.
         """
-        moments = self.moments(block)
+        block, moments = self.join(block), self.moments(block)
         self._observe(block, moments.known & visible(moments), self.tables)
 
     def _observe(self, block: Block, chosen: np.ndarray, tables: Mapping[str, SharedVocabulary]) -> None:
@@ -352,6 +376,7 @@ class HistoryTransform:
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
+        block = self.join(block)
         user, time, known = self.moments(block) if moments is None else moments
         rows = self.happened(block, known)
         happened = time[rows]

@@ -22,7 +22,7 @@ from mtl_lightning.data.features.base import CachingTransform
 from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
-from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.column_uses import column_uses, read_for, with_events
 from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
 from mtl_lightning.data.preparation.histories import LATEST, Histories, HistoryBlock, encode_histories, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
@@ -100,7 +100,7 @@ def prepare(
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined)
     for files in lookups.values():
-        files.follow(uses)
+        files.follow(with_events(uses, features))
     transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
     check_lookups(lookups, features, list(schema.columns))
@@ -178,7 +178,7 @@ def build(
     with writing(path):
         partial.mkdir()
     try:
-        read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
+        read = [column for name, feature in transforms.features.items() for column in feature.lookup_columns(name)]
         transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
         fit(reader, transforms, logs)
         for lookup in transforms.lookups.values():
@@ -306,6 +306,7 @@ def encode_blocks(
     """Yield blocks of all rows, with the split of each row, all parts of the Store, and the events of histories."""
     for block, assigned in prefetch(reader.all()):
         with locate_errors(block, assigned):
+            block = transforms.join(block)
             parts, events = encode_block(transforms, block), encode_histories(transforms.histories, block)
         yield block, assigned, parts, events
 

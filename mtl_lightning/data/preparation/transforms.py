@@ -76,13 +76,15 @@ class Transforms:
         self.group = group
         self.cold = {slice_name(name): NewValues(name) for name in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
+        for history in self.histories.values():
+            history.join, history.log_columns = self.join, self.raw_columns
         self.text: set[str] = set()
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
         self.latest: dict[str, LatestEvents] = {}
         """Latest events of users at the end of the log, by history; not part of the saved state."""
         self.feature_columns = {name: self.raw_columns(part.columns(name)) for name, part in self.features.items()}
-        self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
+        self.event_columns = {name: self.raw_columns(part.event_columns(name)) for name, part in self.features.items()}
         self.request_columns = {
             name: self.raw_columns(part.request_columns(name)) for name, part in self.features.items()
         }
