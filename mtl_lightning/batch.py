@@ -72,6 +72,30 @@ class Batch:
         """Sample weights of a task, [B], or None for ones."""
         return None if self.weight is None else self.weight[:, self.schema.task_index[task]]
 
+    def preferring(self, preference: Tensor) -> Self:
+        """The batch with equal preferences of the tasks in all rows.
+
+        Args:
+            preference: Preference of each task of the schema, [T], on the device of the batch.
+
+        Example:
+            >>> from mtl_lightning.schema import Field, Task
+            >>> tasks = tuple(Task(name=name, kind="binary", label=name) for name in "ab")
+            >>> schema = Schema((Field(name="r", kind="vector", size=2, tasks=("b", "a")),), tasks)
+            >>> batch = Batch(schema=schema, ids=torch.zeros(1, 0), dense=torch.zeros(1, 0), labels=torch.zeros(1, 2),
+            ...               mask=torch.ones(1, 2, dtype=torch.bool))
+            >>> batch.preferring(torch.tensor([0.75, 0.25])).vectors["r"].tolist()
+            [[0.25, 0.75]]
+        """
+        order = self.schema.task_index
+        vectors = {
+            field.name: torch.stack([preference[order[task]] for task in field.tasks]).to(self.dense.dtype)
+            for field in self.schema.fields
+            if field.tasks
+        }
+        filled = {name: values.expand(len(self), -1) for name, values in vectors.items()}
+        return replace(self, vectors={**self.vectors, **filled})
+
     def map(self, function: Any) -> Self:
         """The same batch with ``function`` applied to every tensor."""
         return self._apply(function, lambda steps: steps.map(function))

@@ -233,7 +233,8 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
         raw=config.raw,
         seed=config.seed,
         base=_base(config, run),
-        **asdict(config.data),
+        executor=_make("executor", config.data.executor),
+        **{name: value for name, value in asdict(config.data).items() if name not in ("executor", "workers")},
     )
 
 

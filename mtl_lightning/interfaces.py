@@ -372,6 +372,8 @@ class Weighter(Component, nn.Module, ABC):
     ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
     Anything else is a pattern over names of parameters.
     """
+    chooses_preferences: ClassVar[bool] = False
+    """True if it trains with changing preferences, which the model must read by a feature of kind ``preference``."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -380,6 +382,14 @@ class Weighter(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
         """Scalar objective with graph; one backward of it is the update."""
+
+    def choose_preference(self, generator: torch.Generator) -> Tensor | None:
+        """Choose the preferences of the tasks that the model reads in a step, [T]; None if it has no such choice.
+
+        Args:
+            generator: The step's generator, as :meth:`forward` gets it afterwards: both draw the same numbers.
+        """
+        return None
 
     def after_step(self, values: Tensor) -> None:
         """Take the global losses [T] of the same batch after the update (see :attr:`needs_losses_after_step`)."""

@@ -121,6 +121,7 @@ def export(
                 "out",
                 "score",
                 "calibrate",
+                "calibrate_by",
                 "histories",
                 "tables",
                 "dense",

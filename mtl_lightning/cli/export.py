@@ -19,6 +19,8 @@ from mtl_lightning.runs.directory import RunDirectory
 
 TABLES = ("float32", "float16", "int8")
 """Types of embedding tables, the default one first."""
+CALIBRATE = ("true", "false", "platt", "isotonic", "spline")
+"""Methods of calibration; ``true`` is the first of them."""
 LAYOUTS = ("plain", "triton", "kserve")
 """Layouts of the folder, the default one first."""
 DENSE = ("float32", "int8")
@@ -29,9 +31,10 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     """Write a run's best weights as ONNX, ``torch.export`` and safetensors, with transforms and a manifest.
 
     Args:
-        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=false``, ``histories=true``,
-            ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``, ``layout=<server>``, ``storage=<address>`` and
-            ``artefacts=true``. Several runs, separated by commas, are averaged.
+        pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=<method>``,
+            ``calibrate_by=<feature>``, ``histories=true``, ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``,
+            ``layout=<server>``, ``storage=<address>`` and ``artefacts=true``. Several runs, separated by commas, are
+            averaged.
 
     Returns:
         ``out``, ``files`` with their bytes, ``bytes``, ``score`` and the measured ``graphs``; None on processes other
@@ -42,12 +45,25 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
             the compressed graph is worse than ``max_auc_loss`` allows.
     """
     console = first_console()
-    optional = ["score", "calibrate", "histories", "tables", "dense", "max_auc_loss", "layout", "storage", "artefacts"]
-    arguments = read_arguments("export", pairs, ["run", "out"], optional, settings="dotted")
-    calibrate, histories = arguments.switch("calibrate"), arguments.switch("histories", "false")
+    optional = [
+        "score",
+        "calibrate",
+        "calibrate_by",
+        "histories",
+        "tables",
+        "dense",
+        "max_auc_loss",
+        "layout",
+        "storage",
+    ]
+    arguments = read_arguments("export", pairs, ["run", "out"], [*optional, "artefacts"], settings="dotted")
+    chosen, histories = arguments.choose("calibrate", CALIBRATE), arguments.switch("histories", "false")
+    calibrate = {"true": CALIBRATE[2], "false": None}.get(chosen, chosen)
+    if calibrate is None and "calibrate_by" in arguments.own:
+        raise MtlError("export: calibrate=false and calibrate_by= exclude each other", "leave one of them out")
     types = {"tables": arguments.choose("tables", TABLES), "dense": arguments.choose("dense", DENSE)}
     loss = arguments.number("max_auc_loss", 0.001, 0)
-    rows = calibrate or set(types.values()) != {"float32"}
+    rows = calibrate is not None or set(types.values()) != {"float32"}
     layout = arguments.choose("layout", LAYOUTS)
     if (layout == "kserve") != ("storage" in arguments.own):
         raise MtlError("export: layout=kserve and storage= belong together", "layout=kserve storage=s3://bucket/ads")
@@ -77,6 +93,7 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         others=others,
         score=score,
         calibrate=calibrate,
+        calibrate_by=arguments.own.get("calibrate_by"),
         histories=histories,
         compression=Compression(**types, max_auc_loss=loss),
         layout=layout,

@@ -14,7 +14,7 @@ from mtl_lightning.compare.ensemble import ensemble_gain
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.ranks import compare_ranks
-from mtl_lightning.compare.reliability import reliability_of
+from mtl_lightning.compare.reliability import log_losses, reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
@@ -225,6 +225,9 @@ def _configuration(
             **_spread([run.sampled.value[task] for run in runs]),
             "difference": _plain_ends(advantage(task, kind, models, against, level)) if paired else none,
             "reliability": reliability_of(kind, [task_rows(run.rows, task) for run in runs]),
+            "log_loss": log_losses(
+                kind, [(*task_rows(run.rows, task), run.rows.get(f"scaling/{task}")) for run in runs]
+            ),
         }
     overall = _plain_ends(delta_m(kinds, models, against, LEVEL)) if paired else none
     return {

@@ -14,6 +14,7 @@ from mtl_lightning.data.expressions.hints import backticks_hint
 from mtl_lightning.data.features.base import Feature, expression_of
 from mtl_lightning.data.features.history import History, HistoryTransform
 from mtl_lightning.data.preparation.event_logs import EventLog
+from mtl_lightning.data.preparation.lookups import Lookup
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import DataError, Problem, did_you_mean
 from mtl_lightning.interfaces import RawSchema
@@ -115,9 +116,12 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
     if isinstance(feature, History) and feature.from_ is not None and raw is not None:
         try:
             transform = HistoryTransform(name, feature, ())
-            transform.log_columns = lambda names: _keys(names, lookups)
+            keys = {column.partition(".")[0]: key for column, (_, key) in lookups.items()}
+            transform.lookups = [Lookup(table, key or "") for table, key in keys.items()]
             log = EventLog(name, transform)
-            if log.exists():  # a recipe is valid before its data is there, as with raw logs
+            if (
+                log.exists() and None not in keys.values()
+            ):  # a recipe is valid before its data is there, as with raw logs
                 log.check()
         except DataError as error:
             draft.problems.append(Problem.from_error(error, f"{path}.from"))

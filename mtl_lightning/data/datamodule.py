@@ -19,6 +19,7 @@ from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.settings import DataConfig
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
+from mtl_lightning.executors.base import Executor
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
 from mtl_lightning.training.transfer import send_batch
@@ -52,6 +53,7 @@ class DataModule(LightningDataModule):
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
         lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
+        executor: What encodes the parts of the source; None for threads.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -82,6 +84,7 @@ class DataModule(LightningDataModule):
         base: Transforms | None = None,
         accept: Iterable[str] = (),
         lookup: Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         super().__init__()
         self.source = source
@@ -114,6 +117,7 @@ class DataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.base = base
         self.accept = tuple(accept)
+        self.executor = executor
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -141,6 +145,7 @@ class DataModule(LightningDataModule):
                 base=self.base,
                 accept=self.accept,
                 lookups=self.lookups,
+                executor=self.executor,
             )
         return self._prepared
 

@@ -20,6 +20,9 @@ class DataConfig:
             ``funnel:<task>``).
         lookup: Side tables by name, each with ``path``, ``key``, ``on`` and further options of the source ``table``.
             Features read their columns as ``<name>.<column>``.
+        executor: What encodes the parts of a source: ``threads``, ``processes`` or a plugin's; a name, or
+            ``{name: …, option: …}``.
+        workers: Number of its workers; None for its default. The prepared data does not depend on either.
     """
 
     batch_size: PositiveInt = 1024
@@ -29,3 +32,5 @@ class DataConfig:
     pool: PositiveInt | None = None
     accept: tuple[str, ...] = ()
     lookup: dict[str, dict[str, Any]] = field(default_factory=dict)
+    executor: Any = "threads"
+    workers: PositiveInt | None = None

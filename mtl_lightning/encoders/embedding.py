@@ -45,7 +45,8 @@ class EmbeddingEncoder(Encoder):
         width: Width of an embedding.
         hidden: Layer sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output, so
             architectures that read slices of z by field (``pepnet``, ``poso``, ``stem``) cannot be used.
-        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers, and in that MLP.
+        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers and preferences, and in that
+            MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
             piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
@@ -338,7 +339,10 @@ class EmbeddingEncoder(Encoder):
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
+        vectors = [
+            batch.vectors[field.name] if field.tasks else self.drop_units(batch.vectors[field.name])
+            for field in self.vectors
+        ]
         parts, seen = [], self.drop_steps(batch)
         known = self.known(seen)
         for copy in range(self.copies):

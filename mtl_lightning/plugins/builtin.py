@@ -28,7 +28,7 @@ FEATURES = places(
     "data.features",
     """
     buckets:Buckets categorical:Categorical cross:Cross date:Date hashed:Hashed history:History numeric:Numeric
-    overlap:Overlap semantic_id:SemanticId sequence:Sequence text:Text vector:Vector
+    overlap:Overlap preference:Preference semantic_id:SemanticId sequence:Sequence text:Text vector:Vector
     """,
 )
 ENCODERS = places(
@@ -68,10 +68,10 @@ LOSSES = places(
 WEIGHTERS = places(
     "weighters",
     """
-    aligned_mtl:AlignedMTL attention:AttentionWeighting cagrad:CAGrad constant:Constant db_mtl:DBMTL dwa:DWA
-    excess_mtl:ExcessMTL fairgrad:FairGrad famo:FAMO gls:GLS graddrop:GradDrop gradnorm:GradNorm gradvac:GradVac
-    imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL pareto:Pareto
-    pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
+    aligned_mtl:AlignedMTL attention:AttentionWeighting cagrad:CAGrad constant:Constant cosmos:COSMOS
+    db_mtl:DBMTL dwa:DWA excess_mtl:ExcessMTL fairgrad:FairGrad famo:FAMO gls:GLS graddrop:GradDrop gradnorm:GradNorm
+    gradvac:GradVac imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL
+    pareto:Pareto pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
     """,
 )
 METRICS = places(
@@ -92,6 +92,11 @@ LOGGERS = {
     "wandb": "mtl_lightning.loggers.wandb:WandB",
 }
 
+EXECUTORS = {
+    "processes": "mtl_lightning.executors.processes:Processes",
+    "threads": "mtl_lightning.executors.threads:Threads",
+}
+
 mtl_sources = hookimpl(lambda: SOURCES)
 mtl_features = hookimpl(lambda: FEATURES)
 mtl_encoders = hookimpl(lambda: ENCODERS)
@@ -101,4 +106,5 @@ mtl_losses = hookimpl(lambda: LOSSES)
 mtl_weighters = hookimpl(lambda: WEIGHTERS)
 mtl_metrics = hookimpl(lambda: METRICS)
 mtl_loggers = hookimpl(lambda: LOGGERS)
+mtl_executors = hookimpl(lambda: EXECUTORS)
 mtl_recipes = hookimpl(lambda: ["mtl_lightning.recipes"])

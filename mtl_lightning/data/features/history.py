@@ -1,6 +1,6 @@
 """History features: what a user did before a row, built from the log itself."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -18,6 +18,7 @@ from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.base import Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
+from mtl_lightning.data.features.side_tables import SideTable, join, without_lookups
 from mtl_lightning.data.features.state_structure import SavedHistory
 from mtl_lightning.data.features.unknown_ids import UnknownIds
 from mtl_lightning.data.features.vocabulary import Vocabulary
@@ -204,11 +205,6 @@ class EncodedEvents(NamedTuple):
     records: np.ndarray
 
 
-def same_block(block: Block) -> Block:
-    """Return the block: there are no side tables."""
-    return block
-
-
 @contextmanager
 def _errors_of(rows: np.ndarray) -> Iterator[None]:
     """Let errors of some rows of a block name their places in the block."""
@@ -245,10 +241,8 @@ class HistoryTransform:
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
         self.earlier: Mapping[str, Any] | None = None
-        self.join: Callable[[Block], Block] = same_block
-        """Appends the columns of side tables to events."""
-        self.log_columns: Callable[[Iterable[str]], tuple[str, ...]] = tuple
-        """Columns that an event needs in order to have some columns: for one of a side table its key."""
+        self.lookups: Sequence[SideTable] = ()
+        """Side tables whose columns events carry."""
         self.unknown: UnknownIds | None = None
         """Codes of unknown ids while events are prepared; None where unknown ids are equal, as in requests."""
 
@@ -270,12 +264,12 @@ class HistoryTransform:
     @property
     def given_columns(self) -> tuple[str, ...]:
         """Raw columns of an event that a request brings, with keys of side tables in place of their columns."""
-        return self.log_columns(self.feature.given_columns)
+        return without_lookups(self.lookups, self.feature.given_columns)
 
     @property
     def source_columns(self) -> tuple[str, ...]:
         """The user and :attr:`given_columns`."""
-        return self.log_columns(self.feature.source_columns)
+        return without_lookups(self.lookups, self.feature.source_columns)
 
     def moments(self, block: Block) -> Moments:
         """Users and times of a block's rows."""
@@ -321,7 +315,7 @@ class HistoryTransform:
             block: Events.
             visible: Function from users and times to the events that training rows may see, [E] bool.
         """
-        block, moments = self.join(block), self.moments(block)
+        block, moments = join(self.lookups, block), self.moments(block)
         self._observe(block, moments.known & visible(moments), self.tables)
 
     def _observe(self, block: Block, chosen: np.ndarray, tables: Mapping[str, SharedVocabulary]) -> None:
@@ -366,34 +360,40 @@ class HistoryTransform:
         """Times of the rows, from which gaps are counted, [B] float64."""
         return self.instants(block).values.astype(np.float64)
 
-    def encode_events(self, block: Block, moments: Moments | None = None) -> EncodedEvents:
+    def encode_events(
+        self, block: Block, moments: Moments | None = None, unknown: UnknownIds | None = None
+    ) -> EncodedEvents:
         """The block's events.
 
         Args:
             block: Rows of the log.
             moments: Their users and times, if they are known already.
+            unknown: Codes of unknown ids; None for :attr:`unknown`.
 
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
-        block = self.join(block)
+        block = join(self.lookups, block)
         user, time, known = self.moments(block) if moments is None else moments
         rows = self.happened(block, known)
         happened = time[rows]
-        return EncodedEvents(user[rows], happened, self.layout.pack(*self.encode_steps(block, rows), happened))
+        return EncodedEvents(user[rows], happened, self.layout.pack(*self.encode_steps(block, rows, unknown), happened))
 
-    def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode_steps(
+        self, block: Block, rows: np.ndarray, unknown: UnknownIds | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32.
 
         Args:
             block: Rows of the log.
             rows: Ascending indices of rows.
+            unknown: Codes of unknown ids; None for :attr:`unknown`.
 
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
         events = self._carried(block, rows)
-        ids = [self._ids(table, as_written(events, name), name) for name, table in self.tables.items()]
+        ids = [self._ids(table, as_written(events, name), name, unknown) for name, table in self.tables.items()]
         with _errors_of(rows):
             numbers = [scale.encode(events) for scale in self.scales.values()]
         nothing = np.zeros((len(rows), 0), dtype=np.float32)
@@ -414,9 +414,28 @@ class HistoryTransform:
                 records[coded, place] = self._ids(table, values, name)
         return records
 
-    def _ids(self, table: SharedVocabulary, values: pa.Array, name: str) -> np.ndarray:
+    def _ids(
+        self, table: SharedVocabulary, values: pa.Array, name: str, unknown: UnknownIds | None = None
+    ) -> np.ndarray:
         ids = table.ids(values, name)
-        return ids if self.unknown is None else self.unknown.mark(name, values, ids)
+        unknown = self.unknown if unknown is None else unknown
+        return ids if unknown is None else unknown.mark(name, values, ids)
+
+    def adopt(self, events: EncodedEvents, unknown: UnknownIds) -> EncodedEvents:
+        """Give events with codes of their own the codes of :attr:`unknown`.
+
+        Args:
+            events: Events of a part of the log.
+            unknown: The codes that its worker gave.
+        """
+        assert self.unknown is not None
+        records = events.records.copy()
+        for place, name in enumerate(self.tables):
+            ids = records[:, place]
+            coded = np.flatnonzero(ids < 0)
+            if len(coded):
+                ids[coded] = self.unknown.adopt(name, unknown.values(name))[-1 - ids[coded]]
+        return events._replace(records=records)
 
     def state(self) -> dict[str, Any]:
         """Own vocabularies, scales, and the unit of times."""

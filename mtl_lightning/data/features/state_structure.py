@@ -134,6 +134,8 @@ def _check_field(field: Mapping[str, Any], where: str, kinds: Sequence[str]) -> 
     _require(1 <= field.get("size", 1) < 2**31, f"{where}.size", field.get("size"), "at least 1, and below 2**31")
     _require(0 <= field.get("length", 0) <= LONGEST, f"{where}.length", field.get("length"), f"0 to {LONGEST}")
     _check_ascending(field.get("edges", ()), f"{where}.edges")
+    preferences = len(field.get("tasks", ()))
+    _require(preferences in (0, field.get("size", 1)), f"{where}.tasks", field.get("tasks"), "a task per value")
     for step in field.get("steps", ()):
         _check_field(step, f"{where}.steps.{step['name']}", STEP_KINDS)
 

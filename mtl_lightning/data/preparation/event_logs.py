@@ -13,6 +13,7 @@ import pyarrow.types as pt
 from mtl_lightning.data.arrow.columns import WRITTEN, column, require
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.features.history import RENAMED, HistoryTransform, Moments
+from mtl_lightning.data.features.side_tables import without_lookups
 from mtl_lightning.data.readers.blocks import ROW, read_blocks
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.data.sources.table import Table, placed
@@ -47,7 +48,7 @@ class EventLog:
         if isinstance(source.path, dict):
             raise DataError(f"{self.place}.path: the events of a history have no splits", "list the files")
         self.source = source
-        tokens = {self.names[own] for own in transform.log_columns(self.feature.event_tokens)}
+        tokens = {self.names[own] for own in without_lookups(transform.lookups, self.feature.event_tokens)}
         source.follow(Uses(frozenset(tokens), frozenset(), frozenset({*self.names.values()} - tokens)))
 
     def exists(self) -> bool:

@@ -10,6 +10,7 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.columns import plain
 from mtl_lightning.data.features.history import HistoryTransform
+from mtl_lightning.data.features.side_tables import join
 from mtl_lightning.data.preparation.histories import slices
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.store.events import Events, row_part
@@ -129,7 +130,7 @@ def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransfo
     moments = transform.instants(pa.table({transform.feature.time: row_times}))
     time = np.broadcast_to(moments.values, rows) if len(row_times) == 1 else moments.values
     known = np.broadcast_to(moments.known, rows) if len(row_times) == 1 else moments.known
-    given = transform.join(listed.events)
+    given = join(transform.lookups, listed.events)
     event_times = transform.instants(given)
     happened = transform.happened(given, event_times.known)
     place = np.zeros(rows, dtype=np.int64) if listed.total == 1 else np.arange(rows)

@@ -125,12 +125,20 @@ class HistoryBlock(NamedTuple):
     events: EncodedEvents | None
 
 
-def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -> dict[str, HistoryBlock]:
-    """Users, times and events of a block, for each history."""
+def encode_histories(
+    transforms: Mapping[str, HistoryTransform], block: Block, unknown: Mapping[str, UnknownIds]
+) -> dict[str, HistoryBlock]:
+    """Users, times and events of a block, for each history.
+
+    Args:
+        transforms: Histories by name.
+        block: Rows of the log.
+        unknown: Codes of the unknown ids of each history; new values are added.
+    """
 
     def encode(transform: HistoryTransform) -> HistoryBlock:
-        moments = transform.moments(block)
-        events = None if transform.feature.from_ is not None else transform.encode_events(block, moments)
+        moments, codes = transform.moments(block), unknown[transform.name]
+        events = None if transform.feature.from_ is not None else transform.encode_events(block, moments, codes)
         return HistoryBlock(moments, events)
 
     encoded = map_threads(encode, transforms.values(), block.num_rows)
@@ -161,15 +169,18 @@ class Histories:
             builder.transform.unknown = None
             builder.close()
 
-    def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray) -> None:
+    def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray, unknown: Mapping[str, UnknownIds]) -> None:
         """Add a block.
 
         Args:
             blocks: The block for each history.
             assigned: Split of each of its rows: the writer's number, or a negative one for none.
+            unknown: Codes of the unknown ids of its events, for each history.
         """
         for name, builder in self.builders.items():
-            builder.add(blocks[name])
+            moments, events = blocks[name]
+            adopted = None if events is None else builder.transform.adopt(events, unknown[name])
+            builder.add(HistoryBlock(moments, adopted))
         if self.builders:
             self.assigned.append(assigned)
 

@@ -1,5 +1,6 @@
 """``test.npz``: predictions and labels of the test split by row, for paired comparisons."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
-def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> None:
+def save_rows(
+    path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
+) -> None:
     """Predict the rows of a Store in order, and write them with labels, masks, weights and groups.
 
     Args:
@@ -24,6 +27,7 @@ def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> No
         network: Trained network.
         store: Encoded rows.
         batch_size: Rows per batch.
+        scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
     """
     device = next(network.parameters()).device
     training = network.training
@@ -42,6 +46,8 @@ def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> No
         arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
         if "weight" in store.parts:
             arrays[f"weight/{task.name}"] = np.array(store.parts["weight"][:, column])
+        if task.name in scaling:
+            arrays[f"scaling/{task.name}"] = np.array(scaling[task.name])
     if "group" in store.parts:
         arrays["group"] = np.array(store.parts["group"])
     partial = path.with_name(path.name + TEMPORARY)
