@@ -49,6 +49,7 @@ class Field:
         steps: What each step of a history carries: categorical fields, then numeric fields (history only).
         gap: Each step of a history has the time between it and the row (history only).
         weights: Numeric field of a step that weighs it; empty for steps of equal weight (history only).
+        per_request: The value is constant within a request (see ``Batch.request``).
         tasks: Tasks whose preferences it holds, which a weighter may choose in training (vector only; may be empty).
     """
 
@@ -61,6 +62,7 @@ class Field:
     steps: "tuple[Field, ...]" = ()
     gap: bool = False
     weights: str = ""
+    per_request: bool = False
     tasks: tuple[str, ...] = ()
 
     def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
@@ -80,6 +82,8 @@ class Field:
         state = {**asdict(self), "edges": list(self.edges), "tasks": list(self.tasks)}
         if not self.tasks:
             del state["tasks"]
+        if not self.per_request:
+            del state["per_request"]
         if self.kind == "history":
             state = state if self.weights else {name: value for name, value in state.items() if name != "weights"}
             return state | {"steps": [field.to_dict() for field in self.steps]}
