@@ -46,6 +46,9 @@ def register(app: typer.Typer) -> None:
     data.command("inspect")(inspect_data)
     data.command("clean")(clean_data)
     app.add_typer(data, name="data")
+    select = typer.Typer(no_args_is_help=True, help="Find out which parts of a recipe a run does not need.")
+    select.command("features")(select_features)
+    app.add_typer(select, name="select")
     plugins = typer.Typer(invoke_without_command=True)
     plugins.callback()(list_plugins)
     plugins.command("new")(new_plugin)
@@ -98,6 +101,23 @@ def importance(
     _print_summary(importance, pairs, as_json)
 
 
+def select_features(
+    context: typer.Context,
+    pairs: Annotated[
+        list[str] | None,
+        _pairs(
+            "run=runs/ads/1 seeds=3 max_loss=0.001 …",
+            *("run", "max_loss", "verify", "seeds", "jobs", "out", "repeats", "draws", "groups", "rows", "device"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Suggest features that can go, train without them, and say what that costs: run=RUN_DIRECTORY."""
+    from mtl_lightning.cli.select import select_features
+
+    select_features(pairs or [], context.obj, as_json)
+
+
 def predict(
     pairs: Annotated[
         list[str] | None,
@@ -129,6 +149,7 @@ def export(
                 "layout",
                 "storage",
                 "artefacts",
+                "register",
             ),
         ),
     ] = None,

@@ -1,6 +1,7 @@
 """Predictor: raw rows → fitted transforms → model → columns per task."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -71,6 +72,8 @@ class Predictor:
     needed: tuple[str, ...] = ()
     combined: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     block: int = field(default=ROWS, init=False)
+    given: dict[str, pa.Array] = field(default_factory=dict, init=False)
+    """Columns that rows get in addition or instead of their own, with one value each."""
 
     @classmethod
     def of_run(cls, run: RunDirectory, config: Config, *, device: str = CPU) -> Self:
@@ -133,6 +136,28 @@ class Predictor:
             combined=bundle.formula,
         )
 
+    def prefer(self, preference: Sequence[float]) -> None:
+        """Predict all rows with these preferences of tasks, in the order of the feature's ``tasks``.
+
+        Args:
+            preference: Preference of each task, at least 0; they are divided by their sum.
+
+        Raises:
+            MtlError: If the model reads no preferences, or the values do not fit its tasks.
+        """
+        features = {name: part for name, part in self.transforms.features.items() if part.preferred()}
+        if not features:
+            raise MtlError("preference: the model reads no preferences", "train it with weighter=cosmos")
+        for name, feature in features.items():
+            tasks = feature.preferred()
+            if len(preference) != len(tasks) or not all(0 <= value < math.inf for value in preference):
+                raise MtlError(
+                    f"preference: {list(preference)} is not a number of at least 0 per task",
+                    f"the tasks of {name} are {', '.join(tasks)}",
+                )
+            self.given |= {column: pa.array([list(preference)]) for column in feature.optional_columns(name)}
+        self.identity += f" preference {list(preference)}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Raw columns that are written with the predictions: the user, if there is one."""
@@ -142,7 +167,7 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
         features = [name for columns in self.transforms.request_columns.values() for name in columns]
-        return tuple(dict.fromkeys([*features, *self.transforms.live.latest, *self.transforms.raw, *self.keys]))
+        return tuple(dict.fromkeys([*features, *self.transforms.optional_columns, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
         """Read the rows to predict.
@@ -241,7 +266,11 @@ class Predictor:
     def _table(self, part: Block) -> pa.Table:
         if not part.num_rows:
             return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
-        batch = self.transforms.encode(part)
+        same = pa.array(np.zeros(part.num_rows, dtype=np.int64))
+        rows = {name: part[name] for name in part.schema.names} | {
+            name: value.take(same) for name, value in self.given.items()
+        }
+        batch = self.transforms.encode(pa.table(rows))
         predictions = self.score(batch)
         keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}

@@ -16,12 +16,13 @@ from mtl_lightning.data.features.base import CachingTransform
 from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
-from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.column_uses import column_uses, read_for, with_events
 from mtl_lightning.data.preparation.encoding import encode, locate_errors
 from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
 from mtl_lightning.data.preparation.histories import LATEST, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
+from mtl_lightning.data.preparation.requests import group_requests
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -56,6 +57,8 @@ def prepare(
     base: Transforms | None = None,
     accept: Collection[str] = (),
     lookups: Mapping[str, LookupFiles] = MappingProxyType({}),
+    request: Sequence[str] = (),
+    per_request: Sequence[str] | None = None,
     executor: Executor | None = None,
 ) -> Prepared:
     """Prepare the rows of a source, or open the result of an earlier call with the same rows, options and code.
@@ -74,6 +77,9 @@ def prepare(
         base: Fitted transforms of an earlier run to warm-start from; see :mod:`mtl_lightning.data.preparation.growth`.
         accept: Names of accepted findings. ``leak:<feature>:<task>`` lets a feature read a column of a label.
         lookups: Side tables by name, whose columns features read.
+        request: Columns whose values are equal in the rows of a request; see
+            :class:`~mtl_lightning.data.settings.DataConfig`.
+        per_request: Features that are constant within a request; None for those that are in all rows.
         executor: What encodes the parts of the source; None for threads. The result does not depend on it.
 
     Raises:
@@ -91,13 +97,13 @@ def prepare(
         >>> {name: len(store) for name, store in prepared.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
-    uses = column_uses(features, tasks, split, group, raw, [files.on for files in lookups.values()])
+    uses = column_uses(features, tasks, split, group, raw, [*request, *(files.on for files in lookups.values())])
     tokens = read_for(source, uses, base)
     schema = source.schema()
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
-    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined)
+    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined, request, per_request)
     for files in lookups.values():
-        files.follow(uses)
+        files.follow(with_events(uses, features))
     transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
     check_lookups(lookups, features, list(schema.columns))
@@ -112,7 +118,7 @@ def prepare(
         if prepared is None:
             with executor or Threads() as running:
                 keep = KEEP if running.shares_memory else 0
-                reader = SplitReader(source, split, transforms.columns, keep)
+                reader = SplitReader(source, split, transforms.columns, keep, transforms.request)
                 prepared = build(path, reader, transforms, logs, lookups, running)
         return prepared
 
@@ -132,6 +138,7 @@ def fingerprint(
         "tasks": [asdict(label.task) for label in transforms.labels.values()],
         "raw": transforms.raw,
         "group": transforms.group,
+        "request": [transforms.request, transforms.per_request],
         "split": split.to_dict(),
         "code": digest(encoding_code()),
         "events": {name: log.fingerprint() for name, log in logs.items()},
@@ -179,10 +186,12 @@ def build(
     with writing(path):
         partial.mkdir()
     try:
-        read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
-        transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
+        read = [column for name, feature in transforms.features.items() for column in feature.lookup_columns(name)]
+        transforms.use_lookups({name: files.read(read) for name, files in lookups.items()})
         fit(reader, transforms, logs)
         summary = encode(partial, reader, transforms, logs, executor)
+        if transforms.request:
+            summary["request"] = group_requests(partial, reader, transforms)
         if lookups:
             summary["lookups"] = report_missing(transforms.lookups.values())
         summary["seconds"] = round(time.monotonic() - started, 3)
