@@ -6,7 +6,9 @@ from typing import Any, Self
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, generator
+from mtl_lightning.data.store.lanes import LaneOrder
+from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, StoredOrder, generator
+from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
@@ -50,6 +52,8 @@ class Loader:
         world: Number of processes.
         pool: Number of rows in memory at a time, for a Store larger than memory (see
             :class:`~mtl_lightning.data.store.order.PooledOrder`). None for all rows. Must be equal on all processes.
+        function: Compute the order of shuffled rows where it is needed, instead of drawing it for all rows on every
+            process; a pool is then a :class:`~mtl_lightning.data.store.lanes.LaneOrder`.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -69,6 +73,7 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pool: int | None = None,
+        function: bool = False,
     ) -> None:
         self.store = store
         self.batch_size = batch_size
@@ -77,6 +82,7 @@ class Loader:
         self.rank = rank
         self.world = world
         self.pool = pool
+        self.function = function
         self.epoch = 0
         self.cursor = 0
         self._resumed = False
@@ -107,33 +113,49 @@ class Loader:
 
     def order(self) -> Order:
         """The rows in the current epoch's order."""
-        if self.pool is not None:
-            return PooledOrder(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
+        seeds = self.seed, self.epoch
         if not self.shuffle:
-            return FullOrder(self.store, None)
-        # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
-        window = WINDOW if self.world == 1 else 0
-        permutation = torch.randperm(len(self.store), generator=generator(self.seed, self.epoch))
-        return FullOrder(self.store, permutation, window)
+            return FullOrder(self.store, None) if self.pool is None else StoredOrder(self.store)
+        if self.pool is not None:
+            if self.function:
+                return LaneOrder(self.store, self.pool, len(self), seeds)
+            return PooledOrder(self.store, self.pool, seeds)
+        rows = len(self.store)
+        order = Permutation(rows, *seeds) if self.function else torch.randperm(rows, generator=generator(*seeds))
+        return FullOrder(self.store, order, WINDOW, self._following)
+
+    def _part(self, step: int) -> tuple[int, int]:
+        """Start and end of this process's part of a global batch."""
+        start, stop = bounds(len(self.store), len(self), step)
+        first, last = bounds(stop - start, self.world, self.rank)
+        return start + first, start + last
+
+    def _following(self, stop: int) -> tuple[int, int] | None:
+        """The part after the one that ends at a position."""
+        step = (stop * len(self) - 1) // len(self.store) + 1
+        return self._part(step) if step < len(self) else None
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the previous epoch was abandoned before its end
             self.epoch, self.cursor = self.epoch + 1, 0
         self._resumed = False
-        order, steps, total = self.order(), len(self), len(self.store)
+        order, steps = self.order(), len(self)
         step = self.cursor
         while step < steps:
-            start, stop = bounds(total, steps, step)
-            first, last = bounds(stop - start, self.world, self.rank)
+            part = self._part(step)
             # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
-            yield order.batch(start + first, start + last)
+            yield order.batch(*part)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""
-        plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool}
+        plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool, "order": self._order_name}
         return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
+
+    @property
+    def _order_name(self) -> str:
+        return "function" if self.function else "array"
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`: the next iteration yields the remaining rows.
@@ -142,7 +164,7 @@ class Loader:
             state: Result of :meth:`state_dict`.
 
         Raises:
-            DataError: If the number of rows differs or, in mid-epoch, the pool or the number of steps.
+            DataError: If the number of rows differs or, in mid-epoch, the pool, the order or the number of steps.
         """
         if state["rows"] != len(self.store):
             raise DataError(
@@ -153,6 +175,11 @@ class Loader:
             raise DataError(
                 f"saved in mid-epoch with pools of {state.get('pool')} rows, resumed with {self.pool}",
                 "resume with the same data.pool",
+            )
+        if state["cursor"] and state.get("order", "array") != self._order_name:
+            raise DataError(
+                f"saved in mid-epoch with data.order={state.get('order', 'array')}, resumed with {self._order_name}",
+                "resume with the same data.order",
             )
         if state["cursor"] and state["steps"] != len(self):
             raise DataError(

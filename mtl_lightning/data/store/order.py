@@ -1,11 +1,13 @@
 """Row orders of a loader: all rows from memory, or pool by pool from disk."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 
 CHUNK = 8192
@@ -37,9 +39,10 @@ class FullOrder:
 
     Args:
         store: The rows.
-        permutation: Row at each position, [N] int64; None for the Store's order.
-        window: Number of consecutive positions whose rows are gathered together. Torch divides one large gather among
+        permutation: Row at each position, [N] int64 or a function; None for the Store's order.
+        window: Number of rows of consecutive batches that are gathered together. Torch divides one large gather among
             threads, which is faster than many small ones. 0 gathers each batch by itself.
+        following: Start and end of the batch after the one that ends at a position; None after the last.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -50,23 +53,53 @@ class FullOrder:
         [2, 0]
     """
 
-    def __init__(self, store: Store, permutation: Tensor | None, window: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        permutation: Tensor | Permutation | None,
+        window: int = 0,
+        following: Callable[[int], tuple[int, int] | None] = lambda _: None,
+    ) -> None:
         self.store = store
         self.permutation = permutation
         self.window = window
-        self._gathered: tuple[int, Store] | None = None
+        self.following = following
+        self._rows = store
+        self._places: dict[tuple[int, int], int] = {}
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows at positions ``start`` to ``stop`` (excluded) of the order."""
         if self.permutation is None:
             return self.store.batch(slice(start, stop))
-        if stop - start >= self.window:
-            return self.store.batch(self.permutation[start:stop])
-        first, rows = self._gathered or (0, None)
-        if rows is None or not first <= start <= stop <= first + len(rows):
-            first, rows = start, self.store.take(self.permutation[start : start + self.window])
-            self._gathered = first, rows
-        return rows.batch(slice(start - first, stop - first))
+        if (start, stop) not in self._places:
+            parts: dict[tuple[int, int], int] = {}
+            part: tuple[int, int] | None = (start, stop)
+            count = 0
+            while part is not None and part not in parts:
+                parts[part], count = count, count + part[1] - part[0]
+                part = self.following(part[1]) if count < self.window else None
+            positions = torch.cat([torch.arange(*part) for part in parts])
+            self._rows, self._places = self.store.take(self.permutation[positions]), parts
+        place = self._places[start, stop]
+        return self._rows.batch(slice(place, place + stop - start))
+
+
+class StoredOrder:
+    """The Store's order, read from disk batch by batch.
+
+    Args:
+        store: The rows, on disk.
+
+    Example:
+        ``StoredOrder(store).batch(0, 8192)``
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Rows ``start`` to ``stop`` (excluded)."""
+        return self.store.read([(start, stop)]).batch(slice(None))
 
 
 class PooledOrder:
@@ -79,7 +112,7 @@ class PooledOrder:
     Args:
         store: The rows, on disk.
         pool: Approximate number of rows in a pool; at least one chunk.
-        seeds: Numbers that determine the order (seed and epoch); None for the Store's order.
+        seeds: Numbers that determine the order (seed and epoch).
         chunk: Number of rows in a chunk.
 
     Example:
@@ -91,13 +124,13 @@ class PooledOrder:
         [0, 1, 2, 3, 4, 5]
     """
 
-    def __init__(self, store: Store, pool: int, seeds: tuple[int, ...] | None, chunk: int = CHUNK) -> None:
+    def __init__(self, store: Store, pool: int, seeds: tuple[int, ...], chunk: int = CHUNK) -> None:
         self.store = store
         self.seeds = seeds
         self.chunk = chunk
         count = -(-len(store) // chunk)
         self.per_pool = max(pool // chunk, 1)
-        self.chunks = torch.arange(count) if seeds is None else torch.randperm(count, generator=generator(*seeds))
+        self.chunks = torch.randperm(count, generator=generator(*seeds))
         sizes = torch.full((count,), chunk)
         if count:
             sizes[self.chunks == count - 1] = len(store) - chunk * (count - 1)
@@ -115,9 +148,8 @@ class PooledOrder:
             first = pool * self.per_pool
             starts = (self.chunks[first : first + self.per_pool] * self.chunk).tolist()
             rows = self.store.read([(start, min(start + self.chunk, len(self.store))) for start in starts])
-            if self.seeds is not None:
-                rows = rows.take(torch.randperm(len(rows), generator=generator(*self.seeds, pool)))
-            self._pool = (pool, rows)
+            order = torch.randperm(len(rows), generator=generator(*self.seeds, pool))
+            self._pool = (pool, rows.take(order))
         return self._pool[1]
 
     def batch(self, start: int, stop: int) -> Batch:
