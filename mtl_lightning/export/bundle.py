@@ -115,10 +115,7 @@ class Bundle:
             DataError: If a column is missing or holds values that its feature cannot read.
             MtlError: If the model cannot be run.
         """
-        for name in self.manifest.columns:
-            if name not in columns:
-                raise DataError(f"no column {name!r}")
-        return self.run(self.encoder.encode(columns, rows))
+        return self.run(self._encode(columns, rows))
 
     def score(self, columns: Columns, rows: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Predict raw rows like :meth:`predict`, and combine the predictions into a score.
@@ -126,8 +123,15 @@ class Bundle:
         Returns:
             Predictions per task, and the score, [B] float64, or None without a formula.
         """
-        predictions = self.predict(columns, rows)
-        return predictions, self.formula(predictions) if self.formula else None
+        parts = self._encode(columns, rows)
+        predictions = self.run(parts)
+        return predictions, self.formula(predictions, parts["ids"]) if self.formula else None
+
+    def _encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
+        for name in self.manifest.columns:
+            if name not in columns:
+                raise DataError(f"no column {name!r}")
+        return self.encoder.encode(columns, rows)
 
 
 def _latest(folder: Path, manifest: Manifest, transforms: Transforms) -> dict[str, LatestEvents]:
@@ -156,6 +160,9 @@ def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: P
         raise MtlError(f"{folder}: the manifest has other columns than the transforms and the model read")
     if unknown := sorted(set(manifest.calibration) - set(schema.task_index)):
         raise MtlError(f"{folder}: the manifest has a calibration of {unknown[0]!r}, which is not a task")
+    for task, record in manifest.calibration.items():
+        if "parts" in record and record["parts"]["feature"] not in schema.id_columns:
+            raise MtlError(f"{folder}: calibration.{task} has parts of another feature than the transforms make")
 
 
 def _shape(value: Any) -> tuple[str, str | None, list[int | None]]:

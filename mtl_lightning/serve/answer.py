@@ -27,7 +27,7 @@ def answer(bundle: Bundle, body: bytes, most: int) -> tuple[bytes, int]:
         RequestError: If the body cannot be read, or its values cannot be encoded.
     """
     # Requests may bring events of their own.
-    request = read(body, tuple(bundle.manifest.columns), most, tuple(bundle.transforms.live.latest))
+    request = read(body, tuple(bundle.manifest.columns), most, bundle.transforms.optional_columns)
     try:
         predictions, score = bundle.score(request.columns, request.rows)
     except DataError as error:

@@ -17,6 +17,7 @@ from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.training import optimizer as optim
 from mtl_lightning.training.average import WeightAverage
+from mtl_lightning.training.late import send
 from mtl_lightning.training.network import Network, full_precision
 from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
 from mtl_lightning.training.parameter_step import gradient_parameters, make_step
@@ -24,7 +25,7 @@ from mtl_lightning.training.redraw import check_redraw, redraw_tables
 from mtl_lightning.training.schedule import check_end
 from mtl_lightning.training.sharded import distribute, updates
 from mtl_lightning.training.skipped import SkippedSteps
-from mtl_lightning.training.step import global_counts
+from mtl_lightning.training.step import global_counts, step_generator
 from mtl_lightning.training.tables import broadcast_table, exchange_rows
 
 SPLITS = ("validation", "test")
@@ -151,6 +152,9 @@ class MultiTaskModule(LightningModule):
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the weighter's objective, a scalar."""
+        preference = self.weighter.choose_preference(step_generator(self.seed, self.batches))
+        if preference is not None:
+            batch = batch.preferring(send(preference, batch.dense.device))
         losses, seam, auxiliary = self.network.objectives(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
         with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has

@@ -80,6 +80,14 @@ class Feature(ABC):
         """Raw columns that a row to be scored must have: the columns of :meth:`columns`."""
         return self.columns(name)
 
+    def optional_columns(self, name: str) -> tuple[str, ...]:
+        """Raw columns that a row to be scored may have, in addition to :meth:`request_columns`: none."""
+        return ()
+
+    def preferred(self) -> tuple[str, ...]:
+        """Tasks whose preferences the feature holds, so that a weighter fills it in training: none."""
+        return ()
+
     def tokens(self, name: str) -> tuple[str, ...]:
         """Return the columns whose values are compared as they are written, instead of read as numbers.
 

@@ -43,7 +43,8 @@ class NewValues:
         self.known.observe(block)
 
     def finish(self) -> None:
-        """Do nothing: the vocabulary is fitted on first access."""
+        """Fit the vocabulary, before transforms are copied."""
+        _ = self.known.table.vocabulary
 
     def encode(self, block: Block) -> np.ndarray:
         """Return 1 where the value is new and 0 otherwise, [B] float64; a missing value is not new."""

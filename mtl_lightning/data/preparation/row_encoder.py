@@ -151,7 +151,8 @@ class RowEncoder:
         if isinstance(transform, SequenceTransform):
             return self._sequence(transform)
         needed = self._columns_of(name)
-        return lambda columns: transform.encode(_table(columns, needed))
+        optional = self.transforms.features[name].optional_columns(name)
+        return lambda columns: transform.encode(_table(columns, [*needed, *(columns.keys() & {*optional})]))
 
     def _columns_of(self, name: str) -> tuple[str, ...]:
         """Return the columns of a feature, or of the features that it refers to if it has none."""
@@ -273,7 +274,8 @@ def _table(columns: Columns, names: Sequence[str]) -> pa.Table:
     arrays = {name: _array(_column(columns, name), name) for name in names}
     written = [WRITTEN + name for name in names if WRITTEN + name in columns]
     arrays |= {name: _array(columns[name], name) for name in written}
-    rows = max(map(len, arrays.values()), default=0)
+    arrays = arrays or {"": pa.nulls(1)}  # preferences, which rows need not bring
+    rows = max(map(len, arrays.values()))
     return pa.table({name: _repeat(array, rows) for name, array in arrays.items()})
 
 

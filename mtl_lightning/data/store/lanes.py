@@ -47,7 +47,7 @@ class LaneOrder:
     """
 
     def __init__(self, store: Store, pool: int, steps: int, seeds: tuple[int, ...]) -> None:
-        self.store, self.steps, self.seeds = store, steps, seeds
+        self.store, self.steps, self.seeds, self.ends = store, steps, seeds, None
         self.lanes = 1 << (min(LANES, max(pool // SHORTEST, 1)).bit_length() - 1)
         self.chunk = max(pool // self.lanes, 1)
         rows = len(store)
