@@ -125,7 +125,7 @@ class StoredOrder:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.ends = None
+        self.ends: Tensor | None = None
 
     def batch(self, start: int, stop: int) -> Batch:
         """Rows ``start`` to ``stop`` (excluded)."""
