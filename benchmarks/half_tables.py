@@ -2,7 +2,7 @@
 
     python benchmarks/half_tables.py [--rows 50000] [--epochs 2] [--seeds 2]
 
-The model is that of ``benchmarks/seams.py``. Prints a Markdown table: means over seeds, each of which is another world,
+The model of ``benchmarks/seams.py`` is used. Prints a Markdown table: means over seeds, each of which is another world,
 and CPU seconds of training and test.
 """
 

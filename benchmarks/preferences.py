@@ -4,7 +4,7 @@
 
 Each preference gives ``hide``, the task opposed to the others, a share; ``like`` and ``save`` have equal parts of the
 rest. A run of ``cosmos`` is evaluated at every preference; ``constant`` is trained for each, with three times the
-preference as weights. Settings are those of ``benchmarks/seams.py``. Prints a Markdown table of expected AUC on the
+preference as weights. It has the settings of ``benchmarks/seams.py``. Prints a Markdown table of expected AUC on the
 test split, as means over seeds, each of which is another world. Results in OUT are not computed again.
 """
 
