@@ -1,14 +1,15 @@
-"""Heads against the truth of simulated worlds: quantiles of durations, and conversions that come late.
+"""Heads against the truth of simulated worlds: quantiles of durations, late conversions, effects of a treatment.
 
-Usage: ``python benchmarks/heads.py distribution|delayed_feedback [--rows 100000] [--worlds 3]``.
+Usage: ``python benchmarks/heads.py distribution|delayed_feedback|uplift|confounded [--rows 100000] [--worlds 3]``.
 
-Trains shared-bottom networks on the simulator's ads, the compared heads on the same rows, and prints Markdown tables
+Trains shared-bottom networks on simulated logs, the compared heads on the same rows, and prints Markdown tables
 over test rows as means over worlds, with twice the standard error.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.simulator.ads import DWELL_SHAPE
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.metrics.uplift.curves import QiniCoefficient
 from mtl_lightning.training.module import MultiTaskModule
 
 Columns = dict[str, NDArray[Any]]
@@ -133,9 +135,46 @@ def delayed_feedback(rows: int, seed: int) -> Values:
     return values
 
 
+LEARNERS = ("s_learner", "t_learner", "x_learner", "tarnet", "dragonnet")
+
+
+def uplift(rows: int, seed: int, selection: float = 0.0) -> Values:
+    """Effects of coupons on purchases, and rates of purchases as if they were effects."""
+    source = Simulator(scenario="coupons", rows=rows, selection=selection, seed=seed)
+    oracle = "oracle_effect"
+    tasks = {
+        "effect": {"kind": "uplift", "label": "purchase", "oracle": oracle},
+        "purchase": {"kind": "binary", "label": "purchase"},
+    }
+    raw = ["treatment", oracle]
+    data = DataModule(source, tasks=tasks, raw=raw, batch_size=1024, seed=seed)
+    data.prepare()
+    values: Values = {}
+    for name in LEARNERS:
+        module = fitted(data, {"effect": {"name": name}}, 3, seed, 0.02)
+        columns = test_columns(module, data, "effect")
+        values[f"`{name}`"] = effects(columns, columns["prediction"])
+        rate = test_columns(module, data, "purchase")["prediction"]
+    return values | {"rate of purchases": effects(columns, rate), "the truth": effects(columns, columns[oracle])}
+
+
+def effects(columns: Columns, predicted: NDArray[Any]) -> dict[str, float]:
+    """Correlation with the true effects, error, mean and Qini coefficient."""
+    truth = columns["oracle_effect"]
+    rows = (torch.from_numpy(part) for part in (predicted, columns["label"], columns["treatment"]))
+    return {
+        "correlation": float(np.corrcoef(predicted, truth)[0, 1]),
+        "PEHE": float(np.sqrt(((predicted - truth) ** 2).mean())),
+        "mean effect − true mean": float(predicted.mean() - truth.mean()),
+        "Qini": float(QiniCoefficient(*rows)(torch.ones(len(truth), dtype=torch.float64))),
+    }
+
+
 STUDIES: dict[str, Callable[[int, int], Values]] = {
     "distribution": distribution,
     "delayed_feedback": delayed_feedback,
+    "uplift": uplift,
+    "confounded": partial(uplift, selection=1.0),
 }
 
 

@@ -35,6 +35,9 @@ class Batch:
         weight: Sample weight per task, [B, T] float, or None for ones.
         group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where missing; or None.
         raw: Declared raw columns, each [B] float64.
+        request: Place of each row's request among the R requests of the batch, [B] int64, ascending; or None. Then
+            sequences, steps and vectors of fields that are constant within a request have R rows instead of B.
+        request_row: A row of each request, [R] int64, or None.
     """
 
     schema: Schema
@@ -48,9 +51,28 @@ class Batch:
     weight: Tensor | None = None
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
+    request: Tensor | None = None
+    request_row: Tensor | None = None
 
     def __len__(self) -> int:
         return self.ids.shape[0]
+
+    def expand(self) -> Self:
+        """The same rows without requests: every field has B rows."""
+        if self.request is None:
+            return self
+        index = self.request
+        shared = {part.name for part in self.schema.fields if part.per_request}
+
+        def repeat(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: part.index_select(0, index) if name in shared else part for name, part in tensors.items()}
+
+        steps = {
+            name: part.moved(lambda tensor: tensor.index_select(0, index)) if name in shared else part
+            for name, part in self.steps.items()
+        }
+        sequences, vectors = repeat(self.sequences), repeat(self.vectors)
+        return replace(self, sequences=sequences, vectors=vectors, steps=steps, request=None, request_row=None)
 
     def id(self, name: str) -> Tensor:
         """Ids of a categorical field, [B]."""

@@ -5,10 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.store.latest_events import open_latest
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
@@ -213,6 +216,26 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head needs at least 0"
             hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
             raise DataError(reason, hint)
+
+
+def check_columns(network: Network, stores: Mapping[str, Store]) -> None:
+    """Check that raw columns hold 0, 1 or nothing where a head reads them as such.
+
+    Args:
+        network: The network.
+        stores: Encoded rows by split.
+
+    Raises:
+        DataError: Naming task, column, split and value.
+    """
+    for task in network.schema.tasks:
+        for name in network.head(task.name).binary_columns:
+            for split, store in stores.items():
+                values = store.parts.get(f"raw/{name}", torch.zeros(0))
+                wrong = ~((values == 0) | (values == 1) | values.isnan())
+                if wrong.any():
+                    reason = f"heads.{task.name}: the column {name!r} is {values[wrong][0]:g} in a row of {split}"
+                    raise DataError(reason, "it must be 0, 1 or missing")
 
 
 def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:

@@ -201,6 +201,18 @@ class Encoder(Component, nn.Module, ABC):
     Each is multiplied by its weight and added to the weighter's objective; weighters do not see it. Targets come from
     features of the row alone, such as later events of its history, and never from labels.
     """
+    reads_requests: bool = False
+    """True if the forward pass takes batches with requests, whose sequences, histories and vectors may have R rows.
+
+    Others get :meth:`Batch.expand`. z has a row per row of the batch in either case.
+    """
+
+    def encodes_once(self, field: Field) -> bool:
+        """Return True if a sequence or history that is constant within a request is encoded once per request.
+
+        Reports and benchmarks read it; False where what is computed depends on the item at hand.
+        """
+        return False
 
     def table_parameters(self) -> list[nn.Parameter]:
         """Parameters with sparse row gradients; they take the table optimizer and the sparse exchange."""
@@ -283,6 +295,8 @@ class Head(Component, nn.Module, ABC):
     ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
     learn from the rows with a known label alone.
     """
+    binary_columns: tuple[str, ...] = ()
+    """Raw columns that must be 0, 1 or missing, such as a treatment; a run with other values is refused."""
     nonnegative: bool = False
     """True if labels must be at least 0; a run with others is refused."""
     hidden_width: int = 0

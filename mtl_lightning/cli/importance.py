@@ -13,6 +13,7 @@ from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.report.render.tables import plain_table, spread
 
 KEYS = ("repeats", "draws", "groups", "groups.", "split", "rows", "seed", "device")
+MARK = "* the interval does not contain 0"
 SPLITS = ("validation", "test")
 
 
@@ -76,14 +77,19 @@ def _print(console: Console, record: Mapping[str, Any]) -> None:
     table = plain_table(["permuted"], ["score", *(f"{task}\n{facts['metric']}" for task, facts in tasks.items())])
     for item in record["items"]:
         losses = item["importance"]
-        table.add_row(escape(item["name"]), spread(losses["score"]), *(_marked(losses[task]) for task in tasks))
+        table.add_row(escape(item["name"]), spread(losses["score"]), *(marked(losses[task]) for task in tasks))
     console.print("[bold]Loss of each metric when features are permuted[/bold]")
     console.print(table)
-    console.print(f"* the {record['level']:.0%} interval does not contain 0", style="dim")
+    console.print(MARK, style="dim")
 
 
-def _marked(ends: Mapping[str, float | None]) -> str:
-    """Mean, with an asterisk if its interval does not contain 0."""
+def marked(ends: Mapping[str, float | None]) -> str:
+    """Mean, with an asterisk if its interval does not contain 0.
+
+    Example:
+        >>> marked({"mean": 0.02, "low": 0.01, "high": 0.03}), marked({"mean": 0.02, "low": -0.01, "high": 0.05})
+        ('+0.0200*', '+0.0200 ')
+    """
     mean, low, high = ends["mean"], ends["low"], ends["high"]
     if mean is None or low is None or high is None:
         return "undefined"

@@ -68,6 +68,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     data = draft.record("data", DataConfig, draft.section("data"))
     data = _executor(draft, data)
     _accepted(draft, data)
+    _per_request(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
     _weighter(draft, parts["weighter"], tasks)
     _preferences(draft, parts["weighter"])
@@ -82,7 +83,8 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
     split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
     lookups = check_lookups(draft, raw, data.lookup if data is not None else {}, rows=rows)
-    check_columns(draft, raw, split, group, data.accept if data is not None else (), lookups)
+    accept, request = (data.accept, data.request) if data is not None else ((), ())
+    check_columns(draft, raw, split, group, accept, lookups, request)
     if draft.problems:
         raise ConfigError(draft.problems)
     sections: dict[str, Any] = {
@@ -103,6 +105,16 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     page = _page(sections, draft.registry)
     check_limits(page, "recipe, defaults filled in")  # opening the run reads it again
     return Config(**sections, raw=tuple(sorted(set(draft.columns.values()))), plain=page)
+
+
+def _per_request(draft: Draft, data: DataConfig | None) -> None:
+    """Features that are said to be constant within a request exist, and there are requests."""
+    for name in (data.per_request or ()) if data is not None else ():
+        if data is not None and not data.request:
+            draft.problem("data.per_request", "there are no requests", "set data.request to their columns")
+            return
+        if draft.features and name not in draft.features:
+            draft.problem("data.per_request", f"no feature {name!r}", did_you_mean(name, draft.features))
 
 
 def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:

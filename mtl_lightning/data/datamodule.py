@@ -52,6 +52,9 @@ class DataModule(LightningDataModule):
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        request: Columns whose values are equal in the rows of a request; see
+            :class:`~mtl_lightning.data.settings.DataConfig`.
+        per_request: Features that are constant within a request; None for those that are in all rows.
         lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
         executor: What encodes the parts of the source; None for threads.
 
@@ -83,10 +86,14 @@ class DataModule(LightningDataModule):
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
+        request: Iterable[str] = (),
+        per_request: Iterable[str] | None = None,
         lookup: Mapping[str, Any] | None = None,
         executor: Executor | None = None,
     ) -> None:
         super().__init__()
+        request = self.request = tuple(request)
+        self.per_request = None if per_request is None else tuple(per_request)
         self.source = source
         self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
@@ -96,7 +103,7 @@ class DataModule(LightningDataModule):
         own_split = _read_split(split, review) if split else None
         review.raise_problems()
         if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
-            keys = [files.on for files in self.lookups.values()]
+            keys = [*request, *(files.on for files in self.lookups.values())]
             read_for(source, column_uses(own_features, own_tasks, own_split, group, raw, keys), base)
         if own_features is None or own_tasks is None or own_split is None:
             suggested = source.schema()
@@ -145,6 +152,8 @@ class DataModule(LightningDataModule):
                 base=self.base,
                 accept=self.accept,
                 lookups=self.lookups,
+                request=self.request,
+                per_request=self.per_request,
                 executor=self.executor,
             )
         return self._prepared

@@ -18,6 +18,11 @@ class DataConfig:
         pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
         accept: Names of serious findings about the data that are expected (``leak:<feature>:<task>``,
             ``funnel:<task>``).
+        request: Raw columns whose values are equal in the rows of a request (a user and a session), and in no
+            other row.
+            What is constant within a request is then stored, loaded and encoded once, and training batches hold whole
+            requests. Empty for rows of their own.
+        per_request: Features that are constant within a request; None for those that are in all rows of the log.
         lookup: Side tables by name, each with ``path``, ``key``, ``on`` and further options of the source ``table``.
             Features read their columns as ``<name>.<column>``.
         executor: What encodes the parts of a source: ``threads``, ``processes`` or a plugin's; a name, or
@@ -31,6 +36,8 @@ class DataConfig:
     cache_dir: str | None = None
     pool: PositiveInt | None = None
     accept: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
+    per_request: tuple[str, ...] | None = None
     lookup: dict[str, dict[str, Any]] = field(default_factory=dict)
     executor: Any = "threads"
     workers: PositiveInt | None = None

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.encoders.attention import sum_of, targets
@@ -55,6 +56,10 @@ class TargetEncoder(EmbeddingEncoder):
         self.readers = nn.ParameterList(
             nn.Parameter(torch.randn(self.embedding_width) * init_scale) for _ in alone * self.copies
         )
+
+    @override
+    def encodes_once(self, field: Field) -> bool:
+        return self.reads_requests and field.name not in self.targets
 
     def number(self, field: Field, copy: int) -> int:
         """Number of the module of a field and a copy."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from mtl_lightning.build import build_loggers, check_labels
+from mtl_lightning.build import build_loggers, check_columns, check_labels
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -82,6 +82,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         seed_everything(config.seed, verbose=False)
         module = build_model(config, data)
         check_labels(module.network, data.prepared.summary["lowest"])
+        check_columns(module.network, data.prepared.stores)
         start = warm_start(config, resumed)
         copied = warm_start_report.begin(start, module, data) if start is not None else None
         with run_directory(plan) as directory:

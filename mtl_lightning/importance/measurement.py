@@ -4,7 +4,7 @@ import copy
 import math
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -169,10 +169,7 @@ class Importance:
                 {
                     "name": name,
                     "features": list(items[name]),
-                    "importance": {
-                        task: {end: _plain(value) for end, value in asdict(difference).items()}
-                        for task, difference in measured[name].items()
-                    },
+                    "importance": {task: difference.to_dict() for task, difference in measured[name].items()},
                 }
                 for name in order
             ],
@@ -214,7 +211,8 @@ class Importance:
         if self.names[task] == metric.task.traits.compared_by:  # rows are sorted once, not once per sample
             known, label = target.mask.numpy(), target.label.double().numpy()
             weight = own.double().numpy()[known]
-            weighed = metric_of(metric.task.kind, label[known], prediction.double().numpy()[known])
+            details = (target.details[name].double().numpy()[known] for name in metric.task.traits.compared_with)
+            weighed = metric_of(metric.task.kind, label[known], prediction.double().numpy()[known], *details)
             return lambda times: weighed(weight * times[known])
 
         def value(times: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 
@@ -36,11 +37,11 @@ def batches(
         [[[2, 7], [3, 5]], [[4, 6]]]
     """
     parts = {name: part for name, part in store.parts.items() if name in ALWAYS or _feature(name) in features}
-    others = Store(store.schema, parts, events=store.events)
+    others = Store(store.schema, parts, events=store.events) if store.requests is None else store
     for start in range(0, len(store), size):
         rows = slice(start, start + size)
         batch = store.batch(rows)
-        yield batch if order is None else _exchange(batch, others.batch(order[rows]), features)
+        yield batch if order is None else _exchange(batch.expand(), others.batch(order[rows]).expand(), features)
 
 
 def _feature(part: str) -> str:
@@ -51,16 +52,13 @@ def _feature(part: str) -> str:
 
 def _exchange(batch: Batch, other: Batch, features: Collection[str]) -> Batch:
     """The batch with some features of another one."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for name, places in (("ids", batch.schema.id_columns), ("dense", batch.schema.dense_columns)):
         own = getattr(batch, name).clone()  # a view of the Store
         chosen = [places[feature] for feature in features if feature in places]
         own[:, chosen] = getattr(other, name)[:, chosen]
         columns[name] = own
-    return replace(
-        batch,
-        **columns,
-        sequences=batch.sequences | other.sequences,
-        steps=batch.steps | other.steps,
-        vectors=batch.vectors | other.vectors,
-    )
+    for part in ("sequences", "steps", "vectors"):
+        taken = {name: values for name, values in getattr(other, part).items() if name in features}
+        columns[part] = getattr(batch, part) | taken
+    return replace(batch, **columns)

@@ -51,18 +51,20 @@ HEADS = places(
     "heads",
     """
     aitm:AITMHead binary:BinaryHead count:CountHead cread:CREADHead d2q:D2QHead dcmt:DCMTHead
-    delayed_feedback:DelayedFeedbackHead distribution:DistributionHead escm2:ESCM2Head esmm:ESMMHead jrc:JRCHead
-    multiclass:MulticlassHead multilabel:MultilabelHead ordinal:OrdinalHead position_bias:PositionBiasHead
-    regression:RegressionHead tpm:TPMHead value:ValueHead weighted_logistic:WeightedLogisticHead
+    delayed_feedback:DelayedFeedbackHead distribution:DistributionHead dragonnet:DragonNetHead escm2:ESCM2Head
+    esmm:ESMMHead jrc:JRCHead multiclass:MulticlassHead multilabel:MultilabelHead ordinal:OrdinalHead
+    position_bias:PositionBiasHead regression:RegressionHead s_learner:SLearnerHead t_learner:TLearnerHead
+    tarnet:TARNetHead tpm:TPMHead value:ValueHead weighted_logistic:WeightedLogisticHead x_learner:XLearnerHead
     """,
 )
 LOSSES = places(
     "losses",
     """
     bce:BinaryCrossEntropy ce:CrossEntropy coral:CoralLoss cread:CREADLoss d2q:D2QLoss dcmt:DCMTLoss
-    delayed_feedback:DelayedFeedbackLoss escm2:ESCM2Loss focal:FocalLoss huber:Huber jrc:JRCLoss listwise:Listwise
-    log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError pairwise:Pairwise pinball:PinballLoss
-    poisson:PoissonLoss tpm:TPMLoss weighted_logistic:WeightedLogistic ziln:ZILNLoss
+    delayed_feedback:DelayedFeedbackLoss dragonnet:DragonNetLoss escm2:ESCM2Loss focal:FocalLoss huber:Huber
+    jrc:JRCLoss listwise:Listwise log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError pairwise:Pairwise
+    pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss uplift:UpliftLoss weighted_logistic:WeightedLogistic
+    x_learner:XLearnerLoss ziln:ZILNLoss
     """,
 )
 WEIGHTERS = places(
@@ -82,7 +84,8 @@ METRICS = places(
     counting.precision:Precision counting.recall:Recall multiclass.accuracy:Accuracy multiclass.macro_f1:MacroF1
     multiclass.multiclass_log_loss:MulticlassLogLoss ranking.gauc:GAUC ranking.ndcg:NDCG ranking.recall_at_k:RecallAtK
     regression.coverage:Coverage regression.crps:CRPS regression.mae:MeanAbsoluteError regression.r2:R2
-    regression.rmse:RootMeanSquaredError regression.xauc:XAUC
+    regression.rmse:RootMeanSquaredError regression.xauc:XAUC uplift.auuc:AUUC uplift.pehe:PEHE uplift.qini:Qini
+    uplift.uplift_at_k:UpliftAtK
     """,
 )
 LOGGERS = {

@@ -73,7 +73,7 @@ class Network(nn.Module):
 
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Return the output of each task, and the seam z [B, D]."""
-        encoded = self.encoder(batch)
+        encoded = self.encoder(batch if self.encoder.reads_requests else batch.expand())
         dense = self._compiled_dense if self.compiled and self.training else self._dense
         return dense(encoded, batch.raw, torch.is_autocast_enabled(encoded.z.device.type)), encoded.z
 

@@ -95,6 +95,13 @@ class SavedLookup(TypedDict):
     sha256: str
 
 
+class SavedRequest(TypedDict):
+    """State of requests: their columns, and the features that are constant within one."""
+
+    columns: list[str]
+    constant: list[str]
+
+
 class SavedTransforms(TypedDict):
     """State of all transforms; the keys of features and tasks depend on their kinds."""
 
@@ -107,6 +114,7 @@ class SavedTransforms(TypedDict):
     text: NotRequired[list[str]]
     tokens: NotRequired[list[str] | None]
     lookups: NotRequired[dict[str, SavedLookup]]
+    request: NotRequired[SavedRequest]
     types: NotRequired[dict[str, dict[str, Literal["truth", "integer", "number", "text", "time"]]]]
 
 

@@ -22,6 +22,7 @@ from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_
 from mtl_lightning.data.preparation.histories import LATEST, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
+from mtl_lightning.data.preparation.requests import group_requests
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -56,6 +57,8 @@ def prepare(
     base: Transforms | None = None,
     accept: Collection[str] = (),
     lookups: Mapping[str, LookupFiles] = MappingProxyType({}),
+    request: Sequence[str] = (),
+    per_request: Sequence[str] | None = None,
     executor: Executor | None = None,
 ) -> Prepared:
     """Prepare the rows of a source, or open the result of an earlier call with the same rows, options and code.
@@ -74,6 +77,9 @@ def prepare(
         base: Fitted transforms of an earlier run to warm-start from; see :mod:`mtl_lightning.data.preparation.growth`.
         accept: Names of accepted findings. ``leak:<feature>:<task>`` lets a feature read a column of a label.
         lookups: Side tables by name, whose columns features read.
+        request: Columns whose values are equal in the rows of a request; see
+            :class:`~mtl_lightning.data.settings.DataConfig`.
+        per_request: Features that are constant within a request; None for those that are in all rows.
         executor: What encodes the parts of the source; None for threads. The result does not depend on it.
 
     Raises:
@@ -91,11 +97,11 @@ def prepare(
         >>> {name: len(store) for name, store in prepared.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
-    uses = column_uses(features, tasks, split, group, raw, [files.on for files in lookups.values()])
+    uses = column_uses(features, tasks, split, group, raw, [*request, *(files.on for files in lookups.values())])
     tokens = read_for(source, uses, base)
     schema = source.schema()
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
-    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined)
+    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined, request, per_request)
     for files in lookups.values():
         files.follow(uses)
     transforms.tokens = tokens
@@ -112,7 +118,7 @@ def prepare(
         if prepared is None:
             with executor or Threads() as running:
                 keep = KEEP if running.shares_memory else 0
-                reader = SplitReader(source, split, transforms.columns, keep)
+                reader = SplitReader(source, split, transforms.columns, keep, transforms.request)
                 prepared = build(path, reader, transforms, logs, lookups, running)
         return prepared
 
@@ -132,6 +138,7 @@ def fingerprint(
         "tasks": [asdict(label.task) for label in transforms.labels.values()],
         "raw": transforms.raw,
         "group": transforms.group,
+        "request": [transforms.request, transforms.per_request],
         "split": split.to_dict(),
         "code": digest(encoding_code()),
         "events": {name: log.fingerprint() for name, log in logs.items()},
@@ -183,6 +190,8 @@ def build(
         transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
         fit(reader, transforms, logs)
         summary = encode(partial, reader, transforms, logs, executor)
+        if transforms.request:
+            summary["request"] = group_requests(partial, reader, transforms)
         if lookups:
             summary["lookups"] = report_missing(transforms.lookups.values())
         summary["seconds"] = round(time.monotonic() - started, 3)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mtl_lightning.data.arrow.columns import as_written
+from mtl_lightning.data.preparation.request_keys import number_requests, request_keys
 from mtl_lightning.data.preparation.split import SPLITS, SplitSpec, assign, assign_by_name, split_name
 from mtl_lightning.data.readers.blocks import ROW, RowRange, count_rows, read_blocks, row_ranges
 from mtl_lightning.errors import DataError
@@ -49,6 +50,7 @@ class SplitReader:
         spec: How rows are divided.
         columns: Raw columns to read.
         keep: Largest number of bytes of all blocks that are kept for later passes; others are read again.
+        request: Columns of requests, whose rows are assigned together.
 
     Raises:
         DataError: While reading, if the source lacks a split or a column, or rows cannot be read.
@@ -61,8 +63,11 @@ class SplitReader:
         [[3, 4]]
     """
 
-    def __init__(self, source: Source, spec: SplitSpec, columns: tuple[str, ...], keep: int = 0) -> None:
+    def __init__(
+        self, source: Source, spec: SplitSpec, columns: tuple[str, ...], keep: int = 0, request: tuple[str, ...] = ()
+    ) -> None:
         self.source = source
+        self.request = request
         self.spec = spec
         self.columns = columns
         self.keep = keep
@@ -108,7 +113,7 @@ class SplitReader:
     def __getstate__(self) -> dict[str, Any]:
         # Other processes open the files themselves, and get the assignment by parts.
         state = {"source": self.source, "spec": self.spec, "columns": self.columns, "keep": self.keep}
-        return {**state, "_cached": None}
+        return {**state, "request": self.request, "_cached": None}
 
     @cached_property
     def assignment(self) -> np.ndarray:
@@ -121,13 +126,20 @@ class SplitReader:
                 assign_by_name(spec, as_written(block, spec.column)) for block in read_blocks(rows, deciding, "split")
             ]
             return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int8)
+        requests = None
+        if self.request:
+            blocks = list(read_blocks(rows, [*dict.fromkeys([*deciding, *self.request])], "split"))
+            keys = [np.zeros(0, dtype=np.int64), *(request_keys(block, self.request) for block in blocks)]
+            requests, _ = number_requests(np.concatenate(keys))
         if deciding:
-            return assign(spec, [block.drop_columns(ROW) for block in read_blocks(rows, deciding, "split")])
+            read = blocks if self.request else read_blocks(rows, deciding, "split")
+            return assign(spec, [block.drop_columns(ROW) for block in read], requests=requests)
         given = self.own if self._by_source else {}
         validation = 0.0 if "validation" in given else spec.validation
         test = 0.0 if "test" in given else spec.test
-        count = count_rows(rows, self.columns, "the source")
-        return assign(SplitSpec(by="random", validation=validation, test=test, seed=spec.seed), [], count)
+        count = count_rows(rows, self.columns, "the source") if requests is None else len(requests)
+        random = SplitSpec(by="random", validation=validation, test=test, seed=spec.seed)
+        return assign(random, [], count, requests)
 
     def all(self) -> Iterator[tuple[pa.Table, np.ndarray]]:
         """Yield blocks of all rows in the source's order, with the index into SPLITS of each row, [B] int8."""

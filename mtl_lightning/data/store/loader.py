@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, generator
+from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, generator
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
@@ -29,6 +30,32 @@ def bounds(total: int, parts: int, index: int) -> tuple[int, int]:
     return total * index // parts, total * (index + 1) // parts
 
 
+def request_bounds(ends: Tensor, parts: int) -> Tensor:
+    """Places that cut rows into parts of whole requests, near parts of equal sizes; [parts + 1] int64.
+
+    No part is empty if there are enough requests.
+
+    Args:
+        ends: Place after the last row of each request, [R].
+        parts: Number of parts.
+
+    Example:
+        >>> request_bounds(torch.tensor([1, 4, 5, 7, 8]), 2).tolist()
+        [0, 4, 8]
+        >>> request_bounds(torch.tensor([98, 99, 100]), 3).tolist()
+        [0, 98, 99, 100]
+    """
+    edges = torch.cat([torch.zeros(1, dtype=torch.int64), ends])
+    number, count = torch.arange(parts + 1), len(ends)
+    wanted = number * edges[-1] // parts
+    place = torch.searchsorted(edges, wanted)
+    before = (place - 1).clamp(min=0)
+    place = torch.where(wanted - edges[before] <= edges[place] - wanted, before, place)
+    if count >= parts:
+        place = torch.minimum((place - number).cummax(0).values + number, count - parts + number)
+    return edges[place]
+
+
 class Loader:
     """Batches of a Store for one of several processes.
 
@@ -37,6 +64,10 @@ class Loader:
 
     - There is no tiny last batch, and no row is repeated or padded.
     - One process with ``batch_size × world`` sees the same global batches as ``world`` processes.
+
+    A Store with requests is shuffled by request, and every process gets whole requests: a part ends at the end of a
+    request near its place above, so ``batch_size`` is a size on average. In the Store's order, rows are cut as above,
+    and a request at a cut is in two batches.
 
     Lightning saves and restores :meth:`state_dict` with its checkpoints, so a resumed run sees exactly the remaining
     rows.
@@ -82,7 +113,10 @@ class Loader:
         self._resumed = False
 
     def __len__(self) -> int:
-        return -(-len(self.store) // (self.batch_size * self.world))
+        steps = -(-len(self.store) // (self.batch_size * self.world))
+        if self.shuffle and self.store.requests is not None:
+            return max(min(steps, len(self.store.requests) // self.world), min(steps, 1))
+        return steps
 
     @property
     def sampler(self) -> Self:
@@ -113,18 +147,26 @@ class Loader:
             return FullOrder(self.store, None)
         # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
         window = WINDOW if self.world == 1 else 0
-        permutation = torch.randperm(len(self.store), generator=generator(self.seed, self.epoch))
-        return FullOrder(self.store, permutation, window)
+        requests = self.store.requests
+        count = len(self.store if requests is None else requests)
+        permutation, ends = torch.randperm(count, generator=generator(self.seed, self.epoch)), None
+        if requests is not None:
+            permutation, ends = Requests.of(self.store.parts["request"]).ordered(permutation)
+        return FullOrder(self.store, permutation, window, ends)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the previous epoch was abandoned before its end
             self.epoch, self.cursor = self.epoch + 1, 0
         self._resumed = False
         order, steps, total = self.order(), len(self), len(self.store)
+        edges = None if order.ends is None else request_bounds(order.ends, steps * self.world).tolist()
         step = self.cursor
         while step < steps:
             start, stop = bounds(total, steps, step)
             first, last = bounds(stop - start, self.world, self.rank)
+            if edges is not None:
+                start, place = 0, step * self.world + self.rank
+                first, last = edges[place : place + 2]
             # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)

@@ -17,10 +17,38 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
+def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+    """Predictions of the rows of a Store in order, with the details by which tasks are compared.
+
+    Args:
+        network: Trained network.
+        store: Encoded rows.
+        batch_size: Rows per batch.
+
+    Returns:
+        ``prediction/<task>``, [n] or [n, K], and ``<detail>/<task>``, [n].
+    """
+    device = next(network.parameters()).device
+    training = network.training
+    network.eval()
+    batches: list[dict[str, torch.Tensor]] = []
+    with torch.inference_mode():
+        for batch in Loader(store, batch_size):
+            moved = batch.to(device)
+            values, targets = network.measured(network.outputs(moved)[0], moved)
+            columns = {f"prediction/{task}": value for task, value in values.items()}
+            for task in network.schema.tasks:
+                details = targets[task.name].details
+                columns |= {f"{name}/{task.name}": details[name] for name in task.traits.compared_with}
+            batches.append({name: column.cpu() for name, column in columns.items()})
+    network.train(training)
+    return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+
+
 def save_rows(
     path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
 ) -> None:
-    """Predict the rows of a Store in order, and write them with labels, masks, weights and groups.
+    """Predict the rows of a Store in order; write them with labels, masks, weights, groups and details for comparisons.
 
     Args:
         path: The file; it appears when it is complete.
@@ -29,18 +57,8 @@ def save_rows(
         batch_size: Rows per batch.
         scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
     """
-    device = next(network.parameters()).device
-    training = network.training
-    network.eval()
-    batches: list[dict[str, torch.Tensor]] = []
-    with torch.inference_mode():
-        for batch in Loader(store, batch_size):
-            values = network(batch.to(device))
-            batches.append({task: value.cpu() for task, value in values.items()})
-    network.train(training)
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, Any] = dict(predict_store(network, store, batch_size))
     for task in network.schema.tasks:
-        arrays[f"prediction/{task.name}"] = torch.cat([batch[task.name] for batch in batches]).numpy()
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]
         arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
