@@ -85,6 +85,8 @@ def cases():
         yield f"next event, {name}", case(weighter="pcgrad", histories=True, encoder=encoder)
     for name in ("masknet", "wukong", "rankmixer"):
         yield f"encoder {name}", case(weighter="pcgrad", encoder={"name": name, "width": 4})
+    gated = {"name": "rankmixer", "width": 4, "experts": 3, "sparsity": 0.1}
+    yield "encoder rankmixer with experts", case(encoder=gated)
     yield "preferences that the model reads", case(weighter={"name": "cosmos", "penalty": 3.0}, preferences=True)
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
     yield "tables drawn anew", case(optimizer={**OPTIMIZER, "redraw_tables": True}, epochs=2, steps=10)
