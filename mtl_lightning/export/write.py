@@ -125,7 +125,8 @@ def export_run(
     try:
         folder = partial / "1" if layout == "triton" else partial
         folder.mkdir(parents=True)
-        program, example = trace(network)
+        # Triton joins the rows of several calls, which would need one number of rows for all inputs.
+        program, example = trace(network, requests=layout != "triton")
         save_onnx(program, example, [task.name for task in schema.tasks], folder / MODEL)
         save_pt2(program, folder / PROGRAM)
         measured = _compress(folder, compression, network, store, size) if compressed and store is not None else {}

@@ -70,6 +70,7 @@ def cases():
         yield f"gradients at shared tensors of {name}", case(weighter=shared, architecture=name)
     for name in ("pairwise", "listwise"):
         yield f"loss {name}", case(losses={"click": name})
+    yield "loss distilled", case(losses={"click": {"name": "distilled", "ranking": 1.0, "temperature": 2.0}})
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
     late = {"name": "delayed_feedback", "unit": 1.0}
     yield "quantiles and late events", case(heads={"click": late, "conversion": "esmm", "dwell": "distribution"})
