@@ -15,7 +15,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format
 from mtl_lightning.data.arrow.times import Instants, instants
 from mtl_lightning.data.expressions.expression import Expression
-from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.base import Accumulator, Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
 from mtl_lightning.data.features.state_structure import SavedHistory
@@ -308,6 +308,21 @@ class HistoryTransform:
                 table.add(as_written(events, name), name)
             for scale in self.scales.values():
                 scale.observe(events)
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return its own vocabularies, the moments and quantiles of numbers, and itself for the unit of times."""
+        return [self, *self.own.values(), *(part for scale in self.scales.values() for part in scale.accumulators())]
+
+    def record(self) -> None:
+        """Keep the unit of times."""
+
+    def partial(self) -> int | None:
+        """Return the unit of times."""
+        return self.per_second
+
+    def merge(self, partial: int | None) -> None:
+        """Take over the unit of times of later blocks, if earlier ones had none."""
+        self.per_second = partial if self.per_second is None else self.per_second
 
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""

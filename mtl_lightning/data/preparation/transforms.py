@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, map_threads
-from mtl_lightning.data.features.base import Feature, Transform
+from mtl_lightning.data.features.base import Accumulator, Feature, MergeableTransform, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.history import HistoryTransform
@@ -185,6 +185,32 @@ class Transforms:
         for reader in self.readers.values():
             reader.learn_types(block)
         map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+
+    @property
+    def mergeable(self) -> bool:
+        """True if workers can observe different blocks; a plugin's transform may not have this."""
+        return all(isinstance(part, MergeableTransform) for part in self._parts())
+
+    def _accumulators(self) -> list[Accumulator]:
+        return [state for part in self._parts() for state in part.accumulators()]  # type: ignore[union-attr]
+
+    def record(self) -> None:
+        """Forget the observed blocks, and collect what is observed from now on for :meth:`partial`."""
+        for state in self._accumulators():
+            state.record()
+
+    def partial(self) -> dict[str, Any]:
+        """Return what was observed since :meth:`record`; it can be pickled."""
+        types = {name: reader.types for name, reader in self.readers.items()}
+        return {"states": [state.partial() for state in self._accumulators()], "text": self.text, "types": types}
+
+    def merge(self, partial: Mapping[str, Any]) -> None:
+        """Add what other transforms observed in the next blocks: bit for bit as if they had been observed here."""
+        for state, added in zip(self._accumulators(), partial["states"], strict=True):
+            state.merge(added)
+        self.text |= partial["text"]
+        for name, reader in self.readers.items():
+            reader.types = {**partial["types"][name], **reader.types}
 
     def finish(self) -> None:
         """Fit to the observed blocks.
