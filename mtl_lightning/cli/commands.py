@@ -168,7 +168,7 @@ def serve(
         list[str] | None,
         _pairs(
             "export=exports/ads host=0.0.0.0 port=8000 threads=1 …",
-            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log"),
+            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log", "otel"),
         ),
     ] = None,
 ) -> None:
