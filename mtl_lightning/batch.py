@@ -35,6 +35,9 @@ class Batch:
         weight: Sample weight per task, [B, T] float, or None for ones.
         group: Group (user) of each row, [B] int64, ``WITHOUT_GROUP`` where missing; or None.
         raw: Declared raw columns, each [B] float64.
+        request: Place of each row's request among the R requests of the batch, [B] int64, ascending; or None. Then
+            sequences, steps and vectors of fields that are constant within a request have R rows instead of B.
+        request_row: A row of each request, [R] int64, or None.
     """
 
     schema: Schema
@@ -48,9 +51,28 @@ class Batch:
     weight: Tensor | None = None
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
+    request: Tensor | None = None
+    request_row: Tensor | None = None
 
     def __len__(self) -> int:
         return self.ids.shape[0]
+
+    def expand(self) -> Self:
+        """The same rows without requests: every field has B rows."""
+        if self.request is None:
+            return self
+        index = self.request
+        shared = {part.name for part in self.schema.fields if part.per_request}
+
+        def repeat(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: part.index_select(0, index) if name in shared else part for name, part in tensors.items()}
+
+        steps = {
+            name: part.moved(lambda tensor: tensor.index_select(0, index)) if name in shared else part
+            for name, part in self.steps.items()
+        }
+        sequences, vectors = repeat(self.sequences), repeat(self.vectors)
+        return replace(self, sequences=sequences, vectors=vectors, steps=steps, request=None, request_row=None)
 
     def id(self, name: str) -> Tensor:
         """Ids of a categorical field, [B]."""
@@ -71,6 +93,30 @@ class Batch:
     def task_weight(self, task: str) -> Tensor | None:
         """Sample weights of a task, [B], or None for ones."""
         return None if self.weight is None else self.weight[:, self.schema.task_index[task]]
+
+    def preferring(self, preference: Tensor) -> Self:
+        """The batch with equal preferences of the tasks in all rows.
+
+        Args:
+            preference: Preference of each task of the schema, [T], on the device of the batch.
+
+        Example:
+            >>> from mtl_lightning.schema import Field, Task
+            >>> tasks = tuple(Task(name=name, kind="binary", label=name) for name in "ab")
+            >>> schema = Schema((Field(name="r", kind="vector", size=2, tasks=("b", "a")),), tasks)
+            >>> batch = Batch(schema=schema, ids=torch.zeros(1, 0), dense=torch.zeros(1, 0), labels=torch.zeros(1, 2),
+            ...               mask=torch.ones(1, 2, dtype=torch.bool))
+            >>> batch.preferring(torch.tensor([0.75, 0.25])).vectors["r"].tolist()
+            [[0.25, 0.75]]
+        """
+        order = self.schema.task_index
+        vectors = {
+            field.name: torch.stack([preference[order[task]] for task in field.tasks]).to(self.dense.dtype)
+            for field in self.schema.fields
+            if field.tasks
+        }
+        filled = {name: values.expand(len(self), -1) for name, values in vectors.items()}
+        return replace(self, vectors={**self.vectors, **filled})
 
     def map(self, function: Any) -> Self:
         """The same batch with ``function`` applied to every tensor."""

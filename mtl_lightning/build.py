@@ -1,14 +1,18 @@
 """Names and options → objects: network, module, data, Trainer."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.store.latest_events import open_latest
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
@@ -215,6 +219,27 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             raise DataError(reason, hint)
 
 
+def check_columns(network: Network, stores: Mapping[str, Store]) -> None:
+    """Check that raw columns hold 0 or 1, or probabilities, where a head or loss reads them as such.
+
+    Args:
+        network: The network.
+        stores: Encoded rows by split.
+
+    Raises:
+        DataError: Naming task, column, split and value.
+    """
+    for task in network.schema.tasks:
+        whole = dict.fromkeys(network.head(task.name).binary_columns, "heads")
+        columns = whole | dict.fromkeys(network.criterion(task.name).probability_columns, "losses")
+        for (name, section), (split, store) in itertools.product(columns.items(), stores.items()):
+            values = store.parts.get(f"raw/{name}", torch.zeros(0))
+            wrong = (values < 0) | (values > 1) | ((section == "heads") & (values > 0) & (values < 1))
+            if wrong.any():
+                reason = f"{section}.{task.name}: the column {name!r} is {values[wrong][0]:g} in a row of {split}"
+                raise DataError(reason, f"it must be 0{', 1' if section == 'heads' else ' to 1'} or missing")
+
+
 def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
     """Build the data of a validated configuration without reading its rows.
 
@@ -233,7 +258,8 @@ def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:
         raw=config.raw,
         seed=config.seed,
         base=_base(config, run),
-        **asdict(config.data),
+        executor=_make("executor", config.data.executor),
+        **{name: value for name, value in asdict(config.data).items() if name not in ("executor", "workers")},
     )
 
 

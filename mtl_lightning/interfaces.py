@@ -201,6 +201,18 @@ class Encoder(Component, nn.Module, ABC):
     Each is multiplied by its weight and added to the weighter's objective; weighters do not see it. Targets come from
     features of the row alone, such as later events of its history, and never from labels.
     """
+    reads_requests: bool = False
+    """True if the forward pass takes batches with requests, whose sequences, histories and vectors may have R rows.
+
+    Others get :meth:`Batch.expand`. z has a row per row of the batch in either case.
+    """
+
+    def encodes_once(self, field: Field) -> bool:
+        """Return True if a sequence or history that is constant within a request is encoded once per request.
+
+        Reports and benchmarks read it; False where what is computed depends on the item at hand.
+        """
+        return False
 
     def table_parameters(self) -> list[nn.Parameter]:
         """Parameters with sparse row gradients; they take the table optimizer and the sparse exchange."""
@@ -283,6 +295,8 @@ class Head(Component, nn.Module, ABC):
     ``validate`` refuses an ``observed_when`` on such a task and gives this text as the hint. Empty for a head that can
     learn from the rows with a known label alone.
     """
+    binary_columns: tuple[str, ...] = ()
+    """Raw columns that must be 0, 1 or missing, such as a treatment; a run with other values is refused."""
     nonnegative: bool = False
     """True if labels must be at least 0; a run with others is refused."""
     hidden_width: int = 0
@@ -310,6 +324,8 @@ class Loss(Component, nn.Module, ABC):
     """Task kinds that the loss can serve."""
     heads: ClassVar[frozenset[str] | None] = None
     """Names of the heads whose outputs it can read, besides those that name it as their default; None for all."""
+    probability_columns: tuple[str, ...] = ()
+    """Raw columns that must be from 0 to 1 or missing, such as a teacher's; a run with other values is refused."""
 
     @abstractmethod
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
@@ -372,6 +388,8 @@ class Weighter(Component, nn.Module, ABC):
     ``seam``: at z. ``shared``: at :attr:`Architecture.shared`. ``parameters``: at all shared dense parameters.
     Anything else is a pattern over names of parameters.
     """
+    chooses_preferences: ClassVar[bool] = False
+    """True if it trains with changing preferences, which the model must read by a feature of kind ``preference``."""
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__()
@@ -380,6 +398,14 @@ class Weighter(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, step: Step) -> Tensor:
         """Scalar objective with graph; one backward of it is the update."""
+
+    def choose_preference(self, generator: torch.Generator) -> Tensor | None:
+        """Choose the preferences of the tasks that the model reads in a step, [T]; None if it has no such choice.
+
+        Args:
+            generator: The step's generator, as :meth:`forward` gets it afterwards: both draw the same numbers.
+        """
+        return None
 
     def after_step(self, values: Tensor) -> None:
         """Take the global losses [T] of the same batch after the update (see :attr:`needs_losses_after_step`)."""

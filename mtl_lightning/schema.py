@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NewType, Self
 
+from mtl_lightning.markup import fragment, table
 from mtl_lightning.task_kinds import TASK_KINDS, LabelRange, TaskKind, task_kind
 
 __all__ = [
@@ -49,6 +50,8 @@ class Field:
         steps: What each step of a history carries: categorical fields, then numeric fields (history only).
         gap: Each step of a history has the time between it and the row (history only).
         weights: Numeric field of a step that weighs it; empty for steps of equal weight (history only).
+        per_request: The value is constant within a request (see ``Batch.request``).
+        tasks: Tasks whose preferences it holds, which a weighter may choose in training (vector only; may be empty).
     """
 
     name: str
@@ -60,6 +63,8 @@ class Field:
     steps: "tuple[Field, ...]" = ()
     gap: bool = False
     weights: str = ""
+    per_request: bool = False
+    tasks: tuple[str, ...] = ()
 
     def steps_of_kind(self, kind: str) -> "tuple[Field, ...]":
         """Fields of one kind that a step carries, in the order of their columns in ``Steps``.
@@ -74,8 +79,12 @@ class Field:
         return tuple(field for field in self.steps if field.kind == kind)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for JSON and checkpoints; what only histories have is left out elsewhere."""
-        state = {**asdict(self), "edges": list(self.edges)}
+        """Plain containers, for JSON and checkpoints; what only some kinds have is left out elsewhere."""
+        state = {**asdict(self), "edges": list(self.edges), "tasks": list(self.tasks)}
+        if not self.tasks:
+            del state["tasks"]
+        if not self.per_request:
+            del state["per_request"]
         if self.kind == "history":
             state = state if self.weights else {name: value for name, value in state.items() if name != "weights"}
             return state | {"steps": [field.to_dict() for field in self.steps]}
@@ -85,7 +94,8 @@ class Field:
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Inverse of :meth:`to_dict`."""
         steps = tuple(cls.from_dict(field) for field in state.get("steps", ()))
-        return cls(**{**state, "edges": tuple(state.get("edges", ())), "steps": steps})
+        tuples = {name: tuple(state.get(name, ())) for name in ("edges", "tasks")}
+        return cls(**{**state, **tuples, "steps": steps})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +250,18 @@ class Schema:
     def task(self, name: str) -> Task:
         """Return the task of a name; KeyError if there is none."""
         return self.tasks[self.task_index[name]]
+
+    def _repr_html_(self) -> str:
+        """Tables of fields and tasks, for notebooks."""
+        fields = [[f.name, f.kind, f"{f.size:,}", f.table, str(f.length or "")] for f in self.fields]
+        tasks = [
+            [t.name, t.kind, t.label, t.observed_when or "", ", ".join(t.parents), f"{t.weight:g}"] for t in self.tasks
+        ]
+        return fragment(
+            f"{len(fields)} fields, {len(tasks)} tasks",
+            table(["field", "kind", "size", "table", "length"], fields),
+            table(["task", "kind", "label", "known where", "parents", "weight"], tasks),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON and checkpoints."""

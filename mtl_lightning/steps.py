@@ -70,46 +70,56 @@ class Layout(NamedTuple):
         return ids, numbers.view(np.float32), time.view(np.float64)[:, 0] if self.gap else None
 
 
-class Windows(NamedTuple):
+class Windows:
     """Stored events of B rows, L adjacent ones for each row, oldest first.
 
     The first events of a window are the row's. Those after them belong to others, and every method sets them to zero.
+    Windows of a loader are copied from all stored events when a method needs them, so that they are still in the
+    processor's cache.
 
     Args:
-        stored_ids: Ids, [B, L, K] int32.
-        stored_numbers: Numbers, [B, L, F] float32.
+        stored: Function from the name of a part to its windows: ``ids``, [B, L, K] int32 or, unsigned, int16;
+            ``numbers``, [B, L, F] float32; ``time``, [B, L] float64 or int32, which is not called without ``row_time``.
+        width: L.
         length: Number of events of each row, [B] int64.
-        time: Time of each event, [B, L] float64, or None for histories without gaps.
-        row_time: Time of each row, [B] float64, or None.
-        scale: Units of time per unit of a gap.
+        row_time: Time of each row, [B] float64, or None for histories without gaps.
+        unit: Units of row times per unit of the events' times, which count from the same origin.
+        scale: Units of row times per unit of a gap.
 
     Example:
-        >>> ids = torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)
-        >>> windows = Windows(ids, torch.zeros(2, 2, 0), torch.tensor([2, 1]))
+        >>> parts = {"ids": torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32), "numbers": torch.zeros(2, 2, 0)}
+        >>> windows = Windows(parts.__getitem__, 2, torch.tensor([2, 1]))
         >>> windows.ids().flatten().tolist()
         [3, 4, 5, 0]
     """
 
-    stored_ids: Tensor
-    stored_numbers: Tensor
-    length: Tensor
-    time: Tensor | None = None
-    row_time: Tensor | None = None
-    scale: float = 1.0
+    def __init__(
+        self,
+        stored: Callable[[str], Tensor],
+        width: int,
+        length: Tensor,
+        row_time: Tensor | None = None,
+        unit: float = 1.0,
+        scale: float = 1.0,
+    ) -> None:
+        self.stored, self.width, self.length, self.row_time = stored, width, length, row_time
+        self.unit, self.scale = unit, scale
 
     def ids(self) -> Tensor:
         """Ids, [B, L, K] int64."""
-        return self._own(self.stored_ids).long()
+        return self._own(self.stored("ids")).long()
 
     def numbers(self) -> Tensor:
         """Numbers, [B, L, F] float32."""
-        return self._own(self.stored_numbers.view(torch.int32)).view(torch.float32)
+        return self._own(self.stored("numbers").view(torch.int32)).view(torch.float32)
 
     def gap(self) -> Tensor | None:
         """Time from each event to the row, [B, L] float32."""
-        if self.time is None or self.row_time is None:
+        if self.row_time is None:
             return None
-        gap = (self.row_time.unsqueeze(1) - self.time).div_(self.scale).float()
+        time = self.stored("time")
+        gap = self.row_time.unsqueeze(1) - (time if self.unit == 1 else time.double().mul_(self.unit))
+        gap = (gap if self.scale == 1 else gap.div_(self.scale)).float()
         return self._own(gap.view(torch.int32).unsqueeze(2)).view(torch.float32).squeeze(2)
 
     def _own(self, stored: Tensor) -> Tensor:
@@ -118,13 +128,16 @@ class Windows(NamedTuple):
         place = torch.arange(stored.shape[1] * count, dtype=torch.int32, device=stored.device)
         # The sign of place − length × K is all ones before the end: several times faster than a mask of booleans.
         own = (place - (self.length * count).int().unsqueeze(1)) >> 31
-        return (stored.flatten(1) & own).view_as(stored)
+        if stored.dtype == torch.int16:  # without the sign, which int16 extends
+            own &= 0xFFFF
+        return (stored.flatten(1).int() & own).view_as(stored)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Windows":
         """The same windows with ``function`` applied to every tensor."""
-        time, row_time = (None if part is None else function(part) for part in (self.time, self.row_time))
-        ids, numbers, length = (function(part) for part in (self.stored_ids, self.stored_numbers, self.length))
-        return Windows(ids, numbers, length, time, row_time, self.scale)
+        names = ("ids", "numbers") if self.row_time is None else ("ids", "numbers", "time")
+        parts = {name: function(self.stored(name)) for name in names}
+        row_time = None if self.row_time is None else function(self.row_time)
+        return Windows(parts.__getitem__, self.width, function(self.length), row_time, self.unit, self.scale)
 
 
 @dataclass(slots=True)
@@ -158,8 +171,8 @@ class Steps:
         """Steps whose ids, numbers and gaps are made when they are read.
 
         Example:
-            >>> ids = torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)
-            >>> Steps.of(Windows(ids, torch.zeros(2, 2, 0), torch.tensor([2, 1]))).ids.flatten().tolist()
+            >>> parts = {"ids": torch.tensor([[[3], [4]], [[5], [9]]], dtype=torch.int32)}
+            >>> Steps.of(Windows(parts.__getitem__, 2, torch.tensor([2, 1]))).ids.flatten().tolist()
             [3, 4, 5, 0]
         """
         steps = cls.__new__(cls)
@@ -179,7 +192,7 @@ class Steps:
     @property
     def width(self) -> int:
         """Steps of each row, padding included: L."""
-        return self.ids.shape[1] if self.windows is None else self.windows.stored_ids.shape[1]
+        return self.ids.shape[1] if self.windows is None else self.windows.width
 
     @property
     def known(self) -> Tensor:

@@ -38,6 +38,8 @@ class TaskKind:
         fits_classes: Whether labels are classes. Their number is fitted to the training rows unless the recipe sets it.
         several: Whether a row has any number of the classes; its label is then one 0 or 1 per class, [classes].
         probability: Whether predictions are probabilities that the label (each label, if several) is 1.
+        difference: Whether predictions are differences of two probabilities, in [−1, 1], which have another scale than
+            labels and are not calibrated.
         signals_event: Whether a label above 0 says that something happened, such as a click or a purchase.
         labels: Valid labels, unless they are classes.
         head: Name of the head that is used when a recipe names none.
@@ -48,6 +50,7 @@ class TaskKind:
         detailed_metrics: Names of the metrics of a detailed evaluation.
         group_metrics: Names of the metrics added to these when rows have a group (``data.group``).
         compared_by: Metric by which ``compare`` judges models; see :data:`mtl_lightning.compare.statistics.METRICS`.
+        compared_with: Details of the head (:meth:`Head.details`) that this metric reads; they are kept with test rows.
     """
 
     name: str
@@ -55,6 +58,7 @@ class TaskKind:
     fits_classes: bool = False
     several: bool = False
     probability: bool = False
+    difference: bool = False
     signals_event: bool = False
     labels: LabelRange = LabelRange()
     head: str
@@ -64,11 +68,22 @@ class TaskKind:
     detailed_metrics: tuple[str, ...] = ("mae", "rmse", "xauc")
     group_metrics: tuple[str, ...] = ("ndcg",)
     compared_by: str = "rmse"
+    compared_with: tuple[str, ...] = ()
 
     @property
     def event_probability(self) -> bool:
         """True if a prediction is one probability per row, which can be calibrated."""
         return self.scalar and self.probability
+
+    @property
+    def predicted(self) -> LabelRange:
+        """Range of predictions of one value per row, unless they are on the scale of the label.
+
+        Example:
+            >>> TASK_KINDS["uplift"].predicted.lowest, TASK_KINDS["count"].predicted.lowest
+            (-1, 0)
+        """
+        return LabelRange(lowest=-1, highest=1) if self.difference else self.labels
 
     @property
     def hard(self) -> bool:
@@ -169,6 +184,18 @@ _RECORDS = (
         head="value",
         default_metrics=("xauc", "mae", "calibration"),
         detailed_metrics=("mae", "rmse", "xauc", "calibration"),
+    ),
+    TaskKind(
+        name="uplift",
+        difference=True,
+        labels=LabelRange(lowest=0, highest=1, whole=True, refusal="not 0 or 1", remedy="write a condition: spend > 0"),
+        head="t_learner",
+        default_metrics=("qini", "auuc", "uplift_at_k"),
+        oracle_metrics=("pehe",),
+        detailed_metrics=("qini", "auuc", "uplift_at_k"),
+        group_metrics=(),
+        compared_by="qini",
+        compared_with=("treatment",),
     ),
 )
 

@@ -10,6 +10,8 @@ from mtl_lightning.cli.completion import CHOICES, SUPPLIED, TEMPLATES, complete_
 from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 
 FIT_KEYS = ("resume", "init_from", "run.dir", "seed", "trainer.max_epochs", "trainer.accelerator")
+SCORE = "score"
+"""First argument of ``tune`` that asks for the formula of the combined score."""
 CACHED = ("prepared", "tables", "kinds", "logs", "simulator", "hub", "fetched")
 """Kinds of entries in the cache, the keys of :data:`mtl_lightning.data.cache.inventory.LAYOUTS`."""
 
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
     """Add all commands to an app."""
     app.command()(fit)
     app.command("test")(evaluate)
-    for command in (report, predict, export, serve, compare, tune, validate):
+    for command in (report, importance, predict, export, serve, compare, tune, validate):
         app.command()(command)
     recipes = typer.Typer(no_args_is_help=True, help="List, show and copy recipes.")
     recipes.command("list")(list_recipes)
@@ -46,6 +48,9 @@ def register(app: typer.Typer) -> None:
     data.command("inspect")(inspect_data)
     data.command("clean")(clean_data)
     app.add_typer(data, name="data")
+    select = typer.Typer(no_args_is_help=True, help="Find out which parts of a recipe a run does not need.")
+    select.command("features")(select_features)
+    app.add_typer(select, name="select")
     plugins = typer.Typer(invoke_without_command=True)
     plugins.callback()(list_plugins)
     plugins.command("new")(new_plugin)
@@ -82,6 +87,39 @@ def report(
     _print_summary(report, pairs, as_json)
 
 
+def importance(
+    pairs: Annotated[
+        list[str] | None,
+        _pairs(
+            "run=runs/ads/1 groups.user=[user_id,age] repeats=10 …",
+            *("run", "repeats", "draws", "groups", "split", "rows", "seed", "device"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how much each feature of a run counts for each task: run=RUN_DIRECTORY, and groups.NAME=[FEATURES]."""
+    from mtl_lightning.cli.importance import importance
+
+    _print_summary(importance, pairs, as_json)
+
+
+def select_features(
+    context: typer.Context,
+    pairs: Annotated[
+        list[str] | None,
+        _pairs(
+            "run=runs/ads/1 seeds=3 max_loss=0.001 …",
+            *("run", "max_loss", "verify", "seeds", "jobs", "out", "repeats", "draws", "groups", "rows", "device"),
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Suggest features that can go, train without them, and say what that costs: run=RUN_DIRECTORY."""
+    from mtl_lightning.cli.select import select_features
+
+    select_features(pairs or [], context.obj, as_json)
+
+
 def predict(
     pairs: Annotated[
         list[str] | None,
@@ -105,6 +143,7 @@ def export(
                 "out",
                 "score",
                 "calibrate",
+                "calibrate_by",
                 "histories",
                 "tables",
                 "dense",
@@ -112,6 +151,7 @@ def export(
                 "layout",
                 "storage",
                 "artefacts",
+                "register",
             ),
         ),
     ] = None,
@@ -128,7 +168,7 @@ def serve(
         list[str] | None,
         _pairs(
             "export=exports/ads host=0.0.0.0 port=8000 threads=1 …",
-            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log"),
+            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log", "otel"),
         ),
     ] = None,
 ) -> None:
@@ -166,7 +206,16 @@ def tune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
+    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30.
+
+    tune score run=RUN_DIRECTORY objective=ndcg "gain=click + 10 * conversion": search the formula of a combined score.
+    """
+    if pairs and pairs[0] == SCORE:
+        from mtl_lightning.cli.tune_score import tune_score
+
+        _print_summary(tune_score, pairs[1:], as_json)
+        return
+
     from mtl_lightning.cli.tune import tune
 
     tune(pairs or [], context.obj, as_json)

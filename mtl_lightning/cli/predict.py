@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from mtl_lightning.cli.run_arguments import open_run
 from mtl_lightning.config.draft import Draft
-from mtl_lightning.config.pairs import read_arguments, read_overrides
+from mtl_lightning.config.pairs import Arguments, read_arguments, read_overrides
 from mtl_lightning.config.recipe import resolve
 from mtl_lightning.errors import ConfigError, MtlError
 from mtl_lightning.printable import Console
@@ -34,7 +34,7 @@ def predict(pairs: Sequence[str]) -> dict[str, Any] | None:
         pairs: ``run=<run directory or export> out=<file.parquet>``, and ``data=<path or glob>`` for rows other than the
             run's. Then :data:`READING` describes their format, if it differs from the run's. ``bad_rows=skip`` writes
             predictions of readable rows, and the other rows to a file next to ``out``. ``device=cuda`` predicts on a
-            GPU.
+            GPU. ``preference=[0.7,0.3]`` sets the preferences of tasks for a model that reads them.
 
     Returns:
         ``out``, its ``rows``, the number of ``refused`` rows and the file ``refused_rows`` with them (None without
@@ -54,11 +54,13 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     rank, processes = process_rank(), process_count()
     own_rows = not any(pair.startswith("data=") for pair in pairs)
     reading = () if own_rows else READING  # settings of the run otherwise
-    optional = ["data", "bad_rows", "device", *reading]
+    optional = ["data", "bad_rows", "device", "preference", *reading]
     arguments = read_arguments("predict", pairs, ["run", "out"], optional, settings="dotted")
     folder = Path(arguments.own["run"])
     if exported := (folder / MANIFEST).is_file():
-        arguments = read_arguments("predict", pairs, ["run", "data", "out"], ["bad_rows", "device", *READING])
+        arguments = read_arguments(
+            "predict", pairs, ["run", "data", "out"], ["bad_rows", "device", "preference", *READING]
+        )
     else:
         run, config = open_run(arguments, console, rows=own_rows)
     named = arguments.own
@@ -77,6 +79,8 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
 
     device = named.get("device", "cpu")
     predictor = Predictor.of_export(folder, device=device) if exported else Predictor.of_run(run, config, device=device)
+    if "preference" in named:
+        predictor.prefer(_numbers(arguments))
     data, blocks = predictor.rows(named.get("data"), **_reading(named))
     identity = {"model": predictor.identity, "rows": data, "batch": predictor.size, "bad_rows": bad_rows}
     parts = Parts(out, identity)
@@ -93,6 +97,14 @@ def _predict(pairs: Sequence[str]) -> dict[str, Any] | None:
     if refused:
         say(console, f"{refused:,} rows can't be read: see {parts.refused}", "yellow")
     return {"out": str(out), "rows": count, "refused": refused, "refused_rows": str(parts.refused) if refused else None}
+
+
+def _numbers(arguments: Arguments) -> list[float]:
+    """The preferences ``[0.7, 0.3]``."""
+    try:
+        return [float(part) for part in arguments.own["preference"].strip("[] ").split(",")]
+    except ValueError as error:
+        raise arguments.wrong("preference", "a number per task: preference=[0.7,0.3]") from error
 
 
 def _reading(named: dict[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtl_lightning.compare.statistics import Difference, Floats, Rows, draws, interval, metric_name, metric_of
+from mtl_lightning.task_kinds import task_kind
 
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays of a run's ``test.npz``."""
@@ -29,13 +30,14 @@ class Sampled:
     samples: dict[str, Floats]
 
 
-def task_rows(arrays: Arrays, task: str) -> tuple[Rows, Floats]:
+def task_rows(arrays: Arrays, task: str, kind: str) -> tuple[Rows, Floats]:
     """Test rows of a task with known labels, and the run's predictions for them."""
     known = arrays[f"known/{task}"]
     weight = arrays.get(f"weight/{task}", np.ones(len(known)))[known].astype(np.float64)
     group = arrays["group"][known] if "group" in arrays else None
     label = arrays[f"label/{task}"][known].astype(np.float64)
-    return Rows(label, weight, group), arrays[f"prediction/{task}"][known].astype(np.float64)
+    details = tuple(arrays[f"{name}/{task}"][known] for name in task_kind(kind).compared_with)
+    return Rows(label, weight, group, details), arrays[f"prediction/{task}"][known].astype(np.float64)
 
 
 def sample(arrays: Arrays, kinds: Mapping[str, str], count: int = COUNT) -> Sampled:
@@ -53,8 +55,11 @@ def sample(arrays: Arrays, kinds: Mapping[str, str], count: int = COUNT) -> Samp
         >>> sampled.value, sampled.samples["t"].tolist()
         ({'t': 1.0}, [1.0, 1.0, 1.0, 1.0, 1.0])
     """
-    rows = {task: task_rows(arrays, task) for task in kinds}
-    metrics = {task: metric_of(kind, rows[task][0].label, rows[task][1]) for task, kind in kinds.items()}
+    rows = {task: task_rows(arrays, task, kind) for task, kind in kinds.items()}
+    metrics = {
+        task: metric_of(kind, rows[task][0].label, rows[task][1], *rows[task][0].details)
+        for task, kind in kinds.items()
+    }
     value = {task: metric(rows[task][0].weight) for task, metric in metrics.items()}
     size = len(next(iter(arrays[f"known/{task}"] for task in kinds)))
     samples = {task: np.empty(count) for task in kinds}

@@ -14,7 +14,7 @@ from mtl_lightning.compare.ensemble import ensemble_gain
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.ranks import compare_ranks
-from mtl_lightning.compare.reliability import reliability_of
+from mtl_lightning.compare.reliability import log_losses, reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
 from mtl_lightning.compare.statistics import Difference, metric_name
 from mtl_lightning.compare.verdict import judge
@@ -166,7 +166,7 @@ def _ensemble(runs: Sequence[Run], kinds: Mapping[str, str], level: float) -> di
     return {
         "seeds": len(runs),
         "parameters": sum(parameters) if all(parameters) else None,
-        "tasks": {task: _plain_ends(gain) for task, gain in gains.items()},
+        "tasks": {task: gain.to_dict() for task, gain in gains.items()},
     }
 
 
@@ -176,8 +176,9 @@ def _check_same_rows(first: Run, run: Run, kinds: Mapping[str, str]) -> None:
     Raises:
         MtlError: If rows or labels differ.
     """
-    for task in kinds:
-        for key in (f"known/{task}", f"label/{task}"):
+    for task, kind in kinds.items():
+        for name in ("known", "label", *task_kind(kind).compared_with):
+            key = f"{name}/{task}"
             if not np.array_equal(first.rows[key], run.rows[key], equal_nan=True):
                 reason = f"{first.cell.name} and {run.cell.name} were tested on different rows of {task}"
                 raise MtlError(reason, "the data changed between these runs: choose another out=")
@@ -187,7 +188,7 @@ def _task(task: str, kind: str, runs: Sequence[Run]) -> dict[str, Any]:
     """Kind, metric and numbers of rows of a task; ``positive`` for binary tasks only."""
     facts: dict[str, Any] = {"kind": kind, "metric": metric_name(kind)[0], "rows": None, "positive": None}
     if runs:
-        rows, _ = task_rows(runs[0].rows, task)
+        rows, _ = task_rows(runs[0].rows, task, kind)
         facts["rows"] = len(rows.label)
         facts["positive"] = int(rows.label.sum()) if task_kind(kind).hard else None
     return facts
@@ -223,10 +224,13 @@ def _configuration(
     for task, kind in kinds.items():
         tasks[task] = {
             **_spread([run.sampled.value[task] for run in runs]),
-            "difference": _plain_ends(advantage(task, kind, models, against, level)) if paired else none,
-            "reliability": reliability_of(kind, [task_rows(run.rows, task) for run in runs]),
+            "difference": advantage(task, kind, models, against, level).to_dict() if paired else none,
+            "reliability": reliability_of(kind, [task_rows(run.rows, task, kind) for run in runs]),
+            "log_loss": log_losses(
+                kind, [(*task_rows(run.rows, task, kind), run.rows.get(f"scaling/{task}")) for run in runs]
+            ),
         }
-    overall = _plain_ends(delta_m(kinds, models, against, LEVEL)) if paired else none
+    overall = delta_m(kinds, models, against, LEVEL).to_dict() if paired else none
     return {
         "name": runs[0].cell.configuration,
         "settings": list(runs[0].cell.pairs),
@@ -251,10 +255,6 @@ def _learning(runs: Sequence[Run]) -> list[list[float | None]]:
     common = set.intersection(*(set(run.scores) for run in runs))
     spreads = {number: _spread([run.scores[number] for run in runs]) for number in sorted(common)}
     return [[number, spread["mean"], spread["sd"]] for number, spread in spreads.items()]
-
-
-def _plain_ends(difference: Difference) -> dict[str, float | None]:
-    return {name: _plain(value) for name, value in asdict(difference).items()}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float | None]:

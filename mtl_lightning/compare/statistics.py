@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mtl_lightning.analysis.intervals import student_quantile
 from mtl_lightning.batch import WITHOUT_GROUP
+from mtl_lightning.metrics.uplift.curves import QiniCoefficient
 from mtl_lightning.task_kinds import task_kind
 
 Floats = NDArray[np.float64]
@@ -25,11 +27,13 @@ class Rows:
         label: [n], or [n, K] for several labels per row.
         weight: Sample weights, [n].
         group: Group of each row, [n]; rows of a group (a user) are drawn together. None draws each row by itself.
+        details: Further columns that the metric reads (:attr:`TaskKind.compared_with`), each [n].
     """
 
     label: Floats
     weight: Floats
     group: NDArray[np.int64] | None = None
+    details: tuple[Floats, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,15 @@ class Difference:
     low: float
     high: float
 
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain containers, for JSON; None where undefined.
+
+        Example:
+            >>> Difference(0.1, math.nan, math.nan).to_dict()
+            {'mean': 0.1, 'low': None, 'high': None}
+        """
+        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
+
 
 def metric_name(kind: str) -> tuple[str, bool]:
     """Metric by which a kind of task is compared, and whether higher values are better.
@@ -58,22 +71,23 @@ def metric_name(kind: str) -> tuple[str, bool]:
     return name, METRICS[name].higher_is_better
 
 
-def metric_of(kind: str, label: Floats, prediction: Floats) -> Metric:
+def metric_of(kind: str, label: Floats, prediction: Floats, *details: Floats) -> Metric:
     """Metric of a task as a function of row weights; everything else is computed once.
 
     Args:
         kind: Kind of the task.
         label: [n] or [n, K].
-        prediction: [n] or [n, K]; the metric is undefined if a prediction is not finite.
+        prediction: [n] or [n, K]; the metric is undefined without rows, or if a prediction is not finite.
+        details: Further columns that the metric of this kind reads, each [n].
 
     Example:
         >>> metric = metric_of("binary", np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.1, 0.9]))
         >>> metric(np.ones(3)), metric(np.array([1.0, 0.0, 1.0]))
         (0.5, 1.0)
     """
-    if not np.isfinite(prediction).all():
+    if not len(label) or not np.isfinite(prediction).all():
         return lambda _: math.nan
-    return METRICS[task_kind(kind).compared_by].prepare(label, prediction)
+    return METRICS[task_kind(kind).compared_by].prepare(label, prediction, *details)
 
 
 def _mean_auc(label: Floats, prediction: Floats) -> Metric:
@@ -92,16 +106,24 @@ def _rmse(label: Floats, prediction: Floats) -> Metric:
     return lambda weight: math.sqrt(_average(square, weight))
 
 
+def _qini(label: Floats, prediction: Floats, treatment: Floats) -> Metric:
+    known = ~np.isnan(treatment)
+    columns = (prediction.reshape(-1), label.reshape(-1), treatment)
+    coefficient = QiniCoefficient(*(torch.from_numpy(column[known].astype(np.float64)) for column in columns))
+    return lambda weight: float(coefficient(torch.from_numpy(weight[known].astype(np.float64))))
+
+
 class ComparisonMetric(NamedTuple):
     """A metric by which models are compared: how it is prepared for labels and predictions, and its direction."""
 
-    prepare: Callable[[Floats, Floats], Metric]
+    prepare: Callable[..., Metric]
     higher_is_better: bool
 
 
 METRICS = {
     "auc": ComparisonMetric(_mean_auc, True),
     "accuracy": ComparisonMetric(_accuracy, True),
+    "qini": ComparisonMetric(_qini, True),
     "rmse": ComparisonMetric(_rmse, False),
 }
 """Metrics by which models are compared; :class:`~mtl_lightning.task_kinds.TaskKind` names one for each kind of task."""
@@ -175,7 +197,7 @@ def difference(
     """
     sign = 1.0 if metric_name(kind)[1] else -1.0
     pairs = [
-        (metric_of(kind, rows.label, model), metric_of(kind, rows.label, other))
+        (metric_of(kind, rows.label, model, *rows.details), metric_of(kind, rows.label, other, *rows.details))
         for model, other in zip(models, others, strict=True)
     ]
     per_seed = np.array([sign * (model(rows.weight) - other(rows.weight)) for model, other in pairs])

@@ -66,9 +66,12 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     check_features(draft, raw)
     tasks = check_tasks(draft, raw)
     data = draft.record("data", DataConfig, draft.section("data"))
+    data = _executor(draft, data)
     _accepted(draft, data)
+    _per_request(draft, data)
     parts = {kind: _chosen(draft, kind) for kind in ("encoder", "architecture", "weighter")}
     _weighter(draft, parts["weighter"], tasks)
+    _preferences(draft, parts["weighter"])
     heads = check_heads(draft)
     losses, metrics = check_losses(draft, heads), check_metrics(draft)
     check_fields(draft)
@@ -80,7 +83,8 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     group = data.group if data is not None and data.group is not None else raw.group if raw is not None else None
     split = check_slices(draft, run.slices if run is not None else (), raw, split, group)
     lookups = check_lookups(draft, raw, data.lookup if data is not None else {}, rows=rows)
-    check_columns(draft, raw, split, group, data.accept if data is not None else (), lookups)
+    accept, request = (data.accept, data.request) if data is not None else ((), ())
+    check_columns(draft, raw, split, group, accept, lookups, request)
     if draft.problems:
         raise ConfigError(draft.problems)
     sections: dict[str, Any] = {
@@ -88,7 +92,7 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
         "features": draft.features,
         "tasks": tasks,
         "split": split,
-        "data": DataConfig(**{**asdict(data), "group": group}),
+        "data": data and replace(data, group=group),
         **parts,
         "heads": {task.name: heads[task.name] for task in tasks},
         "losses": {task.name: losses[task.name] for task in tasks},
@@ -101,6 +105,16 @@ def validate(plain: Mapping[str, Any], registry: Registry | None = None, *, rows
     page = _page(sections, draft.registry)
     check_limits(page, "recipe, defaults filled in")  # opening the run reads it again
     return Config(**sections, raw=tuple(sorted(set(draft.columns.values()))), plain=page)
+
+
+def _per_request(draft: Draft, data: DataConfig | None) -> None:
+    """Features that are said to be constant within a request exist, and there are requests."""
+    for name in (data.per_request or ()) if data is not None else ():
+        if data is not None and not data.request:
+            draft.problem("data.per_request", "there are no requests", "set data.request to their columns")
+            return
+        if draft.features and name not in draft.features:
+            draft.problem("data.per_request", f"no feature {name!r}", did_you_mean(name, draft.features))
 
 
 def _without_targets(value: Any, path: str, problems: list[Problem]) -> Any:
@@ -137,6 +151,19 @@ def _weighter(draft: Draft, chosen: Component | None, tasks: Sequence[Task]) -> 
         draft.problems.append(Problem.from_error(error, "weighter"))
 
 
+def _preferences(draft: Draft, weighter: Component | None) -> None:
+    """Check that features of preferences list the recipe's tasks, and that a weighter that chooses them has one."""
+    listed = {name: tasks for name, feature in draft.features.items() if (tasks := feature.preferred())}
+    names = ", ".join(draft.tasks)
+    for name, tasks in listed.items():
+        if {*tasks} != draft.tasks.keys():
+            draft.problem(f"features.{name}.tasks", f"are {', '.join(tasks)}", f"list the recipe's tasks: {names}")
+    kind: Any = draft.classes.get("weighter")
+    if weighter is not None and kind.chooses_preferences and not listed:
+        hint = f"set features.preference={{kind: preference, tasks: [{names}]}}"
+        draft.problem("weighter.name", f"{weighter.name} needs a feature of kind preference", hint)
+
+
 def _optimizer(draft: Draft) -> OptimizerConfig | None:
     config: OptimizerConfig | None = draft.record("optimizer", OptimizerConfig, draft.section("optimizer"))
     if config is not None:
@@ -154,6 +181,17 @@ def _accepted(draft: Draft, data: DataConfig | None) -> None:
         if name not in names:
             hint = did_you_mean(name, names) or "leak:<feature>:<task> or funnel:<task>"
             draft.problem("data.accept", f"no finding can be called {name!r}", hint)
+
+
+def _executor(draft: Draft, data: DataConfig | None) -> DataConfig | None:
+    """The settings of the data with its executor as a component, whose ``workers`` are ``data.workers``."""
+    if data is None:
+        return None
+    path, spec = "data.executor", data.executor
+    given = {"name": spec} if isinstance(spec, str) else spec
+    if data.workers is not None and isinstance(given, Mapping):
+        given = {**given, "workers": data.workers}
+    return replace(data, executor=draft.component(path, "executor", given), workers=None)
 
 
 def _loggers(draft: Draft, run: RunConfig | None) -> RunConfig | None:
@@ -208,5 +246,6 @@ def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         "features": {name: feature(part) for name, part in sections["features"].items()},
         "tasks": {record.name: task(record) for record in sections["tasks"]},
     }
+    page["data"]["executor"] = component(sections["data"].executor)
     page["run"]["loggers"] = [component(chosen) for chosen in sections["run"].loggers]
     return {section: to_plain(page[section]) for section in SECTIONS}

@@ -46,7 +46,8 @@ def _uses(draft: Draft) -> Uses:
     lookups = _entries(draft, "data").get("lookup")
     tables = lookups.values() if isinstance(lookups, Mapping) else ()
     given = [table.get("on") or table.get("key") for table in tables if isinstance(table, Mapping)]
-    keys = [key for key in given if isinstance(key, str)]
+    request = _entries(draft, "data").get("request")
+    keys = [key for key in (*given, *(request if isinstance(request, list | tuple) else ())) if isinstance(key, str)]
     return column_uses(features, tasks, split, group if isinstance(group, str) else None, keys=keys)
 
 

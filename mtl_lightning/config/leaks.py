@@ -1,7 +1,7 @@
 """Checks of columns: the columns that a recipe names exist, and no feature leaks a label."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -51,6 +51,7 @@ def check_columns(
     group: str | None,
     accepted: Collection[str] = (),
     lookups: Joined = MappingProxyType({}),
+    request: Sequence[str] = (),
 ) -> None:
     """Check every column that the recipe names. Without the source's schema, only expressions are parsed.
 
@@ -61,6 +62,7 @@ def check_columns(
         group: Column with the user.
         accepted: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
         lookups: Columns of side tables.
+        request: Columns of a request.
     """
     used: dict[str, str] = {}
     labels: dict[str, list[Task]] = {}
@@ -79,12 +81,17 @@ def check_columns(
         if task.oracle is not None:
             used[f"tasks.{task.name}.oracle"] = task.oracle
     used |= draft.columns
+    used |= {f"data.request.{i}": column for i, column in enumerate(request)}
     if group is not None:
         used["data.group"] = group
     if split is not None:
         used |= {f"split.{name}": value for name in ("column", "time") if (value := getattr(split, name)) is not None}
     for path, column in used.items():
-        if _exists(draft, raw, path, column) and raw is not None and path in SINGLE:
+        if (
+            _exists(draft, raw, path, column)
+            and raw is not None
+            and (path in SINGLE or path.startswith("data.request."))
+        ):
             held = raw.columns[column]
             if held.startswith(NESTED):
                 draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")

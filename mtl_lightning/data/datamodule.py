@@ -19,6 +19,7 @@ from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.settings import DataConfig
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
+from mtl_lightning.executors.base import Executor
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
 from mtl_lightning.training.transfer import send_batch
@@ -55,7 +56,11 @@ class DataModule(LightningDataModule):
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
+        request: Columns whose values are equal in the rows of a request; see
+            :class:`~mtl_lightning.data.settings.DataConfig`.
+        per_request: Features that are constant within a request; None for those that are in all rows.
         lookup: Side tables by name; see :class:`~mtl_lightning.data.preparation.lookups.LookupFiles`.
+        executor: What encodes the parts of the source; None for threads.
 
     Raises:
         DataError: If features or tasks are wrong; from :meth:`prepare`, if rows can't be read or used.
@@ -86,9 +91,14 @@ class DataModule(LightningDataModule):
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
+        request: Iterable[str] = (),
+        per_request: Iterable[str] | None = None,
         lookup: Mapping[str, Any] | None = None,
+        executor: Executor | None = None,
     ) -> None:
         super().__init__()
+        request = self.request = tuple(request)
+        self.per_request = None if per_request is None else tuple(per_request)
         self.source = source
         self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
@@ -99,7 +109,7 @@ class DataModule(LightningDataModule):
         own_split = _read_split(split, review) if split else None
         review.raise_problems()
         if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
-            keys = [files.on for files in self.lookups.values()]
+            keys = [*request, *(files.on for files in self.lookups.values())]
             read_for(source, column_uses(own_features, own_tasks, own_split, group, raw, keys), base)
         if own_features is None or own_tasks is None or own_split is None:
             suggested = source.schema()
@@ -121,6 +131,7 @@ class DataModule(LightningDataModule):
         self.cache_dir = cache_dir
         self.base = base
         self.accept = tuple(accept)
+        self.executor = executor
         self._prepared: Prepared | None = None
 
     @classmethod
@@ -148,6 +159,9 @@ class DataModule(LightningDataModule):
                 base=self.base,
                 accept=self.accept,
                 lookups=self.lookups,
+                request=self.request,
+                per_request=self.per_request,
+                executor=self.executor,
             )
         return self._prepared
 
@@ -193,6 +207,7 @@ class DataModule(LightningDataModule):
         """
         trainer = self.trainer
         store = self.prepared.stores[split]
+        large = len(store) > LARGE and store.requests is None
         return Loader(
             store,
             batch_size or self.eval_batch_size,
@@ -201,7 +216,7 @@ class DataModule(LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
-            function=len(store) > LARGE if self.order == "auto" else self.order == "function",
+            function=shuffle and (large if self.order == "auto" else self.order == "function"),
         )
 
     def train_dataloader(self) -> Loader:

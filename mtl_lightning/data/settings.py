@@ -17,11 +17,19 @@ class DataConfig:
         cache_dir: Where prepared data is kept; None for the user's cache directory.
         pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
         order: Order of shuffled training rows: ``array`` draws all of it in memory, ``function`` computes the part
-            that a batch needs; ``auto`` is ``function`` above 50 million rows.
+            that a batch needs; ``auto`` is ``function`` above 50 million rows without requests.
         accept: Names of serious findings about the data that are expected (``leak:<feature>:<task>``,
             ``funnel:<task>``).
+        request: Raw columns whose values are equal in the rows of a request (a user and a session), and in no
+            other row.
+            What is constant within a request is then stored, loaded and encoded once, and training batches hold whole
+            requests. Empty for rows of their own.
+        per_request: Features that are constant within a request; None for those that are in all rows of the log.
         lookup: Side tables by name, each with ``path``, ``key``, ``on`` and further options of the source ``table``.
             Features read their columns as ``<name>.<column>``.
+        executor: What encodes the parts of a source: ``threads``, ``processes`` or a plugin's; a name, or
+            ``{name: …, option: …}``.
+        workers: Number of its workers; None for its default. The prepared data does not depend on either.
     """
 
     batch_size: PositiveInt = 1024
@@ -31,4 +39,8 @@ class DataConfig:
     pool: PositiveInt | None = None
     order: Literal["auto", "array", "function"] = "auto"
     accept: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
+    per_request: tuple[str, ...] | None = None
     lookup: dict[str, dict[str, Any]] = field(default_factory=dict)
+    executor: Any = "threads"
+    workers: PositiveInt | None = None

@@ -79,8 +79,17 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, known: Tensor | None = None) -> Tensor:
         """Tokens after attention to the known ones."""
-        parts = self.inner(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self.project(x)
+        return self.attend(x, query, key, value, known)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of tokens, [3, B, heads, N, width / heads]."""
+        parts: Tensor = self.inner(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return parts
+
+    def attend(self, x: Tensor, query: Tensor, key: Tensor, value: Tensor, known: Tensor | None) -> Tensor:
+        """Tokens [B, N, width] with these queries after attention to M tokens, known [B, M] or [B, N, M]."""
         mask = None if known is None else known[:, None, None, :] if known.dim() == 2 else known.unsqueeze(1)
-        seen = functional.scaled_dot_product_attention(parts[0], parts[1], parts[2], attn_mask=mask)
+        seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         x = x + self.outer(seen.transpose(1, 2).flatten(2))
         return x if self.feed_forward is None else x + cast(Tensor, self.feed_forward(x))

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from mtl_lightning.bounds import Sizes
 from mtl_lightning.encoders.attention import sum_of, targets
@@ -58,6 +59,10 @@ class DINEncoder(EmbeddingEncoder):
         for _ in range(copies * len(self.targets)):
             mlp = MLP(4 * self.embedding_width, attention)
             self.attention.append(nn.Sequential(mlp, nn.Linear(mlp.width, 1)))
+
+    @override
+    def encodes_once(self, field: Field) -> bool:
+        return field.name not in self.targets
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """Steps summed by their attention to the target, [B, width]."""

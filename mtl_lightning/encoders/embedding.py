@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from mtl_lightning.batch import Batch, Encoded, Steps
 from mtl_lightning.bounds import DropRate, NonNegativeFloat, NonNegativeInt, PositiveInt, Sizes
@@ -29,6 +30,11 @@ def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
     return offsets, rows
 
 
+def single(embedded: Tensor) -> Tensor:
+    """Embeddings in float32 if their table is in bfloat16."""
+    return embedded.float() if embedded.dtype == torch.bfloat16 else embedded
+
+
 class EmbeddingEncoder(Encoder):
     """Embeddings of ids and numbers, means of sequences and histories, and vectors as they are.
 
@@ -45,7 +51,8 @@ class EmbeddingEncoder(Encoder):
         width: Width of an embedding.
         hidden: Layer sizes of a shared MLP after the embeddings; empty for none. With it z is the MLP's output, so
             architectures that read slices of z by field (``pepnet``, ``poso``, ``stem``) cannot be used.
-        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers, and in that MLP.
+        dropout: Dropout of embeddings, pooled sequences and vectors, but not of numbers and preferences, and in that
+            MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
             piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
@@ -56,6 +63,9 @@ class EmbeddingEncoder(Encoder):
         step_dropout: Probability of leaving out a step of a sequence or history in training.
         projection: Width to which a linear layer per field maps its vector
             (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.
+        table_dtype: Type of the stored embeddings. ``bfloat16`` halves their memory: an update is rounded at random, up
+            or down, with its own value as the mean. It needs ``optimizer.tables`` ``rowwise_adagrad`` or ``lazy_adam``,
+            whose state stays float32. Embeddings are float32 once looked up.
 
     Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], with a projection [B, copies × all
         fields × projection], or [B, hidden[-1]]; a plain numeric takes one column.
@@ -69,6 +79,8 @@ class EmbeddingEncoder(Encoder):
         >>> z.shape, bool((z[1] == 0).all())
         (torch.Size([2, 4]), True)
     """
+
+    reads_requests = True
 
     def __init__(
         self,
@@ -84,6 +96,7 @@ class EmbeddingEncoder(Encoder):
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: DropRate = 0.0,
         projection: NonNegativeInt = 0,
+        table_dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__()
         self.dropout, self.pooling, self.step_dropout, self.projection = dropout, pooling, step_dropout, projection
@@ -99,13 +112,20 @@ class EmbeddingEncoder(Encoder):
         lookups += [offsets[field.table] for field in self.sequences for _ in range(field.length)]
         self.register_buffer("offsets", torch.tensor(lookups, dtype=torch.int64), persistent=False)
         self.offsets: Tensor
+        # Columns of ids of the row, then those that its request shares, and the places that bring them into order.
+        columns = sorted(range(len(self.categorical)), key=lambda column: self.categorical[column].per_request)
+        self.own = sum(not field.per_request for field in self.categorical)
+        self.register_buffer("request_columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
+        self.register_buffer("request_order", torch.tensor(columns, dtype=torch.int64).argsort(), persistent=False)
         for i, field in enumerate(self.histories):
             places = [offsets[step.table] for step in field.steps_of_kind("categorical")]
             self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.rows, self.table_offsets = rows, offsets
         self.init_scale = init_scale
-        self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
-        if self.table is not None:
+        self.table: nn.Embedding | None = None
+        if offsets:  # the default type otherwise: float64 in tests
+            dtype = torch.bfloat16 if table_dtype == "bfloat16" else None
+            self.table = nn.Embedding(rows * copies, width, sparse=True, dtype=dtype)
             self.draw_tables()
         self.step_buckets = nn.ModuleList(
             nn.ModuleList(StepBuckets(field, width, init_scale) for field in self.histories)
@@ -193,6 +213,9 @@ class EmbeddingEncoder(Encoder):
     def lookup(self, batch: Batch, known: Mapping[str, Tensor], copy: int) -> list[Tensor]:
         """Embeddings of one table set: [B, C × width] for ids, then [B, L, width] per sequence and history.
 
+        Fields that are constant within a request are looked up once per request. Their sequences and histories have R
+        rows here.
+
         Args:
             batch: The batch.
             known: Steps that count; see :meth:`known`.
@@ -200,26 +223,32 @@ class EmbeddingEncoder(Encoder):
         """
         if self.table is None:
             return []
-        ids = torch.cat([batch.ids, *(batch.sequences[field.name] for field in self.sequences)], dim=1)
-        rows = [torch.where(ids == PADDING, 0, ids + self.offsets)]
+        ids, offsets = [batch.ids], [self.offsets[: len(self.categorical)]]
+        if batch.request_row is not None and self.own < len(self.categorical):
+            own, shared = columns = self.get_buffer("request_columns").tensor_split([self.own])
+            ids = [batch.ids[:, own], batch.ids[batch.request_row][:, shared]]
+            offsets = [self.offsets[part] for part in columns]
+        ids += [batch.sequences[field.name] for field in self.sequences]
+        offsets += self.offsets[len(self.categorical) :].split([field.length for field in self.sequences])
+        rows = [torch.where(part == PADDING, 0, part + places) for part, places in zip(ids, offsets, strict=True)]
         for i, field in enumerate(self.histories):
             carried = torch.where(known[field.name].unsqueeze(2), batch.steps[field.name].ids, PADDING)
-            offsets = self.get_buffer(f"step_offsets_{i}")
-            rows.append(torch.where(carried == PADDING, 0, carried + offsets).flatten(1))
-        joined = torch.cat(rows, dim=1) if self.histories else rows[0]
-        embedded = self.table_rows(joined + copy * self.rows if copy else joined, padding=copy * self.rows)
-        widths = [
-            len(self.categorical),
-            *(field.length for field in self.sequences),
-            *(carried.shape[1] for carried in rows[1:]),
+            rows.append(torch.where(carried == PADDING, 0, carried + self.get_buffer(f"step_offsets_{i}")).flatten(1))
+        joined = torch.cat([part.flatten() for part in rows]) + copy * self.rows
+        looked_up = self.table_rows(joined, padding=copy * self.rows).split([part.numel() for part in rows])
+        embedded = [
+            part.view(*places.shape, self.embedding_width) for part, places in zip(looked_up, rows, strict=True)
         ]
-        parts = embedded.split(widths, dim=1)
-        listed = parts[1 : 1 + len(self.sequences)]
+        first = embedded.pop(0)
+        if len(ids) > 1 + len(self.sequences):
+            assert batch.request is not None
+            shared = embedded.pop(0).index_select(0, batch.request)
+            first = torch.cat([first, shared], dim=1).index_select(1, self.get_buffer("request_order"))
         happened = [
-            self.step_vectors(embedded, batch.steps[field.name], known[field.name], copy, i)
-            for i, (field, embedded) in enumerate(zip(self.histories, parts[1 + len(self.sequences) :], strict=True))
+            self.step_vectors(part, batch.steps[field.name], known[field.name], copy, i)
+            for i, (field, part) in enumerate(zip(self.histories, embedded[len(self.sequences) :], strict=True))
         ]
-        return [parts[0].flatten(1), *listed, *happened]
+        return [first.flatten(1), *embedded[: len(self.sequences)], *happened]
 
     def step_vectors(self, embedded: Tensor, steps: Steps, known: Tensor, copy: int, number: int) -> Tensor:
         """Add up what each event of a history carries, [B, L, width]; zero at steps that don't count.
@@ -243,8 +272,10 @@ class EmbeddingEncoder(Encoder):
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
         assert self.table is not None
         if self.training and torch.is_grad_enabled():
-            return look_up(rows, self.table.weight, padding)
-        return functional.embedding(rows, self.table.weight, padding, sparse=True)
+            embedded = look_up(rows, self.table.weight, padding)
+        else:
+            embedded = functional.embedding(rows, self.table.weight, padding, sparse=True)
+        return single(embedded)
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """Pool a sequence or history into one vector, [B, width]: here the mean of its known steps, or zero.
@@ -273,6 +304,36 @@ class EmbeddingEncoder(Encoder):
             copy: Number of the table set.
         """
         return self.pool(field, vectors, known, others, copy)
+
+    @override
+    def encodes_once(self, field: Field) -> bool:
+        """True: pooling reads nothing but the steps; for encoders that read the item at hand, override it."""
+        return self.reads_requests
+
+    def pool_rows(
+        self, field: Field, vectors: Tensor, batch: Batch, known: Tensor, others: Tensor, copy: int
+    ) -> Tensor:
+        """Pool a sequence or history, which rows of a request may share, into one vector per row, [B, width].
+
+        Args:
+            field: The sequence or history.
+            vectors: Vectors of its steps, [B, L, width], or [R, L, width] where they are constant within a request.
+            batch: The batch.
+            known: Steps that count, [B, L] or [R, L] bool.
+            others: Embeddings of the categorical fields, [B, C × width].
+            copy: Number of the table set.
+        """
+        index = batch.request if field.per_request else None
+        once = index is not None and self.encodes_once(field)
+        if once:
+            others = vectors.new_zeros(vectors.shape[0], 0)  # the items at hand are of rows
+        elif index is not None:
+            batch, vectors, known = batch.expand(), vectors.index_select(0, index), known.index_select(0, index)
+        if field.kind == "history":
+            pooled = self.pool_history(field, vectors, batch.steps[field.name], known, others, copy)
+        else:
+            pooled = self.pool(field, vectors, known, others, copy)
+        return pooled.index_select(0, index) if once and index is not None else pooled
 
     def select(self, batch: Batch, known: dict[str, Tensor], copy: int) -> tuple[Batch, dict[str, Tensor]]:
         """Choose the events of histories that are looked up and pooled: here all of them.
@@ -318,27 +379,27 @@ class EmbeddingEncoder(Encoder):
 
         Args:
             ids: Embeddings of the categorical fields, [B, C × width].
-            listed: Vectors of the steps of each sequence and history, [B, L, width].
+            listed: Vectors of the steps of each sequence and history, [B, L, width], or [R, L, width].
             others: Encodings of numbers, then vectors, each [B, any].
             batch: The batch, whose histories have the same events as ``listed``.
             known: Steps that count; see :meth:`known`.
             copy: Number of the table set.
         """
-        count = len(self.sequences)
         pooled = [
-            self.pool(field, steps, known[field.name], ids, copy)
-            for field, steps in zip(self.sequences, listed[:count], strict=True)
-        ]
-        pooled += [
-            self.pool_history(field, steps, batch.steps[field.name], known[field.name], ids, copy)
-            for field, steps in zip(self.histories, listed[count:], strict=True)
+            self.pool_rows(field, steps, batch, known[field.name], ids, copy)
+            for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
         ]
         embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
         return self.interact(self.projected(torch.cat([embedded, *others], dim=1), copy), copy)
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""
-        vectors = [self.drop_units(batch.vectors[field.name]) for field in self.vectors]
+        vectors = []
+        for field in self.vectors:
+            part = batch.vectors[field.name]
+            if batch.request is not None and field.per_request:
+                part = part.index_select(0, batch.request)
+            vectors.append(part if field.tasks else self.drop_units(part))
         parts, seen = [], self.drop_steps(batch)
         known = self.known(seen)
         for copy in range(self.copies):

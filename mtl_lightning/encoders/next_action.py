@@ -149,9 +149,15 @@ class NextActionEncoder(TargetEncoder, ABC):
         if tokens:
             self.get_buffer("draws").add_(1)
             with torch.autocast(encoded.z.device.type, enabled=False):
-                parts = [self.next_loss(batch, *part) for part in tokens]
+                parts = [self.row_loss(batch, *part) for part in tokens]
             self.auxiliary = {"next_action": Auxiliary(torch.stack(parts).mean(0), self.next_action)}
         return encoded
+
+    def row_loss(self, batch: Batch, field: Field, copy: int, tokens: Tensor, known: Tensor) -> Tensor:
+        """Loss of the next event in each row, [B], computed once per request where the tokens are of requests."""
+        if batch.request is None or not (field.per_request and self.encodes_once(field)):
+            return self.next_loss(batch.expand(), field, copy, tokens, known)
+        return self.next_loss(batch, field, copy, tokens, known)[batch.request]
 
     def next_loss(self, batch: Batch, field: Field, copy: int, tokens: Tensor, known: Tensor) -> Tensor:
         """Loss of the next event in each row of a sequence or history, [B]."""

@@ -132,6 +132,8 @@ class OneTransEncoder(EmbeddingEncoder):
         torch.Size([3, 16])
     """
 
+    reads_requests = False
+
     def __init__(
         self,
         schema: Schema,

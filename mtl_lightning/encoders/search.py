@@ -113,6 +113,8 @@ class SearchEncoder(TargetEncoder):
     Shapes: z as of :class:`~mtl_lightning.encoders.embedding.EmbeddingEncoder`.
     """
 
+    reads_requests = False  # the search is for each row
+
     def __init__(
         self,
         schema: Schema,

@@ -5,10 +5,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.encoders.attention import sum_of, targets
-from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.encoders.embedding import EmbeddingEncoder, single
 from mtl_lightning.schema import PADDING, Field, Schema
 
 
@@ -56,6 +57,10 @@ class TargetEncoder(EmbeddingEncoder):
             nn.Parameter(torch.randn(self.embedding_width) * init_scale) for _ in alone * self.copies
         )
 
+    @override
+    def encodes_once(self, field: Field) -> bool:
+        return self.reads_requests and field.name not in self.targets
+
     def number(self, field: Field, copy: int) -> int:
         """Number of the module of a field and a copy."""
         return copy * len(self.numbers) + self.numbers[field.name]
@@ -90,7 +95,7 @@ class TargetEncoder(EmbeddingEncoder):
         for column in self.columns[field.name]:
             carried = ids[:, :, column]
             rows = torch.where(carried == PADDING, 0, carried + offsets[column]) + start
-            parts.append(functional.embedding(rows, self.table.weight))
+            parts.append(single(functional.embedding(rows, self.table.weight)))
         return sum_of(parts)
 
     def compared_target(self, field: Field, batch: Batch, copy: int) -> Tensor:
@@ -100,5 +105,5 @@ class TargetEncoder(EmbeddingEncoder):
         places = [names.index(name) for name in self.targets[field.name]]
         carried = batch.ids[:, places]
         rows = torch.where(carried == PADDING, 0, carried + self.offsets[places]) + copy * self.rows
-        vectors = functional.embedding(rows, self.table.weight)
+        vectors = single(functional.embedding(rows, self.table.weight))
         return sum_of(vectors.unbind(1))

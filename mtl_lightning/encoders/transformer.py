@@ -1,10 +1,12 @@
 """A transformer over sequences and histories."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
+from mtl_lightning.batch import Batch
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
 from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.next_action import NextActionEncoder
@@ -18,8 +20,12 @@ class TransformerEncoder(NextActionEncoder):
     history, the sum of the fields whose tables its ids share; where there is none, a learned token. Steps are the
     embeddings of a sequence, or the sums of what a history's events carry. Each has a learned embedding of its place,
     counted back from the latest: 1 for the last step that is known, whatever the length of the history (steps that
-    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole. With ``next_action``,
-    steps attend to themselves and earlier steps only, in predictions as well; the first token attends to all.
+    ``step_dropout`` removes are unknown). After the blocks, the first token represents the whole.
+
+    - With ``late_target`` steps don't attend to the target, which attends to all. A history that is constant within a
+      request (``data.request``) then passes through the blocks once per request, the target once per row.
+    - With ``next_action``, steps attend to themselves and earlier steps only, in predictions as well, and the target is
+      late.
 
     Source: Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba", DLP-KDD 2019. There
     positions are times before the target. Here they are numbers of steps, normalisation precedes each block, and a
@@ -30,6 +36,7 @@ class TransformerEncoder(NextActionEncoder):
         copies: Number of table sets.
         blocks: Number of blocks.
         attention_heads: Attention heads; they divide ``width``.
+        late_target: Whether steps attend to steps only.
         options: Options of :class:`~mtl_lightning.encoders.next_action.NextActionEncoder`.
 
     Shapes: z as of :class:`EmbeddingEncoder`.
@@ -54,9 +61,11 @@ class TransformerEncoder(NextActionEncoder):
         init_scale: NonNegativeFloat = 0.05,
         blocks: PositiveInt = 1,
         attention_heads: PositiveInt = 2,
+        late_target: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(schema, copies, init_scale=init_scale, **options)
+        self.late = late_target or bool(self.next_action)
         width = self.embedding_width
         self.places = nn.ParameterList(
             nn.Parameter(torch.randn(field.length + 1, width) * init_scale)
@@ -69,25 +78,77 @@ class TransformerEncoder(NextActionEncoder):
             for _ in range(copies * len(self.behaviours))
         )
 
+    @override
+    def encodes_once(self, field: Field) -> bool:
+        return self.late or super().encodes_once(field)
+
+    @override
+    def pool_rows(
+        self, field: Field, vectors: Tensor, batch: Batch, known: Tensor, others: Tensor, copy: int
+    ) -> Tensor:
+        if not self.late or batch.request is None or not field.per_request or field.name not in self.targets:
+            return super().pool_rows(field, vectors, batch, known, others, copy)
+        return self.read_late(field, vectors, known, self.target_or_reader(field, others, copy), batch.request, copy)
+
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """The first token after the blocks, [B, width]."""
         number = self.number(field, copy)
         first = self.target_or_reader(field, others, copy)
-        # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
-        places, counted = self.places[number], torch.arange(1, steps.shape[1] + 1, device=steps.device)
-        latest = torch.where(known, counted, 0).amax(1, keepdim=True)
-        back = (latest - counted).clamp(min=0) + 1
-        x = torch.cat([(first + places[0]).unsqueeze(1), steps + places[back]], dim=1)
+        if self.late:
+            return self.read_late(field, steps, known, first, None, copy)
+        x = torch.cat([(first + self.places[number][0]).unsqueeze(1), self.placed(steps, known, number)], dim=1)
         # The first token is always known, so every row has a token to attend to.
         attended = torch.cat([torch.ones_like(known[:, :1]), known], dim=1)
-        if self.next_action:
-            order = torch.cat([counted[-1:] + 1, counted])
-            read, reader = order.unsqueeze(0), order.unsqueeze(1)
-            # Each token attends to itself, so that unknown steps have something to read, too.
-            attended = (attended.unsqueeze(1) & (read < reader)) | (read == reader)
+        for block in self.layers(number):
+            x = block(x, attended)
+        token: Tensor = x[:, 0]
+        return token
+
+    def layers(self, number: int) -> list[AttentionBlock]:
+        """Blocks of a field and a copy."""
         layers = self.blocks[number]
         assert isinstance(layers, nn.ModuleList)
-        for block in layers:
-            x = block(x, attended)
-        self.predict_next(field, copy, x[:, 1:], known)
-        return x[:, 0]
+        return cast(list[AttentionBlock], list(layers))
+
+    def placed(self, steps: Tensor, known: Tensor, number: int) -> Tensor:
+        """Steps with the embeddings of their places, [B, L, width]."""
+        # Padding is at the end, so counted from the start the latest step would have a place of its own per length.
+        counted = torch.arange(1, steps.shape[1] + 1, device=steps.device)
+        latest = torch.where(known, counted, 0).amax(1, keepdim=True)
+        places: Tensor = self.places[number][(latest - counted).clamp(min=0) + 1]
+        return steps + places
+
+    def read_late(
+        self, field: Field, steps: Tensor, known: Tensor, first: Tensor, index: Tensor | None, copy: int
+    ) -> Tensor:
+        """The first token after blocks in which steps don't attend to it, [B, width].
+
+        Args:
+            field: The sequence or history.
+            steps: Vectors of its steps, [R, L, width].
+            known: Steps that count, [R, L] bool.
+            first: The target, or what is learned in its place, [B, width].
+            index: Row of ``steps`` that each row of the batch reads, [B]; None if R = B and they agree.
+            copy: Number of the table set.
+        """
+        number = self.number(field, copy)
+        x, token = self.placed(steps, known, number), (first + self.places[number][0]).unsqueeze(1)
+        place = torch.arange(steps.shape[1], device=steps.device)
+        # Each step attends to itself, so that unknown ones have something to read, too.
+        attended = known.unsqueeze(1) | (place == place.unsqueeze(1))
+        if self.next_action:
+            attended = attended & (place <= place.unsqueeze(1))
+        read = known if index is None else known.index_select(0, index)
+        read = torch.cat([torch.ones_like(token[:, :, 0], dtype=torch.bool), read], dim=1)
+        layers = self.layers(number)
+        for i, block in enumerate(layers):
+            query, key, value = block.project(x)
+            own = block.project(token)
+            seen = (part if index is None else part.index_select(0, index) for part in (key, value))
+            keys, values = (torch.cat([mine, part], dim=2) for mine, part in zip(own[1:], seen, strict=True))
+            token = block.attend(token, own[0], keys, values, read)
+            if i < len(layers) - 1 or self.predicts:
+                x = block.attend(x, query, key, value, attended)
+        self.predict_next(field, copy, x, known)
+        result: Tensor = token[:, 0]
+        return result

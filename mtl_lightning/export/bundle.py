@@ -13,6 +13,7 @@ from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.device import CPU, providers
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula
+from mtl_lightning.export.graph import REQUEST
 from mtl_lightning.export.manifest import MODEL, NAME, TRANSFORMS, Manifest, digest
 from mtl_lightning.export.session import open_session
 from mtl_lightning.export.signature import columns_of, input_shapes, output_of, output_shapes
@@ -45,8 +46,8 @@ class Bundle:
         self.session = session
         self.identity = identity
         self.schema = manifest.fitted
-        self.encoder = RowEncoder(transforms)
         self.inputs = [value.name for value in session.get_inputs()]
+        self.encoder = RowEncoder(transforms, requests=REQUEST in self.inputs)
         self.tasks = {output["name"]: task for task, output in manifest.outputs.items()}
         self.outputs = [value.name for value in session.get_outputs()]
         self.formula = Formula(manifest.score, self.schema, manifest.calibration) if manifest.score else None
@@ -81,7 +82,8 @@ class Bundle:
         """Predict encoded rows.
 
         Args:
-            parts: Inputs of the model by name, with B rows each; other names are ignored.
+            parts: Inputs of the model by name, with B rows each; other names are ignored. With ``request``, inputs that
+                are constant within a request have a row per request.
 
         Returns:
             Predictions per task, [B] or [B, K] float32.
@@ -89,12 +91,14 @@ class Bundle:
         Raises:
             MtlError: If the model cannot be run.
         """
+        if REQUEST in self.inputs and REQUEST not in parts:
+            parts = {**parts, REQUEST: np.arange(len(parts["ids"]))}
         inputs = {name: parts[name] for name in self.inputs}
         try:
             outputs = self.session.run(self.outputs, inputs)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise MtlError(f"the model can't be run: {str(error).splitlines()[0]}") from error
-        rows = len(inputs[self.inputs[0]])
+        rows = len(inputs[REQUEST if REQUEST in inputs else self.inputs[0]])
         if wrong := next(
             (name for name, values in zip(self.outputs, outputs, strict=True) if len(values) != rows), None
         ):
@@ -115,10 +119,7 @@ class Bundle:
             DataError: If a column is missing or holds values that its feature cannot read.
             MtlError: If the model cannot be run.
         """
-        for name in self.manifest.columns:
-            if name not in columns:
-                raise DataError(f"no column {name!r}")
-        return self.run(self.encoder.encode(columns, rows))
+        return self.run(self._encode(columns, rows))
 
     def score(self, columns: Columns, rows: int) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
         """Predict raw rows like :meth:`predict`, and combine the predictions into a score.
@@ -126,8 +127,15 @@ class Bundle:
         Returns:
             Predictions per task, and the score, [B] float64, or None without a formula.
         """
-        predictions = self.predict(columns, rows)
-        return predictions, self.formula(predictions) if self.formula else None
+        parts = self._encode(columns, rows)
+        predictions = self.run(parts)
+        return predictions, self.formula(predictions, parts["ids"]) if self.formula else None
+
+    def _encode(self, columns: Columns, rows: int) -> dict[str, np.ndarray]:
+        for name in self.manifest.columns:
+            if name not in columns:
+                raise DataError(f"no column {name!r}")
+        return self.encoder.encode(columns, rows)
 
 
 def _latest(folder: Path, manifest: Manifest, transforms: Transforms) -> dict[str, LatestEvents]:
@@ -156,6 +164,9 @@ def _compare(manifest: Manifest, transforms: Transforms, session: Any, folder: P
         raise MtlError(f"{folder}: the manifest has other columns than the transforms and the model read")
     if unknown := sorted(set(manifest.calibration) - set(schema.task_index)):
         raise MtlError(f"{folder}: the manifest has a calibration of {unknown[0]!r}, which is not a task")
+    for task, record in manifest.calibration.items():
+        if "parts" in record and record["parts"]["feature"] not in schema.id_columns:
+            raise MtlError(f"{folder}: calibration.{task} has parts of another feature than the transforms make")
 
 
 def _shape(value: Any) -> tuple[str, str | None, list[int | None]]:

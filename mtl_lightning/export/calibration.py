@@ -1,32 +1,50 @@
-"""Calibration of predictions on the validation split: reliability tables and Platt scaling.
+"""Calibration of predictions on the validation split: reliability tables, and maps to calibrated log-odds."""
 
-Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999, here with the log-odds of the model.
-"""
-
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from mtl_lightning.data.store.store import Store
+from mtl_lightning.errors import MtlError
+from mtl_lightning.export.calibration_fits import CENTRES, calibrated, fit, fit_part
 from mtl_lightning.export.ensemble import Average
-from mtl_lightning.metrics.binary.histogram import BINS, LOW, STEP, bin_index
+from mtl_lightning.metrics.binary.histogram import BINS, bin_index
+from mtl_lightning.schema import Schema
 from mtl_lightning.training.network import Network
 
 GROUPS = 10
 """Number of groups of a reliability table, with about equally many rows each."""
 
-CENTRES = LOW + STEP * (np.arange(BINS) + 0.5)
-"""Log-odds at the centre of each bin of predictions, [bins]."""
+MOST = 1000
+"""Largest number of values of a feature whose parts are calibrated."""
 
 
-def measure(network: Network | Average, store: Store, size: int) -> dict[str, dict[str, Any]]:
-    """Measure the calibration of each task that has one value per row.
+def check_parts(schema: Schema, feature: str) -> None:
+    """Check that the values of a feature can be calibrated apart.
+
+    Raises:
+        MtlError: If there is no such feature with one id per row, or it has more than :data:`MOST` ids.
+    """
+    sizes = {field.name: field.size for field in schema.of_kind("categorical")}
+    if feature not in sizes:
+        raise MtlError(f"calibrate_by: no feature {feature!r} with one id per row", f"choose among {', '.join(sizes)}")
+    if sizes[feature] > MOST:
+        raise MtlError(f"calibrate_by: {feature} has {sizes[feature]:,} values, more than {MOST:,}")
+
+
+def measure(
+    network: Network | Average, store: Store, size: int, method: str = "platt", by: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Measure the calibration of each task that has one value per row, on the scale of its label.
 
     Args:
-        network: A network or an average, which is put into evaluation mode.
+        network: A network or an average.
         store: Rows with labels.
         size: Number of rows of a batch.
+        method: One of :data:`~mtl_lightning.export.calibration_fits.METHODS`.
+        by: Feature with one id per row, whose values are calibrated apart; None for all rows together.
 
     Returns:
         Per task a record with
@@ -34,19 +52,29 @@ def measure(network: Network | Average, store: Store, size: int) -> dict[str, di
         - ``rows``: weight of the rows with a known label;
         - ``predicted`` and ``observed``: means of predictions and labels over these rows;
         - ``reliability``, for binary tasks: the same three values for groups of rows by their prediction;
-        - ``a`` and ``b``, for binary tasks: a · log-odds + b are the calibrated log-odds; None if all labels are equal.
+        - ``a`` and ``b``, or ``points``, for binary tasks: see :func:`~mtl_lightning.export.calibration_fits.fit`;
+        - ``parts``, for binary tasks with ``by``: ``feature``, and ``ids`` with the ``a`` and ``b`` of each, which are
+          applied after the map of all rows; see :func:`~mtl_lightning.export.calibration_fits.fit_part`.
+
+    Raises:
+        MtlError: If the values of ``by`` can't be calibrated.
 
     Example:
-        See :func:`platt` and :func:`reliability`.
+        See :func:`~mtl_lightning.export.calibration_fits.fit` and :func:`reliability`.
     """
-    tasks = [task for task in network.schema.tasks if task.traits.scalar]
+    if by is not None:
+        check_parts(network.schema, by)
+    tasks = [task for task in network.schema.tasks if task.traits.scalar and not task.traits.difference]
     sums = {task.name: torch.zeros(3, dtype=torch.float64) for task in tasks}
     bins = {task.name: torch.zeros(2, BINS + 1, dtype=torch.float64) for task in tasks if task.traits.event_probability}
+    parts: dict[str, list[torch.Tensor]] = {name: [] for name in bins}
+    training = network.training
     network.eval()
+    device = next(network.parameters()).device
     for start in range(0, len(store), size):
         batch = store.batch(slice(start, start + size))
         with torch.inference_mode():
-            predictions = network(batch)
+            predictions = {name: values.cpu() for name, values in network(batch.to(device)).items()}
         for name, total in sums.items():
             known = batch.known(name)
             prediction, label = predictions[name][known].double(), batch.label(name)[known, 0].double()
@@ -57,6 +85,10 @@ def measure(network: Network | Average, store: Store, size: int) -> dict[str, di
                 index = bin_index(prediction)
                 bins[name][0].index_add_(0, index, weight * label)
                 bins[name][1].index_add_(0, index, weight * (1 - label))
+                if by is not None:
+                    rows = torch.stack([batch.id(by)[known].double(), index.double(), weight * label, weight])
+                    parts[name].append(rows[:, index < BINS])
+    network.train(training)
     records: dict[str, dict[str, Any]] = {}
     for name, total in sums.items():
         rows, predicted, observed = total.tolist()
@@ -65,54 +97,24 @@ def measure(network: Network | Average, store: Store, size: int) -> dict[str, di
         )
         if name in bins and rows:
             positive, negative = bins[name][:, :BINS].numpy()
-            slope, shift = platt(positive, negative)
-            records[name] |= {"a": slope, "b": shift, "reliability": reliability(positive, negative)}
+            fitted = fit(method, positive, negative)
+            records[name] |= {**fitted, "reliability": reliability(positive, negative)}
+            if by is not None and (fitted.get("a") is not None or fitted.get("points")):
+                records[name]["parts"] = {"feature": by, **_fit_parts(torch.cat(parts[name], 1).numpy(), fitted)}
     return records
 
 
-def platt(positive: np.ndarray, negative: np.ndarray) -> tuple[float | None, float | None]:
-    """Fit a and b such that a · log-odds + b has the smallest log loss, by Newton's method.
-
-    Args:
-        positive: Weight of positive rows per bin of :data:`CENTRES`, [bins].
-        negative: Weight of negative rows per bin, [bins].
-
-    Returns:
-        a and b; None and None if all labels are equal.
-
-    Example:
-        >>> rows = 1000 / (1 + np.exp(-CENTRES))  # as the log-odds predict
-        >>> a, b = platt(rows, 1000 - rows)
-        >>> round(a, 3), round(abs(b), 3)
-        (1.0, 0.0)
-    """
-    if not positive.sum() > 0 or not negative.sum() > 0:
-        return None, None
-    used = (positive + negative) > 0
-    x, rows, wins = CENTRES[used], (positive + negative)[used], positive[used]
-    share = wins.sum() / rows.sum()
-    middle = float((rows * x).sum() / rows.sum())
-    slope, shift = 0.0, float(np.log(share / (1 - share)))  # Newton's method converges from this start
-    centred, prior = x - middle, 1e-3
-
-    def loss(a: float, b: float) -> float:
-        z = a * centred + b
-        return float((rows * np.logaddexp(0, z) - wins * z).sum() + prior * (a - 1) ** 2 / 2)
-
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-(slope * centred + shift)))
-        error, curve = rows * p - wins, rows * p * (1 - p)
-        gradient = np.array([(error * centred).sum() + prior * (slope - 1), error.sum()])
-        cross = (curve * centred).sum()
-        hessian = np.array([[(curve * centred**2).sum() + prior, cross], [cross, curve.sum() + 1e-12]])
-        step = np.linalg.solve(hessian, gradient)
-        scale = 1.0
-        while scale > 1e-6 and loss(slope - scale * step[0], shift - scale * step[1]) > loss(slope, shift):
-            scale /= 2
-        slope, shift = slope - scale * float(step[0]), shift - scale * float(step[1])
-        if np.abs(scale * step).max() < 1e-9:
-            break
-    return slope, shift - slope * middle
+def _fit_parts(rows: np.ndarray, fitted: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Fit the parts of a task; rows have an id, a bin, and the weights of a positive label and of the row, [4, n]."""
+    table: dict[str, list[Any]] = {"ids": [], "a": [], "b": []}
+    for number in np.unique(rows[0]):
+        _, index, wins, weight = rows[:, rows[0] == number]
+        places, inverse = np.unique(index.astype(int), return_inverse=True)
+        positive, total = (np.bincount(inverse, values).astype(np.float64) for values in (wins, weight))
+        values = fit_part(positive, total - positive, calibrated(CENTRES[places], fitted))
+        for name, value in zip(table, (int(number), *values), strict=True):
+            table[name].append(value)
+    return table
 
 
 def reliability(positive: np.ndarray, negative: np.ndarray, groups: int = GROUPS) -> list[dict[str, float]]:

@@ -3,9 +3,12 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtl_lightning.errors import MtlError
+
+if TYPE_CHECKING:
+    import torch
 
 CPU = "cpu"
 """The default device."""
@@ -48,6 +51,28 @@ def check_gpu(number: int) -> None:
             f"device: there is no GPU {number}; torch can use {count} on this machine",
             "leave device out for the CPU; `python -m mtl_lightning doctor` lists the devices",
         )
+
+
+def torch_device(text: str) -> "torch.device":
+    """Return the device of torch.
+
+    Args:
+        text: See :func:`read_device`.
+
+    Raises:
+        MtlError: If the text is wrong, or torch cannot use the GPU.
+
+    Example:
+        >>> torch_device("cpu")
+        device(type='cpu')
+    """
+    import torch
+
+    number = read_device(text)
+    if number is None:
+        return torch.device(CPU)
+    check_gpu(number)
+    return torch.device("cuda", number)
 
 
 def providers(text: str, available: Sequence[str]) -> list[Any]:

@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.errors import DataError, did_you_mean
+from mtl_lightning.export.calibration_fits import calibrated
+from mtl_lightning.export.calibration_fits import probability as probability_of
 from mtl_lightning.schema import Schema
 
 
@@ -43,7 +45,7 @@ class Formula:
     Args:
         text: Expression; ``^`` is a power.
         schema: Schema with the tasks.
-        calibration: ``a`` and ``b`` per binary task: the calibrated log-odds are a · log-odds + b.
+        calibration: Record per binary task; see :func:`mtl_lightning.export.calibration.measure`.
 
     Raises:
         DataError: If the text is not an expression of numbers, or has another name.
@@ -60,7 +62,11 @@ class Formula:
 
     def __init__(self, text: str, schema: Schema, calibration: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.text = text
-        self.calibration = {task: fit for task, fit in (calibration or {}).items() if fit.get("a") is not None}
+        self.calibration = {task: fit for task, fit in (calibration or {}).items() if fits(fit)}
+        columns = schema.id_columns
+        self.columns = {
+            task: columns[fit["parts"]["feature"]] for task, fit in self.calibration.items() if "parts" in fit
+        }
         names = {task.name: (task.name, False) for task in schema.tasks if task.traits.scalar}
         for task in schema.tasks:
             if task.traits.event_probability:
@@ -77,31 +83,58 @@ class Formula:
         if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
             raise DataError(f"score: {text!r} has values of type {kind}", "the score must be a number")
 
-    def __call__(self, predictions: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, predictions: Mapping[str, np.ndarray], ids: np.ndarray | None = None) -> np.ndarray:
         """Return the score of each row, [B] float64; NaN where it is undefined.
 
         Args:
             predictions: Predictions per task, [B].
+            ids: Ids of the features with one id per row, [B, C]; needed where parts are calibrated apart.
         """
         columns = {
-            name: self._values(predictions[task], task, calibrated) for name, (task, calibrated) in self.names.items()
+            name: self._values(predictions[task], task, ids, as_calibrated)
+            for name, (task, as_calibrated) in self.names.items()
         }
         scores = pc.cast(self.expression.evaluate(pa.table(columns)), pa.float64()).fill_null(np.nan)
         return np.asarray(scores.to_numpy(zero_copy_only=False))
 
-    def _values(self, prediction: np.ndarray, task: str, calibrated: bool) -> np.ndarray:
+    def _values(self, prediction: np.ndarray, task: str, ids: np.ndarray | None, as_calibrated: bool) -> np.ndarray:
         values = prediction.astype(np.float64)
-        return calibrate(values, self.calibration[task]["a"], self.calibration[task]["b"]) if calibrated else values
+        if not as_calibrated:
+            return values
+        own = ids[:, self.columns[task]] if ids is not None and task in self.columns else None
+        return calibrate(values, self.calibration[task], own)
 
 
-def calibrate(probability: np.ndarray, a: float, b: float) -> np.ndarray:
-    """Return the probabilities, [B] float64, whose log-odds are a · log-odds + b.
+def fits(record: Mapping[str, Any]) -> bool:
+    """True if a record of a task has a map to calibrated log-odds: not if all its labels are equal.
 
     Example:
-        >>> calibrate(np.array([0.5, 0.0]), 1.0, 0.0).tolist()
+        >>> fits({"a": None, "b": None}), fits({"points": [[0.0, 0.1]]})
+        (False, True)
+    """
+    return record.get("a") is not None or bool(record.get("points"))
+
+
+def calibrate(probability: np.ndarray, fitted: Mapping[str, Any], ids: np.ndarray | None = None) -> np.ndarray:
+    """Return calibrated probabilities, [B] float64.
+
+    Args:
+        probability: Probabilities of a model, [B].
+        fitted: Record of the task; see :func:`mtl_lightning.export.calibration.measure`.
+        ids: Id of the feature by which parts were calibrated, per row, [B]; a part that had no rows is calibrated like
+            all rows together.
+
+    Example:
+        >>> calibrate(np.array([0.5, 0.0]), {"a": 1.0, "b": 0.0}).tolist()
         [0.5, 0.0]
     """
-    with np.errstate(divide="ignore", over="ignore"):
-        logit = np.log(probability) - np.log1p(-probability)
-        result: np.ndarray = 1 / (1 + np.exp(-(a * logit + b)))
-    return result
+    with np.errstate(divide="ignore"):
+        log_odds = calibrated(np.log(probability) - np.log1p(-probability), fitted)
+    if parts := fitted.get("parts"):
+        assert ids is not None
+        known = np.array(parts["ids"])
+        place = np.searchsorted(known, ids).clip(max=len(known) - 1)
+        own = known[place] == ids
+        slope, shift = (np.where(own, np.array(parts[name])[place], other) for name, other in (("a", 1.0), ("b", 0.0)))
+        log_odds = slope * log_odds + shift
+    return probability_of(log_odds)

@@ -62,6 +62,15 @@ class Group(TypedDict):
     observed: float
 
 
+class Parts(TypedDict):
+    """Calibration of parts of the rows, by the id of a feature."""
+
+    feature: str
+    ids: Annotated[list[NonNegativeInt], Bounds(ge=1)]
+    a: list[float]
+    b: list[float]
+
+
 class Calibration(TypedDict):
     """Calibration of a task on the validation split."""
 
@@ -70,6 +79,8 @@ class Calibration(TypedDict):
     observed: NotRequired[float]
     a: NotRequired[float | None]
     b: NotRequired[float | None]
+    points: NotRequired[list[list[float]]]
+    parts: NotRequired[Parts]
     reliability: NotRequired[list[Group]]
 
 
@@ -216,6 +227,14 @@ def _check_calibration(calibration: Mapping[str, Mapping[str, Any]]) -> None:
         for left, right in (("a", "b"), ("predicted", "observed")):
             if (measured.get(left) is None) != (measured.get(right) is None):
                 raise StructureError(f"calibration.{task} has {left!r} or {right!r} alone")
+        points, parts = measured.get("points", []), measured.get("parts")
+        xs, ys = [point[:1] for point in points], [point[1:] for point in points]
+        if any(len(point) != 2 for point in points) or xs != sorted(xs) or ys != sorted(ys):
+            raise StructureError(f"calibration.{task}.points are not increasing pairs")
+        if parts is not None:
+            ids = parts["ids"]
+            if ids != sorted(set(ids)) or not len(ids) == len(parts["a"]) == len(parts["b"]):
+                raise StructureError(f"calibration.{task}.parts has unequal lists, or ids that don't increase")
 
 
 def check_file(folder: Path, name: str, expected: Mapping[str, Any]) -> Path:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
@@ -16,7 +17,8 @@ from mtl_lightning.data.preparation.state_file import read_state
 from mtl_lightning.data.store.latest_events import LatestEvents, export_latest, open_latest
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
-from mtl_lightning.export.calibration import measure
+from mtl_lightning.export.calibration import check_parts, measure
+from mtl_lightning.export.calibration_fits import METHODS
 from mtl_lightning.export.compression import Compression, compress
 from mtl_lightning.export.compression_quality import check_loss, measure_graphs
 from mtl_lightning.export.ensemble import Average, check_equal_inputs
@@ -57,7 +59,8 @@ def export_run(
     *,
     others: Sequence[tuple[RunDirectory, Config]] = (),
     score: str | None = None,
-    calibrate: bool = True,
+    calibrate: str | None = METHODS[0],
+    calibrate_by: str | None = None,
     histories: bool = False,
     compression: Compression = FLOAT32,
     layout: str = "plain",
@@ -71,7 +74,9 @@ def export_run(
         out: Folder to create.
         others: Further runs with equal tasks and inputs, whose predictions are averaged with the run's.
         score: Formula of the combined score; None for :func:`default_formula`, an empty text for no score.
-        calibrate: Whether to measure calibration on the validation split, which needs the data of the run.
+        calibrate: Method of calibration, fitted on the validation split, which needs the data of the run; None to
+            measure nothing.
+        calibrate_by: Feature whose values are calibrated apart, or None.
         histories: Whether to export each user's latest events, so that rows need not bring events.
         compression: Types of the numbers of the graph; measured on the validation split unless they are float32.
         layout: ``plain``; ``triton`` for a model of a Triton repository, whose version 1 is the export; ``kserve`` for
@@ -104,12 +109,14 @@ def export_run(
     if formula is not None:
         # Check the formula before the calibration is measured, with a placeholder for it.
         Formula(formula, schema, {task.name: {"a": 1.0, "b": 0.0} for task in schema.tasks} if calibrate else {})
+    if calibrate_by is not None:
+        check_parts(schema, calibrate_by)
     compressed = compression.name != "float32"
     store = _validation(schema, config) if calibrate or compressed else None
     if compressed and store is None:
         raise MtlError(f"{compression.name}: the run has no validation split to measure the loss of AUC on")
     size = config.data.eval_batch_size
-    calibration = measure(network, store, size) if calibrate and store is not None else {}
+    calibration = measure(network, store, size, calibrate, calibrate_by) if calibrate and store is not None else {}
     if formula is not None:
         Formula(formula, schema, calibration)
 
@@ -118,7 +125,8 @@ def export_run(
     try:
         folder = partial / "1" if layout == "triton" else partial
         folder.mkdir(parents=True)
-        program, example = trace(network)
+        # Triton joins the rows of several calls, which would need one number of rows for all inputs.
+        program, example = trace(network, requests=layout != "triton")
         save_onnx(program, example, [task.name for task in schema.tasks], folder / MODEL)
         save_pt2(program, folder / PROGRAM)
         measured = _compress(folder, compression, network, store, size) if compressed and store is not None else {}
@@ -176,6 +184,8 @@ def _latest(run: RunDirectory, transforms: Transforms) -> dict[str, LatestEvents
 def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
     load_weights(module, run.weights())
+    for table in module.network.encoder.table_parameters():  # runtimes look up float32 on every device
+        table.data = table.data.to(torch.promote_types(table.dtype, torch.float32))
     return module.network.eval()
 
 

@@ -31,9 +31,24 @@ def header(config: Config, recipe: str, prepared: Any, module: MultiTaskModule, 
         facts={
             "recipe": f"{recipe}: {chosen}",
             "plugins": ", ".join(f"{name} {version}" for name, version in registry().versions().items()),
+            **request_facts(prepared, module),
             "run": str(path),
         },
     )
+
+
+def request_facts(prepared: Any, module: MultiTaskModule) -> dict[str, str]:
+    """Number of training requests, and what is constant within one; empty without requests."""
+    constant = [field for field in prepared.schema.fields if field.per_request]
+    if not constant:
+        return {}
+    encoder, names = module.network.encoder, ", ".join(field.name for field in constant)
+    read = [
+        field.name for field in constant if field.kind in ("sequence", "history") and not encoder.encodes_once(field)
+    ]
+    per_row = f"; read anew for each row: {', '.join(read)}" if read else ""
+    count = prepared.summary["request"]["requests"]["train"]
+    return {"requests": f"{count} for training; constant within one: {names}{per_row}"}
 
 
 def task_lines(prepared: Any) -> list[tuple[str, str, str, str]]:

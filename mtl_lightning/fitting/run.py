@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from mtl_lightning.build import build_loggers, check_labels
+from mtl_lightning.build import build_loggers, check_columns, check_labels
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.preparation.transforms import Transforms
@@ -15,6 +15,8 @@ from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
 from mtl_lightning.data.store.latest_events import link_latest
 from mtl_lightning.errors import MtlError
+from mtl_lightning.export.calibration import measure
+from mtl_lightning.export.formula import fits
 from mtl_lightning.fitting import steps, warm_start_report
 from mtl_lightning.fitting.checkpointing import Checkpoints
 from mtl_lightning.fitting.children import leave
@@ -80,6 +82,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         seed_everything(config.seed, verbose=False)
         module = build_model(config, data)
         check_labels(module.network, data.prepared.summary["lowest"])
+        check_columns(module.network, data.prepared.stores)
         start = warm_start(config, resumed)
         copied = warm_start_report.begin(start, module, data) if start is not None else None
         with run_directory(plan) as directory:
@@ -264,8 +267,11 @@ class Run:
 
     def _save_rows(self, directory: RunDirectory, weights: Path) -> None:
         load_weights(self.module, weights)  # spawned processes trained a copy of the module
-        test = self.data.prepared.stores["test"]
-        save_rows(directory.path / ROWS, self.module.network, test, self.data.eval_batch_size)
+        stores, network, size = self.data.prepared.stores, self.module.network, self.data.eval_batch_size
+        validation = stores.get("validation")
+        records = measure(network, validation, size) if validation is not None and len(validation) else {}
+        scaling = {task: (record["a"], record["b"]) for task, record in records.items() if fits(record)}
+        save_rows(directory.path / ROWS, network, stores["test"], size, scaling)
 
 
 def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dict[str, float]]:

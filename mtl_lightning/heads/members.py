@@ -35,6 +35,7 @@ class MemberHeads(Head):
     def __init__(self, members: Sequence[Head]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.binary_columns = members[0].binary_columns
         self.nonnegative = any(head.nonnegative for head in members)
         self.mean = members[0].mean
 

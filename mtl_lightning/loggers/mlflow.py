@@ -1,15 +1,18 @@
 """Runs in MLflow."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import MLFlowLogger
 
 from mtl_lightning.bounds import NonNegativeFloat
+from mtl_lightning.errors import MtlError
+from mtl_lightning.export.extras import need
 from mtl_lightning.loggers.base import Status
-from mtl_lightning.loggers.tracker import Tracker
+from mtl_lightning.loggers.tracker import Tracker, line_of
 
 STATES = {"success": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LONGEST = 500
@@ -70,8 +73,7 @@ class MLflow(Tracker):
 
     def connect(self) -> MLFlowLogger:
         """Start a run, or continue the one that an earlier start of this run has begun."""
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the thread tries again, and says so earlier
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # results go to the standard output
+        _limit_client()  # the thread tries again, and says so earlier
         known = self.known()
         logger = MLFlowLogger(**self._options, run_id=known.get("run_id"))
         client, run_id = logger.experiment, logger.run_id  # the first access to the experiment starts the run
@@ -109,6 +111,61 @@ class MLflow(Tracker):
     def send_status(self, client: MLFlowLogger, status: Status) -> None:
         """End the run."""
         client.experiment.set_terminated(client.run_id, STATES[status])
+
+    def registration(self, name: str) -> Callable[[Path], int]:
+        """Check the server, and return a function that registers an export as a pyfunc model of this run.
+
+        The model is linked to the MLflow run of the run directory if there is one. MLflow reads the folder with
+        :mod:`mtl_lightning.predictions.mlflow_model`; neither pickles nor code are stored.
+        """
+        need("mlflow", "mlflow")
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        uri = self._options.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI")
+        if not uri:
+            raise MtlError("register: no MLflow server is given", "set MLFLOW_TRACKING_URI=http://…, or sqlite:///…")
+        _limit_client()
+        with _as_user_errors("register: MLflow can't be used", "check MLFLOW_TRACKING_URI, and that the server runs"):
+            mlflow.set_tracking_uri(uri)
+            client = mlflow.MlflowClient()
+            if run_id := self.known().get("run_id"):
+                client.get_run(run_id)
+            try:
+                client.get_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+
+        def register(folder: Path) -> int:
+            from mtl_lightning.predictions.mlflow_model import log_model
+
+            run_id = self.known().get("run_id")
+            with _as_user_errors("register: the export can't be registered", f"it is complete in {folder}"):
+                if run_id is None:
+                    mlflow.set_experiment(self._options["experiment_name"])
+                else:
+                    mlflow.set_experiment(experiment_id=client.get_run(run_id).info.experiment_id)
+                return log_model(folder, name, run_id)
+
+        return register
+
+
+def _limit_client() -> None:
+    """Let requests fail early and print nothing on the standard output, unless the environment says otherwise."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+
+
+@contextmanager
+def _as_user_errors(message: str, hint: str) -> Iterator[None]:
+    """Raise errors of the client, the network and the server as errors that the user can act on."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        raise MtlError(f"{message}: {line_of(error)}", hint) from error
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,7 +4,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,6 +85,21 @@ class Tracker(RunLogger):
     @abstractmethod
     def send_status(self, client: Any, status: Status) -> None:
         """Send how the run ended, and disconnect."""
+
+    def registration(self, name: str) -> Callable[[Path], int]:
+        """Check that exports can be registered under a name, which is refused unless a subclass can do it.
+
+        Args:
+            name: Name of the model in the service's registry.
+
+        Returns:
+            Function that registers the folder of an export, and returns the number of the new version.
+
+        Raises:
+            MtlError: If the service has no registry, can't be reached, or does not accept the name; the function
+                raises it, too.
+        """
+        raise MtlError(f"register: exports can't be registered in {self.service}", "write register=mlflow:/NAME")
 
     def known(self) -> dict[str, Any]:
         """Identity kept by :meth:`remember` in an earlier start of this run; empty at the first start."""
@@ -169,7 +184,7 @@ class Tracker(RunLogger):
                     if not self._pause(error):
                         return
                     continue
-                self._warn(f"{kind} were rejected: {_line(error)}")
+                self._warn(f"{kind} were rejected: {line_of(error)}")
             with self._changed:
                 self._waiting.popleft()
 
@@ -178,7 +193,7 @@ class Tracker(RunLogger):
         if not self._warned:
             self._warned = True
             self._warn(
-                f"can't be reached: {_line(error)}. Training continues, and the run directory contains all values"
+                f"can't be reached: {line_of(error)}. Training continues, and the run directory contains all values"
             )
         with self._changed:
             if self._closing:
@@ -197,7 +212,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
+    """Return an error as one line of at most 300 characters."""
     text = error.message if isinstance(error, MtlError) else f"{type(error).__name__}: {error}"
     line = " ".join(text.split())
     return line if len(line) <= 300 else f"{line[:300]}…"

@@ -28,7 +28,7 @@ FEATURES = places(
     "data.features",
     """
     buckets:Buckets categorical:Categorical cross:Cross date:Date hashed:Hashed history:History numeric:Numeric
-    overlap:Overlap semantic_id:SemanticId sequence:Sequence text:Text vector:Vector
+    overlap:Overlap preference:Preference semantic_id:SemanticId sequence:Sequence text:Text vector:Vector
     """,
 )
 ENCODERS = places(
@@ -51,27 +51,29 @@ HEADS = places(
     "heads",
     """
     aitm:AITMHead binary:BinaryHead count:CountHead cread:CREADHead d2q:D2QHead dcmt:DCMTHead
-    delayed_feedback:DelayedFeedbackHead distribution:DistributionHead escm2:ESCM2Head esmm:ESMMHead jrc:JRCHead
-    multiclass:MulticlassHead multilabel:MultilabelHead ordinal:OrdinalHead position_bias:PositionBiasHead
-    regression:RegressionHead tpm:TPMHead value:ValueHead weighted_logistic:WeightedLogisticHead
+    delayed_feedback:DelayedFeedbackHead distribution:DistributionHead dragonnet:DragonNetHead escm2:ESCM2Head
+    esmm:ESMMHead jrc:JRCHead multiclass:MulticlassHead multilabel:MultilabelHead ordinal:OrdinalHead
+    position_bias:PositionBiasHead regression:RegressionHead s_learner:SLearnerHead t_learner:TLearnerHead
+    tarnet:TARNetHead tpm:TPMHead value:ValueHead weighted_logistic:WeightedLogisticHead x_learner:XLearnerHead
     """,
 )
 LOSSES = places(
     "losses",
     """
     bce:BinaryCrossEntropy ce:CrossEntropy coral:CoralLoss cread:CREADLoss d2q:D2QLoss dcmt:DCMTLoss
-    delayed_feedback:DelayedFeedbackLoss escm2:ESCM2Loss focal:FocalLoss huber:Huber jrc:JRCLoss listwise:Listwise
-    log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError pairwise:Pairwise pinball:PinballLoss
-    poisson:PoissonLoss tpm:TPMLoss weighted_logistic:WeightedLogistic ziln:ZILNLoss
+    delayed_feedback:DelayedFeedbackLoss distilled:Distilled dragonnet:DragonNetLoss escm2:ESCM2Loss focal:FocalLoss
+    huber:Huber jrc:JRCLoss listwise:Listwise log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError
+    pairwise:Pairwise pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss uplift:UpliftLoss
+    weighted_logistic:WeightedLogistic x_learner:XLearnerLoss ziln:ZILNLoss
     """,
 )
 WEIGHTERS = places(
     "weighters",
     """
-    aligned_mtl:AlignedMTL attention:AttentionWeighting cagrad:CAGrad constant:Constant db_mtl:DBMTL dwa:DWA
-    excess_mtl:ExcessMTL fairgrad:FairGrad famo:FAMO gls:GLS graddrop:GradDrop gradnorm:GradNorm gradvac:GradVac
-    imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL pareto:Pareto
-    pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
+    aligned_mtl:AlignedMTL attention:AttentionWeighting cagrad:CAGrad constant:Constant cosmos:COSMOS
+    db_mtl:DBMTL dwa:DWA excess_mtl:ExcessMTL fairgrad:FairGrad famo:FAMO gls:GLS graddrop:GradDrop gradnorm:GradNorm
+    gradvac:GradVac imtl_g:IMTLG imtl_l:IMTLL metabalance:MetaBalance mgda:MGDA moco:MoCo modo:MoDo nash_mtl:NashMTL
+    pareto:Pareto pcgrad:PCGrad rlw:RLW sdmgrad:SDMGrad stch:STCH sum:Sum uncertainty:Uncertainty upgrad:UPGrad
     """,
 )
 METRICS = places(
@@ -82,7 +84,8 @@ METRICS = places(
     counting.precision:Precision counting.recall:Recall multiclass.accuracy:Accuracy multiclass.macro_f1:MacroF1
     multiclass.multiclass_log_loss:MulticlassLogLoss ranking.gauc:GAUC ranking.ndcg:NDCG ranking.recall_at_k:RecallAtK
     regression.coverage:Coverage regression.crps:CRPS regression.mae:MeanAbsoluteError regression.r2:R2
-    regression.rmse:RootMeanSquaredError regression.xauc:XAUC
+    regression.rmse:RootMeanSquaredError regression.xauc:XAUC uplift.auuc:AUUC uplift.pehe:PEHE uplift.qini:Qini
+    uplift.uplift_at_k:UpliftAtK
     """,
 )
 LOGGERS = {
@@ -90,6 +93,11 @@ LOGGERS = {
     "mlflow": "mtl_lightning.loggers.mlflow:MLflow",
     "tensorboard": "mtl_lightning.report.training.events:EventLog",
     "wandb": "mtl_lightning.loggers.wandb:WandB",
+}
+
+EXECUTORS = {
+    "processes": "mtl_lightning.executors.processes:Processes",
+    "threads": "mtl_lightning.executors.threads:Threads",
 }
 
 mtl_sources = hookimpl(lambda: SOURCES)
@@ -101,4 +109,5 @@ mtl_losses = hookimpl(lambda: LOSSES)
 mtl_weighters = hookimpl(lambda: WEIGHTERS)
 mtl_metrics = hookimpl(lambda: METRICS)
 mtl_loggers = hookimpl(lambda: LOGGERS)
+mtl_executors = hookimpl(lambda: EXECUTORS)
 mtl_recipes = hookimpl(lambda: ["mtl_lightning.recipes"])

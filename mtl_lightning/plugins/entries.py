@@ -19,12 +19,14 @@ HOOKS = {
     "weighter": "mtl_weighters",
     "metric": "mtl_metrics",
     "logger": "mtl_loggers",
+    "executor": "mtl_executors",
 }
 KINDS = tuple(HOOKS)
 INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in KINDS} | {
     "feature": "mtl_lightning.data.features.base:Feature",
     "metric": "mtl_lightning.interfaces:TaskMetric",
     "logger": "mtl_lightning.loggers.base:RunLogger",
+    "executor": "mtl_lightning.executors.base:Executor",
 }
 """Module and class of the contract of each kind."""
 

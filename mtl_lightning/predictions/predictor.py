@@ -1,6 +1,7 @@
 """Predictor: raw rows → fitted transforms → model → columns per task."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from mtl_lightning.data.readers.files import EmptyFilesError
 from mtl_lightning.data.readers.parquet import ROWS
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.bundle import Bundle
-from mtl_lightning.export.device import CPU, check_gpu, read_device
+from mtl_lightning.export.device import CPU, torch_device
 from mtl_lightning.export.graph import inputs_of
 from mtl_lightning.export.manifest import digest
 from mtl_lightning.interfaces import Source
@@ -53,7 +54,7 @@ class Predictor:
         size: Number of rows of a batch.
         config: Configuration of the run, or None for an export, which has no data of its own.
         needed: Raw columns that rows must have.
-        combined: Function from predictions to the combined score, [B], or None.
+        combined: Function from predictions, and ids of features [B, C], to the combined score, [B]; or None.
 
     Raises:
         DataError: While predicting, if rows lack a column or hold a wrong type.
@@ -69,8 +70,10 @@ class Predictor:
     size: int = BATCH
     config: Config | None = None
     needed: tuple[str, ...] = ()
-    combined: Callable[[Mapping[str, np.ndarray]], np.ndarray] | None = None
+    combined: Callable[[Mapping[str, np.ndarray], np.ndarray], np.ndarray] | None = None
     block: int = field(default=ROWS, init=False)
+    given: dict[str, pa.Array] = field(default_factory=dict, init=False)
+    """Columns that rows get in addition or instead of their own, with one value each."""
 
     @classmethod
     def of_run(cls, run: RunDirectory, config: Config, *, device: str = CPU) -> Self:
@@ -84,10 +87,7 @@ class Predictor:
         Raises:
             MtlError: If the weights do not match the configuration, a file is damaged, or there is no such device.
         """
-        number = read_device(device)
-        if number is not None:
-            check_gpu(number)
-        place = torch.device(CPU) if number is None else torch.device("cuda", number)
+        place = torch_device(device)
         transforms = Transforms.load(run.transforms)
         module = module_from_config(config, transforms.schema)
         load_weights(module, run.weights())
@@ -99,7 +99,7 @@ class Predictor:
                 return {name: value.float().cpu().numpy() for name, value in predictions.items()}
 
         # Devices round differently: parts of one file are predicted on one kind.
-        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if number is None else ' cuda'}"
+        identity = f"run {digest(run.weights())} {digest(run.transforms)}{'' if place.type == CPU else ' cuda'}"
         features = [name for columns in transforms.request_columns.values() for name in columns]
         return cls(
             transforms,
@@ -136,6 +136,28 @@ class Predictor:
             combined=bundle.formula,
         )
 
+    def prefer(self, preference: Sequence[float]) -> None:
+        """Predict all rows with these preferences of tasks, in the order of the feature's ``tasks``.
+
+        Args:
+            preference: Preference of each task, at least 0; they are divided by their sum.
+
+        Raises:
+            MtlError: If the model reads no preferences, or the values do not fit its tasks.
+        """
+        features = {name: part for name, part in self.transforms.features.items() if part.preferred()}
+        if not features:
+            raise MtlError("preference: the model reads no preferences", "train it with weighter=cosmos")
+        for name, feature in features.items():
+            tasks = feature.preferred()
+            if len(preference) != len(tasks) or not all(0 <= value < math.inf for value in preference):
+                raise MtlError(
+                    f"preference: {list(preference)} is not a number of at least 0 per task",
+                    f"the tasks of {name} are {', '.join(tasks)}",
+                )
+            self.given |= {column: pa.array([list(preference)]) for column in feature.optional_columns(name)}
+        self.identity += f" preference {list(preference)}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Raw columns that are written with the predictions: the user, if there is one."""
@@ -145,7 +167,7 @@ class Predictor:
     def columns(self) -> tuple[str, ...]:
         """Raw columns of features, heads, metrics and keys; rows may lack columns that only metrics need."""
         features = [name for columns in self.transforms.request_columns.values() for name in columns]
-        return tuple(dict.fromkeys([*features, *self.transforms.live.latest, *self.transforms.raw, *self.keys]))
+        return tuple(dict.fromkeys([*features, *self.transforms.optional_columns, *self.transforms.raw, *self.keys]))
 
     def rows(self, data: str | None = None, **options: Any) -> tuple[str, Iterator[Block]]:
         """Read the rows to predict.
@@ -244,11 +266,16 @@ class Predictor:
     def _table(self, part: Block) -> pa.Table:
         if not part.num_rows:
             return self.empty({name: column(part, name).type for name in self.keys if name in part.schema.names})
-        predictions = self.score(self.transforms.encode(part))
+        same = pa.array(np.zeros(part.num_rows, dtype=np.int64))
+        rows = {name: part[name] for name in part.schema.names} | {
+            name: value.take(same) for name, value in self.given.items()
+        }
+        batch = self.transforms.encode(pa.table(rows))
+        predictions = self.score(batch)
         keys = {name: as_written(part, name) for name in self.keys if name in part.schema.names}
         tasks = {name: _column(values) for name, values in predictions.items()}
         if self.combined is not None:
-            tasks.setdefault("score", pa.array(self.combined(predictions)))
+            tasks.setdefault("score", pa.array(self.combined(predictions, batch.ids.numpy())))
         return pa.table({"row": part[ROW], **keys, **tasks})
 
 

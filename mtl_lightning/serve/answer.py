@@ -1,5 +1,6 @@
 """Answers to requests: the body of a request → predictions as JSON."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -7,6 +8,9 @@ import orjson
 from mtl_lightning.errors import DataError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.serve.request import RequestError, read
+
+Call = Callable[[], tuple[Any, int]]
+"""Function that answers a request: JSON or an answer, and the number of rows."""
 
 SHOWN = 12
 """Number of characters of an export's identity in answers."""
@@ -27,7 +31,7 @@ def answer(bundle: Bundle, body: bytes, most: int) -> tuple[bytes, int]:
         RequestError: If the body cannot be read, or its values cannot be encoded.
     """
     # Requests may bring events of their own.
-    request = read(body, tuple(bundle.manifest.columns), most, tuple(bundle.transforms.live.latest))
+    request = read(body, tuple(bundle.manifest.columns), most, bundle.transforms.optional_columns)
     try:
         predictions, score = bundle.score(request.columns, request.rows)
     except DataError as error:

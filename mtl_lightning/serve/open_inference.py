@@ -40,6 +40,11 @@ def describe_model(bundle: Bundle, name: str) -> dict[str, Any]:
     for column, used in bundle.manifest.columns.items():
         kinds = {features[feature].kind for feature in used}
         inputs.append({"name": column, "datatype": "FP64" if kinds <= {*NUMBERS} else TEXT, "shape": [-1]})
+    inputs += [
+        {"name": feature.optional_columns(name)[0], "datatype": "FP64", "shape": [-1, len(feature.preferred())]}
+        for name, feature in features.items()
+        if feature.preferred()
+    ]
     outputs: list[dict[str, Any]] = [
         {"name": output["name"], "datatype": "FP32", "shape": [-1] if output["width"] == 1 else [-1, output["width"]]}
         for output in bundle.manifest.outputs.values()
@@ -119,7 +124,7 @@ def _tensors(inputs: Any, tail: memoryview) -> list[Tensor]:
 
 def _columns(bundle: Bundle, tensors: Sequence[Tensor], most: int) -> ScoringRequest:
     """Return tensors as columns: one of a single row is used for all rows; unknown ones are ignored."""
-    optional = tuple(bundle.transforms.live.latest)
+    optional = bundle.transforms.optional_columns
     used = [tensor for tensor in tensors if tensor.name in bundle.manifest.columns or tensor.name in optional]
     for name in bundle.manifest.columns:
         if all(tensor.name != name for tensor in used):
@@ -144,7 +149,8 @@ def _values(bundle: Bundle, tensor: Tensor) -> list[Any]:
         return tensor.values
     rows, width = tensor.shape
     features = bundle.transforms.features
-    if any(features[feature].kind in LISTS for feature in bundle.manifest.columns[tensor.name]):
+    used = bundle.manifest.columns.get(tensor.name, ())
+    if tensor.name in bundle.transforms.optional_columns or any(features[name].kind in LISTS for name in used):
         return [tensor.values[row * width : (row + 1) * width] for row in range(rows)]
     if width != 1:
         raise RequestError(422, f"input {tensor.name!r} has one value per row: its shape must be [{rows}]")

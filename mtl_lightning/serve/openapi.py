@@ -108,6 +108,11 @@ def operation(bundle: Bundle, most: int) -> dict[str, Any]:
         name: {"description": _reads(used), **_type(name, used, features)}
         for name, used in bundle.manifest.columns.items()
     }
+    columns |= {
+        column: {"description": f"Optional: read by {name}.", **TYPES["vector"]}
+        for name, feature in features.items()
+        for column in feature.optional_columns(name)
+    }
     candidates = {
         "oneOf": [
             {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "object", "properties": columns}},

@@ -19,6 +19,7 @@ pytest.register_assert_rewrite(
         f"{__name__}.{module}"
         for module in ("component", "feature", "encoder", "architecture", "head", "logger", "loss", "metric", "source")
     ),
+    f"{__name__}.executor",
     f"{__name__}.weighter",
 )
 
@@ -29,11 +30,13 @@ from mtl_lightning.testing.example import (  # noqa: E402
     example_batch,
     example_label,
     example_prediction,
+    example_requests,
     example_schema,
     example_steps,
     example_target,
     example_task,
 )
+from mtl_lightning.testing.executor import ExecutorContract  # noqa: E402
 from mtl_lightning.testing.feature import FeatureContract  # noqa: E402
 from mtl_lightning.testing.head import HeadContract  # noqa: E402
 from mtl_lightning.testing.logger import LoggerContract  # noqa: E402
@@ -52,6 +55,7 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
     "weighter": WeighterContract,
     "metric": MetricContract,
     "logger": LoggerContract,
+    "executor": ExecutorContract,
 }
 """The contract of each kind of component."""
 
@@ -60,6 +64,7 @@ __all__ = [
     "ArchitectureContract",
     "ComponentContract",
     "EncoderContract",
+    "ExecutorContract",
     "FeatureContract",
     "HeadContract",
     "LoggerContract",
@@ -70,6 +75,7 @@ __all__ = [
     "example_batch",
     "example_label",
     "example_prediction",
+    "example_requests",
     "example_schema",
     "example_steps",
     "example_target",

@@ -11,7 +11,7 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.interfaces import Encoder, MtlError, Schema
 from mtl_lightning.testing.component import ComponentContract, check_gradients, mix, perturb, restored
-from mtl_lightning.testing.example import example_batch, example_schema
+from mtl_lightning.testing.example import example_batch, example_requests, example_schema
 
 FIELDS = (
     ("categorical", "numeric", "sequence", "vector"),
@@ -150,6 +150,28 @@ class EncoderContract(ComponentContract):
                 torch.testing.assert_close(values, part.values[rows], rtol=1e-5, atol=1e-6)
         total.backward()
         check_gradients(encoder)
+
+    @pytest.mark.parametrize("auxiliary", [False, True])
+    def test_requests_change_neither_z_nor_gradients(self, auxiliary: bool) -> None:
+        schema = self.schema()
+        if type(self).schema is EncoderContract.schema:
+            schema = example_schema(kinds=("categorical", "numeric", "sequence", "vector", "history"))
+        options = self.auxiliary_options if auxiliary else {}
+        requests = example_requests(self.batch(schema, rows=12))
+        try:
+            encoder = self.build(requests.schema, copies=2, **options)
+        except MtlError:  # it reads no histories
+            requests = example_requests(self.batch())
+            encoder = self.build(requests.schema, copies=2, **options)
+        results = []
+        for batch in (requests if encoder.reads_requests else requests.expand(), requests.expand()):
+            twin = deepcopy(encoder).train()
+            z = twin(batch).z
+            total = mix(z) + mix(*(part.values for part in twin.auxiliary.values()), z)
+            total.backward()
+            grads = {name: parameter.grad for name, parameter in twin.named_parameters() if parameter.grad is not None}
+            results.append((z, {name: grad.to_dense() for name, grad in grads.items()}))
+        torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
 
     def test_state_and_pickle_keep_z(self) -> None:
         encoder, batch = self.build(), self.batch()

@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.task_kinds import task_kind
 
-RAW = ("position", "duration", "oracle", "delay", "elapsed")
+RAW = ("position", "duration", "oracle", "delay", "elapsed", "treatment", "teacher")
 
 
 def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
@@ -27,7 +27,7 @@ def example_task(kind: str = "binary", name: str = "click", **options: Any) -> T
     """
     traits = task_kind(kind)
     classes = 3 if traits.several else 4 if traits.fits_classes else 1
-    oracle = "oracle" if traits.probability else None
+    oracle = "oracle" if traits.probability or traits.difference else None
     return Task(name=name, kind=kind, label=name, **({"classes": classes, "oracle": oracle} | options))
 
 
@@ -89,18 +89,23 @@ def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, delay and a longer elapsed time."""
+    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, teacher and times."""
     uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
     position, duration = 1 + (uniform[0] * 10).floor(), 1 + uniform[1] * 99
-    times = {"delay": duration, "elapsed": duration + position}
-    return {"position": position, "duration": duration, "oracle": uniform[2], **times}
+    further = {
+        "delay": duration,
+        "elapsed": duration + position,
+        "teacher": uniform[1],
+        "treatment": (uniform[0] < 0.5).double(),
+    }
+    return {"position": position, "duration": duration, "oracle": uniform[2], **further}
 
 
 def example_label(task: Task, rows: int, generator: torch.Generator) -> Tensor:
     """Labels of a task, [B, K] float."""
     uniform = torch.rand(rows, task.width, generator=generator)
     traits, valid = task.traits, task.label_range
-    if traits.probability and valid.whole:
+    if valid.whole and (traits.probability or traits.difference):
         return (uniform < 0.5).float()
     if traits.fits_classes:
         return (uniform * task.classes).floor()
@@ -123,19 +128,75 @@ def example_target(task: Task, rows: int = 24, seed: int = 0, *, weights: bool =
     for name in task.oracles:
         if name not in raw:
             raw[name] = torch.rand(rows, generator=generator, dtype=torch.float64)
-    return Target(label=label, mask=mask, weight=weight, group=torch.arange(rows) % 4, raw=raw)
+    details = {"treatment": raw["treatment"]} if task.traits.difference else {}
+    return Target(label=label, mask=mask, weight=weight, group=torch.arange(rows) % 4, raw=raw, details=details)
 
 
 def example_prediction(task: Task, rows: int = 24, seed: int = 0) -> Tensor:
     """Predictions that a head of the task's kind could make: [B], or [B, K] for several classes."""
     generator = torch.Generator().manual_seed(seed)
-    traits, valid = task.traits, task.label_range
+    traits = task.traits
+    valid = traits.predicted if traits.difference else task.label_range
     normal = torch.randn(rows, 1 if traits.scalar else task.classes, generator=generator)
     if not traits.scalar:
         return normal.sigmoid() if traits.probability else normal.softmax(1)
     if math.isfinite(valid.lowest) and math.isfinite(valid.highest):
         return valid.lowest + normal[:, 0].sigmoid() * (valid.highest - valid.lowest)
     return normal[:, 0] if math.isinf(valid.lowest) else valid.lowest + normal[:, 0].exp()
+
+
+def example_requests(batch: Batch) -> Batch:
+    """The rows of a batch in requests of three, in which every second field of each kind is constant.
+
+    Example:
+        >>> requests = example_requests(example_batch(example_schema(kinds=["categorical", "history"])))
+        >>> requests.request.tolist(), requests.steps["visits"].length.shape, requests.steps["clicks"].length.shape
+        ([0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3], torch.Size([4]), torch.Size([12]))
+    """
+    kinds: dict[str, list[str]] = {}
+    for field in batch.schema.fields:
+        kinds.setdefault(field.kind, []).append(field.name)
+    once = {name for names in kinds.values() for name in names[1::2]}
+    fields = tuple(replace(field, per_request=field.name in once) for field in batch.schema.fields)
+    schema = replace(batch.schema, fields=fields)
+    request = torch.arange(len(batch)) // 3
+    first = torch.arange(0, len(batch), 3)
+
+    def packed(part: Tensor, columns: dict[str, int]) -> Tensor:
+        shared = torch.tensor([name in once for name in columns], dtype=torch.bool)
+        return torch.where(shared, part[first][request], part)
+
+    def wide(parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: part[first] if name in once else part for name, part in parts.items()}
+
+    steps = {name: part.map(lambda rows: rows[first]) if name in once else part for name, part in batch.steps.items()}
+    return replace(
+        batch,
+        schema=schema,
+        ids=packed(batch.ids, schema.id_columns),
+        dense=packed(batch.dense, schema.dense_columns),
+        sequences=wide(batch.sequences),
+        vectors=wide(batch.vectors),
+        steps=steps,
+        request=request,
+        request_row=first,
+    )
+
+
+def perfect_prediction(task: Task, target: Target) -> Tensor:
+    """Predictions that follow the labels, [B] or [B, K]: the labels, one-hot classes, or the signed labels of effects.
+
+    Example:
+        >>> effect = example_task("uplift")
+        >>> set(perfect_prediction(effect, example_target(effect)).tolist()) == {-1.0, 0.0, 1.0}
+        True
+    """
+    label = target.label
+    if not (task.traits.scalar or task.traits.several):
+        label = torch.nn.functional.one_hot(label[:, 0].long(), task.classes).float()
+    if task.traits.difference:
+        label = label * (2 * target.raw["treatment"][:, None] - 1)
+    return label if label.shape[1] > 1 else label[:, 0]
 
 
 def example_batch(schema: Schema, rows: int = 12, seed: int = 0) -> Batch:

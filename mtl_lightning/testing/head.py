@@ -81,7 +81,8 @@ def in_range(kind: str, prediction: Tensor) -> bool:
     """True if predictions are possible values for a kind of task."""
     if not bool(torch.isfinite(prediction).all()):
         return False
-    traits, valid = task_kind(kind), example_task(kind).label_range
+    traits = task_kind(kind)
+    valid = traits.predicted if traits.difference else example_task(kind).label_range
     if traits.probability:
         return bool(((prediction >= 0) & (prediction <= 1)).all())
     if not traits.scalar:

@@ -11,7 +11,7 @@ from mtl_lightning.batch import Target
 from mtl_lightning.interfaces import Task, TaskMetric
 from mtl_lightning.schema import TASK_KINDS
 from mtl_lightning.testing.component import ComponentContract, copy_by_pickle
-from mtl_lightning.testing.example import example_prediction, example_target, example_task
+from mtl_lightning.testing.example import example_prediction, example_target, example_task, perfect_prediction
 
 ROWS = 240
 
@@ -107,12 +107,10 @@ class MetricContract(ComponentContract):
             target = example_target(task, ROWS)
             if self.component.higher_is_better is None:
                 continue
-            label = target.label
-            one_class = not (task.traits.scalar or task.traits.several)
-            truth = torch.nn.functional.one_hot(label[:, 0].long(), task.classes) if one_class else label
-            truth = truth.float() if truth.shape[1] > 1 else truth[:, 0]
+            truth = perfect_prediction(task, target)
             if task.oracle:
-                target.raw |= dict(zip(task.oracles, 0.1 + 0.8 * label.double().T, strict=True))
+                oracle = 0.1 + 0.8 * truth.double().reshape(ROWS, -1).T
+                target.raw |= dict(zip(task.oracles, oracle, strict=True))
             best, chance = (self.value(task, p, target) for p in (truth, example_prediction(task, ROWS, seed=7)))
             assert best >= chance if self.component.higher_is_better else best <= chance, (task.kind, best, chance)
 

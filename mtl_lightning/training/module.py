@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from typing_extensions import override
 
+from mtl_lightning import markup
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
@@ -17,6 +18,7 @@ from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.training import optimizer as optim
 from mtl_lightning.training.average import WeightAverage
+from mtl_lightning.training.late import send
 from mtl_lightning.training.network import Network, full_precision
 from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
 from mtl_lightning.training.parameter_step import gradient_parameters, make_step
@@ -24,7 +26,7 @@ from mtl_lightning.training.redraw import check_redraw, redraw_tables
 from mtl_lightning.training.schedule import check_end
 from mtl_lightning.training.sharded import distribute, updates
 from mtl_lightning.training.skipped import SkippedSteps
-from mtl_lightning.training.step import global_counts
+from mtl_lightning.training.step import global_counts, step_generator
 from mtl_lightning.training.tables import broadcast_table, exchange_rows
 
 SPLITS = ("validation", "test")
@@ -108,6 +110,15 @@ class MultiTaskModule(LightningModule):
         """Distribute the tables of a sharded encoder; processes exist by now, and no weights are loaded yet."""
         distribute(self.network.encoder, self.trainer.strategy.root_device, self.optimizer_config)
 
+    def _repr_html_(self) -> str:
+        """Parts of the model with their classes and numbers of parameters, for notebooks."""
+        network = self.network
+        parts: dict[str, nn.Module] = {f"head of {task}": head for task, head in network.heads.items()}
+        parts = {"encoder": network.encoder, "architecture": network.architecture, **parts, "weighter": self.weighter}
+        counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+        rows = [[name, type(part).__name__, f"{counts[name]:,}"] for name, part in parts.items()]
+        return markup.fragment(type(self).__name__, markup.table(["part", "class", "parameters"], rows))
+
     @property
     def skipped(self) -> int:
         """Number of steps that were skipped because their gradients were not finite, equal on all processes."""
@@ -151,6 +162,9 @@ class MultiTaskModule(LightningModule):
     @override
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the weighter's objective, a scalar."""
+        preference = self.weighter.choose_preference(step_generator(self.seed, self.batches))
+        if preference is not None:
+            batch = batch.preferring(send(preference, batch.dense.device))
         losses, seam, auxiliary = self.network.objectives(batch, global_counts(batch))
         names = tuple(self.schema.task_index)
         with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has

@@ -71,9 +71,13 @@ class Network(nn.Module):
         """Return the head of a task."""
         return cast(Head, self.heads[task])
 
+    def criterion(self, task: str) -> Loss:
+        """Return the loss of a task."""
+        return cast(Loss, self.criteria[task])
+
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Return the output of each task, and the seam z [B, D]."""
-        encoded = self.encoder(batch)
+        encoded = self.encoder(batch if self.encoder.reads_requests else batch.expand())
         dense = self._compiled_dense if self.compiled and self.training else self._dense
         return dense(encoded, batch.raw, torch.is_autocast_enabled(encoded.z.device.type)), encoded.z
 

@@ -25,6 +25,18 @@ def global_counts(batch: Batch) -> Tensor:
     return reduce_mean(counts)
 
 
+def step_generator(seed: int, index: int) -> torch.Generator:
+    """Return a new generator on the CPU for a step, equal on all processes.
+
+    Args:
+        seed: Seed of the run.
+        index: Number of the step.
+    """
+    generator = torch.Generator()
+    generator.manual_seed((seed * 1_000_003 + index) % 2**63)
+    return generator
+
+
 class Step:
     """Losses of a training step, with gradients at the seam: z, or the last tensors that the tasks share.
 
@@ -105,9 +117,7 @@ class Step:
     @cached_property
     def generator(self) -> torch.Generator:
         """Generator of random numbers on the CPU, seeded by the run's seed and the step; equal on all processes."""
-        generator = torch.Generator()
-        generator.manual_seed((self.seed * 1_000_003 + self.index) % 2**63)
-        return generator
+        return step_generator(self.seed, self.index)
 
     def reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum of a detached tensor over processes."""

@@ -18,6 +18,7 @@ TASKS = (
     Task(name="click", kind="binary", label="click", oracle="p"),
     Task(name="dwell", kind="regression", label="dwell"),
     Task(name="topic", kind="multiclass", label="topic", classes=3),
+    Task(name="effect", kind="uplift", label="click", oracle="p"),
     Task(name="actions", kind="multilabel", label="actions", oracle="p", classes=3),
 )
 ROWS = 1201
@@ -39,12 +40,15 @@ def log(task: Task) -> tuple[torch.Tensor, Target]:
         "binary": ((torch.rand(ROWS, generator=random) < p)[:, None], (p * 40).round() / 40),
         "regression": (user[:, None] / 9, user / 10 + p),
         "multiclass": (user[:, None] % 3, classes.softmax(1)),
+        "uplift": ((torch.rand(ROWS, generator=random) < p)[:, None], (p * 40).round() / 40),
         "multilabel": (classes > 0.7, torch.rand(ROWS, 3, generator=random)),
     }[task.kind]
     target = Target(label=label.float(), mask=mask, weight=weight, group=user, raw=chances(p))
     if task.kind == "regression":
         levels = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9])
         target.details = {"quantiles": prediction[:, None] * 2 * levels, "levels": levels.expand(ROWS, -1)}
+    if task.kind == "uplift":
+        target.details = {"treatment": torch.arange(ROWS) % 2.0}
     return prediction, target
 
 

@@ -24,6 +24,8 @@ SHOP = Field(name="shop", kind="categorical", size=8, table="clicks.shop")
 PAID = Field(name="paid", kind="numeric", edges=(-0.5, 0.0, 0.5))
 CLICKS = Field(name="clicks", kind="history", length=6, steps=(SCHEMA.field("item"), SHOP, PAID), gap=True)
 WITH_HISTORY = Schema((*SCHEMA.fields, CLICKS), SCHEMA.tasks, group="user")
+PREFERENCE = Field(name="preference", kind="vector", size=3, tasks=("dwell", "click", "conversion"))
+WITH_PREFERENCE = Schema((*SCHEMA.fields, PREFERENCE), SCHEMA.tasks, group="user")
 ROWS = 47
 """Odd on purpose: the processes' parts differ in size."""
 
@@ -44,7 +46,7 @@ def global_batch(index: int, rows: int = ROWS) -> Batch:
     labels = torch.stack([click, conversion, dwell], dim=1) * mask
     steps = example_steps(CLICKS, rows, torch.Generator().manual_seed(index))
     return Batch(
-        schema=WITH_HISTORY,
+        schema=Schema((*WITH_HISTORY.fields, PREFERENCE), SCHEMA.tasks, group="user"),
         steps={"clicks": steps.map(lambda part: part.double() if part.is_floating_point() else part)},
         ids=torch.stack([user, item], dim=1),
         dense=draw(rows, 1) - 0.5,
@@ -53,7 +55,7 @@ def global_batch(index: int, rows: int = ROWS) -> Batch:
         sequences={"history": torch.randint(0, 20, (rows, 3), generator=generator)},
         weight=0.5 + draw(rows, 3),
         group=user,
-        raw={"delay": 0.2 + 0.05 * item.double(), "elapsed": 1.5 + 0.1 * user.double()},
+        raw={"delay": 0.2 + 0.05 * item.double(), "elapsed": 1.5 + 0.1 * user.double(), "teacher": 0.1 + 0.04 * item},
     )
 
 

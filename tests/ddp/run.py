@@ -1,8 +1,8 @@
 """Trains the cases it is given, in the calling process or in each of several gloo processes.
 
 Usage: ``python run.py CASES.json OUT.pt`` with RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT set as torchrun does.
-Each case is the options of build_module, with ``steps``, ``epochs``, ``dtype``, ``trainer`` and
-``histories``.
+Each case is the options of build_module, with ``steps``, ``epochs``, ``dtype``, ``trainer``,
+``histories`` and ``preferences``.
 """
 
 import json
@@ -17,7 +17,7 @@ from lightning.pytorch.plugins.environments import TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from problem import SCHEMA, WITH_HISTORY, GlobalBatches
+from problem import SCHEMA, WITH_HISTORY, WITH_PREFERENCE, GlobalBatches
 
 from mtl_lightning.build import build_module
 from mtl_lightning.fitting.children import leave
@@ -30,7 +30,8 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     options, epochs = case.pop("trainer", {}), case.pop("epochs", 1)
     torch.set_default_dtype(dtype)
     seed_everything(3, verbose=False)
-    schema = WITH_HISTORY if case.pop("histories", False) else SCHEMA
+    histories, preferences = case.pop("histories", False), case.pop("preferences", False)
+    schema = WITH_HISTORY if histories else WITH_PREFERENCE if preferences else SCHEMA
     module = build_module(schema, **case).to(dtype)
     strategy = "auto"
     if world > 1:

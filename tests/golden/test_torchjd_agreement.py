@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torchjd import aggregation as torchjd
+from torchjd import scalarization
 
 from mtl_lightning.plugins import registry
 
@@ -102,6 +103,17 @@ def test_excess_mtl_over_steps(warmup):
         track += jacobian**2
         risks = torch.diag((jacobian**2 / track.sqrt()).sum(1))
         torch.testing.assert_close(weighter.weights(risks), peer(jacobian), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.5, 8.0])
+def test_cosmos_weights_are_the_gradient_of_their_scalarization(penalty):
+    weighter = build("cosmos", 3, penalty=penalty)
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        weighter.drawn = weighter.choose_preference(generator)
+        losses = torch.rand(3, dtype=torch.float64, generator=generator).requires_grad_()
+        scalarization.COSMOS(penalty, weighter.drawn)(losses).backward()
+        torch.testing.assert_close(weighter.weights(losses.detach()), losses.grad, rtol=1e-9, atol=1e-9)
 
 
 def paired_products(seed):

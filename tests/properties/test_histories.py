@@ -227,7 +227,7 @@ def test_events_are_stored_once_and_followed_by_one_window_of_zeros(tmp_path):
         prepared = data(table(events), tmp_path / str(length), {"length": length}).prepared
         sizes[length] = sum(file.stat().st_size for file in prepared.path.rglob("*.bin") if file.parent.name != LATEST)
         assert len(prepared.stores["train"].events["watched"]) == 300
-    assert sizes[200] - sizes[2] == 198 * 4 * 3  # an id and the time in two words
+    assert sizes[200] - sizes[2] == 198 * (2 + 4)  # an id of two bytes and the time in four
 
 
 def test_a_user_of_one_row_has_no_history(tmp_path):

@@ -142,7 +142,7 @@ def test_events_after_training_change_no_vocabulary_and_no_scale(tmp_path):
     assert [first[name]["fitted"] for name in ("item", "read")] == [second[name]["fitted"] for name in ("item", "read")]
     assert before.transforms.transforms["item"].table.vocabulary.keys.to_pylist() == [1, 2, 3]
     assert before.transforms.transforms["read"].scales["seconds"].mean == 3.0
-    assert after.stores["test"].events["read"].ids[:5, 0].tolist().count(1) == 3  # stored, and unknown
+    assert after.stores["test"].events["read"].parts["ids"][:5, 0].tolist().count(1) == 3  # stored, and unknown
     assert before.path != after.path
 
 

@@ -75,9 +75,25 @@ def test_calibration_is_measured_on_validation(export: Path) -> None:
     assert set(calibration["dwell"]) == {"rows", "predicted", "observed"}
     # Calibrated predictions have the observed mean: that is what the second of the two numbers is for.
     predicted = np.array([group["predicted"] for group in groups])
-    corrected = calibrate(predicted, click["a"], click["b"])
+    corrected = calibrate(predicted, click)
     weights = [group["rows"] for group in groups]
     assert np.average(corrected, weights=weights) == pytest.approx(click["observed"], rel=0.1)
+
+
+def test_parts_are_calibrated_in_files_and_in_requests_alike(run: Path, log: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "parts", tmp_path / "scores.parquet"
+    pairs = [f"run={run}", f"out={out}", "calibrate=spline", "calibrate_by=device", "score=calibrated_click"]
+    assert command("export", *pairs) == 0
+    record = Manifest.open(out).calibration["click"]
+    assert record["points"] == sorted(record["points"])
+    assert record["parts"]["feature"] == "device"
+    assert command("predict", f"run={out}", f"data={log}", f"out={file}") == 0
+    scores = pq.read_table(file)
+    bundle, rows = Bundle.open(out), pq.read_table(log).slice(0, 50)
+    _, served = bundle.score(rows.to_pydict(), rows.num_rows)
+    np.testing.assert_allclose(served, scores["score"].to_numpy()[:50], atol=1e-6)
+    ids = bundle.transforms.encode(rows).id("device").numpy()
+    np.testing.assert_allclose(served, calibrate(scores["click"].to_numpy()[:50], record, ids), atol=1e-6)
 
 
 def test_pt2_holds_no_pickled_objects(export: Path) -> None:
@@ -93,7 +109,9 @@ def test_pt2_holds_no_pickled_objects(export: Path) -> None:
         (["score=__import__('os')"], "no function '__import__'"),
         (["score=p_click.real"], "is not allowed"),
         (["score='a' + p_click"], "score"),
-        (["calibrate=perhaps"], "true or false"),
+        (["calibrate=perhaps"], "one of true, false, platt, isotonic, spline"),
+        (["calibrate_by=devise"], "calibrate_by: no feature 'devise' with one id per row"),
+        (["calibrate=false", "calibrate_by=device"], "exclude each other"),
         (["scor=1"], "did you mean 'score'"),
     ],
 )

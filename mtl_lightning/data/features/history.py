@@ -15,7 +15,7 @@ from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.arrow.time_formats import check_format
 from mtl_lightning.data.arrow.times import Instants, instants
 from mtl_lightning.data.expressions.expression import Expression
-from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.base import Accumulator, Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
 from mtl_lightning.data.features.state_structure import SavedHistory
@@ -309,6 +309,21 @@ class HistoryTransform:
             for scale in self.scales.values():
                 scale.observe(events)
 
+    def accumulators(self) -> list[Accumulator]:
+        """Return its own vocabularies, the moments and quantiles of numbers, and itself for the unit of times."""
+        return [self, *self.own.values(), *(part for scale in self.scales.values() for part in scale.accumulators())]
+
+    def record(self) -> None:
+        """Keep the unit of times."""
+
+    def partial(self) -> int | None:
+        """Return the unit of times."""
+        return self.per_second
+
+    def merge(self, partial: int | None) -> None:
+        """Take over the unit of times of later blocks, if earlier ones had none."""
+        self.per_second = partial if self.per_second is None else self.per_second
+
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""
         for name, table in self.own.items():
@@ -342,12 +357,15 @@ class HistoryTransform:
         """Times of the rows, from which gaps are counted, [B] float64."""
         return self.instants(block).values.astype(np.float64)
 
-    def encode_events(self, block: Block, moments: Moments | None = None) -> EncodedEvents:
+    def encode_events(
+        self, block: Block, moments: Moments | None = None, unknown: UnknownIds | None = None
+    ) -> EncodedEvents:
         """The block's events.
 
         Args:
             block: Rows of the log.
             moments: Their users and times, if they are known already.
+            unknown: Codes of unknown ids; None for :attr:`unknown`.
 
         Raises:
             RowError: At a number that can't be read, with its row in the block.
@@ -355,20 +373,23 @@ class HistoryTransform:
         user, time, known = self.moments(block) if moments is None else moments
         rows = self.happened(block, known)
         happened = time[rows]
-        return EncodedEvents(user[rows], happened, self.layout.pack(*self.encode_steps(block, rows), happened))
+        return EncodedEvents(user[rows], happened, self.layout.pack(*self.encode_steps(block, rows, unknown), happened))
 
-    def encode_steps(self, block: Block, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def encode_steps(
+        self, block: Block, rows: np.ndarray, unknown: UnknownIds | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Encode what some rows carry as events: ids [E, K] int32 and numbers [E, F] float32.
 
         Args:
             block: Rows of the log.
             rows: Ascending indices of rows.
+            unknown: Codes of unknown ids; None for :attr:`unknown`.
 
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
         events = self._carried(block, rows)
-        ids = [self._ids(table, as_written(events, name), name) for name, table in self.tables.items()]
+        ids = [self._ids(table, as_written(events, name), name, unknown) for name, table in self.tables.items()]
         with _errors_of(rows):
             numbers = [scale.encode(events) for scale in self.scales.values()]
         nothing = np.zeros((len(rows), 0), dtype=np.float32)
@@ -389,9 +410,28 @@ class HistoryTransform:
                 records[coded, place] = self._ids(table, values, name)
         return records
 
-    def _ids(self, table: SharedVocabulary, values: pa.Array, name: str) -> np.ndarray:
+    def _ids(
+        self, table: SharedVocabulary, values: pa.Array, name: str, unknown: UnknownIds | None = None
+    ) -> np.ndarray:
         ids = table.ids(values, name)
-        return ids if self.unknown is None else self.unknown.mark(name, values, ids)
+        unknown = self.unknown if unknown is None else unknown
+        return ids if unknown is None else unknown.mark(name, values, ids)
+
+    def adopt(self, events: EncodedEvents, unknown: UnknownIds) -> EncodedEvents:
+        """Give events with codes of their own the codes of :attr:`unknown`.
+
+        Args:
+            events: Events of a part of the log.
+            unknown: The codes that its worker gave.
+        """
+        assert self.unknown is not None
+        records = events.records.copy()
+        for place, name in enumerate(self.tables):
+            ids = records[:, place]
+            coded = np.flatnonzero(ids < 0)
+            if len(coded):
+                ids[coded] = self.unknown.adopt(name, unknown.values(name))[-1 - ids[coded]]
+        return events._replace(records=records)
 
     def state(self) -> dict[str, Any]:
         """Own vocabularies, scales, and the unit of times."""

@@ -95,6 +95,13 @@ class SavedLookup(TypedDict):
     sha256: str
 
 
+class SavedRequest(TypedDict):
+    """State of requests: their columns, and the features that are constant within one."""
+
+    columns: list[str]
+    constant: list[str]
+
+
 class SavedTransforms(TypedDict):
     """State of all transforms; the keys of features and tasks depend on their kinds."""
 
@@ -107,6 +114,7 @@ class SavedTransforms(TypedDict):
     text: NotRequired[list[str]]
     tokens: NotRequired[list[str] | None]
     lookups: NotRequired[dict[str, SavedLookup]]
+    request: NotRequired[SavedRequest]
     types: NotRequired[dict[str, dict[str, Literal["truth", "integer", "number", "text", "time"]]]]
 
 
@@ -134,6 +142,8 @@ def _check_field(field: Mapping[str, Any], where: str, kinds: Sequence[str]) -> 
     _require(1 <= field.get("size", 1) < 2**31, f"{where}.size", field.get("size"), "at least 1, and below 2**31")
     _require(0 <= field.get("length", 0) <= LONGEST, f"{where}.length", field.get("length"), f"0 to {LONGEST}")
     _check_ascending(field.get("edges", ()), f"{where}.edges")
+    preferences = len(field.get("tasks", ()))
+    _require(preferences in (0, field.get("size", 1)), f"{where}.tasks", field.get("tasks"), "a task per value")
     for step in field.get("steps", ()):
         _check_field(step, f"{where}.steps.{step['name']}", STEP_KINDS)
 

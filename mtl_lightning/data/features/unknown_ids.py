@@ -1,5 +1,7 @@
 """Codes of the ids of events that no vocabulary has."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -38,11 +40,14 @@ class UnknownIds:
         if not len(places):
             return ids
         coded = pc.dictionary_encode(keys(values.take(pa.array(places)), name))
-        known = self._codes.setdefault(name, {})
-        codes = [known.setdefault(value, -1 - len(known)) for value in coded.dictionary.to_pylist()]
         marked = ids.copy()
-        marked[places] = np.array(codes, dtype=np.int32)[coded.indices.to_numpy()]
+        marked[places] = self.adopt(name, coded.dictionary.to_pylist())[coded.indices.to_numpy()]
         return marked
+
+    def adopt(self, name: str, values: Iterable[int | str]) -> np.ndarray:
+        """Return the codes of unknown values, [N] int32; new values get the next ones."""
+        known = self._codes.setdefault(name, {})
+        return np.array([known.setdefault(value, -1 - len(known)) for value in values], dtype=np.int32)
 
     def values(self, name: str) -> list[int | str]:
         """The values of a column in the order of their codes: -1 is the first one."""

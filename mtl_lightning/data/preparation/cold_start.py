@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block
+from mtl_lightning.data.features.base import Accumulator
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform
 from mtl_lightning.schema import UNKNOWN
 
@@ -42,8 +43,13 @@ class NewValues:
         """Take a block of training rows into account."""
         self.known.observe(block)
 
+    def accumulators(self) -> list[Accumulator]:
+        """Return the vocabulary."""
+        return self.known.accumulators()
+
     def finish(self) -> None:
-        """Do nothing: the vocabulary is fitted on first access."""
+        """Fit the vocabulary, before transforms are copied."""
+        _ = self.known.table.vocabulary
 
     def encode(self, block: Block) -> np.ndarray:
         """Return 1 where the value is new and 0 otherwise, [B] float64; a missing value is not new."""

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from mtl_lightning.data.arrow.columns import require
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.errors import DataError
+from mtl_lightning.errors import DataError, did_you_mean
 from mtl_lightning.interfaces import RawSchema
 
 
@@ -30,10 +30,17 @@ def check_columns(transforms: Transforms, split: SplitSpec, schema: RawSchema, a
         "raw": transforms.raw,
         "group": (transforms.group,) if transforms.group else (),
         "split": (*split.columns, *split.cold),
+        "data.request": transforms.request,
     }
     places |= {f"data.lookup.{name}.on": (lookup.on,) for name, lookup in transforms.lookups.items()}
     for place, columns in places.items():
         require(names, columns, place)
+    for name in transforms.per_request or ():
+        if not transforms.request:
+            raise DataError("data.per_request: there are no requests", "set data.request to their columns")
+        if name not in transforms.features:
+            hint = did_you_mean(name, transforms.features)
+            raise DataError(f"data.per_request: no feature {name!r}", hint)
     for name in transforms.histories:
         if readers := [other for other, columns in transforms.feature_columns.items() if name in columns]:
             reason = f"is also the name of a column that {readers[0]!r} reads, and requests bring events under it"

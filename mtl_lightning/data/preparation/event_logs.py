@@ -158,7 +158,14 @@ class LastRows:
         if self._waiting > self._merged:  # as many as were merged before, so that merging takes linear time in total
             self._merge()
 
+    def merge(self, other: "LastRows") -> None:
+        """Take over what another one saw; the order does not matter."""
+        self._parts += other._parts
+        self._merge()
+
     def _merge(self) -> None:
+        if not self._parts:
+            return
         user, time = (np.concatenate(parts) for parts in zip(*self._parts, strict=True))
         order = np.lexsort((time, user))
         user, time = user[order], time[order]

@@ -13,7 +13,7 @@ from mtl_lightning.data.arrow.threads import map_threads
 from mtl_lightning.data.features.history import EncodedEvents, HistoryTransform, Moments
 from mtl_lightning.data.features.unknown_ids import UnknownIds, without_codes
 from mtl_lightning.data.preparation.partitions import PARTITIONS, Partitions, RowParts
-from mtl_lightning.data.store.events import Events, EventsWriter, row_part
+from mtl_lightning.data.store.events import Events, EventsWriter, Narrow, TimeRange, row_part
 from mtl_lightning.data.store.latest_events import LatestEvents, LatestEventsWriter, UserEvents
 from mtl_lightning.data.store.writer import StoreWriter
 
@@ -125,12 +125,20 @@ class HistoryBlock(NamedTuple):
     events: EncodedEvents | None
 
 
-def encode_histories(transforms: Mapping[str, HistoryTransform], block: Block) -> dict[str, HistoryBlock]:
-    """Users, times and events of a block, for each history."""
+def encode_histories(
+    transforms: Mapping[str, HistoryTransform], block: Block, unknown: Mapping[str, UnknownIds]
+) -> dict[str, HistoryBlock]:
+    """Users, times and events of a block, for each history.
+
+    Args:
+        transforms: Histories by name.
+        block: Rows of the log.
+        unknown: Codes of the unknown ids of each history; new values are added.
+    """
 
     def encode(transform: HistoryTransform) -> HistoryBlock:
-        moments = transform.moments(block)
-        events = None if transform.feature.from_ is not None else transform.encode_events(block, moments)
+        moments, codes = transform.moments(block), unknown[transform.name]
+        events = None if transform.feature.from_ is not None else transform.encode_events(block, moments, codes)
         return HistoryBlock(moments, events)
 
     encoded = map_threads(encode, transforms.values(), block.num_rows)
@@ -161,15 +169,18 @@ class Histories:
             builder.transform.unknown = None
             builder.close()
 
-    def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray) -> None:
+    def add(self, blocks: Mapping[str, HistoryBlock], assigned: np.ndarray, unknown: Mapping[str, UnknownIds]) -> None:
         """Add a block.
 
         Args:
             blocks: The block for each history.
             assigned: Split of each of its rows: the writer's number, or a negative one for none.
+            unknown: Codes of the unknown ids of its events, for each history.
         """
         for name, builder in self.builders.items():
-            builder.add(blocks[name])
+            moments, events = blocks[name]
+            adopted = None if events is None else builder.transform.adopt(events, unknown[name])
+            builder.add(HistoryBlock(moments, adopted))
         if self.builders:
             self.assigned.append(assigned)
 
@@ -214,6 +225,7 @@ class HistoryBuilder:
         self.events: Partitions | None = None
         self.earlier: Partitions | None = None
         self.partition: list[np.ndarray] = []
+        self.times = TimeRange()
 
     def close(self) -> None:
         """Close all files."""
@@ -236,12 +248,14 @@ class HistoryBuilder:
         if self.events is None:
             self.events = self._partitions("events", events)
         self.events.write(_records(self.events.dtype, events))
+        self.times.add(events.time, self.transform.units)
 
     def add_earlier(self, events: EncodedEvents) -> None:
         """Add events of an earlier run."""
         if self.earlier is None:
             self.earlier = self._partitions("earlier", events)
         self.earlier.write(_records(self.earlier.dtype, events))
+        self.times.add(events.time, self.transform.units)
 
     def _partitions(self, suffix: str, events: EncodedEvents) -> Partitions:
         carried = ("records", np.int32, events.records.shape[1:])
@@ -280,7 +294,10 @@ class HistoryBuilder:
             self.add_events(EncodedEvents(nothing, nothing, np.zeros((0, layout.words), np.int32)))
         assert self.events is not None
         parts = RowParts(self.path.with_name(f"{self.path.name}-slices"))
-        with EventsWriter(self.path, layout, feature.length) as writer, latest:
+        size = max(table.vocabulary.size for table in self.transform.tables.values())
+        self.times.add(np.zeros(0, self.rows.dtype["time"]), 1)
+        narrow = Narrow.of(size, self.times)
+        with EventsWriter(self.path, layout, feature.length, narrow) as writer, latest:
             for number in range(PARTITIONS):
                 events, rows = self._take(number), self.rows.take(number)
                 user, time = _user_time(events)

@@ -1,12 +1,13 @@
 """Side tables, such as one of items, whose columns features read by a key of the log."""
 
+import copy
 import hashlib
 import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -98,9 +99,16 @@ class Lookup:
         self.missing += known - int((places >= 0).sum())
         return pa.array(places, mask=places < 0)
 
-    def restart(self) -> None:
-        """Count keys anew."""
-        self.asked = self.missing = 0
+    def counting(self) -> Self:
+        """Return the same side table with counts of its own, which start at zero."""
+        again = copy.copy(self)
+        again.asked = again.missing = 0
+        return again
+
+    def __copy__(self) -> Self:
+        again = object.__new__(type(self))
+        again.__dict__.update(self.__dict__)
+        return again
 
     def join(self, block: Block) -> Block:
         """Append its columns to a block that has the key; other blocks stay as they are."""

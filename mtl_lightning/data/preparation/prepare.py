@@ -4,17 +4,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
-from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.cache.code_digest import HERE, digest, encoding_code, file_of
 from mtl_lightning.data.cache.directory import cache_directory, writing
 from mtl_lightning.data.cache.locks import locked
@@ -23,19 +17,21 @@ from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
 from mtl_lightning.data.preparation.column_uses import column_uses, read_for
-from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
-from mtl_lightning.data.preparation.histories import LATEST, Histories, HistoryBlock, encode_histories, open_events
+from mtl_lightning.data.preparation.encoding import encode
+from mtl_lightning.data.preparation.event_logs import EventLog, event_logs
+from mtl_lightning.data.preparation.fitting import fit
+from mtl_lightning.data.preparation.histories import LATEST, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
-from mtl_lightning.data.preparation.split import SPLITS, SplitSpec
+from mtl_lightning.data.preparation.requests import group_requests
+from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
-from mtl_lightning.data.preparation.summary import Summary
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.readers.blocks import ROW, prefetch, rebatch
 from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
-from mtl_lightning.data.store.writer import StoreWriter
 from mtl_lightning.errors import DataError
+from mtl_lightning.executors.base import Executor
+from mtl_lightning.executors.threads import Threads
 from mtl_lightning.interfaces import Source
 from mtl_lightning.schema import Task
 
@@ -61,11 +57,14 @@ def prepare(
     base: Transforms | None = None,
     accept: Collection[str] = (),
     lookups: Mapping[str, LookupFiles] = MappingProxyType({}),
+    request: Sequence[str] = (),
+    per_request: Sequence[str] | None = None,
+    executor: Executor | None = None,
 ) -> Prepared:
     """Prepare the rows of a source, or open the result of an earlier call with the same rows, options and code.
 
     Two passes over the source in bounded memory fit the transforms to the training split and encode all rows. A log of
-    at most :data:`KEEP` bytes is read once. Other processes wait at a lock file until the data is complete.
+    at most :data:`KEEP` bytes is read once by threads. Other processes wait at a lock file until the data is complete.
 
     Args:
         source: Source of the rows.
@@ -78,6 +77,10 @@ def prepare(
         base: Fitted transforms of an earlier run to warm-start from; see :mod:`mtl_lightning.data.preparation.growth`.
         accept: Names of accepted findings. ``leak:<feature>:<task>`` lets a feature read a column of a label.
         lookups: Side tables by name, whose columns features read.
+        request: Columns whose values are equal in the rows of a request; see
+            :class:`~mtl_lightning.data.settings.DataConfig`.
+        per_request: Features that are constant within a request; None for those that are in all rows.
+        executor: What encodes the parts of the source; None for threads. The result does not depend on it.
 
     Raises:
         ConfigError: If ``base`` has other features or tasks.
@@ -94,11 +97,11 @@ def prepare(
         >>> {name: len(store) for name, store in prepared.stores.items()}
         {'train': 16, 'validation': 2, 'test': 2}
     """
-    uses = column_uses(features, tasks, split, group, raw, [files.on for files in lookups.values()])
+    uses = column_uses(features, tasks, split, group, raw, [*request, *(files.on for files in lookups.values())])
     tokens = read_for(source, uses, base)
     schema = source.schema()
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
-    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined)
+    transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined, request, per_request)
     for files in lookups.values():
         files.follow(uses)
     transforms.tokens = tokens
@@ -113,7 +116,10 @@ def prepare(
     with locked(path):
         prepared = open_prepared(path)
         if prepared is None:
-            prepared = build(path, SplitReader(source, split, transforms.columns, KEEP), transforms, logs, lookups)
+            with executor or Threads() as running:
+                keep = KEEP if running.shares_memory else 0
+                reader = SplitReader(source, split, transforms.columns, keep, transforms.request)
+                prepared = build(path, reader, transforms, logs, lookups, running)
         return prepared
 
 
@@ -132,6 +138,7 @@ def fingerprint(
         "tasks": [asdict(label.task) for label in transforms.labels.values()],
         "raw": transforms.raw,
         "group": transforms.group,
+        "request": [transforms.request, transforms.per_request],
         "split": split.to_dict(),
         "code": digest(encoding_code()),
         "events": {name: log.fingerprint() for name, log in logs.items()},
@@ -168,6 +175,7 @@ def build(
     transforms: Transforms,
     logs: Mapping[str, EventLog],
     lookups: Mapping[str, LookupFiles],
+    executor: Executor,
 ) -> Prepared:
     """Prepare rows into a directory, which is renamed to ``path`` when it is complete."""
     started = time.monotonic()
@@ -180,10 +188,10 @@ def build(
     try:
         read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
         transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
-        fit(reader, transforms, logs)
-        for lookup in transforms.lookups.values():
-            lookup.restart()
-        summary = encode(partial, reader, transforms, logs)
+        fit(reader, transforms, logs, executor)
+        summary = encode(partial, reader, transforms, logs, executor)
+        if transforms.request:
+            summary["request"] = group_requests(partial, reader, transforms)
         if lookups:
             summary["lookups"] = report_missing(transforms.lookups.values())
         summary["seconds"] = round(time.monotonic() - started, 3)
@@ -202,114 +210,3 @@ def build(
     transforms.latest = open_latest(path / LATEST, list(transforms.histories))
     stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
-
-
-def fit(reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> None:
-    """Fit transforms to the training split, in one pass, and to the events of files that its rows may see.
-
-    Raises:
-        DataError: If the training split has no rows, or a block cannot be read.
-    """
-    rows = 0
-    last = {name: LastRows() for name in logs}
-    for block in prefetch(rebatch(reader.train())):
-        rows += block.num_rows
-        with locate_errors(block):
-            transforms.observe(block)
-            for name, rows_seen in last.items():
-                rows_seen.add(transforms.histories[name].moments(block))
-    if not rows:
-        raise DataError("the training split has no rows", "look at split")
-    for name, log in logs.items():
-        fit_events(log, last[name])
-    transforms.finish()
-
-
-def fit_events(log: EventLog, last: LastRows) -> None:
-    """Fit a history to the events of its files that training rows may see.
-
-    Args:
-        log: The files.
-        last: Latest times of the training rows.
-    """
-    for block in prefetch(log.blocks()):
-        with log.locate_errors(block):
-            log.transform.observe_events(block, lambda moments: last.may_see(moments, log.transform.delay))
-
-
-@contextmanager
-def locate_errors(block: pa.Table, assigned: np.ndarray | None = None) -> Iterator[None]:
-    """Add the split and the row to errors.
-
-    Args:
-        block: Block that is read.
-        assigned: Index into ``SPLITS`` of each row, [B]; None if all rows are training rows.
-
-    Raises:
-        DataError: In place of a ``DataError`` of the block. Errors of several columns become one that lists them.
-    """
-    splits = np.zeros(block.num_rows, dtype=np.int8) if assigned is None else assigned
-    try:
-        yield
-    except DataError as error:
-        problems = [_with_place(problem, block, splits) for problem in (error, *error.others)]
-        if len(problems) == 1:
-            raise problems[0] from error
-        lines = [f"{len(problems)} problems in the rows", *(f"  {problem}" for problem in problems)]
-        raise DataError("\n".join(lines)) from error
-
-
-def _with_place(error: DataError, block: pa.Table, splits: np.ndarray) -> DataError:
-    if isinstance(error, RowError):
-        row, split = block[ROW][error.index].as_py(), SPLITS[splits[error.index]]
-        return DataError(f"{error.message} in row {row} (split {split})", error.hint)
-    names = ", ".join(SPLITS[number] for number in np.unique(splits))
-    return DataError(f"{error.message} (split {names})", error.hint)
-
-
-def encode(path: Path, reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> dict[str, Any]:
-    """Write the Store of each split and return the summary."""
-    base = transforms.base
-    summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
-    with ExitStack() as stack:
-        writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}
-        histories = stack.enter_context(Histories(transforms.histories, path))
-        empty = pa.table({})
-        for block, assigned, parts, events in prefetch(encode_blocks(reader, transforms)):
-            histories.add(events, assigned)
-            for number, (split, writer) in enumerate(writers.items()):
-                rows = np.flatnonzero(assigned == number)
-                if len(rows):
-                    if len(rows) == block.num_rows:
-                        split_parts = parts
-                    else:
-                        split_parts = {name: part.take(rows, axis=0) for name, part in parts.items()}
-                    writer.write(split_parts)
-                    summary.add(split, split_parts)
-            empty = block.slice(0, 0)
-        for writer in writers.values():
-            if not writer.rows:
-                writer.write(encode_block(transforms, empty))
-        for name, log in logs.items():
-            for block in prefetch(log.blocks()):
-                with log.locate_errors(block):
-                    histories.add_events(name, log.transform.encode_events(block))
-        if base is not None:
-            histories.add_earlier(base.latest)
-        histories.finish(list(writers.values()))
-    return summary.to_dict()
-
-
-def encode_blocks(
-    reader: SplitReader, transforms: Transforms
-) -> Iterator[tuple[pa.Table, np.ndarray, dict[str, np.ndarray], dict[str, HistoryBlock]]]:
-    """Yield blocks of all rows, with the split of each row, all parts of the Store, and the events of histories."""
-    for block, assigned in prefetch(reader.all()):
-        with locate_errors(block, assigned):
-            parts, events = encode_block(transforms, block), encode_histories(transforms.histories, block)
-        yield block, assigned, parts, events
-
-
-def encode_block(transforms: Transforms, block: pa.Table) -> dict[str, np.ndarray]:
-    """Return all parts of the Store for a block; each has B rows."""
-    return transforms.encode_features(block) | transforms.encode_labels(block) | transforms.encode_raw(block)

@@ -127,13 +127,16 @@ def split_name(name: str) -> str | None:
     return SYNONYMS.get(name.lower())
 
 
-def assign(spec: SplitSpec, blocks: list[Block], rows: int | None = None) -> np.ndarray:
+def assign(
+    spec: SplitSpec, blocks: list[Block], rows: int | None = None, requests: np.ndarray | None = None
+) -> np.ndarray:
     """Assign each row to a split.
 
     Args:
         spec: How rows are divided; not ``given``.
         blocks: Blocks of all rows with the columns ``spec.columns``; empty for a random split.
         rows: Number of rows, N, if there are no blocks.
+        requests: Number of each row's request, [N]; requests are then assigned as a whole, by their latest row.
 
     Returns:
         Index into :data:`SPLITS` of each row, [N] int8.
@@ -142,7 +145,18 @@ def assign(spec: SplitSpec, blocks: list[Block], rows: int | None = None) -> np.
         DataError: If a column is missing, has nulls or a wrong type.
     """
     table = pa.concat_tables([_as_table(block) for block in blocks]) if blocks else pa.table({})
-    return ASSIGN[spec.by](spec, table, table.num_rows if rows is None else rows)
+    if requests is None:
+        return ASSIGN[spec.by](spec, table, table.num_rows if rows is None else rows)
+    if spec.by in ("user", "last"):
+        _users(table, str(spec.column))  # errors name the row of the log
+    time = {"time": spec.column, "last": spec.time}.get(spec.by)
+    places = np.arange(len(requests))
+    order = np.lexsort((places if time is None else times_of(table, time, text_format=spec.format), requests))
+    latest = order[np.flatnonzero(np.append(requests[order][1:] != requests[order][:-1], len(requests) > 0))]
+    assigned: np.ndarray = ASSIGN[spec.by](spec, table.take(pa.array(latest)) if blocks else table, len(latest))[
+        requests
+    ]
+    return assigned
 
 
 def _as_table(block: Block) -> pa.Table:

@@ -59,6 +59,18 @@ class Summary:
             counts = np.array([strange, ids.size - absent, absent])
             unknown[field.name] = unknown.get(field.name, np.zeros(3, dtype=np.int64)) + counts
 
+    def merge(self, other: "Summary") -> None:
+        """Add the counts of later blocks; sums of labels depend on the order."""
+        for split in SPLITS:
+            self.rows[split] += other.rows[split]
+            self.known[split] += other.known[split]
+            self.sums[split] += other.sums[split]
+            for name, counts in other.unknown[split].items():
+                self.unknown[split][name] = self.unknown[split].get(name, 0) + counts
+            for name, count in other.new[split].items():
+                self.new[split][name] += count
+        self.lowest = np.minimum(self.lowest, other.lowest)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers, for JSON.
 

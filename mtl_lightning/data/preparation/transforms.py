@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, map_threads
-from mtl_lightning.data.features.base import Feature, Transform
+from mtl_lightning.data.features.base import Accumulator, Feature, MergeableTransform, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.history import HistoryTransform
@@ -25,6 +25,7 @@ from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
 from mtl_lightning.data.preparation.given_histories import given_history, listed_in_column
 from mtl_lightning.data.preparation.live_histories import LiveHistories
 from mtl_lightning.data.preparation.lookups import Lookup
+from mtl_lightning.data.preparation.request_keys import request_keys
 from mtl_lightning.data.preparation.state_file import read_state, reading_state, write_state
 from mtl_lightning.data.preparation.text_columns import parsed_columns, text_columns
 from mtl_lightning.data.readers.frames import as_table
@@ -47,6 +48,8 @@ class Transforms:
             :class:`~mtl_lightning.data.preparation.cold_start.NewValues`.
         columns: Names of the source's columns, if known.
         lookups: Side tables whose columns features read; filled before rows are observed.
+        request: Columns whose values are equal in the rows of a request.
+        per_request: Features that are constant within a request; None where that is to be measured.
 
     Example:
         >>> import pyarrow as pa
@@ -66,7 +69,11 @@ class Transforms:
         cold: Iterable[str] = (),
         columns: Iterable[str] = (),
         lookups: Iterable[Lookup] = (),
+        request: Iterable[str] = (),
+        per_request: Iterable[str] | None = None,
     ) -> None:
+        self.request = tuple(request)
+        self.per_request = None if per_request is None else tuple(per_request)
         self.features = dict(features)
         self.known = tuple(columns)
         self.lookups = {lookup.name: lookup for lookup in lookups}
@@ -100,19 +107,31 @@ class Transforms:
         return block
 
     @property
+    def optional_columns(self) -> tuple[str, ...]:
+        """Raw columns that rows to be scored may have: preferences, and histories whose latest events are known."""
+        own = [column for name, feature in self.features.items() for column in feature.optional_columns(name)]
+        return tuple(dict.fromkeys([*self.live.latest, *own]))
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Raw columns that preparation reads."""
         read = (*self.feature_columns.values(), *self.event_columns.values())
         names = [name for columns in read for name in columns]
         names += [name for label in self.labels.values() for name in label.columns]
-        names += [*self.raw, *([self.group] if self.group else []), *(marks.column for marks in self.cold.values())]
+        names += [
+            *self.raw,
+            *([self.group] if self.group else []),
+            *self.request,
+            *(marks.column for marks in self.cold.values()),
+        ]
         return tuple(dict.fromkeys(names))
 
     @property
     def schema(self) -> Schema:
         """The fitted schema."""
+        fields, constant = (transform.field() for transform in self.transforms.values()), self.per_request or ()
         return Schema(
-            fields=tuple(transform.field() for transform in self.transforms.values()),
+            fields=tuple(replace(part, per_request=part.name in constant and not part.tasks) for part in fields),
             tasks=tuple(label.task for label in self.labels.values()),
             group=self.group,
             raw=(*raw_names(self.raw, self.labels.values()), *self.cold),
@@ -160,12 +179,38 @@ class Transforms:
             DataError: If a column cannot be read; further errors are in its ``others``.
         """
         others = [name for label in self.labels.values() for name in label.columns]
-        others += [self.group or "", *(marks.column for marks in self.cold.values())]
+        others += [self.group or "", *self.request, *(marks.column for marks in self.cold.values())]
         self.text |= text_columns(block, {*self.columns} - self.text - parsed_columns(self.features, others))
         block = self.join(block)
         for reader in self.readers.values():
             reader.learn_types(block)
         map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+
+    @property
+    def mergeable(self) -> bool:
+        """True if workers can observe different blocks; a plugin's transform may not have this."""
+        return all(isinstance(part, MergeableTransform) for part in self._parts())
+
+    def _accumulators(self) -> list[Accumulator]:
+        return [state for part in self._parts() for state in part.accumulators()]  # type: ignore[union-attr]
+
+    def record(self) -> None:
+        """Forget the observed blocks, and collect what is observed from now on for :meth:`partial`."""
+        for state in self._accumulators():
+            state.record()
+
+    def partial(self) -> dict[str, Any]:
+        """Return what was observed since :meth:`record`; it can be pickled."""
+        types = {name: reader.types for name, reader in self.readers.items()}
+        return {"states": [state.partial() for state in self._accumulators()], "text": self.text, "types": types}
+
+    def merge(self, partial: Mapping[str, Any]) -> None:
+        """Add what other transforms observed in the next blocks: bit for bit as if they had been observed here."""
+        for state, added in zip(self._accumulators(), partial["states"], strict=True):
+            state.merge(added)
+        self.text |= partial["text"]
+        for name, reader in self.readers.items():
+            reader.types = {**partial["types"][name], **reader.types}
 
     def finish(self) -> None:
         """Fit to the observed blocks.
@@ -232,7 +277,7 @@ class Transforms:
             absent: Whether columns may be absent. Their values are NaN then, and there is no group.
 
         Returns:
-            Parts of the Store: ``group`` [B] and ``raw/…`` [B] float64.
+            Parts of the Store: ``group`` [B], ``request`` [B], the key of the request, and ``raw/…`` [B] float64.
         """
         names = set(block.schema.names) if absent else None
 
@@ -246,6 +291,8 @@ class Transforms:
             parts[f"raw/{name}"] = marks.encode(block) if is_present(marks.column) else np.full(rows, np.nan)
         if self.group and is_present(self.group):
             parts["group"] = group_numbers(as_written(block, self.group), self.group)
+        if self.request and not absent:
+            parts["request"] = request_keys(block, self.request)
         return parts
 
     def encode(self, rows: Any) -> Batch:
@@ -298,6 +345,11 @@ class Transforms:
             ],
             "raw": list(self.raw),
             "group": self.group,
+            **(
+                {"request": {"columns": list(self.request), "constant": [*(self.per_request or ())]}}
+                if self.request
+                else {}
+            ),
             "cold": {marks.column: marks.state() for marks in self.cold.values()},
             "columns": list(self.known),
             "text": sorted(self.text),
@@ -326,7 +378,8 @@ class Transforms:
             for name, lookup in lookups.items():
                 lookup.load(folder, state["lookups"][name])
         columns = (state["raw"], state["group"], state["cold"], state["columns"])
-        built = cls(features, tasks, *columns, lookups.values())
+        request = state.get("request") or {"columns": (), "constant": ()}
+        built = cls(features, tasks, *columns, lookups.values(), request["columns"], request["constant"])
         for name, saved in state["features"].items():
             check_fitted(saved["fitted"], getattr(built.transforms[name], "saved", None), f"features.{name}.fitted")
             built.transforms[name].restore(saved["fitted"])

@@ -71,7 +71,7 @@ def _histories(prepared: Prepared) -> list[Field]:
 
 def _ages(events: Events, part: np.ndarray) -> np.ndarray | None:
     """Time from the latest event to each row, of rows that have events; None for histories without gaps."""
-    if events.time is None:
+    if "time" not in events.parts:
         return None
     ages = []
     for start in range(0, len(part), CHUNK):

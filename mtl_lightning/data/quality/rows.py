@@ -30,7 +30,7 @@ def sample(store: Store, most: int) -> dict[str, np.ndarray]:
         length, offsets = most // RANGES, np.random.default_rng(0).random(RANGES)
         starts = [int((i + offset) * (count - length) / RANGES) for i, offset in enumerate(offsets)]
         ranges = [(start, start + length) for start in starts]
-    return {name: part.numpy() for name, part in store.read(ranges).parts.items()}
+    return {name: part.numpy() for name, part in store.read(ranges).expanded().parts.items()}
 
 
 def row_hash(parts: dict[str, np.ndarray], names: list[str]) -> np.ndarray:

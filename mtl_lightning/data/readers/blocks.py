@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import datasets
 import numpy as np
 import pyarrow as pa
 
@@ -16,7 +17,40 @@ ROW = "__row__"
 Item = TypeVar("Item")
 
 
-def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int | None = None) -> Iterator[pa.Table]:
+class RowRange(NamedTuple):
+    """Consecutive rows that can be read without the others.
+
+    Args:
+        start: Number of the first row.
+        stop: The row after the last.
+        group: Numbers of the parquet file and of its row group, if the rows are one.
+    """
+
+    start: int
+    stop: int
+    group: tuple[int, int] | None = None
+
+
+def row_ranges(rows: Any) -> list[RowRange | None]:
+    """Divide rows into ranges that can be read one by one; a stream is a single one, None.
+
+    Example:
+        >>> row_ranges(datasets.Dataset.from_dict({"x": range(200_000)}))
+        [RowRange(start=0, stop=131072, group=None), RowRange(start=131072, stop=200000, group=None)]
+    """
+    if isinstance(rows, ParquetRows):
+        groups = [((i, j), count) for i, file in enumerate(rows.footers.groups) for j, count in enumerate(file)]
+        stops = np.cumsum([count for _, count in groups]).tolist()
+        ranges = [RowRange(stop - count, stop, key) for (key, count), stop in zip(groups, stops, strict=True)]
+        return [part for part in ranges if part.stop > part.start]
+    if isinstance(rows, datasets.Dataset):
+        return [RowRange(start, min(start + ROWS, len(rows))) for start in range(0, len(rows), ROWS)]
+    return [None]
+
+
+def read_blocks(
+    rows: Any, columns: Sequence[str], place: str, size: int | None = None, only: RowRange | None = None
+) -> Iterator[pa.Table]:
     """Read a ``datasets.Dataset`` or ``IterableDataset`` in blocks, with the rows' numbers in the column :data:`ROW`.
 
     Args:
@@ -24,6 +58,7 @@ def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int | None 
         columns: Columns to read.
         place: Name of the rows in messages.
         size: Number of rows per block (default: :data:`ROWS`).
+        only: The range to read, one of :func:`row_ranges`; None for all rows.
 
     Raises:
         DataError: If a column is missing or reading fails.
@@ -34,15 +69,17 @@ def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int | None 
     if names is not None:
         require(names, columns, place)
         columns = [*columns, *(WRITTEN + name for name in columns if WRITTEN + name in names)]
-    start = 0
+    start = 0 if only is None else only.start
     try:
-        for block in _read(rows, list(columns), size or ROWS, selects=names is not None):
+        for block in _read(rows, list(columns), size or ROWS, only, selects=names is not None):
             table = block if isinstance(block, pa.Table) else pa.table(block)
             require(table.column_names, columns, place)
             numbers = pa.array(np.arange(start, start + table.num_rows))
             start += table.num_rows
             yield table.select(list(columns)).append_column(ROW, numbers)
-        pa.default_memory_pool().release_unused()  # otherwise memory freed by this pass is not reused by the next one
+        if only is None:
+            # Otherwise memory freed by this pass is not reused by the next one.
+            pa.default_memory_pool().release_unused()
     except MtlError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -50,10 +87,12 @@ def read_blocks(rows: Any, columns: Sequence[str], place: str, size: int | None 
         raise DataError(f"{place} can't be read after row {start}: {str(cause).splitlines()[0]}") from error
 
 
-def _read(rows: Any, columns: list[str], size: int, *, selects: bool) -> Iterator[Any]:
+def _read(rows: Any, columns: list[str], size: int, only: RowRange | None, *, selects: bool) -> Iterator[Any]:
     if isinstance(rows, ParquetRows):
-        return rows.tables(columns)
+        return rows.tables(columns, None if only is None else only.group)
     chosen = rows.select_columns(columns) if selects else rows
+    if only is not None:
+        return iter([chosen.with_format("arrow")[only.start : only.stop]])
     batches: Iterator[Any] = chosen.with_format("arrow").iter(batch_size=size)
     return batches
 

@@ -27,11 +27,13 @@ class Footers(NamedTuple):
         schema: Columns of all files, without dictionaries.
         rows: Number of rows of all files.
         folders: Values of columns that come from the names of folders, one mapping per file; may be empty.
+        groups: Number of rows of each row group, by file.
     """
 
     schema: pa.Schema
     rows: int
     folders: tuple[Mapping[str, Any], ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
 
 
 def read_footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()) -> Footers:
@@ -45,11 +47,11 @@ def read_footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()
         DataError: If a file can't be read, has two columns of one name, or files disagree on a column's type; names the
             file.
     """
-    schemas, rows = [], 0
+    schemas, groups = [], []
     for path in paths:
         with reading(path), _file(path) as file:
             names = file.schema_arrow.names
-            rows += file.metadata.num_rows
+            groups.append(tuple(file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)))
             repeated = repeated_names(names)
             if repeated:
                 raise DataError(f"{path} has several columns called {', '.join(map(repr, repeated))}")
@@ -60,7 +62,7 @@ def read_footers(paths: Sequence[str], folders: Sequence[Mapping[str, Any]] = ()
         added = tuple({name: value for name, value in folder.items() if name not in own} for folder in folders)
         for name in added[0] if added else ():
             schema = schema.append(pa.field(name, pa.array([folder[name] for folder in added]).type))
-        return Footers(schema, rows, added)
+        return Footers(schema, sum(map(sum, groups)), added, tuple(groups))
     except pa.ArrowException as error:
         raise DataError(*describe_disagreement(paths, schemas)) from error
 
@@ -141,9 +143,14 @@ class ParquetRows(datasets.IterableDataset):  # type: ignore[misc]
         names = [column_names] if isinstance(column_names, str) else list(column_names)
         return type(self)(self.paths, names, self.footers)
 
-    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Blocks of these columns; text keeps the dictionaries of the file."""
-        for _, table in _tables(self.paths, self._selected(columns), self.footers.folders, coded=True):
+    def tables(self, columns: Sequence[str], only: tuple[int, int] | None = None) -> Iterator[pa.Table]:
+        """Blocks of these columns; text keeps the dictionaries of the file.
+
+        Args:
+            columns: Columns to read.
+            only: Numbers of the file and of its row group to read; None for all.
+        """
+        for _, table in _tables(self.paths, self._selected(columns), self.footers.folders, coded=True, only=only):
             yield table
 
 
@@ -178,13 +185,20 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
 
 
 def _tables(
-    paths: list[str], schema: pa.Schema, folders: Sequence[Mapping[str, Any]] = (), *, coded: bool = False
+    paths: list[str],
+    schema: pa.Schema,
+    folders: Sequence[Mapping[str, Any]] = (),
+    *,
+    coded: bool = False,
+    only: tuple[int, int] | None = None,
 ) -> Iterator[tuple[Any, pa.Table]]:
     text = tuple(field.name for field in schema if coded and pa.types.is_string(field.type))
     for number, path in enumerate(paths):
+        if only is not None and number != only[0]:
+            continue
         with reading(path), _file(path, text) as file:
             present = [name for name in schema.names if name in file.schema_arrow.names]
-            for group in range(file.num_row_groups):
+            for group in range(file.num_row_groups) if only is None else only[1:]:
                 table = file.read_row_group(group, columns=present)
                 for name, value in (folders[number] if folders else {}).items():
                     if name in schema.names and name not in present:

@@ -22,6 +22,7 @@ SCENARIOS = {
     "ads": "mtl_lightning.data.simulator.ads:Ads",
     "agreement": "mtl_lightning.data.simulator.transfer:Agreement",
     "conflict": "mtl_lightning.data.simulator.transfer:Conflict",
+    "coupons": "mtl_lightning.data.simulator.coupons:Coupons",
     "ecommerce": "mtl_lightning.data.simulator.ecommerce:Ecommerce",
     "news": "mtl_lightning.data.simulator.news:News",
     "social": "mtl_lightning.data.simulator.social:Social",
@@ -50,7 +51,8 @@ class Simulator(Source):
         scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
             ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow). Two more compare
             methods. In ``agreement`` (like, save, rare share) all tasks depend on the same tastes. In ``conflict``
-            (like, save, hide) one task depends on opposed tastes. Three compare encoders, with clicks alone: in
+            (like, save, hide) one task depends on opposed tastes. ``coupons`` (purchase) has a treatment with known
+            effects. Three compare encoders, with clicks alone: in
             ``long_interest`` an event as many steps back as there are items decides, in ``next_action`` the latest
             event, in ``crosses`` products of three fields.
         rows: Number of exposures.
@@ -62,7 +64,7 @@ class Simulator(Source):
         shuffled: Assign the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
         selection: Strength of the selection by clicks (``ads``). Clicks depend more on the pair of user and item, and
             conversions become rarer where clicks are frequent. With 1, a model learned on clicks alone is strongly
-            biased.
+            biased. In ``coupons``, strength with which likely buyers are preferred for a coupon.
         intent: Weight of short-term intents in the logit of clicks, views and likes (``ads``, ``ecommerce``, ``news``,
             ``social``). A user's latest clicks decide which categories attract the next ones. Only earlier events
             show it; the oracles know it.
@@ -164,7 +166,7 @@ class Simulator(Source):
             known = ", ".join(name for name, path in SCENARIOS.items() if ".transfer:" in path)
             raise DataError(f"source.shuffled: the scenario {self.scenario!r} can't be shuffled", f"these can: {known}")
         if self.size.selection and not kind.selects:
-            raise DataError(f"source.selection: the scenario {self.scenario!r} has no selection", "ads has")
+            raise DataError(f"source.selection: the scenario {self.scenario!r} has no selection", "ads, coupons have")
         if self.size.intent and not kind.intends:
             known = "ads, ecommerce, news and social have"
             raise DataError(f"source.intent: the scenario {self.scenario!r} has no intents", known)

@@ -8,7 +8,7 @@ import math
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -19,10 +19,10 @@ from mtl_lightning.errors import DataError
 from mtl_lightning.steps import COUNT_BITS, LONGEST, Layout, Steps, Windows
 
 META = "events.json"
-FORMAT = 4
+FORMAT = 5
 """Number of the files' format. Events of another one are prepared again."""
-DTYPES: dict[str, np.dtype[Any]] = {"ids": np.dtype("<i4"), "numbers": np.dtype("<f4"), "time": np.dtype("<f8")}
-"""Type of each file ``<part>.bin``."""
+PARTS = ("ids", "numbers", "time")
+"""Files ``<part>.bin``."""
 SHORTEST = 8
 """Smallest width to which the steps of a batch are rounded up."""
 
@@ -73,15 +73,94 @@ def lengths(rows: np.ndarray) -> np.ndarray:
     return counts
 
 
+class TimeRange:
+    """Range of the times of events, and the unit that divides all of them.
+
+    Example:
+        >>> times = TimeRange()
+        >>> times.add(np.array([5_000_000, 3_000_000]), units=1_000_000)
+        >>> times.low, times.high, times.unit
+        (3000000, 5000000, 1000000)
+    """
+
+    def __init__(self) -> None:
+        self.low, self.high, self.unit = 1 << 62, -(1 << 62), 0
+        self.whole = True
+
+    def add(self, time: np.ndarray, units: int) -> None:
+        """Take times into account.
+
+        Args:
+            time: Times, [E] int64 or float64.
+            units: Units of time per second where times count fractions of one, otherwise 1.
+        """
+        self.whole &= time.dtype.kind == "i"
+        if self.whole and len(time):
+            self.low, self.high = min(self.low, int(time.min())), max(self.high, int(time.max()))
+            self.unit = math.gcd(self.unit, 1 if units > 1 and (time % units).any() else units)
+
+
+class Narrow(NamedTuple):
+    """Types of stored events, as small as their values allow: a batch reads and writes few bytes.
+
+    Args:
+        ids: Type of ids: ``<i4``, or ``<u2`` where all are below 65,536.
+        time: Type of times: ``<f8``, or ``<i4`` for units of ``unit`` from ``origin`` on.
+        origin: Time that is stored as 0.
+        unit: Units of a row's time per unit of a stored one.
+
+    Example:
+        >>> times = TimeRange()
+        >>> times.add(np.array([1_700_000_000_000_000, 1_700_009_000_000_000]), units=1_000_000)
+        >>> Narrow.of(size=7, times=times).time
+        '<i4'
+    """
+
+    ids: str = "<i4"
+    time: str = "<f8"
+    origin: float = 0.0
+    unit: int = 1
+
+    @classmethod
+    def of(cls, size: int, times: TimeRange) -> Self:
+        """Smallest types.
+
+        Args:
+            size: Number that all ids are below.
+            times: Times of all events.
+        """
+        ids = "<u2" if size <= 1 << 16 else "<i4"
+        low, high, unit = times.low, times.high, times.unit
+        # Gaps of whole times are exact in float64 either way, up to 2⁵³.
+        if not times.whole or max(abs(low), abs(high)) >= 1 << 52 or high - low >= unit << 32:
+            return cls(ids)
+        return cls(ids, "<i4", float(low + (unit << 31)), unit)
+
+    def dtypes(self) -> dict[str, np.dtype[Any]]:
+        """Type of each file."""
+        return dict(zip(PARTS, map(np.dtype, (self.ids, "<f4", self.time)), strict=True))
+
+    def narrowed(self, part: str, values: np.ndarray) -> np.ndarray:
+        """Values of a part in its type."""
+        if part == "time" and self.time == "<i4":
+            values = (values - self.origin) / self.unit
+        return values.astype(self.dtypes()[part], copy=False)
+
+
+WIDE = Narrow()
+"""Types that hold all values."""
+
+
 class Events:
     """Events of one history, sorted by user and time. ``length`` events of zeros follow, so that the last has a window.
 
     Args:
-        ids: Ids that each event carries, [E + length, K] int32.
+        ids: Ids that each event carries, [E + length, K] int32 or, unsigned, int16.
         numbers: Numbers, [E + length, F] float32.
-        time: Time of each event, [E + length] float64; None for a history without gaps.
+        time: Time of each event, [E + length] float64 or int32; None for a history without gaps.
         scale: Units of time per unit of a gap.
         length: Longest history that the feature keeps.
+        narrow: Types of the parts.
 
     Example:
         >>> layout = Layout(ids=1, numbers=0, gap=True)
@@ -92,15 +171,16 @@ class Events:
         ([[3, 4, 5], [0, 0, 0]], [3, 0], [[21.0, 11.0, 1.0], [0.0, 0.0, 0.0]])
     """
 
-    def __init__(self, ids: Tensor, numbers: Tensor, time: Tensor | None, *, scale: float, length: int) -> None:
-        self.ids = ids
-        self.numbers = numbers
-        self.time = time
+    def __init__(
+        self, ids: Tensor, numbers: Tensor, time: Tensor | None, *, scale: float, length: int, narrow: Narrow = WIDE
+    ) -> None:
+        self.parts = {"ids": ids, "numbers": numbers} | ({} if time is None else {"time": time})
         self.scale = scale
         self.length = length
+        self.narrow = narrow
 
     def __len__(self) -> int:
-        return self.ids.shape[0] - self.length
+        return self.parts["ids"].shape[0] - self.length
 
     @classmethod
     def of(cls, records: np.ndarray, layout: Layout, length: int) -> Self:
@@ -124,9 +204,11 @@ class Events:
             if meta.get("format", 1) != FORMAT:
                 raise ValueError(f"format {meta.get('format', 1)} instead of {FORMAT}")
             rows = meta["events"] + meta["length"]
-            ids, numbers = (_map(path, part, (rows, meta[part])) for part in ("ids", "numbers"))
-            time = _map(path, "time", (rows,)) if meta["gap"] else None
-            return cls(ids, numbers, time, scale=meta["scale"], length=meta["length"])
+            narrow = Narrow(**meta["narrow"])
+            kinds = narrow.dtypes()
+            ids, numbers = (_map(path, part, kinds[part], (rows, meta[part])) for part in ("ids", "numbers"))
+            time = _map(path, "time", kinds["time"], (rows,)) if meta["gap"] else None
+            return cls(ids, numbers, time, scale=meta["scale"], length=meta["length"], narrow=narrow)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not complete events ({error})", "remove it; it is prepared again") from error
 
@@ -138,11 +220,12 @@ class Events:
         """
         start, count = rows[:, 0] >> COUNT_BITS, rows[:, 0] & (LONGEST - 1)
         width = rounded(int(count.max()) if len(count) else 0, self.length)
-        ids, numbers = (self._windows(part, start, width) for part in (self.ids, self.numbers))
-        if self.time is None:
-            return Steps.of(Windows(ids, numbers, count))
-        row_time = rows[:, 1].view(torch.float64)
-        return Steps.of(Windows(ids, numbers, count, self._windows(self.time, start, width), row_time, self.scale))
+        row_time = rows[:, 1].view(torch.float64) - self.narrow.origin if "time" in self.parts else None
+
+        def stored(part: str) -> Tensor:
+            return self._windows(self.parts[part], start, width)
+
+        return Steps.of(Windows(stored, width, count, row_time, self.narrow.unit, self.scale))
 
     def _windows(self, part: Tensor, start: Tensor, width: int) -> Tensor:
         """``width`` adjacent events from each start on, [B, width, …]."""
@@ -163,6 +246,7 @@ class EventsWriter:
         path: Directory to make.
         layout: Words of a record.
         length: Longest history that the feature keeps.
+        narrow: Types of the files.
 
     Example:
         >>> import tempfile
@@ -174,29 +258,27 @@ class EventsWriter:
         2
     """
 
-    def __init__(self, path: Path, layout: Layout, length: int) -> None:
+    def __init__(self, path: Path, layout: Layout, length: int, narrow: Narrow = WIDE) -> None:
         self.path = path
         self.layout = layout
         self.length = length
+        self.narrow = narrow
         self.count = 0
         self.files: list[Any] = []
 
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True)
-            self.files = [(self.path / f"{part}.bin").open("wb") for part in DTYPES]
+            self.files = [(self.path / f"{part}.bin").open("wb") for part in PARTS]
         return self
 
     def write(self, records: np.ndarray) -> None:
         """Append records, [E, W] int32."""
-        self._append(records)
-        self.count += len(records)
-
-    def _append(self, records: np.ndarray) -> None:
         with writing(self.path):
-            for file, values in zip(self.files, self.layout.split(records), strict=True):
+            for part, file, values in zip(PARTS, self.files, self.layout.split(records), strict=True):
                 if values is not None:
-                    values.tofile(file)
+                    self.narrow.narrowed(part, values).tofile(file)
+        self.count += len(records)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -206,18 +288,23 @@ class EventsWriter:
                 stack.callback(file.close)
             if kind is not None:
                 return
-            self._append(np.zeros((self.length, self.layout.words), dtype=np.int32))
             meta = {"format": FORMAT, "events": self.count, "length": self.length, **self.layout._asdict()}
+            meta["narrow"] = self.narrow._asdict()
+            columns = (self.layout.ids, self.layout.numbers, int(self.layout.gap))
             with writing(self.path):
+                for file, count, dtype in zip(self.files, columns, self.narrow.dtypes().values(), strict=True):
+                    file.write(bytes(self.length * count * dtype.itemsize))
                 (self.path / META).write_text(json.dumps(meta), encoding="utf-8")
 
 
-def _map(path: Path, part: str, shape: tuple[int, ...]) -> Tensor:
-    file, expected = path / f"{part}.bin", math.prod(shape) * DTYPES[part].itemsize
+def _map(path: Path, part: str, kind: np.dtype[Any], shape: tuple[int, ...]) -> Tensor:
+    file, expected = path / f"{part}.bin", math.prod(shape) * kind.itemsize
     size = file.stat().st_size
     if size != expected:
         raise ValueError(f"{file.name} has {size} bytes instead of {expected}")
+    if kind == np.uint16:  # of which torch knows little; Windows reads it as unsigned
+        kind = np.dtype("<i2")
     if not size:
-        return torch.from_numpy(np.zeros(shape, dtype=DTYPES[part]))
+        return torch.from_numpy(np.zeros(shape, dtype=kind))
     # Copy-on-write: torch needs writable memory, and the file must stay as it is.
-    return torch.from_numpy(np.memmap(file, dtype=DTYPES[part], mode="c", shape=shape))
+    return torch.from_numpy(np.memmap(file, dtype=kind, mode="c", shape=shape))

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.order import generator
@@ -48,6 +49,7 @@ class LaneOrder:
 
     def __init__(self, store: Store, pool: int, steps: int, seeds: tuple[int, ...]) -> None:
         self.store, self.steps, self.seeds = store, steps, seeds
+        self.ends: Tensor | None = None
         self.lanes = 1 << (min(LANES, max(pool // SHORTEST, 1)).bit_length() - 1)
         self.chunk = max(pool // self.lanes, 1)
         rows = len(store)

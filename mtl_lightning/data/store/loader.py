@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.lanes import LaneOrder
-from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, StoredOrder, generator
+from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, StoredOrder, generator
 from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
@@ -31,6 +32,32 @@ def bounds(total: int, parts: int, index: int) -> tuple[int, int]:
     return total * index // parts, total * (index + 1) // parts
 
 
+def request_bounds(ends: Tensor, parts: int) -> Tensor:
+    """Places that cut rows into parts of whole requests, near parts of equal sizes; [parts + 1] int64.
+
+    No part is empty if there are enough requests.
+
+    Args:
+        ends: Place after the last row of each request, [R].
+        parts: Number of parts.
+
+    Example:
+        >>> request_bounds(torch.tensor([1, 4, 5, 7, 8]), 2).tolist()
+        [0, 4, 8]
+        >>> request_bounds(torch.tensor([98, 99, 100]), 3).tolist()
+        [0, 98, 99, 100]
+    """
+    edges = torch.cat([torch.zeros(1, dtype=torch.int64), ends])
+    number, count = torch.arange(parts + 1), len(ends)
+    wanted = number * edges[-1] // parts
+    place = torch.searchsorted(edges, wanted)
+    before = (place - 1).clamp(min=0)
+    place = torch.where(wanted - edges[before] <= edges[place] - wanted, before, place)
+    if count >= parts:
+        place = torch.minimum((place - number).cummax(0).values + number, count - parts + number)
+    return edges[place]
+
+
 class Loader:
     """Batches of a Store for one of several processes.
 
@@ -39,6 +66,10 @@ class Loader:
 
     - There is no tiny last batch, and no row is repeated or padded.
     - One process with ``batch_size × world`` sees the same global batches as ``world`` processes.
+
+    A Store with requests is shuffled by request, and every process gets whole requests: a part ends at the end of a
+    request near its place above, so ``batch_size`` is a size on average. In the Store's order, rows are cut as above,
+    and a request at a cut is in two batches.
 
     Lightning saves and restores :meth:`state_dict` with its checkpoints, so a resumed run sees exactly the remaining
     rows.
@@ -54,6 +85,9 @@ class Loader:
             :class:`~mtl_lightning.data.store.order.PooledOrder`). None for all rows. Must be equal on all processes.
         function: Compute the order of shuffled rows where it is needed, instead of drawing it for all rows on every
             process; a pool is then a :class:`~mtl_lightning.data.store.lanes.LaneOrder`.
+
+    Raises:
+        DataError: If the order is a function, and the Store has requests.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -75,6 +109,9 @@ class Loader:
         pool: int | None = None,
         function: bool = False,
     ) -> None:
+        if function and store.requests is not None:
+            message = "data.order: a function does not keep the rows of a request together"
+            raise DataError(message, "set data.order=array")
         self.store = store
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -88,7 +125,10 @@ class Loader:
         self._resumed = False
 
     def __len__(self) -> int:
-        return -(-len(self.store) // (self.batch_size * self.world))
+        steps = -(-len(self.store) // (self.batch_size * self.world))
+        if self.shuffle and self.store.requests is not None:
+            return max(min(steps, len(self.store.requests) // self.world), min(steps, 1))
+        return steps
 
     @property
     def sampler(self) -> Self:
@@ -116,37 +156,38 @@ class Loader:
         seeds = self.seed, self.epoch
         if not self.shuffle:
             return FullOrder(self.store, None) if self.pool is None else StoredOrder(self.store)
+        if self.pool is not None and self.function:
+            return LaneOrder(self.store, self.pool, len(self), seeds)
         if self.pool is not None:
-            if self.function:
-                return LaneOrder(self.store, self.pool, len(self), seeds)
             return PooledOrder(self.store, self.pool, seeds)
-        rows = len(self.store)
-        order = Permutation(rows, *seeds) if self.function else torch.randperm(rows, generator=generator(*seeds))
-        return FullOrder(self.store, order, WINDOW, self._following)
-
-    def _part(self, step: int) -> tuple[int, int]:
-        """Start and end of this process's part of a global batch."""
-        start, stop = bounds(len(self.store), len(self), step)
-        first, last = bounds(stop - start, self.world, self.rank)
-        return start + first, start + last
-
-    def _following(self, stop: int) -> tuple[int, int] | None:
-        """The part after the one that ends at a position."""
-        step = (stop * len(self) - 1) // len(self.store) + 1
-        return self._part(step) if step < len(self) else None
+        # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
+        window = WINDOW if self.world == 1 else 0
+        if self.function:
+            return FullOrder(self.store, Permutation(len(self.store), *seeds), window)
+        requests = self.store.requests
+        count = len(self.store if requests is None else requests)
+        permutation, ends = torch.randperm(count, generator=generator(*seeds)), None
+        if requests is not None:
+            permutation, ends = Requests.of(self.store.parts["request"]).ordered(permutation)
+        return FullOrder(self.store, permutation, window, ends)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the previous epoch was abandoned before its end
             self.epoch, self.cursor = self.epoch + 1, 0
         self._resumed = False
-        order, steps = self.order(), len(self)
+        order, steps, total = self.order(), len(self), len(self.store)
+        edges = None if order.ends is None else request_bounds(order.ends, steps * self.world).tolist()
         step = self.cursor
         while step < steps:
-            part = self._part(step)
+            start, stop = bounds(total, steps, step)
+            first, last = bounds(stop - start, self.world, self.rank)
+            if edges is not None:
+                start, place = 0, step * self.world + self.rank
+                first, last = edges[place : place + 2]
             # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
-            yield order.batch(*part)
+            yield order.batch(start + first, start + last)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""

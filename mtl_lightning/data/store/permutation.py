@@ -48,9 +48,9 @@ class Permutation:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, positions: Tensor) -> Tensor:
-        """Rows at positions, [B] int64."""
-        return torch.from_numpy(self(positions.numpy()))
+    def __getitem__(self, positions: slice) -> Tensor:
+        """Rows at a range of positions, [B] int64."""
+        return torch.from_numpy(self(np.arange(*positions.indices(self.size))))
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows at positions, each from 0 to ``size`` − 1.

@@ -25,10 +25,15 @@ DTYPES = {
     "mask": "bool",
     "weight": "float32",
     "group": "int64",
+    "request": "int64",
 }
 """Type on disk of each matrix that every Store may have."""
 PREFIXES = {"sequence": "int32", "vector": "float32", "raw": "float64", "history": "int64", "listed": "int32"}
 """Type on disk of the matrices named ``<prefix>/<feature>``."""
+REQUESTS = "requests"
+"""Folder in a Store with the values that are constant within a request, a row per request."""
+PACKED = {"ids": "categorical", "dense": "numeric"}
+"""Kind of the fields whose values are the columns of a matrix."""
 
 
 def dtype_of(part: str) -> str:
@@ -47,11 +52,13 @@ class Store:
     Args:
         schema: Fitted schema.
         parts: Matrices by name: ``ids`` [N, C], ``dense`` [N, F], ``labels`` [N, ΣK], ``mask`` [N, T]. Optional are
-            ``weight`` [N, T], ``group`` [N], ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
+            ``weight`` [N, T], ``group`` [N] and ``request`` [N], the number of each row's request. Of features:
+            ``sequence/<name>`` [N, L], ``vector/<name>`` [N, d], ``raw/<name>`` [N],
             ``history/<name>`` [N, 1], the slice of each row's events, or [N, 2] with the row's time for their gaps (see
             :func:`~mtl_lightning.data.store.events.row_part`).
         path: Directory of the files; None for rows in memory.
         events: Events of each history, which all splits share.
+        requests: Values that are constant within a request, for R requests; the rows lack them. Needs ``request``.
 
     Example:
         >>> from mtl_lightning.schema import Field
@@ -69,20 +76,25 @@ class Store:
         parts: Mapping[str, Tensor],
         path: Path | None = None,
         events: Mapping[str, Events] = MappingProxyType({}),
+        requests: "Store | None" = None,
     ) -> None:
         self.schema = schema
         self.parts = dict(parts)
         self.path = path
         self.events = dict(events)
+        self.requests = requests
 
     @classmethod
-    def open(cls, path: Path, schema: Schema, events: Mapping[str, Events] = MappingProxyType({})) -> Self:
+    def open(
+        cls, path: Path, schema: Schema, events: Mapping[str, Events] = MappingProxyType({}), *, grouped: bool = True
+    ) -> Self:
         """Map a Store written by :class:`~mtl_lightning.data.store.writer.StoreWriter`; rows are read on use.
 
         Args:
             path: Directory of the Store.
             schema: Fitted schema.
             events: Events of each history.
+            grouped: Whether rows with requests are stored apart from what their requests share.
 
         Raises:
             DataError: If the Store is missing or damaged.
@@ -92,7 +104,8 @@ class Store:
             parts = {name: _map(path / part["file"], part, meta["rows"]) for name, part in meta["parts"].items()}
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{path}: not a complete Store ({error})", "remove it; it is prepared again") from error
-        return cls(schema, parts, path, events)
+        requests = cls.open(path / REQUESTS, schema, events) if grouped and "request" in parts else None
+        return cls(schema, parts, path, events, requests)
 
     def __len__(self) -> int:
         return int(self.parts["ids"].shape[0])
@@ -100,12 +113,34 @@ class Store:
     @property
     def bytes(self) -> int:
         """Size of all matrices in bytes."""
-        return sum(part.numel() * part.element_size() for part in self.parts.values())
+        own = sum(part.numel() * part.element_size() for part in self.parts.values())
+        return own + (0 if self.requests is None else self.requests.bytes)
 
     def take(self, index: Tensor | slice) -> Self:
         """Rows at ``index``, in its order: a copy in memory, or a view if ``index`` is a slice."""
         parts = {name: _take(part, index) for name, part in self.parts.items()}
-        return type(self)(self.schema, parts, events=self.events)
+        if self.requests is None:
+            return type(self)(self.schema, parts, events=self.events)
+        numbers, parts["request"] = torch.unique_consecutive(parts["request"], return_inverse=True)
+        adjacent = len(numbers) > 0 and bool((numbers.diff() == 1).all())
+        requests = self.requests.take(slice(int(numbers[0]), int(numbers[-1]) + 1) if adjacent else numbers)
+        return type(self)(self.schema, parts, events=self.events, requests=requests)
+
+    def expanded(self) -> Self:
+        """The same rows without requests, in memory: every matrix has N rows."""
+        if self.requests is None:
+            return self
+        parts = dict(self.parts)
+        shared = self.requests.take(parts.pop("request")).parts
+        packed = {name: self._packed(name, parts[name], shared[name]) for name in PACKED}
+        return type(self)(self.schema, {**parts, **shared, **packed}, events=self.events)
+
+    def _packed(self, name: str, own: Tensor, shared: Tensor) -> Tensor:
+        """A matrix with the columns of rows and of their requests in the schema's order."""
+        per_request = torch.tensor([field.per_request for field in self.schema.of_kind(PACKED[name])], dtype=torch.bool)
+        packed = own.new_empty(len(own), len(per_request))
+        packed[:, ~per_request], packed[:, per_request] = own, shared
+        return packed
 
     def read(self, ranges: Sequence[tuple[int, int]]) -> Self:
         """Read ranges of rows into memory, in the given order.
@@ -123,7 +158,11 @@ class Store:
             return self.concatenate(self.schema, stores)
         try:
             parts = {name: self._read(name, ranges) for name in self.parts}
-            return type(self)(self.schema, parts, events=self.events)
+            requests = None
+            if self.requests is not None:
+                numbers, parts["request"] = torch.unique_consecutive(parts["request"], return_inverse=True)
+                requests = self.requests.read(_ranges(numbers))
+            return type(self)(self.schema, parts, events=self.events, requests=requests)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path} can't be read: {error}", "remove it; it is prepared again") from error
 
@@ -150,20 +189,32 @@ class Store:
         """The rows of several Stores, one after the other, in memory."""
         first = stores[0]
         if len(stores) == 1:
-            return cls(schema, first.parts, events=first.events)
+            return cls(schema, first.parts, events=first.events, requests=first.requests)
         parts = {name: torch.cat([store.parts[name] for store in stores]) for name in first.parts}
-        return cls(schema, parts, events=first.events)
+        shared = [store.requests for store in stores if store.requests is not None]
+        if not shared:
+            return cls(schema, parts, events=first.events)
+        starts = np.cumsum([0, *map(len, shared)]).tolist()
+        parts["request"] = torch.cat(
+            [store.parts["request"] + start for store, start in zip(stores, starts, strict=False)]
+        )
+        return cls(schema, parts, events=first.events, requests=cls.concatenate(schema, shared))
 
     def batch(self, index: Tensor | slice) -> Batch:
         """The batch of the rows at ``index`` ([B] int64, or a slice), in its order."""
         named: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in PREFIXES}
-        plain: dict[str, Tensor] = {}
-        for name, part in self.parts.items():
+        rows, request_row = self.take(index), None
+        plain, wide = ({name: part for name, part in rows.parts.items() if ("/" in name) is w} for w in (False, True))
+        if rows.requests is not None:
+            shared = rows.requests.parts
+            plain |= {
+                name: self._packed(name, plain[name], shared[name].index_select(0, plain["request"])) for name in PACKED
+            }
+            wide |= {name: part for name, part in shared.items() if name not in PACKED}
+            request_row = torch.searchsorted(plain["request"], torch.arange(len(rows.requests)))
+        for name, part in wide.items():
             prefix, _, rest = name.partition("/")
-            if rest:
-                named[prefix][rest] = _take(part, index).long() if prefix == "sequence" else _take(part, index)
-            else:
-                plain[name] = _take(part, index)
+            named[prefix][rest] = part.long() if prefix == "sequence" else part
         return Batch(
             schema=self.schema,
             ids=plain["ids"].long(),
@@ -179,7 +230,23 @@ class Store:
             weight=plain.get("weight"),
             group=plain.get("group"),
             raw=named["raw"],
+            request=plain.get("request"),
+            request_row=request_row,
         )
+
+
+def _ranges(numbers: Tensor) -> list[tuple[int, int]]:
+    """Start and end (excluded) of each run of numbers that follow each other.
+
+    Example:
+        >>> _ranges(torch.tensor([4, 5, 9]))
+        [(4, 6), (9, 10)]
+    """
+    if not len(numbers):
+        return []
+    ends = [*(torch.nonzero(numbers.diff() != 1).flatten() + 1).tolist(), len(numbers)]
+    first = numbers[[0, *ends[:-1]]].tolist()
+    return list(zip(first, (numbers[[end - 1 for end in ends]] + 1).tolist(), strict=True))
 
 
 def _take(part: Tensor, index: Tensor | slice) -> Tensor:

@@ -87,6 +87,20 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if size >= 10_000 else f"{value:.2f}" if size >= 10 else f"{value:.4f}"
 
 
+def spread(ends: Mapping[str, float | None]) -> str:
+    """Difference with its interval as text.
+
+    Args:
+        ends: ``mean``, ``low`` and ``high``; None if undefined.
+
+    Example:
+        >>> spread({"mean": 0.01234, "low": 0.0113, "high": 0.0133}), spread({"mean": None, "low": None, "high": None})
+        ('+0.0123 ± 0.0010', 'undefined')
+    """
+    mean, high = ends["mean"], ends["high"]
+    return "undefined" if mean is None or high is None else f"{mean:+.4f} ± {high - mean:.4f}"
+
+
 def metrics_table(
     results: Mapping[str, float], split: str, title: str, spaces: Mapping[str, str] | None = None
 ) -> Group:

@@ -12,6 +12,7 @@ from mtl_lightning.report.evaluation.reliability import STYLE
 from mtl_lightning.report.render.html import document, table
 from mtl_lightning.report.render.svg import bars, curves
 from mtl_lightning.report.render.tables import by_task, number
+from mtl_lightning.report.run.importance import importance_section
 from mtl_lightning.report.run.record import RunRecord, read_record
 from mtl_lightning.report.training.relation_plots import average, label_plots, relation_plots
 from mtl_lightning.runs.directory import RunDirectory
@@ -50,7 +51,9 @@ def write_page(run: RunDirectory, path: Path | None = None) -> Path:
         text = run_page(record)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = f"{run.path}: its records can't be shown: {type(error).__name__} {error}"
-        raise MtlError(reason, "put the run's own metrics.json, resources.json and data.json back") from error
+        raise MtlError(
+            reason, "put the run's own metrics.json, resources.json, data.json and importance.json back"
+        ) from error
     try:
         write_atomic(target, text)
     except OSError as error:
@@ -89,6 +92,7 @@ def run_page(record: RunRecord) -> str:
         *_training(record),
         *_evaluation(record.metrics.get("evaluation")),
         *_relations(record.metrics.get("relations", {})),
+        *importance_section(record.importance),
         *_cost(record.resources),
         *_settings(record),
     ]

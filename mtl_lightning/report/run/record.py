@@ -1,8 +1,9 @@
 """Everything that the page of a run shows, read from the run directory."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mtl_lightning.report.run import importance
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records import metrics, resources
 from mtl_lightning.runs.records.curves import Curve, read_curves
@@ -24,6 +25,7 @@ class RunRecord:
         curves: Logged values by name.
         metrics: Content of ``metrics.json``.
         resources: Content of ``resources.json``; empty before training has ended.
+        importance: Content of ``importance.json``; empty if the importance of features was not measured.
     """
 
     name: str
@@ -34,6 +36,7 @@ class RunRecord:
     curves: dict[str, Curve]
     metrics: dict[str, Any]
     resources: dict[str, Any]
+    importance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def score(self) -> Curve:
@@ -68,4 +71,5 @@ def read_record(run: RunDirectory) -> RunRecord:
         curves=read_curves(run),
         metrics=metrics.read(run),
         resources=run.load_json(resources.FILE) or {},
+        importance=run.load_json(importance.FILE) or {},
     )

@@ -1,5 +1,6 @@
 """``test.npz``: predictions and labels of the test split by row, for paired comparisons."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
-def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> None:
-    """Predict the rows of a Store in order, and write them with labels, masks, weights and groups.
+def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+    """Predictions of the rows of a Store in order, with the details by which tasks are compared.
 
     Args:
-        path: The file; it appears when it is complete.
         network: Trained network.
         store: Encoded rows.
         batch_size: Rows per batch.
+
+    Returns:
+        ``prediction/<task>``, [n] or [n, K], and ``<detail>/<task>``, [n].
     """
     device = next(network.parameters()).device
     training = network.training
@@ -31,17 +34,38 @@ def save_rows(path: Path, network: Network, store: Store, batch_size: int) -> No
     batches: list[dict[str, torch.Tensor]] = []
     with torch.inference_mode():
         for batch in Loader(store, batch_size):
-            values = network(batch.to(device))
-            batches.append({task: value.cpu() for task, value in values.items()})
+            moved = batch.to(device)
+            values, targets = network.measured(network.outputs(moved)[0], moved)
+            columns = {f"prediction/{task}": value for task, value in values.items()}
+            for task in network.schema.tasks:
+                details = targets[task.name].details
+                columns |= {f"{name}/{task.name}": details[name] for name in task.traits.compared_with}
+            batches.append({name: column.cpu() for name, column in columns.items()})
     network.train(training)
-    arrays: dict[str, Any] = {}
+    return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+
+
+def save_rows(
+    path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
+) -> None:
+    """Predict the rows of a Store in order; write them with labels, masks, weights, groups and details for comparisons.
+
+    Args:
+        path: The file; it appears when it is complete.
+        network: Trained network.
+        store: Encoded rows.
+        batch_size: Rows per batch.
+        scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
+    """
+    arrays: dict[str, Any] = dict(predict_store(network, store, batch_size))
     for task in network.schema.tasks:
-        arrays[f"prediction/{task.name}"] = torch.cat([batch[task.name] for batch in batches]).numpy()
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]
         arrays[f"known/{task.name}"] = np.array(store.parts["mask"][:, column])
         if "weight" in store.parts:
             arrays[f"weight/{task.name}"] = np.array(store.parts["weight"][:, column])
+        if task.name in scaling:
+            arrays[f"scaling/{task.name}"] = np.array(scaling[task.name])
     if "group" in store.parts:
         arrays["group"] = np.array(store.parts["group"])
     partial = path.with_name(path.name + TEMPORARY)

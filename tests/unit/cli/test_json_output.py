@@ -20,7 +20,7 @@ def document(folder: Path, *arguments: str, code: int = 0) -> Any:
     done = run_command(folder, *arguments, "--json")
     assert done.returncode == code, done.stderr
     content = json.loads(done.stdout, parse_constant=refuse)
-    row = documented(" ".join(arguments[:2] if arguments[0] in ("recipes", "data") else arguments[:1]))
+    row = documented(" ".join(arguments[:2] if arguments[0] in ("recipes", "data", "select") else arguments[:1]))
     if "result.json" not in row and "sections" not in row:
         assert [key for key in (content if isinstance(content, dict) else content[0]) if f"`{key}`" not in row] == []
     return content
@@ -79,6 +79,43 @@ def test_test_predict_and_export(fitted: Any, folder: Path) -> None:
     sizes = {name: (folder / "exported" / name).stat().st_size for name in exported["files"]}
     assert exported["files"] == sizes
     assert exported["bytes"] == sum(sizes.values())
+
+
+def test_importance(fitted: Any, folder: Path) -> None:
+    arguments = ("importance", "run=run", "repeats=2", "draws=4", "rows=50", "groups.user=[user_id,user_age]")
+    measured = document(folder, *arguments)
+    assert (measured.pop("run"), measured.pop("page")) == ("run", "run/report.html")
+    assert measured == json.loads((folder / "run" / "importance.json").read_text())
+    assert (measured["split"], measured["rows"], measured["repeats"]) == ("validation", 50, 2)
+    (user,) = (item for item in measured["items"] if item["name"] == "user")
+    assert user["features"] == ["user_id", "user_age"]
+    assert set(user["importance"]) == {"score", "click", "conversion", "dwell"}
+    assert len(measured["items"]) == 16
+    assert "<h2>Importance of features</h2>" in (folder / "run" / "report.html").read_text()
+    assert measured["tasks"]["dwell"]["metric"] == "r2"
+    refused = run_command(folder, "importance", "run=run", "groups.user=[user]")
+    assert refused.returncode == 2
+    assert "groups.user: no feature 'user'" in refused.stderr
+
+
+def test_select_features(fitted: Any, folder: Path) -> None:
+    arguments = ("select", "features", "run=run", "repeats=1", "draws=4", "max_loss=9", "seeds=1", "out=selected")
+    selected = document(folder, *arguments, "groups.user=[user_id,user_age,user_city,user_segment,user_activity]")
+    assert selected == json.loads((folder / "selected" / "selection.json").read_text())
+    assert [step["goes"] for step in selected["steps"]].count(False) == 1  # one feature is left
+    assert selected["overrides"] == [f"features.{name}=null" for name in selected["removed"]]
+    runs = sorted(path.name.split("-")[0] for path in (folder / "selected" / "cells").iterdir())
+    assert runs == ["all", "without"]
+    (without,) = (folder / "selected" / "cells").glob("without-*")
+    schema = json.loads((without / "schema.json").read_text())
+    assert {field["name"] for field in schema["fields"]}.isdisjoint(selected["removed"])
+    costs = selected["cost"]["tasks"]
+    assert costs["click"]["difference"]["mean"] == pytest.approx(costs["click"]["without"] - costs["click"]["all"])
+    assert selected["cost"]["parameters"]["without"] < selected["cost"]["parameters"]["all"]
+    pasted = document(folder, "validate", "recipe=ads", *selected["overrides"])
+    assert pasted["ok"]
+    none = document(folder, *arguments[:5], "max_loss=0", "verify=false", "out=none", "rows=20")
+    assert none["cost"] is None
 
 
 def test_validate(folder: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from mtl_lightning.compare.bootstrap import sample
 from mtl_lightning.compare.statistics import (
     Difference,
     Rows,
@@ -202,6 +203,26 @@ def test_tasks_that_are_not_defined_are_said_to_be_so():
     assert judged({"a": nothing, "b": Difference(0.2, 0.1, 0.3)}).use == "mmoe-sum"
 
 
+def test_uplift_is_compared_by_qini_on_rows_with_a_treatment():
+    random = np.random.default_rng(0)
+    treatment, score, weight = random.integers(0, 2, 60) * 1.0, random.random(60), random.random(60)
+    label = (random.random(60) < 0.3 + 0.4 * treatment * score) * 1.0
+    some = treatment.copy()
+    some[::7] = math.nan
+    known = ~np.isnan(some)
+    expected = metric_of("uplift", label[known], score[known], treatment[known])(weight[known])
+    assert metric_of("uplift", label, score, some)(weight) == pytest.approx(expected)
+    rows = Rows(label, np.ones(60), details=(treatment,))
+    best = label * (2 * treatment - 1)
+    assert difference("uplift", rows, [best], [-best], count=20).mean > 1
+    # A sample of one arm alone has no value.
+    assert math.isnan(metric_of("uplift", label, score, treatment)(treatment))
+    arrays = {"known/t": known, "label/t": label[:, None], "prediction/t": score, "treatment/t": treatment}
+    assert sample(arrays, {"t": "uplift"}, count=3).value["t"] == pytest.approx(
+        metric_of("uplift", label[known], score[known], treatment[known])(np.ones(known.sum()))
+    )
+
+
 @pytest.mark.parametrize("kind", ["binary", "multilabel", "multiclass", "regression"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_prediction_that_is_no_number_is_never_a_good_one(kind, bad):
@@ -212,3 +233,4 @@ def test_a_prediction_that_is_no_number_is_never_a_good_one(kind, bad):
     assert math.isfinite(metric_of(kind, labels, prediction)(np.ones(4)))
     prediction[2, ...] = bad
     assert math.isnan(metric_of(kind, labels, prediction)(np.ones(4)))
+    assert math.isnan(metric_of(kind, labels[:0], prediction[:0])(np.ones(0)))

@@ -11,9 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from mtl_lightning.build import build_network
 from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.store.store import Store
-from mtl_lightning.errors import DataError
-from mtl_lightning.export.calibration import BINS, CENTRES, measure, platt, reliability
+from mtl_lightning.errors import DataError, MtlError
+from mtl_lightning.export.calibration import measure, reliability
+from mtl_lightning.export.calibration_fits import CENTRES, fit
 from mtl_lightning.export.formula import Formula, calibrate, default_formula
+from mtl_lightning.metrics.binary.histogram import BINS
 from mtl_lightning.ranks import process_count
 from mtl_lightning.schema import Field, Schema, Task
 
@@ -82,7 +84,7 @@ def test_platt_is_the_logistic_regression_on_log_odds(slope: float, shift: float
     labels = rng.random(400) < 1 / (1 + np.exp(-(slope * (CENTRES[places] + 3) + shift)))
     positive = np.bincount(places[labels], minlength=BINS).astype(float)
     negative = np.bincount(places[~labels], minlength=BINS).astype(float)
-    a, b = platt(positive, negative)
+    a, b = fit("platt", positive, negative).values()
     if not 0 < labels.sum() < 400:
         assert (a, b) == (None, None)
         return
@@ -122,8 +124,30 @@ def test_calibration_counts_known_rows_by_their_weight() -> None:
 
 
 def test_calibration_of_nothing_is_nothing() -> None:
-    assert platt(np.zeros(BINS), np.ones(BINS)) == (None, None)
-    np.testing.assert_allclose(calibrate(np.array([0.0, 1.0]), 2.0, 1.0), [0.0, 1.0])
+    assert fit("platt", np.zeros(BINS), np.ones(BINS)) == {"a": None, "b": None}
+    np.testing.assert_allclose(calibrate(np.array([0.0, 1.0]), {"a": 2.0, "b": 1.0}), [0.0, 1.0])
+
+
+def test_parts_are_calibrated_by_their_own_rows() -> None:
+    schema = Schema(SCHEMA.fields, TASKS[:1])
+    network = build_network(schema).eval()
+    users = torch.tensor([[2], [3]], dtype=torch.int32).repeat(500, 1)
+    random = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    labels = (random < torch.where(users[:, 0] == 2, 0.9, 0.1)).float()[:, None]
+    parts = {"ids": users, "dense": torch.zeros(1000, 0), "labels": labels, "mask": torch.ones(1000, 1).bool()}
+    store = Store(schema, parts)
+    with torch.no_grad():
+        raw = network(store.batch(slice(0, 2)))["click"].double().numpy()
+    for method in ("platt", "isotonic", "spline"):
+        records = measure(network, store, 300, method, "user")
+        assert records["click"]["parts"]["ids"] == [2, 3]
+        formula = Formula("calibrated_click", schema, records)
+        values = formula({"click": raw}, np.array([[2], [3]]))
+        np.testing.assert_allclose(values, labels.reshape(500, 2).mean(0), atol=0.03)
+        unknown = formula({"click": raw}, np.array([[9], [0]]))
+        np.testing.assert_allclose(unknown, calibrate(raw, {**records["click"], "parts": None}))
+    with pytest.raises(MtlError, match="calibrate_by: no feature 'usr'"):
+        measure(network, store, 300, "platt", "usr")
 
 
 def test_processes_are_counted_by_the_launchers_variables(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +157,16 @@ def test_processes_are_counted_by_the_launchers_variables(monkeypatch: pytest.Mo
     assert process_count() == 1  # nothing says which of them this is
     monkeypatch.setenv("RANK", "1")
     assert process_count() == 4
+
+
+def test_effects_have_no_calibration_and_are_no_probability_of_a_formula() -> None:
+    tasks = (TASKS[0], Task(name="effect", kind="uplift", label="click"))
+    schema = Schema(SCHEMA.fields, tasks)
+    ids, known = torch.tensor([[2], [3], [4]], dtype=torch.int32), torch.ones(3, 2, dtype=torch.bool)
+    parts = {"ids": ids, "dense": torch.zeros(3, 0), "labels": torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])}
+    records = measure(build_network(schema).eval(), Store(schema, parts | {"mask": known}), 2)
+    assert set(records) == {tasks[0].name}
+    assert default_formula(schema) == f"p_{tasks[0].name}"
+    assert Formula("effect", schema)({"effect": np.array([-0.5])}).tolist() == [-0.5]
+    with pytest.raises(DataError, match="no prediction 'p_effect'"):
+        Formula("p_effect", schema)

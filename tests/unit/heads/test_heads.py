@@ -44,7 +44,9 @@ def run(head, parents, h, raw):
 
 
 def times(rows):
-    return {"delay": torch.full((rows,), 3e4).double(), "elapsed": torch.full((rows,), 2e5).double()}
+    columns = {"delay": torch.full((rows,), 3e4), "elapsed": torch.full((rows,), 2e5)}
+    columns["treatment"] = torch.arange(rows) % 2
+    return {name: column.double() for name, column in columns.items()}
 
 
 def label_of(task, rows):
@@ -56,7 +58,7 @@ def label_of(task, rows):
 
 def test_every_task_kind_has_a_head_of_its_name():
     for kind in TASK_KINDS:
-        name = "binary" if kind == "soft_binary" else kind
+        name = {"soft_binary": "binary", "uplift": "t_learner"}.get(kind, kind)
         assert TASK_KINDS[kind].head == name
         assert kind in registry().resolve("head", name).kinds
 
@@ -79,6 +81,8 @@ def test_the_default_loss_fits_and_every_parameter_takes_part(name, kind):
     assert prediction.shape == ((16, 4) if kind in ("multiclass", "multilabel") else (16,))
     if kind in ("binary", "multiclass", "multilabel", "soft_binary"):
         assert ((prediction >= 0) & (prediction <= 1)).all()
+    if kind == "uplift":
+        assert ((prediction >= -1) & (prediction <= 1)).all()
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)

@@ -1,5 +1,6 @@
-"""A real MLflow server, in an environment of its own: its packages don't install with the newest pandas."""
+"""A real MLflow server, in an environment of its own: its packages don't install with the newest pyarrow."""
 
+import json
 import os
 import socket
 import subprocess
@@ -11,12 +12,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from commands import run_command
+
+from mtl_lightning.plugins import registry
 
 pytest.importorskip("mlflow")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SMALL = ["recipe=ads", "source.rows=1500", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1"]
 VERSION = "mlflow==3.17.2"
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def until_healthy(uri: str, log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(f"{uri}/health", timeout=5).close()
+        except OSError:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        else:
+            return
 
 
 class MLflowServer:
@@ -28,9 +53,8 @@ class MLflowServer:
     """
 
     def __init__(self, programs: Path, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
+        self.programs = programs
         self.uri = f"http://127.0.0.1:{self.port}"
         store = ["--backend-store-uri", f"sqlite:///{home}/runs.db", "--artifacts-destination", str(home / "artefacts")]
         self.command = [str(programs / "mlflow"), "server", "--port", str(self.port), "--workers", "1", *store]
@@ -40,15 +64,7 @@ class MLflowServer:
     def start(self) -> None:
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, start_new_session=True, cwd=self.home)
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{self.uri}/health", timeout=5).close()
-            except OSError:
-                assert time.monotonic() < deadline, (self.home / "server.log").read_text()
-                time.sleep(0.2)
-            else:
-                return
+        until_healthy(self.uri, self.home / "server.log")
 
     def stop(self) -> None:
         if self.process is not None:
@@ -134,3 +150,51 @@ def test_a_server_that_is_gone_does_not_stop_training(server: MLflowServer, tmp_
     assert "logger mlflow:" in message
     assert "records did not reach it" in message
     assert (run / "metrics.json").is_file()
+
+
+def test_a_registered_export_answers_with_the_scores_of_predict(server: MLflowServer, tmp_path: Path) -> None:
+    run, out = tmp_path / "served" / "run", tmp_path / "ads"
+    logger = f"{{name: mlflow, tracking_uri: '{server.uri}'}}"
+    fit(*SMALL, "trainer.max_epochs=1", f"run.dir={run}", f"run.loggers=[{logger}]")
+    done = run_command(tmp_path, "export", f"run={run}", f"out={out}", "register=mlflow:/ads", "--json")
+    assert json.loads(done.stdout)["registered"] == {"name": "ads", "version": 1}, done.stderr
+    client, logged = the_run(server, "served")
+    assert client.get_model_version("ads", "1").run_id == logged.info.run_id
+    assert logged.info.status == "FINISHED"
+
+    source = registry().resolve("source", "simulator")(scenario="ads", rows=50, seed=5)
+    rows = pa.table(source.rows().with_format("arrow")[:])
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    assert run_command(tmp_path, "predict", f"run={out}", "data=rows.parquet", "out=scores.parquet").returncode == 0
+    expected = pq.read_table(tmp_path / "scores.parquet")
+    answers = invoke(server, tmp_path, {"dataframe_records": rows.to_pylist()})
+    assert set(answers[0]) == {*expected.column_names} - {"row", "user_id"}
+    for name in answers[0]:
+        np.testing.assert_allclose([answer[name] for answer in answers], expected[name].to_numpy(), atol=1e-5)
+
+
+def invoke(server: MLflowServer, folder: Path, body: dict[str, Any]) -> list[dict[str, float]]:
+    """Answer of ``mlflow models serve`` for the first version of the model ``ads``."""
+    # Packages of this environment come after the ones of MLflow's.
+    (packages,) = (server.programs.parent / "lib").glob("python3*/site-packages")
+    own = [path for path in sys.path if path.endswith("-packages")]
+    (packages / "own.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in own))
+    port = free_port()
+    command = [server.programs / "mlflow", "models", "serve", "-m", "models:/ads/1", "--env-manager", "local"]
+    path = f"{server.programs}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": server.uri, "PATH": path, "OMP_NUM_THREADS": "1"}
+    with (folder / "serve.log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        until_healthy(f"http://127.0.0.1:{port}", folder / "serve.log")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            predictions: list[dict[str, float]] = json.load(answer)["predictions"]
+        return predictions
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()

@@ -30,6 +30,11 @@ def output_for(name, rows, generator):
     if name == "delayed_feedback":
         times = torch.rand(2, rows, 1, generator=generator, dtype=torch.float64)
         extra = {"hazard": draw(1), "delay": times[0], "elapsed": times[0] + times[1]}
+    if name in ("dragonnet", "uplift", "x_learner"):
+        extra = {"treatment": torch.arange(rows)[:, None] % 2.0, "propensity": draw(1), "effects": draw(2)}
+        chosen = {"dragonnet": ("propensity",), "uplift": (), "x_learner": ("propensity", "effects")}[name]
+        extra = {key: extra[key] for key in ("treatment", *chosen)}
+        return Output(draw(2), extra=extra | ({"epsilon": torch.tensor([0.1])} if name == "dragonnet" else {}))
     if name == "pinball":
         return Output(draw(3), extra={"levels": torch.tensor([0.2, 0.5, 0.8])})
     if name == "d2q":
@@ -53,6 +58,8 @@ def cases():
 
 
 def evaluate(name, kind, output, goal):
+    if name == "distilled":
+        goal.raw = {"teacher": 0.2 + 0.5 * goal.label[:, 0]}
     parents = {}
     if name in ("escm2", "dcmt"):
         clicks = Target(label=torch.ones_like(goal.label), mask=goal.mask, count=goal.count, weight=goal.weight)

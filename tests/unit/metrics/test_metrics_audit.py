@@ -33,6 +33,7 @@ class Rows:
     w: np.ndarray
     group: np.ndarray
     oracle: np.ndarray
+    treatment: np.ndarray
 
 
 def per_label(measure):
@@ -174,9 +175,70 @@ def error(measure):
     return lambda rows: measure(rows.y[:, 0], rows.p, sample_weight=rows.w) if len(rows.y) else math.nan
 
 
+def curve(rows, score, gain):
+    """Points of a curve, a row after the other; rows of equal score are one step."""
+    points, arms = [(0.0, 0.0)], np.zeros((2, 2))
+    for level in np.unique(score)[::-1]:
+        for t in (0, 1):
+            mine = (score == level) & (rows.treatment == t)
+            arms[t] += (rows.w * rows.y[:, 0])[mine].sum(), rows.w[mine].sum()
+        points.append((arms[:, 1].sum(), gain(*arms)))
+    return np.array(points).T
+
+
+def share(positive, count):
+    return positive / count if count else 0.0
+
+
+def qini_gain(control, treated):
+    return treated[0] - control[0] * share(treated[1], control[1])
+
+
+def uplift_gain(control, treated):
+    return (share(*treated) - share(*control)) * (control[1] + treated[1])
+
+
+def one_arm(rows):
+    return len(np.unique(rows.treatment)) < 2
+
+
+def qini(rows):
+    if one_arm(rows):
+        return math.nan
+    areas = []
+    for score in (rows.p, rows.y[:, 0] * (2 * rows.treatment - 1)):
+        x, y = curve(rows, score, qini_gain)
+        areas.append(np.trapezoid(y - x * y[-1] / x[-1], x))
+    return areas[0] / areas[1] if abs(areas[1]) > 1e-6 * rows.w.sum() ** 2 else math.nan
+
+
+def auuc(rows):
+    if one_arm(rows):
+        return math.nan
+    x, y = curve(rows, rows.p, uplift_gain)
+    return np.trapezoid(y, x) / x[-1] ** 2
+
+
+def uplift_at_k(rows, k=0.3):
+    if one_arm(rows):
+        return math.nan
+    rates = []
+    for t in (0, 1):
+        mine = rows.treatment == t
+        p, y, w = rows.p[mine], rows.y[mine, 0], rows.w[mine]
+        left, won = k * w.sum(), 0.0
+        for level in np.unique(p)[::-1]:
+            tied = p == level
+            inside = min(left, w[tied].sum())
+            left, won = left - inside, won + inside * np.average(y[tied], weights=w[tied])
+        rates.append(won / (k * w.sum()))
+    return rates[1] - rates[0]
+
+
 REFERENCES = {
     "accuracy": accuracy,
     "auc": per_label(auc),
+    "auuc": auuc,
     "calibration": calibration,
     "coverage": lambda rows: np.average(rows.p == rows.y[:, 0], weights=rows.w) if len(rows.y) else math.nan,
     "crps": error(sk.mean_absolute_error),  # of a point
@@ -191,12 +253,15 @@ REFERENCES = {
     "ndcg": in_groups(ndcg, share=None),
     "normalized_entropy": normalized_entropy,
     "oracle_auc": lambda rows: per_label(pairs_won)(replace(rows, **dict.fromkeys(("p", "y"), rows.oracle))),
+    "pehe": lambda rows: error(sk.root_mean_squared_error)(replace(rows, y=rows.oracle)),
     "pr_auc": per_label(both_classes(sk.average_precision_score)),
     "precision": decision(sk.precision_score),
+    "qini": qini,
     "r2": lambda rows: error(sk.r2_score)(rows) if len(np.unique(rows.y)) > 1 else math.nan,
     "recall": decision(sk.recall_score),
     "recall_at_k": in_groups(recall_at_10, share=None),
     "rmse": error(sk.root_mean_squared_error),
+    "uplift_at_k": uplift_at_k,
     "xauc": xauc,
 }
 
@@ -217,6 +282,8 @@ def example(kind, rows=150, seed=0):
         prediction, label = score, noise < score
     elif kind == "binary":
         prediction, label = score[:, 0], (noise < score)[:, :1]
+    elif kind == "uplift":
+        prediction, label = 2 * score[:, 0] - 1, noise[:, :1] < 0.3
     elif kind == "soft_binary":
         prediction, label = score[:, 0], (score + noise)[:, :1] / 2
     else:
@@ -229,6 +296,7 @@ def example(kind, rows=150, seed=0):
         mask=torch.rand(rows, generator=random) < 0.8,
         group=torch.randint(-3, 14, (rows,), generator=random) * 1_000_003,
         raw={name: torch.randint(0, 51, (rows,), generator=random) / 50.0 for name in ORACLES},
+        details={"treatment": torch.randint(0, 2, (rows,), generator=random).double()},
     )
     return prediction, target
 
@@ -240,6 +308,7 @@ def cut(prediction, target, rows):
         weight=None if target.weight is None else target.weight[rows],
         group=target.group[rows],
         raw={name: column[rows] for name, column in target.raw.items()},
+        details={name: column[rows] for name, column in target.details.items()},
     )
 
 
@@ -350,7 +419,7 @@ def counted(prediction, target):
     p = prediction if prediction.dtype == torch.float64 else prediction.float()
     oracles = ORACLES[1:] if target.label.shape[1] > 1 else ORACLES[:1]
     oracle = torch.stack([target.raw[name] for name in oracles], 1).double()
-    columns = (p, target.label.double(), weight.double(), target.group, oracle)
+    columns = (p, target.label.double(), weight.double(), target.group, oracle, target.details["treatment"])
     return Rows(*(column[remaining].numpy() for column in columns))
 
 

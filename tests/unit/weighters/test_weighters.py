@@ -212,6 +212,33 @@ def test_rlw_weights_sum_to_the_number_of_tasks_and_have_mean_one():
     assert abs(torch.stack(drawn).mean(0)[0] - 1) < 0.05
 
 
+@pytest.mark.parametrize("losses", [(0.7, 0.2), (1.0, 1.0), (0.02, 5.0)])
+def test_cosmos_weights_are_the_derivatives_of_the_papers_objective(losses):
+    weighter = build("cosmos", alpha=0.7, penalty=3.0)
+    for index in range(5):
+        weighter.begin(step_of(torch.zeros(2, 1, 1), losses, index))
+        r, own = weighter.drawn, values(*losses).requires_grad_()
+        objective = r @ own - 3.0 * (r @ own) / (r.square().sum().sqrt() * own.square().sum().sqrt())
+        expect(weighter.weights(own.detach()), *torch.autograd.grad(objective, own)[0].tolist())
+
+
+def test_cosmos_leaves_tasks_without_labels_out_of_the_cosine():
+    weighter = build("cosmos", ("a", "b", "c"), penalty=2.0)
+    weighter.drawn = values(0.5, 0.2, 0.3)
+    other = build("cosmos", penalty=2.0)
+    other.drawn = values(0.5, 0.3)
+    expect(weighter.weights(values(0.4, 0.0, 0.9))[[0, 2]], *other.weights(values(0.4, 0.9)).tolist())
+    expect(weighter.weights(values(0.0, 0.0, 0.0)), 0.5, 0.2, 0.3)
+
+
+def test_cosmos_preferences_have_the_moments_of_their_dirichlet_distribution():
+    weighter = build("cosmos", ("a", "b", "c"), alpha=0.5)
+    drawn = torch.stack([weighter.choose_preference(torch.Generator().manual_seed(seed)) for seed in range(4000)])
+    torch.testing.assert_close(drawn.sum(1), torch.ones(4000, dtype=torch.float64))
+    assert drawn.mean(0).sub(1 / 3).abs().max() < 0.02
+    assert abs(drawn.var(0).mean() - (1 / 3 * 2 / 3) / (1.5 + 1)) < 0.006
+
+
 # at the seam
 
 

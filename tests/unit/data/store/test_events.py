@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store.events import META, Events, EventsWriter, rounded, row_part
+from mtl_lightning.data.store.events import META, Events, EventsWriter, Narrow, TimeRange, rounded, row_part
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 from mtl_lightning.steps import Layout, Steps
@@ -16,22 +16,40 @@ from mtl_lightning.steps import Layout, Steps
 LENGTH = 20
 
 
-def stored(folder: Path, layout: Layout, count: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def stored(
+    folder: Path, layout: Layout, count: int = 300, size: int = 2**31, span: int = 2**50, units: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write random events; returns their ids, numbers and times."""
     rng = np.random.default_rng(0)
-    ids = rng.integers(0, 2**31, (count, layout.ids)).astype(np.int32)
+    ids = rng.integers(0, size, (count, layout.ids)).astype(np.int32)
+    ids[0] = size - 1
     numbers = rng.standard_normal((count, layout.numbers)).astype(np.float32)
     numbers[::7] = np.nan  # after a row's last event even these are zero
-    time = np.sort(rng.integers(0, 2**52, count))
-    with EventsWriter(folder, layout, LENGTH) as writer:
+    time = units * np.sort(np.append(rng.integers(0, span, count - 2), [0, span - 1])) + 2**50 - 2**50 % units
+    times = TimeRange()
+    times.add(time, units)
+    with EventsWriter(folder, layout, LENGTH, Narrow.of(size, times)) as writer:
         for part in np.array_split(np.arange(count), 3):
             writer.write(layout.pack(ids[part], numbers[part], time[part]))
     return ids, numbers, time
 
 
+@pytest.mark.parametrize(
+    ("size", "span", "units", "types"),
+    [
+        (2**31, 2**50, 1, ("<i4", "<f8")),
+        (2**16 + 1, 2**32 + 1, 1, ("<i4", "<f8")),
+        (2**16, 2**32, 1, ("<u2", "<i4")),
+        (2, 2**30, 1_000_000, ("<u2", "<i4")),
+    ],
+)
 @pytest.mark.parametrize("layout", [Layout(2, 1, True, 1000.0), Layout(1, 0, True), Layout(3, 2), Layout(1, 0)])
-def test_steps_are_the_slices_of_the_events(tmp_path: Path, layout: Layout) -> None:
-    ids, numbers, time = stored(tmp_path / "events", layout)
+def test_steps_are_the_slices_of_the_events(
+    tmp_path: Path, layout: Layout, size: int, span: int, units: int, types: tuple[str, str]
+) -> None:
+    ids, numbers, time = stored(tmp_path / "events", layout, 300, size, span, units)
+    narrow = Events.open(tmp_path / "events").narrow
+    assert (narrow.ids, narrow.time) == types
     rng = np.random.default_rng(1)
     start = np.append(rng.integers(0, 300, 400), [0, 299, 300])
     stop = np.append(np.minimum(start[:400] + rng.integers(0, LENGTH + 1, 400), 300), [0, 300, 300])
@@ -99,7 +117,7 @@ def test_events_of_another_format_and_cut_ones_are_refused(tmp_path: Path) -> No
     stored(folder, Layout(2, 1, True))
     meta = json.loads((folder / META).read_text())
     (folder / META).write_text(json.dumps({name: value for name, value in meta.items() if name != "format"}))
-    with pytest.raises(DataError, match=r"format 1 instead of 4.*prepared again"):
+    with pytest.raises(DataError, match=r"format 1 instead of 5.*prepared again"):
         Events.open(folder)
     (folder / META).write_text(json.dumps(meta))
     (folder / "numbers.bin").write_bytes((folder / "numbers.bin").read_bytes()[:-4])

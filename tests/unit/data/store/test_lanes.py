@@ -140,3 +140,9 @@ def test_in_memory_the_function_gives_the_same_batches_for_any_number_of_process
     whole = [rows_of(batch) for batch in Loader(make(rows), size * world, **options)]
     assert [[row for part in parts for row in rows_of(part[step])] for step in range(len(whole))] == whole
     assert Counter(row for batch in whole for row in batch) == Counter(range(rows))
+
+
+def test_a_function_does_not_keep_requests_together() -> None:
+    store = make(20)
+    with pytest.raises(DataError, match=r"data\.order: a function does not keep .* \(set data\.order=array\)"):
+        Loader(Store(store.schema, store.parts, requests=make(2)), 4, shuffle=True, function=True)

@@ -58,7 +58,7 @@ def test_plan(rows: int, size: int, world: int, shuffle: bool) -> None:
 )
 def test_rows_that_are_gathered_together_are_the_same(rows: int, window: int, cuts: list[int], sort: bool) -> None:
     permutation = torch.randperm(rows)
-    order = FullOrder(make(rows), permutation, window, lambda stop: (stop, min(stop + 3, rows)))
+    order = FullOrder(make(rows), permutation, window)
     places = [min(cut, rows) for cut in (sorted(cuts) if sort else cuts)]
     for start, stop in itertools.pairwise(places):
         start, stop = min(start, stop), max(start, stop)

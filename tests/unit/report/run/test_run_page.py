@@ -95,6 +95,7 @@ def test_a_run_without_records_says_what_is_missing(tmp_path):
         ("metrics.json", {"validations": [], "test": None, "relations": {"pairs": [{"tasks": 3}]}}),
         ("data.json", {"rows": [1]}),
         ("resources.json", {"step_ms": "fast"}),
+        ("importance.json", {"tasks": {}, "items": [{"name": "user"}]}),
     ],
 )
 def test_a_damaged_record_is_named(file, content, tmp_path):

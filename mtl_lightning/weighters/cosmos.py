@@ -1,0 +1,62 @@
+"""COSMOS: one model for all trade-offs between tasks (Ruchte and Grabocka 2021)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat
+from mtl_lightning.interfaces import Step
+from mtl_lightning.training.late import send
+from mtl_lightning.weighters.bases.loss_based import LossWeighter
+
+
+class COSMOS(LossWeighter):
+    """Preferences r that the model reads, drawn at each step: ``Σ r_t L_t − penalty · cos(r, L)``.
+
+    The model reads r by a feature of kind ``preference``, so that a request chooses the trade-off. L are the global
+    losses: the weights are the derivatives of this objective, and a weight can be negative. A task without a label in
+    the batch is left out of the cosine.
+
+    Args:
+        tasks: Names of the tasks.
+        alpha: Parameter α of the Dirichlet distribution of r. At 1 all preferences are equally likely; below 1 most of
+            them prefer one task, above 1 they are near the even one.
+        penalty: Factor λ of the cosine, which draws the losses towards the direction of r; in the paper 0.01 to 8.
+
+    Source:
+        Ruchte, Grabocka, "Scalable Pareto Front Approximation for Deep Multi-Objective Learning", ICDM 2021,
+        algorithm 1.
+
+    Example:
+        >>> weighter = COSMOS(("a", "b"), penalty=2.0)
+        >>> weighter.drawn = torch.tensor([0.5, 0.5], dtype=torch.float64)
+        >>> [round(x, 3) for x in weighter.weights(torch.tensor([1.0, 3.0]).double()).tolist()]
+        [0.232, 0.589]
+    """
+
+    chooses_preferences = True
+
+    def __init__(self, tasks: tuple[str, ...], *, alpha: PositiveFloat = 1.0, penalty: NonNegativeFloat = 1.0) -> None:
+        super().__init__(tasks)
+        self.alpha, self.penalty = alpha, penalty
+        self.drawn = torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64)
+
+    @override
+    def choose_preference(self, generator: torch.Generator) -> Tensor:
+        seed = int(torch.randint(2**62, (1,), generator=generator))  # torch's own Dirichlet takes no generator
+        return torch.from_numpy(np.random.default_rng(seed).dirichlet([self.alpha] * len(self.tasks)))
+
+    def begin(self, step: Step) -> None:
+        """Draw r, [T], as the model read it."""
+        self.drawn = self.choose_preference(step.generator)
+
+    def weights(self, values: Tensor) -> Tensor:
+        """Derivatives of the objective by the losses, [T]."""
+        preference = send(self.drawn, values.device)
+        seen = preference * (values != 0)
+        size = values.norm().clamp_min(torch.finfo(values.dtype).tiny)
+        direction = seen / seen.norm().clamp_min(torch.finfo(values.dtype).tiny)
+        unit = values / size
+        slope: Tensor = (direction - (direction @ unit) * unit) / size
+        return preference - self.penalty * slope
