@@ -138,6 +138,14 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.pin_memory()
 
+        return self.moved(move)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        """The same batch in other memory; histories stay windows of stored events.
+
+        Args:
+            move: Returns a tensor of the same values and type.
+        """
         return self._apply(move, lambda steps: steps.moved(move))
 
     def _apply(self, function: Callable[[Tensor], Any], to_steps: Callable[[Steps], Steps]) -> Self:
