@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
@@ -183,6 +184,8 @@ def _latest(run: RunDirectory, transforms: Transforms) -> dict[str, LatestEvents
 def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
     load_weights(module, run.weights())
+    for table in module.network.encoder.table_parameters():  # runtimes look up float32 on every device
+        table.data = table.data.to(torch.promote_types(table.dtype, torch.float32))
     return module.network.eval()
 
 
