@@ -1,6 +1,7 @@
-"""Heads against the truth of simulated worlds: quantiles of durations, late conversions, effects of a treatment.
+"""Heads against the truth of simulated worlds: quantiles of durations, late conversions, effects of a treatment,
+students of a larger model.
 
-Usage: ``python benchmarks/heads.py distribution|delayed_feedback|uplift|confounded [--rows 100000] [--worlds 3]``.
+Usage: ``python benchmarks/heads.py STUDY [--rows 100000] [--worlds 3]``; ``--help`` lists the studies.
 
 Trains shared-bottom networks on simulated logs, the compared heads on the same rows, and prints Markdown tables
 over test rows as means over worlds, with twice the standard error.
@@ -23,6 +24,7 @@ from mtl_lightning.cli.allocation import keep_freed_memory
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.simulator.ads import DWELL_SHAPE
 from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.metrics.uplift.curves import QiniCoefficient
 from mtl_lightning.training.module import MultiTaskModule
@@ -32,14 +34,24 @@ Values = dict[str, dict[str, float]]
 """Values by method and column of the table."""
 
 
-def fitted(data: DataModule, heads: Mapping[str, Any], epochs: int, seed: int, rate: float) -> MultiTaskModule:
+def fitted(
+    data: DataModule,
+    heads: Mapping[str, Any],
+    epochs: int,
+    seed: int,
+    rate: float,
+    *,
+    losses: Mapping[str, Any] | None = None,
+    width: int = 8,
+) -> MultiTaskModule:
     """A trained module."""
     seed_everything(seed, verbose=False)
     module = build_module(
         data.schema,
-        encoder={"name": "embedding", "width": 8},
-        architecture={"name": "shared_bottom", "hidden": [64, 32]},
+        encoder={"name": "embedding", "width": width},
+        architecture={"name": "shared_bottom", "hidden": [8 * width, 4 * width]},
         heads=heads,
+        losses=losses,
         optimizer={"lr": 2e-3, "table_lr": rate, "schedule": "linear"},
         seed=seed,
     )
@@ -128,10 +140,9 @@ def delayed_feedback(rows: int, seed: int) -> Values:
         data = DataModule(source, tasks=tasks, raw=raw, batch_size=1024, seed=seed)
         data.prepare()
         columns = test_columns(fitted(data, {"conversion": head}, 3, seed, 0.02), data, "conversion")
-        p, truth = np.clip(columns["prediction"], 1e-7, 1 - 1e-7), columns["oracle_cvr"]
-        loss = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()
-        entropy = -(truth * np.log(truth) + (1 - truth) * np.log(1 - truth)).mean()
-        values[name] = {"mean / true mean": p.mean() / truth.mean(), "excess log-loss": loss - entropy}
+        p, truth = columns["prediction"], columns["oracle_cvr"]
+        excess = against_truth(p, truth)["excess log-loss"]
+        values[name] = {"mean / true mean": p.mean() / truth.mean(), "excess log-loss": excess}
     return values
 
 
@@ -170,10 +181,61 @@ def effects(columns: Columns, predicted: NDArray[Any]) -> dict[str, float]:
     }
 
 
+def distilled(rows: int, seed: int) -> Values:
+    """Clicks of the last rows of a log, by small students with and without a teacher that learned from the rows before.
+
+    The teacher learns from the first three quarters, the students from two thirds of the rest, in order of time.
+    """
+    source = Simulator(rows=rows, seed=seed)
+    frame = source.rows().to_pandas()
+    frame["row"] = np.arange(len(frame), dtype=np.float64)
+    features = source.schema().features
+    tasks = {"click": {"kind": "binary", "label": "click", "oracle": "oracle_click"}}
+    values: Values = {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def data_of(part: Any, test: float, *raw: str) -> DataModule:
+            path = f"{folder}/{len(part)}.parquet"
+            part.to_parquet(path)
+            split = {"by": "time", "column": "timestamp", "validation": 0.0, "test": test}
+            data = DataModule(
+                Table(path=path, time="timestamp", group="user_id"), features=features, tasks=tasks, split=split,
+                raw=["row", "oracle_click", *raw], group="user_id", batch_size=1024, seed=seed, cache_dir=folder,
+            )  # fmt: skip
+            data.prepare()
+            return data
+
+        data = data_of(frame, 0.25)
+        taught = test_columns(fitted(data, {}, 2, seed, 0.02), data, "click")
+        late = frame.iloc[taught["row"].astype(int)].assign(teacher=taught["prediction"])
+        data = data_of(late, 1 / 3, "teacher")
+        for name, loss in (
+            ("`bce`", "bce"),
+            ("`distilled`, `soft: 0.5`", "distilled"),
+            ("`distilled`, `soft: 0.9`", {"name": "distilled", "soft": 0.9}),
+            ("`distilled`, `soft: 0.9`, `temperature: 2`", {"name": "distilled", "soft": 0.9, "temperature": 2.0}),
+            ("`distilled`, `soft: 0.9`, `ranking: 0.5`", {"name": "distilled", "soft": 0.9, "ranking": 0.5}),
+        ):
+            student = fitted(data, {}, 4, seed, 0.02, losses={"click": loss}, width=4)
+            columns = test_columns(student, data, "click")
+            values[name] = against_truth(columns["prediction"], columns["oracle_click"])
+        return values | {"the teacher": against_truth(columns["teacher"], columns["oracle_click"])}
+
+
+def against_truth(prediction: NDArray[Any], truth: NDArray[Any]) -> dict[str, float]:
+    """Correlation of log-odds with the true ones, and log-loss above the truth's."""
+    p = np.clip(prediction, 1e-7, 1 - 1e-7)
+    loss = -(truth * np.log(p) + (1 - truth) * np.log(1 - p)).mean()
+    entropy = -(truth * np.log(truth) + (1 - truth) * np.log(1 - truth)).mean()
+    correlation = np.corrcoef(np.log(p / (1 - p)), np.log(truth / (1 - truth)))[0, 1]
+    return {"correlation": float(correlation), "excess log-loss": loss - entropy}
+
+
 STUDIES: dict[str, Callable[[int, int], Values]] = {
     "distribution": distribution,
     "delayed_feedback": delayed_feedback,
     "uplift": uplift,
+    "distilled": distilled,
     "confounded": partial(uplift, selection=1.0),
 }
 

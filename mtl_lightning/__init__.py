@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mtl_lightning.batch import Batch, Encoded, Output, Target
     from mtl_lightning.build import build_module, build_network
+    from mtl_lightning.compare.comparison import Comparison
     from mtl_lightning.config import Component, Config, compose, validate
     from mtl_lightning.data.datamodule import DataModule
     from mtl_lightning.data.preparation.split import SplitSpec
@@ -32,6 +33,7 @@ _HOMES = {
     for module, names in {
         "batch": "Batch Encoded Output Target",
         "build": "build_module build_network",
+        "compare.comparison": "Comparison",
         "config": "Component Config compose validate",
         "data.datamodule": "DataModule",
         "data.preparation.split": "SplitSpec",
@@ -50,6 +52,7 @@ _HOMES = {
 __all__ = [
     "Architecture",
     "Batch",
+    "Comparison",
     "Component",
     "Config",
     "ConfigError",

@@ -1,5 +1,6 @@
 """Names and options → objects: network, module, data, Trainer."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -219,7 +220,7 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
 
 
 def check_columns(network: Network, stores: Mapping[str, Store]) -> None:
-    """Check that raw columns hold 0, 1 or nothing where a head reads them as such.
+    """Check that raw columns hold 0 or 1, or probabilities, where a head or loss reads them as such.
 
     Args:
         network: The network.
@@ -229,13 +230,14 @@ def check_columns(network: Network, stores: Mapping[str, Store]) -> None:
         DataError: Naming task, column, split and value.
     """
     for task in network.schema.tasks:
-        for name in network.head(task.name).binary_columns:
-            for split, store in stores.items():
-                values = store.parts.get(f"raw/{name}", torch.zeros(0))
-                wrong = ~((values == 0) | (values == 1) | values.isnan())
-                if wrong.any():
-                    reason = f"heads.{task.name}: the column {name!r} is {values[wrong][0]:g} in a row of {split}"
-                    raise DataError(reason, "it must be 0, 1 or missing")
+        whole = dict.fromkeys(network.head(task.name).binary_columns, "heads")
+        columns = whole | dict.fromkeys(network.criterion(task.name).probability_columns, "losses")
+        for (name, section), (split, store) in itertools.product(columns.items(), stores.items()):
+            values = store.parts.get(f"raw/{name}", torch.zeros(0))
+            wrong = (values < 0) | (values > 1) | ((section == "heads") & (values > 0) & (values < 1))
+            if wrong.any():
+                reason = f"{section}.{task.name}: the column {name!r} is {values[wrong][0]:g} in a row of {split}"
+                raise DataError(reason, f"it must be 0{', 1' if section == 'heads' else ' to 1'} or missing")
 
 
 def build_data(config: Config, run: RunDirectory | None = None) -> DataModule:

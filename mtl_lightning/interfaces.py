@@ -324,6 +324,8 @@ class Loss(Component, nn.Module, ABC):
     """Task kinds that the loss can serve."""
     heads: ClassVar[frozenset[str] | None] = None
     """Names of the heads whose outputs it can read, besides those that name it as their default; None for all."""
+    probability_columns: tuple[str, ...] = ()
+    """Raw columns that must be from 0 to 1 or missing, such as a teacher's; a run with other values is refused."""
 
     @abstractmethod
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NewType, Self
 
+from mtl_lightning.markup import fragment, table
 from mtl_lightning.task_kinds import TASK_KINDS, LabelRange, TaskKind, task_kind
 
 __all__ = [
@@ -249,6 +250,18 @@ class Schema:
     def task(self, name: str) -> Task:
         """Return the task of a name; KeyError if there is none."""
         return self.tasks[self.task_index[name]]
+
+    def _repr_html_(self) -> str:
+        """Tables of fields and tasks, for notebooks."""
+        fields = [[f.name, f.kind, f"{f.size:,}", f.table, str(f.length or "")] for f in self.fields]
+        tasks = [
+            [t.name, t.kind, t.label, t.observed_when or "", ", ".join(t.parents), f"{t.weight:g}"] for t in self.tasks
+        ]
+        return fragment(
+            f"{len(fields)} fields, {len(tasks)} tasks",
+            table(["field", "kind", "size", "table", "length"], fields),
+            table(["task", "kind", "label", "known where", "parents", "weight"], tasks),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for JSON and checkpoints."""

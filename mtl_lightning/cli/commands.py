@@ -10,6 +10,8 @@ from mtl_lightning.cli.completion import CHOICES, SUPPLIED, TEMPLATES, complete_
 from mtl_lightning.cli.json_output import AsJson, notes_on_stderr, print_json
 
 FIT_KEYS = ("resume", "init_from", "run.dir", "seed", "trainer.max_epochs", "trainer.accelerator")
+SCORE = "score"
+"""First argument of ``tune`` that asks for the formula of the combined score."""
 CACHED = ("prepared", "tables", "kinds", "logs", "simulator", "hub", "fetched")
 """Kinds of entries in the cache, the keys of :data:`mtl_lightning.data.cache.inventory.LAYOUTS`."""
 
@@ -166,7 +168,7 @@ def serve(
         list[str] | None,
         _pairs(
             "export=exports/ads host=0.0.0.0 port=8000 threads=1 …",
-            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log"),
+            *("export", "host", "port", "threads", "device", "name", "token_file", "access_log", "otel"),
         ),
     ] = None,
 ) -> None:
@@ -204,7 +206,16 @@ def tune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30."""
+    """Search settings with Optuna: recipe=ads space.optimizer.lr=log(1e-4,1e-2) trials=30.
+
+    tune score run=RUN_DIRECTORY objective=ndcg "gain=click + 10 * conversion": search the formula of a combined score.
+    """
+    if pairs and pairs[0] == SCORE:
+        from mtl_lightning.cli.tune_score import tune_score
+
+        _print_summary(tune_score, pairs[1:], as_json)
+        return
+
     from mtl_lightning.cli.tune import tune
 
     tune(pairs or [], context.obj, as_json)

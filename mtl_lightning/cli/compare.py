@@ -8,6 +8,7 @@ import typer
 from filelock import FileLock, Timeout
 
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
+from mtl_lightning.compare.comparison import RESULT
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
@@ -19,7 +20,7 @@ from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 
 SETTINGS = "comparison.json"
-RESULT, PAGE = "result.json", "report.html"
+PAGE = "report.html"
 
 
 def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, only_gather: bool, as_json: bool) -> None:

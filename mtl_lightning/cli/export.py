@@ -16,6 +16,7 @@ from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import first_console, say
 from mtl_lightning.report.render.tables import number, plain_table
 from mtl_lightning.runs.directory import RunDirectory
+from mtl_lightning.tune.score_file import tuned_formula
 
 OPTIONAL = (
     *("score", "calibrate", "calibrate_by", "histories", "tables", "dense", "max_auc_loss"),
@@ -80,7 +81,7 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
 
     quiet_lightning()
     out = Path(arguments.own["out"])
-    score = arguments.own.get("score")
+    score = arguments.own.get("score", tuned_formula(run))
     manifest = export_run(
         run,
         config,

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ OPTIONS: dict[str, Any] = {
     "name": "",
     "token_file": "",
     "access_log": "off",
+    "otel": "",
     "port": 8000,
     "threads": 1,
     "workers": 0,
@@ -33,7 +35,7 @@ OPTIONS: dict[str, Any] = {
 """Default of each argument."""
 ZERO = ("port", "workers", "reload_every", "grace")
 """Arguments that may be 0."""
-TEXTS = ("host", "device", "name", "token_file", "access_log")
+TEXTS = ("host", "device", "name", "token_file", "access_log", "otel")
 """Arguments that are texts."""
 ACCESS_LOGS = ("off", "json")
 NOT_LIMITS = (*TEXTS, "port", "threads")
@@ -44,7 +46,8 @@ def serve(pairs: Sequence[str]) -> None:
 
     Args:
         pairs: ``export=<folder>``, and ``host=``, ``port=``, ``device=``, ``name=``, ``token_file=``,
-            ``access_log=json`` and the limits of :data:`OPTIONS`. The exit code is 0 after a signal to stop.
+            ``access_log=json``, ``otel=http://…`` and the limits of :data:`OPTIONS`. The exit code is 0 after a signal
+            to stop.
 
     Raises:
         MtlError: If an argument is missing or wrong, or the export can't be opened.
@@ -57,6 +60,8 @@ def serve(pairs: Sequence[str]) -> None:
             least = 0 if name in ZERO else 1 if isinstance(default, int) else 1e-9
             chosen[name] = arguments.number(name, default, least, 65535 if name == "port" else 2**40)
     chosen["access_log"] = arguments.choose("access_log", ACCESS_LOGS) == "json"
+    if chosen["otel"] and not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", chosen["otel"]):
+        raise arguments.wrong("otel", "write http://HOST:4318")
 
     from mtl_lightning.export.extras import need
 

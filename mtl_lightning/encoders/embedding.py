@@ -30,6 +30,11 @@ def _offsets(schema: Schema) -> tuple[dict[str, int], int]:
     return offsets, rows
 
 
+def single(embedded: Tensor) -> Tensor:
+    """Embeddings in float32 if their table is in bfloat16."""
+    return embedded.float() if embedded.dtype == torch.bfloat16 else embedded
+
+
 class EmbeddingEncoder(Encoder):
     """Embeddings of ids and numbers, means of sequences and histories, and vectors as they are.
 
@@ -58,6 +63,9 @@ class EmbeddingEncoder(Encoder):
         step_dropout: Probability of leaving out a step of a sequence or history in training.
         projection: Width to which a linear layer per field maps its vector
             (:class:`~mtl_lightning.encoders.projection.FieldProjection`); 0 for none.
+        table_dtype: Type of the stored embeddings. ``bfloat16`` halves their memory: an update is rounded at random, up
+            or down, with its own value as the mean. It needs ``optimizer.tables`` ``rowwise_adagrad`` or ``lazy_adam``,
+            whose state stays float32. Embeddings are float32 once looked up.
 
     Shapes: z is [B, copies × (fields × width + numerics × numeric_width + Σd)], with a projection [B, copies × all
         fields × projection], or [B, hidden[-1]]; a plain numeric takes one column.
@@ -88,6 +96,7 @@ class EmbeddingEncoder(Encoder):
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: DropRate = 0.0,
         projection: NonNegativeInt = 0,
+        table_dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         super().__init__()
         self.dropout, self.pooling, self.step_dropout, self.projection = dropout, pooling, step_dropout, projection
@@ -113,8 +122,10 @@ class EmbeddingEncoder(Encoder):
             self.register_buffer(f"step_offsets_{i}", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.rows, self.table_offsets = rows, offsets
         self.init_scale = init_scale
-        self.table = nn.Embedding(rows * copies, width, sparse=True) if offsets else None
-        if self.table is not None:
+        self.table: nn.Embedding | None = None
+        if offsets:  # the default type otherwise: float64 in tests
+            dtype = torch.bfloat16 if table_dtype == "bfloat16" else None
+            self.table = nn.Embedding(rows * copies, width, sparse=True, dtype=dtype)
             self.draw_tables()
         self.step_buckets = nn.ModuleList(
             nn.ModuleList(StepBuckets(field, width, init_scale) for field in self.histories)
@@ -261,8 +272,10 @@ class EmbeddingEncoder(Encoder):
         """Rows of the fused table, [..., width]; the padding row gets no gradient."""
         assert self.table is not None
         if self.training and torch.is_grad_enabled():
-            return look_up(rows, self.table.weight, padding)
-        return functional.embedding(rows, self.table.weight, padding, sparse=True)
+            embedded = look_up(rows, self.table.weight, padding)
+        else:
+            embedded = functional.embedding(rows, self.table.weight, padding, sparse=True)
+        return single(embedded)
 
     def pool(self, field: Field, steps: Tensor, known: Tensor, others: Tensor, copy: int) -> Tensor:
         """Pool a sequence or history into one vector, [B, width]: here the mean of its known steps, or zero.

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.encoders.attention import sum_of, targets
-from mtl_lightning.encoders.embedding import EmbeddingEncoder
+from mtl_lightning.encoders.embedding import EmbeddingEncoder, single
 from mtl_lightning.schema import PADDING, Field, Schema
 
 
@@ -95,7 +95,7 @@ class TargetEncoder(EmbeddingEncoder):
         for column in self.columns[field.name]:
             carried = ids[:, :, column]
             rows = torch.where(carried == PADDING, 0, carried + offsets[column]) + start
-            parts.append(functional.embedding(rows, self.table.weight))
+            parts.append(single(functional.embedding(rows, self.table.weight)))
         return sum_of(parts)
 
     def compared_target(self, field: Field, batch: Batch, copy: int) -> Tensor:
@@ -105,5 +105,5 @@ class TargetEncoder(EmbeddingEncoder):
         places = [names.index(name) for name in self.targets[field.name]]
         carried = batch.ids[:, places]
         rows = torch.where(carried == PADDING, 0, carried + self.offsets[places]) + copy * self.rows
-        vectors = functional.embedding(rows, self.table.weight)
+        vectors = single(functional.embedding(rows, self.table.weight))
         return sum_of(vectors.unbind(1))

@@ -13,6 +13,7 @@ from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.export.device import CPU, providers
 from mtl_lightning.export.extras import need
 from mtl_lightning.export.formula import Formula
+from mtl_lightning.export.graph import REQUEST
 from mtl_lightning.export.manifest import MODEL, NAME, TRANSFORMS, Manifest, digest
 from mtl_lightning.export.session import open_session
 from mtl_lightning.export.signature import columns_of, input_shapes, output_of, output_shapes
@@ -45,8 +46,8 @@ class Bundle:
         self.session = session
         self.identity = identity
         self.schema = manifest.fitted
-        self.encoder = RowEncoder(transforms)
         self.inputs = [value.name for value in session.get_inputs()]
+        self.encoder = RowEncoder(transforms, requests=REQUEST in self.inputs)
         self.tasks = {output["name"]: task for task, output in manifest.outputs.items()}
         self.outputs = [value.name for value in session.get_outputs()]
         self.formula = Formula(manifest.score, self.schema, manifest.calibration) if manifest.score else None
@@ -81,7 +82,8 @@ class Bundle:
         """Predict encoded rows.
 
         Args:
-            parts: Inputs of the model by name, with B rows each; other names are ignored.
+            parts: Inputs of the model by name, with B rows each; other names are ignored. With ``request``, inputs that
+                are constant within a request have a row per request.
 
         Returns:
             Predictions per task, [B] or [B, K] float32.
@@ -89,12 +91,14 @@ class Bundle:
         Raises:
             MtlError: If the model cannot be run.
         """
+        if REQUEST in self.inputs and REQUEST not in parts:
+            parts = {**parts, REQUEST: np.arange(len(parts["ids"]))}
         inputs = {name: parts[name] for name in self.inputs}
         try:
             outputs = self.session.run(self.outputs, inputs)
         except Exception as error:  # onnxruntime's exceptions have no common base
             raise MtlError(f"the model can't be run: {str(error).splitlines()[0]}") from error
-        rows = len(inputs[self.inputs[0]])
+        rows = len(inputs[REQUEST if REQUEST in inputs else self.inputs[0]])
         if wrong := next(
             (name for name, values in zip(self.outputs, outputs, strict=True) if len(values) != rows), None
         ):

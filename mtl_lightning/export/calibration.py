@@ -37,7 +37,7 @@ def check_parts(schema: Schema, feature: str) -> None:
 def measure(
     network: Network | Average, store: Store, size: int, method: str = "platt", by: str | None = None
 ) -> dict[str, dict[str, Any]]:
-    """Measure the calibration of each task that has one value per row.
+    """Measure the calibration of each task that has one value per row, on the scale of its label.
 
     Args:
         network: A network or an average.
@@ -64,7 +64,7 @@ def measure(
     """
     if by is not None:
         check_parts(network.schema, by)
-    tasks = [task for task in network.schema.tasks if task.traits.scalar]
+    tasks = [task for task in network.schema.tasks if task.traits.scalar and not task.traits.difference]
     sums = {task.name: torch.zeros(3, dtype=torch.float64) for task in tasks}
     bins = {task.name: torch.zeros(2, BINS + 1, dtype=torch.float64) for task in tasks if task.traits.event_probability}
     parts: dict[str, list[torch.Tensor]] = {name: [] for name in bins}

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.ensemble import Average
-from mtl_lightning.export.graph import PREDICTION, inputs_of
+from mtl_lightning.export.graph import PREDICTION, REQUEST, inputs_of
 from mtl_lightning.export.manifest import MODEL, TENSORS
 from mtl_lightning.export.session import open_session
 from mtl_lightning.metrics.binary.auc import AUC
@@ -48,16 +49,13 @@ def measure_graphs(
     for start in range(0, len(store), size):
         batch = store.batch(slice(start, start + size))
         targets = network.targets(batch)
-        parts = _parts(batch)
+        parts = _parts(batch, sessions)
         for name, session in sessions.items():
             outputs = [PREDICTION + task.name for task in tasks]
             predictions = session.run(outputs, _used(session, parts))
             for task, prediction in zip(tasks, predictions, strict=True):
                 metrics[name][task.name].update(torch.from_numpy(prediction), targets[task.name])
-    repeated = {
-        name: np.take(values, np.arange(ROWS) % len(values), axis=0)
-        for name, values in _parts(store.batch(slice(0, ROWS))).items()
-    }
+    repeated = _parts(store.batch(torch.arange(ROWS) % len(store)), sessions)
     milliseconds = _milliseconds(list(sessions.values()), repeated)
     return [
         {
@@ -103,8 +101,10 @@ def check_loss(measured: Sequence[Mapping[str, Any]], most: float) -> None:
             )
 
 
-def _parts(batch: Any) -> dict[str, np.ndarray]:
-    return {name: np.asarray(value) for name, value in inputs_of(batch).items()}
+def _parts(batch: Batch, sessions: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    names = {value.name for session in sessions.values() for value in session.get_inputs()}
+    inputs = inputs_of(batch if REQUEST in names else batch.expand())
+    return {name: np.asarray(value) for name, value in inputs.items()}
 
 
 def _used(session: Any, parts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,7 +5,9 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,9 @@ from mtl_lightning.export.extras import need
 from mtl_lightning.schema import Field, Schema
 from mtl_lightning.training.network import Network
 
+REQUEST = "request"
+"""Input with the place of each row's request, where inputs that are constant within a request have a row for each."""
+
 PREDICTION = "prediction/"
 """Prefix of the names of outputs, ``prediction/<task>``, which therefore differ from the names of inputs."""
 
@@ -25,7 +30,8 @@ PREDICTION = "prediction/"
 def inputs_of(batch: Batch) -> dict[str, Tensor]:
     """Return the inputs of a batch by name: ``ids``, ``dense``, ``sequence/…``, ``vector/…``, ``raw/…``, ``history/…``.
 
-    A history has ``ids``, ``numbers`` and ``length``, and ``gap`` if it has gaps, padded to its full length.
+    A history has ``ids``, ``numbers`` and ``length``, and ``gap`` if it has gaps, padded to its full length. With
+    requests, inputs that are constant within one have R rows, and ``request`` is the place of each row's request, [B].
     """
     histories: dict[str, Tensor] = {}
     for name, steps in batch.steps.items():
@@ -34,7 +40,26 @@ def inputs_of(batch: Batch) -> dict[str, Tensor]:
         histories |= {f"history/{name}/{part}": value for part, value in parts.items() if value is not None}
     groups = {"sequence": batch.sequences, "vector": batch.vectors, "raw": batch.raw}
     inputs = {f"{prefix}/{name}": value for prefix, values in groups.items() for name, value in values.items()}
-    return {"ids": batch.ids, "dense": batch.dense, **inputs, **histories}
+    request = {} if batch.request is None else {REQUEST: batch.request}
+    return {"ids": batch.ids, "dense": batch.dense, **inputs, **histories, **request}
+
+
+def once_per_request(schema: Schema) -> set[str]:
+    """Names of the sequences, histories and vectors that are constant within a request."""
+    return {field.name for field in schema.fields if field.per_request and field.kind not in ("categorical", "numeric")}
+
+
+def blank_requests(schema: Schema) -> Batch:
+    """Return a batch of missing values, three rows in two requests; without requests if nothing wide is constant."""
+    rows, requests, once = blank_batch(schema, 3), blank_batch(schema, 2), once_per_request(schema)
+    if not once:
+        return rows
+    parts: dict[str, Any] = {
+        part: {name: getattr(requests, part)[name] if name in once else value for name, value in values.items()}
+        for part in ("sequences", "steps", "vectors")
+        if (values := getattr(rows, part))
+    }
+    return replace(rows, **parts, request=torch.tensor([0, 0, 1]))
 
 
 def blank_batch(schema: Schema, rows: int) -> Batch:
@@ -95,20 +120,27 @@ class Scorer(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the predictions per task, [B] or [B, K] float32."""
         schema = self.network.schema
-        rows = next(iter(inputs.values())).shape[0]
+        request = inputs.get(REQUEST)
+        rows = (next(iter(inputs.values())) if request is None else request).shape[0]
+        once = set() if request is None else once_per_request(schema)
+        prefixes = tuple(f"{prefix}/{name}" for name in once for prefix in ("sequence", "vector", "history"))
+        shared = (value.shape[0] for name, value in inputs.items() if name.startswith(prefixes))
+        requests = next(shared, rows)
         blank = blank_batch(schema, 1)
 
-        def value_of(name: str, default: Tensor) -> Tensor:
-            return inputs[name] if name in inputs else default.expand(rows, *default.shape[1:])
+        def value_of(name: str, default: Tensor, feature: str = "") -> Tensor:
+            count = requests if feature in once else rows
+            return inputs[name] if name in inputs else default.expand(count, *default.shape[1:])
 
         def group(prefix: str, defaults: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: value_of(f"{prefix}/{name}", default) for name, default in defaults.items()}
+            return {name: value_of(f"{prefix}/{name}", default, name) for name, default in defaults.items()}
 
         def steps(name: str, default: Steps) -> Steps:
             ids, numbers, length = (
-                value_of(f"history/{name}/{part}", getattr(default, part)) for part in ("ids", "numbers", "length")
+                value_of(f"history/{name}/{part}", getattr(default, part), name)
+                for part in ("ids", "numbers", "length")
             )
-            gap = None if default.gap is None else value_of(f"history/{name}/gap", default.gap)
+            gap = None if default.gap is None else value_of(f"history/{name}/gap", default.gap, name)
             return Steps(ids, numbers, length, gap)
 
         batch = Batch(
@@ -121,16 +153,20 @@ class Scorer(nn.Module):
             labels=blank.labels.expand(rows, -1),
             mask=blank.mask.expand(rows, -1),
             raw=group("raw", blank.raw),
+            request=request,
         )
         predictions: dict[str, Tensor] = self.network(batch)
         return {task.name: predictions[task.name].float() for task in schema.tasks}
 
 
-def trace(network: Network | Average) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
+def trace(
+    network: Network | Average, *, requests: bool = True
+) -> tuple[torch.export.ExportedProgram, dict[str, Tensor]]:
     """Trace the graph of a network for any number of rows.
 
     Args:
         network: The network; it is put into evaluation mode.
+        requests: Whether what is constant within a request is an input with a row per request.
 
     Returns:
         The program, and an example of its inputs by name. Inputs that do not affect predictions are left out.
@@ -147,7 +183,7 @@ def trace(network: Network | Average) -> tuple[torch.export.ExportedProgram, dic
     """
     scorer = Scorer(network.eval())
     # At least two rows: torch takes sizes of 0 and 1 in an example for constants.
-    everything = inputs_of(blank_batch(network.schema, 3))
+    everything = inputs_of(blank_requests(network.schema) if requests else blank_batch(network.schema, 3))
     used = _used(_export(scorer, everything), list(everything))
     example = {name: everything[name] for name in used}
     return _export(scorer, example), example
@@ -156,7 +192,9 @@ def trace(network: Network | Average) -> tuple[torch.export.ExportedProgram, dic
 def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.ExportedProgram:
     # Without the upper limit, torch 2.6 refuses a dimension that is compared with the largest integer.
     rows = torch.export.Dim("rows", min=1, max=2**31 - 1)
-    shapes = ({name: {0: rows} for name in example},)
+    requests = torch.export.Dim("requests", min=1, max=2**31 - 1)
+    shared = example[REQUEST].unique().shape[0] if REQUEST in example else 0
+    shapes = ({name: {0: requests if value.shape[0] == shared else rows} for name, value in example.items()},)
     try:
         with torch.no_grad(), _quiet():
             program = torch.export.export(scorer, (example,), dynamic_shapes=shapes, strict=False)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 from mtl_lightning.data.preparation.prepared import Transforms
-from mtl_lightning.export.graph import PREDICTION, blank_batch, inputs_of
+from mtl_lightning.export.graph import PREDICTION, blank_requests, inputs_of
 from mtl_lightning.schema import Schema, Task
 
 Shape = tuple[str, list[int]]
@@ -19,7 +19,7 @@ def input_shapes(schema: Schema) -> dict[str, Shape]:
         >>> input_shapes(Schema((Field(name="user", kind="categorical", size=9),), ()))
         {'ids': ('int64', [1]), 'dense': ('float32', [0])}
     """
-    inputs = inputs_of(blank_batch(schema, 1))
+    inputs = inputs_of(blank_requests(schema))
     return {name: (str(value.dtype).removeprefix("torch."), list(value.shape[1:])) for name, value in inputs.items()}
 
 

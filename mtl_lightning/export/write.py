@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
@@ -124,7 +125,8 @@ def export_run(
     try:
         folder = partial / "1" if layout == "triton" else partial
         folder.mkdir(parents=True)
-        program, example = trace(network)
+        # Triton joins the rows of several calls, which would need one number of rows for all inputs.
+        program, example = trace(network, requests=layout != "triton")
         save_onnx(program, example, [task.name for task in schema.tasks], folder / MODEL)
         save_pt2(program, folder / PROGRAM)
         measured = _compress(folder, compression, network, store, size) if compressed and store is not None else {}
@@ -182,6 +184,8 @@ def _latest(run: RunDirectory, transforms: Transforms) -> dict[str, LatestEvents
 def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     module = module_from_config(config, schema)
     load_weights(module, run.weights())
+    for table in module.network.encoder.table_parameters():  # runtimes look up float32 on every device
+        table.data = table.data.to(torch.promote_types(table.dtype, torch.float32))
     return module.network.eval()
 
 

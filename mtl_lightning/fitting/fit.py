@@ -14,9 +14,10 @@ from mtl_lightning.errors import MtlError
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.fitting.run import fit_run
 from mtl_lightning.fitting.steps import build_model, prepare_data
+from mtl_lightning.markup import fragment, table
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.console import first_console
-from mtl_lightning.report.render.tables import by_task
+from mtl_lightning.report.render.tables import by_task, number
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.interrupts import Interrupted, handled_signals
 from mtl_lightning.runs.records.metrics import read_test
@@ -43,6 +44,17 @@ class FitResult:
     data: DataModule
     metrics: dict[str, dict[str, float]]
     score: float
+
+    def _repr_html_(self) -> str:
+        """Metrics of the test split and the parts of the module, for notebooks."""
+        rows = [
+            [f"{task} {name}", number(value)] for task, named in self.metrics.items() for name, value in named.items()
+        ]
+        return fragment(
+            f"Run {self.run.path}, test score {number(self.score)}",
+            table(["metric", "test"], rows),
+            self.module._repr_html_(),
+        )
 
 
 def fit(

@@ -29,6 +29,7 @@ class MemberLoss(Loss):
     def __init__(self, loss: Loss) -> None:
         super().__init__()
         self.loss = loss
+        self.probability_columns = loss.probability_columns
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean of the members' losses."""

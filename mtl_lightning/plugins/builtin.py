@@ -61,10 +61,10 @@ LOSSES = places(
     "losses",
     """
     bce:BinaryCrossEntropy ce:CrossEntropy coral:CoralLoss cread:CREADLoss d2q:D2QLoss dcmt:DCMTLoss
-    delayed_feedback:DelayedFeedbackLoss dragonnet:DragonNetLoss escm2:ESCM2Loss focal:FocalLoss huber:Huber
-    jrc:JRCLoss listwise:Listwise log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError pairwise:Pairwise
-    pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss uplift:UpliftLoss weighted_logistic:WeightedLogistic
-    x_learner:XLearnerLoss ziln:ZILNLoss
+    delayed_feedback:DelayedFeedbackLoss distilled:Distilled dragonnet:DragonNetLoss escm2:ESCM2Loss focal:FocalLoss
+    huber:Huber jrc:JRCLoss listwise:Listwise log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError
+    pairwise:Pairwise pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss uplift:UpliftLoss
+    weighted_logistic:WeightedLogistic x_learner:XLearnerLoss ziln:ZILNLoss
     """,
 )
 WEIGHTERS = places(

@@ -1,5 +1,6 @@
 """Answers to requests: the body of a request → predictions as JSON."""
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -7,6 +8,9 @@ import orjson
 from mtl_lightning.errors import DataError
 from mtl_lightning.export.bundle import Bundle
 from mtl_lightning.serve.request import RequestError, read
+
+Call = Callable[[], tuple[Any, int]]
+"""Function that answers a request: JSON or an answer, and the number of rows."""
 
 SHOWN = 12
 """Number of characters of an export's identity in answers."""

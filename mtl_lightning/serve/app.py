@@ -9,22 +9,26 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
 from starlette.requests import ClientDisconnect
 
-from mtl_lightning.serve.answer import SHOWN, answer, describe
+from mtl_lightning.serve.answer import SHOWN, Call, answer, describe
 from mtl_lightning.serve.events import append
-from mtl_lightning.serve.gateway import Gateway
+from mtl_lightning.serve.gateway import SPAN, Gateway
 from mtl_lightning.serve.limits import Limits
 from mtl_lightning.serve.live_export import LiveExport
 from mtl_lightning.serve.metrics import ServiceMetrics
 from mtl_lightning.serve.open_inference_routes import OpenInferenceRoutes
 from mtl_lightning.serve.openapi import events_operation, operation
 from mtl_lightning.serve.request import RequestError
+
+if TYPE_CHECKING:
+    from mtl_lightning.serve.tracing import Tracing
 
 LOG = logging.getLogger("mtl_lightning.serve")
 JSON = "application/json"
@@ -39,6 +43,7 @@ class Service:
         name: Name of the export as a model of the Open Inference Protocol; None for the name of its folder.
         token: Token that requests must bring; None for no check.
         access_log: Whether to log every request.
+        tracing: Traces of requests; None for none.
 
     Example:
         ``uvicorn.run(Service(LiveExport(Path("export"))).app)``
@@ -52,6 +57,7 @@ class Service:
         name: str | None = None,
         token: str | None = None,
         access_log: bool = False,
+        tracing: "Tracing | None" = None,
     ) -> None:
         self.live = live
         self.limits = limits or Limits()
@@ -62,6 +68,10 @@ class Service:
         self.app = self._build_app()
         OpenInferenceRoutes(self, name or live.folder.absolute().name).register(self.app)
         self.app.add_middleware(Gateway, refused=self.measures.refused, token=token, log=access_log)
+        if tracing is not None:
+            from mtl_lightning.serve.tracing import TracedRequests
+
+            self.app.add_middleware(TracedRequests, tracer=tracing.tracer)
         self._report_export()
 
     def _build_app(self) -> FastAPI:
@@ -128,8 +138,11 @@ class Service:
         rows = 0
         try:
             body = await self._body(request)
-            loop = asyncio.get_running_loop()
-            content, rows = await loop.run_in_executor(self.pool, function, self.live.bundle, body, *arguments)
+            bundle, span = self.live.bundle, request.scope.get(SPAN)
+            call: Call = partial(function, bundle, body, *arguments)
+            if span is not None:
+                call = span.timed(call, bundle.identity[:SHOWN])
+            content, rows = await asyncio.get_running_loop().run_in_executor(self.pool, call)
             response = content if isinstance(content, Response) else Response(content, media_type=JSON)
         except RequestError as refusal:
             # Do not wait for the rest of a body that is too large or too slow.

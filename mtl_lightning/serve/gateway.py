@@ -17,6 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 REQUEST_ID = "X-Request-Id"
 """Header with the id of a request, in requests and answers."""
 
+SPAN = "mtl.span"
+"""Key of a request's scope with its :class:`~mtl_lightning.serve.tracing.RequestSpan`, if it is traced."""
+
 ACCEPTED = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 """Ids of requests that are taken over."""
 
@@ -107,7 +110,8 @@ async def _refuse(send: Send) -> None:
 
 
 def _entry(scope: Scope, identity: str, answered: dict[str, int], seconds: float) -> dict[str, Any]:
-    client = scope.get("client")
+    client, span = scope.get("client"), scope.get(SPAN)
+    traced = {} if span is None else {"trace": span.trace_id}
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "id": identity,
@@ -117,4 +121,5 @@ def _entry(scope: Scope, identity: str, answered: dict[str, int], seconds: float
         "status": answered["status"],
         "seconds": round(seconds, 6),
         "bytes": answered["bytes"],
+        **traced,
     }

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -10,18 +11,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from typing_extensions import override
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.export.extras import need
 from mtl_lightning.serve import gateway
 from mtl_lightning.serve.app import Service
 from mtl_lightning.serve.connection import LimitedConnection
 from mtl_lightning.serve.limits import Limits
 from mtl_lightning.serve.listener import bind_socket, drain
 from mtl_lightning.serve.live_export import LiveExport
+
+if TYPE_CHECKING:
+    from mtl_lightning.serve.tracing import Tracing
 
 LOG = logging.getLogger("mtl_lightning.serve")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -97,6 +102,7 @@ def run(
     name: str | None = None,
     token: str | None = None,
     access_log: bool = False,
+    otel: str = "",
 ) -> None:
     """Serve an export until SIGTERM or SIGINT.
 
@@ -111,21 +117,45 @@ def run(
         name: Name of the model in the Open Inference Protocol; None for the name of the folder.
         token: Token that requests must bring; None for no check.
         access_log: Whether to print a JSON object per request on stdout.
+        otel: Address of an OTLP/HTTP receiver for traces; empty for what the ``OTEL_…`` variables say.
 
     Raises:
-        MtlError: If the export cannot be opened, or the address cannot be used.
+        MtlError: If the export cannot be opened, the address cannot be used, or the extra ``otel`` is missing.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if access_log:
         _print_access_log()
-    service = Service(LiveExport(folder, threads, device), limits, name=name, token=token, access_log=access_log)
+    tracing = _tracing(otel)
+    live = LiveExport(folder, threads, device)
+    service = Service(live, limits, name=name, token=token, access_log=access_log, tracing=tracing)
     _allow_files(limits.max_connections + OTHER_FILES)
     server = Server(_config(service), service)
     with bind_socket(host, port) as listener, _signals(server):
         ready()
         server.run(sockets=[listener])
+    if tracing is not None:
+        tracing.close()
     if not server.started:
         raise MtlError("serve: the service didn't start", "see the messages above")
+
+
+def _tracing(url: str) -> "Tracing | None":
+    """Return the tracing that an argument or the standard variables ask for; None without any."""
+    variables = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    if not url and (off or not any(map(os.environ.get, variables))):
+        return None
+    try:
+        for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http"):
+            need(module, "otel")
+    except MtlError as error:
+        if url:
+            raise
+        LOG.warning("traces are not sent: %s", error)
+        return None
+    from mtl_lightning.serve.tracing import Tracing
+
+    return Tracing(f"{url.rstrip('/')}/v1/traces" if url else None)
 
 
 def _print_access_log() -> None:

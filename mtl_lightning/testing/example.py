@@ -15,7 +15,7 @@ from mtl_lightning.batch import Batch, Steps, Target
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.task_kinds import task_kind
 
-RAW = ("position", "duration", "oracle", "delay", "elapsed", "treatment")
+RAW = ("position", "duration", "oracle", "delay", "elapsed", "treatment", "teacher")
 
 
 def example_task(kind: str = "binary", name: str = "click", **options: Any) -> Task:
@@ -89,10 +89,15 @@ def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, delay, longer elapsed."""
+    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, teacher and times."""
     uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
     position, duration = 1 + (uniform[0] * 10).floor(), 1 + uniform[1] * 99
-    further = {"delay": duration, "elapsed": duration + position, "treatment": (uniform[0] < 0.5).double()}
+    further = {
+        "delay": duration,
+        "elapsed": duration + position,
+        "teacher": uniform[1],
+        "treatment": (uniform[0] < 0.5).double(),
+    }
     return {"position": position, "duration": duration, "oracle": uniform[2], **further}
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from mtl_lightning.data.features.base import Feature, Transform
 from mtl_lightning.data.features.build import Spec, build_features
@@ -81,6 +82,23 @@ class FeatureContract(ComponentContract):
         values = self._transform().encode(pa.table(missing))
         assert np.isfinite(values).all()
         np.testing.assert_array_equal(values[0], values[1])
+
+    def test_workers_that_observe_different_blocks_fit_the_same_state(self) -> None:
+        blocks = [self._table().slice(start, 1) for start in range(len(self._table()))]
+        sequential = Transforms(build_features({**self.others, "f": self.build()}), ())
+        if not sequential.mergeable:
+            pytest.skip("its transform has no accumulators, and is fitted by one process")
+        several = copy_by_pickle(sequential)
+        sequential.fit(blocks)
+        several.observe(blocks[0])
+        unfitted = copy_by_pickle(several)
+        unfitted.record()
+        for block in blocks[1:]:
+            worker = copy_by_pickle(unfitted)
+            worker.observe(block)
+            several.merge(copy_by_pickle(worker.partial()))
+        several.finish()
+        assert several.to_dict() == sequential.to_dict()
 
     def test_the_fitted_state_survives_json(self) -> None:
         fitted = self.fitted()

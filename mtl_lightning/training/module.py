@@ -9,6 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from typing_extensions import override
 
+from mtl_lightning import markup
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
@@ -108,6 +109,15 @@ class MultiTaskModule(LightningModule):
     def configure_model(self) -> None:
         """Distribute the tables of a sharded encoder; processes exist by now, and no weights are loaded yet."""
         distribute(self.network.encoder, self.trainer.strategy.root_device, self.optimizer_config)
+
+    def _repr_html_(self) -> str:
+        """Parts of the model with their classes and numbers of parameters, for notebooks."""
+        network = self.network
+        parts: dict[str, nn.Module] = {f"head of {task}": head for task, head in network.heads.items()}
+        parts = {"encoder": network.encoder, "architecture": network.architecture, **parts, "weighter": self.weighter}
+        counts = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+        rows = [[name, type(part).__name__, f"{counts[name]:,}"] for name, part in parts.items()]
+        return markup.fragment(type(self).__name__, markup.table(["part", "class", "parameters"], rows))
 
     @property
     def skipped(self) -> int:

@@ -71,6 +71,10 @@ class Network(nn.Module):
         """Return the head of a task."""
         return cast(Head, self.heads[task])
 
+    def criterion(self, task: str) -> Loss:
+        """Return the loss of a task."""
+        return cast(Loss, self.criteria[task])
+
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Return the output of each task, and the seam z [B, D]."""
         encoded = self.encoder(batch if self.encoder.reads_requests else batch.expand())

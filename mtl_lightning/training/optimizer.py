@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from mtl_lightning.bounds import Bounds
+from mtl_lightning.errors import MtlError
 from mtl_lightning.training.schedule import SCHEDULES, make_schedule
 from mtl_lightning.training.tables import TABLE_OPTIMIZERS, RowOptimizer, decay_rows
 
@@ -20,6 +21,10 @@ DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adagrad": lambda groups, o: torch.optim.Adagrad(groups, lr=o.lr, eps=o.eps),
 }
 """Constructors of dense optimizers, from parameter groups and :class:`OptimizerConfig`, by name."""
+
+
+ROUNDING = ("rowwise_adagrad", "lazy_adam")
+"""Optimizers of tables that round at random, as bfloat16 needs it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +176,9 @@ def build_optimizer(
         undecayed: Dense weights without weight decay (the weighter's).
         tables: Tables with sparse gradients.
         shards: Optimizer of tables that their encoder updates itself, or None.
+
+    Raises:
+        MtlError: If tables are in bfloat16 and their optimizer cannot update them.
     """
     parameters = list(dense)
     groups = [
@@ -181,6 +189,11 @@ def build_optimizer(
     optimizers = [DENSE_OPTIMIZERS[config.name](groups, config)] if groups else []
     rows = list(tables)
     if rows:
+        if any(table.dtype == torch.bfloat16 for table in rows) and config.tables not in ROUNDING:
+            raise MtlError(
+                f"optimizer.tables: {config.tables} cannot update tables in bfloat16",
+                f"choose {' or '.join(ROUNDING)}, or encoder.table_dtype=float32",
+            )
         optimizers.append(TABLE_OPTIMIZERS[config.tables](rows, config.table_lr, config.betas, config.eps))
     if shards is not None:
         optimizers.append(shards)
@@ -219,6 +232,7 @@ def _all_sparse(optimizer: Optimizer) -> bool:
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Return the joint Euclidean norm of dense and coalesced sparse gradients, a scalar."""
     values = [gradient._values() if gradient.is_sparse else gradient for gradient in gradients]
+    values = [value.float() if value.dtype == torch.bfloat16 else value for value in values]
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(values))) if values else torch.zeros(())
 
 

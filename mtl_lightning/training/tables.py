@@ -24,6 +24,32 @@ def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
     return table.scatter_add_(0, rows.unsqueeze(1).expand_as(values), values)
 
 
+def round_at_random(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Round float32 numbers to one of the two nearest bfloat16 numbers, so that the mean is the number itself.
+
+    Rounding to the nearest would lose every update below 1/512 of an embedding.
+
+    Args:
+        values: Finite numbers, float32.
+        generator: Generator on their device.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> rounded = round_at_random(torch.full((1000,), 1 + 1 / 512), generator).float()
+        >>> sorted({float(x) for x in rounded}), round(float(rounded.mean()), 3)
+        ([1.0, 1.0078125], 1.002)
+    """
+    noise = torch.randint(1 << 16, values.shape, generator=generator, dtype=torch.int32, device=values.device)
+    bits = values.contiguous().view(torch.int32) + noise  # bfloat16 is the upper half of float32
+    return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
+
+
+def state_like(table: Tensor, *shape: int) -> Tensor:
+    """Zeros for an optimizer's state of a table, in float32 if the table is in half precision."""
+    dtype = torch.promote_types(table.dtype, torch.float32)
+    return torch.zeros(shape, dtype=dtype, device=table.device)
+
+
 @torch.no_grad()
 def decay_rows(table: Tensor, strength: float) -> None:
     """Add an L2 penalty of a table's touched rows to its sparse gradient: g_r ← g_r + strength · e_r.
@@ -65,8 +91,35 @@ class RowOptimizer(Optimizer):
             for table in group["params"]:
                 if table.grad is not None:
                     gradient = coalesce(table.grad)
-                    self.update(table, gradient._indices()[0], gradient._values(), group)
+                    values = gradient._values()
+                    values = values.to(torch.promote_types(values.dtype, torch.float32))
+                    self.update(table, gradient._indices()[0], values, group)
         return loss
+
+    def move(self, table: Tensor, rows: Tensor, change: Tensor, group: dict[str, Any]) -> None:
+        """Add ``change`` [R, width] to ``rows`` [R] of a table; in bfloat16 the sum is rounded at random.
+
+        The random numbers depend only on the number of roundings, which is saved with the group. Processes agree.
+        """
+        if table.dtype != torch.bfloat16:
+            add_rows(table, rows, change)
+            return
+        group["roundings"] = group.get("roundings", 0) + 1
+        generator = torch.Generator(table.device).manual_seed(group["roundings"])
+        table.index_copy_(0, rows, round_at_random(table.index_select(0, rows).float() + change, generator))
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state in its own type, where torch would convert it to the type of the table."""
+        super().load_state_dict(state_dict)
+        tables = [table for group in self.param_groups for table in group["params"]]
+        for index, values in state_dict["state"].items():
+            table = tables[index]
+            self.state[table] |= {
+                name: value.to(table.device, copy=True)
+                for name, value in values.items()
+                if isinstance(value, Tensor) and value.dtype != self.state[table][name].dtype
+            }
 
     def update(self, table: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
         """Update ``rows`` [R] of a table by their gradients ``values`` [R, width]; a row may repeat if it is zero."""
@@ -95,11 +148,11 @@ class RowwiseAdagrad(RowOptimizer):
         """Add to the accumulators of ``rows`` [R], and step along ``values`` [R, width]."""
         state = self.state[table]
         if not state:
-            state["sum"] = torch.zeros(table.shape[0], dtype=table.dtype, device=table.device)
+            state["sum"] = state_like(table, table.shape[0])
         # A step of zero gradients changes nothing, so that `finite` is not needed.
         total = state["sum"].index_select(0, rows) + values.square().mean(1)
         state["sum"].index_copy_(0, rows, total)
-        add_rows(table, rows, values * (-group["lr"] / (total.sqrt() + group["eps"])).unsqueeze(1))
+        self.move(table, rows, values * (-group["lr"] / (total.sqrt() + group["eps"])).unsqueeze(1), group)
 
 
 class LazyAdam(RowOptimizer):
@@ -125,8 +178,7 @@ class LazyAdam(RowOptimizer):
         state = self.state[table]
         if not state:
             state["steps"] = torch.zeros(table.shape[0], dtype=torch.int64, device=table.device)
-            state["mean"] = torch.zeros_like(table)
-            state["square"] = torch.zeros_like(table)
+            state["mean"], state["square"] = state_like(table, *table.shape), state_like(table, *table.shape)
         first, second = group["betas"]
         steps = state["steps"].index_select(0, rows) + 1
         mean = state["mean"].index_select(0, rows) * first + values * (1 - first)
@@ -140,7 +192,7 @@ class LazyAdam(RowOptimizer):
             square = torch.where(self.finite, square, state["square"].index_select(0, rows))
         for name, updated in (("steps", steps), ("mean", mean), ("square", square)):
             state[name].index_copy_(0, rows, updated)
-        add_rows(table, rows, change)
+        self.move(table, rows, change, group)
 
 
 TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {

@@ -55,7 +55,7 @@ def global_batch(index: int, rows: int = ROWS) -> Batch:
         sequences={"history": torch.randint(0, 20, (rows, 3), generator=generator)},
         weight=0.5 + draw(rows, 3),
         group=user,
-        raw={"delay": 0.2 + 0.05 * item.double(), "elapsed": 1.5 + 0.1 * user.double()},
+        raw={"delay": 0.2 + 0.05 * item.double(), "elapsed": 1.5 + 0.1 * user.double(), "teacher": 0.1 + 0.04 * item},
     )
 
 

@@ -114,6 +114,7 @@ def test_an_action_has_one_version() -> None:
 
 
 RIGHTS = {
+    "release-attest": {"id-token": "write", "attestations": "write"},
     "release-publish": {"id-token": "write"},
     "release-attach": {"contents": "write"},
     "release-deploy": {"pages": "write", "id-token": "write"},
@@ -167,7 +168,11 @@ def test_a_release_is_built_in_the_pinned_environment_and_has_a_bill_of_material
     assert "python -m build --no-isolation" in [step.get("run") for step in release["build"]["steps"]]
     commands = " ".join(step.get("run", "") for step in release["materials"]["steps"])
     assert "cyclonedx-py environment" in commands
-    assert release["publish"]["needs"] == ["build", "materials"]
+    signed, attested = release["attest"]["steps"]
+    assert signed["with"] == {"path": "files/", "merge-multiple": True}  # the wheel, its source and the bill
+    assert attested["uses"].startswith("actions/attest-build-provenance@")
+    assert attested["with"] == {"subject-path": "files/*"}
+    assert release["publish"]["needs"] == ["build", "materials", "attest"]
     assert [step["uses"].partition("@")[0] for step in release["publish"]["steps"]] == [
         "actions/download-artifact",
         "pypa/gh-action-pypi-publish",

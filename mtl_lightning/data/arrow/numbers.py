@@ -106,23 +106,50 @@ class Moments:
         self._origin = 0.0
         self._mean = 0.0
         self._squares = 0.0
+        self._recorded: list[np.ndarray | tuple[int, float, float]] | None = None
 
     def add(self, values: np.ndarray) -> None:
         """Add the values of a block, [N]; NaN is ignored."""
         known = values[~np.isnan(values)]
         if not len(known):
             return
+        if self._recorded is not None:
+            self._recorded.append(self._measure(known) if self.count else known)
+            return
         if not self.count:
             self._origin = float(known[0])  # differences from this value are 0 in a constant column
+        self._fold(*self._measure(known))
+
+    def _measure(self, known: np.ndarray) -> tuple[int, float, float]:
+        """Return count, mean and sum of squares of a block, relative to the origin."""
         with np.errstate(over="ignore", invalid="ignore"):
             shifted = known - self._origin
             mean = float(shifted.mean())
-            squares = float(np.square(shifted - mean).sum())
-            total = self.count + len(known)
+            return len(known), mean, float(np.square(shifted - mean).sum())
+
+    def _fold(self, count: int, mean: float, squares: float) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = self.count + count
             delta = mean - self._mean
-            self._squares += squares + delta * delta * self.count * len(known) / total
-            self._mean += delta * len(known) / total
+            self._squares += squares + delta * delta * self.count * count / total
+            self._mean += delta * count / total
         self.count = total
+
+    def record(self) -> None:
+        """Keep the origin, and measure further blocks one by one; without an origin their values are kept."""
+        self._recorded = []
+
+    def partial(self) -> list[np.ndarray | tuple[int, float, float]]:
+        """Return the measures of each block since :meth:`record`, or its values if there was no origin."""
+        return self._recorded or []
+
+    def merge(self, partial: list[np.ndarray | tuple[int, float, float]]) -> None:
+        """Add the blocks of moments with this origin, in their order."""
+        for block in partial:
+            if isinstance(block, tuple):
+                self._fold(*block)
+            else:
+                self.add(block)
 
     @property
     def mean(self) -> float:

@@ -1,7 +1,7 @@
 """Contracts of features: a record of options, and the fitted transform that it builds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -48,6 +48,27 @@ class Transform(Protocol):
         """Take over a state that :meth:`state` returned."""
 
 
+class Accumulator(Protocol):
+    """State that grows with each block, and that workers collect for different blocks."""
+
+    def record(self) -> None:
+        """Forget what was added, except what later blocks depend on, and collect from now on for :meth:`partial`."""
+
+    def partial(self) -> Any:
+        """Return what was added since :meth:`record`; it can be pickled."""
+
+    def merge(self, partial: Any) -> None:
+        """Add what another accumulator returned for the next blocks: bit for bit as if they had been added here."""
+
+
+@runtime_checkable
+class MergeableTransform(Protocol):
+    """A transform that workers can fit to different blocks. Others are fitted by one process, block by block."""
+
+    def accumulators(self) -> Sequence[Accumulator]:
+        """Return everything that :meth:`Transform.observe` changes."""
+
+
 @runtime_checkable
 class CachingTransform(Protocol):
     """A transform that caches more than its state between fitting and encoding."""
@@ -75,6 +96,10 @@ class Feature(ABC):
     def event_columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that the feature reads of rows before the one at hand: none; labels may be among them."""
         return ()
+
+    def lookup_columns(self, name: str) -> tuple[str, ...]:
+        """Columns that may be ones of side tables: all that the feature reads of rows and of events."""
+        return self.columns(name)
 
     def request_columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that a row to be scored must have: the columns of :meth:`columns`."""
@@ -195,6 +220,10 @@ class ColumnTransform(Transform, Generic[FeatureT]):
 
 class StatelessTransform(Transform):
     """Base of transforms that are not fitted."""
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return nothing."""
+        return []
 
     @override
     def observe(self, block: Block) -> None:

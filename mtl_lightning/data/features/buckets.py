@@ -12,7 +12,14 @@ from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.keys import as_printed
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import numbers
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check, check_expression
+from mtl_lightning.data.features.base import (
+    Accumulator,
+    ColumnFeature,
+    ColumnTransform,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedBuckets
 from mtl_lightning.data.features.vocabulary import FIRST
@@ -82,6 +89,10 @@ class BucketsTransform(ColumnTransform[Buckets]):
     def observe(self, block: Block) -> None:
         if self.feature.edges is None:
             self.quantiles.add(self._values(block))
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return the quantiles."""
+        return [self.quantiles]
 
     @override
     def finish(self) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.keys import keys
-from mtl_lightning.data.features.base import TokenFeature, Transform, check, check_expression
+from mtl_lightning.data.features.base import Accumulator, TokenFeature, Transform, check, check_expression
 from mtl_lightning.data.features.dictionary_codes import DictionaryCache
 from mtl_lightning.data.features.state_structure import SavedEmptyState, SavedVocabulary
 from mtl_lightning.data.features.vocabulary import Counter, Vocabulary
@@ -115,6 +115,23 @@ class SharedVocabulary:
             return self._dictionaries.ids(values, self.vocabulary)
         return self.vocabulary.ids(keys(values, name))
 
+    def record(self) -> None:
+        """Forget all counts."""
+        self._counter = Counter()
+        self._dictionaries.forget()
+
+    def partial(self) -> tuple[pa.Array, pa.Array]:
+        """Return the keys and their counts."""
+        assert self._counter is not None
+        self._dictionaries.drain(self._counter)
+        self._dictionaries.forget()
+        return self._counter.partial()
+
+    def merge(self, partial: tuple[pa.Array, pa.Array]) -> None:
+        """Add the counts of other blocks; their order does not matter."""
+        assert self._counter is not None
+        self._counter.merge(partial)
+
     def __getstate__(self) -> dict[str, Any]:
         # Dictionaries are recognised by their address in memory, which differs in a copy.
         with self._lock:
@@ -167,6 +184,10 @@ class VocabularyTransform(Transform):
     @override
     def finish(self) -> None:
         """Do nothing: the vocabulary is fitted on first access."""
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return the vocabulary, unless it is shared."""
+        return [] if self.shares else [self.table]
 
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids of an earlier fit's state; new values get ids after them."""

@@ -11,7 +11,14 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block
 from mtl_lightning.data.arrow.number_text import check_units
 from mtl_lightning.data.arrow.numbers import Moments, RowError, numbers
-from mtl_lightning.data.features.base import ColumnFeature, ColumnTransform, Transform, check, check_expression
+from mtl_lightning.data.features.base import (
+    Accumulator,
+    ColumnFeature,
+    ColumnTransform,
+    Transform,
+    check,
+    check_expression,
+)
 from mtl_lightning.data.features.quantiles import Quantiles
 from mtl_lightning.data.features.state_structure import SavedNumeric
 from mtl_lightning.errors import DataError, did_you_mean
@@ -143,6 +150,10 @@ class NumericTransform(ColumnTransform[Numeric]):
         values = self._transform(self.numbers(self.reader.read(block)))
         self.moments.add(values)
         self.quantiles.add(values[:: max(1, len(values) // SAMPLED)])
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return moments and quantiles."""
+        return [self.moments, self.quantiles]
 
     @override
     def finish(self) -> None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from mtl_lightning.data.arrow.columns import Block, as_written
 from mtl_lightning.data.arrow.keys import keys, text
 from mtl_lightning.data.arrow.lists import Flat, flatten
-from mtl_lightning.data.features.base import Feature, Transform, check
+from mtl_lightning.data.features.base import Accumulator, Feature, Transform, check
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
 from mtl_lightning.data.features.state_structure import SavedNumeric
 from mtl_lightning.errors import did_you_mean
@@ -106,6 +106,10 @@ class OverlapTransform(Transform):
     @override
     def observe(self, block: Block) -> None:
         self.scale.observe(self._column(block))
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return moments and quantiles."""
+        return self.scale.accumulators()
 
     @override
     def finish(self) -> None:

@@ -14,7 +14,7 @@ from mtl_lightning.data.arrow.lists import flatten
 from mtl_lightning.data.arrow.numbers import RowError, numbers
 from mtl_lightning.data.arrow.printed_lists import OPENED
 from mtl_lightning.data.arrow.types import is_text
-from mtl_lightning.data.features.base import Transform
+from mtl_lightning.data.features.base import Accumulator, Transform
 from mtl_lightning.data.features.categorical import SharedVocabulary
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.numeric import Numeric, NumericTransform
@@ -201,6 +201,10 @@ class ParallelListsTransform(Transform):
         with self._in_rows(rows):
             for name, scale in self.scales.items():
                 scale.observe(pa.table({name: values[name]}))
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return its own vocabularies, and the moments and quantiles of numbers."""
+        return [*self.own.values(), *(part for scale in self.scales.values() for part in scale.accumulators())]
 
     def finish(self) -> None:
         """Fix the scales; vocabularies are fitted on first use."""

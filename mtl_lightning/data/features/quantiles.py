@@ -26,14 +26,32 @@ class Quantiles:
         self._weights: np.ndarray = np.zeros(0)
         self._pending: list[np.ndarray] = []
         self._pending_count = 0
+        self._recorded: list[np.ndarray] | None = None
 
     def add(self, values: np.ndarray) -> None:
         """Add a block of numbers, [B] float64; NaN is ignored."""
         values = values[~np.isnan(values)]
+        if self._recorded is not None:
+            self._recorded.append(values)
+            return
         self._pending.append(values)
         self._pending_count += len(values)
         if self._pending_count > 4 * POINTS:
             self._merge()
+
+    def record(self) -> None:
+        """Forget all values, and keep further blocks as they are."""
+        self.__init__()  # type: ignore[misc]
+        self._recorded = []
+
+    def partial(self) -> list[np.ndarray]:
+        """Return the values of each block since :meth:`record`."""
+        return self._recorded or []
+
+    def merge(self, partial: list[np.ndarray]) -> None:
+        """Add the blocks of another sketch, in their order."""
+        for values in partial:
+            self.add(values)
 
     def _merge(self) -> None:
         """Merge the pending blocks into the summary."""

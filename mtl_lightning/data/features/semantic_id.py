@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from typing_extensions import override
@@ -112,6 +112,24 @@ class SemanticIdTransform(ColumnTransform[SemanticId]):
             self._sample[hashlib.blake2b(vector.tobytes(), digest_size=8).digest()] = vector
         if len(self._sample) > 2 * self.feature.sample:
             self._shrink()
+
+    def accumulators(self) -> list[Self]:
+        """Return the transform itself, whose sample grows."""
+        return [self]
+
+    def record(self) -> None:
+        """Forget the sample."""
+        self._sample = {}
+
+    def partial(self) -> dict[bytes, np.ndarray]:
+        """Return the sample."""
+        self._shrink()
+        return self._sample
+
+    def merge(self, partial: Mapping[bytes, np.ndarray]) -> None:
+        """Keep the smallest hashes of both samples; the order of blocks does not matter."""
+        self._sample |= partial
+        self._shrink()
 
     def _shrink(self) -> None:
         self._sample = {key: self._sample[key] for key in sorted(self._sample)[: self.feature.sample]}

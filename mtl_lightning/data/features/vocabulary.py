@@ -92,6 +92,19 @@ class Counter:
         merged = pa.concat_tables(self._parts).group_by("key").aggregate([("count", "sum")])
         return pa.table({"key": merged["key"], "count": merged["count_sum"]})
 
+    def record(self) -> None:
+        """Forget all counts."""
+        self.__init__()  # type: ignore[misc]
+
+    def partial(self) -> tuple[pa.Array, pa.Array]:
+        """Return the keys and their counts."""
+        counts = self.result()
+        return counts["key"].combine_chunks(), counts["count"].combine_chunks()
+
+    def merge(self, partial: tuple[pa.Array, pa.Array]) -> None:
+        """Add the counts of other blocks; their order does not matter."""
+        self.add_counts(*partial)
+
     def result(self) -> pa.Table:
         """Return a table of ``key`` and ``count``, the most frequent keys first, keys with equal counts in order."""
         tallied = np.flatnonzero(self._tally)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mtl_lightning.data.arrow.columns import Block
+from mtl_lightning.data.features.base import Accumulator
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform
 from mtl_lightning.schema import UNKNOWN
 
@@ -41,6 +42,10 @@ class NewValues:
     def observe(self, block: Block) -> None:
         """Take a block of training rows into account."""
         self.known.observe(block)
+
+    def accumulators(self) -> list[Accumulator]:
+        """Return the vocabulary."""
+        return self.known.accumulators()
 
     def finish(self) -> None:
         """Fit the vocabulary, before transforms are copied."""

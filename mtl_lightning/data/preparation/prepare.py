@@ -16,9 +16,10 @@ from mtl_lightning.data.features.base import CachingTransform
 from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
-from mtl_lightning.data.preparation.column_uses import column_uses, read_for
-from mtl_lightning.data.preparation.encoding import encode, locate_errors
-from mtl_lightning.data.preparation.event_logs import EventLog, LastRows, event_logs
+from mtl_lightning.data.preparation.column_uses import column_uses, read_for, with_events
+from mtl_lightning.data.preparation.encoding import encode
+from mtl_lightning.data.preparation.event_logs import EventLog, event_logs
+from mtl_lightning.data.preparation.fitting import fit
 from mtl_lightning.data.preparation.histories import LATEST, open_events
 from mtl_lightning.data.preparation.lookups import Lookup, LookupFiles, check_lookups, report_missing
 from mtl_lightning.data.preparation.prepared import Prepared
@@ -26,7 +27,6 @@ from mtl_lightning.data.preparation.requests import group_requests
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import SplitReader
 from mtl_lightning.data.preparation.transforms import Transforms
-from mtl_lightning.data.readers.blocks import prefetch, rebatch
 from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
@@ -103,7 +103,7 @@ def prepare(
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined, request, per_request)
     for files in lookups.values():
-        files.follow(uses)
+        files.follow(with_events(uses, features))
     transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
     check_lookups(lookups, features, list(schema.columns))
@@ -186,9 +186,9 @@ def build(
     with writing(path):
         partial.mkdir()
     try:
-        read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
-        transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
-        fit(reader, transforms, logs)
+        read = [column for name, feature in transforms.features.items() for column in feature.lookup_columns(name)]
+        transforms.use_lookups({name: files.read(read) for name, files in lookups.items()})
+        fit(reader, transforms, logs, executor)
         summary = encode(partial, reader, transforms, logs, executor)
         if transforms.request:
             summary["request"] = group_requests(partial, reader, transforms)
@@ -210,36 +210,3 @@ def build(
     transforms.latest = open_latest(path / LATEST, list(transforms.histories))
     stores = {name: Store.open(path / name, transforms.schema, events) for name in summary["rows"]}
     return Prepared(transforms, stores, {**summary, "cached": False}, path)
-
-
-def fit(reader: SplitReader, transforms: Transforms, logs: Mapping[str, EventLog]) -> None:
-    """Fit transforms to the training split, in one pass, and to the events of files that its rows may see.
-
-    Raises:
-        DataError: If the training split has no rows, or a block cannot be read.
-    """
-    rows = 0
-    last = {name: LastRows() for name in logs}
-    for block in prefetch(rebatch(reader.train())):
-        rows += block.num_rows
-        with locate_errors(block):
-            transforms.observe(block)
-            for name, rows_seen in last.items():
-                rows_seen.add(transforms.histories[name].moments(block))
-    if not rows:
-        raise DataError("the training split has no rows", "look at split")
-    for name, log in logs.items():
-        fit_events(log, last[name])
-    transforms.finish()
-
-
-def fit_events(log: EventLog, last: LastRows) -> None:
-    """Fit a history to the events of its files that training rows may see.
-
-    Args:
-        log: The files.
-        last: Latest times of the training rows.
-    """
-    for block in prefetch(log.blocks()):
-        with log.locate_errors(block):
-            log.transform.observe_events(block, lambda moments: last.may_see(moments, log.transform.delay))

@@ -50,6 +50,7 @@ class RowEncoder:
 
     Args:
         transforms: Fitted transforms.
+        requests: Whether what is constant within a request has a row per request.
 
     Raises:
         DataError: While encoding, if a column is missing or holds values that its feature cannot read.
@@ -63,9 +64,10 @@ class RowEncoder:
         ([[3], [0]], [[0.0], [0.0]])
     """
 
-    def __init__(self, transforms: Transforms) -> None:
+    def __init__(self, transforms: Transforms, *, requests: bool = False) -> None:
         self.transforms = transforms
         self.schema = transforms.schema
+        self._once = {field.name for field in self.schema.fields if field.per_request} if requests else set()
         self._tables: dict[str, dict[Any, int]] = {}
         self._features = {name: self._encoder(name, transform) for name, transform in transforms.transforms.items()}
         self._histories = transforms.histories
@@ -88,7 +90,8 @@ class RowEncoder:
             Inputs of a model: ``ids`` [B, C] int64, ``dense`` [B, F] float32, ``sequence/…`` [B, L] int64,
             ``vector/…`` [B, d] float32, ``raw/…`` [B] float64. Per history also ``history/<name>/ids`` [B, L, K]
             int64, ``…/numbers`` [B, L, F] float32, ``…/length`` [B] int64 and ``…/gap`` [B, L] float32, padded to the
-            longest history that the feature keeps.
+            longest history that the feature keeps. With requests also ``request`` [B] int64; neighbouring rows that are
+            equal in all that is constant within a request are one.
 
         Raises:
             DataError: If a column is missing or holds values that its feature cannot read.
@@ -100,14 +103,20 @@ class RowEncoder:
             "ids": self._stack("categorical", encoded, rows, np.dtype(np.int64)),
             "dense": self._stack("numeric", encoded, rows, np.dtype(np.float32)),
         }
+        wide: dict[str, dict[str, np.ndarray]] = {}
         for name, part in self._wide.items():
-            values = encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]
-            parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, values.shape[1])))
+            wide[name] = {part: encoded[name].astype(np.int64) if part.startswith("sequence") else encoded[name]}
         for name, history in self._given(columns).items():
-            parts |= self._steps(name, history, rows)
+            steps = history.events.steps(torch.from_numpy(history.rows)).padded(history.events.length)
+            wide[name] = _inputs(name, steps)
         for name, field in self._listed.items():
             steps = listed_steps(torch.from_numpy(encoded[name]), field).padded(field.length)
-            parts |= _inputs(name, steps, rows)
+            wide[name] = _inputs(name, steps)
+        shared = {part: values for name in self._once & wide.keys() for part, values in wide.pop(name).items()}
+        for part, values in (pair for of_field in wide.values() for pair in of_field.items()):
+            parts[part] = np.ascontiguousarray(np.broadcast_to(values, (rows, *values.shape[1:])))
+        if shared:
+            parts |= _requests(shared, rows)
         given = self._raw & columns.keys()
         raw = {name: _array(columns[name], name) if name in given else pa.nulls(1) for name in self.transforms.raw}
         for name, numbered in raw_values(raw, self.transforms.labels.values()).items():
@@ -126,10 +135,6 @@ class RowEncoder:
             else:
                 given[name] = given_history(listed_in_json(_column(columns, name), transform), times, transform)
         return {**given, **live.given(asked)}
-
-    def _steps(self, name: str, given: GivenHistory, rows: int) -> dict[str, np.ndarray]:
-        steps = given.events.steps(torch.from_numpy(given.rows)).padded(given.events.length)
-        return _inputs(name, steps, rows)
 
     def _stack(self, kind: str, encoded: Mapping[str, np.ndarray], rows: int, dtype: np.dtype[Any]) -> np.ndarray:
         names = self._kinds[kind]
@@ -210,14 +215,26 @@ class RowEncoder:
         return encode
 
 
-def _inputs(name: str, steps: Steps, rows: int) -> dict[str, np.ndarray]:
-    """Return the inputs of a model for the steps of a field; steps of one row are used for all rows."""
+def _inputs(name: str, steps: Steps) -> dict[str, np.ndarray]:
+    """Return the inputs of a model for the steps of a field."""
     parts = {"ids": steps.ids, "numbers": steps.numbers, "length": steps.length, "gap": steps.gap}
-    return {
-        f"history/{name}/{part}": np.ascontiguousarray(np.broadcast_to(values.numpy(), (rows, *values.shape[1:])))
-        for part, values in parts.items()
-        if values is not None
+    return {f"history/{name}/{part}": values.numpy() for part, values in parts.items() if values is not None}
+
+
+def _requests(shared: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """Return inputs with a row per request, and ``request`` [B]: neighbours that are equal in all inputs are one."""
+    starts = np.arange(rows) == 0
+    for values in shared.values():
+        if len(values) > 1:
+            starts[1:] |= (values[1:] != values[:-1]).reshape(rows - 1, -1).any(axis=1)
+    first = np.flatnonzero(starts)
+    parts = {
+        name: np.ascontiguousarray(
+            values[first] if len(values) > 1 else np.broadcast_to(values, (len(first), *values.shape[1:]))
+        )
+        for name, values in shared.items()
     }
+    return {**parts, "request": np.cumsum(starts, dtype=np.int64) - 1}
 
 
 def _text_id(ids: dict[Any, int], value: str | None) -> int:

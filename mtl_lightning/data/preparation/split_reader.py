@@ -1,6 +1,6 @@
 """Reader of a source's rows, with the split of each row."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -218,7 +218,12 @@ class SplitReader:
 
     def of(self, split: str) -> Iterator[pa.Table]:
         """Yield blocks of the rows of a split."""
-        for block, assigned in self.all():
+        return self.training_rows(self.all(), split)
+
+    @staticmethod
+    def training_rows(blocks: Iterable[tuple[pa.Table, np.ndarray]], split: str = "train") -> Iterator[pa.Table]:
+        """Yield the rows of a split in blocks that have some."""
+        for block, assigned in blocks:
             mask = assigned == SPLITS.index(split)
             if mask.any():
                 # Arrow takes ten times as long to filter a table by a mask as to take the same rows by index.

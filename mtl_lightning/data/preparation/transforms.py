@@ -15,10 +15,11 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.data.arrow.columns import Block, as_written, column, require
 from mtl_lightning.data.arrow.hashing import group_numbers
 from mtl_lightning.data.arrow.threads import FEW, map_threads
-from mtl_lightning.data.features.base import Feature, Transform
+from mtl_lightning.data.features.base import Accumulator, Feature, MergeableTransform, Transform
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.history import HistoryTransform
+from mtl_lightning.data.features.side_tables import join, without_lookups
 from mtl_lightning.data.features.state_structure import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
@@ -83,13 +84,14 @@ class Transforms:
         self.group = group
         self.cold = {slice_name(name): NewValues(name) for name in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.use_lookups(self.lookups)
         self.text: set[str] = set()
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
         self.latest: dict[str, LatestEvents] = {}
         """Latest events of users at the end of the log, by history; not part of the saved state."""
         self.feature_columns = {name: self.raw_columns(part.columns(name)) for name, part in self.features.items()}
-        self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
+        self.event_columns = {name: self.raw_columns(part.event_columns(name)) for name, part in self.features.items()}
         self.request_columns = {
             name: self.raw_columns(part.request_columns(name)) for name, part in self.features.items()
         }
@@ -97,14 +99,17 @@ class Transforms:
 
     def raw_columns(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of the log that columns depend on: for a column of a side table its key."""
-        owners = {name: next((part for part in self.lookups.values() if part.owns(name)), None) for name in names}
-        return tuple(dict.fromkeys(name if owner is None else owner.on for name, owner in owners.items()))
+        return without_lookups(self.lookups.values(), names)
+
+    def use_lookups(self, lookups: Mapping[str, Lookup]) -> None:
+        """Look columns of rows and events up in side tables, by name."""
+        self.lookups = dict(lookups)
+        for history in self.histories.values():
+            history.lookups = tuple(self.lookups.values())
 
     def join(self, block: Block) -> Block:
         """Append the columns of side tables to a block."""
-        for lookup in self.lookups.values():
-            block = lookup.join(block)
-        return block
+        return join(self.lookups.values(), block)
 
     @property
     def optional_columns(self) -> tuple[str, ...]:
@@ -185,6 +190,32 @@ class Transforms:
         for reader in self.readers.values():
             reader.learn_types(block)
         map_threads(lambda part: part.observe(block), self._parts(), block.num_rows)
+
+    @property
+    def mergeable(self) -> bool:
+        """True if workers can observe different blocks; a plugin's transform may not have this."""
+        return all(isinstance(part, MergeableTransform) for part in self._parts())
+
+    def _accumulators(self) -> list[Accumulator]:
+        return [state for part in self._parts() for state in part.accumulators()]  # type: ignore[union-attr]
+
+    def record(self) -> None:
+        """Forget the observed blocks, and collect what is observed from now on for :meth:`partial`."""
+        for state in self._accumulators():
+            state.record()
+
+    def partial(self) -> dict[str, Any]:
+        """Return what was observed since :meth:`record`; it can be pickled."""
+        types = {name: reader.types for name, reader in self.readers.items()}
+        return {"states": [state.partial() for state in self._accumulators()], "text": self.text, "types": types}
+
+    def merge(self, partial: Mapping[str, Any]) -> None:
+        """Add what other transforms observed in the next blocks: bit for bit as if they had been observed here."""
+        for state, added in zip(self._accumulators(), partial["states"], strict=True):
+            state.merge(added)
+        self.text |= partial["text"]
+        for name, reader in self.readers.items():
+            reader.types = {**partial["types"][name], **reader.types}
 
     def finish(self) -> None:
         """Fit to the observed blocks.

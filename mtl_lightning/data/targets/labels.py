@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +96,29 @@ class Label:
             return
         encoded, known = self._numbers(values)
         self.moments.add(np.where(known[:, None], encoded, np.nan).ravel())
+
+    def accumulators(self) -> list[Self]:
+        """Return the label itself."""
+        return [self]
+
+    def record(self) -> None:
+        """Forget all counts; see :class:`~mtl_lightning.data.features.base.Accumulator`."""
+        self.counter = None if self.counter is None else Counter()
+        self.floats = True
+        self.moments.record()
+
+    def partial(self) -> tuple[Any, bool, Any]:
+        """Return counts of classes, whether they were floats, and moments."""
+        return None if self.counter is None else self.counter.partial(), self.floats, self.moments.partial()
+
+    def merge(self, partial: tuple[Any, bool, Any]) -> None:
+        """Add what another worker observed in the next blocks."""
+        counts, floats, moments = partial
+        if counts is not None:
+            self.counter = self.counter or Counter()
+            self.counter.merge(counts)
+        self.floats = self.floats and floats
+        self.moments.merge(moments)
 
     def _names_classes(self, values: pa.Array) -> bool:
         # Integers are class numbers if the recipe sets their count; other values are looked up.

@@ -1,9 +1,12 @@
 """Self-contained HTML pages: no scripts, and no fonts or images from other files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
-from itertools import zip_longest
 from urllib.parse import quote
+
+from mtl_lightning.markup import table
+
+__all__ = ["STYLE", "document", "links", "table"]
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -42,21 +45,6 @@ def document(title: str, body: str, style: str = "") -> str:
 {body}
 </body></html>
 """
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
-    """HTML table of texts; ``kinds`` are the classes of its rows, empty for none.
-
-    Example:
-        >>> table(["task", "rate"], [["<b>", "0.2"]])
-        '<table><thead><tr><th>task</th><th>rate</th></tr></thead><tbody><tr><td>&lt;b&gt;</td><td>0.2</td></tr></tbody></table>'
-    """
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = ""
-    for row, kind in zip_longest(rows, kinds, fillvalue=""):
-        body += f'<tr class="{kind}">' if kind else "<tr>"
-        body += "".join(f"<td>{escape(value)}</td>" for value in row) + "</tr>"
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def links(heading: str, pages: Mapping[str, Mapping[str, str]]) -> str:

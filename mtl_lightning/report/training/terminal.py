@@ -11,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mtl_lightning.printable import Console
 from mtl_lightning.report.render.tables import metrics_table, number
+from mtl_lightning.report.training.notebook import NotebookProgress
 
 
 class Terminal(Callback):
     """Prints progress and metrics on the first process.
 
-    The progress line appears on terminals only, not in files or CI logs. It is not updated at every step, because an
-    update may take longer than a small step.
+    The progress line appears on terminals and in notebooks, not in files or CI logs. It is not updated at every
+    step, because an update may take longer than a small step.
 
     Args:
         refresh_every: Batches between two updates of the progress line.
@@ -38,7 +39,7 @@ class Terminal(Callback):
         self.patience = patience
         self.show_progress = show_progress
         self._console: Console | None = None
-        self._progress: Progress | None = None
+        self._progress: Progress | NotebookProgress | None = None
         self._bar: Any = None
         self._since = 0.0
         self._batches = 0
@@ -56,9 +57,16 @@ class Terminal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the progress line."""
-        if not (self.show_progress and trainer.is_global_zero and self.console.is_terminal and not self.quiet):
+        notebook = self.console.is_jupyter
+        shown = self.console.is_terminal or notebook
+        if not (self.show_progress and trainer.is_global_zero and shown and not self.quiet):
             return
-        self._progress = Progress(
+        self._progress = NotebookProgress() if notebook else self._line()
+        self._bar = self._progress.add_task("training", note="")
+        self._progress.start()
+
+    def _line(self) -> Progress:
+        return Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -67,8 +75,6 @@ class Terminal(Callback):
             console=self.console,
             transient=True,
         )
-        self._bar = self._progress.add_task("training", note="")
-        self._progress.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Reset the progress line for the epoch."""

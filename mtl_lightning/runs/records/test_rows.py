@@ -17,17 +17,16 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
-def save_rows(
-    path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
-) -> None:
-    """Predict the rows of a Store in order; write them with labels, masks, weights, groups and details for comparisons.
+def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+    """Predictions of the rows of a Store in order, with the details by which tasks are compared.
 
     Args:
-        path: The file; it appears when it is complete.
         network: Trained network.
         store: Encoded rows.
         batch_size: Rows per batch.
-        scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
+
+    Returns:
+        ``prediction/<task>``, [n] or [n, K], and ``<detail>/<task>``, [n].
     """
     device = next(network.parameters()).device
     training = network.training
@@ -43,7 +42,22 @@ def save_rows(
                 columns |= {f"{name}/{task.name}": details[name] for name in task.traits.compared_with}
             batches.append({name: column.cpu() for name, column in columns.items()})
     network.train(training)
-    arrays: dict[str, Any] = {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+    return {name: torch.cat([batch[name] for batch in batches]).numpy() for name in batches[0]}
+
+
+def save_rows(
+    path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
+) -> None:
+    """Predict the rows of a Store in order; write them with labels, masks, weights, groups and details for comparisons.
+
+    Args:
+        path: The file; it appears when it is complete.
+        network: Trained network.
+        store: Encoded rows.
+        batch_size: Rows per batch.
+        scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
+    """
+    arrays: dict[str, Any] = dict(predict_store(network, store, batch_size))
     for task in network.schema.tasks:
         arrays[f"label/{task.name}"] = np.array(store.parts["labels"][:, network.schema.label_slices[task.name]])
         column = network.schema.task_index[task.name]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchjd import aggregation
+from torchjd import aggregation, scalarization
 
 from mtl_lightning.config import compose, validate
 from mtl_lightning.errors import ConfigError
@@ -15,7 +15,7 @@ from mtl_lightning_torchjd.plugin import WEIGHTERS
 NAMES = ("click", "conversion", "dwell")
 MANY = {"torchjd_krum", "torchjd_trimmed_mean"}
 """These need three tasks at least."""
-BY_ORDER = {"torchjd_pcgrad", "torchjd_gradvac", "torchjd_random", "torchjd_krum"}
+BY_ORDER = {"torchjd_cosmos", "torchjd_pbi", "torchjd_pcgrad", "torchjd_gradvac", "torchjd_random", "torchjd_krum"}
 """Random choices per task; of two gradients that are equally near to each other, krum takes the first."""
 POSITIONAL = {"torchjd_pcd"}
 """The first task is the primary one, unless it is named."""
@@ -81,6 +81,22 @@ def test_the_scale_of_small_gradients_does_not_matter(name):
     build(name)(large).backward()
     build(name)(small).backward()
     torch.testing.assert_close(small.z.grad, 1e-5 * large.z.grad, rtol=1e-4, atol=1e-8)
+
+
+def test_weights_of_scalarizations_are_derivatives_by_the_losses():
+    losses = torch.tensor([0.3, 1.7, 0.9], dtype=torch.float64, requires_grad=True)
+    for name, peer in (("torchjd_cosmos", scalarization.COSMOS), ("torchjd_pbi", scalarization.PBI)):
+        weighter, index = build(name, alpha=0.5), 3
+        weighter(step_of(draw(1), index))
+        expected = torch.autograd.grad(
+            peer({"torchjd_cosmos": 1.0, "torchjd_pbi": 5.0}[name], weighter.drawn)(losses), losses
+        )
+        torch.testing.assert_close(weighter.weights(losses.detach()), expected[0], rtol=1e-12, atol=1e-12)
+    core = registry().resolve("weighter", "mtl-lightning/cosmos")(NAMES, alpha=0.5)
+    other = build("torchjd_cosmos", alpha=0.5)
+    for weighter in (core, other):
+        weighter(step_of(draw(1), 4))
+    torch.testing.assert_close(core.last, other.last, rtol=1e-9, atol=1e-9)
 
 
 def test_gradvac_over_steps():

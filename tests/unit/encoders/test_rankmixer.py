@@ -50,7 +50,7 @@ def tokens_of_paper(projection, columns, count, width):
 
 
 def block_of_paper(block, tokens):
-    """Token mixing and an FFN per token, for one row."""
+    """Token mixing, and an FFN per token or the sum of its experts by ReLU gates, for one row."""
     count, width = len(tokens), len(tokens[0])
     size = width // count
     heads = [[value for token in tokens for value in token[h * size : (h + 1) * size]] for h in range(count)]
@@ -58,20 +58,28 @@ def block_of_paper(block, tokens):
     first, _, second = block.feed_forward
     result = []
     for t, s in enumerate(mixed):
-        hidden = product(first.weight[t].tolist(), s, first.bias.view(count, -1)[t].tolist())
-        v = product(second.weight[t].tolist(), [gelu(x) for x in hidden], second.bias.view(count, -1)[t].tolist())
+        gates, v = [1.0], [0.0] * width
+        if block.experts:
+            router = block.router
+            scores = product(router.weight[t].tolist(), s, router.bias.view(count, -1)[t].tolist())
+            gates = [max(score, 0.0) for score in scores]
+        for e, gate in enumerate(gates):
+            i = t * len(gates) + e
+            hidden = product(first.weight[i].tolist(), s, first.bias.view(len(first.weight), -1)[i].tolist())
+            biases = second.bias.view(len(second.weight), -1)[i].tolist()
+            own = product(second.weight[i].tolist(), [gelu(x) for x in hidden], biases)
+            v = add(v, [gate * x for x in own])
         result.append(normal(add(v, s), block.norm))
     return result
 
 
 @pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize("numeric", ["plain", "piecewise"])
-@pytest.mark.parametrize("tokens", [1, 2, 4])
-def test_blocks_by_the_papers_equations(tokens, numeric, copies):
+@pytest.mark.parametrize(("tokens", "experts"), [(1, 0), (2, 0), (4, 0), (2, 3)])
+def test_blocks_by_the_papers_equations(tokens, experts, numeric, copies):
     width = 8
-    encoder = build_encoder(
-        "rankmixer", copies, tokens=tokens, token_width=width, blocks=2, expansion=3, numeric=numeric, init_scale=1.0
-    )
+    sizes = {"tokens": tokens, "token_width": width, "blocks": 2, "expansion": 3, "experts": experts}
+    encoder = build_encoder("rankmixer", copies, **sizes, numeric=numeric, init_scale=1.0)
     perturb(encoder)
     z = encoder(encoder_batch()).z
     for copy, fields in enumerate(plain_fields(encoder, encoder_batch(), numeric=numeric)):
@@ -127,3 +135,27 @@ def test_tokens_that_do_not_fit_are_refused(options, message):
 def test_architectures_that_read_parts_of_z_are_refused():
     with pytest.raises(MtlError, match="keeps fields apart"):
         build_network(example_schema(), encoder="rankmixer", architecture={"name": "poso", "priors": ["user"]})
+
+
+def test_open_gates_are_an_objective_in_training_only():
+    encoder = build_encoder("rankmixer", tokens=2, token_width=8, blocks=2, experts=3, sparsity=0.5)
+    encoder.eval()(encoder_batch())
+    assert not encoder.auxiliary
+    gates = []
+    for block in encoder.blocks.modules():
+        if isinstance(block, RankMixerBlock):
+            block.router.register_forward_hook(lambda _, __, output: gates.append(output.detach().relu()))
+    encoder.train()(encoder_batch())
+    part = encoder.auxiliary["open_gates"]
+    assert part.weight == 0.5
+    torch.testing.assert_close(part.values.detach(), sum(gate.sum((0, 2)) for gate in gates))
+    before = part.values.mean().item()
+    optimizer = torch.optim.SGD(encoder.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        encoder(encoder_batch())
+        encoder.auxiliary["open_gates"].values.mean().backward()
+        for parameter in encoder.table_parameters():
+            parameter.grad = None
+        optimizer.step()
+    assert part.values.mean().item() == before > 2 * encoder.auxiliary["open_gates"].values.mean().item()

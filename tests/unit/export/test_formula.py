@@ -157,3 +157,16 @@ def test_processes_are_counted_by_the_launchers_variables(monkeypatch: pytest.Mo
     assert process_count() == 1  # nothing says which of them this is
     monkeypatch.setenv("RANK", "1")
     assert process_count() == 4
+
+
+def test_effects_have_no_calibration_and_are_no_probability_of_a_formula() -> None:
+    tasks = (TASKS[0], Task(name="effect", kind="uplift", label="click"))
+    schema = Schema(SCHEMA.fields, tasks)
+    ids, known = torch.tensor([[2], [3], [4]], dtype=torch.int32), torch.ones(3, 2, dtype=torch.bool)
+    parts = {"ids": ids, "dense": torch.zeros(3, 0), "labels": torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])}
+    records = measure(build_network(schema).eval(), Store(schema, parts | {"mask": known}), 2)
+    assert set(records) == {tasks[0].name}
+    assert default_formula(schema) == f"p_{tasks[0].name}"
+    assert Formula("effect", schema)({"effect": np.array([-0.5])}).tolist() == [-0.5]
+    with pytest.raises(DataError, match="no prediction 'p_effect'"):
+        Formula("p_effect", schema)

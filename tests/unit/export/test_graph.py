@@ -15,7 +15,7 @@ from mtl_lightning.export.manifest import TENSORS
 from mtl_lightning.export.tensors import check_onnx
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Schema, Task
-from mtl_lightning.testing import example_batch, example_schema, example_task
+from mtl_lightning.testing import example_batch, example_requests, example_schema, example_task
 from mtl_lightning.testing.component import perturb
 from mtl_lightning.training.network import Network
 
@@ -46,6 +46,8 @@ def agrees(network: Network, folder: Path) -> list[str]:
     assert [file.name for file in folder.iterdir() if package.encode() in file.read_bytes()] == []
     for rows, seed in ((1, 0), (2, 1), (37, 2)):
         batch = example_batch(network.schema, rows=rows, seed=seed)
+        if any(field.per_request for field in network.schema.fields):
+            batch = example_requests(batch)
         inputs = {name: value for name, value in inputs_of(batch).items() if name in example}
         with torch.no_grad():
             expected = network(batch)
@@ -169,3 +171,26 @@ def test_inputs_that_are_left_out_are_missing_values() -> None:
         part = Scorer(network)({"dense": everything["dense"]})
     for task, expected in whole.items():
         torch.testing.assert_close(part[task], expected)
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"name": "transformer", "late_target": True, "blocks": 2},
+        *(pytest.param({"name": name}, marks=pytest.mark.slow) for name in ENCODERS),
+    ],
+    ids=lambda encoder: encoder["name"],
+)
+def test_inputs_that_rows_share_have_a_row_per_request(encoder: dict[str, Any], tmp_path: Path) -> None:
+    schema = example_requests(
+        example_batch(example_schema(kinds=("categorical", "sequence", "vector", "history")))
+    ).schema
+    network = build_network(schema, encoder=encoder)
+    inputs = agrees(network, tmp_path)
+    assert inputs[-1] == "request"
+    program, example = trace(network, requests=False)
+    assert "request" not in example
+    batch = example_batch(schema, rows=5)
+    with torch.no_grad():
+        traced = program.module()({name: value for name, value in inputs_of(batch).items() if name in example})
+        torch.testing.assert_close(traced, network(batch), atol=1e-6, rtol=1e-5)

@@ -58,6 +58,8 @@ def cases():
 
 
 def evaluate(name, kind, output, goal):
+    if name == "distilled":
+        goal.raw = {"teacher": 0.2 + 0.5 * goal.label[:, 0]}
     parents = {}
     if name in ("escm2", "dcmt"):
         clicks = Target(label=torch.ones_like(goal.label), mask=goal.mask, count=goal.count, weight=goal.weight)

@@ -3,6 +3,7 @@
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from mtl_lightning.data.features.build import build_features
+from mtl_lightning.data.preparation import fitting
 from mtl_lightning.data.preparation.lookups import LookupFiles
 from mtl_lightning.data.preparation.prepare import SUMMARY, prepare
 from mtl_lightning.data.preparation.prepared import Prepared
 from mtl_lightning.data.preparation.split import SplitSpec
-from mtl_lightning.data.readers.blocks import read_blocks, row_ranges
+from mtl_lightning.data.preparation.split_reader import RowPart
+from mtl_lightning.data.preparation.transforms import Transforms
+from mtl_lightning.data.readers.blocks import RowRange, read_blocks, row_ranges
 from mtl_lightning.data.readers.parquet import ParquetRows
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.targets.tasks import build_tasks
@@ -55,6 +59,13 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(table.slice(7_000), folder / "b.parquet", row_group_size=5_000)
     pq.write_table(pa.table({"item": range(3_000), "shop": [n % 7 for n in range(3_000)]}), folder / "items.pq")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the log have many blocks, which begin and end within its parts."""
+    monkeypatch.setattr(fitting, "BLOCK", 700)
+    monkeypatch.setattr(fitting, "BLOCKS", 2)
 
 
 def run(source: Table, log: Path, cache: Path, executor: Executor, split: dict[str, Any] | None = None) -> Prepared:
@@ -156,7 +167,7 @@ def test_a_worker_that_is_killed_in_the_middle_loses_nothing(log: Path, tmp_path
 def test_a_part_that_kills_every_worker_is_named_and_leaves_nothing(log: Path, tmp_path: Path) -> None:
     source = Killing(path=str(log / "?.parquet"))
     source.folder, source.always = tmp_path, True
-    message = "the source: reading rows 4,000 to 5,999 failed 3 times: its process died"
+    message = "the source: fitting to rows 2,000 to 5,999 failed 3 times: its process died"
     with pytest.raises(MtlError, match=message):
         run(source, log, tmp_path / "a", Processes(workers=2))
     assert [path.name for path in (tmp_path / "a" / "prepared").iterdir() if path.suffix != ".lock"] == []
@@ -186,3 +197,50 @@ def test_ranges_of_parquet_files_read_the_same_rows(log: Path) -> None:
     ]  # fmt: skip
     parts = [block for part in reversed(ranges) for block in read_blocks(rows, ["item"], "rows", only=part)]
     assert pa.concat_tables(parts[::-1]).to_pydict() == whole.to_pydict()
+
+
+def test_labels_of_every_kind_are_fitted_by_parts_as_by_one_process() -> None:
+    random = np.random.default_rng(0)
+    rows = pa.table({
+        "genre": random.choice(["x", "y", None], 900),
+        "tags": random.choice(["p|q", "q", "", None], 900),
+        "stars": random.choice([1.0, 2.0, 7.0, np.nan], 900),
+        "worth": np.where(np.arange(900) < 350, np.nan, random.normal(7, 3, 900)),  # unknown in the first blocks
+    })  # fmt: skip
+    tasks = build_tasks({
+        "genre": "multiclass",
+        "tags": "multilabel",
+        "stars": {"kind": "multiclass", "label": "stars"},
+        "worth": "regression",
+    })  # fmt: skip
+    blocks = [rows.slice(start, 100) for start in range(0, 900, 100)]
+    sequential, several = (Transforms({}, tasks, cold=("genre",)) for _ in range(2))
+    sequential.fit(blocks)
+    several.observe(blocks[0])
+    unfitted = pickle.dumps(several)
+    for part in (blocks[1:3], blocks[3:8], blocks[8:]):
+        worker = pickle.loads(unfitted)
+        worker.record()
+        for block in part:
+            worker.observe(block)
+        several.merge(pickle.loads(pickle.dumps(worker.partial())))
+    several.finish()
+    assert several.to_dict() == sequential.to_dict()
+    assert several.schema == sequential.schema
+
+
+@pytest.mark.parametrize("sizes", [[100], [1_400], [10, 1_390, 700, 3, 5_000, 1], [700] * 9, [3_000, 0, 50]])
+def test_training_parts_cover_every_block_after_the_first_once(sizes: list[int]) -> None:
+    random = np.random.default_rng(1)
+    parts, first, start = [], 0, 0
+    for size in sizes:
+        assigned = random.integers(0, 2, size).astype(np.int8)
+        parts.append(RowPart(None, "log", RowRange(start, start + size), assigned, (first, 0, 0)))
+        first, start = first + int((assigned == 0).sum()), start + size
+    covered: list[int] = []
+    for part in fitting.training_parts(parts):
+        begin = part.parts[0].first[0] + part.skip
+        assert begin % part.block == 0
+        assert begin < part.parts[0].first[0] + int((np.asarray(part.parts[0].assigned) == 0).sum())
+        covered += range(begin, begin + part.rows)
+    assert covered == list(range(700, first))

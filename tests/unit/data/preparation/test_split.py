@@ -1,5 +1,6 @@
 """Every way to divide rows: shares, what stays together, what may not leak."""
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -125,3 +126,23 @@ def test_a_long_log_is_divided_by_time_as_if_it_were_one_piece(values: Any) -> N
 def test_a_missing_time_is_told_by_its_row_in_the_whole_log() -> None:
     with pytest.raises(DataError, match="'t' has no value in row 21"):
         assign(SplitSpec(by="time", column="t"), [pa.table({"t": range(16)}), pa.table({"t": [*range(5), None]})])
+
+
+@pytest.mark.parametrize(
+    ("by", "digest"),
+    [
+        ("random", "8fb574499e642738"),
+        ("time", "58c5cff429f46957"),
+        ("user", "3f099ba20f06d362"),
+        ("last", "83f00336d3962a29"),
+    ],
+)
+def test_rows_stay_in_the_splits_of_earlier_versions(by: str, digest: str) -> None:
+    users, times = (
+        [row * factor % size for row in range(20_000)] for factor, size in ((7_919, 997), (104_729, 50_021))
+    )
+    column = {"random": None, "time": "time"}.get(by, "user")
+    spec = SplitSpec(by=by, column=column, time="time" if by == "last" else None, seed=3)
+    rows = pa.table({"user": users, "time": times}).select(list(spec.columns))
+    assigned = assign(spec, [rows] if spec.columns else [], 20_000)
+    assert hashlib.sha256(assigned.tobytes()).hexdigest()[:16] == digest
