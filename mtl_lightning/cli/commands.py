@@ -147,6 +147,7 @@ def export(
                 "histories",
                 "tables",
                 "dense",
+                "compiled",
                 "max_auc_loss",
                 "layout",
                 "storage",

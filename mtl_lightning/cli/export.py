@@ -20,7 +20,7 @@ from mtl_lightning.tune.score_file import tuned_formula
 
 OPTIONAL = (
     *("score", "calibrate", "calibrate_by", "histories", "tables", "dense", "max_auc_loss"),
-    *("layout", "storage", "artefacts", "register"),
+    *("compiled", "layout", "storage", "artefacts", "register"),
 )
 """Arguments that may be left out."""
 TABLES = ("float32", "float16", "int8")
@@ -39,8 +39,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
     Args:
         pairs: ``run=<run directory> out=<new folder>``, ``score=<formula>``, ``calibrate=<method>``,
             ``calibrate_by=<feature>``, ``histories=true``, ``tables=<type>``, ``dense=<type>``, ``max_auc_loss=``,
-            ``layout=<server>``, ``storage=<address>``, ``artefacts=true`` and ``register=mlflow:/<name>``. Several
-            runs, separated by commas, are averaged.
+            ``compiled=true``, ``layout=<server>``, ``storage=<address>``, ``artefacts=true`` and
+            ``register=mlflow:/<name>``. Several runs, separated by commas, are averaged.
 
     Returns:
         ``out``, ``files`` with their bytes, ``bytes``, ``score``, the measured ``graphs``, and ``registered`` with
@@ -58,7 +58,8 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         raise MtlError("export: calibrate=false and calibrate_by= exclude each other", "leave one of them out")
     types = {"tables": arguments.choose("tables", TABLES), "dense": arguments.choose("dense", DENSE)}
     loss = arguments.number("max_auc_loss", 0.001, 0)
-    rows = calibrate is not None or set(types.values()) != {"float32"}
+    compiled = arguments.switch("compiled", "false")
+    rows = calibrate is not None or compiled or set(types.values()) != {"float32"}
     layout = arguments.choose("layout", LAYOUTS)
     if (layout == "kserve") != ("storage" in arguments.own):
         raise MtlError("export: layout=kserve and storage= belong together", "layout=kserve storage=s3://bucket/ads")
@@ -92,6 +93,7 @@ def export(pairs: Sequence[str]) -> dict[str, Any] | None:
         calibrate_by=arguments.own.get("calibrate_by"),
         histories=histories,
         compression=Compression(**types, max_auc_loss=loss),
+        compiled=compiled,
         layout=layout,
         storage=arguments.own.get("storage", ""),
     )

@@ -11,6 +11,7 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
+from mtl_lightning.export.compiled import PACKAGE, CompiledGraph
 from mtl_lightning.export.ensemble import Average
 from mtl_lightning.export.graph import PREDICTION, REQUEST, inputs_of
 from mtl_lightning.export.manifest import MODEL, TENSORS
@@ -26,7 +27,7 @@ CALLS = 200
 
 
 def measure_graphs(
-    graphs: Mapping[str, Path], network: Network | Average, store: Store, size: int
+    graphs: Mapping[str, Path], network: Network | Average, store: Store, size: int, inputs: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
     """Measure graphs on the same rows.
 
@@ -35,6 +36,7 @@ def measure_graphs(
         network: Network of the graphs, for its tasks.
         store: Rows with labels.
         size: Number of rows of a batch.
+        inputs: Names of the inputs of a compiled graph, in order.
 
     Returns:
         Per graph ``name``, ``bytes``, ``milliseconds`` (median of calls with 100 rows and one thread, the graphs in
@@ -44,7 +46,10 @@ def measure_graphs(
         MtlError: If a graph cannot be loaded.
     """
     tasks = [task for task in network.schema.tasks if task.traits.served_by(AUC.kinds)]
-    sessions = {name: open_session(path, threads=1) for name, path in graphs.items()}
+    sessions = {
+        name: CompiledGraph.load(path, inputs) if path.name == PACKAGE else open_session(path, threads=1)
+        for name, path in graphs.items()
+    }
     metrics = {name: {task.name: AUC(task, exact=True) for task in tasks} for name in graphs}
     for start in range(0, len(store), size):
         batch = store.batch(slice(start, start + size))
@@ -60,12 +65,17 @@ def measure_graphs(
     return [
         {
             "name": name,
-            "bytes": sum(file.stat().st_size for file in path.parent.iterdir() if file.name in (MODEL, TENSORS)),
+            "bytes": sum(path.with_name(file).stat().st_size for file in _files(path) if path.with_name(file).exists()),
             "milliseconds": time_of,
             "auc": {task: _number(float(metric.compute())) for task, metric in metrics[name].items()},
         }
         for (name, path), time_of in zip(graphs.items(), milliseconds, strict=True)
     ]
+
+
+def _files(path: Path) -> tuple[str, ...]:
+    """Names of the files of a graph."""
+    return (PACKAGE,) if path.name == PACKAGE else (MODEL, TENSORS)
 
 
 def check_loss(measured: Sequence[Mapping[str, Any]], most: float) -> None:
@@ -118,10 +128,13 @@ def _number(value: float) -> float | None:
 def _milliseconds(sessions: Sequence[Any], parts: Mapping[str, np.ndarray]) -> list[float]:
     """Median time of a call, with the sessions in turn so that other load affects all alike."""
     seconds = np.zeros((CALLS + 1, len(sessions)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for call in range(CALLS + 1):
         for place, session in enumerate(sessions):
             inputs = _used(session, parts)
             start = time.perf_counter()
             session.run(None, inputs)
             seconds[call, place] = time.perf_counter() - start
+    torch.set_num_threads(threads)
     return [float(value) for value in np.median(seconds[1:], axis=0) * 1000]

@@ -196,7 +196,7 @@ def _export(scorer: Scorer, example: dict[str, Tensor]) -> torch.export.Exported
     shared = example[REQUEST].unique().shape[0] if REQUEST in example else 0
     shapes = ({name: {0: requests if value.shape[0] == shared else rows} for name, value in example.items()},)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet_torch():
             program = torch.export.export(scorer, (example,), dynamic_shapes=shapes, strict=False)
     except Exception as error:
         raise MtlError(f"the network can't be exported: {str(error).strip().splitlines()[0]}") from error
@@ -222,7 +222,7 @@ def _used(program: torch.export.ExportedProgram, names: Sequence[str]) -> list[s
 def save_pt2(program: torch.export.ExportedProgram, path: Path) -> None:
     """Write a program without its example inputs, so that the file holds no pickled objects."""
     program.example_inputs = None
-    with _quiet():
+    with quiet_torch():
         torch.export.save(program, path)
 
 
@@ -243,7 +243,7 @@ def save_onnx(
     for module in ("onnx", "onnxscript", "onnxruntime"):
         need(module, "export")
     try:
-        with _quiet():
+        with quiet_torch():
             converted = torch.onnx.export(
                 program,
                 (dict(example),),
@@ -259,14 +259,16 @@ def save_onnx(
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_torch() -> Iterator[None]:
     """Silence torch's notices about optional packages (log, warnings, stdout)."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch._inductor")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

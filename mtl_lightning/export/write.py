@@ -19,6 +19,7 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.calibration import check_parts, measure
 from mtl_lightning.export.calibration_fits import METHODS
+from mtl_lightning.export.compiled import PACKAGE, compile_package
 from mtl_lightning.export.compression import Compression, compress
 from mtl_lightning.export.compression_quality import check_loss, measure_graphs
 from mtl_lightning.export.ensemble import Average, check_equal_inputs
@@ -63,6 +64,7 @@ def export_run(
     calibrate_by: str | None = None,
     histories: bool = False,
     compression: Compression = FLOAT32,
+    compiled: bool = False,
     layout: str = "plain",
     storage: str = "",
 ) -> Manifest:
@@ -79,6 +81,7 @@ def export_run(
         calibrate_by: Feature whose values are calibrated apart, or None.
         histories: Whether to export each user's latest events, so that rows need not bring events.
         compression: Types of the numbers of the graph; measured on the validation split unless they are float32.
+        compiled: Whether to write an AOTInductor package as well, which is measured, too.
         layout: ``plain``; ``triton`` for a model of a Triton repository, whose version 1 is the export; ``kserve`` for
             an export with a manifest for KServe.
         storage: Address from which KServe fetches the export.
@@ -111,10 +114,11 @@ def export_run(
         Formula(formula, schema, {task.name: {"a": 1.0, "b": 0.0} for task in schema.tasks} if calibrate else {})
     if calibrate_by is not None:
         check_parts(schema, calibrate_by)
-    compressed = compression.name != "float32"
+    compressed = compiled or compression.name != "float32"
     store = _validation(schema, config) if calibrate or compressed else None
     if compressed and store is None:
-        raise MtlError(f"{compression.name}: the run has no validation split to measure the loss of AUC on")
+        name = "compiled" if compiled else compression.name
+        raise MtlError(f"{name}: the run has no validation split to measure the loss of AUC on")
     size = config.data.eval_batch_size
     calibration = measure(network, store, size, calibrate, calibrate_by) if calibrate and store is not None else {}
     if formula is not None:
@@ -128,8 +132,13 @@ def export_run(
         # Triton joins the rows of several calls, which would need one number of rows for all inputs.
         program, example = trace(network, requests=layout != "triton")
         save_onnx(program, example, [task.name for task in schema.tasks], folder / MODEL)
+        if compiled:
+            compile_package(program, folder / PACKAGE)
         save_pt2(program, folder / PROGRAM)
-        measured = _compress(folder, compression, network, store, size) if compressed and store is not None else {}
+        inputs = list(example)
+        measured = (
+            _measure(folder, compression, network, store, size, inputs) if compressed and store is not None else {}
+        )
         state = {key: value for key, value in network.state_dict().items() if isinstance(value, Tensor)}
         # Copies, since safetensors cannot represent names that share memory.
         weights = {key: value.detach().clone().contiguous() for key, value in state.items()}
@@ -203,19 +212,22 @@ def _validation(schema: Schema, config: Config) -> Store | None:
     return store
 
 
-def _compress(
-    folder: Path, compression: Compression, network: Network | Average, store: Store, size: int
+def _measure(
+    folder: Path, compression: Compression, network: Network | Average, store: Store, size: int, inputs: list[str]
 ) -> dict[str, Any]:
-    """Replace the graph by a compressed one, unless it loses too much, and return the measurements."""
+    """Replace the graph by a compressed one, unless it loses too much, and return the measurements of all graphs."""
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=folder.name) as name:
         graphs = {"float32": folder / MODEL}
-        for number, part in enumerate(compression.parts()):
+        if (folder / PACKAGE).exists():
+            graphs["aotinductor"] = folder / PACKAGE
+        for number, part in enumerate(compression.parts() if compression.name != "float32" else []):
             graphs[part.name] = compress(folder / MODEL, Path(name) / str(number), part)
-        measured = measure_graphs(graphs, network, store, size)
+        measured = measure_graphs(graphs, network, store, size, inputs)
         check_loss(measured, compression.max_auc_loss)
-        (folder / TENSORS).unlink(missing_ok=True)
-        for path in graphs[compression.name].parent.iterdir():
-            path.replace(folder / path.name)
+        if compression.name != "float32":
+            (folder / TENSORS).unlink(missing_ok=True)
+            for path in graphs[compression.name].parent.iterdir():
+                path.replace(folder / path.name)
     types = {"tables": compression.tables, "dense": compression.dense, "max_auc_loss": compression.max_auc_loss}
     return {**types, "rows": len(store), "graphs": measured}
 

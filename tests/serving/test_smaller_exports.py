@@ -114,3 +114,38 @@ def test_wrong_arguments(
 ) -> None:
     assert command("export", f"run={run}", f"out={tmp_path / 'x'}", pair) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_a_compiled_graph_is_measured_and_scores(run: Path, log: Path, tmp_path: Path) -> None:
+    out = tmp_path / "compiled"
+    assert command("export", f"run={run}", f"out={out}", "compiled=true", "tables=float16", "calibrate=false") == 0
+    manifest = Manifest.open(out)
+    graphs = {graph["name"]: graph for graph in manifest.compressed["graphs"]}
+    assert list(graphs) == ["float32", "aotinductor", "tables=float16"]
+    assert graphs["aotinductor"]["bytes"] == manifest.files["model.aoti.pt2"]["bytes"]
+    assert graphs["aotinductor"]["auc"] == pytest.approx(graphs["float32"]["auc"], abs=1e-6)
+    bundle = Bundle.open(out)
+    parts = bundle.encoder.encode(pq.read_table(log).slice(0, 100).to_pydict(), 100)
+    model = torch._inductor.aoti_load_package(str(out / "model.aoti.pt2"))
+    with torch.inference_mode():
+        compiled = model({item["name"]: torch.from_numpy(parts[item["name"]]) for item in manifest.inputs})
+    program = torch.export.load(out / "model.pt2").module()
+    with torch.no_grad():
+        expected = program({item["name"]: torch.from_numpy(parts[item["name"]]) for item in manifest.inputs})
+    for task, values in expected.items():
+        torch.testing.assert_close(compiled[task], values, atol=1e-5, rtol=1e-5)
+
+
+def test_an_export_without_a_compiler_leaves_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise RuntimeError("No working C++ compiler found in g++\nmore")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", missing)
+    assert command("export", f"run={run}", f"out={tmp_path / 'x'}", "compiled=true", "calibrate=false") == 2
+    assert "compiled: the graph can't be compiled: No working C++ compiler found in g++" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
