@@ -83,6 +83,8 @@ def test_requests_choose(run: Path, bundle: Bundle, rows: list[dict[str, Any]]) 
     for wrong, reason in (([1, 2], "2 values where 3"), ([1, -1, 1], "negative"), ("x", "'preference'")):
         with pytest.raises(RequestError, match=reason):
             scored(bundle, candidates=rows, context={"preference": wrong})
+    with pytest.raises(RequestError, match=r"candidates\[0\] has no column 'preference': write null"):
+        scored(bundle, candidates=[rows[0], {**rows[1], "preference": CHOSEN}])
 
 
 def test_the_open_inference_protocol_has_it_as_an_input(bundle: Bundle, rows: list[dict[str, Any]]) -> None:
