@@ -138,6 +138,14 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.pin_memory()
 
+        return self.moved(move)
+
+    def moved(self, move: Callable[[Tensor], Tensor]) -> Self:
+        """The same batch in other memory; histories stay windows of stored events.
+
+        Args:
+            move: Returns a tensor of the same values and type.
+        """
         return self._apply(move, lambda steps: steps.moved(move))
 
     def _apply(self, function: Callable[[Tensor], Any], to_steps: Callable[[Steps], Steps]) -> Self:
@@ -235,6 +243,14 @@ class Target:
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
     details: dict[str, Tensor] = field(default_factory=dict)
+    _unknown: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+
+    def known(self, values: Tensor) -> Tensor:
+        """``values`` [B, …] with unknown rows set to zero and cut from the graph."""
+        if self._unknown is None:
+            self._unknown = ~self.mask
+        # Filled, and not chosen by `where`: its gradient takes one kernel, not two.
+        return values.masked_fill(self._unknown.view(-1, *[1] * (values.dim() - 1)), 0)
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over known labels of the global batch; a connected zero if no label is known.
@@ -242,14 +258,14 @@ class Target:
         Args:
             values: One value per row, [B]. Values of unknown rows may be anything, also infinite.
         """
-        known = torch.where(self.mask, values, torch.zeros((), dtype=values.dtype, device=values.device))
+        known = self.known(values)
         if self.weight is not None:
             known = known * self.weight
         if self.count is not None:
             count = self.count
         else:
             count = (self.mask if self.weight is None else self.mask * self.weight).sum()
-        return known.sum() / torch.where(count > 0, count, torch.ones_like(count)).to(values.dtype)
+        return known.sum() / (count + (count <= 0)).to(values.dtype)
 
     def row_mean(self, values: Tensor) -> Tensor:
         """Mean over all rows of the global batch, known or not."""

@@ -63,6 +63,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def reduce_mean(tensor: Tensor) -> Tensor:
+    """Mean of a detached tensor over processes; the tensor itself in one process."""
+    return tensor if world_size() == 1 else reduce_sum(tensor) / world_size()
+
+
 def reduce_sum(tensor: Tensor) -> Tensor:
     """Sum of a detached tensor over processes; the tensor itself in one process."""
     if world_size() == 1:

@@ -1,7 +1,7 @@
 """Checks of columns: the columns that a recipe names exist, and no feature leaks a label."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from mtl_lightning.data.expressions.hints import backticks_hint
 from mtl_lightning.data.features.base import Feature, expression_of
 from mtl_lightning.data.features.history import History, HistoryTransform
 from mtl_lightning.data.preparation.event_logs import EventLog
+from mtl_lightning.data.preparation.lookups import Lookup
 from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.errors import DataError, Problem, did_you_mean
 from mtl_lightning.interfaces import RawSchema
@@ -117,12 +118,16 @@ def _accepted(feature: str, column: str, task: Task, accepted: Collection[str]) 
     return not _is_label(column, task) and f"leak:{feature}:{task.name}" in accepted
 
 
-def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, name: str) -> None:
+def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, name: str, lookups: Joined) -> None:
     """Columns that a feature reads of earlier rows exist; labels may be among them, true probabilities not."""
     if isinstance(feature, History) and feature.from_ is not None and raw is not None:
         try:
-            log = EventLog(name, HistoryTransform(name, feature, ()))
-            if log.exists():  # a recipe is valid before its data is there, as with raw logs
+            transform = HistoryTransform(name, feature, ())
+            keys = {column.partition(".")[0]: key for column, (_, key) in lookups.items()}
+            transform.lookups = [Lookup(table, key or "") for table, key in keys.items()]
+            log = EventLog(name, transform)
+            # A recipe is valid before its data is there, as with raw logs.
+            if log.exists() and None not in keys.values():
                 log.check()
         except DataError as error:
             draft.problems.append(Problem.from_error(error, f"{path}.from"))
@@ -133,6 +138,12 @@ def _events(draft: Draft, raw: RawSchema | None, path: str, feature: Feature, na
             draft.problem(path, f"leak: {column!r} holds true probabilities", "leave it out of with and where")
         elif (held := raw.columns[column]).startswith(NESTED):
             draft.problem(path, f"{column!r} holds {held}, and one value per row is needed", "name another column")
+
+
+def _keys(names: Iterable[str], lookups: Joined) -> tuple[str, ...]:
+    """Columns of a log, with the keys of side tables in place of their columns."""
+    keys = [lookups[name][1] if name in lookups else name for name in names]
+    return tuple(dict.fromkeys(key for key in keys if key is not None))
 
 
 def _expression(draft: Draft, raw: RawSchema | None, path: str, feature: Feature) -> None:
@@ -169,12 +180,11 @@ def _features(
         raw = replace(log, columns={**log.columns, **{name: kind for name, (kind, _) in lookups.items()}})
     for name, feature in draft.features.items():
         path = f"features.{name}"
-        _events(draft, log, path, feature, name)
+        _events(draft, raw, path, feature, name, lookups)
         _expression(draft, raw, path, feature)
         read_columns = feature.columns(name)
         plain = read_columns if expression_of(feature) is None else ()
-        keys = [key for column in read_columns if column in lookups and (key := lookups[column][1]) is not None]
-        for column in dict.fromkeys([*read_columns, *keys]):
+        for column in dict.fromkeys([*read_columns, *_keys(read_columns, lookups)]):
             if not _exists(draft, raw, path, column):
                 continue
             read = [task for task in labels.get(column, ()) if not _accepted(name, column, task, accepted)]

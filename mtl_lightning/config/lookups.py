@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtl_lightning.config.draft import Draft
-from mtl_lightning.data.preparation.column_uses import column_uses
+from mtl_lightning.data.preparation.column_uses import column_uses, with_events
 from mtl_lightning.data.preparation.lookups import LookupFiles
 from mtl_lightning.errors import DataError, Problem, did_you_mean
 from mtl_lightning.interfaces import RawSchema
@@ -24,13 +24,13 @@ def check_lookups(draft: Draft, raw: RawSchema | None, lookups: Mapping[str, Any
     """
     joined: dict[str, tuple[str, str | None]] = {}
     for name, options in lookups.items():
-        read = [column for part, feature in draft.features.items() for column in feature.columns(part)]
+        read = [column for part, feature in draft.features.items() for column in feature.lookup_columns(part)]
         joined |= {column: ("", None) for column in read if column.startswith(f"{name}.")}
         try:
             files = LookupFiles(name, options)
             if raw is None or not rows:
                 continue
-            files.follow(column_uses(draft.features))
+            files.follow(with_events(column_uses(draft.features), draft.features))
             columns = files.columns()
         except DataError as error:
             draft.problems.append(Problem.from_error(error, f"data.lookup.{name}"))

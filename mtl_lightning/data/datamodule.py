@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -29,6 +29,8 @@ IN_MEMORY = 8 << 30
 """Largest Store, in bytes, that is shuffled as a whole; the same on every machine, so that processes agree."""
 POOL = 1 << 20
 """Rows in memory at a time for larger Stores."""
+LARGE = 50_000_000
+"""Rows above which the order of training rows is a function; the same on every machine, as ``IN_MEMORY``."""
 
 TaskSpecs = Mapping[str, TaskSpec] | Iterable[Task]
 
@@ -49,6 +51,8 @@ class DataModule(LightningDataModule):
         seed: Seed of the order of training rows.
         pool: Rows in memory at a time where the Store is larger than memory; None for all of a Store up to
             :data:`IN_MEMORY` bytes, otherwise :data:`POOL` rows.
+        order: ``array`` or ``function``: whether the order of training rows is drawn as a whole or computed for each
+            batch; ``auto`` for a function above :data:`LARGE` rows.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
@@ -83,6 +87,7 @@ class DataModule(LightningDataModule):
         eval_batch_size: int = 8192,
         seed: int = 0,
         pool: int | None = None,
+        order: Literal["auto", "array", "function"] = "auto",
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
@@ -97,7 +102,8 @@ class DataModule(LightningDataModule):
         self.source = source
         self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
-        review.record("data", DataConfig, {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool})
+        sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool}
+        review.record("data", DataConfig, {**sizes, "order": order})
         own_features = None if features is None else read_features(features, review)
         own_tasks = None if tasks is None else _read_tasks(tasks, review)
         own_split = _read_split(split, review) if split else None
@@ -121,6 +127,7 @@ class DataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.pool = pool
+        self.order = order
         self.cache_dir = cache_dir
         self.base = base
         self.accept = tuple(accept)
@@ -200,6 +207,7 @@ class DataModule(LightningDataModule):
         """
         trainer = self.trainer
         store = self.prepared.stores[split]
+        large = len(store) > LARGE and store.requests is None
         return Loader(
             store,
             batch_size or self.eval_batch_size,
@@ -208,6 +216,7 @@ class DataModule(LightningDataModule):
             rank=trainer.global_rank if trainer else 0,
             world=trainer.world_size if trainer else 1,
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
+            function=shuffle and (large if self.order == "auto" else self.order == "function"),
         )
 
     def train_dataloader(self) -> Loader:

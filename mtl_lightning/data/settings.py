@@ -1,7 +1,7 @@
 """The ``data`` section of a recipe. Free of torch, so that recipes can be listed without it."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mtl_lightning.bounds import PositiveInt
 
@@ -16,6 +16,8 @@ class DataConfig:
         group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
         cache_dir: Where prepared data is kept; None for the user's cache directory.
         pool: Rows in memory at a time where prepared data is larger than memory; None for what its size suggests.
+        order: Order of shuffled training rows: ``array`` draws all of it in memory, ``function`` computes the part
+            that a batch needs; ``auto`` is ``function`` above 50 million rows without requests.
         accept: Names of serious findings about the data that are expected (``leak:<feature>:<task>``,
             ``funnel:<task>``).
         request: Raw columns whose values are equal in the rows of a request (a user and a session), and in no
@@ -35,6 +37,7 @@ class DataConfig:
     group: str | None = None
     cache_dir: str | None = None
     pool: PositiveInt | None = None
+    order: Literal["auto", "array", "function"] = "auto"
     accept: tuple[str, ...] = ()
     request: tuple[str, ...] = ()
     per_request: tuple[str, ...] | None = None

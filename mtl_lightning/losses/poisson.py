@@ -44,4 +44,4 @@ class PoissonLoss(Loss):
         label = target.label.to(logit.dtype)
         rate = logit.clamp(max=LARGEST).exp() * (1 + (logit - LARGEST).clamp(min=0))
         values = rate - label * logit + torch.lgamma(label + 1)
-        return target.mean(torch.where(target.mask, values[:, 0], 0.0))
+        return target.mean(values[:, 0])

@@ -4,7 +4,6 @@ A row of unknown label may hold any value, also an infinite logit. Its gradient 
 is replaced before the loss is computed, since zero times an infinite derivative is NaN.
 """
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,11 +14,12 @@ def known_rows(values: Tensor, target: Target) -> Tensor:
     """``values`` [B, K] with unknown rows set to zero and cut from the graph.
 
     Example:
+        >>> import torch
         >>> target = Target(label=torch.ones(2, 1), mask=torch.tensor([True, False]))
         >>> known_rows(torch.tensor([[2.0], [torch.inf]]), target).tolist()
         [[2.0], [0.0]]
     """
-    return torch.where(target.mask.unsqueeze(1), values, 0.0)
+    return target.known(values)
 
 
 def linked_label(output: Output, target: Target) -> Tensor:
@@ -37,6 +37,7 @@ def cross_entropy(output: Output, target: Target) -> Tensor:
     """Mean binary cross-entropy over known labels of the global batch, a scalar.
 
     Example:
+        >>> import torch
         >>> target = Target(label=torch.ones(1, 1), mask=torch.tensor([True]))
         >>> round(cross_entropy(Output(torch.zeros(1, 1)), target).item(), 4)
         0.6931

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -39,4 +38,4 @@ class WeightedLogistic(Loss):
         logit = known_rows(output.logit, target)
         label = linked_label(output, target).clamp(min=0)
         values = label * functional.softplus(-logit) + functional.softplus(logit)
-        return target.mean(torch.where(target.mask, values[:, 0], 0.0))
+        return target.mean(values[:, 0])

@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import lightning
 import numpy as np
@@ -54,6 +54,7 @@ class SavedLoader(TypedDict):
     rows: NonNegativeInt
     steps: NonNegativeInt
     pool: NotRequired[int | None]
+    order: NotRequired[Literal["array", "function"]]
 
 
 class SavedLoaders(TypedDict):

@@ -56,12 +56,22 @@ def inner_products(vectors: Tensor) -> Tensor:
         return vectors.new_zeros(len(vectors), len(vectors), dtype=torch.float64)
     if vectors.device.type not in HOST:
         scale = torch.ldexp(torch.ones_like(vectors[0, 0]), torch.frexp(vectors.abs().amax()).exponent - 1)
-        scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, 1.0)
+        scale = torch.where(is_finite(scale) & (scale > 0), scale, 1.0)
         return _products(vectors / scale) * scale.double() ** 2
     products = _products(vectors)
     if not bool(torch.isfinite(products).all()):
         products = vectors.double() @ vectors.double().T
     return products
+
+
+def is_finite(values: Tensor) -> Tensor:
+    """``torch.isfinite`` in two kernels instead of four.
+
+    Example:
+        >>> is_finite(torch.tensor([1.0, torch.inf, torch.nan])).tolist()
+        [True, False, False]
+    """
+    return values - values == 0
 
 
 def _products(vectors: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ import math
 from collections import deque
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.errors import MtlError
 from mtl_lightning.training.late import DELAY, LateCopy
 from mtl_lightning.training.optimizer import CompositeOptimizer
+from mtl_lightning.training.products import is_finite
 from mtl_lightning.training.rows import HOST
 
 
@@ -63,7 +63,7 @@ class SkippedSteps:
         """
         if norm.device.type in HOST or not optimizer.skips_on_device():
             return not self.add(norm, losses)
-        optimizer.step_if(torch.isfinite(norm))
+        optimizer.step_if(is_finite(norm))
         self._pending.append((LateCopy(norm), losses))
         if len(self._pending) > DELAY:
             self._count_first()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.distributed import reduce_sum, world_size
+from mtl_lightning.distributed import reduce_mean, reduce_sum, world_size
 from mtl_lightning.training.products import inner_products
 
 
@@ -22,7 +22,7 @@ def global_counts(batch: Batch) -> Tensor:
     """
     known = batch.mask.double() if batch.weight is None else batch.mask.double() * batch.weight.double()
     counts = torch.cat([known.sum(0), known.new_full((1,), float(len(batch)))])
-    return reduce_sum(counts) / world_size()
+    return reduce_mean(counts)
 
 
 def step_generator(seed: int, index: int) -> torch.Generator:
@@ -87,7 +87,7 @@ class Step:
     @cached_property
     def values(self) -> Tensor:
         """Global losses, detached and equal on all processes, [T]."""
-        return reduce_sum(self.losses.detach()) / world_size()
+        return reduce_mean(self.losses.detach())
 
     @cached_property
     def jacobian(self) -> Tensor:
@@ -111,7 +111,8 @@ class Step:
         The global loss is the mean over processes, so its gradient at a process's rows is the local one divided by the
         number of processes. Local Gramians are summed and divided by the square of that number, which is exact.
         """
-        return reduce_sum(inner_products(self.jacobian.flatten(1))) / world_size() ** 2
+        products = reduce_mean(inner_products(self.jacobian.flatten(1)))
+        return products if world_size() == 1 else products / world_size()
 
     @cached_property
     def generator(self) -> torch.Generator:

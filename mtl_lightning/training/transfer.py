@@ -16,7 +16,8 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
     """Return a batch on a device.
 
     All tensors are packed into one pinned buffer. Ids travel as int32 and are widened on the device, which halves their
-    bytes. In training, true expectations of labels stay behind: only metrics read them. On a CPU nothing is copied.
+    bytes. Histories travel as they are stored, and are padded and widened on the device. In training, true expectations
+    of labels stay behind: only metrics read them. On a CPU nothing is copied.
 
     Args:
         batch: The batch, on the host.
@@ -35,6 +36,8 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
     if training:
         oracles = {name for task in batch.schema.tasks for name in task.oracles}
         batch = replace(batch, raw={name: values for name, values in batch.raw.items() if name not in oracles})
+    # Windows of histories are copied once and padded on the device, unless it can't hold their times of 64 bits.
+    batch = (batch.map if device.type == "mps" else batch.moved)(_same)
     narrowed = max(batch.schema.table_sizes.values(), default=0) < 1 << 31
     ids, others = _tensors(batch, narrowed)
     places, size = _places([tensor.numel() * 4 for tensor in ids] + [_bytes(tensor) for tensor in others])
@@ -50,13 +53,17 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
     }
     for tensor, place in zip(others, places[len(ids) :], strict=True):
         views[id(tensor)] = _view(sent, place, tensor, tensor.dtype)
-    return batch.map(lambda tensor: views[id(tensor)])
+    return batch.moved(lambda tensor: views[id(tensor)])
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _tensors(batch: Batch, narrowed: bool) -> tuple[list[Tensor], list[Tensor]]:
     """Distinct tensors of a batch: integers that fit int32, and all others."""
     distinct: dict[int, Tensor] = {}
-    batch.map(lambda tensor: distinct.setdefault(id(tensor), tensor))
+    batch.moved(lambda tensor: distinct.setdefault(id(tensor), tensor))
     fits = {key: narrowed and tensor.dtype == torch.int64 for key, tensor in distinct.items()}
     fits[id(batch.group)] = False  # the groups of a batch are numbers of 64 bits
     return (

@@ -35,7 +35,7 @@ END = 2500
 HISTORIES = {
     "watched": {
         "kind": "history", "by": "user_id", "time": "time_ms", "of": "video_id", "where": "is_click == 1",
-        "with": ["author_id", {"play_time_ms": "log"}], "gap": True, "length": 6, "delay": 40,
+        "with": ["author_id", "videos.series", {"play_time_ms": "log"}], "gap": True, "length": 6, "delay": 40,
     },
     "seen": {"kind": "history", "by": "user_id", "time": "time_ms", "of": "video_id", "length": 9},
 }  # fmt: skip
@@ -63,13 +63,20 @@ def log() -> list[dict[str, Any]]:
 def run(log: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("snapshots")
     pq.write_table(pa.Table.from_pylist([row for row in log if row["time_ms"] <= END]), folder / "log.parquet")
+    videos = {"video_id": list(range(1, 38)), "series": [f"s{i % 7}" for i in range(37)]}
+    pq.write_table(pa.table(videos), folder / "videos.parquet")
     recipe = {
         "extends": "base",
         "source": {"name": "table", "path": str(folder / "log.parquet"), "after_event": ["play_time_ms"]},
         "split": {"by": "time", "column": "time_ms"},
         "features": {"video_id": {"kind": "categorical"}, "author_id": {"kind": "categorical"}, **HISTORIES},
         "tasks": {"click": {"kind": "binary", "label": "is_click"}},
-        "data": {"batch_size": 256, "group": "user_id", "cache_dir": str(folder / "cache")},
+        "data": {
+            "batch_size": 256,
+            "group": "user_id",
+            "cache_dir": str(folder / "cache"),
+            "lookup": {"videos": {"path": str(folder / "videos.parquet"), "key": "video_id"}},
+        },
         "trainer": {"max_epochs": 2},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -97,6 +97,10 @@ class Feature(ABC):
         """Raw columns that the feature reads of rows before the one at hand: none; labels may be among them."""
         return ()
 
+    def lookup_columns(self, name: str) -> tuple[str, ...]:
+        """Columns that may be ones of side tables: all that the feature reads of rows and of events."""
+        return self.columns(name)
+
     def request_columns(self, name: str) -> tuple[str, ...]:
         """Raw columns that a row to be scored must have: the columns of :meth:`columns`."""
         return self.columns(name)

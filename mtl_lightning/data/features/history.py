@@ -18,6 +18,7 @@ from mtl_lightning.data.expressions.expression import Expression
 from mtl_lightning.data.features.base import Accumulator, Feature, Transform, check
 from mtl_lightning.data.features.categorical import Categorical, CategoricalTransform, SharedVocabulary
 from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, NumericTransform
+from mtl_lightning.data.features.side_tables import SideTable, join, without_lookups
 from mtl_lightning.data.features.state_structure import SavedHistory
 from mtl_lightning.data.features.unknown_ids import UnknownIds
 from mtl_lightning.data.features.vocabulary import Vocabulary
@@ -48,7 +49,8 @@ class History(Feature):
         of: Column with the id of an event, such as the item.
         where: Condition on an event's columns, such as ``is_click == 1``; None for all rows.
         with_: Further columns of an event (``with`` in a recipe): a name for an id, ``{column: transform}`` for a
-            number, with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`.
+            number, with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`. ``<table>.<column>``
+            is a column of a side table of ``data.lookup``, looked up by the event's key.
         gap: Each event has the time between it and the row.
         length: Number of events at most.
         delay: An event must be more than this before a row: in seconds, or in the unit of a time column that holds
@@ -130,6 +132,10 @@ class History(Feature):
     def event_columns(self, name: str) -> tuple[str, ...]:
         """User and time, ids and numbers, and what the condition reads; none if events come from other files."""
         return self.source_columns if self.from_ is None else ()
+
+    def lookup_columns(self, name: str) -> tuple[str, ...]:
+        """All columns of rows and of events."""
+        return tuple(dict.fromkeys([*self.columns(name), *self.source_columns]))
 
     @property
     def source_columns(self) -> tuple[str, ...]:
@@ -235,6 +241,8 @@ class HistoryTransform:
         self.condition = None if feature.where is None else Expression(feature.where, place=f"features.{name}.where")
         self.per_second: int | None = None
         self.earlier: Mapping[str, Any] | None = None
+        self.lookups: Sequence[SideTable] = ()
+        """Side tables whose columns events carry."""
         self.unknown: UnknownIds | None = None
         """Codes of unknown ids while events are prepared; None where unknown ids are equal, as in requests."""
 
@@ -252,6 +260,16 @@ class HistoryTransform:
     def layout(self) -> Layout:
         """Words of an event's record."""
         return Layout(len(self.tables), len(self.scales), self.feature.gap, float(self.units))
+
+    @property
+    def given_columns(self) -> tuple[str, ...]:
+        """Raw columns of an event that a request brings, with keys of side tables in place of their columns."""
+        return without_lookups(self.lookups, self.feature.given_columns)
+
+    @property
+    def source_columns(self) -> tuple[str, ...]:
+        """The user and :attr:`given_columns`."""
+        return without_lookups(self.lookups, self.feature.source_columns)
 
     def moments(self, block: Block) -> Moments:
         """Users and times of a block's rows."""
@@ -297,7 +315,7 @@ class HistoryTransform:
             block: Events.
             visible: Function from users and times to the events that training rows may see, [E] bool.
         """
-        moments = self.moments(block)
+        block, moments = join(self.lookups, block), self.moments(block)
         self._observe(block, moments.known & visible(moments), self.tables)
 
     def _observe(self, block: Block, chosen: np.ndarray, tables: Mapping[str, SharedVocabulary]) -> None:
@@ -370,6 +388,7 @@ class HistoryTransform:
         Raises:
             RowError: At a number that can't be read, with its row in the block.
         """
+        block = join(self.lookups, block)
         user, time, known = self.moments(block) if moments is None else moments
         rows = self.happened(block, known)
         happened = time[rows]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from mtl_lightning.data.features.base import Feature
+from mtl_lightning.data.features.history import History
 from mtl_lightning.data.features.overlap import Overlap
 from mtl_lightning.data.features.sequence import Sequence
 from mtl_lightning.data.preparation.split import SplitSpec
@@ -96,3 +97,16 @@ def column_uses(
     return Uses(
         *(frozenset(name for name in names if isinstance(name, str)) for names in (tokens, lists, numbers - lists))
     )
+
+
+def with_events(uses: Uses, features: Mapping[str, Feature]) -> Uses:
+    """Return the uses of the columns of side tables, which events from files of their own read as well.
+
+    Args:
+        uses: Uses of the log's columns.
+        features: Features by name.
+    """
+    histories = [feature for feature in features.values() if isinstance(feature, History)]
+    tokens = uses.tokens.union(*(feature.event_tokens for feature in histories))
+    numbers = uses.numbers | {name for feature in histories for name in feature.numbers} - tokens
+    return Uses(tokens, uses.lists, numbers)

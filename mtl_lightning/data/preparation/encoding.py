@@ -72,6 +72,7 @@ class EncodeParts:
         rows = list(part.first)
         for block, assigned in prefetch(self.reader.read(part)):
             with locate_errors(block, assigned):
+                block = transforms.join(block)
                 parts = encode_block(transforms, block)
                 done.histories.append((encode_histories(transforms.histories, block, unknown), assigned))
             done.shapes.update({name: values.shape[1:] for name, values in parts.items()})

@@ -13,6 +13,7 @@ import pyarrow.types as pt
 from mtl_lightning.data.arrow.columns import WRITTEN, column, require
 from mtl_lightning.data.arrow.numbers import RowError
 from mtl_lightning.data.features.history import RENAMED, HistoryTransform, Moments
+from mtl_lightning.data.features.side_tables import without_lookups
 from mtl_lightning.data.readers.blocks import ROW, read_blocks
 from mtl_lightning.data.readers.uses import Uses
 from mtl_lightning.data.sources.table import Table, placed
@@ -37,7 +38,7 @@ class EventLog:
     def __init__(self, name: str, transform: HistoryTransform) -> None:
         self.feature, self.transform = transform.feature, transform
         self.place = f"features.{name}.from"
-        self.names = {own: self.feature.renamed.get(own, own) for own in self.feature.source_columns}
+        self.names = {own: self.feature.renamed.get(own, own) for own in transform.source_columns}
         """Column in the files of each column that an event has."""
         options = {key: value for key, value in (self.feature.from_ or {}).items() if key != RENAMED}
         review = Review()
@@ -47,7 +48,7 @@ class EventLog:
         if isinstance(source.path, dict):
             raise DataError(f"{self.place}.path: the events of a history have no splits", "list the files")
         self.source = source
-        tokens = {self.names[own] for own in self.feature.event_tokens}
+        tokens = {self.names[own] for own in without_lookups(transform.lookups, self.feature.event_tokens)}
         source.follow(Uses(frozenset(tokens), frozenset(), frozenset({*self.names.values()} - tokens)))
 
     def exists(self) -> bool:

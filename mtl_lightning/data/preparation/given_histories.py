@@ -10,6 +10,7 @@ import pyarrow.types as pt
 
 from mtl_lightning.data.arrow.columns import plain
 from mtl_lightning.data.features.history import HistoryTransform
+from mtl_lightning.data.features.side_tables import join
 from mtl_lightning.data.preparation.histories import slices
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.data.store.events import Events, row_part
@@ -49,7 +50,7 @@ def listed_in_column(values: pa.Array, transform: HistoryTransform) -> Listed:
         DataError: If the column holds other values, or an event's column is missing.
     """
     name, kind = transform.name, values.type
-    columns = transform.feature.given_columns
+    columns = transform.given_columns
     if pt.is_null(kind) or ((pt.is_list(kind) or pt.is_large_list(kind)) and pt.is_null(kind.value_type)):
         return Listed(pa.table({column: pa.nulls(0) for column in columns}), np.zeros(0, np.int64), len(values))
     if pt.is_struct(kind):
@@ -80,7 +81,7 @@ def listed_in_json(values: Sequence[Any], transform: HistoryTransform) -> Listed
     Raises:
         DataError: If a row has other values, or an event's column is missing.
     """
-    name, columns = transform.name, transform.feature.given_columns
+    name, columns = transform.name, transform.given_columns
     flat: dict[str, list[Any]] = {column: [] for column in columns}
     counts = []
     for entry in values:
@@ -129,14 +130,15 @@ def given_history(listed: Listed, row_times: pa.Array, transform: HistoryTransfo
     moments = transform.instants(pa.table({transform.feature.time: row_times}))
     time = np.broadcast_to(moments.values, rows) if len(row_times) == 1 else moments.values
     known = np.broadcast_to(moments.known, rows) if len(row_times) == 1 else moments.known
-    event_times = transform.instants(listed.events)
-    happened = transform.happened(listed.events, event_times.known)
+    given = join(transform.lookups, listed.events)
+    event_times = transform.instants(given)
+    happened = transform.happened(given, event_times.known)
     place = np.zeros(rows, dtype=np.int64) if listed.total == 1 else np.arange(rows)
     length, delay = transform.feature.length, transform.delay
     # Each list is the history of a user of its own.
     users, times = listed.place[happened], event_times.values[happened]
     order, start, stop = slices(users, times, place, time, length, delay)
-    ids, numbers = transform.encode_steps(listed.events, happened)
+    ids, numbers = transform.encode_steps(given, happened)
     records = transform.layout.pack(ids[order], numbers[order], times[order])
     events = Events.of(records, transform.layout, length)
     row_time = time.astype(np.float64) if transform.feature.gap else None

@@ -69,7 +69,7 @@ class LiveHistories:
 
     def columns(self, names: Iterable[str]) -> tuple[str, ...]:
         """Raw columns that an event needs for some histories."""
-        return tuple(dict.fromkeys(own for name in names for own in self.transforms[name].feature.source_columns))
+        return tuple(dict.fromkeys(own for name in names for own in self.transforms[name].source_columns))
 
     def given(self, asked: Mapping[str, tuple[pa.Array, pa.Array]]) -> dict[str, GivenHistory]:
         """Histories of rows, all as they are at one moment. Users without events have empty ones.

@@ -111,8 +111,8 @@ class Lookup:
         return again
 
     def join(self, block: Block) -> Block:
-        """Append its columns to a block that has the key; other blocks stay as they are."""
-        if self.on not in block.schema.names:
+        """Append its columns to a block that has the key, but not the columns; other blocks stay as they are."""
+        if self.on not in block.schema.names or self._columns.keys() <= {*block.schema.names}:
             return block
         places = self.rows(as_written(block, self.on))
         table = block if isinstance(block, pa.Table) else pa.Table.from_batches([block])
@@ -300,5 +300,5 @@ def check_lookups(lookups: Mapping[str, LookupFiles], features: Mapping[str, Fea
             )
         held = files.columns()
         for feature, options in features.items():
-            read = [column_name for column_name in options.columns(feature) if column_name.startswith(f"{name}.")]
+            read = [own for own in options.lookup_columns(feature) if own.startswith(f"{name}.")]
             require(list(held), read, f"features.{feature}")

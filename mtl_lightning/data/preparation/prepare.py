@@ -16,7 +16,7 @@ from mtl_lightning.data.features.base import CachingTransform
 from mtl_lightning.data.features.build import Feature
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.column_checks import check_columns
-from mtl_lightning.data.preparation.column_uses import column_uses, read_for
+from mtl_lightning.data.preparation.column_uses import column_uses, read_for, with_events
 from mtl_lightning.data.preparation.encoding import encode
 from mtl_lightning.data.preparation.event_logs import EventLog, event_logs
 from mtl_lightning.data.preparation.fitting import fit
@@ -103,7 +103,7 @@ def prepare(
     joined = [Lookup(name, files.on) for name, files in lookups.items()]
     transforms = Transforms(features, tasks, raw, group, split.cold, schema.columns, joined, request, per_request)
     for files in lookups.values():
-        files.follow(uses)
+        files.follow(with_events(uses, features))
     transforms.tokens = tokens
     check_columns(transforms, split, schema, accept)
     check_lookups(lookups, features, list(schema.columns))
@@ -186,8 +186,8 @@ def build(
     with writing(path):
         partial.mkdir()
     try:
-        read = [column for name, feature in transforms.features.items() for column in feature.columns(name)]
-        transforms.lookups = {name: files.read(read) for name, files in lookups.items()}
+        read = [column for name, feature in transforms.features.items() for column in feature.lookup_columns(name)]
+        transforms.use_lookups({name: files.read(read) for name, files in lookups.items()})
         fit(reader, transforms, logs, executor)
         summary = encode(partial, reader, transforms, logs, executor)
         if transforms.request:

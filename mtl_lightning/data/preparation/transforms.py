@@ -19,6 +19,7 @@ from mtl_lightning.data.features.base import Accumulator, Feature, MergeableTran
 from mtl_lightning.data.features.build import build_features, build_transforms, kind_of
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.history import HistoryTransform
+from mtl_lightning.data.features.side_tables import join, without_lookups
 from mtl_lightning.data.features.state_structure import check_fitted, check_references, check_transforms
 from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.cold_start import NewValues, slice_name
@@ -83,13 +84,14 @@ class Transforms:
         self.group = group
         self.cold = {slice_name(name): NewValues(name) for name in cold}
         self.transforms: dict[str, Transform] = build_transforms(self.features)
+        self.use_lookups(self.lookups)
         self.text: set[str] = set()
         self.tokens: tuple[str, ...] | None = None  # None for versions in which uses did not decide on types
         self.base: Self | None = None  # see growth.begin
         self.latest: dict[str, LatestEvents] = {}
         """Latest events of users at the end of the log, by history; not part of the saved state."""
         self.feature_columns = {name: self.raw_columns(part.columns(name)) for name, part in self.features.items()}
-        self.event_columns = {name: feature.event_columns(name) for name, feature in self.features.items()}
+        self.event_columns = {name: self.raw_columns(part.event_columns(name)) for name, part in self.features.items()}
         self.request_columns = {
             name: self.raw_columns(part.request_columns(name)) for name, part in self.features.items()
         }
@@ -97,14 +99,17 @@ class Transforms:
 
     def raw_columns(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return the columns of the log that columns depend on: for a column of a side table its key."""
-        owners = {name: next((part for part in self.lookups.values() if part.owns(name)), None) for name in names}
-        return tuple(dict.fromkeys(name if owner is None else owner.on for name, owner in owners.items()))
+        return without_lookups(self.lookups.values(), names)
+
+    def use_lookups(self, lookups: Mapping[str, Lookup]) -> None:
+        """Look columns of rows and events up in side tables, by name."""
+        self.lookups = dict(lookups)
+        for history in self.histories.values():
+            history.lookups = tuple(self.lookups.values())
 
     def join(self, block: Block) -> Block:
         """Append the columns of side tables to a block."""
-        for lookup in self.lookups.values():
-            block = lookup.join(block)
-        return block
+        return join(self.lookups.values(), block)
 
     @property
     def optional_columns(self) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
-from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, generator
+from mtl_lightning.data.store.lanes import LaneOrder
+from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, StoredOrder, generator
+from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
@@ -81,6 +83,11 @@ class Loader:
         world: Number of processes.
         pool: Number of rows in memory at a time, for a Store larger than memory (see
             :class:`~mtl_lightning.data.store.order.PooledOrder`). None for all rows. Must be equal on all processes.
+        function: Compute the order of shuffled rows where it is needed, instead of drawing it for all rows on every
+            process; a pool is then a :class:`~mtl_lightning.data.store.lanes.LaneOrder`.
+
+    Raises:
+        DataError: If the order is a function, and the Store has requests.
 
     Example:
         >>> from mtl_lightning.schema import Schema
@@ -100,7 +107,11 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         pool: int | None = None,
+        function: bool = False,
     ) -> None:
+        if function and store.requests is not None:
+            message = "data.order: a function does not keep the rows of a request together"
+            raise DataError(message, "set data.order=array")
         self.store = store
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -108,6 +119,7 @@ class Loader:
         self.rank = rank
         self.world = world
         self.pool = pool
+        self.function = function
         self.epoch = 0
         self.cursor = 0
         self._resumed = False
@@ -141,15 +153,20 @@ class Loader:
 
     def order(self) -> Order:
         """The rows in the current epoch's order."""
-        if self.pool is not None:
-            return PooledOrder(self.store, self.pool, (self.seed, self.epoch) if self.shuffle else None)
+        seeds = self.seed, self.epoch
         if not self.shuffle:
-            return FullOrder(self.store, None)
+            return FullOrder(self.store, None) if self.pool is None else StoredOrder(self.store)
+        if self.pool is not None and self.function:
+            return LaneOrder(self.store, self.pool, len(self), seeds)
+        if self.pool is not None:
+            return PooledOrder(self.store, self.pool, seeds)
         # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
         window = WINDOW if self.world == 1 else 0
+        if self.function:
+            return FullOrder(self.store, Permutation(len(self.store), *seeds), window)
         requests = self.store.requests
         count = len(self.store if requests is None else requests)
-        permutation, ends = torch.randperm(count, generator=generator(self.seed, self.epoch)), None
+        permutation, ends = torch.randperm(count, generator=generator(*seeds)), None
         if requests is not None:
             permutation, ends = Requests.of(self.store.parts["request"]).ordered(permutation)
         return FullOrder(self.store, permutation, window, ends)
@@ -174,8 +191,12 @@ class Loader:
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""
-        plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool}
+        plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool, "order": self._order_name}
         return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
+
+    @property
+    def _order_name(self) -> str:
+        return "function" if self.function else "array"
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`: the next iteration yields the remaining rows.
@@ -184,7 +205,7 @@ class Loader:
             state: Result of :meth:`state_dict`.
 
         Raises:
-            DataError: If the number of rows differs or, in mid-epoch, the pool or the number of steps.
+            DataError: If the number of rows differs or, in mid-epoch, the pool, the order or the number of steps.
         """
         if state["rows"] != len(self.store):
             raise DataError(
@@ -195,6 +216,11 @@ class Loader:
             raise DataError(
                 f"saved in mid-epoch with pools of {state.get('pool')} rows, resumed with {self.pool}",
                 "resume with the same data.pool",
+            )
+        if state["cursor"] and state.get("order", "array") != self._order_name:
+            raise DataError(
+                f"saved in mid-epoch with data.order={state.get('order', 'array')}, resumed with {self._order_name}",
+                "resume with the same data.order",
             )
         if state["cursor"] and state["steps"] != len(self):
             raise DataError(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
@@ -76,7 +77,7 @@ class FullOrder:
 
     Args:
         store: The rows.
-        permutation: Row at each position, [N] int64; None for the Store's order.
+        permutation: Row at each position, [N] int64 or a function; None for the Store's order.
         window: Number of consecutive positions whose rows are gathered together. Torch divides one large gather among
             threads, which is faster than many small ones. 0 gathers each batch by itself.
         ends: Position after the last row of each request, [R], if requests are together.
@@ -90,7 +91,9 @@ class FullOrder:
         [2, 0]
     """
 
-    def __init__(self, store: Store, permutation: Tensor | None, window: int = 0, ends: Tensor | None = None) -> None:
+    def __init__(
+        self, store: Store, permutation: Tensor | Permutation | None, window: int = 0, ends: Tensor | None = None
+    ) -> None:
         self.store = store
         self.ends = ends
         self.permutation = permutation
@@ -108,6 +111,25 @@ class FullOrder:
             first, rows = start, self.store.take(self.permutation[start : start + self.window])
             self._gathered = first, rows
         return rows.batch(slice(start - first, stop - first))
+
+
+class StoredOrder:
+    """The Store's order, read from disk batch by batch.
+
+    Args:
+        store: The rows, on disk.
+
+    Example:
+        ``StoredOrder(store).batch(0, 8192)``
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.ends: Tensor | None = None
+
+    def batch(self, start: int, stop: int) -> Batch:
+        """Rows ``start`` to ``stop`` (excluded)."""
+        return self.store.read([(start, stop)]).batch(slice(None))
 
 
 class PooledOrder:

@@ -4,8 +4,12 @@ The active-set method decides after each step which weight to free. On a device 
 For few tasks all 2^T sets are solved in one batch, and the best feasible one is chosen on the device.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
+
+from mtl_lightning.training.products import is_finite
 
 MOST_TASKS = 8
 """Largest number of tasks; 256 systems of 9 equations then."""
@@ -73,6 +77,7 @@ def minimize_on_simplex(hessian: Tensor, linear: Tensor, allowed: Tensor) -> Ten
     return _best(hessian, linear.unsqueeze(1), weights, refused)[:, 0]
 
 
+@cache
 def _supports(count: int, device: torch.device) -> Tensor:
     """All sets of ``count`` weights, [2^T, T] bool."""
     numbers = torch.arange(1 << count, device=device).unsqueeze(1)
@@ -92,7 +97,7 @@ def _solve(systems: Tensor, right: Tensor) -> Tensor:
 def _best(hessian: Tensor, linear: Tensor, weights: Tensor, refused: Tensor) -> Tensor:
     """The feasible weights of least value, per column: [S, T, R] → [T, R]."""
     values = (weights * (0.5 * hessian @ weights + linear)).sum(1)
-    feasible = torch.isfinite(values) & (weights >= -1e-12).all(1) & ~refused
+    feasible = is_finite(values) & (weights >= -1e-12).all(1) & ~refused
     best = torch.where(feasible, values, torch.inf).argmin(0)
     chosen = weights.gather(0, best.expand(1, *weights.shape[1:]))[0]
     return chosen.clamp_min(0)

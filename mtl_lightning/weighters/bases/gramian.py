@@ -9,6 +9,7 @@ from torch import Tensor
 from mtl_lightning.bounds import PositiveInt
 from mtl_lightning.interfaces import Step, Weighter
 from mtl_lightning.training.late import send
+from mtl_lightning.training.products import is_finite
 from mtl_lightning.training.rows import HOST
 from mtl_lightning.weighters.bases.buffers import Buffers
 
@@ -152,7 +153,7 @@ class GramianWeighter(Weighter):
 
     def _forward_on_device(self, step: Step) -> Tensor:
         before = Buffers(self)
-        finite = torch.isfinite(step.gramian).all() & torch.isfinite(step.values).all()
+        finite = is_finite(step.gramian).all() & is_finite(step.values).all()
         self.begin(step)
         gramian = self.inner_products(step).double()
         carried = gramian.diagonal() != 0

@@ -12,7 +12,9 @@ from mtl_lightning.batch import WITHOUT_GROUP, Batch, Steps
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.simulator import Simulator
+from mtl_lightning.data.store.events import Events, EventsWriter, Narrow, TimeRange, row_part
 from mtl_lightning.schema import Field, Schema, Task
+from mtl_lightning.steps import Layout
 from mtl_lightning.training.transfer import send_batch
 from tests.support.remote_device import DEVICE, Remote, RemoteDevice
 
@@ -79,6 +81,30 @@ def test_the_data_module_sends_batches_without_a_warning_of_lightning(tmp_path: 
         sent = data.transfer_batch_to_device(batch, DEVICE, 0)
     assert isinstance(sent.ids, Remote)
     assert sum(traffic.copies.values()) == 1
+
+
+def test_histories_travel_as_they_are_stored(tmp_path: Path) -> None:
+    layout, times = Layout(ids=2, numbers=1, gap=True, scale=2.0), TimeRange()
+    time = torch.arange(20).numpy()
+    times.add(time, units=1)
+    ids, numbers = torch.randint(0, 2**16, (20, 2)).numpy(), torch.randn(20, 1).numpy()
+    with EventsWriter(tmp_path / "events", layout, 8, Narrow.of(2**16, times)) as writer:
+        writer.write(layout.pack(ids, numbers, time))
+    start, count = torch.tensor([[0, 3, 9, 20, 12], [3, 1, 8, 0, 5]]).numpy()
+    part = torch.from_numpy(row_part(start, start + count, start + 30))
+    events = Events.open(tmp_path / "events")
+    batch = replace(make(100), steps={"past": events.steps(part)})
+    with RemoteDevice() as traffic:
+        steps = send_batch(batch, DEVICE, training=False).steps["past"]
+        arrived = {name: getattr(steps, name) for name in ("ids", "numbers", "length", "gap")}
+        stored = steps.windows.stored("ids") if steps.windows is not None else None
+    assert sum(traffic.copies.values()) == 1
+    assert not traffic.reads
+    assert stored is not None
+    assert stored.dtype == torch.int16
+    for name, tensor in arrived.items():
+        assert isinstance(tensor, Remote)
+        assert torch.equal(tensor.values, getattr(events.steps(part), name)), name
 
 
 def test_a_batch_of_the_host_stays_as_it_is() -> None:

@@ -199,3 +199,68 @@ def test_a_table_without_rows_and_pickled_tables(tmp_path):
     again = pickle.loads(pickle.dumps(lookup))
     assert again.join(pa.table({"item": ["a", "b"]}))["items.price"].to_pylist() == [1.5, None]
     assert build_features(FEATURES)["price"].columns("price") == ("items.price",)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize("files", [False, True])
+def test_events_carry_columns_of_side_tables(tmp_path: Path, suffix: str, files: bool) -> None:
+    items = {"code": ["7", "8", "9"], "brand": ["b", "a", "b"], "price": [1.5, 2.5, 4.0]}
+    log = {"user": ["u", "v"] * 10, "time": [*range(20)], "item": ["7", "8", "9", None, "5"] * 4, "click": [0, 1] * 10}
+    place = {item: row for row, item in enumerate(items["code"])}
+    flat = {
+        **log,
+        **{
+            f"flat_{name}": [items[name][place[item]] if item in place else None for item in log["item"]]
+            for name in ("brand", "price")
+        },
+    }
+    source = {"from": {"path": write(flat, tmp_path / f"events{suffix}")}} if files else {}
+    lookup = {"items": {"path": write(items, tmp_path / f"items{suffix}"), "key": "code", "on": "item"}}
+
+    def module(brand: str, price: str, condition: str) -> DataModule:
+        history = {"kind": "history", "by": "user", "time": "time", "of": "item", "where": f"{condition} < 3"}
+        history |= {"with": [brand, {price: "none"}], "length": 4, **source}
+        return DataModule(
+            Table(path=write(flat, tmp_path / f"log{suffix}")), features={"item": "categorical", "seen": history},
+            tasks={"click": "binary"}, split={"by": "time", "column": "time"}, lookup=lookup,
+            cache_dir=tmp_path / "cache",
+        )  # fmt: skip
+
+    joined = module("items.brand", "items.price", "`items.price`").prepared
+    wanted = module("flat_brand", "flat_price", "flat_price").prepared
+    for split, store in joined.stores.items():
+        steps, want = (
+            prepared.stores[split].batch(slice(0, len(store))).steps["seen"] for prepared in (joined, wanted)
+        )
+        assert int(want.length.max()) > 1 or split != "train"
+        for part in ("ids", "numbers", "length"):
+            assert getattr(steps, part).equal(getattr(want, part)), (split, part)
+    events = [{"time": 1, "item": "8"}, {"time": 2, "item": 9}, {"time": 3, "item": 7}, {"time": 4, "item": "5"}]
+    row = {"item": ["7"], "time": [20], "seen": [events]}
+    flat_values = [("a", 2.5), ("b", 4.0), ("b", 1.5), (None, None)]
+    carried = [
+        {**event, "flat_brand": brand, "flat_price": price}
+        for event, (brand, price) in zip(events, flat_values, strict=True)
+    ]
+    parts = RowEncoder(Transforms.load(joined.path / "transforms.json")).encode(row, 1)
+    same = RowEncoder(wanted.transforms).encode({**row, "seen": [carried]}, 1)
+    assert parts["history/seen/length"].tolist() == [2]
+    for name, values in same.items():
+        assert values.tolist() == parts[name].tolist(), name
+
+
+def test_events_name_columns_that_a_side_table_has(tmp_path: Path) -> None:
+    history = {"kind": "history", "by": "user", "time": "time", "of": "item", "with": ["items.colour"]}
+    path = write({"user": [1, 2], "time": [1, 2], "item": [3, 1], "click": [0, 1]}, tmp_path / "log.parquet")
+    items = {"path": write(ITEMS, tmp_path / "items.parquet"), "key": "item_id", "on": "item"}
+    features, tasks = {"item": "categorical", "seen": history}, {"click": "binary"}
+    source, split = Table(path=path), {"by": "random"}
+    data = DataModule(source, features=features, tasks=tasks, split=split, lookup={"items": items}, cache_dir=tmp_path)
+    with pytest.raises(MtlError, match=r"features\.seen.*'items\.colour'"):
+        data.prepare()
+    recipe = {"source": {"name": "table", "path": path}, "features": features, "tasks": tasks, "split": split}
+    recipe |= {"extends": "base", "data": {"lookup": {"items": items}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    plain = compose(str(tmp_path / "recipe.yaml"), []).plain
+    with pytest.raises(ConfigError, match=r"features\.seen.*'items\.colour'"):
+        validate(plain)
