@@ -103,10 +103,10 @@ def signature(bundle: Bundle) -> Any:
     if manifest.score:
         outputs.setdefault("score", DataType.double)
     other = AnyType()  # type: ignore[no-untyped-call]
-    inputs = [ColSpec(DataType.string if name in text else other, name) for name in manifest.columns]
+    needed = [ColSpec(DataType.string if name in text else other, name) for name in manifest.columns]
     optional = [name for name in bundle.transforms.optional_columns if name not in manifest.columns]
-    inputs += [ColSpec(other, name, required=False) for name in optional]
-    return ModelSignature(Schema(inputs), Schema([ColSpec(kind, name) for name, kind in outputs.items()]))
+    inputs = Schema([*needed, *(ColSpec(other, name, required=False) for name in optional)])
+    return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in outputs.items()]))
 
 
 def _example(bundle: Bundle) -> pd.DataFrame | None:
