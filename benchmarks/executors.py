@@ -23,12 +23,17 @@ source = Simulator(rows=rows, users=max(rows // 50, 100), items=max(rows // 200,
 source.write_parquet(path, rows_per_file=1_000_000)
 """
 PREPARE = """
-import json, os, sys
-from mtl_lightning.build import build_data
-from mtl_lightning.config import compose, validate
-if __name__ == "__main__":
+import json, sys
+
+def main():
+    from mtl_lightning.build import build_data
+    from mtl_lightning.config import compose, validate
+
     found = build_data(validate(compose("ads", sys.argv[1:]).plain)).prepare()
     print(json.dumps({"seconds": found.summary["seconds"], "identity": found.identity}))
+
+if __name__ == "__main__":  # workers import this file
+    main()
 """
 TICKS = os.sysconf("SC_CLK_TCK")
 
