@@ -123,21 +123,21 @@ def test_another_number_of_processes_gives_the_remaining_rows_or_is_refused() ->
         random = torch.Generator().manual_seed(seed)
         store = make(torch.tensor([1, 1, 2, 3, 12, 30])[torch.randint(6, (20,), generator=random)].tolist())
         loaders = [Loader(store, 8, shuffle=True, seed=seed, rank=rank, world=2) for rank in range(2)]
-        one = Loader(store, 16, shuffle=True, seed=seed)
-        if len(one) != len(loaders[0]) or len(one) < 3:
+        single = Loader(store, 16, shuffle=True, seed=seed)
+        if len(single) != len(loaders[0]) or len(single) < 3:
             continue
         iterators = [iter(loader) for loader in loaders]
         seen = [row for _ in range(2) for iterator in iterators for row in check(next(iterator), store)]
-        one.load_state_dict(loaders[0].state_dict())
+        single.load_state_dict(loaders[0].state_dict())
         with suppress(DataError):
-            rest = [row for batch in one for row in check(batch, store)]
+            rest = [row for batch in single for row in check(batch, store)]
             assert Counter(seen + rest) == Counter(range(len(store)))
             resumed += 1
             continue
         refused += 1
-        one.load_state_dict(loaders[0].state_dict())
+        single.load_state_dict(loaders[0].state_dict())
         with pytest.raises(DataError, match="another number of processes than 1"):
-            next(iter(one))
+            next(iter(single))
     assert resumed
     assert refused
 
