@@ -1,7 +1,7 @@
 """Names and options → objects: network, module, data, Trainer."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -219,17 +219,24 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             raise DataError(reason, hint)
 
 
-def check_columns(network: Network, stores: Mapping[str, Store]) -> None:
-    """Check that raw columns hold 0 or 1, or probabilities, where a head or loss reads them as such.
+def check_columns(network: Network, stores: Mapping[str, Store], read: Mapping[str, Collection[str]]) -> None:
+    """Check raw columns that a head reads as 0 or 1, or a loss as a probability.
+
+    No feature may read such a column of a head, which compares a treatment with its absence: a request lacks it.
 
     Args:
         network: The network.
         stores: Encoded rows by split.
+        read: Raw columns that each feature reads.
 
     Raises:
-        DataError: Naming task, column, split and value.
+        DataError: Naming task, column, and split and value or feature.
     """
     for task in network.schema.tasks:
+        for name, (feature, columns) in itertools.product(network.head(task.name).binary_columns, read.items()):
+            if name in columns:
+                reason = f"heads.{task.name}: the column {name!r} is also read by the feature {feature!r}"
+                raise DataError(reason, f"requests do not have it: remove the feature, features.{feature}=null")
         whole = dict.fromkeys(network.head(task.name).binary_columns, "heads")
         columns = whole | dict.fromkeys(network.criterion(task.name).probability_columns, "losses")
         for (name, section), (split, store) in itertools.product(columns.items(), stores.items()):

@@ -46,9 +46,9 @@ def tune_score(pairs: Sequence[str]) -> dict[str, Any]:
     arguments = read_arguments(
         "tune score", pairs, ["run"], ["objective", "k", "gain", "trials", "seed"], settings="dotted"
     )
-    from mtl_lightning.build import build_data, module_from_config
     from mtl_lightning.data.preparation.transforms import Transforms
     from mtl_lightning.export.formula import default_formula
+    from mtl_lightning.fitting.steps import build_model, prepare_data
     from mtl_lightning.runs.resumption import load_weights
     from mtl_lightning.tune.fusion import OBJECTIVES, search
 
@@ -62,8 +62,10 @@ def tune_score(pairs: Sequence[str]) -> dict[str, Any]:
         raise MtlError("tune score: the run has no task with a probability", "a formula combines probabilities")
     if config.data.group is None:
         raise MtlError("tune score: the data have no group", "set data.group to the column of users, and train again")
-    stores = build_data(config).prepare().stores
-    module = module_from_config(config, schema)
+    data = prepare_data(config, run)
+    if data.schema != schema:
+        raise MtlError(f"tune score: {run.path} was trained on other data", "give it the rows of its training")
+    stores, module = data.prepared.stores, build_model(config, data)
     load_weights(module, run.weights())
     gain = arguments.own.get("gain") or " + ".join(f"{schema.task(task).weight:g} * {task}" for task in tasks)
     rows = {
@@ -144,7 +146,7 @@ def _test(rows: "Ranked", schema: "Schema", best: str, default: str, objective: 
     score, other = (Formula(text, schema)(rows.predictions) for text in (best, default))
     difference = rows.difference(objective, score, other, k)
     measured = {"default": rows.measure(objective, other, k), "best": rows.measure(objective, score, k)}
-    return {**measured, "difference": {name: _plain(value) for name, value in vars(difference).items()}}
+    return {**{name: _plain(value) for name, value in measured.items()}, "difference": difference.to_dict()}
 
 
 def _plain(value: float) -> float | None:
@@ -205,7 +207,10 @@ def _print(console: Any, record: dict[str, Any], candidates: "Sequence[Candidate
     for candidate in candidates[: SHOWN + 1]:
         table.add_row(candidate.text, candidate.origin, f"{candidate.value:.5f}")
     console.print(table)
-    if (test := record["test"]) is not None:
+    test = record["test"]
+    if test is not None and test["default"] is None:
+        say(console, f"test {record['objective']}: undefined, for no group of the test split has a gain to order by")
+    elif test is not None:
         low, high = test["difference"]["low"], test["difference"]["high"]
         ends = "" if low is None else f" (95% interval {low:+.5f} to {high:+.5f})"
         gain = test["best"] - test["default"]

@@ -92,7 +92,8 @@ def delta_m(kinds: Mapping[str, str], models: Sequence[Sampled], others: Sequenc
     """Δm: mean over tasks of the relative change against single-task models, in percent; positive is better.
 
     The change of a task is relative to the mean of the single-task models over seeds. So Δm is linear in the metrics
-    of each seed, and equals the Δm of the means. Tasks whose metric is undefined on the rows are left out.
+    of each seed, and equals the Δm of the means. Tasks whose metric is undefined on the rows are left out, and so are
+    effects of a treatment: their Qini coefficient may be 0, so that a change relative to it has no meaning.
 
     Source:
         Maninis et al., "Attentive Single-Tasking of Multiple Tasks", CVPR 2019, equation 4 (with the opposite sign).
@@ -118,7 +119,7 @@ def delta_m(kinds: Mapping[str, str], models: Sequence[Sampled], others: Sequenc
         sign = 100.0 if metric_name(kind)[1] else -100.0
         model, other = (np.array([run.value[task] for run in side]) for side in (models, others))
         base = abs(float(other.mean()))
-        if not base or not math.isfinite(base) or not np.isfinite(model).all():
+        if task_kind(kind).difference or not base or not math.isfinite(base) or not np.isfinite(model).all():
             continue
         drawn, against = (np.array([run.samples[task] for run in side]).T for side in (models, others))
         with np.errstate(divide="ignore", invalid="ignore"):  # samples without errors or without positives

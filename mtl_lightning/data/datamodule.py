@@ -97,19 +97,22 @@ class DataModule(LightningDataModule):
         executor: Executor | None = None,
     ) -> None:
         super().__init__()
-        request = self.request = tuple(request)
         self.per_request = None if per_request is None else tuple(per_request)
         self.source = source
         self.lookups = {name: LookupFiles(name, options) for name, options in (lookup or {}).items()}
         review = Review()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool}
-        review.record("data", DataConfig, {**sizes, "order": order})
+        given = request if isinstance(request, str) else [*request]
+        review.record("data", DataConfig, {**sizes, "order": order, "request": given})
+        if executor is not None and not isinstance(executor, Executor):
+            review.problem("data.executor", f"is {executor!r}, not an Executor", "as Processes(workers=8)")
+        self.request = tuple(given)
         own_features = None if features is None else read_features(features, review)
         own_tasks = None if tasks is None else _read_tasks(tasks, review)
         own_split = _read_split(split, review) if split else None
         review.raise_problems()
         if own_features is not None and own_tasks is not None:  # a source that suggests them has types of its own
-            keys = [*request, *(files.on for files in self.lookups.values())]
+            keys = [*given, *(files.on for files in self.lookups.values())]
             read_for(source, column_uses(own_features, own_tasks, own_split, group, raw, keys), base)
         if own_features is None or own_tasks is None or own_split is None:
             suggested = source.schema()

@@ -174,8 +174,10 @@ def _isotonic(x: Floats, rows: Floats, wins: Floats) -> list[tuple[float, float]
             first, _, more, pooled = blocks.pop()
             total, won = total + more, won + pooled
         blocks.append((first, place, total, won))
-    least = 0.5 / float(rows.sum())
-    shares = [min(max(won / total, least), 1 - least) for _, _, total, won in blocks]
+    shares = [won / total for _, _, total, won in blocks]
+    # Rows of small weights may weigh less than one row together.
+    least = min(0.5 / float(rows.sum()), 0.25, *(min(share, 1 - share) for share in shares if 0 < share < 1))
+    shares = [min(max(share, least), 1 - least) for share in shares]
     heights = [float(np.log(share / (1 - share))) for share in shares]
     points = []
     for (first, last, _, _), height in zip(blocks, heights, strict=True):

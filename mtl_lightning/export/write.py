@@ -115,7 +115,7 @@ def export_run(
     if calibrate_by is not None:
         check_parts(schema, calibrate_by)
     compressed = compiled or compression.name != "float32"
-    store = _validation(schema, config) if calibrate or compressed else None
+    store = _validation(schema, config, run) if calibrate or compressed else None
     if compressed and store is None:
         name = "compiled" if compiled else compression.name
         raise MtlError(f"{name}: the run has no validation split to measure the loss of AUC on")
@@ -198,9 +198,9 @@ def _network(run: RunDirectory, config: Config, schema: Schema) -> Network:
     return module.network.eval()
 
 
-def _validation(schema: Schema, config: Config) -> Store | None:
+def _validation(schema: Schema, config: Config, run: RunDirectory) -> Store | None:
     """Return the rows of the validation split; None without any."""
-    data = build_data(config)
+    data = build_data(config, run)
     store = data.prepare().stores.get("validation")
     if store is None or not len(store):
         return None

@@ -82,7 +82,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         seed_everything(config.seed, verbose=False)
         module = build_model(config, data)
         check_labels(module.network, data.prepared.summary["lowest"])
-        check_columns(module.network, data.prepared.stores)
+        check_columns(module.network, data.prepared.stores, data.prepared.transforms.feature_columns)
         start = warm_start(config, resumed)
         copied = warm_start_report.begin(start, module, data) if start is not None else None
         with run_directory(plan) as directory:

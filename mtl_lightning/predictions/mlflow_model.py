@@ -70,20 +70,9 @@ def log_model(folder: Path, name: str, run_id: str | None) -> int:
         run_id: MLflow run of the model, or None.
     """
     from mlflow import pyfunc
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import AnyType, Array
+    from mlflow.models import Model
 
     bundle = Bundle.open(folder)
-    manifest, text = bundle.manifest, bundle.transforms.text
-    outputs = {
-        name: DataType.double if item["width"] == 1 else Array(DataType.double)
-        for name, item in manifest.outputs.items()
-    }
-    if manifest.score:
-        outputs.setdefault("score", DataType.double)
-    other = AnyType()  # type: ignore[no-untyped-call]
-    inputs = Schema([ColSpec(DataType.string if name in text else other, name) for name in manifest.columns])
     info = Model.log(
         artifact_path=None,
         name="export",
@@ -93,11 +82,31 @@ def log_model(folder: Path, name: str, run_id: str | None) -> int:
         tags={"export": bundle.identity},
         loader_module=__name__,
         data_path=str(folder),
-        signature=ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in outputs.items()])),
+        signature=signature(bundle),
         input_example=_example(bundle),
         pip_requirements=[f"mtl-lightning[export]=={version('mtl-lightning')}"],
     )
     return int(info.registered_model_version)
+
+
+def signature(bundle: Bundle) -> Any:
+    """Signature of an export. MLflow drops columns that it lacks, so that it has the optional ones as well."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType, Array
+
+    manifest, text = bundle.manifest, bundle.transforms.text
+    outputs = {
+        name: DataType.double if item["width"] == 1 else Array(DataType.double)
+        for name, item in manifest.outputs.items()
+    }
+    if manifest.score:
+        outputs.setdefault("score", DataType.double)
+    other = AnyType()  # type: ignore[no-untyped-call]
+    needed = [ColSpec(DataType.string if name in text else other, name) for name in manifest.columns]
+    optional = [name for name in bundle.transforms.optional_columns if name not in manifest.columns]
+    inputs = Schema([*needed, *(ColSpec(other, name, required=False) for name in optional)])
+    return ModelSignature(inputs, Schema([ColSpec(kind, name) for name, kind in outputs.items()]))
 
 
 def _example(bundle: Bundle) -> pd.DataFrame | None:

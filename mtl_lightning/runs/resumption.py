@@ -55,6 +55,7 @@ class SavedLoader(TypedDict):
     steps: NonNegativeInt
     pool: NotRequired[int | None]
     order: NotRequired[Literal["array", "function"]]
+    start: NotRequired[NonNegativeInt | None]
 
 
 class SavedLoaders(TypedDict):

@@ -84,8 +84,8 @@ def read(body: bytes, needed: Sequence[str], most: int, optional: Sequence[str] 
     rows = count_rows(candidates, "candidates")
     if rows > most:
         raise RequestError(413, f"{rows} candidates: at most {most} are scored at once")
-    first = candidates[0] if isinstance(candidates, list) else candidates
-    given = [name for name in optional if name in context or (isinstance(first, dict) and name in first)]
+    brought = candidates if isinstance(candidates, list) else [candidates]
+    given = [name for name in optional if any(isinstance(part, dict) and name in part for part in (context, *brought))]
     needed = [*needed, *given]
     own = columns_of_objects(candidates, context, needed) if isinstance(candidates, list) else candidates
     columns: dict[str, Sequence[Any]] = {}

@@ -99,9 +99,10 @@ class Ranked:
         values, weights = self.values(objective, score, k)
         others, _ = self.values(objective, other, k)
         random, changes = np.random.default_rng(0), (values - others) * weights
-        drawn = [random.poisson(1.0, len(weights)) for _ in range(count)]
+        drawn = (random.poisson(1.0, len(weights)) for _ in range(count))
+        sums = np.array([(times @ changes, times @ weights) for times in drawn])
         with np.errstate(invalid="ignore"):  # draws without a group that counts
-            samples = np.array([[float(times @ changes) / float(times @ weights)] for times in drawn])
+            samples = sums[:, :1] / sums[:, 1:]
         mean = float(changes.sum() / weights.sum()) if weights.sum() > 0 else math.nan
         return interval(np.array([mean]), samples, level)
 

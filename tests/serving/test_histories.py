@@ -270,3 +270,5 @@ def test_init_from_continues_histories(folder: Path, tmp_path: Path, cache: Path
         scored = module.network.eval()(asked)
     for task in ("click", "long"):
         np.testing.assert_allclose(scored[task].numpy(), predictions[task][::9], atol=1e-5)
+    # Calibration is measured on validation rows, which are encoded as in the run.
+    assert command("export", f"run={again.path}", f"out={tmp_path / 'export'}") == 0

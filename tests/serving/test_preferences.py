@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -82,6 +83,8 @@ def test_requests_choose(run: Path, bundle: Bundle, rows: list[dict[str, Any]]) 
     for wrong, reason in (([1, 2], "2 values where 3"), ([1, -1, 1], "negative"), ("x", "'preference'")):
         with pytest.raises(RequestError, match=reason):
             scored(bundle, candidates=rows, context={"preference": wrong})
+    with pytest.raises(RequestError, match=r"candidates\[0\] has no column 'preference': write null"):
+        scored(bundle, candidates=[rows[0], {**rows[1], "preference": CHOSEN}])
 
 
 def test_the_open_inference_protocol_has_it_as_an_input(bundle: Bundle, rows: list[dict[str, Any]]) -> None:
@@ -112,6 +115,20 @@ def test_predict_chooses_for_all_rows(run: Path, bundle: Bundle, log: Path, rows
         table = pq.read_table(out)
         for task, values in expected.items():
             np.testing.assert_allclose(table[task].to_numpy()[:4], values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_registered_model_keeps_the_preferences_of_rows(bundle: Bundle, run: Path, rows: list[Any]) -> None:
+    pytest.importorskip("mlflow")
+    from mtl_lightning.predictions.mlflow_model import MlflowModel, signature
+
+    column = signature(bundle).inputs.input_dict()["preference"]  # MLflow drops columns that it does not find there
+    assert not column.required
+    expected = scored(bundle, candidates=rows, context={"preference": CHOSEN})
+    predictions = MlflowModel(run.parent / "export").predict(
+        pd.DataFrame([{**row, "preference": CHOSEN} for row in rows])
+    )
+    for task, values in expected.items():
+        np.testing.assert_allclose(predictions[task], values, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import command
 
+from mtl_lightning.cli.tune_score import _test
 from mtl_lightning.export.bundle import Bundle
+from mtl_lightning.schema import Schema, Task
+from mtl_lightning.tune.fusion import Ranked
 
 pytestmark = pytest.mark.xdist_group("serving")
 
@@ -50,3 +54,22 @@ def test_what_cannot_be_tuned(own: Path, capsys: pytest.CaptureFixture[str], pai
     assert command("tune", "score", f"run={own}", *pairs) == 2
     assert expected in capsys.readouterr().err
     assert not (own / "score.json").exists()
+
+
+def test_rows_of_another_log_are_refused(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("tune", "score", f"run={own}", "source.rows=2000", "trials=1") == 2
+    assert "was trained on other data" in " ".join(capsys.readouterr().err.split())
+    assert not (own / "score.json").exists()
+
+
+def test_a_test_split_without_gains_decides_nothing() -> None:
+    schema = Schema((), (Task(name="click", kind="binary", label="click"),))
+    rows = Ranked({"click": np.array([0.2, 0.4])}, np.zeros(2), np.zeros(2, dtype=np.int64))
+    record = _test(rows, schema, "p_click ^ 2", "p_click", "ndcg", 10)
+    assert record == {"default": None, "best": None, "difference": {"mean": None, "low": None, "high": None}}
+
+
+def test_a_damaged_score_file_is_named(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (own / "score.json").write_text("{}")
+    assert command("export", f"run={own}", f"out={tmp_path / 'export'}", "calibrate=false") == 2
+    assert "score.json has no formula" in " ".join(capsys.readouterr().err.split())

@@ -78,7 +78,9 @@ class VectorTransform(ColumnTransform[Vector], StatelessTransform):
         result = np.zeros((flat.total, size), dtype=np.float32)
         if len(flat.values):
             values = numbers(pa.array(flat.values), self.column, finite=False)
-            result[sizes != 0] = np.nan_to_num(values.reshape(-1, size), posinf=np.nan, neginf=np.nan)
+            with np.errstate(over="ignore"):  # beyond float32 is infinite as well
+                narrow = values.reshape(-1, size).astype(np.float32)
+            result[sizes != 0] = np.nan_to_num(narrow, posinf=np.nan, neginf=np.nan)
             if np.isnan(result).any():
                 raise RowError(f"column {self.column!r} is infinite", int(np.isnan(result).any(axis=1).argmax()))
         return result

@@ -33,6 +33,7 @@ class EncodedPart(NamedTuple):
         histories: Users, times and events of each block, with the split of each row.
         unknown: Codes of the unknown ids of these events, by history.
         keys: Number of rows with a key and of those without a row, by side table.
+        units: Units of a second in which the times of each history are stored; None where it has none.
     """
 
     summaries: list[Summary]
@@ -40,6 +41,7 @@ class EncodedPart(NamedTuple):
     histories: list[tuple[dict[str, HistoryBlock], np.ndarray]]
     unknown: dict[str, UnknownIds]
     keys: dict[str, tuple[int, int]]
+    units: dict[str, int | None]
 
 
 class EncodeParts:
@@ -68,7 +70,7 @@ class EncodeParts:
         transforms = copy.copy(self.transforms)
         transforms.lookups = {name: lookup.counting() for name, lookup in transforms.lookups.items()}
         unknown = {name: UnknownIds() for name in transforms.histories}
-        done = EncodedPart([], {}, [], unknown, {})
+        done = EncodedPart([], {}, [], unknown, {}, {})
         rows = list(part.first)
         for block, assigned in prefetch(self.reader.read(part)):
             with locate_errors(block, assigned):
@@ -86,6 +88,7 @@ class EncodeParts:
                     summary.add(split, chosen)
                     rows[number] += len(places)
             done.summaries.append(summary)
+        done.units.update({name: history.per_second for name, history in transforms.histories.items()})
         done.keys.update({name: (lookup.asked, lookup.missing) for name, lookup in transforms.lookups.items()})
         return done
 
@@ -114,6 +117,8 @@ def encode(
             shapes |= part.shapes
             for counts in part.summaries:
                 summary.merge(counts)
+            for name, history in transforms.histories.items():
+                history.merge(part.units[name])
             for events, assigned in part.histories:
                 histories.add(events, assigned, part.unknown)
             for name, (asked, missing) in part.keys.items():

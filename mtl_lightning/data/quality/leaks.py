@@ -131,7 +131,7 @@ def binary_targets(
     elif not task.traits.scalar:
         classes, counts = np.unique(labels[known, 0], return_counts=True)
         targets = [labels[:, 0] == k for k in classes[np.argsort(-counts, kind="stable")[:most]]]
-    elif task.traits.hard:
+    elif task.label_range.whole and task.label_range.highest == 1:
         targets = [labels[:, 0] > 0]
     else:
         targets = [labels[:, 0] > np.median(labels[known, 0])]

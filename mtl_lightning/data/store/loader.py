@@ -122,6 +122,8 @@ class Loader:
         self.function = function
         self.epoch = 0
         self.cursor = 0
+        self.start: int | None = None
+        """Place of the first remaining row in an order of requests, which may depend on the number of processes."""
         self._resumed = False
 
     def __len__(self) -> int:
@@ -178,6 +180,11 @@ class Loader:
         order, steps, total = self.order(), len(self), len(self.store)
         edges = None if order.ends is None else request_bounds(order.ends, steps * self.world).tolist()
         step = self.cursor
+        if edges is not None and step and self.start not in (None, edges[step * self.world]):
+            raise DataError(
+                f"saved in mid-epoch by another number of processes than {self.world}, which cut requests elsewhere",
+                "resume with as many processes",
+            )
         while step < steps:
             start, stop = bounds(total, steps, step)
             first, last = bounds(stop - start, self.world, self.rank)
@@ -187,12 +194,14 @@ class Loader:
             # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
+            self.start = None if edges is None else edges[step * self.world]
             yield order.batch(start + first, start + last)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""
         plan = {"rows": len(self.store), "steps": len(self), "pool": self.pool, "order": self._order_name}
-        return {"seed": self.seed, "epoch": self.epoch, "cursor": self.cursor, **plan}
+        place = {"epoch": self.epoch, "cursor": self.cursor, "start": self.start}
+        return {"seed": self.seed, **place, **plan}
 
     @property
     def _order_name(self) -> str:
@@ -205,7 +214,8 @@ class Loader:
             state: Result of :meth:`state_dict`.
 
         Raises:
-            DataError: If the number of rows differs or, in mid-epoch, the pool, the order or the number of steps.
+            DataError: If the number of rows differs or, in mid-epoch, the pool, the order or the number of steps. With
+                requests, the next iteration raises it if another number of processes cuts the rows elsewhere.
         """
         if state["rows"] != len(self.store):
             raise DataError(
@@ -228,4 +238,5 @@ class Loader:
                 "resume with the same batch size × processes",
             )
         self.seed, self.epoch, self.cursor = state["seed"], state["epoch"], state["cursor"]
+        self.start = state.get("start")
         self._resumed = True

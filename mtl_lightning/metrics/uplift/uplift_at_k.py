@@ -34,7 +34,7 @@ class UpliftAtK(UpliftMetric):
         0.5
     """
 
-    def __init__(self, task: Task, *, k: Share = 0.3) -> None:
+    def __init__(self, task: Task, *, k: PositiveShare = 0.3) -> None:
         super().__init__(task)
         self.k = k
 

@@ -82,5 +82,8 @@ def test_delta_m_of_equal_models_is_zero_and_undefined_tasks_are_left_out():
     assert delta_m(kinds, [one(click=0.7, dwell=math.nan)], [one(click=0.7, dwell=3.0)], 0.95).mean == 0
     assert delta_m(kinds, [one(click=0.7, dwell=3.0)], [one(click=0.7, dwell=math.nan)], 0.95).mean == 0
     assert math.isnan(delta_m({"dwell": "regression"}, [one(dwell=math.nan)], [one(dwell=3.0)], 0.95).mean)
+    effect = {**kinds, "effect": "uplift"}
+    better, worse = one(click=0.77, dwell=3.0, effect=0.2), one(click=0.7, dwell=3.0, effect=1e-9)
+    assert delta_m(effect, [better], [worse], 0.95).mean == pytest.approx(5)  # no change relative to a Qini of nearly 0
     perfect = delta_m(kinds, [one(click=0.77, dwell=1.0)], [one(click=0.7, dwell=0.0)], 0.95)
     assert perfect.mean == pytest.approx(10)

@@ -80,6 +80,13 @@ def test_equal_labels_have_no_map(method: str) -> None:
     assert fit(method, np.zeros(BINS), np.ones(BINS)) == {"points": []}
 
 
+def test_isotonic_steps_do_not_depend_on_the_scale_of_weights() -> None:
+    positive, negative, x = np.array([0.0, 1, 9]), np.array([8.0, 3, 1]), np.array([-1.0, 0, 1])
+    whole, small = (fit("isotonic", scale * positive, scale * negative, x)["points"] for scale in (1.0, 1e-4))
+    np.testing.assert_allclose(small[1:], whole[1:])
+    assert -np.inf < small[0][1] < small[1][1]  # a share of 0 is near the next share
+
+
 def test_one_bin_is_enough() -> None:
     for method in METHODS:
         fitted = fit(method, np.array([3.0]), np.array([1.0]), np.array([0.0]))

@@ -137,10 +137,17 @@ def test_a_treatment_of_2_is_refused_with_its_place(architecture, tmp_path):
     network = build_network(schema, architecture=architecture)
     column = example_batch(schema).raw["treatment"].clone()
     column[0] = math.nan
-    check_columns(network, {"train": Store(schema, {"raw/treatment": column}, tmp_path)})
+    check_columns(network, {"train": Store(schema, {"raw/treatment": column}, tmp_path)}, {})
     column[3] = 2.0
     with pytest.raises(DataError, match=r"heads\.sale: the column 'treatment' is 2 in a row of test"):
-        check_columns(network, {"test": Store(schema, {"raw/treatment": column}, tmp_path)})
+        check_columns(network, {"test": Store(schema, {"raw/treatment": column}, tmp_path)}, {})
+
+
+def test_a_feature_that_reads_the_treatment_is_refused():
+    network = build_network(example_schema([example_task("uplift", "sale")]))
+    check_columns(network, {}, {"age": ("age",)})
+    with pytest.raises(DataError, match=r"heads\.sale: the column 'treatment' is also read by the feature 'pair'"):
+        check_columns(network, {}, {"age": ("age",), "pair": ("age", "treatment")})
 
 
 def test_learners_find_the_effect_of_a_known_world():

@@ -85,7 +85,7 @@ def test_a_missing_column_and_numbers_that_are_not_probabilities_are_named(tmp_p
         network = build_network(schema, architecture=architecture, losses={"click": loss})
         column = example_batch(schema).raw["oracle"].clone()
         column[0] = math.nan
-        check_columns(network, {"train": Store(schema, {"raw/oracle": column}, tmp_path)})
+        check_columns(network, {"train": Store(schema, {"raw/oracle": column}, tmp_path)}, {})
         column[3] = -2.5
         with pytest.raises(DataError, match=r"losses\.click: the column 'oracle' is -2\.5 in a row of test"):
-            check_columns(network, {"test": Store(schema, {"raw/oracle": column}, tmp_path)})
+            check_columns(network, {"test": Store(schema, {"raw/oracle": column}, tmp_path)}, {})

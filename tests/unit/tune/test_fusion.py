@@ -64,6 +64,15 @@ def test_the_difference_of_a_score_and_itself_is_nothing(objective: str) -> None
     assert (change.mean, change.low, change.high) == (0, 0, 0)
 
 
+def test_few_groups_give_an_interval_and_none_with_a_gain_gives_none() -> None:
+    score, other = np.array([1.0, 2, 3, 4]), np.array([2.0, 1, 3, 4])
+    two = Ranked({}, np.array([1.0, 0, 1, 0]), np.array([0, 0, 1, 1]))  # some draws have neither group
+    change = two.difference("ndcg", score, other)
+    assert change.low < change.mean < 0 < change.high
+    empty = Ranked({}, np.zeros(4), two.group)
+    assert empty.difference("ndcg", score, other).to_dict() == {"mean": None, "low": None, "high": None}
+
+
 def test_rows_without_a_group_are_left_out() -> None:
     rows = Ranked.of({"click": np.array([0.1, 0.2, 0.3])}, np.ones(3), np.array([7, WITHOUT_GROUP, 9]))
     assert rows.predictions["click"].tolist() == [0.1, 0.3]

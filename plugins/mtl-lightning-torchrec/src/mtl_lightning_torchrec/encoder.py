@@ -50,6 +50,8 @@ class TorchRecEncoder(ShardedEncoder, EmbeddingEncoder):
         (torch.Size([2, 4]), True)
     """
 
+    reads_requests = False
+
     def __init__(
         self,
         schema: Schema,

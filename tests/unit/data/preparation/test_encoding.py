@@ -23,6 +23,7 @@ from mtl_lightning.data.preparation.split import SplitSpec
 from mtl_lightning.data.preparation.split_reader import RowPart
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import RowRange, read_blocks, row_ranges
+from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.readers.parquet import ParquetRows
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.targets.tasks import build_tasks
@@ -110,6 +111,38 @@ def test_threads_and_processes_write_the_same_bytes(log: Path, tmp_path: Path, s
     assert {"train/ids.bin", "test/raw-6e65775f6974656d.bin", "transforms.json"} <= set(first)
     for other in others:
         assert other == first
+
+
+class Copying(Executor):
+    """Executor whose workers see copies of everything, in this process."""
+
+    def map(self, function: Any, parts: Any) -> Iterator[Any]:
+        worker = pickle.loads(pickle.dumps(function))
+        for part in parts:
+            yield pickle.loads(pickle.dumps(worker(pickle.loads(pickle.dumps(part)))))
+
+
+def test_gaps_and_delays_of_timestamps_do_not_depend_on_the_executor(tmp_path: Path) -> None:
+    start = np.datetime64("2024-01-01T00:00:00", "us")
+    rows = {"user": [n % 7 for n in range(200)], "item": [n % 11 for n in range(200)], "click": [0, 1] * 100}
+    rows["time"] = list(start + np.arange(200) * np.timedelta64(60, "s"))
+    # Fitting reads no times here: the history shares the vocabulary of items, and carries no numbers.
+    seen = {"kind": "history", "by": "user", "time": "time", "of": "item", "gap": True, "delay": 3600}
+    done = [
+        prepare(
+            Frame(rows=rows),
+            features=build_features({"item": "categorical", "seen": seen}),
+            tasks=build_tasks({"click": "binary"}),
+            split=SplitSpec(by="time", column="time"),
+            cache_dir=tmp_path / type(executor).__name__,
+            executor=executor,
+        )
+        for executor in (Threads(workers=1), Copying())
+    ]
+    assert contents(done[1]) == contents(done[0])
+    steps = done[1].stores["test"].batch(slice(0, 1)).steps["seen"]
+    assert steps.gap is not None
+    assert 3600 < steps.gap[0, steps.length[0] - 1] < 3600 + 8 * 60
 
 
 def test_own_splits_and_streams_are_written_by_parts(log: Path, tmp_path: Path) -> None:

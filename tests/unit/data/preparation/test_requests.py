@@ -161,6 +161,13 @@ def test_useless_and_wrong_requests_are_refused(tmp_path: Path) -> None:
         ).prepare()
 
 
+def test_text_is_neither_a_list_of_columns_nor_an_executor(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.request: expects a list of strings, not 'user'"):
+        module(log(), tmp_path, request="user")
+    with pytest.raises(DataError, match=r"data.executor: is 'processes', not an Executor \(as Processes"):
+        module(log(), tmp_path, executor="processes")
+
+
 def test_a_recipe_names_columns_and_features() -> None:
     plain = compose("ads", ["data.request=[user_id,sesion]", "data.per_request=[ghost]"]).plain
     with pytest.raises(ConfigError) as error:

@@ -15,11 +15,11 @@ from mtl_lightning.data.quality.drift import LARGE, MODERATE, bins
 from mtl_lightning.data.quality.findings import QualityError, refuse
 from mtl_lightning.data.quality.gate import FILE, check, measure
 from mtl_lightning.data.quality.inspection import inspect_log
-from mtl_lightning.data.quality.leaks import leak_scores
+from mtl_lightning.data.quality.leaks import binary_targets, leak_scores
 from mtl_lightning.data.quality.rows import count_repeated, sample
 from mtl_lightning.data.quality.scores import FOLDS, correlation, encoded_auc, psi, row_auc
 from mtl_lightning.report.quality.page import missing, quality_page, related, vector_rows
-from mtl_lightning.schema import Field
+from mtl_lightning.schema import Field, Schema, Task
 
 FEATURES = {"user": "categorical", "price": "numeric", "seen": "sequence"}
 TASKS = {
@@ -406,3 +406,10 @@ def test_a_log_that_cannot_be_prepared_is_still_looked_at(tmp_path):
     result = inspect_log(prepared(rows, tmp_path))
     assert result["rows"]["train"] == 3200
     assert [finding["name"] for finding in result["findings"] if finding["level"] == "serious"] == ["prepare"]
+
+
+def test_labels_of_effects_are_measured_at_any_rate():
+    schema = Schema((), (Task(name="sale", kind="uplift", label="sale"),))
+    labels = (np.arange(200) % 10 < 7).astype(np.float32)[:, None]
+    ((_, target, positive),) = binary_targets(schema, schema.tasks[0], {"labels": labels, "mask": labels >= 0}, 8)
+    assert positive == target.sum() == 140

@@ -1,6 +1,7 @@
 """Loaders of requests: every row once, whole requests on every process, exact resumption, the same rows from pools."""
 
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 import torch
@@ -114,6 +115,31 @@ def test_a_resumed_loader_gives_the_remaining_rows(
     resumed = Loader(store, 10, **options)
     resumed.load_state_dict(running.state_dict())
     assert seen + [check(batch, store) for batch in resumed] == expected
+
+
+def test_another_number_of_processes_gives_the_remaining_rows_or_is_refused() -> None:
+    resumed = refused = 0
+    for seed in range(60):
+        random = torch.Generator().manual_seed(seed)
+        store = make(torch.tensor([1, 1, 2, 3, 12, 30])[torch.randint(6, (20,), generator=random)].tolist())
+        loaders = [Loader(store, 8, shuffle=True, seed=seed, rank=rank, world=2) for rank in range(2)]
+        single = Loader(store, 16, shuffle=True, seed=seed)
+        if len(single) != len(loaders[0]) or len(single) < 3:
+            continue
+        iterators = [iter(loader) for loader in loaders]
+        seen = [row for _ in range(2) for iterator in iterators for row in check(next(iterator), store)]
+        single.load_state_dict(loaders[0].state_dict())
+        with suppress(DataError):
+            rest = [row for batch in single for row in check(batch, store)]
+            assert Counter(seen + rest) == Counter(range(len(store)))
+            resumed += 1
+            continue
+        refused += 1
+        single.load_state_dict(loaders[0].state_dict())
+        with pytest.raises(DataError, match="another number of processes than 1"):
+            next(iter(single))
+    assert resumed
+    assert refused
 
 
 @pytest.mark.parametrize("scattered", [False, True])
