@@ -51,6 +51,9 @@ NonNegativeFloat = Annotated[float, Bounds(ge=0)]
 Share = Annotated[float, Bounds(ge=0, le=1)]
 """From 0 to 1, both included."""
 
+PositiveShare = Annotated[float, Bounds(gt=0, le=1)]
+"""Above 0, and 1 at most."""
+
 DropRate = Annotated[float, Bounds(ge=0, lt=1)]
 """Probability of dropping a value; below 1."""
 

@@ -145,7 +145,13 @@ def columns_of_objects(
     if set(map(type, rows)) != {dict}:
         number = next(i for i, row in enumerate(rows) if not isinstance(row, dict))
         raise RequestError(422, f"{place}[{number}] is not an object")
-    names = [name for name in needed if name in rows[0] or name not in context]
+    # Rows of unequal numbers of columns: a later one may bring a column that the first leaves to the context.
+    unequal = any(len(row) != len(rows[0]) for row in rows)
+    names = [
+        name
+        for name in needed
+        if name in rows[0] or name not in context or (unequal and any(name in row for row in rows))
+    ]
     columns: dict[str, list[Any]] = {}
     for name in names:
         try:

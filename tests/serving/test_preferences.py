@@ -85,6 +85,8 @@ def test_requests_choose(run: Path, bundle: Bundle, rows: list[dict[str, Any]]) 
             scored(bundle, candidates=rows, context={"preference": wrong})
     with pytest.raises(RequestError, match=r"candidates\[0\] has no column 'preference': write null"):
         scored(bundle, candidates=[rows[0], {**rows[1], "preference": CHOSEN}])
+    with pytest.raises(RequestError, match=r"candidates\[0\] has no column 'preference': write null"):
+        scored(bundle, candidates=[rows[0], {**rows[1], "preference": CHOSEN}], context={"preference": CHOSEN})
 
 
 def test_the_open_inference_protocol_has_it_as_an_input(bundle: Bundle, rows: list[dict[str, Any]]) -> None:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from mtl_lightning.interfaces import Share, Task
+from mtl_lightning.bounds import PositiveShare
+from mtl_lightning.interfaces import Task
 from mtl_lightning.metrics.row_weights import ratio
 from mtl_lightning.metrics.uplift.curves import UpliftMetric
 
