@@ -243,4 +243,5 @@ def _join(targets: list[Target], function: Any = torch.cat) -> Target:
             return {name: join([value[name] for value in values]) for name in first}
         return function(values) if isinstance(first, Tensor) else first
 
-    return Target(**{part.name: join([getattr(t, part.name) for t in targets]) for part in fields(Target)})
+    parts = [part.name for part in fields(Target) if part.init]
+    return Target(**{name: join([getattr(target, name) for target in targets]) for name in parts})
