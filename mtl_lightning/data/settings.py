@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mtl_lightning.bounds import PositiveInt
+from mtl_lightning.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class DataConfig:
         executor: What encodes the parts of a source: ``threads``, ``processes`` or a plugin's; a name, or
             ``{name: …, option: …}``.
         workers: Number of its workers; None for its default. The prepared data does not depend on either.
+
+    Raises:
+        DataError: If the order is a function, and there are requests.
     """
 
     batch_size: PositiveInt = 1024
@@ -44,3 +48,8 @@ class DataConfig:
     lookup: dict[str, dict[str, Any]] = field(default_factory=dict)
     executor: Any = "threads"
     workers: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        if self.order == "function" and self.request:
+            reason = "data.order: a function does not keep the rows of a request together"
+            raise DataError(reason, "set data.order=array")

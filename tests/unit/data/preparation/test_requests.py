@@ -168,6 +168,14 @@ def test_text_is_neither_a_list_of_columns_nor_an_executor(tmp_path: Path) -> No
         module(log(), tmp_path, executor="processes")
 
 
+def test_an_order_as_a_function_is_refused_before_rows_are_read(tmp_path: Path) -> None:
+    message = r"data.order: a function does not keep the rows of a request together \(set data.order=array\)"
+    with pytest.raises(DataError, match=message):
+        module(log(), tmp_path, order="function")
+    with pytest.raises(ConfigError, match=message):
+        validate(compose("ads", ["data.request=[user_id]", "data.order=function"]).plain)
+
+
 def test_a_recipe_names_columns_and_features() -> None:
     plain = compose("ads", ["data.request=[user_id,sesion]", "data.per_request=[ghost]"]).plain
     with pytest.raises(ConfigError) as error:
