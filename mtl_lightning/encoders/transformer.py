@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.bounds import NonNegativeFloat, PositiveInt
-from mtl_lightning.encoders.attention import AttentionBlock
+from mtl_lightning.encoders.attention import AttentionBlock, Seats
 from mtl_lightning.encoders.next_action import NextActionEncoder
 from mtl_lightning.schema import Field, Schema
 
@@ -138,15 +138,19 @@ class TransformerEncoder(NextActionEncoder):
         attended = known.unsqueeze(1) | (place == place.unsqueeze(1))
         if self.next_action:
             attended = attended & (place <= place.unsqueeze(1))
+        seats = None if index is None else Seats.of(index, known.shape[0])
         read = known if index is None else known.index_select(0, index)
         read = torch.cat([torch.ones_like(token[:, :, 0], dtype=torch.bool), read], dim=1)
         layers = self.layers(number)
         for i, block in enumerate(layers):
             query, key, value = block.project(x)
             own = block.project(token)
-            seen = (part if index is None else part.index_select(0, index) for part in (key, value))
-            keys, values = (torch.cat([mine, part], dim=2) for mine, part in zip(own[1:], seen, strict=True))
-            token = block.attend(token, own[0], keys, values, read)
+            if seats is not None:
+                token = block.attend_once(token, own, key, value, known, seats)
+            else:
+                seen = (part if index is None else part.index_select(0, index) for part in (key, value))
+                keys, values = (torch.cat([mine, part], dim=2) for mine, part in zip(own[1:], seen, strict=True))
+                token = block.attend(token, own[0], keys, values, read)
             if i < len(layers) - 1 or self.predicts:
                 x = block.attend(x, query, key, value, attended)
         self.predict_next(field, copy, x, known)
