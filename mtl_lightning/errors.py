@@ -128,6 +128,9 @@ class ConfigError(MtlError):
         super().__init__(f"{count} problem{'s' if count != 1 else ''} in the configuration")
         self.problems = tuple(problems)
 
+    def __reduce__(self) -> tuple[type["ConfigError"], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
     def __str__(self) -> str:
         return "\n".join([self.message, *(f"  {problem}" for problem in self.problems)])
 

@@ -69,9 +69,12 @@ def _select(arguments: Arguments, program: Program) -> tuple[dict[str, Any], lis
     from mtl_lightning.importance.measurement import Importance
     from mtl_lightning.importance.retraining import FIXED, Retraining, cost_sentences
 
+    per_request = config.data.per_request or ()
+
     def allowed(removed: Collection[str]) -> bool:
+        settings = [*arguments.settings, *FIXED, *removals(removed, per_request)]
         try:
-            validate(compose(str(run.config_file), [*arguments.settings, *FIXED, *removals(removed)]).plain)
+            validate(compose(str(run.config_file), settings).plain)
         except ConfigError:
             return False
         return True
@@ -84,7 +87,7 @@ def _select(arguments: Arguments, program: Program) -> tuple[dict[str, Any], lis
     result: dict[str, Any] = {
         "run": str(run.path),
         "removed": list(removed),
-        "overrides": list(removals(removed)),
+        "overrides": list(removals(removed, per_request)),
         "max_loss": max_loss,
         "steps": [step.to_dict() for step in steps],
         "cost": None,

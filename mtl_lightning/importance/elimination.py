@@ -1,5 +1,6 @@
 """Backward elimination of features by permutation."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -119,11 +120,21 @@ def with_dependents(features: Mapping[str, Feature], names: Iterable[str]) -> tu
     return tuple(name for name in features if name in gone)
 
 
-def removals(names: Iterable[str]) -> tuple[str, ...]:
+def removals(names: Iterable[str], per_request: Iterable[str] = ()) -> tuple[str, ...]:
     r"""Settings of the command line that remove features.
+
+    Args:
+        names: Names of the features.
+        per_request: The recipe's ``data.per_request``, which must not name them any more.
 
     Example:
         >>> removals(["user_id", "page.views"])
         ('features.user_id=null', 'features.page\\.views=null')
+        >>> removals(["age"], ["user", "age"])
+        ('features.age=null', 'data.per_request=["user"]')
     """
-    return tuple("features." + re.sub(r"([.\[\]])", r"\\\1", name) + "=null" for name in names)
+    removed, declared = list(names), list(per_request)
+    settings = ["features." + re.sub(r"([.\[\]])", r"\\\1", name) + "=null" for name in removed]
+    if not set(declared).isdisjoint(removed):
+        settings.append(f"data.per_request={json.dumps([name for name in declared if name not in removed])}")
+    return tuple(settings)

@@ -59,7 +59,7 @@ class Retraining:
             configuration = f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
             return [Cell(configuration, seed, pairs) for seed in range(self.seeds)]
 
-        return named("all", ()), named("without", removals(self.removed))
+        return named("all", ()), named("without", removals(self.removed, self.config.data.per_request or ()))
 
     def run(self, report: Report, program: Program) -> list[Cell]:
         """Run what has not finished; returns the runs that failed."""

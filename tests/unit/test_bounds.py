@@ -1,5 +1,6 @@
 """Bounds in type hints: a recipe's numbers that are too small or too large are reported."""
 
+import pickle
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -103,6 +104,7 @@ def test_recipes_are_told_before_anything_is_read(pair, place):
         validate(compose("ads", [pair]).plain)
     assert [problem.path for problem in report.value.problems] == [place]
     assert "must be" in report.value.problems[0].reason
+    assert str(pickle.loads(pickle.dumps(report.value))) == str(report.value)  # workers pickle what they raise
 
 
 def test_python_is_told_as_recipes_are():

@@ -61,3 +61,6 @@ def test_what_a_recipe_needs_is_not_measured():
 @pytest.mark.parametrize("name", ["user", "a.b", "a[b]", "[x]", "ü b"])
 def test_removals_are_read_back(name):
     assert read_overrides(removals([name])) == {"features": {name: None}}
+    settings = read_overrides(removals([name], ["age", name]))
+    assert settings == {"features": {name: None}, "data": {"per_request": ["age"]}}
+    assert removals([name], ["age"]) == removals([name])
