@@ -130,8 +130,8 @@ FEW = (
     "bf16-mixed",
 )
 """Cases that four processes train by default; the others are slow."""
-# The processes train all cases once: one worker of a parallel test run takes the whole file.
-pytestmark = pytest.mark.xdist_group("ddp equality")
+# The processes train all cases once: one worker of a parallel test run takes the whole file, and the first test waits.
+pytestmark = [pytest.mark.xdist_group("ddp equality"), pytest.mark.timeout(1500)]
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def trained(tmp_path_factory):
     def train_on(world, names):
         folder = tmp_path_factory.mktemp("ddp")
         (folder / "cases.json").write_text(json.dumps({name: CASES[name] for name in names}))
-        launch([str(HERE / "run.py"), str(folder / "cases.json"), str(folder / "out")], world=world, timeout=600)
+        launch([str(HERE / "run.py"), str(folder / "cases.json"), str(folder / "out")], world=world, timeout=1200)
         return [torch.load(folder / f"out.{rank}", weights_only=True) for rank in range(world)]
 
     return train_on
