@@ -229,7 +229,8 @@ class EmbeddingEncoder(Encoder):
             ids = [batch.ids[:, own], batch.ids[batch.request_row][:, shared]]
             offsets = [self.offsets[part] for part in columns]
         ids += [batch.sequences[field.name] for field in self.sequences]
-        offsets += self.offsets[len(self.categorical) :].split([field.length for field in self.sequences])
+        if lengths := [field.length for field in self.sequences]:  # torch can't load a graph that splits into no parts
+            offsets += self.offsets[len(self.categorical) :].split(lengths)
         rows = [torch.where(part == PADDING, 0, part + places) for part, places in zip(ids, offsets, strict=True)]
         for i, field in enumerate(self.histories):
             carried = torch.where(known[field.name].unsqueeze(2), batch.steps[field.name].ids, PADDING)
