@@ -25,6 +25,7 @@ class SkippedSteps:
         tasks: Names of the tasks.
 
     Example:
+        >>> import torch
         >>> skipped = SkippedSteps(2, ["click"])
         >>> skipped.add(torch.tensor(torch.inf), torch.tensor([0.5])), skipped.total
         (False, 1)
