@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vector": {"size": 2},
     "semantic_id": {"size": 2, "clusters": 2},
     "overlap": {"of": ["a", "b"]},
+    "preference": {"tasks": ["click", "buy"]},
     "cross": {"of": ["a", "b"]},
 }
 
@@ -42,6 +43,7 @@ COLUMNS = {
     "hashed": [7, 8, None, 2**53],
     "history": [[{"b": 0, "a": "x"}], None, [{"b": 1, "a": "y"}, {"b": 2, "a": None}], []],
     "numeric": [1, 2, None, 4],
+    "preference": [[0.5, 0.5], None, [1.0, 0.0], [1.0, 3.0]],
     "semantic_id": ["1 2", None, "0 0", "3 4"],
     "sequence": [["a"], None, ["b", "a"], []],
     "text": ["Red dress", None, "", "日本語 text"],
