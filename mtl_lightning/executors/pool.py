@@ -91,5 +91,5 @@ def _error(future: "concurrent.futures.Future[Any]") -> BaseException | None:
 
 def _describe(error: BaseException) -> str:
     if isinstance(error, concurrent.futures.BrokenExecutor):
-        return "its process died, out of memory perhaps"
+        return "its process died: out of memory perhaps, or it can't import what it was sent"
     return f"{type(error).__name__}: {error}".splitlines()[0]

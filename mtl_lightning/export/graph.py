@@ -123,8 +123,8 @@ class Scorer(nn.Module):
         request = inputs.get(REQUEST)
         rows = (next(iter(inputs.values())) if request is None else request).shape[0]
         once = set() if request is None else once_per_request(schema)
-        prefixes = tuple(f"{prefix}/{name}" for name in once for prefix in ("sequence", "vector", "history"))
-        shared = (value.shape[0] for name, value in inputs.items() if name.startswith(prefixes))
+        names = {f"{kind}/{name}" for name in once for kind in ("sequence", "vector", "history")}
+        shared = (value.shape[0] for name, value in inputs.items() if {name, name.rpartition("/")[0]} & names)
         requests = next(shared, rows)
         blank = blank_batch(schema, 1)
 

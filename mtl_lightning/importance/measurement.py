@@ -84,6 +84,10 @@ class Importance:
         suite: Any = module.suites["validation"]
         first = {task: next(iter(named.items())) for task, named in suite.by_task().items() if named}
         self.names = {task: name for task, (name, _) in first.items()}
+        if SCORE in self.names:
+            raise MtlError(
+                f"importance: a task is named {SCORE!r}, as the weighted score is", "give the task another name"
+            )
         self.metrics: dict[str, TaskMetric] = {t: copy.deepcopy(metric).cpu() for t, (_, metric) in first.items()}
         self.lower = {task for task, metric in self.metrics.items() if not metric.higher_is_better}
         self.weights: Mapping[str, float] = suite.weights

@@ -286,14 +286,7 @@ class HistoryTransform:
         start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
         place = f"features.{self.name}"
         times = instants(block, self.feature.time, start, self.feature.format, place)
-        if times.per_second is None:
-            return times
-        if self.per_second is None:
-            self.per_second = times.per_second
-        if times.per_second != self.per_second:
-            words = ["times", "numbers"] if self.per_second else ["numbers", "times"]
-            message = f"{place}: the time column {self.feature.time!r} holds {words[1]} where it held {words[0]}"
-            raise DataError(message, "write all times in one form")
+        self.merge(times.per_second)
         return times
 
     def happened(self, block: Block, known: np.ndarray) -> np.ndarray:
@@ -339,8 +332,19 @@ class HistoryTransform:
         return self.per_second
 
     def merge(self, partial: int | None) -> None:
-        """Take over the unit of times of later blocks, if earlier ones had none."""
-        self.per_second = partial if self.per_second is None else self.per_second
+        """Take over the unit of times of later blocks, if earlier ones had none.
+
+        Raises:
+            DataError: If earlier ones had times where later ones have numbers, or the other way round.
+        """
+        if partial is None:
+            return
+        if self.per_second is None:
+            self.per_second = partial
+        if partial != self.per_second:
+            words = ["times", "numbers"] if self.per_second else ["numbers", "times"]
+            column = f"features.{self.name}: the time column {self.feature.time!r}"
+            raise DataError(f"{column} holds {words[1]} where it held {words[0]}", "write all times in one form")
 
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""

@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.store.order import generator
+from mtl_lightning.errors import MtlError
 from mtl_lightning.importance.measurement import Importance
 
 ROWS = 240
@@ -174,3 +175,12 @@ def test_an_undefined_metric_is_none_and_comes_last(module: torch.nn.Module, dat
     record = Importance(module, store, count=3).record({"age": ("age",)})
     assert record["tasks"]["click"] == {"metric": "auc", "value": None}
     assert record["items"][0]["importance"]["score"] == {"mean": None, "low": None, "high": None}
+
+
+def test_a_task_must_not_be_named_as_the_score(tmp_path: Path) -> None:
+    rows = {name: logged()[name] for name in ("user", "click")}
+    tasks = {"score": {"kind": "binary", "label": "click"}}
+    own = DataModule.from_frame(rows, features={"user": "categorical"}, tasks=tasks, cache_dir=tmp_path)
+    module = build_module(own.schema)
+    with pytest.raises(MtlError, match="a task is named 'score'"):
+        Importance(module, own.prepared.stores["validation"])

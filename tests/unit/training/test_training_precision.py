@@ -47,7 +47,10 @@ def build(name, kind):
         labels=torch.cat([clicked, label * (large or 1)], dim=1).float(),
         mask=torch.rand(ROWS, 2, generator=generator) < 0.8,
         group=torch.arange(ROWS) // 4,
-        raw={name: torch.rand(ROWS, generator=generator, dtype=torch.float64) for name in ("delay", "elapsed")},
+        raw={
+            "treatment": torch.arange(ROWS, dtype=torch.float64) % 2,
+            **{name: torch.rand(ROWS, generator=generator, dtype=torch.float64) for name in ("delay", "elapsed")},
+        },
     )
     return Network(schema, encoder, architecture, heads, losses), batch
 

@@ -8,7 +8,7 @@ import pytest
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.features.build import build_features
 from mtl_lightning.data.features.history import History
-from mtl_lightning.errors import MtlError
+from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.interfaces import RawSchema
 
 ROWS = {"user": ["a", "b"] * 10, "item": [1, 2] * 10, "time": list(range(20)), "click": [0, 1, 1, 0] * 5}
@@ -91,3 +91,13 @@ def test_an_id_shares_the_vocabulary_of_the_feature_that_reads_its_column(tmp_pa
     ).prepared.transforms
     steps = transforms.schema.field("seen").steps
     assert [(step.name, step.table) for step in steps] == [("item", "thing"), ("shop", "seen.shop")]
+
+
+def test_workers_must_have_read_times_of_one_form() -> None:
+    features = build_features({"item": "categorical", "seen": USED})
+    fitted = features["seen"].build("seen", {"item": features["item"].build("item", {})})
+    for unit in (None, 1_000_000, None, 1_000_000):
+        fitted.merge(unit)
+    assert fitted.partial() == 1_000_000
+    with pytest.raises(DataError, match=r"features\.seen: the time column 'time' holds numbers where it held times"):
+        fitted.merge(0)
