@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from mtl_lightning.weighters.bases.loss_based import LossWeighter
     from mtl_lightning.weighters.bases.offset import OffsetWeighter
     from mtl_lightning.weighters.bases.paired import PairedWeighter
+    from mtl_lightning.weighters.bases.preference import PreferenceWeighter
 
 __all__ = [
     "FIELD_KINDS",
@@ -118,6 +119,7 @@ __all__ = [
     "PairedWeighter",
     "PositiveFloat",
     "PositiveInt",
+    "PreferenceWeighter",
     "RawSchema",
     "Schema",
     "Scope",
@@ -161,6 +163,7 @@ LAZY = {
         "weighters.bases.loss_based": "LossWeighter",
         "weighters.bases.offset": "OffsetWeighter",
         "weighters.bases.paired": "PairedWeighter",
+        "weighters.bases.preference": "PreferenceWeighter",
     }.items()
     for name in names.split()
 } | {"TrainingStep": "training.step:Step"}

@@ -1,17 +1,14 @@
 """COSMOS: one model for all trade-offs between tasks (Ruchte and Grabocka 2021)."""
 
-import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat
-from mtl_lightning.interfaces import Step
 from mtl_lightning.training.late import send
-from mtl_lightning.weighters.bases.loss_based import LossWeighter
+from mtl_lightning.weighters.bases.preference import PreferenceWeighter
 
 
-class COSMOS(LossWeighter):
+class COSMOS(PreferenceWeighter):
     """Preferences r that the model reads, drawn at each step: ``Σ r_t L_t − penalty · cos(r, L)``.
 
     The model reads r by a feature of kind ``preference``, so that a request chooses the trade-off. L are the global
@@ -35,21 +32,9 @@ class COSMOS(LossWeighter):
         [0.232, 0.589]
     """
 
-    chooses_preferences = True
-
     def __init__(self, tasks: tuple[str, ...], *, alpha: PositiveFloat = 1.0, penalty: NonNegativeFloat = 1.0) -> None:
-        super().__init__(tasks)
-        self.alpha, self.penalty = alpha, penalty
-        self.drawn = torch.full((len(self.tasks),), 1 / len(self.tasks), dtype=torch.float64)
-
-    @override
-    def choose_preference(self, generator: torch.Generator) -> Tensor:
-        seed = int(torch.randint(2**62, (1,), generator=generator))  # torch's own Dirichlet takes no generator
-        return torch.from_numpy(np.random.default_rng(seed).dirichlet([self.alpha] * len(self.tasks)))
-
-    def begin(self, step: Step) -> None:
-        """Draw r, [T], as the model read it."""
-        self.drawn = self.choose_preference(step.generator)
+        super().__init__(tasks, alpha=alpha)
+        self.penalty = penalty
 
     def weights(self, values: Tensor) -> Tensor:
         """Derivatives of the objective by the losses, [T]."""

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 from torchjd import scalarization
 
-from mtl_lightning.bounds import NonNegativeFloat, PositiveFloat
-from mtl_lightning.weighters import cosmos
+from mtl_lightning.interfaces import NonNegativeFloat, PositiveFloat, PreferenceWeighter
 from mtl_lightning_torchjd.adapter import construct
 
 
@@ -19,7 +18,7 @@ def slopes(scalarizer: Any, values: Tensor) -> Tensor:
     return gradient
 
 
-class COSMOS(cosmos.COSMOS):
+class COSMOS(PreferenceWeighter):
     """COSMOS: losses weighted by the preference, and a penalty on their cosine with it.
 
     Args:
@@ -36,13 +35,17 @@ class COSMOS(cosmos.COSMOS):
         [0.232, 0.589]
     """
 
+    def __init__(self, tasks: tuple[str, ...], *, alpha: PositiveFloat = 1.0, penalty: NonNegativeFloat = 1.0) -> None:
+        super().__init__(tasks, alpha=alpha)
+        self.penalty = penalty
+
     def weights(self, values: Tensor) -> Tensor:
         """Derivatives of TorchJD's scalarization, [T]."""
         scalarizer = construct(scalarization.COSMOS, self.penalty, self.drawn.to(values.device))
         return slopes(scalarizer, values)
 
 
-class PBI(cosmos.COSMOS):
+class PBI(PreferenceWeighter):
     """PBI: distance of the losses along the preference, and a penalty on their distance from it.
 
     Args:
