@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mtl_lightning.tune.fusion import Candidate, Ranked
 
 SHOWN = 5
-"""Number of formulas in the table, besides the default candidate."""
+"""Number of formulas in the table, besides the default one."""
 
 
 def tune_score(pairs: Sequence[str]) -> dict[str, Any]:
@@ -116,10 +116,8 @@ def _rows(
     from mtl_lightning.tune.fusion import Ranked
 
     predictions = predict_store(network, store, config.data.eval_batch_size)
-    labels, columns = (
-        {},
-        {name.removeprefix("raw/"): part for name, part in store.parts.items() if name.startswith("raw/")},
-    )
+    columns = {name.removeprefix("raw/"): part for name, part in store.parts.items() if name.startswith("raw/")}
+    labels: dict[str, Any] = {}
     scalar: dict[str, Any] = {}
     for task in schema.tasks:
         if task.traits.scalar:
@@ -135,7 +133,7 @@ def _rows(
     table = pa.table({name: np.asarray(columns[name]) for name in expression.columns})
     worth = pc.fill_null(pc.cast(expression.evaluate(table), pa.float64()), 0.0).to_numpy(zero_copy_only=False)
     group = store.parts["group"].numpy()
-    ranked = Ranked.of({**scalar, **{f"label/{task}": label for task, label in labels.items()}}, worth.clip(0), group)
+    ranked = Ranked.of({**scalar, **{f"label/{task}": label for task, label in labels.items()}}, worth, group)
     return ranked, {task: ranked.predictions[f"label/{task}"] for task in labels}
 
 

@@ -107,8 +107,9 @@ def measure(
 def _fit_parts(rows: np.ndarray, fitted: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Fit the parts of a task; rows have an id, a bin, and the weights of a positive label and of the row, [4, n]."""
     table: dict[str, list[Any]] = {"ids": [], "a": [], "b": []}
-    for number in np.unique(rows[0]):
-        _, index, wins, weight = rows[:, rows[0] == number]
+    rows = rows[:, np.argsort(rows[0], kind="stable")]
+    numbers, starts = np.unique(rows[0], return_index=True)
+    for number, (_, index, wins, weight) in zip(numbers, np.split(rows, starts[1:], axis=1), strict=False):
         places, inverse = np.unique(index.astype(int), return_inverse=True)
         positive, total = (np.bincount(inverse, values).astype(np.float64) for values in (wins, weight))
         values = fit_part(positive, total - positive, calibrated(CENTRES[places], fitted))

@@ -31,7 +31,7 @@ class Ranked:
 
     Args:
         predictions: Predictions per task with one value per row, [n].
-        gain: What each row is worth if it is shown at the top, [n]; at least 0.
+        gain: What each row is worth if it is shown at the top, [n]; for NDCG a gain below 0 counts as 0.
         group: Number of each row's group (user, request), from 0, [n].
 
     Example:
@@ -73,7 +73,7 @@ class Ranked:
         if objective == "revenue":
             return _top(group, _shared(gain, _levels(group, score)), np.ones(len(group)), place, k), np.ones(len(size))
         discount = 1 / np.log2(place + 2)
-        ideal = self.gain[np.lexsort((-self.gain, self.group))]
+        gain, ideal = gain.clip(0), self.gain[np.lexsort((-self.gain, self.group))].clip(0)
         best = _top(group, ideal, discount, place, k)
         actual = _top(group, _shared(gain, _levels(group, score), np.where(place < k, discount, 0)), None, place, None)
         return np.divide(actual, best, out=np.zeros_like(best), where=best > 0), (best > 0).astype(np.float64)
@@ -173,7 +173,7 @@ def learned_exponents(rows: Ranked, tasks: Sequence[str]) -> list[float]:
         (True, True)
     """
     logs = np.stack([np.log(np.maximum(rows.predictions[task], SMALLEST)) for task in tasks], 1)
-    x, gain, group = torch.from_numpy(logs), torch.from_numpy(rows.gain), torch.from_numpy(rows.group)
+    x, gain, group = torch.from_numpy(logs), torch.from_numpy(rows.gain.clip(0)), torch.from_numpy(rows.group)
     groups = int(group.max()) + 1 if len(group) else 0
     total = torch.zeros(groups, dtype=torch.float64).index_add_(0, group, gain)
     share = gain / total[group].clamp_min(SMALLEST)

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
+from mtl_lightning.cli.export import CALIBRATE
 from mtl_lightning.export.calibration_fits import CENTRES, METHODS, calibrated, fit, fit_part, probability
 from mtl_lightning.export.formula import calibrate
 from mtl_lightning.metrics.binary.histogram import BINS
@@ -85,6 +86,10 @@ def test_isotonic_steps_do_not_depend_on_the_scale_of_weights() -> None:
     whole, small = (fit("isotonic", scale * positive, scale * negative, x)["points"] for scale in (1.0, 1e-4))
     np.testing.assert_allclose(small[1:], whole[1:])
     assert -np.inf < small[0][1] < small[1][1]  # a share of 0 is near the next share
+
+
+def test_the_command_knows_all_methods() -> None:
+    assert CALIBRATE[2:] == METHODS
 
 
 def test_one_bin_is_enough() -> None:

@@ -57,6 +57,12 @@ def test_equal_scores_share_the_revenue() -> None:
     assert rows.measure("revenue", np.array([1.0, 1.0, 0.0]), 1) == 2.0
 
 
+def test_losses_count_as_revenue_and_not_as_gain() -> None:
+    rows, score = Ranked({}, np.array([-3.0, 1.0]), np.array([0, 0])), np.array([1.0, 0.0])
+    assert rows.measure("revenue", score, 2) == -2
+    assert rows.measure("ndcg", score, 2) == pytest.approx(1 / np.log2(3))
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_difference_of_a_score_and_itself_is_nothing(objective: str) -> None:
     rows, score = drawn(0, 60, 1000)
