@@ -56,7 +56,7 @@ class RowNumbers(Store):
 class DeviceStore:
     """A Store whose rows and events are on a device.
 
-    Batches equal those of the Store after their transfer, bit for bit. Requests and longest histories of a batch are
+    Batches equal batches of the host after their transfer, bit for bit. Requests and longest histories of a batch are
     found on the host, which so waits for nothing.
 
     Args:
@@ -110,7 +110,7 @@ class DeviceStores:
 
     Args:
         device: The device.
-        place: ``device`` for all Stores; ``auto`` for those that fit in half of its free memory, and none on a CPU;
+        place: ``device`` for all Stores; ``auto`` for what fits in half of its free memory, and nothing on a CPU;
             ``host`` for none.
 
     Example:
@@ -126,7 +126,7 @@ class DeviceStores:
         """Return a Store on the device, after copying it there; None if its rows are gathered on the host.
 
         Args:
-            name: Name of the Store among those of the run.
+            name: Name of the Store within the run.
             store: The Store.
             without: Parts that its batches lack.
 
@@ -182,12 +182,12 @@ def _gathered(store: Store, rows: Tensor) -> dict[str, Tensor]:
 
 def _lengths(store: Store, index: str) -> dict[str, tuple[str, Tensor, int]]:
     """Numbers of steps of each history, on the host, with the name of their index in a plan, and the longest kept."""
-    found = {}
+    counted = {}
     for part, values in store.parts.items():
         prefix, _, name = part.partition("/")
         if prefix == "history":
             counts = lengths(values.numpy()).astype(np.int32)
-            found[name] = index, torch.from_numpy(counts), store.events[name].length
+            counted[name] = index, torch.from_numpy(counts), store.events[name].length
         elif prefix == "listed":
-            found[name] = index, values[:, 0].clone(), store.schema.field(name).length
-    return found
+            counted[name] = index, values[:, 0].clone(), store.schema.field(name).length
+    return counted

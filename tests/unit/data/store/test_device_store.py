@@ -96,9 +96,9 @@ def make(events: Events, requests: bool) -> Store:
 
 
 def tensors(batch: Batch) -> list[Tensor]:
-    found: list[Tensor] = []
-    batch.map(found.append)
-    return found
+    arrived: list[Tensor] = []
+    batch.map(arrived.append)
+    return arrived
 
 
 def equal(batch: Batch, expected: Batch, device: bool = False) -> bool:
