@@ -103,7 +103,7 @@ def build_network(
         built_losses[task.name] = _make("loss", (losses or {}).get(task.name, members[task.name][0].loss), task)
     if built.members == 1:
         return Network(schema, built_encoder, built, {name: head for name, (head,) in members.items()}, built_losses)
-    ensembles = {name: MemberHeads(parts) for name, parts in members.items()}
+    ensembles = {name: MemberHeads(parts, weighed=built.weighs_members) for name, parts in members.items()}
     mean_losses = {name: MemberLoss(loss) for name, loss in built_losses.items()}
     return Network(schema, built_encoder, built, ensembles, mean_losses)
 

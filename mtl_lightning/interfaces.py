@@ -256,6 +256,10 @@ class Architecture(Component, nn.Module, ABC):
 
     The loss of a task is the mean of its members' losses, the prediction the mean of their predictions.
     """
+    member_names: tuple[str, ...] = ()
+    """Names of the members, for reports; empty for their numbers."""
+    weighs_members: bool = False
+    """True if each validation of a training weighs the members of each task; they start with equal weights."""
     keep_gates: bool = False
     """True if a forward pass must store its gate values in ``gates``, for reports."""
     gates: dict[str, Tensor]
@@ -279,6 +283,12 @@ class Architecture(Component, nn.Module, ABC):
             options: Options of the architecture, those with their default left out.
         """
         return 1
+
+    def weigh_members(self, weights: Mapping[str, Tensor]) -> None:
+        """Take note of the weights of each task's members, [k], where :attr:`weighs_members` is set.
+
+        Called on all processes with equal weights. What depends on them is kept in buffers, so that it is saved.
+        """
 
     @abstractmethod
     def forward(self, encoded: Encoded) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
+from mtl_lightning.fitting.member_weights import MemberWeights
 from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
@@ -64,6 +65,7 @@ def observers(
         *registry().callbacks(config.plain),
         RandomStates(),
         TableState(start) if start is not None else None,
+        MemberWeights(run),
         ResourcesReport(run),
         cosines,
         affinity,

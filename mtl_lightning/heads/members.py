@@ -10,12 +10,13 @@ from mtl_lightning.interfaces import TASK_KINDS, Head, Output
 
 
 class MemberHeads(Head):
-    """One head of a task per member; the prediction is the mean of theirs.
+    """One head of a task per member; the prediction is the mean of theirs, weighed or not.
 
     Member m reads its slice of the representation, and the outputs of member m of the parents' heads.
 
     Args:
         members: A built head per member, each of width H.
+        weighed: Whether means are weighed by the buffer ``weights``, [k], which starts with equal weights.
 
     Shapes: h [B, k·H] → ``members``, k outputs; logit [B, K'], their mean.
 
@@ -32,12 +33,21 @@ class MemberHeads(Head):
     kinds = frozenset(TASK_KINDS)
     loss: ClassVar[str] = ""
 
-    def __init__(self, members: Sequence[Head]) -> None:
+    weights: Tensor
+
+    def __init__(self, members: Sequence[Head], *, weighed: bool = False) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
         self.binary_columns = members[0].binary_columns
         self.nonnegative = any(head.nonnegative for head in members)
         self.mean = members[0].mean
+        self.weighed = weighed
+        if weighed:
+            self.register_buffer("weights", torch.full((len(members),), 1 / len(members)))
+
+    def _mean(self, values: Tensor) -> Tensor:
+        """Mean over members of values, [k, …]."""
+        return torch.tensordot(self.weights.to(values.dtype), values, 1) if self.weighed else values.mean(0)
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Outputs of all members, and their means."""
@@ -46,19 +56,22 @@ class MemberHeads(Head):
             outputs.append(head(part, {name: parent.members[m] for name, parent in parents.items()}, raw))
         penalties = [output.penalty for output in outputs if output.penalty is not None]
         return Output(
-            logit=torch.stack([output.logit for output in outputs]).mean(0),
+            logit=self._mean(torch.stack([output.logit for output in outputs])),
             penalty=torch.stack(penalties).sum(0) / len(outputs) if penalties else None,
             members=tuple(outputs),
         )
 
+    def predictions(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """The members' predictions, [k, B] or [k, B, K]."""
+        heads = cast(Iterable[Head], self.members)
+        return torch.stack([head.predict(part, raw) for head, part in zip(heads, output.members, strict=True)])
+
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Mean of the members' predictions, [B] or [B, K]."""
-        heads = cast(Iterable[Head], self.members)
-        predictions = [head.predict(part, raw) for head, part in zip(heads, output.members, strict=True)]
-        return torch.stack(predictions).mean(0)
+        return self._mean(self.predictions(output, raw))
 
     def details(self, output: Output, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Means of the members' details."""
         heads = cast(Iterable[Head], self.members)
         details = [head.details(part, raw) for head, part in zip(heads, output.members, strict=True)]
-        return {name: torch.stack([part[name] for part in details]).mean(0) for name in details[0]}
+        return {name: self._mean(torch.stack([part[name] for part in details])) for name in details[0]}

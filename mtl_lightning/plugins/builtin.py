@@ -42,9 +42,10 @@ ENCODERS = places(
 ARCHITECTURES = places(
     "architectures",
     """
-    adatt:AdaTT cgc:CGC cross_stitch:CrossStitch dbmtl:DBMTL dselect_k:DSelectK home:HoME late_fusion:LateFusion
-    mmoe:MMoE mtan:MTAN omoe:OMoE onerank:OneRank pepnet:PEPNet ple:PLE poso:POSO shared_bottom:SharedBottom
-    single_task:SingleTask sluice:Sluice smes:SMES star:STAR stem:STEM tabm:TabM task_groups:TaskGroups
+    adatt:AdaTT cgc:CGC cross_stitch:CrossStitch dbmtl:DBMTL dselect_k:DSelectK dual_path:DualPath home:HoME
+    late_fusion:LateFusion mmoe:MMoE mtan:MTAN omoe:OMoE onerank:OneRank pepnet:PEPNet ple:PLE poso:POSO
+    shared_bottom:SharedBottom single_task:SingleTask sluice:Sluice smes:SMES star:STAR stem:STEM tabm:TabM
+    task_groups:TaskGroups
     """,
 )
 HEADS = places(

@@ -99,6 +99,7 @@ def cases():
     smes = {"name": "smes", "experts": 5, "hidden": [8], "balance": 1.0}
     yield "sparse experts with a balance", case(architecture=smes)
     yield "task tokens", case(architecture={"name": "onerank", "token_width": 8})
+    yield "own and shared paths", case(weighter="pcgrad", architecture={"name": "dual_path", "hidden": [8]})
     yield "ensemble, gradients by pcgrad", case(weighter="pcgrad", architecture=tabm)
     yield (
         "ensemble, gradients at shared tensors",

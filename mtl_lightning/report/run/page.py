@@ -24,6 +24,7 @@ LOGGED = (
     ("train/loss/", "Training loss by task"),
     ("train/auxiliary/", "Auxiliary objectives"),
     ("train/weight/", "Task weights"),
+    ("members/", "Weights of the tasks' members"),
     ("train/lr/", "Learning rate by parameter group"),
 )
 """Prefixes of logged values that form a plot, with its title."""

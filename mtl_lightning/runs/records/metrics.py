@@ -1,7 +1,7 @@
 """``metrics.json``: all validations of a run, its test, and the number of evaluations of the test split."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -119,6 +119,22 @@ def add_relations(run: RunDirectory, relations: Mapping[str, Any]) -> None:
         name: {**known.get(name, {}), **value} if name in BY_SPLIT else value for name, value in relations.items()
     }
     run.save_json(FILE, {**content, "relations": {**known, **merged}})
+
+
+def add_members(run: RunDirectory, names: Sequence[str], entry: Mapping[str, Any]) -> None:
+    """Add the weights of the tasks' members after a validation; a resumed run replaces those that it repeats.
+
+    Args:
+        run: The run directory.
+        names: Names of the members.
+        entry: ``step`` and ``tasks``: per task the ``weights`` of its members, and the first metric of each ``alone``,
+            with a minus sign where lower values are better.
+    """
+    content = read(run)
+    earlier = [
+        past for past in content.get("members", {"validations": []})["validations"] if past["step"] < entry["step"]
+    ]
+    run.save_json(FILE, {**content, "members": {"names": list(names), "validations": [*earlier, dict(entry)]}})
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float | None]:
