@@ -50,9 +50,9 @@ def preference_section(preferences: Mapping[str, Any], metrics: Mapping[str, str
         preferences: ``preferences`` of the evaluation; undefined values are None.
         metrics: Metric of each task.
     """
-    intro = f"""<h2>{TITLE}</h2><p>The same weights at each preference, on a random sample of rows: {sampled_rows(preferences)}.
-Each point is a preference; a line joins those that give the other tasks nothing. Choose a preference on
-validation. <code>compare</code> shows intervals, and models trained for one trade-off.</p>"""
+    intro = f"""<h2>{TITLE}</h2><p>The same weights at each preference, on a random sample of rows:
+{sampled_rows(preferences)}. Each point is a preference; a line joins those that give the other tasks nothing. Choose a
+preference on validation. <code>compare</code> shows intervals, and models trained for one trade-off.</p>"""
     plots = []
     for first, second in combinations(metrics, 2):
         groups = {split: _group(facts["points"], (first, second), metrics) for split, facts in preferences.items()}
