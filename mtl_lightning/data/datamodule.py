@@ -17,7 +17,9 @@ from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec, read_split
 from mtl_lightning.data.readers.frames import Frame
 from mtl_lightning.data.settings import DataConfig
+from mtl_lightning.data.store.device_store import DeviceStore, DeviceStores, Place
 from mtl_lightning.data.store.loader import Loader
+from mtl_lightning.data.store.store import Store
 from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
 from mtl_lightning.executors.base import Executor
 from mtl_lightning.interfaces import RawSchema, Source
@@ -53,6 +55,8 @@ class DataModule(LightningDataModule):
             :data:`IN_MEMORY` bytes, otherwise :data:`POOL` rows.
         order: ``array`` or ``function``: whether the order of training rows is drawn as a whole or computed for each
             batch; ``auto`` for a function above :data:`LARGE` rows.
+        resident: ``device`` or ``host``: where rows are kept and batches are gathered. ``auto`` for a GPU where they
+            fit in half of its free memory. Batches are the same.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
@@ -88,6 +92,7 @@ class DataModule(LightningDataModule):
         seed: int = 0,
         pool: int | None = None,
         order: Literal["auto", "array", "function"] = "auto",
+        resident: Place = "auto",
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
@@ -103,7 +108,7 @@ class DataModule(LightningDataModule):
         review = Review()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool}
         given = request if isinstance(request, str) else [*request]
-        review.record("data", DataConfig, {**sizes, "order": order, "request": given})
+        review.record("data", DataConfig, {**sizes, "order": order, "resident": resident, "request": given})
         if executor is not None and not isinstance(executor, Executor):
             review.problem("data.executor", f"is {executor!r}, not an Executor", "as Processes(workers=8)")
         self.request = tuple(given)
@@ -131,6 +136,8 @@ class DataModule(LightningDataModule):
         self.seed = seed
         self.pool = pool
         self.order = order
+        self.resident = resident
+        self._on_device: DeviceStores | None = None
         self.cache_dir = cache_dir
         self.base = base
         self.accept = tuple(accept)
@@ -180,7 +187,7 @@ class DataModule(LightningDataModule):
 
     def __getstate__(self) -> dict[str, Any]:
         # Spawned processes open the prepared data instead of receiving a copy of all rows.
-        return {**self.__dict__, "_prepared": None}
+        return {**self.__dict__, "_prepared": None, "_on_device": None}
 
     @property
     def prepared(self) -> Prepared:
@@ -220,7 +227,17 @@ class DataModule(LightningDataModule):
             world=trainer.world_size if trainer else 1,
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
             function=shuffle and (large if self.order == "auto" else self.order == "function"),
+            on_device=self._device_store(split, store),
         )
+
+    def _device_store(self, split: str, store: Store) -> DeviceStore | None:
+        """The rows of a split on the Trainer's device, if they are kept there."""
+        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        if self._on_device is None or self._on_device.device != device:
+            self._on_device = DeviceStores(device, self.resident)
+        # In training, only metrics would read the true expectations of labels.
+        oracles = {f"raw/{name}" for task in self.tasks for name in task.oracles} if split == "train" else ()
+        return self._on_device.get(split, store, oracles)
 
     def train_dataloader(self) -> Loader:
         """Shuffled training rows."""

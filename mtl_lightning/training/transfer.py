@@ -17,7 +17,7 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
 
     All tensors are packed into one pinned buffer. Ids travel as int32 and are widened on the device, which halves their
     bytes. Histories travel as they are stored, and are padded and widened on the device. In training, true expectations
-    of labels stay behind: only metrics read them. On a CPU nothing is copied.
+    of labels stay behind: only metrics read them. A batch that is on the device already is returned as it is.
 
     Args:
         batch: The batch, on the host.
@@ -31,8 +31,10 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
         >>> send_batch(batch, torch.device("cpu"), training=True) is batch
         True
     """
+    if batch.ids.device == device:
+        return batch
     if device.type in HOST:
-        return batch if batch.ids.device == device else batch.to(device)
+        return batch.to(device)
     if training:
         oracles = {name for task in batch.schema.tasks for name in task.oracles}
         batch = replace(batch, raw={name: values for name, values in batch.raw.items() if name not in oracles})

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.store.device_store import DeviceStore
 from mtl_lightning.data.store.lanes import LaneOrder
 from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, StoredOrder, generator
 from mtl_lightning.data.store.permutation import Permutation
@@ -85,6 +86,7 @@ class Loader:
             :class:`~mtl_lightning.data.store.order.PooledOrder`). None for all rows. Must be equal on all processes.
         function: Compute the order of shuffled rows where it is needed, instead of drawing it for all rows on every
             process; a pool is then a :class:`~mtl_lightning.data.store.lanes.LaneOrder`.
+        on_device: The same Store on a device. Batches are gathered there, with the same rows.
 
     Raises:
         DataError: If the order is a function, and the Store has requests.
@@ -108,6 +110,7 @@ class Loader:
         world: int = 1,
         pool: int | None = None,
         function: bool = False,
+        on_device: DeviceStore | None = None,
     ) -> None:
         if function and store.requests is not None:
             message = "data.order: a function does not keep the rows of a request together"
@@ -120,6 +123,7 @@ class Loader:
         self.world = world
         self.pool = pool
         self.function = function
+        self.on_device = on_device
         self.epoch = 0
         self.cursor = 0
         self.start: int | None = None
@@ -156,22 +160,23 @@ class Loader:
     def order(self) -> Order:
         """The rows in the current epoch's order."""
         seeds = self.seed, self.epoch
+        store = self.store if self.on_device is None else self.on_device.rows
         if not self.shuffle:
-            return FullOrder(self.store, None) if self.pool is None else StoredOrder(self.store)
+            return FullOrder(store, None) if self.pool is None else StoredOrder(store)
         if self.pool is not None and self.function:
-            return LaneOrder(self.store, self.pool, len(self), seeds)
+            return LaneOrder(store, self.pool, len(self), seeds)
         if self.pool is not None:
-            return PooledOrder(self.store, self.pool, seeds)
+            return PooledOrder(store, self.pool, seeds)
         # With several processes, consecutive batches of a process are not adjacent: a window would gather foreign rows.
         window = WINDOW if self.world == 1 else 0
         if self.function:
-            return FullOrder(self.store, Permutation(len(self.store), *seeds), window)
-        requests = self.store.requests
-        count = len(self.store if requests is None else requests)
+            return FullOrder(store, Permutation(len(store), *seeds), window)
+        requests = store.requests
+        count = len(store if requests is None else requests)
         permutation, ends = torch.randperm(count, generator=generator(*seeds)), None
         if requests is not None:
-            permutation, ends = Requests.of(self.store.parts["request"]).ordered(permutation)
-        return FullOrder(self.store, permutation, window, ends)
+            permutation, ends = Requests.of(store.parts["request"]).ordered(permutation)
+        return FullOrder(store, permutation, window, ends)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.cursor and not self._resumed:  # the previous epoch was abandoned before its end
@@ -195,7 +200,8 @@ class Loader:
             step += 1
             self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
             self.start = None if edges is None else edges[step * self.world]
-            yield order.batch(start + first, start + last)
+            batch = order.batch(start + first, start + last)
+            yield batch if self.on_device is None else self.on_device.gather(batch)
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""
