@@ -321,7 +321,7 @@ class Head(Component, nn.Module, ABC):
         return None
 
     def forward_alike(self, heads: Sequence["Head"], representations: Sequence[Tensor]) -> list[Output]:
-        """What ``forward`` of each of ``heads``, of which this is the first, gives for its representation [B, H]."""
+        """Outputs of ``heads``, of which this is the first, each as ``forward`` gives for its representation [B, H]."""
         raise NotImplementedError
 
     @abstractmethod

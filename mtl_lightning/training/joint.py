@@ -22,7 +22,7 @@ def separate(representations: Mapping[str, Tensor], z: Tensor) -> dict[str, Tens
 def joint_outputs(
     heads: nn.ModuleDict, representations: Mapping[str, Tensor], raw: Mapping[str, Tensor]
 ) -> dict[str, Output]:
-    """Outputs of heads without parents, those of equal shape computed together."""
+    """Outputs of heads without parents; heads of equal shape are computed together."""
     groups: dict[Hashable, list[str]] = {}
     for task in representations:
         head = cast(Head, heads[task])

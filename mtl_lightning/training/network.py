@@ -26,7 +26,7 @@ def full_precision(like: Tensor) -> AbstractContextManager[Any]:
 
 @dataclass(slots=True, kw_only=True)
 class Objectives:
-    """What a training step minimises.
+    """The objectives of a training step.
 
     Args:
         losses: This process's losses with graph, T scalars, or [T] if they were computed side by side.
