@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mtl_lightning.compare.bootstrap import Sampled, advantage, delta_m, sample, task_rows
 from mtl_lightning.compare.ensemble import ensemble_gain
+from mtl_lightning.compare.grouping import grouping_of
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
 from mtl_lightning.compare.ranks import compare_ranks
@@ -154,6 +155,7 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "selected": selected,
         "verdict": _verdict(configurations, selected, kinds) if selected else None,
         "ensemble": _ensemble(runs_by_name[selected], kinds, level) if selected else None,
+        "grouping": grouping_of(grid, list(kinds)),
     }
 
 
