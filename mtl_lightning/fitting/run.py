@@ -279,7 +279,8 @@ class Run:
         validation = stores.get("validation")
         records = measure(network, validation, size) if validation is not None and len(validation) else {}
         scaling = {task: (record["a"], record["b"]) for task, record in records.items() if fits(record)}
-        save_rows(directory.path / ROWS, network, stores["test"], size, scaling)
+        preferences = self.module.weighter.chooses_preferences
+        save_rows(directory.path / ROWS, network, stores["test"], size, scaling, preferences=preferences)
 
 
 def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dict[str, float]]:
