@@ -287,6 +287,11 @@ def _tolist(tensor: Tensor) -> Any:
     return _host_tolist(tensor)
 
 
+def _unpinned(*sizes: Any, **options: Any) -> Tensor:
+    options.pop("pin_memory", None)
+    return _host_empty(*sizes, **options)
+
+
 _host_tolist = Tensor.tolist
 _host_empty = torch.empty
 
@@ -299,7 +304,7 @@ def RemoteDevice() -> Iterator[Traffic]:  # noqa: N802
         patch.setattr(Tensor, "tolist", _tolist)
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
         # Other threads see no dispatch, and pack batches.
-        patch.setattr(torch, "empty", lambda *sizes, pin_memory=False, **options: _host_empty(*sizes, **options))
+        patch.setattr(torch, "empty", _unpinned)
         patch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # which this device has no entry for
         patch.setattr(late, "record_event", lambda _: _Passed())
         for optimizer in ("adam", "adamw"):  # fused kernels of the host stand in for the ones of the device
