@@ -1,7 +1,7 @@
 """Work that a thread does ahead of its use."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def run_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Iterator[Result]:
+def run_ahead(function: Callable[[Item], Result], items: Iterable[Item], depth: int) -> Generator[Result, None, None]:
     """Yield the results of a function in the order of its arguments, computed by one thread ahead of their use.
 
     An error is raised where its result would be yielded. An iterator that is closed or released waits for the call that

@@ -64,6 +64,6 @@ def test_a_consumer_that_stops_ends_the_thread() -> None:
     results = run_ahead(calls.append, range(100), 4)
     next(results)
     assert alive()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert not alive()
     assert len(calls) <= 6
