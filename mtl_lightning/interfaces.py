@@ -267,6 +267,8 @@ class Architecture(Component, nn.Module, ABC):
 
     Every path from z to a representation must cross one of them. None may be computed from another.
     """
+    weighted_fields: tuple[str, ...] = ()
+    """Fields for each value of which it has weights besides embeddings; the ids of these values must not leave."""
     penalty: Tensor | None = None
     """Extra term of the objective per row, [B], set by the forward pass in training of a method that has one."""
 
