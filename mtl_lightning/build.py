@@ -10,6 +10,7 @@ import torch
 
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
@@ -217,6 +218,19 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head needs at least 0"
             hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
             raise DataError(reason, hint)
+
+
+def check_turnover(network: Network, features: Mapping[str, Feature]) -> None:
+    """Check that no value leaves for which the architecture has weights: another value would get its place.
+
+    Raises:
+        DataError: Naming the feature.
+    """
+    for name in network.architecture.weighted_fields:
+        lifetime = getattr(features[name], "lifetime", None)
+        if lifetime is not None and lifetime.leaves:
+            reason = f"features.{name}: the architecture has weights per value, so that its values can't leave"
+            raise DataError(reason, "remove expire and evict; admit and max_size limit its values")
 
 
 def check_columns(network: Network, stores: Mapping[str, Store], read: Mapping[str, Collection[str]]) -> None:

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 from mtl_lightning.compare.comparison import RESULT
+from mtl_lightning.compare.grouping import group_cells, joint_run
 from mtl_lightning.compare.plan import Cell, Grid, cells, confirming, read_grid
 from mtl_lightning.config import compose, validate
 from mtl_lightning.config.record import Config
@@ -47,8 +48,8 @@ def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, onl
         raise MtlError(
             f"{grid.recipe} has one task: there is nothing to train together", "compare needs at least two tasks"
         )
-    every = cells(grid, list(kinds))
-    _check(grid, every)
+    joint, every = joint_run(grid, list(kinds)), cells(grid, list(kinds))
+    _check(grid, [*joint, *every])
     if only_gather:
         _check_finished(grid, every)
     if grid.plots:
@@ -60,8 +61,9 @@ def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, onl
         from mtl_lightning.compare.launch import command, unfinished
         from mtl_lightning.compare.results import select
 
-        # The configuration to confirm is known when the grid has finished.
-        left = unfinished(grid, every) or unfinished(grid, confirming(grid, every, select(grid, every)))
+        # Groups are known when the joint run has finished, the configuration to confirm when the grid has.
+        every += group_cells(grid, list(kinds))
+        left = unfinished(grid, [*joint, *every]) or unfinished(grid, confirming(grid, every, select(grid, every)))
         commands = [command(grid, cell) for cell in left]
         if as_json:
             print_json({"commands": commands})
@@ -71,9 +73,9 @@ def compare(pairs: Sequence[str], program: Program, *, print_commands: bool, onl
     failed: list[Cell] = []
     with notes_on_stderr(as_json):
         if only_gather:
-            result = _write(first_console(), grid, every, kinds)
+            result = _write(first_console(), grid, [*every, *group_cells(grid, list(kinds))], kinds)
         else:
-            result, failed = _run(grid, every, kinds, program)
+            result, failed = _run(grid, joint, every, kinds, program)
     if as_json:
         print_json(result | {"directory": str(grid.out), "failed": [cell.name for cell in failed]})
     if failed:
@@ -116,16 +118,17 @@ def _save_settings(grid: Grid, config: Config) -> None:
 
 
 def _run(
-    grid: Grid, every: Sequence[Cell], kinds: Mapping[str, str], program: Program
+    grid: Grid, joint: Sequence[Cell], every: Sequence[Cell], kinds: Mapping[str, str], program: Program
 ) -> tuple[dict[str, Any], list[Cell]]:
     """Run what has not finished; returns the comparison and the cells that failed."""
     from mtl_lightning.compare.launch import launch, unfinished
     from mtl_lightning.compare.results import select
 
     console = first_console()
-    left = unfinished(grid, every)
-    say(console, f"{len(every)} runs, {len(every) - len(left)} finished, {grid.jobs} at a time, in {grid.out}")
-    ended, total = len(every) - len(left), len(every)
+    total = len(joint) + len(every)
+    left = unfinished(grid, [*joint, *every])
+    ended = total - len(left)
+    say(console, f"{total} runs, {ended} finished, {grid.jobs} at a time, in {grid.out}")
 
     def report(cell: Cell, code: int, seconds: float) -> None:
         nonlocal ended
@@ -135,17 +138,23 @@ def _run(
         say(console, f"{ended}/{total} {cell.name}: {outcome}", "red" if code else "")
 
     failed: list[Cell] = []
+
+    def run(more: Sequence[Cell], reason: str = "") -> None:
+        nonlocal total
+        if more:
+            if reason:
+                total += len(more)
+                say(console, f"{reason}: {len(more)} more runs")
+            _prepare(grid, more[0])
+            failed.extend(launch(grid, more, report, program))
+
     try:
         with handled_signals(), FileLock(grid.out / ".lock", timeout=0):
-            if left:
-                _prepare(grid, left[0])
-                failed = launch(grid, left, report, program)
+            run(left)
+            every = [*every, *group_cells(grid, list(kinds))]
+            run(unfinished(grid, every) if joint else [], "groups of tasks from affinities")
             selected = select(grid, every)
-            if more := unfinished(grid, confirming(grid, every, selected)):
-                say(console, f"{selected} is best on validation: {len(more)} more runs for the verdict")
-                total += len(more)
-                _prepare(grid, more[0])
-                failed += launch(grid, more, report, program)
+            run(unfinished(grid, confirming(grid, every, selected)), f"{selected} is best on validation")
             result = _write(console, grid, every, kinds)
     except Timeout as error:
         raise MtlError(f"another compare is running in {grid.out}", "wait for it, or choose another out=") from error

@@ -12,7 +12,7 @@ from mtl_lightning.errors import MtlError, did_you_mean
 from mtl_lightning.plugins import registry
 
 BASELINE = "single_task"
-KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out", "table", "plots")
+KEYS = ("architecture", "weighter", "seeds", "confirm", "constants", "jobs", "out", "table", "plots", "grouping")
 """Arguments of the comparison itself; all others are settings of every run."""
 REFUSED = {
     **dict.fromkeys(("resume", "init_from", "run.init_from", "run.keep_rows"), ""),
@@ -45,6 +45,7 @@ class Grid:
         out: Directory of the comparison.
         tables: Formats of the table of results that is written to ``out``.
         plots: Formats of the plots that are written to ``out``.
+        grouping: Whether groups of tasks are searched.
     """
 
     recipe: str
@@ -58,6 +59,7 @@ class Grid:
     out: Path
     tables: tuple[str, ...] = ()
     plots: tuple[str, ...] = ()
+    grouping: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,8 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     weighters = _components(own, "weighter") or _default(recipe, overrides, "weighter", "sum", "famo")
     if not architectures or not weighters:
         raise MtlError("compare needs a multi-task architecture and a weighter", f"{BASELINE} is always compared")
+    if own.get("grouping", "auto") != "auto":
+        raise arguments.wrong("grouping", "auto, or left out")
     out = Path(own.get("out") or Path("runs") / "compare" / Path(recipe).stem)
     seeds, confirm = _seeds(arguments), arguments.number("confirm", 2, least=0)
     if max(seeds) + confirm >= 2**32 or len(seeds) + confirm > MOST:
@@ -118,7 +122,7 @@ def read_grid(pairs: Sequence[str]) -> Grid:
     return Grid(
         recipe, overrides, architectures, weighters, seeds, confirm, arguments.number("constants", 5, least=0),
         arguments.number("jobs", min(2, os.cpu_count() or 1), least=1), out,
-        _formats(own, "table", TABLES), _formats(own, "plots", PLOTS),
+        _formats(own, "table", TABLES), _formats(own, "plots", PLOTS), "grouping" in own,
     )  # fmt: skip
 
 

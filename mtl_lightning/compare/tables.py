@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.compare.ensemble import ensemble_sentence
+from mtl_lightning.compare.grouping import grouping_sentences
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.report.render.tables import plain_table
 
@@ -104,4 +105,4 @@ def sentences(result: Mapping[str, Any]) -> list[str]:
     overall = "undefined" if own["delta_m"] is None else change(own)
     reasons = [f"Selected on validation: {best}.", f"Δm {overall} {facts}; {level}."]
     ensemble = [sentence] if (sentence := ensemble_sentence(result)) else []
-    return reasons + ensemble + list(result["verdict"]["sentences"])
+    return reasons + grouping_sentences(result) + ensemble + list(result["verdict"]["sentences"])

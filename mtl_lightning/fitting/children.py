@@ -1,12 +1,20 @@
 """Other processes of a run on this machine: ending them with this one, and finding the one that failed."""
 
 import signal
+import threading
 import time
+from collections.abc import Callable
 from subprocess import Popen
 from typing import Any
 
 import torch.distributed as dist
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from typing_extensions import override
+
+PATIENCE = 60.0
+"""Seconds which the first process may take to end after a child has failed or was stopped."""
 
 
 def children(trainer: Trainer) -> list[Any]:
@@ -40,6 +48,38 @@ def end(trainer: Trainer, *, ask: bool = False, patience: float = 10.0) -> None:
         running = [child for child in running if exit_code(child) is None]
     for child in running:
         child.kill()
+
+
+class PatientLauncher(_SubprocessScriptLauncher):
+    """Lightning's launcher, which lets the first process end by itself within :data:`PATIENCE` seconds.
+
+    Lightning's own kills it at the first look after a child has ended with an exit code other than 0, every 5 seconds:
+    before a run that was stopped has said how to continue, or a failed one why.
+
+    Args:
+        launcher: The launcher to replace.
+    """
+
+    def __init__(self, launcher: _SubprocessScriptLauncher) -> None:
+        super().__init__(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes)
+
+    @override
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any) -> Any:
+        def observed(*args: Any, **kwargs: Any) -> Any:
+            for thread in threading.enumerate():
+                if isinstance(thread, _ChildProcessObserver) and thread._child_processes is self.procs:
+                    vars(thread)["_terminate_all"] = _patiently(thread._terminate_all)
+            return function(*args, **kwargs)
+
+        return super().launch(observed, *args, trainer=trainer, **kwargs)
+
+
+def _patiently(kill: Callable[[], None]) -> Callable[[], None]:
+    def later() -> None:
+        time.sleep(PATIENCE)  # in a daemon thread, which ends with the process
+        kill()
+
+    return later
 
 
 def leave() -> None:

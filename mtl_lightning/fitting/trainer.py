@@ -7,9 +7,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
 from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting.children import PatientLauncher
 from mtl_lightning.training.strategies import add_torchrun_options, build_strategy
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
@@ -51,7 +53,7 @@ def build_trainer(
     # The loader distributes rows itself, and a sanity check before training would count as a validation.
     options = {"num_sanity_val_steps": 0, **options, **QUIET}
     try:
-        return Trainer(
+        trainer = Trainer(
             strategy=strategy,
             callbacks=list(callbacks),
             plugins=checkpoint_io,
@@ -62,3 +64,7 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise MtlError(f"trainer: {' '.join(str(error).split())}", "trainer.* are Lightning's own arguments") from error
+    # The type itself: launchers of other strategies are left alone.
+    if type(launcher := trainer.strategy.launcher) is _SubprocessScriptLauncher:
+        trainer.strategy._launcher = PatientLauncher(launcher)
+    return trainer

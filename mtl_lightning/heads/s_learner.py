@@ -34,10 +34,16 @@ class SLearnerHead(UpliftHead):
         torch.Size([2])
     """
 
+    treatments: Tensor
+
     def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[UpliftOptions]) -> None:
         super().__init__(task, width + 1, parents, **options)
+        # A buffer, as torch.export may take a tensor that is made here for a constant of an unknown value.
+        self.register_buffer("treatments", torch.tensor([0.0, 1.0]), persistent=False)
 
     @override
     def arms(self, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        arms = [self.tower(torch.cat([h, torch.full_like(h[:, :1], value)], dim=1))[0] for value in (0.0, 1.0)]
+        # Sums with a column of h, whose number of rows torch.export leaves open.
+        nothing = h[:, :1] * 0
+        arms = [self.tower(torch.cat([h, nothing + value], dim=1))[0] for value in self.treatments]
         return both(*arms), {}

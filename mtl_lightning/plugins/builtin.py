@@ -44,7 +44,7 @@ ARCHITECTURES = places(
     """
     adatt:AdaTT cgc:CGC cross_stitch:CrossStitch dbmtl:DBMTL dselect_k:DSelectK home:HoME late_fusion:LateFusion
     mmoe:MMoE mtan:MTAN omoe:OMoE onerank:OneRank pepnet:PEPNet ple:PLE poso:POSO shared_bottom:SharedBottom
-    single_task:SingleTask sluice:Sluice smes:SMES star:STAR stem:STEM tabm:TabM
+    single_task:SingleTask sluice:Sluice smes:SMES star:STAR stem:STEM tabm:TabM task_groups:TaskGroups
     """,
 )
 HEADS = places(

@@ -42,7 +42,9 @@ def test_two_processes_stop_together_whichever_was_asked(
     tmp_path: Path, cli: Any, small: Any, name: str, rank: str, code: int
 ) -> None:
     settings = [*small, *DDP, "run.dir=run", "trainer.max_epochs=9"]
-    stopped = cli("fit", *settings, MTL_FAULT=f"{name}@3", MTL_FAULT_RANK=rank)
+    # Lightning looks at child processes every 5 seconds.
+    linger = "6" if rank == "0" else "0"
+    stopped = cli("fit", *settings, MTL_FAULT=f"{name}@3", MTL_FAULT_RANK=rank, MTL_FAULT_LINGER=linger)
     assert stopped.returncode == code, stopped.stderr
     assert resume_arguments(stopped.stdout) == ["fit", "resume=run"]
     assert (tmp_path / "run/checkpoints/last.ckpt").exists()

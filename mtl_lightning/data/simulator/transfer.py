@@ -1,4 +1,4 @@
-"""Scenarios with a known effect of tasks on each other: in one they agree, in the other a task is opposed."""
+"""Scenarios with a known effect of tasks on each other: they agree, or one of them is opposed."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -81,4 +81,23 @@ class Agreement(Transfer):
     """Likes, saves and shares follow the same tastes; shares are rare, so they gain from the frequent likes."""
 
     outcomes = {"like": Outcome(0.3, 1.0), "save": Outcome(0.15, 0.97), "share": Outcome(0.02, 0.97)}
+    raw, arrow = _declare(outcomes)
+
+
+class Rare(Transfer):
+    """Seven tasks, three of them with fewer than 1% positives.
+
+    Follows and subscriptions have the tastes of the frequent tasks and gain from them. Reports are opposed, and
+    have little weight in what shared tables learn.
+    """
+
+    outcomes = {
+        "like": Outcome(0.3, 1.0),
+        "save": Outcome(0.15, 0.97),
+        "comment": Outcome(0.1, 0.95),
+        "share": Outcome(0.05, 0.97),
+        "follow": Outcome(0.009, 0.97),
+        "subscribe": Outcome(0.006, 0.95),
+        "report": Outcome(0.008, -0.5),
+    }
     raw, arrow = _declare(outcomes)

@@ -25,6 +25,7 @@ SCENARIOS = {
     "coupons": "mtl_lightning.data.simulator.coupons:Coupons",
     "ecommerce": "mtl_lightning.data.simulator.ecommerce:Ecommerce",
     "news": "mtl_lightning.data.simulator.news:News",
+    "rare": "mtl_lightning.data.simulator.transfer:Rare",
     "social": "mtl_lightning.data.simulator.social:Social",
 }
 """Scenarios by name, imported on use."""
@@ -49,10 +50,11 @@ class Simulator(Source):
 
     Args:
         scenario: ``ads`` (click, conversion, dwell), ``ecommerce`` (view, cart, purchase, rating, next_category),
-            ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow). Two more compare
+            ``news`` (click, read_time, share, tags) or ``social`` (like, comment, share, follow). Three more compare
             methods. In ``agreement`` (like, save, rare share) all tasks depend on the same tastes. In ``conflict``
-            (like, save, hide) one task depends on opposed tastes. ``coupons`` (purchase) has a treatment with known
-            effects. Three compare encoders, with clicks alone: in
+            (like, save, hide) one task depends on opposed tastes. ``rare`` has four frequent tasks that agree (like,
+            save, comment, share), two rare ones that agree (follow, subscribe) and a rare one that is opposed (report).
+            ``coupons`` (purchase) has a treatment with known effects. Three compare encoders, with clicks alone: in
             ``long_interest`` an event as many steps back as there are items decides, in ``next_action`` the latest
             event, in ``crosses`` products of three fields.
         rows: Number of exposures.
@@ -61,7 +63,8 @@ class Simulator(Source):
         days: Length of the log in days.
         history: Largest number of clicks in the column ``history``.
         delayed: Leave out outcomes after the log's end, as in real logs; the oracles are unchanged.
-        shuffled: Assign the outcomes to the rows at random (``agreement``, ``conflict``): nothing can be learned.
+        shuffled: Assign the outcomes to the rows at random (``agreement``, ``conflict``, ``rare``): nothing can be
+            learned.
         selection: Strength of the selection by clicks (``ads``). Clicks depend more on the pair of user and item, and
             conversions become rarer where clicks are frequent. With 1, a model learned on clicks alone is strongly
             biased. In ``coupons``, strength with which likely buyers are preferred for a coupon.

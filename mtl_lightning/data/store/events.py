@@ -212,17 +212,25 @@ class Events:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{path}: not complete events ({error})", "remove it; it is prepared again") from error
 
-    def steps(self, rows: Tensor) -> Steps:
+    def to(self, device: torch.device) -> "Events":
+        """The events on a device."""
+        parts = {name: part.to(device) for name, part in self.parts.items()}
+        options: dict[str, Any] = {"scale": self.scale, "length": self.length, "narrow": self.narrow}
+        return Events(parts["ids"], parts["numbers"], parts.get("time"), **options)
+
+    def steps(self, rows: Tensor, width: int | None = None) -> Steps:
         """The events of some rows.
 
         Args:
             rows: The rows' :func:`row_part`, [B, 1] or [B, 2] int64.
+            width: Steps of each row, padding included; None for what the longest history needs.
         """
         start, count = rows[:, 0] >> COUNT_BITS, rows[:, 0] & (LONGEST - 1)
-        width = rounded(int(count.max()) if len(count) else 0, self.length)
+        if width is None:
+            width = rounded(int(count.max()) if len(count) else 0, self.length)
         row_time = rows[:, 1].view(torch.float64) - self.narrow.origin if "time" in self.parts else None
 
-        def stored(part: str) -> Tensor:
+        def stored(part: str, width: int = width) -> Tensor:
             return self._windows(self.parts[part], start, width)
 
         return Steps.of(Windows(stored, width, count, row_time, self.narrow.unit, self.scale))

@@ -8,12 +8,13 @@ from mtl_lightning.schema import Field
 from mtl_lightning.steps import Steps
 
 
-def listed_steps(rows: Tensor, field: Field) -> Steps:
+def listed_steps(rows: Tensor, field: Field, width: int | None = None) -> Steps:
     """Return the steps of some rows, trimmed to the longest.
 
     Args:
         rows: Number of steps and records of each row, [B, 1 + length × words] int32.
         field: Field of the steps.
+        width: Steps of each row, padding included; None for what the longest row needs.
 
     Example:
         >>> field = Field(name="tags", kind="history", length=2, steps=(Field(name="tag", kind="categorical", size=9),))
@@ -23,6 +24,7 @@ def listed_steps(rows: Tensor, field: Field) -> Steps:
     """
     ids = len(field.steps_of_kind("categorical"))
     length = rows[:, 0].long()
-    width = rounded(int(length.max()) if len(length) else 0, field.length)
+    if width is None:
+        width = rounded(int(length.max()) if len(length) else 0, field.length)
     records = rows[:, 1:].reshape(len(rows), field.length, len(field.steps))[:, :width]
     return Steps(records[:, :, :ids].long(), records[:, :, ids:].contiguous().view(torch.float32), length)

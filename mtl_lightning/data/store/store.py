@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
@@ -116,15 +117,18 @@ class Store:
         own = sum(part.numel() * part.element_size() for part in self.parts.values())
         return own + (0 if self.requests is None else self.requests.bytes)
 
-    def take(self, index: Tensor | slice) -> Self:
+    def take(self, index: Tensor | slice) -> "Store":
         """Rows at ``index``, in its order: a copy in memory, or a view if ``index`` is a slice."""
-        parts = {name: _take(part, index) for name, part in self.parts.items()}
+        parts = self._parts_at(index)
         if self.requests is None:
-            return type(self)(self.schema, parts, events=self.events)
+            return Store(self.schema, parts, events=self.events)
         numbers, parts["request"] = torch.unique_consecutive(parts["request"], return_inverse=True)
         adjacent = len(numbers) > 0 and bool((numbers.diff() == 1).all())
         requests = self.requests.take(slice(int(numbers[0]), int(numbers[-1]) + 1) if adjacent else numbers)
-        return type(self)(self.schema, parts, events=self.events, requests=requests)
+        return Store(self.schema, parts, events=self.events, requests=requests)
+
+    def _parts_at(self, index: Tensor | slice) -> dict[str, Tensor]:
+        return {name: _take(part, index) for name, part in self.parts.items()}
 
     def expanded(self) -> Self:
         """The same rows without requests, in memory: every matrix has N rows."""
@@ -137,12 +141,14 @@ class Store:
 
     def _packed(self, name: str, own: Tensor, shared: Tensor) -> Tensor:
         """A matrix with the columns of rows and of their requests in the schema's order."""
-        per_request = torch.tensor([field.per_request for field in self.schema.of_kind(PACKED[name])], dtype=torch.bool)
-        packed = own.new_empty(len(own), len(per_request))
-        packed[:, ~per_request], packed[:, per_request] = own, shared
-        return packed
+        pieces, start = [], {False: 0, True: 0}
+        for per_request, columns in groupby(field.per_request for field in self.schema.of_kind(PACKED[name])):
+            first = start[per_request]
+            start[per_request] = last = first + len(list(columns))
+            pieces.append((shared if per_request else own)[:, first:last])
+        return torch.cat(pieces, 1) if pieces else own
 
-    def read(self, ranges: Sequence[tuple[int, int]]) -> Self:
+    def read(self, ranges: Sequence[tuple[int, int]]) -> "Store":
         """Read ranges of rows into memory, in the given order.
 
         Files are read, not mapped: pages of a mapped file would count as memory of the process after use.
@@ -155,14 +161,14 @@ class Store:
         """
         if self.path is None:
             stores = [self.take(slice(0, 0)), *(self.take(slice(start, stop)) for start, stop in ranges)]
-            return self.concatenate(self.schema, stores)
+            return Store.concatenate(self.schema, stores)
         try:
             parts = {name: self._read(name, ranges) for name in self.parts}
             requests = None
             if self.requests is not None:
                 numbers, parts["request"] = torch.unique_consecutive(parts["request"], return_inverse=True)
                 requests = self.requests.read(_ranges(numbers))
-            return type(self)(self.schema, parts, events=self.events, requests=requests)
+            return Store(self.schema, parts, events=self.events, requests=requests)
         except (OSError, ValueError) as error:
             raise DataError(f"{self.path} can't be read: {error}", "remove it; it is prepared again") from error
 
@@ -202,16 +208,34 @@ class Store:
 
     def batch(self, index: Tensor | slice) -> Batch:
         """The batch of the rows at ``index`` ([B] int64, or a slice), in its order."""
+        rows = self.take(index)
+        if rows.requests is None:
+            return self.packed(rows.parts)
+        request_row = torch.searchsorted(rows.parts["request"], torch.arange(len(rows.requests)))
+        return self.packed(rows.parts, rows.requests.parts, request_row)
+
+    def packed(
+        self,
+        parts: Mapping[str, Tensor],
+        shared: Mapping[str, Tensor] | None = None,
+        request_row: Tensor | None = None,
+        widths: Mapping[str, int] = MappingProxyType({}),
+    ) -> Batch:
+        """The batch of rows of this Store.
+
+        Args:
+            parts: Matrices of B rows; ``request`` has the place of each row's request in the batch.
+            shared: Matrices of the R requests of the batch; None for a Store without requests.
+            request_row: A row of each request, [R].
+            widths: Number of steps of each history, padding included; missing ones are read from the rows.
+        """
         named: dict[str, dict[str, Tensor]] = {prefix: {} for prefix in PREFIXES}
-        rows, request_row = self.take(index), None
-        plain, wide = ({name: part for name, part in rows.parts.items() if ("/" in name) is w} for w in (False, True))
-        if rows.requests is not None:
-            shared = rows.requests.parts
+        plain, wide = ({name: part for name, part in parts.items() if ("/" in name) is w} for w in (False, True))
+        if shared is not None:
             plain |= {
                 name: self._packed(name, plain[name], shared[name].index_select(0, plain["request"])) for name in PACKED
             }
             wide |= {name: part for name, part in shared.items() if name not in PACKED}
-            request_row = torch.searchsorted(plain["request"], torch.arange(len(rows.requests)))
         for name, part in wide.items():
             prefix, _, rest = name.partition("/")
             named[prefix][rest] = part.long() if prefix == "sequence" else part
@@ -223,8 +247,11 @@ class Store:
             mask=plain["mask"],
             sequences=named["sequence"],
             steps={
-                **{name: self.events[name].steps(part) for name, part in named["history"].items()},
-                **{name: listed_steps(part, self.schema.field(name)) for name, part in named["listed"].items()},
+                **{name: self.events[name].steps(part, widths.get(name)) for name, part in named["history"].items()},
+                **{
+                    name: listed_steps(part, self.schema.field(name), widths.get(name))
+                    for name, part in named["listed"].items()
+                },
             },
             vectors=named["vector"],
             weight=plain.get("weight"),

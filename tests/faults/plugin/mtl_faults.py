@@ -8,6 +8,8 @@
 - ``raise``: an error on rank ``MTL_FAULT_RANK``;
 - ``stop``: an MtlError.
 
+With ``MTL_FAULT_LINGER=<seconds>``, the first process takes so long to end after its child processes.
+
 ``MTL_FAULT=<what>@before:<hook>`` and ``…@after:<hook>`` do it where Lightning calls a hook: before every other
 callback, or after them (when the module's hook is called); ``<hook>#2`` at the second time.
 """
@@ -15,6 +17,7 @@ callback, or after them (when the module's hook is called); ``<hook>#2`` at the 
 import io
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,20 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting import children
 from mtl_lightning.hookspecs import hookimpl
+from mtl_lightning.ranks import process_rank
 
 MTL_API = 1
-_save = torch.save
+_save, _end = torch.save, children.end
+
+
+def _linger(*arguments: Any, **options: Any) -> None:
+    _end(*arguments, **options)
+    time.sleep(float(os.environ.get("MTL_FAULT_LINGER", "0")))
+
+
+children.end = _linger if process_rank() == 0 else _end
 
 
 def _die() -> None:

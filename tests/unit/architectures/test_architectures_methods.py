@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from mtl_lightning.architectures.dbmtl import DBMTL
 from mtl_lightning.architectures.example import example
+from mtl_lightning.errors import MtlError
 
 
 def test_mmoe_is_the_papers_sum_over_experts():
@@ -75,6 +76,24 @@ def test_single_task_shares_only_what_is_said():
     (gradient,) = torch.autograd.grad(alone(encoded)["b"].sum(), encoded.z)
     width = encoded.z.shape[1] // 3
     assert [bool(part.abs().sum() > 0) for part in gradient.split(width, dim=1)] == [False, True, False]
+
+
+def test_groups_of_tasks_are_shared_bottoms_that_share_nothing():
+    groups, encoder, batch = build_architecture("task_groups", groups={"b": 7, "c": 7}, hidden=[5])
+    encoded = encoder(batch)
+    h = groups(encoded)
+    assert h["b"] is h["c"]
+    (gradient,) = torch.autograd.grad(h["b"].sum(), encoded.z)
+    first, second = gradient.chunk(2, dim=1)
+    assert (bool(first.any()), bool(second.any())) == (False, True)
+    every = dict(zip("abc", range(3), strict=True))
+    apart, encoder, batch = build_architecture("task_groups", groups=every, hidden=[5])
+    single, _, _ = build_architecture("single_task", share_tables=False, hidden=[5])
+    single.load_state_dict(apart.state_dict())
+    for task, value in apart(encoder(batch)).items():
+        torch.testing.assert_close(single(encoder(batch))[task], value)
+    with pytest.raises(MtlError, match=r"architecture\.groups: no task 'd'"):
+        build_architecture("task_groups", groups={"d": 1})
 
 
 def test_cross_stitch_starts_near_single_tasks_and_permutes_with_them():

@@ -39,7 +39,7 @@ ORACLES = [
     (scenario, name)
     for scenario in SCENARIOS
     for name, task in Simulator(scenario=scenario).schema().tasks.items()
-    if "oracle" in task and task["kind"] != "multilabel"
+    if "oracle" in task and task["kind"] not in ("multilabel", "uplift")  # an effect is the mean of no label
 ]
 
 

@@ -6,7 +6,11 @@ import pytest
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.errors import DataError
 
-TASKS = {"conflict": ("like", "save", "hide"), "agreement": ("like", "save", "share")}
+TASKS = {
+    "conflict": ("like", "save", "hide"),
+    "agreement": ("like", "save", "share"),
+    "rare": ("like", "save", "comment", "share", "follow", "subscribe", "report"),
+}
 
 
 def log(scenario, **options):
@@ -17,10 +21,12 @@ def logits(frame, tasks):
     return {name: np.log(frame[f"oracle_{name}"] / (1 - frame[f"oracle_{name}"])) for name in tasks}
 
 
-@pytest.mark.parametrize(("scenario", "low", "high"), [("conflict", -0.95, -0.6), ("agreement", 0.9, 1.0)])
+@pytest.mark.parametrize(
+    ("scenario", "low", "high"), [("conflict", -0.95, -0.6), ("agreement", 0.9, 1.0), ("rare", -0.7, -0.3)]
+)
 def test_the_last_task_is_opposed_or_agrees(scenario, low, high):
-    first, second, last = logits(log(scenario), TASKS[scenario]).values()
-    assert np.corrcoef(first, second)[0, 1] > 0.9
+    first, *others, last = logits(log(scenario), TASKS[scenario]).values()
+    assert all(np.corrcoef(first, other)[0, 1] > 0.9 for other in others)
     assert low < np.corrcoef(first, last)[0, 1] < high
 
 
@@ -37,11 +43,17 @@ def test_shuffled_outcomes_have_nothing_to_do_with_their_rows(scenario):
         assert shuffled[f"oracle_{task}"].nunique() == 1
 
 
+def test_three_of_seven_tasks_are_rare():
+    rates = log("rare")[list(TASKS["rare"])].mean()
+    assert (rates < 0.01).tolist() == [False] * 4 + [True] * 3
+    assert (rates > 0.003).all()
+
+
 def test_tasks_of_a_shuffled_row_stay_together():
     frame = log("agreement", shuffled=True)
     assert np.corrcoef(frame.like, frame.save)[0, 1] > 0.1
 
 
 def test_a_scenario_with_a_funnel_is_not_shuffled():
-    with pytest.raises(DataError, match=r"these can: agreement, conflict"):
+    with pytest.raises(DataError, match=r"these can: agreement, conflict, rare"):
         Simulator(scenario="ads", rows=10, shuffled=True).rows()

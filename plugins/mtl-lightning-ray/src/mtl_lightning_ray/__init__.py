@@ -1,0 +1,1 @@
+"""Runs of mtl_lightning on a Ray cluster."""

@@ -1,0 +1,11 @@
+"""Hooks of the plugin; Ray is imported when a recipe chooses it."""
+
+from mtl_lightning.hookspecs import hookimpl
+
+MTL_API = 1
+
+
+@hookimpl
+def mtl_executors() -> dict[str, str]:
+    """Executors, by name."""
+    return {"ray": "mtl_lightning_ray.executor:RayExecutor"}
