@@ -10,12 +10,14 @@ import torch
 
 from mtl_lightning.config import Component, Config
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.store.latest_events import open_latest
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.launchers.base import Launcher
 from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
@@ -201,6 +203,16 @@ def build_loggers(config: Config, directory: Path) -> list[RunLogger]:
     return [_make("logger", chosen, directory) for chosen in config.run.loggers]
 
 
+def build_launcher(config: Config) -> Launcher:
+    """The launcher of a run that has one.
+
+    Args:
+        config: The configuration.
+    """
+    launcher: Launcher = _make("launcher", config.run.launcher)
+    return launcher
+
+
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
     """Check that labels are at least 0 where a head reads them as times or amounts.
 
@@ -217,6 +229,19 @@ def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:
             reason = f"tasks.{task.name}: the label {task.label!r} is {value:g} in a row, and its head needs at least 0"
             hint = f"take another head, leave such rows out (observed_when), or clip them: maximum({task.label}, 0)"
             raise DataError(reason, hint)
+
+
+def check_turnover(network: Network, features: Mapping[str, Feature]) -> None:
+    """Check that no value leaves for which the architecture has weights: another value would get its place.
+
+    Raises:
+        DataError: Naming the feature.
+    """
+    for name in network.architecture.weighted_fields:
+        lifetime = getattr(features[name], "lifetime", None)
+        if lifetime is not None and lifetime.leaves:
+            reason = f"features.{name}: the architecture has weights per value, so that its values can't leave"
+            raise DataError(reason, "remove expire and evict; admit and max_size limit its values")
 
 
 def check_columns(network: Network, stores: Mapping[str, Store], read: Mapping[str, Collection[str]]) -> None:

@@ -83,6 +83,7 @@ class STAR(LayerwiseArchitecture):
             if scenario not in schema.id_columns:
                 raise MtlError(f"architecture.scenario: {scenario!r} is not categorical")
         self.scenario = scenario
+        self.weighted_fields = () if scenario is None else (scenario,)
         self.scenarios = 1 if scenario is None else schema.field(scenario).size
         width = encoder.width
         self.norm_scale = nn.Parameter(torch.zeros((self.scenarios + 1) * width))

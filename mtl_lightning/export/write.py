@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Component, Config
+from mtl_lightning.data.preparation.growth import vocabularies
 from mtl_lightning.data.preparation.prepared import Transforms
 from mtl_lightning.data.preparation.state_file import read_state
 from mtl_lightning.data.store.latest_events import LatestEvents, export_latest, open_latest
@@ -143,6 +144,8 @@ def export_run(
         # Copies, since safetensors cannot represent names that share memory.
         weights = {key: value.detach().clone().contiguous() for key, value in state.items()}
         need("safetensors.torch", "export").save_file(weights, folder / WEIGHTS)
+        for table in vocabularies(transforms).values():
+            table.usage = None  # only a later run reads it
         transforms.save(folder / TRANSFORMS)
         for history, latest in transforms.live.latest.items():
             export_latest(latest, folder, history)

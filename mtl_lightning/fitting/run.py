@@ -7,9 +7,10 @@ from typing import Any
 
 from lightning.pytorch import Trainer, seed_everything
 
-from mtl_lightning.build import build_loggers, check_columns, check_labels
+from mtl_lightning.build import build_loggers, check_columns, check_labels, check_turnover
 from mtl_lightning.config import Config, dump
 from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.preparation import growth
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.quality.findings import refuse
 from mtl_lightning.data.quality.gate import check
@@ -83,12 +84,13 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         module = build_model(config, data)
         check_labels(module.network, data.prepared.summary["lowest"])
         check_columns(module.network, data.prepared.stores, data.prepared.transforms.feature_columns)
-        start = warm_start(config, resumed)
+        check_turnover(module.network, data.prepared.transforms.features)
+        start = warm_start(config, resumed, data)
         copied = warm_start_report.begin(start, module, data) if start is not None else None
         with run_directory(plan) as directory:
             callbacks = observers(config, data, directory, signals, start, quiet=console.quiet)
             loggers = build_loggers(config, directory.path) if directory is not None and process_rank() == 0 else False
-            trainer = connect_trainer(config, module, callbacks, loggers)
+            trainer = connect_trainer(config, module, callbacks, loggers, plan.launcher)
         run = Run(plan, data, module, trainer, directory, console)
         if directory is not None and process_rank() == 0:
             stack.callback(directory.release)
@@ -116,10 +118,12 @@ def check_data(config: Config, data: DataModule, resumed: RunDirectory | None) -
         raise MtlError(f"{resumed.path} was trained on other data", hint)
 
 
-def warm_start(config: Config, resumed: RunDirectory | None) -> WarmStart | None:
+def warm_start(config: Config, resumed: RunDirectory | None, data: DataModule) -> WarmStart | None:
     """The earlier run to start from; None if there is none, or if the run has a checkpoint to resume from."""
     has_checkpoint = resumed is not None and resumed.resume_checkpoint() is not None
-    return WarmStart(config.run.init_from) if config.run.init_from and not has_checkpoint else None
+    if config.run.init_from is None or has_checkpoint or data.base is None:
+        return None
+    return WarmStart(config.run.init_from, growth.stayed(data.prepared.transforms, data.base))
 
 
 @contextmanager
@@ -171,10 +175,12 @@ def save_inputs(directory: RunDirectory, plan: RunPlan, data: DataModule, copied
 
 def data_facts(data: DataModule) -> dict[str, Any]:
     """Rows of each split, tasks with their labels, and findings on the training rows, for the page of the run."""
+    ids = growth.turnover(data.prepared.transforms, data.base)
     return {
         "rows": {split: len(store) for split, store in data.prepared.stores.items()},
         "tasks": list(task_lines(data.prepared)),
         "findings": [finding.to_dict() for finding in check(data.prepared)],
+        **({"ids": ids} if ids else {}),
     }
 
 
@@ -184,6 +190,8 @@ def print_header(run: "Run", copied: dict[str, Any] | None) -> None:
     console.print(header(plan.config, plan.recipe, run.data.prepared, run.module, run.directory.path))
     if copied is not None:
         console.print(warm_start_report.warm_table(copied))
+    if ids := growth.turnover(run.data.prepared.transforms, run.data.base):
+        console.print(warm_start_report.turnover_table(ids))
     if plan.resumed is not None:
         where = f"from {run.checkpoint}" if run.checkpoint else "from the beginning: there is no checkpoint yet"
         say(console, f"resuming {where}")
@@ -271,7 +279,8 @@ class Run:
         validation = stores.get("validation")
         records = measure(network, validation, size) if validation is not None and len(validation) else {}
         scaling = {task: (record["a"], record["b"]) for task, record in records.items() if fits(record)}
-        save_rows(directory.path / ROWS, network, stores["test"], size, scaling)
+        preferences = self.module.weighter.chooses_preferences
+        save_rows(directory.path / ROWS, network, stores["test"], size, scaling, preferences=preferences)
 
 
 def fit_run(plan: RunPlan, signals: Signals, console: Console) -> tuple[Run, dict[str, float]]:

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -45,6 +47,8 @@ class WarmStart:
 
     Args:
         path: Its directory.
+        stayed: Earlier ids that still have a place, by table that ids have left; see
+            :func:`~mtl_lightning.data.preparation.growth.stayed`.
 
     Raises:
         MtlError: If it is not a run directory, or has no checkpoint; from :meth:`copy`, if its weights don't fit.
@@ -53,7 +57,8 @@ class WarmStart:
         ``WarmStart("runs/ads/monday").copy(module)``, where the module's data extend the run's transforms
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, stayed: Mapping[str, np.ndarray] | None = None) -> None:
+        self.stayed = {table: torch.from_numpy(ids) for table, ids in (stayed or {}).items()}
         self.run = RunDirectory.open(path)
         self.weights = self.run.weights()
 
@@ -80,7 +85,7 @@ class WarmStart:
                 else:
                     problems.append(Problem(name, "is not in the earlier run"))
             elif id(value) in tables:
-                rows = table_rows(module, schema, tables[id(value)], value, old[name])
+                rows = table_rows(module, schema, tables[id(value)], value, old[name], self.stayed)
                 if rows is None:
                     reason = f"is {_size(value)}, was {_size(old[name])}"
                     problems.append(Problem(name, reason, "not an extension of the earlier table"))
@@ -117,9 +122,14 @@ def _weighter_pairs(
 
 
 def table_rows(
-    module: MultiTaskModule, before: Schema, index: int, new: Tensor, old: Tensor
-) -> list[tuple[slice, slice]] | None:
-    """Rows of a table, and the rows of the earlier table with the same ids; None if it does not extend that table.
+    module: MultiTaskModule,
+    before: Schema,
+    index: int,
+    new: Tensor,
+    old: Tensor,
+    stayed: Mapping[str, Tensor] = MappingProxyType({}),
+) -> list[tuple[slice, slice | Tensor]] | None:
+    """Rows of a table, and the rows of the earlier table with the same values; None if it does not extend that table.
 
     Args:
         module: The module that owns the table.
@@ -127,13 +137,14 @@ def table_rows(
         index: Number of the table among the encoder's tables.
         new: The table, [V, …].
         old: The earlier table, [V', …].
+        stayed: Earlier ids that still have a place, in their order, [K] int64, by vocabulary that ids have left.
     """
     encoder, schema = module.network.encoder, module.schema
     places, earlier = encoder.table_places(schema), encoder.table_places(before)
     if new.shape[1:] != old.shape[1:]:
         return None
     if index >= len(places):
-        same = new.shape == old.shape and schema.table_sizes == before.table_sizes
+        same = new.shape == old.shape and schema.table_sizes == before.table_sizes and not stayed
         return [(slice(None), slice(None))] if same else None
     if places[index].keys() != earlier[index].keys():
         return None
@@ -142,7 +153,10 @@ def table_rows(
     if new.shape[0] - old.shape[0] != growth:
         return None
     return [
-        (slice(start + 1, start + size), slice(was + 1, was + size))  # id 0 is padding: zero in both
+        # Id 0 is padding: zero in both.
+        (slice(start + 1, start + 1 + len(stayed[table])), was + stayed[table])
+        if table in stayed
+        else (slice(start + 1, start + size), slice(was + 1, was + size))
         for table, size in sizes.items()
         for start, was in zip(places[index][table], earlier[index][table], strict=True)
     ]
@@ -163,6 +177,7 @@ class TableState(Callback):
 
     def __init__(self, start: WarmStart) -> None:
         self.path = start.run.resume_checkpoint()
+        self.stayed = start.stayed
 
     def available(self, module: MultiTaskModule) -> bool:
         """True if there is a state that fits the module's optimizer."""
@@ -193,16 +208,15 @@ class TableState(Callback):
             if index in states:
                 inner.state[table] |= dict(self._mapped(pl_module, before, index, table, states[index]))
 
-    @staticmethod
     def _mapped(
-        module: MultiTaskModule, before: Schema, index: int, table: Tensor, state: Mapping[str, Any]
+        self, module: MultiTaskModule, before: Schema, index: int, table: Tensor, state: Mapping[str, Any]
     ) -> Iterator[tuple[str, Any]]:
         for name, value in state.items():
             if not isinstance(value, Tensor) or value.ndim == 0:
                 yield name, value
                 continue
             grown = torch.zeros(table.shape[0], *value.shape[1:], dtype=value.dtype, device=table.device)
-            for new, was in table_rows(module, before, index, grown, value) or ():
+            for new, was in table_rows(module, before, index, grown, value, self.stayed) or ():
                 grown[new] = value[was].to(table.device)
             yield name, grown
 

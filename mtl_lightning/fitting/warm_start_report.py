@@ -3,10 +3,11 @@
 from typing import Any
 
 from rich.console import Group
+from rich.table import Table
 from rich.text import Text
 
 from mtl_lightning.data.datamodule import DataModule
-from mtl_lightning.data.preparation.growth import sizes
+from mtl_lightning.data.preparation.growth import known_sizes
 from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.report.render.tables import plain_table
 from mtl_lightning.schema import UNKNOWN
@@ -29,6 +30,7 @@ def begin(start: WarmStart, module: MultiTaskModule, data: DataModule) -> dict[s
     copied = start.copy(module)
     assert data.base is not None
     prepared = data.prepared
+    known = known_sizes(prepared.transforms, data.base)
     rows = prepared.summary["rows"]["train"]
     features = {
         name: {
@@ -36,7 +38,7 @@ def begin(start: WarmStart, module: MultiTaskModule, data: DataModule) -> dict[s
             "new": prepared.schema.field(name).size - before,
             "rows_with_new": prepared.summary["new"]["train"][name] / rows,
         }
-        for name, before in sizes(data.base.schema).items()
+        for name, before in known.items()
     }
     return {
         "run": str(start.run.path.resolve()),
@@ -69,6 +71,26 @@ def warm_table(record: dict[str, Any]) -> Group:
         table.add_row(name, f"{counts['kept']:,}", f"{counts['new']:,}", f"{counts['rows_with_new']:.2%}")
     title = Text(f"Started from {record['run']} ({record['weights']})", style="bold")
     return Group(title, table, Text("; ".join(_remarks(record))))
+
+
+def turnover_table(tables: dict[str, dict[str, int]]) -> Table:
+    """Ids that came and went, for the terminal.
+
+    Args:
+        tables: Result of :func:`~mtl_lightning.data.preparation.growth.turnover`.
+
+    Example:
+        >>> from rich.console import Console
+        >>> counts = {"ids": 95, "admitted": 10, "expired": 5, "evicted": 0, "waiting": 40}
+        >>> Console(width=80).print(turnover_table({"user": counts}))
+        feature  ids  admitted  expired  evicted  waiting
+        ─────────────────────────────────────────────────
+        user      95        10        5        0       40
+    """
+    table = plain_table(["feature"], list(next(iter(tables.values()))), unwrapped=1)
+    for name, counts in tables.items():
+        table.add_row(name, *(f"{count:,}" for count in counts.values()))
+    return table
 
 
 def _remarks(record: dict[str, Any]) -> list[str]:

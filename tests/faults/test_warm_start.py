@@ -2,7 +2,10 @@
 
 import json
 import shutil
+from itertools import pairwise
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +27,12 @@ SETTINGS = (
     "trainer.max_epochs=1",
     "trainer.accelerator=cpu",
     "optimizer.schedule=constant",
+)
+
+
+TURNOVER = (
+    "features.user_id={kind: categorical, admit: 2, expire: 12h, time: timestamp}",
+    "features.item_id={kind: categorical, evict: true, max_size: 120}",
 )
 
 
@@ -101,10 +110,61 @@ def test_the_recipe_is_yesterdays_if_none_is_named(inside, tmp_path, log, monday
     assert tested.returncode == 0, tested.stderr
 
 
+def test_ids_leave_with_their_rows_and_return_with_fresh_ones(inside, tmp_path, log, monday):
+    # Monday did not count: its values have count 0, and were last seen on Tuesday. Its log comes again on Wednesday.
+    for name, day, shift in (("wednesday", "monday", 2), ("thursday", "tuesday", 4)):
+        table = pq.read_table(log / f"{day}.parquet")
+        place = table.column_names.index("timestamp")
+        later = pc.add(table["timestamp"], pa.scalar(86_400 * shift))
+        pq.write_table(table.set_column(place, "timestamp", later), tmp_path / f"{name}.parquet")
+    shutil.copy(log / "tuesday.parquet", tmp_path)
+    rates = [*TURNOVER, "optimizer.lr=0", "optimizer.table_lr=0"]
+    days = {"tuesday": monday, "wednesday": "tuesday", "thursday": "wednesday"}
+    for name, base in days.items():
+        source = f"source.path={name}.parquet"
+        done = inside("fit", *SETTINGS, *rates, f"init_from={base}", source, f"run.dir={name}")
+        assert done.returncode == 0, done.stderr
+        assert "expired  evicted  waiting" in done.stdout
+    assert "Ids that come and go" in (tmp_path / "thursday" / "report.html").read_text()
+    runs = [monday, *(tmp_path / name for name in days)]
+    vocabularies, rows, sums = [], [], []
+    for run in runs:
+        fitted = Transforms.load(run / "transforms" / "transforms.json")
+        content = AtomicCheckpointIO().load_checkpoint(run / "checkpoints" / "last.ckpt")
+        starts = np.cumsum([0, *(size - 1 for size in fitted.schema.table_sizes.values())])
+        places = dict(zip(fitted.schema.table_sizes, starts, strict=False))
+        weight = content["state_dict"]["network.encoder.table.weight"]
+        total = content["optimizer_states"][0]["optimizers"][-1]["state"][0]["sum"]
+        keys = {name: fitted.transforms[name].table.vocabulary.keys.to_pylist() for name in ("user_id", "item_id")}
+        vocabularies.append(keys)
+        rows.append({n: {v: weight[places[n] + i + 2] for i, v in enumerate(keys[n])} for n in keys})
+        sums.append({n: {v: float(total[places[n] + i + 2].sum()) for i, v in enumerate(keys[n])} for n in keys})
+    for name in ("user_id", "item_id"):
+        left = [set(before[name]) - set(after[name]) for before, after in pairwise(vocabularies)]
+        counts = [json.loads((run / "data.json").read_text())["ids"][name] for run in runs[1:]]
+        assert [part["expired"] + part["evicted"] for part in counts] == [len(gone) for gone in left]
+        back = (left[0] | left[1]) & (set(vocabularies[2][name]) | set(vocabularies[3][name]))
+        assert back, name
+        for earlier, before, after, before_sum, after_sum in zip(
+            vocabularies, rows, rows[1:], sums, sums[1:], strict=False
+        ):
+            for value, row in after[name].items():
+                if value in earlier[name]:
+                    assert torch.equal(row, before[name][value])
+                    assert after_sum[name][value] >= before_sum[name][value]
+                else:  # fresh: no other value's row, and not its own earlier one
+                    assert not any(torch.equal(row, other) for other in before[name].values())
+        for value in back & set(vocabularies[3][name]):
+            assert not torch.equal(rows[3][name][value], rows[0][name].get(value, rows[1][name].get(value)))
+    export = inside("export", "run=thursday", "out=export")
+    assert export.returncode == 0, export.stderr
+    assert "usage" not in (tmp_path / "export" / "transforms.json").read_text()
+
+
 def test_killed_and_resumed_ends_as_one_that_was_not(cli, tmp_path, log, monday):
     base = tmp_path / "base"
     shutil.copytree(monday, base)
-    settings = tuesday(log, f"init_from={base}", "run.checkpoint_every=2", "data.cache_dir=cache")
+    settings = tuesday(log, *TURNOVER, f"init_from={base}", "run.checkpoint_every=2", "data.cache_dir=cache")
     whole = cli(*settings, "run.dir=whole")
     assert whole.returncode == 0, whole.stderr
     killed = cli(*settings, "run.dir=killed", MTL_FAULT="kill@1")  # before the first checkpoint: it starts again
@@ -126,6 +186,18 @@ def test_killed_and_resumed_ends_as_one_that_was_not(cli, tmp_path, log, monday)
         (["init_from={run}", "features.bid=null"], "features.bid: is missing"),
         (["init_from={run}", "heads.click.hidden=[8]"], "network.heads.click.tower"),
         (["init_from={log}"], "is not a run directory"),
+        (["features.user_id={{kind: categorical, expire: 30d}}"], "features.user_id: expire needs time"),
+        (["features.user_id={{kind: categorical, evict: true}}"], "features.user_id: evict needs max_size"),
+        (["features.user_id={{kind: categorical, admit: 2, min_count: 2}}"], "min_count counts one run"),
+        (["features.user_id={{kind: hashed, admit: 2}}"], "features.user_id.admit"),
+        (["features.user_id={{kind: categorical, expire: soon, time: timestamp}}"], "expire is 'soon'"),
+        (
+            [
+                "architecture={{name: star, scenario: device}}",
+                "features.device={{kind: categorical, evict: true, max_size: 3}}",
+            ],
+            "features.device: the architecture has weights per value",
+        ),
     ],
 )
 def test_a_run_that_does_not_fit_is_refused_before_anything_is_left(inside, tmp_path, log, monday, pairs, message):

@@ -35,11 +35,13 @@ def day(seed: int, number: int, rows: int, users: int) -> list[dict]:
     ]
 
 
-def data(rows: list[dict], folder: Path, base: DataModule | None, **options: object) -> DataModule:
+def data(
+    rows: list[dict], folder: Path, base: DataModule | None, item: dict | None = None, **options: object
+) -> DataModule:
     history = {"kind": "history", "by": "user", "time": "time", "of": "item", "where": "click == 1", "gap": True}
     features = {
         "row": {"kind": "numeric", "transform": "none"},
-        "item": {"kind": "categorical", "min_count": 2},
+        "item": {"kind": "categorical", **(item or {"min_count": 2})},
         "seen": {**history, "with": ["user", {"click": "none"}], **options},
     }
     split = {"by": "random", "validation": 0.2, "test": 0.2}
@@ -89,14 +91,15 @@ def definition(events: list[dict], rows: list[dict], length: int, delay: float, 
     users=st.integers(1, 6),
     length=st.integers(1, 8),
     delay=st.sampled_from([0, 1, 2.5, DAY + 3]),
+    item=st.sampled_from([None, {"admit": 3, "expire": DAY / 2, "time": "time"}, {"evict": True, "max_size": 5}]),
 )
-def test_a_continued_history_is_the_one_of_all_days_at_once(tmp_path_factory, seed, rows, users, length, delay):
+def test_a_continued_history_is_the_one_of_all_days_at_once(tmp_path_factory, seed, rows, users, length, delay, item):
     folder = tmp_path_factory.mktemp("cache")
     module, events = None, []
     for number in range(3):
         today = day(seed, number, rows, users)
         events += today
-        module = data(today, folder, module, length=length, delay=delay)
+        module = data(today, folder, module, item, length=length, delay=delay)
         assert built(module) == definition(events, today, length, delay, module), number
 
 

@@ -21,7 +21,7 @@ from mtl_lightning.data.features.numeric import NUMERIC_TRANSFORMS, Numeric, Num
 from mtl_lightning.data.features.side_tables import SideTable, join, without_lookups
 from mtl_lightning.data.features.state_structure import SavedHistory
 from mtl_lightning.data.features.unknown_ids import UnknownIds
-from mtl_lightning.data.features.vocabulary import Vocabulary
+from mtl_lightning.data.features.vocabulary import FIRST
 from mtl_lightning.data.readers.blocks import ROW
 from mtl_lightning.data.readers.frames import as_array
 from mtl_lightning.errors import DataError, did_you_mean
@@ -234,6 +234,10 @@ class HistoryTransform:
             column: SharedVocabulary(f"{name}.{column}", 1, None) for column in feature.ids if column not in shared
         }
         self.tables = {column: shared.get(column) or self.own[column] for column in feature.ids}
+        leaving = [table.name for table in self.tables.values() if table.lifetime is not None]
+        if leaving and feature.from_ is not None:
+            reason = f"has files of its own, whose events count for {leaving[0]!r} again in each run"
+            raise DataError(f"features.{name}: {reason}", f"features.{leaving[0]} can't have admit, expire or evict")
         self.scales = {
             column: NumericTransform(column, Numeric(column=column, transform=transform))
             for column, transform in feature.numbers.items()
@@ -349,7 +353,7 @@ class HistoryTransform:
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids, scales and times of an earlier fit's state; new values get ids after the known ones."""
         for name, table in self.own.items():
-            table.known = Vocabulary.from_dict(state["vocabularies"][name])
+            table.grow(state["vocabularies"][name])
         self.per_second, self.earlier = state["per_second"], state
 
     def _carried(self, block: Block, rows: np.ndarray) -> Block:
@@ -419,15 +423,19 @@ class HistoryTransform:
         return np.stack(ids, axis=1), np.stack(numbers, axis=1) if numbers else nothing
 
     def look_up(self, records: np.ndarray, unknown: Mapping[str, Mapping[int, Any]]) -> np.ndarray:
-        """Give events of an earlier run the ids that its unknown values have now.
+        """Give events of an earlier run the ids that their values have now.
 
         Args:
             records: Events, [E, W] int32, whose negative ids are codes of unknown values.
             unknown: The values by column and code.
         """
-        records = records.copy()
+        earlier, records = records, records.copy()
         for place, (name, table) in enumerate(self.tables.items()):
-            coded = np.flatnonzero(records[:, place] < 0)
+            if table.known is not None and table.lifetime is not None and table.lifetime.leaves:
+                held = np.flatnonzero(earlier[:, place] >= FIRST)
+                values = table.known.keys.take(pa.array(earlier[held, place] - FIRST))
+                records[held, place] = self._ids(table, values, name)
+            coded = np.flatnonzero(earlier[:, place] < 0)
             if len(coded):
                 values = as_array([unknown[name][code] for code in records[coded, place].tolist()], name)
                 records[coded, place] = self._ids(table, values, name)
@@ -459,7 +467,7 @@ class HistoryTransform:
     def state(self) -> dict[str, Any]:
         """Own vocabularies, scales, and the unit of times."""
         return {
-            "vocabularies": {name: table.vocabulary.to_dict() for name, table in self.own.items()},
+            "vocabularies": {name: table.state() for name, table in self.own.items()},
             "numbers": {name: scale.state() for name, scale in self.scales.items()},
             "per_second": self.per_second,
         }
@@ -467,7 +475,7 @@ class HistoryTransform:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`."""
         for name, table in self.own.items():
-            table.vocabulary = Vocabulary.from_dict(state["vocabularies"][name])
+            table.restore(state["vocabularies"][name])
         for name, scale in self.scales.items():
             scale.restore(state["numbers"][name])
         self.per_second = state["per_second"]

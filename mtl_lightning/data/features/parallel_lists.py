@@ -19,7 +19,6 @@ from mtl_lightning.data.features.categorical import SharedVocabulary
 from mtl_lightning.data.features.column_reader import ColumnReader
 from mtl_lightning.data.features.numeric import Numeric, NumericTransform
 from mtl_lightning.data.features.state_structure import SavedParallelLists
-from mtl_lightning.data.features.vocabulary import Vocabulary
 from mtl_lightning.schema import PADDING, Field
 from mtl_lightning.steps import Layout
 
@@ -113,7 +112,8 @@ class ParallelListsTransform(Transform):
         self.name, self.feature = name, feature
         self.reader: ColumnReader = feature.reader(name)
         self.column = self.reader.name
-        self.own = {} if shared else {self.column: SharedVocabulary(name, feature.min_count, feature.max_size)}
+        main = SharedVocabulary(name, feature.min_count, feature.max_size, feature.lifetime)
+        self.own = {} if shared else {self.column: main}
         self.own |= {other: SharedVocabulary(f"{name}.{other}", 1, None) for other in feature.ids}
         self.tables = {
             self.column: shared or self.own[self.column],
@@ -197,7 +197,8 @@ class ParallelListsTransform(Transform):
         """Count ids, and measure numbers."""
         rows, values, _ = self._steps(block)
         for name, table in self.tables.items():
-            table.add(values[name], name)
+            times = table.moments(block)
+            table.add(values[name], name, None if times is None else times[rows])
         with self._in_rows(rows):
             for name, scale in self.scales.items():
                 scale.observe(pa.table({name: values[name]}))
@@ -216,7 +217,7 @@ class ParallelListsTransform(Transform):
     def grow(self, state: Mapping[str, Any]) -> None:
         """Keep the ids and scales of an earlier fit's state; new values get ids after them."""
         for name, table in self.own.items():
-            table.known = Vocabulary.from_dict(state["vocabularies"][name])
+            table.grow(state["vocabularies"][name])
         self._kept = dict(state["numbers"])
 
     def field(self) -> Field:
@@ -246,14 +247,14 @@ class ParallelListsTransform(Transform):
     def state(self) -> dict[str, Any]:
         """Own vocabularies and scales."""
         return {
-            "vocabularies": {name: table.vocabulary.to_dict() for name, table in self.own.items()},
+            "vocabularies": {name: table.state() for name, table in self.own.items()},
             "numbers": {name: scale.state() for name, scale in self.scales.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Inverse of :meth:`state`."""
         for name, table in self.own.items():
-            table.vocabulary = Vocabulary.from_dict(state["vocabularies"][name])
+            table.restore(state["vocabularies"][name])
         for name, scale in self.scales.items():
             scale.restore(state["numbers"][name])
 

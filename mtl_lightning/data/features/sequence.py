@@ -37,6 +37,10 @@ class Sequence(VocabularyFeature):
         separator: Delimiter of values if the column holds text.
         min_count: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
         max_size: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
+        admit: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
+        expire: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
+        evict: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
+        time: As for :class:`~mtl_lightning.data.features.categorical.Categorical`; only without ``of``.
         with_: Columns with parallel lists (``with`` in a recipe): a name for ids, ``{column: transform}`` for numbers,
             with the transforms of :class:`~mtl_lightning.data.features.numeric.Numeric`.
         weights: Column with a parallel list of weights, at least 0; encoders weigh the steps by them.
@@ -59,6 +63,10 @@ class Sequence(VocabularyFeature):
     separator: str = ","
     min_count: int = 1
     max_size: int | None = None
+    admit: int | None = None
+    expire: float | str | None = None
+    evict: bool = False
+    time: str | None = None
     with_: tuple[str | dict[str, str], ...] = ()
     weights: str | None = None
     weight_separator: str | None = None
@@ -83,7 +91,9 @@ class Sequence(VocabularyFeature):
         check_expression(self.column, self.expression)
         check(self.length >= 1, f"length is {self.length}", "at least 1")
         check(bool(self.separator), "separator is empty")
-        check_vocabulary(self.min_count, self.max_size)
+        check_vocabulary(self)
+        owned = self.of is None or self.lifetime is None
+        check(owned, "admit, expire and evict are set with of", f"set them for the feature {self.of!r}")
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -150,7 +160,8 @@ class SequenceTransform(VocabularyTransform):
     @override
     def observe(self, block: Block) -> None:
         flat = flatten(self.reader.read(block, as_written), self.column, self.separator)
-        self.table.add(flat.values, self.column)
+        times = self.table.moments(block)
+        self.table.add(flat.values, self.column, None if times is None else times[flat.rows])
 
     @override
     def field(self) -> Field:

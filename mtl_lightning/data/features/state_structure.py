@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired, TypedDic
 
 import numpy as np
 
-from mtl_lightning.bounds import PositiveFloat
+from mtl_lightning.bounds import NonNegativeInt, PositiveFloat
 from mtl_lightning.errors import PluginError
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import FIELD_KINDS, TASK_KINDS, Field, Task
@@ -25,11 +25,21 @@ MOST_PARTS = 10_000
 """Largest number of features that a feature refers to, directly and through others."""
 
 
+class SavedUsage(TypedDict):
+    """Counts of a vocabulary's values and of values that wait for an id."""
+
+    waiting: list[int] | list[str]
+    counts: list[NonNegativeInt]
+    seen: list[float]
+    dated: bool | None
+
+
 class SavedVocabulary(TypedDict):
     """State of a vocabulary."""
 
     text: bool
     keys: list[int] | list[str]
+    usage: NotRequired[SavedUsage]
 
 
 class SavedNumeric(TypedDict):
@@ -221,10 +231,16 @@ def check_vocabulary(state: Mapping[str, Any], place: str) -> None:
         StructureError: If they are not; the message names the place.
     """
     check(state, SavedVocabulary, place)
-    kind = str if state["text"] else int
-    first = next(iter(state["keys"]), kind())
-    _require(type(first) is kind, f"{place}.keys[0]", first, "text" if kind is str else "an integer")
-    _require_distinct(state["keys"], f"{place}.keys")
+    kind, usage = str if state["text"] else int, state.get("usage")
+    listed = {"keys": state["keys"]} | ({} if usage is None else {"usage.waiting": usage["waiting"]})
+    for name, values in listed.items():
+        first = next(iter(values), kind())
+        _require(type(first) is kind, f"{place}.{name}[0]", first, "text" if kind is str else "an integer")
+    total = [value for values in listed.values() for value in values] if usage is not None else state["keys"]
+    _require_distinct(total, f"{place}.keys")
+    if usage is not None:
+        for name, fits in {"counts": (len(total),), "seen": (0, len(total))}.items():
+            _require(len(usage[name]) in fits, f"{place}.usage.{name}", usage[name], f"{len(total)} numbers")
 
 
 def _check_feature(feature: dict[str, Any], place: str) -> None:

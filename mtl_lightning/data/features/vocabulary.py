@@ -45,9 +45,18 @@ class Counter:
         self._low = 0
         self._tally: np.ndarray = np.zeros(0, dtype=np.int64)
 
-    def add(self, values: pa.Array) -> None:
-        """Count the keys of a block, [N] int64 or string; nulls don't count."""
-        if is_text(values.type) or not self._tally_integers(values):
+    def add(self, values: pa.Array, times: np.ndarray | None = None) -> None:
+        """Count the keys of a block.
+
+        Args:
+            values: Keys, [N] int64 or string; nulls don't count.
+            times: Time of each, [N] float64, NaN where missing. Either all blocks have times or none has.
+        """
+        if times is not None:
+            rows = pa.table({"key": values, "seen": pa.array(times, from_pandas=True)})
+            rows = rows.filter(rows["key"].is_valid()).group_by("key").aggregate([("key", "count"), ("seen", "max")])
+            self.add_counts(*(rows[name].combine_chunks() for name in ("key", "key_count", "seen_max")))
+        elif is_text(values.type) or not self._tally_integers(values):
             self.add_counts(*_count(values))
 
     def _tally_integers(self, values: pa.Array) -> bool:
@@ -68,12 +77,13 @@ class Counter:
         self._tally[: len(counts)] += counts
         return True
 
-    def add_counts(self, keys: pa.Array, counts: pa.Array) -> None:
+    def add_counts(self, keys: pa.Array, counts: pa.Array, seen: pa.Array | None = None) -> None:
         """Add keys with their counts.
 
         Args:
             keys: Distinct keys without nulls, [K] int64 or string.
             counts: Number of occurrences of each, [K] int64.
+            seen: Latest time of each, [K] float64.
         """
         if len(keys) == 0:
             return
@@ -82,31 +92,33 @@ class Counter:
             self._parts = [part.set_column(0, "key", _chunks_as_text(part.column(0))) for part in self._parts]
         elif self._text:
             keys = text(keys)
-        self._parts.append(pa.table({"key": keys, "count": counts}))
+        self._parts.append(pa.table({"key": keys, "count": counts} | ({} if seen is None else {"seen": seen})))
         self._pending += len(keys)
         if self._pending > COMPACT + 2 * self._compacted:
             self._parts = [self._merged()]
             self._pending, self._compacted = 0, self._parts[0].num_rows
 
     def _merged(self) -> pa.Table:
-        merged = pa.concat_tables(self._parts).group_by("key").aggregate([("count", "sum")])
-        return pa.table({"key": merged["key"], "count": merged["count_sum"]})
+        joined = pa.concat_tables(self._parts)
+        functions = [(name, {"count": "sum", "seen": "max"}[name]) for name in joined.column_names[1:]]
+        merged = joined.group_by("key").aggregate(functions)
+        columns = {name: merged[f"{name}_{function}"] for name, function in functions}
+        return pa.table({"key": merged["key"], **columns})
 
     def record(self) -> None:
         """Forget all counts."""
         self.__init__()  # type: ignore[misc]
 
-    def partial(self) -> tuple[pa.Array, pa.Array]:
-        """Return the keys and their counts."""
-        counts = self.result()
-        return counts["key"].combine_chunks(), counts["count"].combine_chunks()
+    def partial(self) -> tuple[pa.Array, ...]:
+        """Return the keys, their counts and, if they have any, their latest times."""
+        return tuple(column.combine_chunks() for column in self.result().columns)
 
-    def merge(self, partial: tuple[pa.Array, pa.Array]) -> None:
+    def merge(self, partial: tuple[pa.Array, ...]) -> None:
         """Add the counts of other blocks; their order does not matter."""
         self.add_counts(*partial)
 
     def result(self) -> pa.Table:
-        """Return a table of ``key`` and ``count``, the most frequent keys first, keys with equal counts in order."""
+        """Return a table of ``key``, ``count`` and, with times, ``seen``; the most frequent first, then by key."""
         tallied = np.flatnonzero(self._tally)
         counts = self._tally[tallied]
         if not self._parts:

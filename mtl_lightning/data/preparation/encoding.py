@@ -55,7 +55,7 @@ class EncodeParts:
 
     def __init__(self, reader: SplitReader, transforms: Transforms, folders: Mapping[str, Path]) -> None:
         self.reader = reader
-        self.before = None if transforms.base is None else growth.sizes(transforms.base.schema)
+        self.before = None if transforms.base is None else growth.known_sizes(transforms, transforms.base)
         self.transforms = copy.copy(transforms)
         self.transforms.base, self.transforms.latest = None, {}
         self.schema = transforms.schema
@@ -106,7 +106,7 @@ def encode(
         executor: What encodes the parts of the rows. The files do not depend on it.
     """
     base = transforms.base
-    summary = Summary(transforms.schema, None if base is None else growth.sizes(base.schema))
+    summary = Summary(transforms.schema, None if base is None else growth.known_sizes(transforms, base))
     transforms.lookups = {name: lookup.counting() for name, lookup in transforms.lookups.items()}
     with ExitStack() as stack:
         writers = {name: stack.enter_context(StoreWriter(path / name)) for name in SPLITS}

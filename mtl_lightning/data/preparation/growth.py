@@ -5,17 +5,22 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+import pyarrow as pa
+
 from mtl_lightning.data.features.base import Feature
 from mtl_lightning.data.features.build import kind_of
+from mtl_lightning.data.features.categorical import SharedVocabulary
+from mtl_lightning.data.features.vocabulary import FIRST, Vocabulary
 from mtl_lightning.errors import ConfigError, Problem
-from mtl_lightning.schema import Schema
+from mtl_lightning.schema import UNKNOWN
 
 if TYPE_CHECKING:
     from mtl_lightning.data.preparation.transforms import Transforms
 
 LOG = logging.getLogger(__name__)
 
-FREE = ("column", "min_count", "max_size", "length", "separator", "from_")
+FREE = ("column", "min_count", "max_size", "admit", "expire", "evict", "time", "length", "separator", "from_")
 """Options that may change between runs: they do not affect what an id or a number means."""
 
 
@@ -134,12 +139,68 @@ def finish(transforms: "Transforms", base: "Transforms") -> None:
             label.task = replace(label.task, mean=earlier.mean, scale=earlier.scale, classes=earlier.classes)
 
 
-def sizes(schema: Schema) -> dict[str, int]:
-    """Return the number of ids of each field that has ids.
+def vocabularies(transforms: "Transforms") -> dict[str, SharedVocabulary]:
+    """Return the vocabularies of all features by the names of their embedding tables."""
+    owned = (getattr(transform, "own", {}).values() for transform in transforms.transforms.values())
+    return {table.name: table for tables in owned for table in tables}
 
-    Example:
-        >>> from mtl_lightning.schema import Field
-        >>> sizes(Schema((Field(name="user", kind="categorical", size=4, table="user"),), ()))
-        {'user': 4}
+
+def stayed(transforms: "Transforms", base: "Transforms") -> dict[str, np.ndarray]:
+    """Return the earlier ids that still have a place, in the order of their new ids, where ids have left.
+
+    Args:
+        transforms: Transforms that were fitted after :func:`begin`.
+        base: Fitted transforms of the earlier run.
+
+    Returns:
+        By table that an id has left: earlier ids, from the id of unknown values on, [K] int64. The new ids are 1 to K.
     """
-    return {field.name: field.size for field in schema.fields if field.table}
+    earlier, left = vocabularies(base), {}
+    for name, table in vocabularies(transforms).items():
+        if table.lifetime is not None and table.lifetime.leaves:
+            ids = table.vocabulary.ids(earlier[name].vocabulary.keys, distinct=True)
+            if (ids == UNKNOWN).any():
+                left[name] = np.append(UNKNOWN, np.flatnonzero(ids != UNKNOWN) + FIRST)
+    return left
+
+
+def known_sizes(transforms: "Transforms", base: "Transforms") -> dict[str, int]:
+    """Return the number of ids that each field has from the earlier run; larger ids are new.
+
+    Args:
+        transforms: Transforms that were fitted after :func:`begin`.
+        base: Fitted transforms of the earlier run.
+    """
+    left = stayed(transforms, base)
+    fields = (field for field in base.schema.fields if field.table)
+    return {field.name: len(left[field.table]) + 1 if field.table in left else field.size for field in fields}
+
+
+def turnover(transforms: "Transforms", base: "Transforms | None") -> dict[str, dict[str, int]]:
+    """Count the ids that came and went, by table whose ids may.
+
+    Args:
+        transforms: Fitted transforms.
+        base: Fitted transforms of the earlier run, if there is one.
+
+    Returns:
+        ``ids``, ``admitted``, ``expired``, ``evicted`` (by more frequent values) and ``waiting`` values per table.
+    """
+    earlier = {} if base is None else vocabularies(base)
+    left = {} if base is None else stayed(transforms, base)
+    counts = {}
+    for name, table in vocabularies(transforms).items():
+        if table.usage is not None:
+            keys = earlier[name].vocabulary.keys if name in earlier else pa.array([], table.vocabulary.keys.type)
+            gone = np.setdiff1d(np.arange(len(keys)), left[name] - FIRST) if name in left else np.zeros(0, np.int64)
+            ids = len(table.vocabulary.keys)
+            waiting = Vocabulary(table.usage.waiting)
+            evicted = int((waiting.ids(keys.take(pa.array(gone)), distinct=True) != UNKNOWN).sum())
+            counts[name] = {
+                "ids": ids,
+                "admitted": ids - len(keys) + len(gone),
+                "expired": len(gone) - evicted,
+                "evicted": evicted,
+                "waiting": len(table.usage.waiting),
+            }
+    return counts

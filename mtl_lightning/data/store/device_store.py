@@ -1,6 +1,6 @@
 """Stores on a device: a batch is gathered where it is used, and only the numbers of its rows are sent."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.rows import HOST
-from mtl_lightning.training.transfer import send_batch
+from mtl_lightning.training.transfer import pack_batch
 
 MOST_ROWS = 1 << 31
 """Number of rows from which on row numbers do not fit 32 bits, as which they are sent."""
@@ -69,7 +69,7 @@ class DeviceStore:
         >>> parts = {"ids": torch.tensor([[4], [5], [6]], dtype=torch.int32), "dense": torch.zeros(3, 0)}
         >>> store = Store(Schema((), ()), parts | {"labels": torch.zeros(3, 0), "mask": torch.zeros(3, 0).bool()})
         >>> on_device = DeviceStore(store, torch.device("cpu"), {})
-        >>> on_device.gather(on_device.rows.batch(torch.tensor([2, 0]))).ids.tolist()
+        >>> on_device.pack(on_device.rows.batch(torch.tensor([2, 0])))().ids.tolist()
         [[6], [4]]
     """
 
@@ -86,8 +86,8 @@ class DeviceStore:
         for index, part in (("row", store), ("request", store.requests)):
             self._lengths |= {} if part is None else _lengths(part, index)
 
-    def gather(self, plan: Batch) -> Batch:
-        """Return the batch of some rows, on the device.
+    def pack(self, plan: Batch) -> Callable[[], Batch]:
+        """Pack the numbers of the rows of a batch, and return a function that sends them and gathers the batch.
 
         Args:
             plan: A batch of :attr:`rows`.
@@ -96,13 +96,18 @@ class DeviceStore:
             name: rounded(int(counts.index_select(0, plan.raw[index]).max()) if len(plan.raw[index]) else 0, longest)
             for name, (index, counts, longest) in self._lengths.items()
         }
-        plan = send_batch(plan, self.device, training=False)
-        parts = _gathered(self.store, plan.raw["row"])
-        if self.store.requests is None:
-            return self.store.packed(parts, widths=widths)
-        assert plan.request is not None
-        shared = _gathered(self.store.requests, plan.raw["request"])
-        return self.store.packed({**parts, "request": plan.request}, shared, plan.request_row, widths)
+        send = pack_batch(plan, self.device, training=False)
+
+        def gather() -> Batch:
+            sent = send()
+            parts = _gathered(self.store, sent.raw["row"])
+            if self.store.requests is None:
+                return self.store.packed(parts, widths=widths)
+            assert sent.request is not None
+            shared = _gathered(self.store.requests, sent.raw["request"])
+            return self.store.packed({**parts, "request": sent.request}, shared, sent.request_row, widths)
+
+        return gather
 
 
 class DeviceStores:

@@ -117,6 +117,9 @@ def _data(facts: Mapping[str, Any]) -> Iterator[str]:
     yield "<h2>Data</h2>"
     yield f"<p>{', '.join(f'{split} {rows:,} rows' for split, rows in facts['rows'].items())}.</p>"
     yield table(["task", "kind", "known", "mean label"], facts["tasks"])
+    if ids := facts.get("ids"):
+        counts = [[name, *(f"{count:,}" for count in part.values())] for name, part in ids.items()]
+        yield "<h3>Ids that come and go</h3>" + table(["feature", *next(iter(ids.values()))], counts)
     if facts["findings"]:
         listed = [[finding["level"], finding["reason"], finding["hint"]] for finding in facts["findings"]]
         yield "<h3>Findings</h3>" + table(["level", "finding", "hint"], listed)

@@ -33,7 +33,7 @@ from mtl_lightning.executors.processes import Processes
 from mtl_lightning.executors.threads import Threads
 
 FEATURES = {
-    "user": "categorical",
+    "user": {"kind": "categorical", "admit": 2, "expire": 5e5, "time": "time"},
     "item": {"kind": "categorical", "min_count": 3},
     "price": "numeric",
     "band": {"kind": "buckets", "column": "price"},

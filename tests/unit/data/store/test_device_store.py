@@ -3,7 +3,9 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_module
-from mtl_lightning.data.datamodule import DataModule
+from mtl_lightning.data.datamodule import AHEAD, DataModule
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.data.store import device_store
 from mtl_lightning.data.store.device_store import DeviceStores
@@ -25,6 +27,7 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Field, Schema, Task
 from mtl_lightning.steps import Layout
+from mtl_lightning.training.transfer import pack_batch
 from tests.support.remote_device import DEVICE, Remote, RemoteDevice
 
 ROWS, REQUESTS = 101, 23
@@ -129,7 +132,10 @@ def test_batches_are_those_of_the_host(order: str, requests: bool, events: Event
     with small_chunks():
         for rank in range(2):
             options = {**ORDERS[order], "rank": rank, "world": 2, "seed": 5}
-            host, there = Loader(store, 8, **options), Loader(store, 8, on_device=on_device, **options)
+            host, there = (
+                Loader(store, 8, **options),
+                Loader(store, 8, on_device=on_device, ahead=3 * rank, **options),
+            )
             count = 0
             for expected, batch in zip(host, there, strict=True):
                 assert equal(batch, expected)
@@ -144,13 +150,16 @@ def test_batches_are_those_of_the_host(order: str, requests: bool, events: Event
 
 
 @pytest.mark.parametrize("requests", [False, True], ids=["rows", "requests"])
-def test_a_batch_of_a_device_takes_one_copy_and_no_wait(requests: bool, events: Events) -> None:
+@pytest.mark.parametrize("place", ["device", "host"])
+def test_a_batch_takes_one_copy_and_no_wait(place: Any, requests: bool, events: Events) -> None:
+    """Also where a thread gathers and packs rows of the host ahead of their use."""
     store = make(events, requests)
     expected = list(Loader(store, 40, shuffle=True))
     with RemoteDevice() as traffic:
-        on_device = DeviceStores(DEVICE, "device").get("train", store, {"raw/p"})
-        assert on_device is not None
-        loader = iter(Loader(store, 40, shuffle=True, on_device=on_device))
+        on_device = DeviceStores(DEVICE, place).get("train", store, {"raw/p"})
+        assert (on_device is not None) == (place == "device")
+        pack = partial(pack_batch, device=DEVICE, training=True)
+        loader = iter(Loader(store, 40, shuffle=True, on_device=on_device, pack=pack, ahead=2))
         for host in expected:
             traffic.clear()
             batch = next(loader)
@@ -160,6 +169,23 @@ def test_a_batch_of_a_device_takes_one_copy_and_no_wait(requests: bool, events: 
             assert sum(tensor.numel() for tensor in arrived) > 0
             del host.raw["p"]
             assert equal(batch, host, device=True)
+
+
+@pytest.mark.parametrize("place", ["auto", "host"])
+def test_a_data_module_prepares_batches_for_the_device_of_its_trainer(place: Any, tmp_path: Path) -> None:
+    data = DataModule(Simulator(rows=500), batch_size=64, cache_dir=tmp_path, resident=place)
+    expected = data.loader("test")
+    assert expected.ahead == 0
+    strategy = SimpleNamespace(root_device=DEVICE)
+    data.trainer = SimpleNamespace(strategy=strategy, global_rank=0, world_size=1, training=True)  # type: ignore[assignment]
+    with RemoteDevice() as traffic:
+        loader = data.loader("test")
+        assert loader.ahead == AHEAD
+        assert (loader.on_device is not None) == (place == "auto")
+        for host, batch in zip(expected, loader, strict=True):
+            traffic.clear()
+            assert equal(data.transfer_batch_to_device(batch, DEVICE, 0), host, device=True)
+            assert not traffic.copies
 
 
 def test_what_fits_in_half_of_the_free_memory_is_on_the_device(events: Events, monkeypatch: pytest.MonkeyPatch) -> None:
