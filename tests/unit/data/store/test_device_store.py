@@ -20,7 +20,7 @@ from mtl_lightning.data.datamodule import AHEAD, DataModule
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.data.store import device_store
 from mtl_lightning.data.store.device_store import DeviceStores
-from mtl_lightning.data.store.events import Events, EventsWriter, Narrow, TimeRange, row_part
+from mtl_lightning.data.store.events import Events, EventsWriter, EventWindows, Narrow, TimeRange, row_part
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.order import PooledOrder
 from mtl_lightning.data.store.store import Store
@@ -150,19 +150,30 @@ def test_batches_are_those_of_the_host(order: str, requests: bool, events: Event
 
 
 @pytest.mark.parametrize("requests", [False, True], ids=["rows", "requests"])
-@pytest.mark.parametrize("place", ["device", "host"])
-def test_a_batch_takes_one_copy_and_no_wait(place: Any, requests: bool, events: Events) -> None:
+@pytest.mark.parametrize("place", ["device", "auto", "host"])
+def test_a_batch_takes_one_copy_and_no_wait(
+    place: Any, requests: bool, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where a thread gathers and packs rows of the host ahead of their use."""
     store = make(events, requests)
     expected = list(Loader(store, 40, shuffle=True))
     with RemoteDevice() as traffic:
-        on_device = DeviceStores(DEVICE, place).get("train", store, {"raw/p"})
-        assert (on_device is not None) == (place == "device")
+        stores = DeviceStores(DEVICE, place)
+        on_device = stores.get("train", store, {"raw/p"}) if place == "device" else None
+        if place == "auto":  # rows that do not fit, and events that do
+            size = sum(part.numel() * part.element_size() for part in events.parts.values())
+            monkeypatch.setattr(device_store, "free_memory", lambda _: 2 * size)
+            assert stores.get("train", store) is None
+            store = stores.with_events(store)
+        else:
+            assert stores.with_events(store) is store or place == "device"
         pack = partial(pack_batch, device=DEVICE, training=True)
         loader = iter(Loader(store, 40, shuffle=True, on_device=on_device, pack=pack, ahead=2))
         for host in expected:
             traffic.clear()
             batch = next(loader)
+            windows = batch.steps["seen"].windows
+            assert isinstance(windows, EventWindows) == (place != "host")
             arrived = tensors(batch)
             assert sum(traffic.copies.values()) == 1
             assert not traffic.reads + traffic.late_reads
