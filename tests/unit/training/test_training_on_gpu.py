@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 COMPONENTS = [(kind, name) for kind in ("weighter", "architecture", "encoder") for name in registry().names(kind)]
+ALONE = [(kind, name) for kind in ("head", "loss", "metric") for name in registry().names(kind)]
+KINDS = ("binary", "regression", "multiclass", "ordinal", "multilabel", "soft_binary", "duration", "quantile", "uplift")
 WAITING = {"aligned_mtl", "imtl_g", "cagrad", "nash_mtl", "fairgrad", "star"}
 """Components that docs/gpu.md lists as waiting for the GPU."""
 
