@@ -230,6 +230,27 @@ class SaveAtStep(Callback):
             trainer.save_checkpoint(self.path)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("requests", [False, True], ids=["rows", "requests"])
+@pytest.mark.parametrize("place", ["device", "events", "host"])
+def test_batches_arrive_on_a_gpu_while_torch_refuses_to_wait(place: str, requests: bool, events: Events) -> None:
+    device, store = torch.device("cuda", 0), make(events, requests)
+    expected = list(Loader(store, 40, shuffle=True))
+    stores = DeviceStores(device, "device")
+    on_device = stores.get("train", store) if place == "device" else None
+    rows = stores.with_events(store) if place == "events" else store
+    pack = partial(pack_batch, device=device, training=False)
+    loader = Loader(rows, 40, shuffle=True, on_device=on_device, pack=pack, ahead=2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches = [batch.map(lambda part: part) for batch in loader]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(batch.ids.device == device for batch in batches)
+    assert all(equal(batch.to("cpu"), host) for batch, host in zip(batches, expected, strict=True))
+
+
 def test_training_is_the_same(tmp_path: Path) -> None:
     """Accumulated gradients, validation, metrics, and a run that is resumed in mid-epoch at the other place."""
 
