@@ -62,6 +62,8 @@ class RunConfig:
         train_rows: Training rows that are evaluated for the gap to validation, at most.
         loggers: Where logged values go; a name, or ``{name: mlflow, tracking_uri: …}``. Records in the run directory
             do not depend on it.
+        launcher: What starts the processes of the run on a cluster: a plugin's name, or ``{name: ray, workers: 4}``.
+            None for this process and those that Lightning, torchrun or SLURM start.
     """
 
     dir: str | None = None
@@ -80,6 +82,7 @@ class RunConfig:
     slices: tuple[str, ...] = ()
     train_rows: int = 100_000
     loggers: tuple[Any, ...] = ("tensorboard",)
+    launcher: Any = None
 
     def __post_init__(self) -> None:
         for name in ("patience", "skip_nonfinite", "timeout", "train_rows"):
