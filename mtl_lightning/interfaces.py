@@ -58,7 +58,10 @@ if TYPE_CHECKING:
         check,
     )
     from mtl_lightning.encoders.embedding import EmbeddingEncoder
+    from mtl_lightning.executors.base import Executor
+    from mtl_lightning.fitting.failures import TrainingError
     from mtl_lightning.heads.tower import Tower, TowerHead, TowerOptions
+    from mtl_lightning.launchers.base import Launcher, LaunchError
     from mtl_lightning.layers.mlp import MLP, Activation, ActivationOptions, Experts, Gates, LayerOptions, Norm
     from mtl_lightning.losses.linked import LinkedLoss
     from mtl_lightning.training.sharded import ShardedEncoder
@@ -93,6 +96,7 @@ __all__ = [
     "EmbeddingEncoder",
     "Encoded",
     "Encoder",
+    "Executor",
     "ExpertArchitecture",
     "ExpertOptions",
     "Experts",
@@ -105,6 +109,8 @@ __all__ = [
     "Head",
     "JacobianOptions",
     "JacobianWeighter",
+    "LaunchError",
+    "Launcher",
     "LayerOptions",
     "LayerwiseArchitecture",
     "LinkedLoss",
@@ -137,6 +143,7 @@ __all__ = [
     "Tower",
     "TowerHead",
     "TowerOptions",
+    "TrainingError",
     "TrainingStep",
     "Transform",
     "Weighter",
@@ -154,7 +161,10 @@ LAZY = {
         "data.arrow.numbers": "numbers",
         "data.features.base": "CachingTransform ColumnFeature Feature StatelessTransform Transform check",
         "encoders.embedding": "EmbeddingEncoder",
+        "executors.base": "Executor",
+        "fitting.failures": "TrainingError",
         "heads.tower": "Tower TowerHead TowerOptions",
+        "launchers.base": "LaunchError Launcher",
         "layers.mlp": "Activation ActivationOptions Experts Gates LayerOptions MLP Norm",
         "losses.linked": "LinkedLoss",
         "training.sharded": "ShardedEncoder",

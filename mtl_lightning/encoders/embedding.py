@@ -55,8 +55,8 @@ class EmbeddingEncoder(Encoder):
             MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
-            piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
-            frequencies.
+            piecewise linear between the feature's quantiles. ``levels``: the same and a vector per bin. ``periodic``:
+            a vector of sines and cosines with learned frequencies.
         numeric_width: Width of a numeric field's vector.
         pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square
             root of their number (``sqrt``), which keeps the amount.
@@ -91,7 +91,7 @@ class EmbeddingEncoder(Encoder):
         hidden: Sizes = (),
         dropout: DropRate = 0.0,
         init_scale: NonNegativeFloat = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric: Literal["plain", "piecewise", "levels", "periodic"] = "piecewise",
         numeric_width: PositiveInt = 16,
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: DropRate = 0.0,
