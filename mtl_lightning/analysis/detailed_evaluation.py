@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mtl_lightning.analysis.abundance import table_abundances
+from mtl_lightning.analysis.preferences import ROWS, measure_preferences
 from mtl_lightning.analysis.slices import Slice, make_slices
 from mtl_lightning.config.record import Config
 from mtl_lightning.config.slices import slice_columns
@@ -55,13 +56,18 @@ class DetailedEvaluation(Callback):
         schema: Schema = module.schema
         prepared: Prepared = trainer.datamodule.prepared  # type: ignore[attr-defined]
         slices = make_slices(self.columns, prepared)
-        evaluations = {}
+        evaluations, preferences = {}, {}
         for split in ("train", "validation", "test"):
             store = prepared.stores.get(split)
             if store is not None and len(store):
                 sample = training_sample(store, self.rows, self.seed) if split == "train" else store
                 loader = Loader(sample, self.batch_size, rank=trainer.global_rank, world=trainer.world_size)
                 evaluations[split] = evaluate_split(module, loader, {} if split == "train" else slices)
+                if split != "train" and module.weighter.chooses_preferences:
+                    sample = training_sample(store, ROWS, self.seed)
+                    loader = Loader(sample, self.batch_size, rank=trainer.global_rank, world=trainer.world_size)
+                    points = measure_preferences(module, loader)
+                    preferences[split] = {"rows": len(sample), "of": len(store), "points": points}
         edges = {
             task: best_edge(counts) for task, counts in evaluations.get("validation", {}).get("thresholds", {}).items()
         }
@@ -90,6 +96,7 @@ class DetailedEvaluation(Callback):
                 if edge is not None
             },
             "slices": {split: result["slices"] for split, result in evaluations.items() if split != "train"},
+            "preferences": preferences,
         }
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from mtl_lightning.compare.front import pareto_front
 from mtl_lightning.compare.plan import BASELINE
+from mtl_lightning.compare.preferences import preference_groups
 from mtl_lightning.compare.tables import shown_name
 from mtl_lightning.errors import MtlError
 from mtl_lightning.export.extras import need
+from mtl_lightning.report.render.svg import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +50,7 @@ def write_figures(result: Mapping[str, Any], folder: Path, formats: Sequence[str
 
 
 def figures(result: Mapping[str, Any]) -> Iterator[tuple[str, "Figure"]]:
-    """Plots with their names: advantages, learning curves, fronts and ranks, each if its values are known.
+    """Plots with their names: advantages, learning curves, fronts, preferences and ranks, if their values are known.
 
     Args:
         result: Result of :func:`~mtl_lightning.compare.results.gather`.
@@ -62,6 +64,8 @@ def figures(result: Mapping[str, Any]) -> Iterator[tuple[str, "Figure"]]:
         points = _points(result, pair)
         if len(points) > 1:
             yield f"front{number}", _front(result, pair, points)
+    for number, pair in enumerate(combinations(result["tasks"] if result.get("preferences") else (), 2), 1):
+        yield f"preferences{number}", _trade_offs(result, pair)
     if result.get("ranks", {}).get("blocks"):
         yield "ranks", _ranks(result)
 
@@ -145,6 +149,27 @@ def _front(result: Mapping[str, Any], pair: tuple[str, str], points: Mapping[str
     ax.plot(xs, ys, color=GAIN, linewidth=1)
     ax.set_xlabel(f"{pair[0]} {metrics[0]}")
     ax.set_ylabel(f"{pair[1]} {metrics[1]}")
+    return figure
+
+
+def _trade_offs(result: Mapping[str, Any], pair: tuple[str, str]) -> "Figure":
+    """Two tasks along the preferences of each model that reads them, and all other configurations, with intervals."""
+    figure = _figure(4.8, 3.8)
+    ax = figure.subplots()
+    for number, (name, group) in enumerate(preference_groups(result, pair).items()):
+        color = COLORS[number % len(COLORS)]
+        for x, y, _ in group.spots:
+            ax.plot([x[0]], [y[0]], "o", color=color, markersize=4)
+            ax.plot([x[1], x[2]], [y[0], y[0]], [x[0], x[0]], [y[1], y[2]], color=color, linewidth=0.8, alpha=0.5)
+        if group.joined:
+            joined = [(spot.x[0], spot.y[0]) for spot in group.joined]
+            ax.plot(*zip(*joined, strict=True), color=color, linewidth=1, label=name)
+        else:
+            for x, y, _ in group.spots:
+                ax.annotate(name, (x[0], y[0]), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    ax.set_xlabel(f"{pair[0]} {result['tasks'][pair[0]]['metric']}")
+    ax.set_ylabel(f"{pair[1]} {result['tasks'][pair[1]]['metric']}")
+    figure.legend(loc="outside upper center", fontsize=8, frameon=False)
     return figure
 
 

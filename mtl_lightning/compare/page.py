@@ -7,6 +7,7 @@ from typing import Any
 from mtl_lightning.compare.grouping import grouping_section
 from mtl_lightning.compare.plan import BASELINE
 from mtl_lightning.compare.plots import Interval, forest
+from mtl_lightning.compare.preferences import preferences_section
 from mtl_lightning.compare.relations import relations_section
 from mtl_lightning.compare.reliability import reliability_section
 from mtl_lightning.compare.resources import resources_section
@@ -63,7 +64,7 @@ They include the bootstrap over test rows, with whole users drawn, and the sprea
 is unknown. The verdict is based on the selected configuration only, shown in bold: among many others, one may look good
 by chance.</p>
 {_overall(result)}{"".join(_forest(result, task) for task in result["tasks"])}
-{grouping_section(result)}{reliability_section(result)}{relations_section(result)}<h2>Cost</h2>
+{grouping_section(result)}{preferences_section(result)}{reliability_section(result)}{relations_section(result)}<h2>Cost</h2>
 {_cost(result)}
 {"".join(costs)}
 {resources_section(result)}{_pages(result)}"""

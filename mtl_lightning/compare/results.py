@@ -14,6 +14,7 @@ from mtl_lightning.compare.ensemble import ensemble_gain
 from mtl_lightning.compare.grouping import grouping_of
 from mtl_lightning.compare.launch import finished
 from mtl_lightning.compare.plan import BASELINE, Cell, Grid, confirming
+from mtl_lightning.compare.preferences import follows_preferences, preference_fronts
 from mtl_lightning.compare.ranks import compare_ranks
 from mtl_lightning.compare.reliability import log_losses, reliability_of
 from mtl_lightning.compare.resources import medians, parts_of
@@ -132,7 +133,12 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         shown = not cell.tried or cell.configuration == tuned
         if shown and finished(cell.path(grid.out)):
             runs_by_name.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
-    runs = [run for own in runs_by_name.values() for run in own]
+    by_name = {name: list(own) for name, own in runs_by_name.items()}  # with all constant weights, for fronts
+    if any(follows_preferences(run.rows) for own in runs_by_name.values() for run in own):
+        for cell in cells:
+            if cell.tried and cell.configuration != tuned and finished(cell.path(grid.out)):
+                by_name.setdefault(cell.configuration, []).append(read_run(grid, cell, kinds))
+    runs = [run for own in by_name.values() for run in own]
     for run in runs:
         _check_same_rows(runs[0], run, kinds)
     level = 1 - (1 - LEVEL) / max(len(kinds), 1)  # simultaneous for all tasks (Bonferroni)
@@ -149,6 +155,11 @@ def gather(grid: Grid, cells: Sequence[Cell], kinds: Mapping[str, str]) -> dict[
         "configurations": configurations,
         "ranks": compare_ranks(
             {name: {run.cell.seed: run.sampled for run in own} for name, own in runs_by_name.items()}, kinds, LEVEL
+        ),
+        "preferences": preference_fronts(
+            {name: [(run.cell.pairs, run.rows, run.sampled) for run in own] for name, own in by_name.items()},
+            kinds,
+            LEVEL,
         ),
         "tuned": tuned,
         "missing": [cell.name for cell in all_cells if not finished(cell.path(grid.out))],

@@ -1,6 +1,7 @@
 """The data of a run as a LightningDataModule, from a recipe or from rows in memory."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,13 +25,16 @@ from mtl_lightning.data.targets.tasks import TaskSpec, long_form, read_tasks
 from mtl_lightning.executors.base import Executor
 from mtl_lightning.interfaces import RawSchema, Source
 from mtl_lightning.schema import Schema, Task
-from mtl_lightning.training.transfer import send_batch
+from mtl_lightning.training.rows import HOST
+from mtl_lightning.training.transfer import pack_batch, send_batch
 from mtl_lightning.validation.review import Review
 
 IN_MEMORY = 8 << 30
 """Largest Store, in bytes, that is shuffled as a whole; the same on every machine, so that processes agree."""
 POOL = 1 << 20
 """Rows in memory at a time for larger Stores."""
+AHEAD = 4
+"""Batches that a thread prepares ahead of their use on a device."""
 LARGE = 50_000_000
 """Rows above which the order of training rows is a function; the same on every machine, as ``IN_MEMORY``."""
 
@@ -57,6 +61,8 @@ class DataModule(LightningDataModule):
             batch; ``auto`` for a function above :data:`LARGE` rows.
         resident: ``device`` or ``host``: where rows are kept and batches are gathered. ``auto`` for a GPU where they
             fit in half of its free memory. Batches are the same.
+        prefetch: Batches that a thread prepares ahead of their use; None for :data:`AHEAD` where they go to a device,
+            and 0 on a CPU.
         cache_dir: Where prepared data is kept; None for ``MTL_CACHE`` or the user's cache directory.
         base: Fitted transforms of an earlier run to warm-start from: known values keep their ids.
         accept: Names of findings that are expected: ``leak:<feature>:<task>`` lets a feature read a part of a label.
@@ -93,6 +99,7 @@ class DataModule(LightningDataModule):
         pool: int | None = None,
         order: Literal["auto", "array", "function"] = "auto",
         resident: Place = "auto",
+        prefetch: int | None = None,
         cache_dir: Path | str | None = None,
         base: Transforms | None = None,
         accept: Iterable[str] = (),
@@ -108,7 +115,9 @@ class DataModule(LightningDataModule):
         review = Review()
         sizes = {"batch_size": batch_size, "eval_batch_size": eval_batch_size, "pool": pool}
         given = request if isinstance(request, str) else [*request]
-        review.record("data", DataConfig, {**sizes, "order": order, "resident": resident, "request": given})
+        review.record(
+            "data", DataConfig, {**sizes, "order": order, "resident": resident, "prefetch": prefetch, "request": given}
+        )
         if executor is not None and not isinstance(executor, Executor):
             review.problem("data.executor", f"is {executor!r}, not an Executor", "as Processes(workers=8)")
         self.request = tuple(given)
@@ -137,6 +146,7 @@ class DataModule(LightningDataModule):
         self.pool = pool
         self.order = order
         self.resident = resident
+        self.prefetch = prefetch
         self._on_device: DeviceStores | None = None
         self.cache_dir = cache_dir
         self.base = base
@@ -218,8 +228,10 @@ class DataModule(LightningDataModule):
         trainer = self.trainer
         store = self.prepared.stores[split]
         large = len(store) > LARGE and store.requests is None
+        ahead = (0 if self._device.type in HOST else AHEAD) if self.prefetch is None else self.prefetch
+        on_device = self._device_store(split, store)
         return Loader(
-            store,
+            store if on_device is not None or self._on_device is None else self._on_device.with_events(store),
             batch_size or self.eval_batch_size,
             shuffle=shuffle,
             seed=self.seed,
@@ -227,12 +239,18 @@ class DataModule(LightningDataModule):
             world=trainer.world_size if trainer else 1,
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
             function=shuffle and (large if self.order == "auto" else self.order == "function"),
-            on_device=self._device_store(split, store),
+            on_device=on_device,
+            pack=partial(pack_batch, device=self._device, training=split == "train") if ahead else None,
+            ahead=ahead,
         )
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _device_store(self, split: str, store: Store) -> DeviceStore | None:
         """The rows of a split on the Trainer's device, if they are kept there."""
-        device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        device = self._device
         if self._on_device is None or self._on_device.device != device:
             self._on_device = DeviceStores(device, self.resident)
         # In training, only metrics would read the true expectations of labels.

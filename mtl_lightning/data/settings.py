@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mtl_lightning.bounds import PositiveInt
+from mtl_lightning.bounds import NonNegativeInt, PositiveInt
 from mtl_lightning.errors import DataError
 
 
@@ -22,6 +22,8 @@ class DataConfig:
         resident: Where prepared rows are kept while training and testing, and batches are gathered: ``device``,
             ``host``, or ``auto``, which is ``device`` for a GPU where they fit in half of its free memory. Batches are
             the same.
+        prefetch: Batches that a thread gathers and packs ahead of their use; None for 4 on a GPU, and 0 on a CPU,
+            where a thread would take time from the step.
         accept: Names of serious findings about the data that are expected (``leak:<feature>:<task>``,
             ``funnel:<task>``).
         request: Raw columns whose values are equal in the rows of a request (a user and a session), and in no
@@ -46,6 +48,7 @@ class DataConfig:
     pool: PositiveInt | None = None
     order: Literal["auto", "array", "function"] = "auto"
     resident: Literal["auto", "device", "host"] = "auto"
+    prefetch: NonNegativeInt | None = None
     accept: tuple[str, ...] = ()
     request: tuple[str, ...] = ()
     per_request: tuple[str, ...] | None = None

@@ -1,5 +1,7 @@
 """Transfer of a batch to a device in one copy, for which the host does not wait."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -31,10 +33,27 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
         >>> send_batch(batch, torch.device("cpu"), training=True) is batch
         True
     """
+    return pack_batch(batch, device, training=training)()
+
+
+def pack_batch(batch: Batch, device: torch.device, *, training: bool) -> Callable[[], Batch]:
+    """Pack a batch as :func:`send_batch` does, and return a function that sends it.
+
+    Packing needs the host only, so that another thread can do it. Torch uses the memory of a buffer again when its copy
+    has ended.
+
+    Args:
+        batch: The batch, on the host.
+        device: Its new device.
+        training: True for batches of training.
+
+    Example:
+        ``pack_batch(batch, torch.device("cuda"), training=True)()``
+    """
     if batch.ids.device == device:
-        return batch
+        return lambda: batch
     if device.type in HOST:
-        return batch.to(device)
+        return lambda: batch.to(device)
     if training:
         oracles = {name for task in batch.schema.tasks for name in task.oracles}
         batch = replace(batch, raw={name: values for name, values in batch.raw.items() if name not in oracles})
@@ -43,19 +62,25 @@ def send_batch(batch: Batch, device: torch.device, *, training: bool) -> Batch:
     narrowed = max(batch.schema.table_sizes.values(), default=0) < 1 << 31
     ids, others = _tensors(batch, narrowed)
     places, size = _places([tensor.numel() * 4 for tensor in ids] + [_bytes(tensor) for tensor in others])
-    buffer = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+    # In a thread, torch would otherwise open the first GPU to pin memory.
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+        buffer = torch.empty(size, dtype=torch.uint8, pin_memory=True)
     kinds = [torch.int32] * len(ids) + [tensor.dtype for tensor in others]
     for tensor, place, kind in zip((*ids, *others), places, kinds, strict=True):
         _view(buffer, place, tensor, kind).copy_(tensor)
-    sent = buffer.to(device, non_blocking=True)
-    wide = sent[: places[len(ids)] if others else size].view(torch.int32).to(torch.int64)
-    views = {
-        id(tensor): wide[place // 4 : place // 4 + tensor.numel()].view(tensor.shape)
-        for tensor, place in zip(ids, places, strict=False)
-    }
-    for tensor, place in zip(others, places[len(ids) :], strict=True):
-        views[id(tensor)] = _view(sent, place, tensor, tensor.dtype)
-    return batch.moved(lambda tensor: views[id(tensor)])
+
+    def send() -> Batch:
+        sent = buffer.to(device, non_blocking=True)
+        wide = sent[: places[len(ids)] if others else size].view(torch.int32).to(torch.int64)
+        views = {
+            id(tensor): wide[place // 4 : place // 4 + tensor.numel()].view(tensor.shape)
+            for tensor, place in zip(ids, places, strict=False)
+        }
+        for tensor, place in zip(others, places[len(ids) :], strict=True):
+            views[id(tensor)] = _view(sent, place, tensor, tensor.dtype)
+        return batch.moved(lambda tensor: views[id(tensor)])
+
+    return send
 
 
 def _same(tensor: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
+
+from warm_python import warm_python
 
 
 def free_port() -> int:
@@ -34,7 +35,7 @@ def launch(arguments: list[str], world: int, timeout: float = 300, env: dict[str
         }
         processes.append(
             subprocess.Popen(
-                [sys.executable, *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                [warm_python(), *arguments], env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         )
     deadline = time.monotonic() + timeout

@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 from launch import free_port
+from warm_python import warm_python
 
 from mtl_lightning.errors import MtlError
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
@@ -32,7 +33,7 @@ SETTINGS = (
 def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen[str]:
     own = {"MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [warm_python(), "-m", *command],
         cwd=folder,
         env={**os.environ, **own, **environment},
         stdout=subprocess.PIPE,

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 from mtl_lightning.cli.app import main
 
@@ -40,13 +40,13 @@ def small() -> tuple[str, ...]:
 
 @pytest.fixture
 def cli(tmp_path: Path, cache: Path) -> Run:
-    """Runs ``python -m mtl_lightning …`` in the test's directory."""
+    """Runs ``python -m mtl_lightning …`` in the test's directory, in a warm process or by another Python."""
 
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, python: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MTL_")}
         own = {"MTL_CACHE": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(PLUGIN)}
         return subprocess.run(
-            [sys.executable, "-m", "mtl_lightning", *arguments],
+            [python or warm_python(), "-m", "mtl_lightning", *arguments],
             cwd=tmp_path,
             env={**inherited, **own, **environment},
             capture_output=True,

@@ -4,13 +4,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from final_state import final, same
+from warm_python import warm_python
 
 SMALL = ("recipe=conflict", "source.rows=20000", "trainer.max_epochs=3", "run.checkpoint_every=5")
 GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0", "jobs=1")
@@ -18,7 +18,7 @@ GRID = ("architecture=shared_bottom", "weighter=sum", "constants=0", "confirm=0"
 
 def start(folder, *arguments, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "mtl_lightning", "compare", *SMALL, *GRID, *arguments],
+        [warm_python(), "-m", "mtl_lightning", "compare", *SMALL, *GRID, *arguments],
         cwd=folder,
         env={**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.PIPE,

@@ -3,15 +3,16 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from warm_python import warm_python
+
 
 def test_a_run_that_trains_is_not_resumed_until_it_is_gone(tmp_path: Path, cache: Path, cli: Any, small: Any) -> None:
     command = [
-        sys.executable,
+        warm_python(),
         "-m",
         "mtl_lightning",
         "fit",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run_command
 from final_state import same
-from forked_commands import run_forked
 
 from mtl_lightning.runs.checkpoint import AtomicCheckpointIO
 
@@ -38,9 +38,10 @@ def fit(folder: Path, cache: Path) -> Command:
     """Runs ``fit``, or another command, in a process of its own, and checks how it ends."""
 
     def run(*arguments: str, code: int = 0, fault: str = "", command: str = "fit") -> str:
-        ended = run_forked([command, *arguments], folder, {"MTL_CACHE": str(cache), "MTL_FAULT": fault}, PLUGIN)
-        assert ended.returncode == code, ended.stdout
-        return str(ended.stdout)
+        variables = {"MTL_CACHE": str(cache), "MTL_FAULT": fault, "PYTHONPATH": str(PLUGIN)}
+        ended = run_command(folder, command, *arguments, **variables)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout
 
     return run
 

@@ -1,10 +1,10 @@
 """Memory that runs out in a real process: a sentence, exit code 1, no traceback."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 resource = pytest.importorskip("resource", reason="limits of a process's memory")
 
@@ -27,7 +27,7 @@ SETTINGS = ("source.rows=3000", "architecture=shared_bottom", "trainer.accelerat
 def test_memory_that_runs_out_is_said_in_a_sentence(tmp_path: Path, pairs: tuple[str, ...], saved: bool) -> None:
     arguments = ["fit", "recipe=ads", *SETTINGS, *pairs, f"run.dir={tmp_path / 'run'}"]
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
+        [warm_python(), "-c", LIMITED, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     said = done.stdout + done.stderr
     assert done.returncode == 1, said

@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 import raw_logs
+from warm_python import warm_python
 
 from mtl_lightning.cli.app import main
 from mtl_lightning.plugins import registry
@@ -74,7 +74,7 @@ def test_raw_files_become_a_table(form, directory, capsys):
 
 def test_in_a_process_of_its_own(directory):
     done = subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", *arguments("kuairand")], capture_output=True, text=True, check=False
+        [warm_python(), "-m", "mtl_lightning", *arguments("kuairand")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert {"is_click", "score"} & table(done.stdout)

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from commands import command
+from warm_python import warm_python
 
 from mtl_lightning.errors import DataError, MtlError
 from mtl_lightning.predictions import Parts, Predictor
@@ -165,7 +165,7 @@ def test_a_killed_process_and_two_that_go_on(export: Path, log: Path, tmp_path: 
 
     def start(out: Path, **environment: str) -> subprocess.Popen[bytes]:
         arguments = [str(export), str(tmp_path / "log.parquet"), str(out)]
-        return subprocess.Popen([sys.executable, "-c", SCRIPT, *arguments], env={**os.environ, **environment})
+        return subprocess.Popen([warm_python(), "-c", SCRIPT, *arguments], env={**os.environ, **environment})
 
     assert start(tmp_path / "whole.parquet").wait(250) == 0
     out = tmp_path / "out.parquet"

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from commands import command
+from sklearn.metrics import roc_auc_score
 
 from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import compose, validate
@@ -26,7 +27,10 @@ from mtl_lightning.serve.open_inference import describe_model, infer
 from mtl_lightning.serve.openapi import operation
 from mtl_lightning.serve.request import RequestError
 
-pytestmark = pytest.mark.xdist_group("preferences")
+pytestmark = [
+    pytest.mark.xdist_group("preferences"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # numpy on tensors
+]
 
 FEATURE = "features.preference={kind: preference, tasks: [dwell, click, conversion]}"
 SMALL = ["source.rows=1500", "data.batch_size=256", "architecture.experts=2", "weighter=cosmos", FEATURE]
@@ -36,7 +40,8 @@ CHOSEN = [0.1, 0.7, 0.2]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("preferences")
-    pairs = ["recipe=ads", *SMALL, "trainer.max_epochs=1", f"data.cache_dir={folder / 'cache'}"]
+    records = ["run.evaluation=true", "run.keep_rows=true", f"data.cache_dir={folder / 'cache'}"]
+    pairs = ["recipe=ads", *SMALL, "trainer.max_epochs=1", *records]
     assert command("fit", *pairs, f"run.dir={folder / 'run'}") == 0
     assert command("export", f"run={folder / 'run'}", f"out={folder / 'export'}", "calibrate=false") == 0
     return folder / "run"
@@ -67,6 +72,29 @@ def in_torch(run: Path, rows: list[dict[str, Any]], preference: Any) -> dict[str
 def scored(bundle: Bundle, **body: Any) -> dict[str, Any]:
     content, _ = answer(bundle, json.dumps(body).encode(), 10)
     return json.loads(content)["predictions"]
+
+
+def test_a_run_is_measured_along_preferences(run: Path) -> None:
+    record = json.loads((run / "metrics.json").read_text())
+    evaluation, rows = record["evaluation"], dict(np.load(run / "test.npz"))
+    facts = evaluation["preferences"]["test"]
+    assert list(evaluation["preferences"]) == ["validation", "test"]
+    assert (facts["rows"], facts["of"]) == (len(rows["front/rows"]), len(rows["group"]))
+    for i, point in enumerate(facts["points"]):
+        for task, share in point["preference"].items():
+            assert share == rows[f"front/preference/{task}"][i]
+        known = rows["known/click"][rows["front/rows"]]
+        label, prediction = rows["label/click"][rows["front/rows"], 0], rows["front/prediction/click"][i]
+        expected = roc_auc_score(label[known], prediction[known])
+        assert point["metrics"]["click/auc"] == pytest.approx(expected, abs=2e-3)  # of a histogram
+    last, even = facts["points"][-1], record["test"]["metrics"]
+    assert set(last["preference"].values()) == {1 / 3}
+    assert last["metrics"]["click/auc"] == pytest.approx(even["test/click/auc"], rel=1e-5)
+    np.testing.assert_allclose(rows["front/prediction/dwell"][-1], rows["prediction/dwell"], rtol=1e-4)
+    assert np.ptp(rows["front/prediction/dwell"], axis=0).max() > 0
+    html = (run / "report.html").read_text()
+    assert "Trade-offs along preferences" in html
+    assert html.count("<title>click 0.25, conversion 0.75, dwell 0</title>") == 3 * 2  # pairs of tasks, splits
 
 
 def test_requests_choose(run: Path, bundle: Bundle, rows: list[dict[str, Any]]) -> None:

@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from warm_python import warm_python
 
 from mtl_lightning.cli.app import main
 
@@ -22,12 +22,12 @@ def environment_of(folder: Path) -> dict[str, str]:
     return {**os.environ, "MTL_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
 
 
-def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run ``python -m mtl_lightning …`` in a folder to its end, whatever its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", *arguments],
+        [warm_python(), "-m", "mtl_lightning", *arguments],
         cwd=folder,
-        env=environment_of(folder),
+        env=environment_of(folder) | environment,
         capture_output=True,
         text=True,
         check=False,
@@ -35,10 +35,10 @@ def run_command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def start_command(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start_command(folder: Path, *arguments: str, python: str | None = None) -> subprocess.Popen[str]:
     """Start ``python -m mtl_lightning …`` in a folder; its output, including errors, is its ``stdout``."""
     return subprocess.Popen(
-        [sys.executable, "-m", "mtl_lightning", *arguments],
+        [python or warm_python(), "-m", "mtl_lightning", *arguments],
         cwd=folder,
         env=environment_of(folder),
         stdin=subprocess.DEVNULL,

@@ -287,7 +287,13 @@ def _tolist(tensor: Tensor) -> Any:
     return _host_tolist(tensor)
 
 
+def _unpinned(*sizes: Any, **options: Any) -> Tensor:
+    options.pop("pin_memory", None)
+    return _host_empty(*sizes, **options)
+
+
 _host_tolist = Tensor.tolist
+_host_empty = torch.empty
 
 
 @contextmanager
@@ -297,6 +303,8 @@ def RemoteDevice() -> Iterator[Traffic]:  # noqa: N802
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Tensor, "tolist", _tolist)
         patch.setattr(Tensor, "pin_memory", lambda tensor, *_: tensor)
+        # Other threads see no dispatch, and pack batches.
+        patch.setattr(torch, "empty", _unpinned)
         patch.setattr(torch, "is_autocast_enabled", lambda *_: False)  # which this device has no entry for
         patch.setattr(late, "record_event", lambda _: _Passed())
         for optimizer in ("adam", "adamw"):  # fused kernels of the host stand in for the ones of the device

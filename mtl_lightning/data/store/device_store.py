@@ -1,6 +1,6 @@
 """Stores on a device: a batch is gathered where it is used, and only the numbers of its rows are sent."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 from mtl_lightning.schema import Schema
 from mtl_lightning.training.rows import HOST
-from mtl_lightning.training.transfer import send_batch
+from mtl_lightning.training.transfer import pack_batch
 
 MOST_ROWS = 1 << 31
 """Number of rows from which on row numbers do not fit 32 bits, as which they are sent."""
@@ -69,7 +69,7 @@ class DeviceStore:
         >>> parts = {"ids": torch.tensor([[4], [5], [6]], dtype=torch.int32), "dense": torch.zeros(3, 0)}
         >>> store = Store(Schema((), ()), parts | {"labels": torch.zeros(3, 0), "mask": torch.zeros(3, 0).bool()})
         >>> on_device = DeviceStore(store, torch.device("cpu"), {})
-        >>> on_device.gather(on_device.rows.batch(torch.tensor([2, 0]))).ids.tolist()
+        >>> on_device.pack(on_device.rows.batch(torch.tensor([2, 0])))().ids.tolist()
         [[6], [4]]
     """
 
@@ -86,8 +86,8 @@ class DeviceStore:
         for index, part in (("row", store), ("request", store.requests)):
             self._lengths |= {} if part is None else _lengths(part, index)
 
-    def gather(self, plan: Batch) -> Batch:
-        """Return the batch of some rows, on the device.
+    def pack(self, plan: Batch) -> Callable[[], Batch]:
+        """Pack the numbers of the rows of a batch, and return a function that sends them and gathers the batch.
 
         Args:
             plan: A batch of :attr:`rows`.
@@ -96,13 +96,18 @@ class DeviceStore:
             name: rounded(int(counts.index_select(0, plan.raw[index]).max()) if len(plan.raw[index]) else 0, longest)
             for name, (index, counts, longest) in self._lengths.items()
         }
-        plan = send_batch(plan, self.device, training=False)
-        parts = _gathered(self.store, plan.raw["row"])
-        if self.store.requests is None:
-            return self.store.packed(parts, widths=widths)
-        assert plan.request is not None
-        shared = _gathered(self.store.requests, plan.raw["request"])
-        return self.store.packed({**parts, "request": plan.request}, shared, plan.request_row, widths)
+        send = pack_batch(plan, self.device, training=False)
+
+        def gather() -> Batch:
+            sent = send()
+            parts = _gathered(self.store, sent.raw["row"])
+            if self.store.requests is None:
+                return self.store.packed(parts, widths=widths)
+            assert sent.request is not None
+            shared = _gathered(self.store.requests, sent.raw["request"])
+            return self.store.packed({**parts, "request": sent.request}, shared, sent.request_row, widths)
+
+        return gather
 
 
 class DeviceStores:
@@ -126,7 +131,7 @@ class DeviceStores:
         """Return a Store on the device, after copying it there; None if its rows are gathered on the host.
 
         Args:
-            name: Name of the Store within the run.
+            name: Name of the Store among the Stores of the run.
             store: The Store.
             without: Parts that its batches lack.
 
@@ -134,27 +139,51 @@ class DeviceStores:
             DataError: If it must be on the device, and is too large.
         """
         if name not in self._stores:
-            if not self._fits(store, without):
+            parts = [part for key, part in store.parts.items() if key not in (*without, "request")]
+            parts += [] if store.requests is None else store.requests.parts.values()
+            size = sum(part.numel() * part.element_size() for part in parts) + self._missing(store)
+            if not self._holds(size, len(store)):
                 return None
-            events = {key: self._send(value) for key, value in store.events.items()}
-            self._stores[name] = DeviceStore(store, self.device, events, without)
+            self._stores[name] = DeviceStore(store, self.device, self._sent(store), without)
         return self._stores[name]
 
-    def _fits(self, store: Store, without: Collection[str]) -> bool:
+    def with_events(self, store: Store) -> Store:
+        """The Store with its events on the device, where they fit; its batches gather them after their transfer.
+
+        Args:
+            store: A Store whose rows stay on the host.
+        """
+        longest = max((len(events) + events.length for events in store.events.values()), default=0)
+        if not longest or self.place == "host" or not self._holds(self._missing(store), longest):
+            return store
+        events = self._sent(store)
+        inner = store.requests
+        requests = None if inner is None else Store(inner.schema, inner.parts, inner.path, events)
+        return Store(store.schema, store.parts, store.path, events, requests)
+
+    def _holds(self, size: int, rows: int) -> bool:
+        """True if so many bytes, and the numbers of so many rows, may be on the device."""
         if self.place == "host" or (self.place == "auto" and self.device.type in (*HOST, "mps")):
             return False  # Apple's GPUs hold no numbers of 64 bits
-        parts = [part for name, part in store.parts.items() if name not in (*without, "request")]
-        for events in store.events.values():
-            parts += () if id(events) in self._events else events.parts.values()
-        size = sum(part.numel() * part.element_size() for part in parts)
-        size += 0 if store.requests is None else store.requests.bytes
         free = free_memory(self.device)
-        if len(store) < MOST_ROWS and (free is None or size <= free * (SHARE if self.place == "auto" else 1)):
+        if rows < MOST_ROWS and (free is None or size <= free * (SHARE if self.place == "auto" else 1)):
             return True
         if self.place == "device":
-            limit = f"{MOST_ROWS:,} rows or more" if len(store) >= MOST_ROWS else f"{size:,} bytes, and {free:,} free"
+            limit = f"{MOST_ROWS:,} rows or more" if rows >= MOST_ROWS else f"{size:,} bytes, and {free:,} free"
             raise DataError(f"data.resident: the device can't hold the rows: {limit}", "set data.resident=auto")
         return False
+
+    def _missing(self, store: Store) -> int:
+        """Bytes of a Store's events that are not on the device."""
+        return sum(
+            part.numel() * part.element_size()
+            for events in store.events.values()
+            if id(events) not in self._events
+            for part in events.parts.values()
+        )
+
+    def _sent(self, store: Store) -> dict[str, Events]:
+        return {name: self._send(events) for name, events in store.events.items()}
 
     def _send(self, events: Events) -> Events:
         if id(events) not in self._events:

@@ -1,12 +1,14 @@
 """Loader of batches: each row once per epoch across processes, equal steps, exact resumption in mid-epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from mtl_lightning.batch import Batch
+from mtl_lightning.data.store.ahead import run_ahead
 from mtl_lightning.data.store.device_store import DeviceStore
 from mtl_lightning.data.store.lanes import LaneOrder
 from mtl_lightning.data.store.order import FullOrder, Order, PooledOrder, Requests, StoredOrder, generator
@@ -14,6 +16,8 @@ from mtl_lightning.data.store.permutation import Permutation
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import DataError
 
+Pack = Callable[[Batch], Callable[[], Batch]]
+"""Function from a batch of the host to the function that returns it where it is used."""
 WINDOW = 1 << 14
 """Number of rows that one gather takes from a shuffled Store."""
 
@@ -87,6 +91,8 @@ class Loader:
         function: Compute the order of shuffled rows where it is needed, instead of drawing it for all rows on every
             process; a pool is then a :class:`~mtl_lightning.data.store.lanes.LaneOrder`.
         on_device: The same Store on a device. Batches are gathered there, with the same rows.
+        pack: Function that a batch of the host passes through. What it returns is called for the final batch.
+        ahead: Number of batches that a thread gathers and packs while earlier ones are in use; 0 for no thread.
 
     Raises:
         DataError: If the order is a function, and the Store has requests.
@@ -111,6 +117,8 @@ class Loader:
         pool: int | None = None,
         function: bool = False,
         on_device: DeviceStore | None = None,
+        pack: Pack | None = None,
+        ahead: int = 0,
     ) -> None:
         if function and store.requests is not None:
             message = "data.order: a function does not keep the rows of a request together"
@@ -124,6 +132,8 @@ class Loader:
         self.pool = pool
         self.function = function
         self.on_device = on_device
+        self.pack = pack if on_device is None else on_device.pack
+        self.ahead = ahead
         self.epoch = 0
         self.cursor = 0
         self.start: int | None = None
@@ -190,18 +200,23 @@ class Loader:
                 f"saved in mid-epoch by another number of processes than {self.world}, which cut requests elsewhere",
                 "resume with as many processes",
             )
-        while step < steps:
+
+        def prepared(step: int) -> Callable[[], Batch]:
             start, stop = bounds(total, steps, step)
             first, last = bounds(stop - start, self.world, self.rank)
             if edges is not None:
                 start, place = 0, step * self.world + self.rank
                 first, last = edges[place : place + 2]
-            # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
-            step += 1
-            self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
-            self.start = None if edges is None else edges[step * self.world]
             batch = order.batch(start + first, start + last)
-            yield batch if self.on_device is None else self.on_device.gather(batch)
+            return (lambda: batch) if self.pack is None else self.pack(batch)
+
+        with closing(run_ahead(prepared, range(step, steps), self.ahead)) as batches:
+            for finish in batches:
+                # Advance before yielding: a checkpoint written while the batch is in use counts the batch as seen.
+                step += 1
+                self.epoch, self.cursor = (self.epoch + 1, 0) if step == steps else (self.epoch, step)
+                self.start = None if edges is None else edges[step * self.world]
+                yield finish()
 
     def state_dict(self) -> dict[str, Any]:
         """Position of the loader: the epoch, the number of its steps already yielded, and what must not change."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from mtl_lightning.report.evaluation.preferences import preference_section
 from mtl_lightning.report.evaluation.reliability import STYLE, reliability_plot
 from mtl_lightning.report.render.html import document, table
 from mtl_lightning.report.render.tables import number
@@ -58,6 +59,10 @@ def evaluation_sections(summary: Mapping[str, Any]) -> str:
     for split, slices in summary["slices"].items():
         for name, cells in slices.items():
             parts += [f"<h2>{escape(f'{split} by {name}')}</h2>", _slice(cells)]
+    if preferences := summary.get("preferences"):
+        parts += preference_section(
+            preferences, first_metrics(next(iter(preferences.values()))["points"][0]["metrics"])
+        )
     if summary.get("tables"):  # records of earlier versions have none
         parts += ["<h2>Directions that embedding tables use</h2>", _abundances(summary["tables"])]
     tasks = list(dict.fromkeys(task for facts in splits.values() for task in facts["reliability"]))

@@ -24,6 +24,7 @@ from mtl_lightning.report.evaluation.page import (
     evaluation_page,
     first_metrics,
 )
+from mtl_lightning.report.evaluation.preferences import TITLE, preference_rows, sampled_rows
 from mtl_lightning.report.render.tables import number, plain_table
 from mtl_lightning.runs.directory import RunDirectory
 from mtl_lightning.runs.records.metrics import FILE, read
@@ -108,6 +109,13 @@ def evaluation_tables(summary: Mapping[str, Any]) -> Group:
     for split, slices in summary["slices"].items():
         for name, by_part in slices.items():
             parts += [Text(f"{split} by {name}", style="bold"), _slice(by_part)]
+    if preferences := summary.get("preferences"):
+        metrics = first_metrics(next(iter(preferences.values()))["points"][0]["metrics"])
+        headings, rows = preference_rows(plain(preferences), metrics)
+        along = plain_table(headings[:1], [heading.replace(" ", "\n") for heading in headings[1:]])
+        for cells in rows:
+            along.add_row(*cells)
+        parts += [Text(f"{TITLE} ({sampled_rows(preferences)})", style="bold"), along]
     if summary.get("tables"):
         parts += [Text("Directions that embedding tables use", style="bold"), _abundances(summary["tables"])]
     return Group(*parts)

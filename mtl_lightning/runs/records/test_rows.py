@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtl_lightning.analysis.preferences import ROWS, preference_grid
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import MtlError
@@ -17,13 +18,16 @@ from mtl_lightning.training.network import Network
 FILE = "test.npz"
 
 
-def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+def predict_store(
+    network: Network, store: Store, batch_size: int, preference: torch.Tensor | None = None
+) -> dict[str, NDArray[Any]]:
     """Predictions of the rows of a Store in order, with the details by which tasks are compared.
 
     Args:
         network: Trained network.
         store: Encoded rows.
         batch_size: Rows per batch.
+        preference: Preference of each task, [T]; None for the preferences of the rows.
 
     Returns:
         ``prediction/<task>``, [n] or [n, K], and ``<detail>/<task>``, [n].
@@ -35,6 +39,7 @@ def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, 
     with torch.inference_mode():
         for batch in Loader(store, batch_size):
             moved = batch.to(device)
+            moved = moved if preference is None else moved.preferring(preference.to(device))
             values, targets = network.measured(network.outputs(moved)[0], moved)
             columns = {f"prediction/{task}": value for task, value in values.items()}
             for task in network.schema.tasks:
@@ -46,7 +51,13 @@ def predict_store(network: Network, store: Store, batch_size: int) -> dict[str, 
 
 
 def save_rows(
-    path: Path, network: Network, store: Store, batch_size: int, scaling: Mapping[str, tuple[float, float]]
+    path: Path,
+    network: Network,
+    store: Store,
+    batch_size: int,
+    scaling: Mapping[str, tuple[float, float]],
+    *,
+    preferences: bool = False,
 ) -> None:
     """Predict the rows of a Store in order; write them with labels, masks, weights, groups and details for comparisons.
 
@@ -56,6 +67,7 @@ def save_rows(
         store: Encoded rows.
         batch_size: Rows per batch.
         scaling: a and b of Platt scaling, fitted on validation rows, of tasks that have them.
+        preferences: Whether to predict a sample of rows along preferences as well.
     """
     arrays: dict[str, Any] = dict(predict_store(network, store, batch_size))
     for task in network.schema.tasks:
@@ -68,10 +80,30 @@ def save_rows(
             arrays[f"scaling/{task.name}"] = np.array(scaling[task.name])
     if "group" in store.parts:
         arrays["group"] = np.array(store.parts["group"])
+    if preferences:
+        arrays |= _front(network, store, batch_size)
     partial = path.with_name(path.name + TEMPORARY)
     with partial.open("wb") as file:
         np.savez(file, **arrays)
     partial.replace(path)
+
+
+def _front(network: Network, store: Store, batch_size: int) -> dict[str, NDArray[Any]]:
+    """Predictions along preferences.
+
+    ``front/rows`` are the numbers of the rows [n], the same for all runs on these rows. Of each task there are
+    ``front/preference/<task>`` [P] and ``front/prediction/<task>``, [P, n] or [P, n, K].
+    """
+    rows = torch.randperm(len(store), generator=torch.Generator().manual_seed(0))[:ROWS].sort().values
+    grid = preference_grid(len(network.schema.tasks))
+    sample = store if len(rows) == len(store) else store.take(rows)
+    predictions = [predict_store(network, sample, batch_size, preference) for preference in grid]
+    arrays = {"front/rows": rows.numpy()}
+    for task, shares in zip(network.schema.tasks, grid.T, strict=True):
+        arrays[f"front/preference/{task.name}"] = shares.numpy()
+        name = f"prediction/{task.name}"
+        arrays[f"front/{name}"] = np.stack([values[name] for values in predictions])
+    return arrays
 
 
 def read_rows(path: Path) -> dict[str, NDArray[Any]]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from lightning.pytorch import Trainer, seed_everything
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from warm_python import warm_python
 
 from mtl_lightning.analysis.affinity import AffinityCallback, affinity
 from mtl_lightning.analysis.gates import GateUse
@@ -371,7 +372,7 @@ def test_spawned_processes_leave_relations_and_resources_in_the_run_directory(tm
         "trainer.accelerator=cpu", f"run.dir={tmp_path / 'run'}", f"data.cache_dir={tmp_path / 'cache'}",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", *arguments], capture_output=True, text=True, check=False, timeout=300
+        [warm_python(), "-m", "mtl_lightning", *arguments], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
     run = RunDirectory(tmp_path / "run")

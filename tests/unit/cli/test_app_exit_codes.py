@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from commands import command, environment_of
 from typer.main import get_command
+from warm_python import warm_python
 
 from mtl_lightning.cli.app import build_app
 from mtl_lightning.plugins import registry
@@ -76,7 +76,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-c", program], env=environment_of(folder), capture_output=True, text=True, check=False
+        [warm_python(), "-c", program], env=environment_of(folder), capture_output=True, text=True, check=False
     )
 
 

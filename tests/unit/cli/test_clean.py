@@ -95,7 +95,7 @@ def test_what_cannot_be_removed_is_reported_with_code_1(
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not list the files of processes")
 def test_data_that_a_run_trains_on_is_kept(tmp_path: Path) -> None:
     pairs = ("recipe=ads", "source.rows=600", "trainer.accelerator=cpu", "trainer.max_epochs=100000", "run.dir=run")
-    with start_command(tmp_path, "fit", *pairs, "run.patience=null") as training:
+    with start_command(tmp_path, "fit", *pairs, "run.patience=null", python=sys.executable) as training:
         try:
             deadline = time.monotonic() + 120
             while not (tmp_path / "run" / "checkpoints" / "last.ckpt").is_file():

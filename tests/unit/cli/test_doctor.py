@@ -5,12 +5,12 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import environment_of, run_command
+from warm_python import warm_python
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_its_keys_are_documented(report: Any) -> None:
 def test_a_working_installation(report: Any) -> None:
     assert (report["ok"], report["problems"]) == (True, [])
     assert report["python"]["version"] == platform.python_version()
-    assert report["python"]["executable"] == sys.executable
+    assert report["python"]["executable"] == warm_python()
     versions = {package["name"]: package["version"] for package in report["packages"]}
     for name in ("mtl-lightning", "torch", "lightning", "pyarrow"):
         assert versions[name] == importlib.metadata.version(name)
@@ -53,7 +53,7 @@ def broken(folder: Path, program: str = "", **environment: str) -> Any:
     """The document of a broken installation; the program is run first."""
     code = f"{program}\nfrom mtl_lightning.cli.app import main\nmain(['doctor', '--json'])\n"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [warm_python(), "-c", code],
         cwd=folder,
         env={**environment_of(folder), **environment},
         capture_output=True,

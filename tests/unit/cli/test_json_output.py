@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from commands import environment_of, run_command
+from warm_python import warm_python
 
 from mtl_lightning.cli.json_output import notes_on_stderr, print_json
 
@@ -153,7 +154,7 @@ def test_data_fetch_prints_the_folder(folder: Path) -> None:
         "main(['data', 'fetch', 'movielens_100k', '--json'])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], env=environment_of(folder), capture_output=True, text=True, check=False
+        [warm_python(), "-c", program], env=environment_of(folder), capture_output=True, text=True, check=False
     )
     assert json.loads(done.stdout) == {"source": "movielens_100k", "path": "data/here"}, done.stderr
     assert done.stderr == "a note\n"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
+from warm_python import warm_python
 
 from mtl_lightning.batch import WITHOUT_GROUP, Target
 from mtl_lightning.compare.statistics import Rows, draws
@@ -148,7 +149,7 @@ trainer: {max_epochs: 1, accelerator: cpu}
 
 def command(tmp_path, *arguments):
     return subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [warm_python(), "-m", "mtl_lightning", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
 
 

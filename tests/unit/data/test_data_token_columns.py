@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +11,7 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from warm_python import warm_python
 
 from mtl_lightning.config import compose, validate
 from mtl_lightning.data.arrow.keys import canonical_spelling, keys
@@ -116,7 +116,7 @@ data: {batch_size: 32, accept: ["leak:user:click"]}
 
 def command(tmp_path, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "mtl_lightning", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [warm_python(), "-m", "mtl_lightning", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     return done

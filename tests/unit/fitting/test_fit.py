@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from warm_python import warm_python
 
 import mtl_lightning
 from mtl_lightning.errors import ConfigError, MtlError
@@ -183,7 +184,7 @@ if __name__ == "__main__":
 def test_scripts_train_on_several_processes(folder: Path, strategy: str, ranks: list[int]) -> None:
     (folder / "script.py").write_text(SCRIPT)
     ended = subprocess.run(
-        [sys.executable, "script.py", strategy], cwd=folder, capture_output=True, text=True, timeout=800, check=False
+        [warm_python(), "script.py", strategy], cwd=folder, capture_output=True, text=True, timeout=800, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     results = [json.loads((folder / f"{strategy}-{rank}.json").read_text()) for rank in ranks]

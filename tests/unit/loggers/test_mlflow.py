@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from commands import run_command
+from warm_python import warm_python
 
 from mtl_lightning.plugins import registry
 
@@ -86,7 +87,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
 
 
 def fit(*pairs: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mtl_lightning", "fit", *pairs]
+    command = [warm_python(), "-m", "mtl_lightning", "fit", *pairs]
     return subprocess.run(
         command, check=check, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
@@ -129,7 +130,7 @@ def test_an_interrupted_run_says_so(server: MLflowServer, tmp_path: Path) -> Non
     run = tmp_path / "stopped" / "run"
     logger = f"{{name: mlflow, tracking_uri: '{server.uri}'}}"
     pairs = [*SMALL, "trainer.max_epochs=500", f"run.dir={run}", f"run.loggers=[{logger}]"]
-    process = subprocess.Popen([sys.executable, "-m", "mtl_lightning", "fit", *pairs], stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([warm_python(), "-m", "mtl_lightning", "fit", *pairs], stderr=subprocess.DEVNULL)
     while not list(run.glob("checkpoints/last.ckpt")):
         assert process.poll() is None
         time.sleep(0.1)

@@ -33,10 +33,18 @@ def ids(batch: Batch) -> list[int]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(rows=st.integers(1, 200), size=st.integers(1, 40), world=st.integers(1, 4), shuffle=st.booleans())
-def test_plan(rows: int, size: int, world: int, shuffle: bool) -> None:
+@given(
+    rows=st.integers(1, 200),
+    size=st.integers(1, 40),
+    world=st.integers(1, 4),
+    shuffle=st.booleans(),
+    ahead=st.integers(0, 3),
+)
+def test_plan(rows: int, size: int, world: int, shuffle: bool, ahead: int) -> None:
     store = make(rows)
-    loaders = [Loader(store, size, shuffle=shuffle, seed=3, rank=rank, world=world) for rank in range(world)]
+    loaders = [
+        Loader(store, size, shuffle=shuffle, seed=3, rank=rank, world=world, ahead=ahead) for rank in range(world)
+    ]
     whole = Loader(store, size * world, shuffle=shuffle, seed=3)
     for _ in range(2):
         parts = [[ids(batch) for batch in loader] for loader in loaders]
@@ -168,10 +176,10 @@ def test_epochs_differ_and_seeds_matter() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.integers(1, 100), size=st.integers(1, 20), stop=st.integers(0, 30))
-def test_resume_sees_exactly_the_rest(rows: int, size: int, stop: int) -> None:
+@given(rows=st.integers(1, 100), size=st.integers(1, 20), stop=st.integers(0, 30), ahead=st.integers(0, 3))
+def test_resume_sees_exactly_the_rest(rows: int, size: int, stop: int, ahead: int) -> None:
     store = make(rows)
-    running = Loader(store, size, shuffle=True)
+    running = Loader(store, size, shuffle=True, ahead=ahead)
     epochs = [[ids(b) for b in Loader(store, size, shuffle=True)]]
     steps = iter(running)
     stop = min(stop, len(running) - 1)
