@@ -231,7 +231,8 @@ class EmbeddingEncoder(Encoder):
         ids += [batch.sequences[field.name] for field in self.sequences]
         if lengths := [field.length for field in self.sequences]:  # torch can't load a graph that splits into no parts
             offsets += self.offsets[len(self.categorical) :].split(lengths)
-        rows = [torch.where(part == PADDING, 0, part + places) for part, places in zip(ids, offsets, strict=True)]
+        # Filled, and not chosen by `where`, which makes a tensor of its number first.
+        rows = [(part + places).masked_fill_(part == PADDING, 0) for part, places in zip(ids, offsets, strict=True)]
         for i, field in enumerate(self.histories):
             carried = torch.where(known[field.name].unsqueeze(2), batch.steps[field.name].ids, PADDING)
             rows.append(torch.where(carried == PADDING, 0, carried + self.get_buffer(f"step_offsets_{i}")).flatten(1))
@@ -390,8 +391,8 @@ class EmbeddingEncoder(Encoder):
             self.pool_rows(field, steps, batch, known[field.name], ids, copy)
             for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
         ]
-        embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
-        return self.interact(self.projected(torch.cat([embedded, *others], dim=1), copy), copy)
+        embedded = [self.drop_units(torch.cat([ids, *pooled], dim=1))] if self.dropout else [ids, *pooled]
+        return self.interact(self.projected(torch.cat([*embedded, *others], dim=1), copy), copy)
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""

@@ -74,9 +74,9 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Vectors side by side."""
-        size = self.weight.shape[2]
-        bent = torch.einsum("bfj,fjd->bfd", self.shares(x), self.weight).flatten(1)
-        return x.repeat_interleave(size, dim=1) * self.linear + self.bias + bent
+        bent = torch.einsum("bfj,fjd->bfd", self.shares(x), self.weight)
+        shape = bent.shape[1:]
+        return (x.unsqueeze(2) * self.linear.view(shape) + self.bias.view(shape) + bent).flatten(1)
 
 
 class Levels(PiecewiseLinear):
