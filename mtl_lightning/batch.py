@@ -243,14 +243,15 @@ class Target:
     group: Tensor | None = None
     raw: dict[str, Tensor] = field(default_factory=dict)
     details: dict[str, Tensor] = field(default_factory=dict)
-    _unknown: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    unknown: Tensor | None = field(default=None, init=False, repr=False, compare=False)
+    """The opposite of ``mask``, once it is needed."""
 
     def known(self, values: Tensor) -> Tensor:
         """``values`` [B, …] with unknown rows set to zero and cut from the graph."""
-        if self._unknown is None:
-            self._unknown = ~self.mask
+        if self.unknown is None:
+            self.unknown = ~self.mask
         # Filled, and not chosen by `where`: its gradient takes one kernel, not two.
-        return values.masked_fill(self._unknown.view(-1, *[1] * (values.dim() - 1)), 0)
+        return values.masked_fill(self.unknown.view(-1, *[1] * (values.dim() - 1)), 0)
 
     def mean(self, values: Tensor) -> Tensor:
         """Weighted mean over known labels of the global batch; a connected zero if no label is known.

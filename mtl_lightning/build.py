@@ -17,6 +17,7 @@ from mtl_lightning.data.store.store import Store
 from mtl_lightning.errors import ConfigError, DataError, Problem
 from mtl_lightning.heads.members import MemberHeads
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss, TaskMetric, Weighter
+from mtl_lightning.launchers.base import Launcher
 from mtl_lightning.loggers.base import RunLogger
 from mtl_lightning.losses.members import MemberLoss
 from mtl_lightning.metrics import default_metrics
@@ -200,6 +201,16 @@ def build_loggers(config: Config, directory: Path) -> list[RunLogger]:
         directory: The run directory.
     """
     return [_make("logger", chosen, directory) for chosen in config.run.loggers]
+
+
+def build_launcher(config: Config) -> Launcher:
+    """The launcher of a run that has one.
+
+    Args:
+        config: The configuration.
+    """
+    launcher: Launcher = _make("launcher", config.run.launcher)
+    return launcher
 
 
 def check_labels(network: Network, lowest: Mapping[str, float | None]) -> None:

@@ -14,7 +14,7 @@ hookimpl = pluggy.HookimplMarker("mtl_lightning")
 
 @hookspec
 def mtl_sources() -> dict[str, str]:  # type: ignore[empty-body]
-    """Data sources: name → ``"package.module:Class"``, imported on use. The next nine hooks have the same form."""
+    """Data sources: name → ``"package.module:Class"``, imported on use. The next ten hooks have the same form."""
 
 
 @hookspec
@@ -60,6 +60,11 @@ def mtl_loggers() -> dict[str, str]:  # type: ignore[empty-body]
 @hookspec
 def mtl_executors() -> dict[str, str]:  # type: ignore[empty-body]
     """Executors: what runs a function on many parts, on this machine or on a cluster."""
+
+
+@hookspec
+def mtl_launchers() -> dict[str, str]:  # type: ignore[empty-body]
+    """Launchers: what starts the processes of a run."""
 
 
 @hookspec

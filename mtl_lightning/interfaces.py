@@ -13,7 +13,7 @@ Example:
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -58,7 +58,10 @@ if TYPE_CHECKING:
         check,
     )
     from mtl_lightning.encoders.embedding import EmbeddingEncoder
+    from mtl_lightning.executors.base import Executor
+    from mtl_lightning.fitting.failures import TrainingError
     from mtl_lightning.heads.tower import Tower, TowerHead, TowerOptions
+    from mtl_lightning.launchers.base import Launcher, LaunchError
     from mtl_lightning.layers.mlp import MLP, Activation, ActivationOptions, Experts, Gates, LayerOptions, Norm
     from mtl_lightning.losses.linked import LinkedLoss
     from mtl_lightning.training.sharded import ShardedEncoder
@@ -93,6 +96,7 @@ __all__ = [
     "EmbeddingEncoder",
     "Encoded",
     "Encoder",
+    "Executor",
     "ExpertArchitecture",
     "ExpertOptions",
     "Experts",
@@ -105,6 +109,8 @@ __all__ = [
     "Head",
     "JacobianOptions",
     "JacobianWeighter",
+    "LaunchError",
+    "Launcher",
     "LayerOptions",
     "LayerwiseArchitecture",
     "LinkedLoss",
@@ -137,6 +143,7 @@ __all__ = [
     "Tower",
     "TowerHead",
     "TowerOptions",
+    "TrainingError",
     "TrainingStep",
     "Transform",
     "Weighter",
@@ -154,7 +161,10 @@ LAZY = {
         "data.arrow.numbers": "numbers",
         "data.features.base": "CachingTransform ColumnFeature Feature StatelessTransform Transform check",
         "encoders.embedding": "EmbeddingEncoder",
+        "executors.base": "Executor",
+        "fitting.failures": "TrainingError",
         "heads.tower": "Tower TowerHead TowerOptions",
+        "launchers.base": "LaunchError Launcher",
         "layers.mlp": "Activation ActivationOptions Experts Gates LayerOptions MLP Norm",
         "losses.linked": "LinkedLoss",
         "training.sharded": "ShardedEncoder",
@@ -313,6 +323,17 @@ class Head(Component, nn.Module, ABC):
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Compute the task's output from its representation [B, H], its parents' outputs and declared raw columns."""
 
+    def alike(self) -> Hashable | None:
+        """Key of heads that :meth:`forward_alike` computes together in training; None if each computes alone.
+
+        A head with a key must read its representation alone: no parents, no raw columns, no random numbers.
+        """
+        return None
+
+    def forward_alike(self, heads: Sequence["Head"], representations: Sequence[Tensor]) -> list[Output]:
+        """Outputs of ``heads``, of which this is the first, each as ``forward`` gives for its representation [B, H]."""
+        raise NotImplementedError
+
     @abstractmethod
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """The value that users see (a probability, seconds, a count): [B], or [B, K] for several classes."""
@@ -335,6 +356,21 @@ class Loss(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Scalar loss: a mean over known labels of the global batch (:meth:`Target.mean`)."""
+
+    def alike(self) -> Hashable | None:
+        """Key of losses that :meth:`elements` computes together in training; None if each computes alone.
+
+        With a key, ``forward`` must be the mean of :meth:`elements` over known labels where the logit is [B, 1].
+        """
+        return None
+
+    def elements(self, logit: Tensor, label: Tensor) -> Tensor:
+        """Loss of each element of logits and labels of one shape, which are 0 in unknown rows."""
+        raise NotImplementedError
+
+    def label(self, output: Output, target: Target) -> Tensor:
+        """The label [B, 1] that :meth:`elements` compares with the logit, of the logit's type, 0 where unknown."""
+        return target.label.to(output.logit.dtype)
 
 
 @runtime_checkable

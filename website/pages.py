@@ -49,6 +49,8 @@ def components(exists: set[str]) -> str:
         "By name, as recipes choose them; `mtl-lightning plugins` adds the components of your plugins.",
     ]
     for kind in KINDS:
+        if not any(entry.distribution == "mtl-lightning" for _, entry in registry().entries(kind)):
+            continue  # plugins supply all of them
         lines += ["", f"## {folder_of(kind).capitalize()}", "", "| name | what it does |", "|---|---|"]
         for name, entry in registry().entries(kind):
             if entry.distribution != "mtl-lightning":

@@ -65,9 +65,12 @@ def run_summary(run: RunDirectory) -> dict[str, Any]:
 def _fit(plan: RunPlan, signals: Signals, console: Console) -> RunDirectory:
     """Train and test; a failure is printed without a traceback."""
     from mtl_lightning.fitting.failures import LostProcessError, TrainingError
+    from mtl_lightning.fitting.launched import launch
     from mtl_lightning.fitting.run import fit_run
 
     try:
+        if (launched := launch(plan, console)) is not None:
+            return launched
         run, _ = fit_run(plan, signals, console)
     except TrainingError as error:
         # The first process may be the one that is lost, so every other process reports it.

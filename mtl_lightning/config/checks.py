@@ -195,7 +195,7 @@ def _executor(draft: Draft, data: DataConfig | None) -> DataConfig | None:
 
 
 def _loggers(draft: Draft, run: RunConfig | None) -> RunConfig | None:
-    """The settings of the run with its loggers as components."""
+    """The settings of the run with its loggers and its launcher as components."""
     if run is None:
         return None
     chosen: list[Component] = []
@@ -209,7 +209,8 @@ def _loggers(draft: Draft, run: RunConfig | None) -> RunConfig | None:
         if needs is not None and find_spec(needs) is None:
             draft.problem(path, f"needs the package {needs}", f"pip install 'mtl-lightning[{needs}]'")
         chosen.append(logger)
-    return replace(run, loggers=tuple(chosen))
+    launcher = draft.component("run.launcher", "launcher", run.launcher) if run.launcher is not None else None
+    return replace(run, loggers=tuple(chosen), launcher=launcher)
 
 
 def _seed(draft: Draft) -> int:
@@ -247,5 +248,7 @@ def _page(sections: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
         "tasks": {record.name: task(record) for record in sections["tasks"]},
     }
     page["data"]["executor"] = component(sections["data"].executor)
+    if (launcher := sections["run"].launcher) is not None:
+        page["run"]["launcher"] = component(launcher)
     page["run"]["loggers"] = [component(chosen) for chosen in sections["run"].loggers]
     return {section: to_plain(page[section]) for section in SECTIONS}

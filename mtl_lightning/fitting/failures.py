@@ -123,13 +123,18 @@ class Failures:
         return self.checkpoints.directory.parent  # chosen by the first process
 
     def _continuation(self) -> str:
-        saved = RunDirectory(self._directory).resume_checkpoint()
-        command = resume_command(self._directory)
-        if os.environ.get("TORCHELASTIC_RUN_ID"):
-            command = f"under torchrun as before, with fit resume={self._directory}"
-        if saved is not None:
-            return f"Saved in {saved}. To continue: {command}"
-        return f"There is no checkpoint to continue from; to start again from the beginning: {command}"
+        return continuation(self._directory)
+
+
+def continuation(directory: Path) -> str:
+    """Say how to continue the run in a directory."""
+    saved = RunDirectory(directory).resume_checkpoint()
+    command = resume_command(directory)
+    if os.environ.get("TORCHELASTIC_RUN_ID"):
+        command = f"under torchrun as before, with fit resume={directory}"
+    if saved is not None:
+        return f"Saved in {saved}. To continue: {command}"
+    return f"There is no checkpoint to continue from; to start again from the beginning: {command}"
 
 
 def _spawned_message(error: Exception) -> str:

@@ -4,13 +4,14 @@ import json
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting.launched import launch
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.fitting.run import fit_run
 from mtl_lightning.fitting.steps import build_model, prepare_data
@@ -133,6 +134,8 @@ def _fit(recipe: str | Mapping[str, Any] | None, pairs: Sequence[str], resumed: 
             plan = plan_run(recipe, pairs, resumed, console)
             if plan.is_complete and not pairs:
                 return _open(plan)
+            if (launched := launch(plan, console)) is not None:
+                return _open(replace(plan, resumed=launched))
             run, metrics = fit_run(plan, signals, console)
     except Interrupted as interrupted:
         if interrupted.signum == signal.SIGINT:

@@ -8,6 +8,7 @@ from typing import Any
 from mtl_lightning.config import Config, compose, validate
 from mtl_lightning.config.pairs import split_pair
 from mtl_lightning.errors import MtlError
+from mtl_lightning.launchers.base import Launcher
 from mtl_lightning.printable import Console
 from mtl_lightning.ranks import process_rank
 from mtl_lightning.report.render.console import say, warn_of_other_plugins
@@ -24,11 +25,13 @@ class RunPlan:
         config: The checked configuration.
         recipe: Name of the recipe.
         resumed: The run to resume; None for a new one.
+        launcher: What started this process; None if no launcher did.
     """
 
     config: Config
     recipe: str
     resumed: RunDirectory | None = None
+    launcher: Launcher | None = None
 
     @property
     def is_complete(self) -> bool:

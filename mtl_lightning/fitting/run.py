@@ -90,7 +90,7 @@ def set_up(plan: RunPlan, signals: Signals, console: Console) -> Iterator["Run"]
         with run_directory(plan) as directory:
             callbacks = observers(config, data, directory, signals, start, quiet=console.quiet)
             loggers = build_loggers(config, directory.path) if directory is not None and process_rank() == 0 else False
-            trainer = connect_trainer(config, module, callbacks, loggers)
+            trainer = connect_trainer(config, module, callbacks, loggers, plan.launcher)
         run = Run(plan, data, module, trainer, directory, console)
         if directory is not None and process_rank() == 0:
             stack.callback(directory.release)

@@ -12,6 +12,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.fitting.children import PatientLauncher
+from mtl_lightning.launchers.base import Launcher
 from mtl_lightning.training.strategies import add_torchrun_options, build_strategy
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
@@ -24,6 +25,7 @@ def build_trainer(
     callbacks: Sequence[Callback] = (),
     checkpoint_io: CheckpointIO | None = None,
     logger: Any = False,
+    launcher: Launcher | None = None,
 ) -> Trainer:
     """Build the Trainer of a run.
 
@@ -32,6 +34,7 @@ def build_trainer(
         callbacks: Observers of the run.
         checkpoint_io: Writer and reader of checkpoints; None for Lightning's.
         logger: Where values are logged.
+        launcher: What started this process; None if no launcher did.
 
     Raises:
         MtlError: If a strategy is refused or the Trainer rejects its arguments.
@@ -42,21 +45,25 @@ def build_trainer(
         >>> build_trainer(config).max_epochs
         2
     """
-    options = add_torchrun_options(config.trainer)
-    strategy = build_strategy(
-        options.pop("strategy", "auto"),
-        options.get("devices", "auto"),
-        config.run.timeout,
-        nodes=options.get("num_nodes", 1),
-        accelerator=options.get("accelerator", "auto"),
-    )
+    if launcher is not None:
+        options = launcher.trainer_options(config.trainer)
+    else:
+        options = add_torchrun_options(config.trainer)
+        options["strategy"] = build_strategy(
+            options.get("strategy", "auto"),
+            options.get("devices", "auto"),
+            config.run.timeout,
+            nodes=options.get("num_nodes", 1),
+            accelerator=options.get("accelerator", "auto"),
+        )
+    callbacks = [*callbacks, *options.pop("callbacks", ())]
+    plugins = [plugin for plugin in (checkpoint_io, *options.pop("plugins", ())) if plugin is not None]
     # The loader distributes rows itself, and a sanity check before training would count as a validation.
     options = {"num_sanity_val_steps": 0, **options, **QUIET}
     try:
         trainer = Trainer(
-            strategy=strategy,
-            callbacks=list(callbacks),
-            plugins=checkpoint_io,
+            callbacks=callbacks,
+            plugins=plugins or None,
             logger=logger,
             use_distributed_sampler=False,
             enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
@@ -65,6 +72,6 @@ def build_trainer(
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise MtlError(f"trainer: {' '.join(str(error).split())}", "trainer.* are Lightning's own arguments") from error
     # The type itself: launchers of other strategies are left alone.
-    if type(launcher := trainer.strategy.launcher) is _SubprocessScriptLauncher:
-        trainer.strategy._launcher = PatientLauncher(launcher)
+    if type(script := trainer.strategy.launcher) is _SubprocessScriptLauncher:
+        trainer.strategy._launcher = PatientLauncher(script)
     return trainer

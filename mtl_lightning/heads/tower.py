@@ -1,13 +1,16 @@
 """The tower of a head, and the base of heads whose output comes from one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from functools import partial
-from typing import TypedDict
+from typing import TypedDict, cast
 
+import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from mtl_lightning.interfaces import DropRate, Head, Output, Sizes, Task
 from mtl_lightning.layers import MLP
+from mtl_lightning.layers.batched import apply_maps, stack_parameters
 from mtl_lightning.layers.mlp import Activation
 
 
@@ -46,11 +49,28 @@ class Tower(nn.Module):
         self.output = nn.Linear(self.hidden.width, outputs)
         nn.init.constant_(self.output.bias, start)
         self.width = self.hidden.width
+        self.shape = None if dropout else (in_width, *hidden, outputs, activation)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Logit and last hidden state."""
         hidden: Tensor = self.hidden(h)
         return self.output(hidden), hidden
+
+
+def apply_towers(towers: Sequence[Tower], representations: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Logit and last hidden state of T towers of equal shape, each of its own representation, as batched products.
+
+    Example:
+        >>> towers, h = [Tower(4, [8], 1), Tower(4, [8], 1)], torch.ones(3, 4)
+        >>> [torch.allclose(logit, tower(h)[0]) for tower, (logit, _) in zip(towers, apply_towers(towers, [h, h]))]
+        [True, True]
+    """
+    stacked = iter(stack_parameters(towers))
+    x = torch.stack(list(representations))
+    for layer in towers[0].hidden.layers:
+        x = apply_maps(x, next(stacked), next(stacked).unsqueeze(1)) if isinstance(layer, nn.Linear) else layer(x)
+    logits = apply_maps(x, next(stacked), next(stacked).unsqueeze(1))
+    return list(zip(logits.unbind(), x.unbind(), strict=True))
 
 
 def positive_mean(task: Task) -> float:
@@ -116,6 +136,17 @@ class TowerHead(Head):
         """Output of the tower."""
         logit, hidden = self.tower(h)
         return Output(logit, hidden, link=self.link)
+
+    @override
+    def alike(self) -> Hashable | None:
+        plain = type(self).forward is TowerHead.forward and type(self.tower) is Tower
+        return self.tower.shape if plain else None
+
+    @override
+    def forward_alike(self, heads: Sequence[Head], representations: Sequence[Tensor]) -> list[Output]:
+        several = cast(Sequence[TowerHead], heads)
+        outputs = apply_towers([head.tower for head in several], representations)
+        return [Output(logit, h, link=head.link) for head, (logit, h) in zip(several, outputs, strict=True)]
 
     def link(self, label: Tensor) -> Tensor:
         """The label in the space in which the tower predicts it, [B, K]; the label itself unless overridden."""

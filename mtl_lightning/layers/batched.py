@@ -1,11 +1,53 @@
 """Linear maps and normalisations side by side, as few large products."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.layers.initialisation import he_uniform_
 from mtl_lightning.layers.padding import linear
+
+
+class _Stacked(torch.autograd.Function):
+    """Parameters of T equal modules stacked in one kernel; gradients of the stacks are split without a copy."""
+
+    @staticmethod
+    def forward(_: Any, count: int, *parameters: Tensor) -> tuple[Tensor, ...]:
+        kinds = [(count, *parameter.shape) for parameter in parameters[::count]]
+        flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
+        parts = flat.split([count * parameter.numel() for parameter in parameters[::count]])
+        return tuple(part.view(kind) for part, kind in zip(parts, kinds, strict=True))
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        # A gradient of another layout than its parameter's would be copied once per parameter.
+        return None, *(part for gradient in gradients for part in gradient.contiguous().unbind())
+
+
+def apply_maps(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """E linear maps, each of its own input: x [E, B, in], weight [E, out, in] and bias [E, 1, out] → [E, B, out].
+
+    Example:
+        >>> apply_maps(torch.ones(2, 1, 3), torch.ones(2, 1, 3), torch.ones(2, 1, 1)).tolist()
+        [[[4.0]], [[4.0]]]
+    """
+    maps = weight.transpose(1, 2)
+    return torch.bmm(x, maps) if bias is None else torch.baddbmm(bias, x, maps)
+
+
+def stack_parameters(modules: Sequence[nn.Module]) -> list[Tensor]:
+    """Parameters of T equal modules, each kind stacked: [T, …] in the order of ``parameters()``.
+
+    Example:
+        >>> [tuple(part.shape) for part in stack_parameters([nn.Linear(3, 2), nn.Linear(3, 2)])]
+        [(2, 2, 3), (2, 2)]
+    """
+    parameters = [kind for kinds in zip(*(m.parameters() for m in modules), strict=True) for kind in kinds]
+    stacked: tuple[Tensor, ...] = _Stacked.apply(len(modules), *parameters)  # type: ignore[no-untyped-call]
+    return list(stacked)
 
 
 class BatchedLinear(nn.Module):
@@ -44,10 +86,7 @@ class BatchedLinear(nn.Module):
         """Apply every map to the shared input or to its own."""
         if x.ndim == 2:
             return linear(x, self.weight.flatten(0, 1), self.bias).view(-1, self.count, self.out_width).transpose(0, 1)
-        maps = self.weight.transpose(1, 2)
-        if self.bias is None:
-            return torch.bmm(x, maps)
-        return torch.baddbmm(self.bias.view(self.count, 1, self.out_width), x, maps)
+        return apply_maps(x, self.weight, None if self.bias is None else self.bias.view(self.count, 1, -1))
 
     def extra_repr(self) -> str:
         """Sizes, for printing."""

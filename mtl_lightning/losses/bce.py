@@ -1,12 +1,13 @@
 """Binary cross-entropy."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from torch import Tensor
 from torch.nn import functional
+from typing_extensions import override
 
 from mtl_lightning.interfaces import Loss, Output, PositiveFloat, Share, Target, Task
-from mtl_lightning.losses.rows import known_rows
+from mtl_lightning.losses.rows import key_of, known_rows
 
 
 class BinaryCrossEntropy(Loss):
@@ -45,10 +46,16 @@ class BinaryCrossEntropy(Loss):
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean cross-entropy over known labels."""
-        logit = known_rows(output.logit, target)
-        label = target.label.to(logit.dtype)
+        values = self.elements(known_rows(output.logit, target), self.label(output, target))
+        return target.mean(values.mean(1) if values.shape[1] > 1 else values.squeeze(1))
+
+    @override
+    def alike(self) -> Hashable | None:
+        return key_of(self) if type(self).forward is BinaryCrossEntropy.forward else None
+
+    @override
+    def elements(self, logit: Tensor, label: Tensor) -> Tensor:
         if self.smoothing > 0:
             label = (1 - self.smoothing) * label + self.smoothing / 2
         factor = None if self.positive_weight == 1.0 else logit.new_tensor(self.positive_weight)
-        values = functional.binary_cross_entropy_with_logits(logit, label, reduction="none", pos_weight=factor)
-        return target.mean(values.mean(1) if values.shape[1] > 1 else values[:, 0])
+        return functional.binary_cross_entropy_with_logits(logit, label, reduction="none", pos_weight=factor)

@@ -1,12 +1,13 @@
 """The base of losses of a number in the space of the head's output."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.interfaces import Loss, Output, Target, Task
-from mtl_lightning.losses.rows import known_rows, linked_label
+from mtl_lightning.losses.rows import key_of, known_rows, linked_label
 
 
 class LinkedLoss(Loss):
@@ -47,5 +48,16 @@ class LinkedLoss(Loss):
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean loss over known labels."""
-        error = known_rows(output.logit, target) - linked_label(output, target)
-        return target.mean(self.cost(error)[:, 0])
+        return target.mean(self.elements(known_rows(output.logit, target), self.label(output, target)).squeeze(1))
+
+    @override
+    def alike(self) -> Hashable | None:
+        return key_of(self) if type(self).forward is LinkedLoss.forward else None
+
+    @override
+    def elements(self, logit: Tensor, label: Tensor) -> Tensor:
+        return self.cost(logit - label)
+
+    @override
+    def label(self, output: Output, target: Target) -> Tensor:
+        return linked_label(output, target)

@@ -4,10 +4,12 @@ A row of unknown label may hold any value, also an infinite logit. Its gradient 
 is replaced before the loss is computed, since zero times an infinite derivative is NaN.
 """
 
+from collections.abc import Hashable
+
 from torch import Tensor
 from torch.nn import functional
 
-from mtl_lightning.batch import Output, Target
+from mtl_lightning.interfaces import Loss, Output, Target
 
 
 def known_rows(values: Tensor, target: Target) -> Tensor:
@@ -25,7 +27,22 @@ def known_rows(values: Tensor, target: Target) -> Tensor:
 def linked_label(output: Output, target: Target) -> Tensor:
     """The label [B, K] in the space of the output's logit, zero where unknown."""
     label = target.label if output.link is None else output.link(target.label)
-    return known_rows(label.to(output.logit.dtype), target)
+    linked = label.to(output.logit.dtype)
+    return linked if label is target.label else known_rows(linked, target)
+
+
+def key_of(loss: Loss) -> Hashable | None:
+    """Type and options of a loss, for :meth:`Loss.alike`; None if it has other state than numbers.
+
+    Example:
+        >>> from mtl_lightning.interfaces import Task
+        >>> from mtl_lightning.losses.huber import Huber
+        >>> key_of(Huber(Task(name="rating", kind="regression", label="rating"), delta=2.0))[1:]
+        (('delta', 2.0),)
+    """
+    options = [(name, value) for name, value in vars(loss).items() if name[0] != "_" and name != "training"]
+    plain = all(isinstance(value, int | float | str | None) for _, value in options) and not any(loss.state_dict())
+    return (type(loss), *options) if plain else None
 
 
 def entropies(logit: Tensor, label: Tensor) -> Tensor:

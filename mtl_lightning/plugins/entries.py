@@ -20,6 +20,7 @@ HOOKS = {
     "metric": "mtl_metrics",
     "logger": "mtl_loggers",
     "executor": "mtl_executors",
+    "launcher": "mtl_launchers",
 }
 KINDS = tuple(HOOKS)
 INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in KINDS} | {
@@ -27,6 +28,7 @@ INTERFACES = {kind: f"mtl_lightning.interfaces:{kind.capitalize()}" for kind in 
     "metric": "mtl_lightning.interfaces:TaskMetric",
     "logger": "mtl_lightning.loggers.base:RunLogger",
     "executor": "mtl_lightning.executors.base:Executor",
+    "launcher": "mtl_lightning.launchers.base:Launcher",
 }
 """Module and class of the contract of each kind."""
 

@@ -20,6 +20,7 @@ pytest.register_assert_rewrite(
         for module in ("component", "feature", "encoder", "architecture", "head", "logger", "loss", "metric", "source")
     ),
     f"{__name__}.executor",
+    f"{__name__}.launcher",
     f"{__name__}.weighter",
 )
 
@@ -39,6 +40,7 @@ from mtl_lightning.testing.example import (  # noqa: E402
 from mtl_lightning.testing.executor import ExecutorContract  # noqa: E402
 from mtl_lightning.testing.feature import FeatureContract  # noqa: E402
 from mtl_lightning.testing.head import HeadContract  # noqa: E402
+from mtl_lightning.testing.launcher import LauncherContract  # noqa: E402
 from mtl_lightning.testing.logger import LoggerContract  # noqa: E402
 from mtl_lightning.testing.loss import LossContract  # noqa: E402
 from mtl_lightning.testing.metric import MetricContract  # noqa: E402
@@ -56,6 +58,7 @@ CONTRACTS: dict[str, type[ComponentContract]] = {
     "metric": MetricContract,
     "logger": LoggerContract,
     "executor": ExecutorContract,
+    "launcher": LauncherContract,
 }
 """The contract of each kind of component."""
 
@@ -67,6 +70,7 @@ __all__ = [
     "ExecutorContract",
     "FeatureContract",
     "HeadContract",
+    "LauncherContract",
     "LoggerContract",
     "LossContract",
     "MetricContract",

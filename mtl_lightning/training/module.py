@@ -165,16 +165,26 @@ class MultiTaskModule(LightningModule):
         preference = self.weighter.choose_preference(step_generator(self.seed, self.batches))
         if preference is not None:
             batch = batch.preferring(send(preference, batch.dense.device))
-        losses, seam, auxiliary = self.network.objectives(batch, global_counts(batch))
+        objectives = self.network.objectives(batch, global_counts(batch), joint=not self._gradient_at)
         names = tuple(self.schema.task_index)
-        with full_precision(seam[0]):  # bfloat16 inner products may form a Gramian that no set of gradients has
-            step = make_step(losses, seam, self._gradient_at, tasks=names, index=self.batches, seed=self.seed)
+        with full_precision(
+            objectives.seam[0]
+        ):  # bfloat16 inner products may form a Gramian that no set of gradients has
+            step = make_step(
+                objectives.losses,
+                objectives.seam,
+                self._gradient_at,
+                tasks=names,
+                index=self.batches,
+                seed=self.seed,
+                apart=objectives.apart,
+            )
             for observe in self.observers:
                 observe(step)
             objective: Tensor = self.weighter(step)
-            for value, weight in auxiliary.values():
+            for value, weight in objectives.auxiliary.values():
                 objective = objective + weight * value
-        self._auxiliary = {name: value.detach() for name, (value, _) in auxiliary.items()}
+        self._auxiliary = {name: value.detach() for name, (value, _) in objectives.auxiliary.items()}
         self.batches, self._values = self.batches + 1, step.losses.detach()
         self._batch = batch if self.weighter.needs_losses_after_step else None
         return objective

@@ -1,7 +1,8 @@
 """Network of encoder, architecture and heads: a plain module that can be exported."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
@@ -14,12 +15,31 @@ from mtl_lightning.batch import Batch, Encoded, Output, Target
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Architecture, Encoder, Head, Loss
 from mtl_lightning.schema import Schema, Task
+from mtl_lightning.training.joint import joint_losses, joint_outputs, separate
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[Any]:
     """Return a context without mixed precision on the device of a tensor; a null context if it is not enabled."""
     kind = like.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+@dataclass(slots=True, kw_only=True)
+class Objectives:
+    """The objectives of a training step.
+
+    Args:
+        losses: This process's losses with graph, T scalars, or [T] if they were computed side by side.
+        seam: z [B, D], or the tensors that tasks share last.
+        auxiliary: Per auxiliary objective of the encoder its value on this process, with graph, and its weight. The
+            mean of the values over processes is the mean over the rows of the global batch.
+        apart: For each loss the tensor that it alone depends on and that all its paths from the seam cross; or none.
+    """
+
+    losses: Sequence[Tensor] | Tensor
+    seam: tuple[Tensor, ...]
+    auxiliary: dict[str, tuple[Tensor, float]]
+    apart: tuple[Tensor, ...] = ()
 
 
 class Network(nn.Module):
@@ -77,9 +97,13 @@ class Network(nn.Module):
 
     def outputs(self, batch: Batch) -> tuple[dict[str, Output], Tensor]:
         """Return the output of each task, and the seam z [B, D]."""
-        encoded = self.encoder(batch if self.encoder.reads_requests else batch.expand())
+        encoded = self._encode(batch)
         dense = self._compiled_dense if self.compiled and self.training else self._dense
         return dense(encoded, batch.raw, torch.is_autocast_enabled(encoded.z.device.type)), encoded.z
+
+    def _encode(self, batch: Batch) -> Encoded:
+        encoded: Encoded = self.encoder(batch if self.encoder.reads_requests else batch.expand())
+        return encoded
 
     def _dense(self, encoded: Encoded, raw: Mapping[str, Tensor], halved: bool) -> dict[str, Output]:
         representations = self.architecture(encoded)
@@ -87,6 +111,16 @@ class Network(nn.Module):
             return self._heads(representations, raw)
         with torch.autocast(encoded.z.device.type, enabled=False):
             return self._heads({task: h.float() for task, h in representations.items()}, raw)
+
+    def _joint(self, batch: Batch) -> tuple[dict[str, Output], Tensor, dict[str, Tensor]]:
+        """Outputs, z and representations; heads of equal shape are computed together."""
+        encoded = self._encode(batch)
+        halved = torch.is_autocast_enabled(encoded.z.device.type)
+        named = self.architecture(encoded)
+        ordered = {task.name: named[task.name].float() if halved else named[task.name] for task in self.schema.tasks}
+        representations = separate(ordered, encoded.z)
+        with full_precision(encoded.z):
+            return joint_outputs(self.heads, representations, batch.raw), encoded.z, representations
 
     def _heads(self, representations: Mapping[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Output]:
         outputs: dict[str, Output] = {}
@@ -135,39 +169,57 @@ class Network(nn.Module):
             batch: Batch with labels.
             counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
         """
-        values, seam, _ = self.objectives(batch, counts)
-        return values, seam
+        objectives = self.objectives(batch, counts)
+        return list(objectives.losses), objectives.seam
 
-    def objectives(
-        self, batch: Batch, counts: Tensor | None = None
-    ) -> tuple[list[Tensor], tuple[Tensor, ...], dict[str, tuple[Tensor, float]]]:
+    def objectives(self, batch: Batch, counts: Tensor | None = None, *, joint: bool = False) -> Objectives:
         """Return what :meth:`losses` does, and the encoder's auxiliary objectives.
 
         Args:
             batch: Batch with labels.
             counts: Global counts [T + 1] of :func:`mtl_lightning.training.step.global_counts`, or None.
-
-        Returns:
-            Losses, the seam, and per auxiliary objective its value on this process, with graph, and its weight. The
-            mean of the values over processes is the mean over the rows of the global batch.
+            joint: Compute heads and losses that are alike together where no task reads its parents. Then losses share
+                parts of the graph between the representations and themselves.
         """
+        joint = joint and counts is not None and not self.compiled
+        joint = joint and not any(self._reads_parents(task) for task in self.schema.tasks)
         self.architecture.keep_shared = self.keep_shared
+        representations: dict[str, Tensor] = {}
         try:
-            outputs, z = self.outputs(batch)
+            if joint:
+                outputs, z, representations = self._joint(batch)
+            else:
+                outputs, z = self.outputs(batch)
         finally:
             self.architecture.keep_shared = False
         targets = self.targets(batch, counts)
         with full_precision(z):
-            values = [self._loss(task, outputs, targets) for task in self.schema.tasks]
+            values = self._losses(outputs, targets, batch, counts if joint else None)
         # The architecture's penalty is divided equally among tasks. It is removed, since copies cannot hold a graph.
         penalty, self.architecture.penalty = self.architecture.penalty, None
         target = targets[self.schema.tasks[0].name]
         if penalty is not None:
             values = [value + target.row_mean(penalty) / len(values) for value in values]
+        apart = tuple(representations.values())
+        if penalty is not None or not all(h.requires_grad for h in apart):
+            apart = ()
         shared, self.architecture.shared = self.architecture.shared, ()
         auxiliary, self.encoder.auxiliary = self.encoder.auxiliary, {}
         means = {name: (target.row_mean(part.values), part.weight) for name, part in auxiliary.items()}
-        return values, shared or (z,), means
+        return Objectives(losses=values, seam=shared or (z,), auxiliary=means, apart=apart)
+
+    def _reads_parents(self, task: Task) -> bool:
+        alone = self.head(task.name).alike() is not None and self.criterion(task.name).alike() is not None
+        return bool(task.parents) and not alone
+
+    def _losses(
+        self, outputs: Mapping[str, Output], targets: Mapping[str, Target], batch: Batch, counts: Tensor | None
+    ) -> Sequence[Tensor] | Tensor:
+        joint = {} if counts is None else joint_losses(self.criteria, outputs, targets, batch, counts)
+        if isinstance(joint, Tensor):
+            return joint
+        tasks = self.schema.tasks
+        return [joint[t.name] if t.name in joint else self._loss(t, outputs, targets) for t in tasks]
 
     def _loss(self, task: Task, outputs: Mapping[str, Output], targets: Mapping[str, Target]) -> Tensor:
         output, target = outputs[task.name], targets[task.name]

@@ -12,7 +12,7 @@ from typing_extensions import override
 from mtl_lightning.bounds import Bounds
 from mtl_lightning.errors import MtlError
 from mtl_lightning.training.schedule import SCHEDULES, make_schedule
-from mtl_lightning.training.tables import TABLE_OPTIMIZERS, RowOptimizer, decay_rows
+from mtl_lightning.training.tables import TABLE_OPTIMIZERS, RowOptimizer, decay_rows, divide
 
 DENSE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adamw": lambda groups, o: torch.optim.AdamW(groups, lr=o.lr, betas=o.betas, eps=o.eps, fused=o.fused),
@@ -91,27 +91,26 @@ class CompositeOptimizer(Optimizer):
     def __init__(self, optimizers: Sequence[Optimizer], row_decay: float = 0.0) -> None:
         super().__init__([group for inner in optimizers for group in inner.param_groups], {})
         self.optimizers, self.row_decay = list(optimizers), row_decay
-        self._finite: Tensor | None = None
+        self._broken: Tensor | None = None
         self._relink()
 
     def _relink(self) -> None:
         self.param_groups = [group for inner in self.optimizers for group in inner.param_groups]
 
     def skips_on_device(self) -> bool:
-        """True if :meth:`step_if` works, so that the host need not know whether the gradients are finite.
+        """True if :meth:`step_unless` works, so that the host need not know whether the gradients are finite.
 
         Torch's fused Adam and AdamW skip a step on the device, and so do optimizers of sparse gradients here. Others
         would need a copy of their weights and states.
         """
         return all(inner.defaults.get("fused") or _all_sparse(inner) for inner in self.optimizers)
 
-    def step_if(self, finite: Tensor) -> None:
-        """Make the next step change nothing if ``finite``, a scalar on the device, is false."""
-        self._finite = finite
+    def step_unless(self, broken: Tensor) -> None:
+        """Make the next step change nothing if ``broken``, a scalar on the device, is true."""
+        self._broken = broken
 
-    def _condition(self, finite: Tensor | None) -> None:
+    def _condition(self, broken: Tensor | None) -> None:
         """Tell the inner optimizers whether the step counts."""
-        broken = None if finite is None else ~finite
         flag = None if broken is None else broken.float()
         for inner in self.optimizers:
             if inner.defaults.get("fused"):
@@ -120,7 +119,7 @@ class CompositeOptimizer(Optimizer):
                 for gradient in gradients_of(inner):
                     gradient._values().masked_fill_(broken, 0)
             if isinstance(inner, RowOptimizer):
-                inner.finite = finite
+                inner.broken = broken
 
     @override
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -134,8 +133,8 @@ class CompositeOptimizer(Optimizer):
                 for parameter in group["params"]:
                     if parameter.grad is not None and parameter.grad.is_sparse:
                         decay_rows(parameter, self.row_decay)
-        finite, self._finite = self._finite, None
-        self._condition(finite)
+        broken, self._broken = self._broken, None
+        self._condition(broken)
         for inner in self.optimizers:
             inner.step()
         return loss
@@ -153,7 +152,7 @@ class CompositeOptimizer(Optimizer):
         self._relink()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"optimizers": self.optimizers, "row_decay": self.row_decay, "_finite": None}
+        own = {"optimizers": self.optimizers, "row_decay": self.row_decay, "_broken": None}
         return {**super().__getstate__(), **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -256,4 +255,4 @@ def clip_gradients(gradients: Sequence[Tensor], norm: Tensor, limit: float, algo
         torch._foreach_clamp_min_(values, -limit)
         torch._foreach_clamp_max_(values, limit)
     else:
-        torch._foreach_mul_(values, torch.clamp(limit / (norm + 1e-6), max=1.0))
+        torch._foreach_mul_(values, divide(limit, norm + 1e-6).clamp_max(1.0))

@@ -120,18 +120,19 @@ class ParameterStep(Step):
 
 
 def make_step(
-    losses: Sequence[Tensor],
+    losses: Sequence[Tensor] | Tensor,
     seam: Tensor | Sequence[Tensor],
     parameters: Sequence[nn.Parameter],
     *,
     tasks: Sequence[str],
     index: int,
     seed: int,
+    apart: Sequence[Tensor] = (),
 ) -> Step:
     """Return a step with gradients at ``parameters``, or at the seam if there are none."""
     if parameters:
-        return ParameterStep(losses, parameters, tasks=tasks, index=index, seed=seed)
-    return Step(losses, seam, tasks=tasks, index=index, seed=seed)
+        return ParameterStep(list(losses), parameters, tasks=tasks, index=index, seed=seed)
+    return Step(losses, seam, tasks=tasks, index=index, seed=seed, apart=apart)
 
 
 def _flatten(gradient: Tensor | None, parameter: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ def coalesce(gradient: Tensor, zero: int | None = None) -> Tensor:
     keys, values = gradient._indices()[0], gradient._values()
     if on_device:
         assert zero is not None
-        rows, summed = merge(keys, values, gradient.shape[0], zero)
+        rows, summed = merge(keys, values, zero)
     else:
         rows, order, starts = distinct(keys, gradient.shape[0])
         # A sum of bags reads each value once, in the order of the rows. Scattered addition takes five times as long.
@@ -122,29 +122,26 @@ def distinct(keys: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     return ordered.index_select(0, starts).to(torch.int64), order, starts
 
 
-def merge(keys: Tensor, values: Tensor, size: int, zero: int) -> tuple[Tensor, Tensor]:
+def merge(keys: Tensor, values: Tensor, zero: int) -> tuple[Tensor, Tensor]:
     """Sum the values of equal keys, with shapes that depend on the number of keys only.
 
     Args:
-        keys: Integers from 0 below ``size``, [n] with n > 0.
+        keys: Integers of at least 0, [n] with n > 0.
         values: Values, [n, width]; values of the key ``zero`` are 0.
-        size: Exclusive upper bound of the keys.
         zero: Key of the places that are left over.
 
     Returns:
-        Distinct keys in ascending order, then ``zero``, [n]; sums, then 0, [n, width].
+        Keys in ascending order, [n], and sums, [n, width]. Equal keys have their sum at their last place. Their other
+        places have the key ``zero`` and the sum 0.
 
     Example:
-        >>> merge(torch.tensor([5, 3, 5]), torch.tensor([[1.0], [2.0], [4.0]]), 6, 0)
-        (tensor([3, 5, 0]), tensor([[2.],
-                [5.],
-                [0.]]))
+        >>> merge(torch.tensor([5, 3, 5]), torch.tensor([[1.0], [2.0], [4.0]]), 0)
+        (tensor([3, 0, 5]), tensor([[2.],
+                [0.],
+                [5.]]))
     """
-    count = len(keys)
-    ordered, order = (keys.to(torch.int32) if size < 1 << 31 else keys).sort(stable=True)
-    place = torch.arange(count, device=keys.device)
-    number = torch.zeros_like(place)  # of the distinct key at each place
-    torch.cumsum(ordered[1:] != ordered[:-1], 0, out=number[1:])
-    starts = torch.full_like(place, count).scatter_reduce_(0, number, place, "amin")
-    rows = torch.full_like(place, zero).scatter_(0, number, ordered.to(torch.int64))
+    rows, order = keys.sort(stable=True)
+    # A bag ends where the next one starts: bags of equal keys are empty, except for the last.
+    starts = torch.searchsorted(rows, rows)
+    rows[:-1].masked_fill_(rows[1:] == rows[:-1], zero)
     return rows, functional.embedding_bag(order, values, starts, mode="sum")

@@ -10,7 +10,6 @@ from mtl_lightning.distributed import reduce_sum
 from mtl_lightning.errors import MtlError
 from mtl_lightning.training.late import DELAY, LateCopy
 from mtl_lightning.training.optimizer import CompositeOptimizer
-from mtl_lightning.training.products import is_finite
 from mtl_lightning.training.rows import HOST
 
 
@@ -64,7 +63,7 @@ class SkippedSteps:
         """
         if norm.device.type in HOST or not optimizer.skips_on_device():
             return not self.add(norm, losses)
-        optimizer.step_if(is_finite(norm))
+        optimizer.step_unless(norm - norm != 0)
         self._pending.append((LateCopy(norm), losses))
         if len(self._pending) > DELAY:
             self._count_first()

@@ -5,6 +5,7 @@ from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_mean, reduce_sum, world_size
@@ -20,9 +21,8 @@ def global_counts(batch: Batch) -> Tensor:
     Returns:
         Sum of mask × weight per task, then the number of rows, [T + 1] float64.
     """
-    known = batch.mask.double() if batch.weight is None else batch.mask.double() * batch.weight.double()
-    counts = torch.cat([known.sum(0), known.new_full((1,), float(len(batch)))])
-    return reduce_mean(counts)
+    known = batch.mask if batch.weight is None else batch.mask.double() * batch.weight.double()
+    return reduce_mean(functional.pad(known.sum(0, dtype=torch.float64), (0, 1), value=len(batch)))
 
 
 def step_generator(seed: int, index: int) -> torch.Generator:
@@ -48,6 +48,8 @@ class Step:
         tasks: Names, in the order of ``losses``.
         index: Number of the step since the start of training.
         seed: Seed of the run, equal on all processes.
+        apart: For each loss, the tensor that it alone depends on and that all its paths from the seam cross. Gradients
+            of all losses at these take one backward pass, which may share parts. Without them, each loss has its own.
 
     Example:
         >>> z = torch.tensor([[1.0, 2.0]], requires_grad=True)
@@ -71,13 +73,15 @@ class Step:
         tasks: Sequence[str],
         index: int,
         seed: int,
+        apart: Sequence[Tensor] = (),
     ) -> None:
+        self.losses = losses if isinstance(losses, Tensor) else torch.stack(list(losses))
         self.task_losses = list(losses)
-        self.losses = losses if isinstance(losses, Tensor) else torch.stack(self.task_losses)
         self.tensors = (seam,) if isinstance(seam, Tensor) else tuple(seam)
         self.tasks = tuple(tasks)
         self.index = index
         self.seed = seed
+        self.apart = tuple(apart)
 
     @property
     def z(self) -> Tensor:
@@ -95,14 +99,25 @@ class Step:
         widths = [tensor[0].numel() for tensor in self.tensors]
         kind = reduce(torch.promote_types, (tensor.dtype for tensor in self.tensors))
         jacobian = self.z.new_empty(len(self.task_losses), len(self.z), sum(widths), dtype=kind)
-        for row, loss in zip(jacobian, self.task_losses, strict=True):
-            parts = torch.autograd.grad(loss, self.tensors, retain_graph=True, allow_unused=True)
+        for row, (end, gradient) in zip(jacobian, self._ends(), strict=True):
+            if end is None:
+                row.zero_()
+                continue
+            parts = torch.autograd.grad(end, self.tensors, gradient, retain_graph=True, allow_unused=True)
             for place, part in zip(row.split(widths, dim=1), parts, strict=True):
                 if part is None:
                     place.zero_()
                 else:
                     place.copy_(part.flatten(1))
         return jacobian
+
+    def _ends(self) -> list[tuple[Tensor | None, Tensor | None]]:
+        """Of each task, the tensor where the backward pass to the seam starts, and the gradient there; None for 1."""
+        if not self.apart:
+            return [(loss, None) for loss in self.task_losses]
+        ones = torch.ones_like(self.losses)
+        gradients = torch.autograd.grad(self.losses, self.apart, ones, retain_graph=True, allow_unused=True)
+        return [(None if g is None else end, g) for end, g in zip(self.apart, gradients, strict=True)]
 
     @cached_property
     def gramian(self) -> Tensor:
@@ -144,7 +159,7 @@ class Step:
 
     def _total(self, weights: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the weighted sum of the losses and its gradient, which has the shape of a row of the Jacobian."""
+        total = self.losses.sum() if weights is None else (weights.to(self.losses) * self.losses).sum()
         if weights is None:  # a product with ones takes half the time of a sum over tasks
             weights = self.losses.detach().new_ones(len(self.task_losses))
-        total = (weights.to(self.losses) * self.losses).sum()
         return total, torch.einsum("t,tbd->bd", weights.to(self.jacobian), self.jacobian)

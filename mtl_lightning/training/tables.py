@@ -44,6 +44,16 @@ def round_at_random(values: Tensor, generator: torch.Generator) -> Tensor:
     return (bits & -(1 << 16)).view(torch.float32).to(torch.bfloat16)
 
 
+def divide(number: float, values: Tensor) -> Tensor:
+    """``number / values`` in one kernel; torch's own operator takes two, a reciprocal and a product.
+
+    Example:
+        >>> divide(3.0, torch.tensor([2.0, 4.0]))
+        tensor([1.5000, 0.7500])
+    """
+    return torch.tensor(number, dtype=values.dtype) / values
+
+
 def state_like(table: Tensor, *shape: int) -> Tensor:
     """Zeros for an optimizer's state of a table, in float32 if the table is in half precision."""
     dtype = torch.promote_types(table.dtype, torch.float32)
@@ -77,8 +87,8 @@ def decay_rows(table: Tensor, strength: float) -> None:
 class RowOptimizer(Optimizer):
     """Optimizer that steps on the rows of coalesced sparse gradients; subclasses update a table by :meth:`update`."""
 
-    finite: Tensor | None = None
-    """False, on the device, if this step must change nothing. Its gradients are zero then. None for every step."""
+    broken: Tensor | None = None
+    """True, on the device, if this step must change nothing. Its gradients are zero then. None for no step."""
 
     @override
     @torch.no_grad()
@@ -149,10 +159,10 @@ class RowwiseAdagrad(RowOptimizer):
         state = self.state[table]
         if not state:
             state["sum"] = state_like(table, table.shape[0])
-        # A step of zero gradients changes nothing, so that `finite` is not needed.
-        total = state["sum"].index_select(0, rows) + values.square().mean(1)
-        state["sum"].index_copy_(0, rows, total)
-        self.move(table, rows, values * (-group["lr"] / (total.sqrt() + group["eps"])).unsqueeze(1), group)
+        # A step of zero gradients changes nothing, so that `broken` is not needed.
+        total = state["sum"].index_add_(0, rows, values.square().mean(1)).index_select(0, rows)
+        factor = divide(-group["lr"], total.sqrt() + group["eps"])
+        self.move(table, rows, values * factor.unsqueeze(1), group)
 
 
 class LazyAdam(RowOptimizer):
@@ -186,10 +196,10 @@ class LazyAdam(RowOptimizer):
         power = steps.to(values.dtype).unsqueeze(1)
         unbiased = (square / (1 - second**power)).sqrt() + group["eps"]
         change = mean / (1 - first**power) / unbiased * -group["lr"]
-        if self.finite is not None:
-            steps, change = steps - 1 + self.finite.to(steps.dtype), torch.where(self.finite, change, 0)
-            mean = torch.where(self.finite, mean, state["mean"].index_select(0, rows))
-            square = torch.where(self.finite, square, state["square"].index_select(0, rows))
+        if self.broken is not None:
+            steps, change = steps - self.broken.to(steps.dtype), change.masked_fill(self.broken, 0)
+            mean = torch.where(self.broken, state["mean"].index_select(0, rows), mean)
+            square = torch.where(self.broken, state["square"].index_select(0, rows), square)
         for name, updated in (("steps", steps), ("mean", mean), ("square", square)):
             state[name].index_copy_(0, rows, updated)
         self.move(table, rows, change, group)

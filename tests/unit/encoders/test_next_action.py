@@ -146,7 +146,7 @@ def test_the_objective_gets_the_weighted_mean_and_the_weighter_does_not_see_it()
     for part in (module, plain):
         part.observers.append(lambda step: seen.append(step.losses.detach()))
     losses["with"] = module.training_step(batch, 0)
-    _values, _seam, auxiliary = plain.network.objectives(batch, global_counts(batch))
+    auxiliary = plain.network.objectives(batch, global_counts(batch)).auxiliary
     assert set(auxiliary) == {"next_action"}
     assert auxiliary["next_action"][1] == 0.5
     assert not plain.network.encoder.auxiliary, "copies cannot hold a graph"

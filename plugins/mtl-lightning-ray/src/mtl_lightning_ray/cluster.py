@@ -10,12 +10,13 @@ from ray.exceptions import RayError
 from mtl_lightning.errors import MtlError
 
 
-def connect(address: str | None = None) -> bool:
+def connect(address: str | None = None, *, log_to_driver: bool = False) -> bool:
     """Connect this process to a cluster, unless it is connected.
 
     Args:
         address: Address of the cluster; None for ``RAY_ADDRESS``, then the cluster that this machine is part of, then
             a new one on this machine.
+        log_to_driver: Print what workers print.
 
     Returns:
         True if the process was not connected before, so that the caller disconnects it.
@@ -30,7 +31,7 @@ def connect(address: str | None = None) -> bool:
         host, _, port = (address or "").rpartition(":")
         if port.isdecimal() and "//" not in host:  # Ray itself would try for minutes
             socket.create_connection((host, int(port)), timeout=5).close()
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=log_to_driver, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         where = f" at {address}" if address else ""
         reason = f"{error}".splitlines()[0]

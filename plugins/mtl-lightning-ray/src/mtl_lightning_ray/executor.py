@@ -6,18 +6,19 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 from typing_extensions import override
 
-from mtl_lightning.bounds import PositiveInt
-from mtl_lightning.errors import MtlError
-from mtl_lightning.executors.base import Executor, Part, Result
-from mtl_lightning.executors.pool import TRIES
+from mtl_lightning.interfaces import Executor, MtlError, PositiveInt
 from mtl_lightning_ray.cluster import connect
 
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+TRIES = 3
+"""Number of times that a part is tried."""
 _FUNCTIONS: dict[str, Callable[[Any], Any]] = {}
 """In a worker: the latest function that it was sent, by the address of the function in the object store."""
 
@@ -62,7 +63,8 @@ class RayExecutor(Executor):
 
     @override
     def map(self, function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-        workers = self.workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // self.cpus)
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        workers = self.workers or max(1, int(resources.get("CPU", 1)) // self.cpus)
         try:
             sent = ray.put((function, Path.cwd()))
         except (pickle.PicklingError, TypeError) as error:

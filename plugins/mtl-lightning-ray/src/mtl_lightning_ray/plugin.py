@@ -9,3 +9,9 @@ MTL_API = 1
 def mtl_executors() -> dict[str, str]:
     """Executors, by name."""
     return {"ray": "mtl_lightning_ray.executor:RayExecutor"}
+
+
+@hookimpl
+def mtl_launchers() -> dict[str, str]:
+    """Launchers, by name."""
+    return {"ray": "mtl_lightning_ray.launcher:RayLauncher"}
