@@ -1,6 +1,8 @@
 """torch-rechub and DeepCTR-Torch on the rows of rows.py, each with its own trainer. Runs in the peers' environment.
 
-Usage: ``python peers.py CONTENDER ROWS VOCABULARY BATCH THREADS`` prints one JSON line.
+Usage: ``python peers.py CONTENDER ROWS VOCABULARY BATCH THREADS [DEVICE]`` prints one JSON line.
+
+Only torch-rechub takes a device.
 """
 
 import json
@@ -19,7 +21,7 @@ def timed(run: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - start, time.process_time() - used
 
 
-def rechub(data: Rows, batch: int) -> tuple[float, float]:
+def rechub(data: Rows, batch: int, device: str = "cpu") -> tuple[float, float]:
     """Seconds of one epoch of torch-rechub's MTLTrainer."""
     from torch_rechub.basic.features import DenseFeature, SparseFeature
     from torch_rechub.models.multi_task import MMOE
@@ -41,7 +43,7 @@ def rechub(data: Rows, batch: int) -> tuple[float, float]:
         {"dims": EXPERT_HIDDEN},
         [{"dims": TOWER_HIDDEN} for _ in range(TASKS)],
     )
-    trainer = MTLTrainer(model, ["classification"] * TASKS, optimizer_params={"lr": LR}, n_epoch=1)
+    trainer = MTLTrainer(model, ["classification"] * TASKS, optimizer_params={"lr": LR}, n_epoch=1, device=device)
     return timed(lambda: trainer.train_one_epoch(loader))
 
 
@@ -74,6 +76,6 @@ if __name__ == "__main__":
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     data = make(rows, vocabulary)
-    seconds = {"rechub": rechub, "deepctr": deepctr}[contender](data, batch)
+    seconds = {"rechub": rechub, "deepctr": deepctr}[contender](data, batch, *sys.argv[6:7])
     speeds = {"samples_per_s": rows / seconds[0], "samples_per_cpu_s": rows / seconds[1]}
     print(json.dumps({"contender": contender, "vocabulary": vocabulary, "batch": batch, **speeds}))

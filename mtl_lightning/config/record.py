@@ -44,8 +44,9 @@ class RunConfig:
         patience: Validations without a better score after which training stops; None for never. Validations whose
             score is undefined do not count.
         checkpoint_every: Optimizer steps or, as ``90s``, ``10m`` or ``2h``, time between checkpoints within an epoch; 0
-            for those at its end only.
-        checkpoint_in_background: Write checkpoints while training continues, from a copy of the state in memory.
+            for those at its end only; None for 500 steps, and ``10m`` on a GPU.
+        checkpoint_in_background: Write checkpoints while training continues, from a copy of the state in memory; None
+            for a GPU only.
         skip_nonfinite: Steps with non-finite gradients that are skipped in a row before training stops.
         timeout: Seconds after which a process that waits for a dead one gives up.
         init_from: Directory of an earlier run to start from: its vocabularies grow, its weights are copied.
@@ -67,8 +68,8 @@ class RunConfig:
 
     dir: str | None = None
     patience: int | None = None
-    checkpoint_every: int | str = 500
-    checkpoint_in_background: bool = False
+    checkpoint_every: int | str | None = None
+    checkpoint_in_background: bool | None = None
     skip_nonfinite: int = 10
     timeout: float = 1800.0
     init_from: str | None = None
@@ -91,13 +92,13 @@ class RunConfig:
         for name in ("relations", "affinity", "divergence"):
             if (getattr(self, name) or 0) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, and must be at least 0")
-        if not PERIOD.fullmatch(str(self.checkpoint_every)):
+        if self.checkpoint_every is not None and not PERIOD.fullmatch(str(self.checkpoint_every)):
             forms = "a number of steps that is at least 0, or a time such as 90s, 10m or 2h"
             raise ValueError(f"checkpoint_every is {self.checkpoint_every}, and must be {forms}")
 
     @property
     def checkpoint_period(self) -> tuple[int, float]:
-        """Steps and seconds between checkpoints within an epoch, one of which is 0.
+        """Steps and seconds between checkpoints within an epoch, one of which is 0; ``checkpoint_every`` is not None.
 
         Example:
             >>> RunConfig(checkpoint_every=500).checkpoint_period, RunConfig(checkpoint_every="10m").checkpoint_period

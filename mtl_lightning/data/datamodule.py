@@ -229,8 +229,9 @@ class DataModule(LightningDataModule):
         store = self.prepared.stores[split]
         large = len(store) > LARGE and store.requests is None
         ahead = (0 if self._device.type in HOST else AHEAD) if self.prefetch is None else self.prefetch
+        on_device = self._device_store(split, store)
         return Loader(
-            store,
+            store if on_device is not None or self._on_device is None else self._on_device.with_events(store),
             batch_size or self.eval_batch_size,
             shuffle=shuffle,
             seed=self.seed,
@@ -238,7 +239,7 @@ class DataModule(LightningDataModule):
             world=trainer.world_size if trainer else 1,
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
             function=shuffle and (large if self.order == "auto" else self.order == "function"),
-            on_device=self._device_store(split, store),
+            on_device=on_device,
             pack=partial(pack_batch, device=self._device, training=split == "train") if ahead else None,
             ahead=ahead,
         )

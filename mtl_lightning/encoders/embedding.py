@@ -55,8 +55,8 @@ class EmbeddingEncoder(Encoder):
             MLP.
         init_scale: Standard deviation of the initial embeddings.
         numeric: Encoding of numeric fields. ``plain``: the number itself, one column. ``piecewise``: a vector that is
-            piecewise linear between the feature's quantiles. ``periodic``: a vector of sines and cosines with learned
-            frequencies.
+            piecewise linear between the feature's quantiles. ``levels``: the same and a vector per bin. ``periodic``:
+            a vector of sines and cosines with learned frequencies.
         numeric_width: Width of a numeric field's vector.
         pooling: Pooling of sequences and histories: the ``mean`` of the known steps, or their sum divided by the square
             root of their number (``sqrt``), which keeps the amount.
@@ -91,7 +91,7 @@ class EmbeddingEncoder(Encoder):
         hidden: Sizes = (),
         dropout: DropRate = 0.0,
         init_scale: NonNegativeFloat = 0.05,
-        numeric: Literal["plain", "piecewise", "periodic"] = "piecewise",
+        numeric: Literal["plain", "piecewise", "levels", "periodic"] = "piecewise",
         numeric_width: PositiveInt = 16,
         pooling: Literal["mean", "sqrt"] = "mean",
         step_dropout: DropRate = 0.0,
@@ -231,7 +231,8 @@ class EmbeddingEncoder(Encoder):
         ids += [batch.sequences[field.name] for field in self.sequences]
         if lengths := [field.length for field in self.sequences]:  # torch can't load a graph that splits into no parts
             offsets += self.offsets[len(self.categorical) :].split(lengths)
-        rows = [torch.where(part == PADDING, 0, part + places) for part, places in zip(ids, offsets, strict=True)]
+        # Filled, and not chosen by `where`, which makes a tensor of its number first.
+        rows = [(part + places).masked_fill_(part == PADDING, 0) for part, places in zip(ids, offsets, strict=True)]
         for i, field in enumerate(self.histories):
             carried = torch.where(known[field.name].unsqueeze(2), batch.steps[field.name].ids, PADDING)
             rows.append(torch.where(carried == PADDING, 0, carried + self.get_buffer(f"step_offsets_{i}")).flatten(1))
@@ -390,8 +391,8 @@ class EmbeddingEncoder(Encoder):
             self.pool_rows(field, steps, batch, known[field.name], ids, copy)
             for field, steps in zip((*self.sequences, *self.histories), listed, strict=True)
         ]
-        embedded = self.drop_units(torch.cat([ids, *pooled], dim=1))
-        return self.interact(self.projected(torch.cat([embedded, *others], dim=1), copy), copy)
+        embedded = [self.drop_units(torch.cat([ids, *pooled], dim=1))] if self.dropout else [ids, *pooled]
+        return self.interact(self.projected(torch.cat([*embedded, *others], dim=1), copy), copy)
 
     def forward(self, batch: Batch) -> Encoded:
         """Encode a batch: z [B, D]."""

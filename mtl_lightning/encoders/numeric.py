@@ -1,4 +1,4 @@
-"""Numbers as vectors: piecewise linear over quantiles, or periodic."""
+"""Numbers as vectors: piecewise linear over quantiles, with or without levels, or periodic."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +6,8 @@ from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from typing_extensions import override
 
 from mtl_lightning.schema import Field
 
@@ -72,9 +74,52 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Vectors side by side."""
-        size = self.weight.shape[2]
-        bent = torch.einsum("bfj,fjd->bfd", self.shares(x), self.weight).flatten(1)
-        return x.repeat_interleave(size, dim=1) * self.linear + self.bias + bent
+        bent = torch.einsum("bfj,fjd->bfd", self.shares(x), self.weight)
+        shape = bent.shape[1:]
+        return (x.unsqueeze(2) * self.linear.view(shape) + self.bias.view(shape) + bent).flatten(1)
+
+
+class Levels(PiecewiseLinear):
+    """A piecewise linear vector per number, and a vector for its level, as a tree has a leaf for an interval.
+
+    v(x) = piecewise(x) + L_k, where k is the number of edges that are at most x. L starts at zero. Where a feature has
+    an edge per value, each value has a vector of its own, as an id has. Amounts with a meaning of their own need it,
+    such as limits, round sums and "never": a function that is piecewise linear reaches them by steep slopes only.
+
+    Source: the piecewise part as in :class:`PiecewiseLinear`; levels are the one-hot bins that section 3.2 starts from.
+
+    Args:
+        fields: Numeric fields.
+        width: Width d of a vector.
+
+    Shapes: [B, F] → [B, F × d].
+
+    Example:
+        >>> encode = Levels([Field(name="price", kind="numeric", edges=(0.0, 1.0, 3.0))], 4)
+        >>> encode.level(torch.tensor([[-1.0], [0.0], [2.0], [3.0]])).tolist()
+        [[0], [1], [2], [3]]
+    """
+
+    edges: Tensor
+    places: Tensor
+
+    def __init__(self, fields: Sequence[Field], width: int) -> None:
+        super().__init__(fields, width)
+        edges = [torch.tensor(bin_edges(field)) for field in fields]
+        joined = nn.utils.rnn.pad_sequence(edges, batch_first=True, padding_value=math.inf)
+        self.register_buffer("edges", joined, persistent=False)
+        count = joined.shape[1] + 1
+        self.register_buffer("places", torch.arange(len(fields)) * count, persistent=False)
+        self.levels = nn.Parameter(torch.zeros(len(fields) * count, width))
+
+    def level(self, x: Tensor) -> Tensor:
+        """Number of the field's edges that are at most x, [B, F]."""
+        return (x.unsqueeze(2) >= self.edges).sum(2)
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        """Vectors side by side."""
+        return super().forward(x) + functional.embedding(self.level(x) + self.places, self.levels).flatten(1)
 
 
 class Periodic(nn.Module):
@@ -117,5 +162,6 @@ class Periodic(nn.Module):
 NUMERIC_ENCODINGS: dict[str, Callable[[Sequence[Field], int], nn.Module] | None] = {
     "plain": None,
     "piecewise": PiecewiseLinear,
+    "levels": Levels,
     "periodic": Periodic,
 }

@@ -9,6 +9,7 @@ from mtl_lightning.analysis.output_relations import OutputRelations
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.fitting.checkpointing import Checkpoints, RandomStates
+from mtl_lightning.fitting.device_settings import DeviceSettings, trains_on_gpu
 from mtl_lightning.fitting.warm_start import TableState, WarmStart
 from mtl_lightning.plugins import registry
 from mtl_lightning.report.evaluation.report import EvaluationReport, wanted
@@ -60,6 +61,7 @@ def observers(
     cosines = RelationsCallback(config.run.relations) if config.run.relations else None
     affinity = AffinityCallback(config.run.affinity) if config.run.affinity != 0 else None
     progress = config.trainer.get("enable_progress_bar", True) is not False
+    settings = DeviceSettings.of(config, gpu=trains_on_gpu(config.trainer))
     chosen = [
         *registry().callbacks(config.plain),
         RandomStates(),
@@ -73,8 +75,8 @@ def observers(
         DivergenceCallback(config.run.divergence) if config.run.divergence else None,
         Checkpoints(
             run.checkpoints if run is not None else "",
-            every_n_steps=config.run.checkpoint_period[0],
-            every_seconds=config.run.checkpoint_period[1],
+            every_n_steps=settings.checkpoint_steps,
+            every_seconds=settings.checkpoint_seconds,
             patience=config.run.patience,
             signals=signals,
         ),

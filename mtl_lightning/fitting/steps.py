@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer
 
 from mtl_lightning.analysis.detailed_evaluation import space
@@ -12,6 +13,7 @@ from mtl_lightning.build import build_data, module_from_config
 from mtl_lightning.config import Config
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.errors import MtlError
+from mtl_lightning.fitting.device_settings import DeviceSettings, trains_on_gpu
 from mtl_lightning.fitting.memory import exhausted
 from mtl_lightning.fitting.trainer import build_trainer
 from mtl_lightning.launchers.base import Launcher
@@ -70,7 +72,10 @@ def connect_trainer(
     Raises:
         MtlError: If the Trainer rejects its arguments.
     """
-    checkpoint_io = AtomicCheckpointIO(registry().versions(), background=config.run.checkpoint_in_background)
+    settings = DeviceSettings.of(config, gpu=trains_on_gpu(config.trainer))
+    if settings.tf32:
+        torch.set_float32_matmul_precision("high")
+    checkpoint_io = AtomicCheckpointIO(registry().versions(), background=settings.checkpoint_in_background)
     trainer = build_trainer(config, callbacks=callbacks, checkpoint_io=checkpoint_io, logger=logger, launcher=launcher)
     checkpoint_io.expect = Expectation(module, trainer)
     return trainer

@@ -210,7 +210,10 @@ class Mixtures(torch.autograd.Function):
         values = experts.to(kind)
         # Columns are taken one by one: a list of them would be an index that is sent to the device.
         columns = [weights[:, i : i + 1] for i in tasks]
-        chosen = (weights if len(tasks) == len(gradients) else torch.cat(columns, dim=1)).to(kind)
+        chosen = columns[0] if len(columns) == 1 else weights
+        if 1 < len(columns) < len(gradients):
+            chosen = torch.cat(columns, dim=1)
+        chosen = chosen.to(kind)
         toward = used[0].unsqueeze(1) if len(used) == 1 else torch.stack(used, dim=1)
         by_weights, maps = torch.bmm(toward, values.transpose(1, 2)), chosen.transpose(1, 2)
         # With one task this is a product of two vectors per row, which a batched product computes slowly.

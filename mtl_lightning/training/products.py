@@ -39,7 +39,7 @@ def inner_products(vectors: Tensor) -> Tensor:
     """Inner products of rows, exact to float32 in their factors and to float64 in the sum of slices.
 
     Squares of finite float32 values may overflow. On a CPU the products are then computed in float64. On a device,
-    where the host would have to wait to know, all values are divided by a power of two first, which changes no digit.
+    where the host would have to wait to know, they always are.
 
     Args:
         vectors: Rows, [T, K], of any floating-point type.
@@ -55,9 +55,7 @@ def inner_products(vectors: Tensor) -> Tensor:
     if not vectors.numel():
         return vectors.new_zeros(len(vectors), len(vectors), dtype=torch.float64)
     if vectors.device.type not in HOST:
-        scale = torch.ldexp(torch.ones_like(vectors[0, 0]), torch.frexp(vectors.abs().amax()).exponent - 1)
-        scale = torch.where(is_finite(scale) & (scale > 0), scale, 1.0)
-        return _products(vectors / scale) * scale.double() ** 2
+        return _products(vectors.double())
     products = _products(vectors)
     if not bool(torch.isfinite(products).all()):
         products = vectors.double() @ vectors.double().T

@@ -7,7 +7,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from mtl_lightning.bounds import NonNegativeFloat
-from mtl_lightning.weighters.bases.enumeration import MOST_TASKS, minimize_each, scaled
+from mtl_lightning.weighters.bases.enumeration import MOST_TASKS, minimize_each, scaled, unit
 from mtl_lightning.weighters.bases.gramian import GramianOptions, GramianWeighter
 from mtl_lightning.weighters.bases.quadratic import minimize, normalized
 
@@ -53,5 +53,5 @@ class UPGrad(GramianWeighter):
     def weights_of_present(self, gramian: Tensor, present: Tensor) -> Tensor:
         products = scaled(gramian, self.ridge)
         added = minimize_each(products, products, present)  # column i is what task i's weight 1 is increased by
-        combined = torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device) + added
+        combined = unit(gramian) + added
         return torch.where(present, combined, 0.0).sum(1) / present.sum()

@@ -1,10 +1,13 @@
 """The table of docs/gpu.md is what a step costs the host of a device, by the program that makes it."""
 
 import importlib.util
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 MARGIN = 1.1
@@ -49,3 +52,15 @@ def test_the_table_is_what_a_step_takes(program: ModuleType, names: tuple[str, .
             listed = table.get((kind, name), (0, 1, launches))
             assert (reads, copies) == listed[:2], name
             assert launches <= MARGIN * listed[2], name
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_without_a_gpu_and_says_so() -> None:
+    command = [sys.executable, "benchmarks/gpu", "--batches", "32", "64", "--steps", "2"]
+    printed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    lines = [line for line in printed.splitlines() if line.startswith("| ") and "contender" not in line]
+    assert len(lines) == 8
+    assert sum("roofline" in line for line in lines) == 2
+    if not torch.cuda.is_available():
+        assert "no GPU here" in printed
+        assert "these figures say nothing" in printed

@@ -161,6 +161,23 @@ def test_ids_leave_with_their_rows_and_return_with_fresh_ones(inside, tmp_path, 
     assert "usage" not in (tmp_path / "export" / "transforms.json").read_text()
 
 
+@pytest.mark.slow
+def test_two_processes_move_the_same_rows(cli, tmp_path, log, monday):
+    weights, sums = [], []
+    for name, more in {"one": [], "two": ["data.batch_size=64", "trainer.devices=2", "trainer.strategy=ddp"]}.items():
+        rates = ["optimizer.lr=0", "optimizer.table_lr=0", "run.affinity=0", "run.test=false"]
+        done = cli(*tuesday(log, *TURNOVER, *rates, f"init_from={monday}", f"run.dir={name}", *more))
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / name / "data.json").read_text())["ids"]["item_id"]["evicted"] > 10
+        content = AtomicCheckpointIO().load_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt")
+        weights.append(content["state_dict"])
+        sums.append(content["optimizer_states"][0]["optimizers"][-1]["state"][0]["sum"])
+    tables = [part["network.encoder.table.weight"] for part in weights]
+    assert torch.equal(*tables)
+    assert torch.allclose(*sums, rtol=1e-4, atol=1e-9)
+    assert sums[0].sum() > 0
+
+
 def test_killed_and_resumed_ends_as_one_that_was_not(cli, tmp_path, log, monday):
     base = tmp_path / "base"
     shutil.copytree(monday, base)

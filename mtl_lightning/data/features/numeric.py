@@ -30,9 +30,6 @@ NUMERIC_TRANSFORMS = ("standard", "log", "none")
 MISSING_WORDS = ("mean", "zero")
 """Words that the option ``missing`` may have instead of a number."""
 
-EDGES = 33
-"""Largest number of edges of a field: the bounds of 32 bins, for encoders that use bins."""
-
 GRID = 4097
 """Number of quantiles that edges are chosen from."""
 
@@ -40,13 +37,18 @@ SAMPLED = 1 << 14
 """Number of values of a block that count for its quantiles."""
 
 
-def bin_edges(quantiles: Quantiles) -> np.ndarray:
+def bin_edges(quantiles: Quantiles, bins: int = 32) -> np.ndarray:
     """Choose edges of bins that have about equally many rows; a value that fills a bin alone is an edge itself.
 
-    If a column is mostly zero, plain quantiles would nearly all be zero and leave one bin for the other values.
+    If a column is mostly zero, plain quantiles would nearly all be zero and leave one bin for the other values. If
+    there are no more values than edges, each value is one.
+
+    Args:
+        quantiles: Sketch of the values.
+        bins: Largest number of bins.
 
     Returns:
-        At most :data:`EDGES` edges, ascending, float64; empty if there are no rows.
+        At most ``bins`` + 1 edges, ascending, float64; empty if there are no rows.
 
     Example:
         >>> sketch = Quantiles()
@@ -59,9 +61,11 @@ def bin_edges(quantiles: Quantiles) -> np.ndarray:
     if not len(grid):
         return grid
     values, counts = np.unique(grid, return_counts=True)
-    heavy = counts * (EDGES - 1) > GRID
+    if len(values) <= bins + 1:
+        return values
+    heavy = counts * bins > GRID
     rest = np.repeat(values[~heavy], counts[~heavy])
-    places = np.linspace(0, max(len(rest) - 1, 0), max(EDGES - int(heavy.sum()), 2)).astype(int)
+    places = np.linspace(0, max(len(rest) - 1, 0), max(bins + 1 - int(heavy.sum()), 2)).astype(int)
     return np.unique(np.concatenate([values[heavy], values[[0, -1]], rest[places[: len(rest)]]]))
 
 
@@ -78,6 +82,7 @@ class Numeric(ColumnFeature):
         minimum: Smaller values are clipped to it before they are transformed.
         maximum: Larger values are clipped to it.
         strip: Units to remove before or after a number in text, such as ``$`` or ``%``.
+        bins: Largest number of bins of the encodings ``piecewise`` and ``levels``, from 1 to 1,024.
 
     Raises:
         DataError: If an option is unknown or out of range.
@@ -96,6 +101,7 @@ class Numeric(ColumnFeature):
     minimum: float | None = None
     maximum: float | None = None
     strip: tuple[str, ...] = ()
+    bins: int = 32
 
     def __post_init__(self) -> None:
         check_expression(self.column, self.expression)
@@ -108,6 +114,7 @@ class Numeric(ColumnFeature):
             f"transform is {self.transform!r}",
             did_you_mean(self.transform, NUMERIC_TRANSFORMS),
         )
+        check(1 <= self.bins <= 1024, f"bins is {self.bins}", "from 1 to 1024")
         ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
         check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
 
@@ -167,7 +174,7 @@ class NumericTransform(ColumnTransform[Numeric]):
             self.mean, self.scale = self.known_mean, scale
         if not np.isfinite([self.known_mean, self.scale]).all():
             raise DataError(f"features.{self.name}: column {self.column!r} has values that overflow", "transform: log")
-        points = (bin_edges(self.quantiles) - self.mean) / self.scale
+        points = (bin_edges(self.quantiles, self.feature.bins) - self.mean) / self.scale
         self.edges = tuple(np.unique(points.astype(np.float32)).tolist())
         self.quantiles = Quantiles()
 

@@ -131,7 +131,7 @@ class DeviceStores:
         """Return a Store on the device, after copying it there; None if its rows are gathered on the host.
 
         Args:
-            name: Name of the Store within the run.
+            name: Name of the Store among the Stores of the run.
             store: The Store.
             without: Parts that its batches lack.
 
@@ -139,27 +139,51 @@ class DeviceStores:
             DataError: If it must be on the device, and is too large.
         """
         if name not in self._stores:
-            if not self._fits(store, without):
+            parts = [part for key, part in store.parts.items() if key not in (*without, "request")]
+            parts += [] if store.requests is None else store.requests.parts.values()
+            size = sum(part.numel() * part.element_size() for part in parts) + self._missing(store)
+            if not self._holds(size, len(store)):
                 return None
-            events = {key: self._send(value) for key, value in store.events.items()}
-            self._stores[name] = DeviceStore(store, self.device, events, without)
+            self._stores[name] = DeviceStore(store, self.device, self._sent(store), without)
         return self._stores[name]
 
-    def _fits(self, store: Store, without: Collection[str]) -> bool:
+    def with_events(self, store: Store) -> Store:
+        """The Store with its events on the device, where they fit; its batches gather them after their transfer.
+
+        Args:
+            store: A Store whose rows stay on the host.
+        """
+        longest = max((len(events) + events.length for events in store.events.values()), default=0)
+        if not longest or self.place == "host" or not self._holds(self._missing(store), longest):
+            return store
+        events = self._sent(store)
+        inner = store.requests
+        requests = None if inner is None else Store(inner.schema, inner.parts, inner.path, events)
+        return Store(store.schema, store.parts, store.path, events, requests)
+
+    def _holds(self, size: int, rows: int) -> bool:
+        """True if so many bytes, and the numbers of so many rows, may be on the device."""
         if self.place == "host" or (self.place == "auto" and self.device.type in (*HOST, "mps")):
             return False  # Apple's GPUs hold no numbers of 64 bits
-        parts = [part for name, part in store.parts.items() if name not in (*without, "request")]
-        for events in store.events.values():
-            parts += () if id(events) in self._events else events.parts.values()
-        size = sum(part.numel() * part.element_size() for part in parts)
-        size += 0 if store.requests is None else store.requests.bytes
         free = free_memory(self.device)
-        if len(store) < MOST_ROWS and (free is None or size <= free * (SHARE if self.place == "auto" else 1)):
+        if rows < MOST_ROWS and (free is None or size <= free * (SHARE if self.place == "auto" else 1)):
             return True
         if self.place == "device":
-            limit = f"{MOST_ROWS:,} rows or more" if len(store) >= MOST_ROWS else f"{size:,} bytes, and {free:,} free"
+            limit = f"{MOST_ROWS:,} rows or more" if rows >= MOST_ROWS else f"{size:,} bytes, and {free:,} free"
             raise DataError(f"data.resident: the device can't hold the rows: {limit}", "set data.resident=auto")
         return False
+
+    def _missing(self, store: Store) -> int:
+        """Bytes of a Store's events that are not on the device."""
+        return sum(
+            part.numel() * part.element_size()
+            for events in store.events.values()
+            if id(events) not in self._events
+            for part in events.parts.values()
+        )
+
+    def _sent(self, store: Store) -> dict[str, Events]:
+        return {name: self._send(events) for name, events in store.events.items()}
 
     def _send(self, events: Events) -> Events:
         if id(events) not in self._events:

@@ -5,6 +5,7 @@ The events of a row are adjacent, so a batch takes one window of events per row:
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from mtl_lightning.data.cache.directory import writing
 from mtl_lightning.errors import DataError
@@ -229,20 +231,54 @@ class Events:
         if width is None:
             width = rounded(int(count.max()) if len(count) else 0, self.length)
         row_time = rows[:, 1].view(torch.float64) - self.narrow.origin if "time" in self.parts else None
+        return Steps.of(EventWindows(self, start, width, count, row_time))
 
-        def stored(part: str, width: int = width) -> Tensor:
-            return self._windows(self.parts[part], start, width)
+    @property
+    def device(self) -> torch.device:
+        """Device of the events."""
+        return self.parts["ids"].device
 
-        return Steps.of(Windows(stored, width, count, row_time, self.narrow.unit, self.scale))
+    def windows(self, name: str, start: Tensor, width: int) -> Tensor:
+        """A part of ``width`` adjacent events from each start on, [B, width, …].
 
-    def _windows(self, part: Tensor, start: Tensor, width: int) -> Tensor:
-        """``width`` adjacent events from each start on, [B, width, …]."""
+        Args:
+            name: Name of the part.
+            start: First event of each row, [B] int64.
+            width: Number of events.
+        """
+        part = self.parts[name]
         columns = part[:1].numel()
         if not columns:
             return part.new_zeros(len(start), width, 0)
         # Overlapping windows as rows of a matrix: a row's events are one copy.
         windows = part.as_strided((len(self) + 1, width * columns), (columns, 1))
         return windows.index_select(0, start).view(-1, width, *part.shape[1:])
+
+
+class EventWindows(Windows):
+    """Windows of events. Where the events are on a device and the rows are not yet, only the rows' places are moved.
+
+    Args:
+        events: The events.
+        start: First event of each row, [B] int64.
+        width: L.
+        length: Number of events of each row, [B] int64.
+        row_time: Time of each row, [B] float64, or None for histories without gaps.
+    """
+
+    def __init__(self, events: Events, start: Tensor, width: int, length: Tensor, row_time: Tensor | None) -> None:
+        super().__init__(self._stored, width, length, row_time, events.narrow.unit, events.scale)
+        self.events, self.start = events, start
+
+    def _stored(self, part: str) -> Tensor:
+        return self.events.windows(part, self.start, self.width)
+
+    @override
+    def map(self, function: Callable[[Tensor], Tensor]) -> Windows:
+        if self.start.device == self.events.device:
+            return super().map(function)
+        row_time = None if self.row_time is None else function(self.row_time)
+        return EventWindows(self.events, function(self.start), self.width, function(self.length), row_time)
 
 
 class EventsWriter:

@@ -22,8 +22,7 @@ def scaled(gramian: Tensor, ridge: float = 0.0) -> Tensor:
     negative: minima are compared by their values, so that no method needs their absence.
     """
     trace = gramian.diagonal().sum()
-    ridges = ridge * torch.eye(len(gramian), dtype=gramian.dtype, device=gramian.device)
-    return torch.where(trace > 0, gramian / trace, 0.0) + ridges
+    return torch.where(trace > 0, gramian / trace, 0.0) + ridge * unit(gramian)
 
 
 def minimize_each(hessian: Tensor, linear: Tensor, allowed: Tensor) -> Tensor:
@@ -43,7 +42,7 @@ def minimize_each(hessian: Tensor, linear: Tensor, allowed: Tensor) -> Tensor:
         [1.0, 0.0]
     """
     free = _supports(len(hessian), hessian.device)
-    systems = torch.where(free.unsqueeze(2) & free.unsqueeze(1), hessian, _unit(hessian))
+    systems = torch.where(_pairs(len(hessian), hessian.device), hessian, unit(hessian))
     weights = _solve(systems, torch.where(free.unsqueeze(2), -linear, 0.0))
     return _best(hessian, linear, weights, (free & ~allowed).any(1, keepdim=True))
 
@@ -67,7 +66,7 @@ def minimize_on_simplex(hessian: Tensor, linear: Tensor, allowed: Tensor) -> Ten
     """
     count = len(hessian)
     free = _supports(count, hessian.device)
-    inner = torch.where(free.unsqueeze(2) & free.unsqueeze(1), hessian, _unit(hessian))
+    inner = torch.where(_pairs(count, hessian.device), hessian, unit(hessian))
     systems = torch.nn.functional.pad(inner, (0, 1, 0, 1))
     systems[:, :count, count] = free.to(hessian.dtype)
     systems[:, count, :count] = free.to(hessian.dtype)
@@ -84,8 +83,21 @@ def _supports(count: int, device: torch.device) -> Tensor:
     return numbers.bitwise_right_shift(torch.arange(count, device=device)).bitwise_and(1) == 1
 
 
-def _unit(matrix: Tensor) -> Tensor:
-    return torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
+@cache
+def _pairs(count: int, device: torch.device) -> Tensor:
+    """Pairs of weights that are both in a set, for all sets, [2^T, T, T] bool."""
+    free = _supports(count, device)
+    return free.unsqueeze(2) & free.unsqueeze(1)
+
+
+def unit(matrix: Tensor) -> Tensor:
+    """The unit matrix of a matrix's size, type and device, which must not be changed."""
+    return _unit(len(matrix), matrix.dtype, matrix.device)
+
+
+@cache
+def _unit(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.eye(count, dtype=dtype, device=device)
 
 
 def _solve(systems: Tensor, right: Tensor) -> Tensor:

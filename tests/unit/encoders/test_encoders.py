@@ -10,14 +10,14 @@ from mtl_lightning.batch import Batch
 from mtl_lightning.encoders.attention import AttentionBlock
 from mtl_lightning.encoders.din import DINEncoder
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
-from mtl_lightning.encoders.numeric import Periodic, PiecewiseLinear
+from mtl_lightning.encoders.numeric import Levels, Periodic, PiecewiseLinear
 from mtl_lightning.errors import MtlError
 from mtl_lightning.plugins import registry
 from mtl_lightning.schema import Field, Schema
 
 
 @pytest.mark.parametrize("projection", [0, 3])
-@pytest.mark.parametrize("numeric", ["plain", "piecewise", "periodic"])
+@pytest.mark.parametrize("numeric", ["plain", "piecewise", "levels", "periodic"])
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_have_slices_unless_they_are_mixed_and_every_parameter_learns(name, numeric, projection):
     encoder = build(name, numeric=numeric, projection=projection)
@@ -323,12 +323,13 @@ def test_piecewise_linear_shares():
     torch.testing.assert_close(encode(x)[:, :3], x[:, :1] * encode.linear[:3] + encode.bias[:3])  # linear at first
 
 
+@pytest.mark.parametrize("kind", [PiecewiseLinear, Levels])
 @pytest.mark.parametrize(
     "edges",
     [(1.7e9,), (-4e30,), (0.0,), (0.0, 1e-42, 1.0), (1.7e9, 1.7e9 + 1, 1.7e9 + 500), (-3e38, 3e38), (-3e38, 0.0, 3e38)],
 )
-def test_piecewise_linear_is_finite_where_float32_is_too_coarse(edges):
-    encode = PiecewiseLinear([Field(name="x", kind="numeric", edges=edges)], 3)
+def test_piecewise_linear_is_finite_where_float32_is_too_coarse(edges, kind):
+    encode = kind([Field(name="x", kind="numeric", edges=edges)], 3)
     x = torch.tensor([[edges[0]], [edges[-1]], [0.0], [3e38], [-3e38]], requires_grad=True)
     shares = encode.shares(x)
     assert torch.isfinite(shares).all()
@@ -339,7 +340,44 @@ def test_piecewise_linear_is_finite_where_float32_is_too_coarse(edges):
     assert torch.isfinite(encode.weight.grad).all()
 
 
-@pytest.mark.parametrize("kind", [PiecewiseLinear, Periodic])
+def test_levels_give_each_bin_a_vector_of_its_own():
+    torch.manual_seed(0)
+    fields = [
+        Field(name="price", kind="numeric", edges=(-1.0, 0.0, 2.0)),
+        Field(name="flag", kind="numeric", edges=(5.0,)),
+    ]
+    encode = Levels(fields, 2)
+    x = torch.tensor([[-1.5, 0.0], [-1.0, 5.0], [-0.1, 9.0], [0.0, 5.0], [2.0, 4.0]])
+    assert encode.level(x).tolist() == [[0, 0], [1, 1], [1, 2], [2, 1], [3, 0]]
+    before = encode(x)
+    torch.testing.assert_close(before, PiecewiseLinear.forward(encode, x), rtol=0, atol=0)
+    with torch.no_grad():
+        encode.levels[1] += 1.0  # the level of price that begins at -1
+    changed = encode(x) - before
+    assert changed[:, :2].tolist() == [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]]
+    assert not changed[:, 2:].any()
+    encode(x).sum().backward()
+    assert encode.levels.grad[:, 0].tolist() == [1, 2, 1, 1, 2, 2, 1, 0]
+
+
+def test_levels_separate_values_that_a_steep_line_joins():
+    """Five values, labels by their parity: one step of the optimizer orders them, where slopes need many."""
+    torch.manual_seed(0)
+    x = torch.arange(5.0).repeat(20).unsqueeze(1) / 4
+    label, losses = (4 * x) % 2, {}
+    for kind in (PiecewiseLinear, Levels):
+        encode, head = kind([Field(name="x", kind="numeric", edges=(0, 0.25, 0.5, 0.75, 1))], 8), torch.ones(8, 1) / 8
+        optimizer = torch.optim.Adam(encode.parameters(), lr=0.02)
+        for _ in range(30):
+            optimizer.zero_grad()
+            loss = (encode(x) @ head - label).square().mean()
+            loss.backward()
+            optimizer.step()
+        losses[kind] = loss.item()
+    assert losses[Levels] < 0.7 * losses[PiecewiseLinear], losses
+
+
+@pytest.mark.parametrize("kind", [PiecewiseLinear, Levels, Periodic])
 def test_numeric_encodings_fit_what_a_line_cannot(kind):
     torch.manual_seed(0)
     x = torch.rand(500, 1) * 4 - 2

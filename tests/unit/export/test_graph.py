@@ -109,7 +109,8 @@ def test_every_architecture_with_one_head(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "numeric"), [*((name, "plain") for name in ENCODERS), ("autoint", "piecewise"), ("din", "periodic")]
+    ("name", "numeric"),
+    [*((name, "plain") for name in ENCODERS), ("autoint", "piecewise"), ("embedding", "levels"), ("din", "periodic")],
 )
 def test_every_encoder(name: str, numeric: str, tmp_path: Path) -> None:
     schema = example_schema(kinds=KINDS)

@@ -132,6 +132,21 @@ def test_crosses_depend_on_every_part() -> None:
     assert max(ids(transforms, rows, "deep")) < 52
 
 
+@pytest.mark.parametrize("transform", ["standard", "log", "none"])
+def test_numbers_with_few_values_have_an_edge_per_value(transform: str) -> None:
+    values = [0.0] * 900 + [float(i * i) for i in range(1, 101)]
+    few, many = (
+        fitted({"x": {"kind": "numeric", "transform": transform, "bins": bins}}, {"x": values}) for bins in (8, 128)
+    )
+    edges = many.schema.fields[0].edges
+    assert len(edges) == 101
+    assert many.encode({"x": [0.0, 1.0, 10000.0]}).dense[:, 0].tolist() == [edges[0], edges[1], edges[-1]]
+    assert len(few.schema.fields[0].edges) <= 9
+    assert few.schema.fields[0].edges[0] == edges[0]
+    again = Transforms.from_dict(many.to_dict())
+    assert again.schema.fields[0].edges == edges
+
+
 @pytest.mark.parametrize(
     ("features", "part"),
     [
@@ -145,6 +160,7 @@ def test_crosses_depend_on_every_part() -> None:
         ({"x": {"kind": "date", "part": "weekdya"}}, "did you mean 'weekday'?"),
         ({"x": {"kind": "text", "ngrams": 9}}, "ngrams is 9"),
         ({"x": {"kind": "vector"}}, "features.x.size: is required"),
+        ({"x": {"kind": "numeric", "bins": 0}}, "bins is 0"),
         ({"x": {"kind": "numeric", "transform": "lgo"}}, "did you mean 'log'?"),
         ({"x": {"kind": "categorical", "min_cuont": 2}}, "did you mean 'min_count'?"),
         ({"x": {}}, "features.x.kind: is required"),

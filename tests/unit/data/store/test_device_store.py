@@ -20,7 +20,7 @@ from mtl_lightning.data.datamodule import AHEAD, DataModule
 from mtl_lightning.data.sources.simulator import Simulator
 from mtl_lightning.data.store import device_store
 from mtl_lightning.data.store.device_store import DeviceStores
-from mtl_lightning.data.store.events import Events, EventsWriter, Narrow, TimeRange, row_part
+from mtl_lightning.data.store.events import Events, EventsWriter, EventWindows, Narrow, TimeRange, row_part
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.order import PooledOrder
 from mtl_lightning.data.store.store import Store
@@ -150,19 +150,30 @@ def test_batches_are_those_of_the_host(order: str, requests: bool, events: Event
 
 
 @pytest.mark.parametrize("requests", [False, True], ids=["rows", "requests"])
-@pytest.mark.parametrize("place", ["device", "host"])
-def test_a_batch_takes_one_copy_and_no_wait(place: Any, requests: bool, events: Events) -> None:
+@pytest.mark.parametrize("place", ["device", "auto", "host"])
+def test_a_batch_takes_one_copy_and_no_wait(
+    place: Any, requests: bool, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where a thread gathers and packs rows of the host ahead of their use."""
     store = make(events, requests)
     expected = list(Loader(store, 40, shuffle=True))
     with RemoteDevice() as traffic:
-        on_device = DeviceStores(DEVICE, place).get("train", store, {"raw/p"})
-        assert (on_device is not None) == (place == "device")
+        stores = DeviceStores(DEVICE, place)
+        on_device = stores.get("train", store, {"raw/p"}) if place == "device" else None
+        if place == "auto":  # rows that do not fit, and events that do
+            size = sum(part.numel() * part.element_size() for part in events.parts.values())
+            monkeypatch.setattr(device_store, "free_memory", lambda _: 2 * size)
+            assert stores.get("train", store) is None
+            store = stores.with_events(store)
+        else:
+            assert stores.with_events(store) is store or place == "device"
         pack = partial(pack_batch, device=DEVICE, training=True)
         loader = iter(Loader(store, 40, shuffle=True, on_device=on_device, pack=pack, ahead=2))
         for host in expected:
             traffic.clear()
             batch = next(loader)
+            windows = batch.steps["seen"].windows
+            assert isinstance(windows, EventWindows) == (place != "host")
             arrived = tensors(batch)
             assert sum(traffic.copies.values()) == 1
             assert not traffic.reads + traffic.late_reads
@@ -217,6 +228,27 @@ class SaveAtStep(Callback):
     def on_train_batch_end(self, trainer: Trainer, *_: object) -> None:
         if trainer.global_step == 3 and not self.path.exists():
             trainer.save_checkpoint(self.path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("requests", [False, True], ids=["rows", "requests"])
+@pytest.mark.parametrize("place", ["device", "events", "host"])
+def test_batches_arrive_on_a_gpu_while_torch_refuses_to_wait(place: str, requests: bool, events: Events) -> None:
+    device, store = torch.device("cuda", 0), make(events, requests)
+    expected = list(Loader(store, 40, shuffle=True))
+    stores = DeviceStores(device, "device")
+    on_device = stores.get("train", store) if place == "device" else None
+    rows = stores.with_events(store) if place == "events" else store
+    pack = partial(pack_batch, device=device, training=False)
+    loader = Loader(rows, 40, shuffle=True, on_device=on_device, pack=pack, ahead=2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        batches = [batch.map(lambda part: part) for batch in loader]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert all(batch.ids.device == device for batch in batches)
+    assert all(equal(batch.to("cpu"), host) for batch, host in zip(batches, expected, strict=True))
 
 
 def test_training_is_the_same(tmp_path: Path) -> None:
