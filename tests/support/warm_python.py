@@ -140,6 +140,7 @@ def become(
     """Take files, directory and environment of a client, as a new process would."""
     import fcntl
     import importlib
+    import multiprocessing.process
 
     copies = [fcntl.fcntl(file, fcntl.F_DUPFD, max(files) + 1) for file in received]
     for file in received:
@@ -148,6 +149,7 @@ def become(
         os.dup2(file, number)
         os.close(file)
     os.chdir(folder)
+    multiprocessing.process.ORIGINAL_DIR = folder
     os.environ.clear()
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.default_int_handler)
