@@ -196,8 +196,9 @@ def run_to_the_end(arguments: list[str]) -> NoReturn:
         code = 1
     threading._shutdown()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:  # by the program, as json.tool does
+            stream.flush()
     end_with(code)
 
 

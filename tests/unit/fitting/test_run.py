@@ -102,7 +102,7 @@ def test_callbacks_have_the_run_directory_from_the_start() -> None:
         callbacks: list[Any] = run.trainer.callbacks  # type: ignore[attr-defined]
         directories = {type(callback).__name__: callback.run.path for callback in callbacks if hasattr(callback, "run")}
     assert directories == dict.fromkeys(
-        ["ResourcesReport", "RelationsReport", "EvaluationReport", "Record"], Path("mine")
+        ["MemberWeights", "ResourcesReport", "RelationsReport", "EvaluationReport", "Record"], Path("mine")
     )
 
 

@@ -59,12 +59,13 @@ def test_oracle_is_the_mean_of_the_label_wherever_one_looks(scenario, name):
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_funnels_hold_and_every_label_occurs(scenario):
     frame, tasks = log(scenario), Simulator(scenario=scenario).schema().tasks
+    least = 0.001 if scenario == "rare" else 0.01
     for name, task in tasks.items():
         for parent in task.get("parents", ()):
             assert (frame[name] <= frame[parent]).all()
             assert frame[name].mean() < frame[parent].mean()
         if task["kind"] == "binary":
-            assert 0.01 < frame[name].mean() < 0.5
+            assert least < frame[name].mean() < 0.5
 
 
 def test_shop_rates_what_was_bought_and_follows_what_was_viewed():
