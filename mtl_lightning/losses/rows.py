@@ -12,7 +12,7 @@ from torch.nn import functional
 from mtl_lightning.interfaces import Loss, Output, Target
 
 OF_EVERY_MODULE = frozenset(vars(nn.Module()))
-"""Attributes that are no options of a loss."""
+"""Attributes that every module has: they are not options."""
 
 
 def known_rows(values: Tensor, target: Target) -> Tensor:
