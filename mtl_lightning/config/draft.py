@@ -51,9 +51,10 @@ class Draft(Review):
             self.problem(path, f"expects the name of a {kind}, not {given!r}", f"write {path}.name")
             return None
         options = {str(key): value for key, value in given.items() if key != "name"}
-        name = given.get("name")
+        name, known = given.get("name"), self.registry.names(kind)
+        none = "" if known else f"no plugin with a {kind} is installed"
         if not isinstance(name, str):
-            hint = "known: " + ", ".join(self.registry.names(kind))
+            hint = none or "known: " + ", ".join(known)
             self.problem(
                 f"{path}.name",
                 f"is required: the name of a {kind}" if name is None else f"expects a name, not {name!r}",
@@ -63,10 +64,8 @@ class Draft(Review):
         try:
             target = self.registry.resolve(kind, name)
         except PluginError as error:
-            known = self.registry.names(kind)
-            self.problem(
-                f"{path}.name", error.message, error.hint or did_you_mean(name, () if name in known else known)
-            )
+            hint = error.hint or none or did_you_mean(name, () if name in known else known)
+            self.problem(f"{path}.name", error.message, hint)
             return None
         self.classes[path] = target
         bound = self.bind(path, target, options, owner=f"{kind} {name!r}", also=("name",), without=without)

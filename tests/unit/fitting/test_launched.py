@@ -17,6 +17,7 @@ from mtl_lightning.fitting import launched
 from mtl_lightning.fitting.failures import TrainingError
 from mtl_lightning.fitting.plan import RunPlan, plan_run
 from mtl_lightning.launchers.base import Launcher, LaunchError
+from mtl_lightning.plugins.names import Registry
 from mtl_lightning.printable import Console
 from mtl_lightning.runs.directory import RunDirectory
 
@@ -112,3 +113,13 @@ def test_launchers_are_named_in_a_recipe() -> None:
         validate(compose("ads", ["run.launcher=slurm"]).plain)
     with pytest.raises(ConfigError, match=r"run\.launcher: expects the name of a launcher, not 3"):
         validate(compose("ads", ["run.launcher=3"]).plain)
+
+
+@pytest.mark.parametrize("pair", ["run.launcher=moon", "run.launcher.workers=3"])
+def test_a_launcher_without_any_plugin_is_refused_with_a_hint(pair: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Registry.names
+    monkeypatch.setattr(Registry, "names", lambda self, kind: [] if kind == "launcher" else names(self, kind))
+    with pytest.raises(ConfigError) as caught:
+        validate(compose("ads", [pair]).plain)
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.hint) == ("run.launcher.name", "no plugin with a launcher is installed")
