@@ -192,13 +192,15 @@ class DeviceStores:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Free memory of a device in bytes; None where torch can't say.
+    """Free memory of a device in bytes, with what torch keeps for later tensors; None where torch can't say.
 
     Example:
         >>> free_memory(torch.device("cpu")) is None
         True
     """
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _sent(store: Store, device: torch.device, without: Collection[str]) -> dict[str, Tensor]:

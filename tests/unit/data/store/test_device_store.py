@@ -219,6 +219,12 @@ def test_what_fits_in_half_of_the_free_memory_is_on_the_device(events: Events, m
     assert DeviceStores(torch.device("cpu"), "auto").get("train", store) is None
 
 
+def test_memory_that_torch_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"mem_get_info": (5, 90), "memory_reserved": 70, "memory_allocated": 20}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert device_store.free_memory(torch.device("cuda", 0)) == 55
+
+
 class SaveAtStep(Callback):
     """Saves once, after the third step."""
 
