@@ -10,8 +10,11 @@ from typing_extensions import override
 
 from mtl_lightning.interfaces import DropRate, Head, Output, Sizes, Task
 from mtl_lightning.layers import MLP
-from mtl_lightning.layers.batched import apply_maps, stack_parameters
-from mtl_lightning.layers.mlp import Activation
+from mtl_lightning.layers.batched import apply_maps, is_watched, stack_parameters
+from mtl_lightning.layers.mlp import ACTIVATIONS, Activation
+
+JOINT = frozenset({nn.Linear, *ACTIVATIONS.values()})
+"""Kinds of layers that are computed together."""
 
 
 class Tower(nn.Module):
@@ -49,12 +52,23 @@ class Tower(nn.Module):
         self.output = nn.Linear(self.hidden.width, outputs)
         nn.init.constant_(self.output.bias, start)
         self.width = self.hidden.width
-        self.shape = None if dropout else (in_width, *hidden, outputs, activation)
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """Logit and last hidden state."""
         hidden: Tensor = self.hidden(h)
         return self.output(hidden), hidden
+
+    def shape(self) -> Hashable | None:
+        """Sizes and activations of the layers; None if there are hooks, or layers of other kinds or without a bias."""
+        if type(self) is not Tower or type(self.hidden) is not MLP:
+            return None
+        layers = [*self.hidden.layers, self.output]
+        if any(map(is_watched, (self, self.hidden, self.hidden.layers, *layers))):
+            return None
+        kinds = [None if type(layer) is nn.Linear and layer.bias is None else type(layer) for layer in layers]
+        if not JOINT.issuperset(kinds):
+            return None
+        return tuple(layer.weight.shape if isinstance(layer, nn.Linear) else type(layer) for layer in layers)
 
 
 def apply_towers(towers: Sequence[Tower], representations: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -139,8 +153,7 @@ class TowerHead(Head):
 
     @override
     def alike(self) -> Hashable | None:
-        plain = type(self).forward is TowerHead.forward and type(self.tower) is Tower
-        return self.tower.shape if plain else None
+        return self.tower.shape() if type(self).forward is TowerHead.forward else None
 
     @override
     def forward_alike(self, heads: Sequence[Head], representations: Sequence[Tensor]) -> list[Output]:

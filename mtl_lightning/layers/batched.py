@@ -38,6 +38,13 @@ def apply_maps(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.bmm(x, maps) if bias is None else torch.baddbmm(bias, x, maps)
 
 
+def is_watched(module: nn.Module) -> bool:
+    """True if a module has hooks, which need calls and gradients of this module alone."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
 def stack_parameters(modules: Sequence[nn.Module]) -> list[Tensor]:
     """Parameters of T equal modules, each kind stacked: [T, …] in the order of ``parameters()``.
 

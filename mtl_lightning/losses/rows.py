@@ -6,10 +6,13 @@ is replaced before the loss is computed, since zero times an infinite derivative
 
 from collections.abc import Hashable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from mtl_lightning.interfaces import Loss, Output, Target
+
+OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""Attributes that every module has: they are not options."""
 
 
 def known_rows(values: Tensor, target: Target) -> Tensor:
@@ -32,7 +35,7 @@ def linked_label(output: Output, target: Target) -> Tensor:
 
 
 def key_of(loss: Loss) -> Hashable | None:
-    """Type and options of a loss, for :meth:`Loss.alike`; None if it has other state than numbers.
+    """Type and options of a loss, for :meth:`Loss.alike`; None if it has other state than numbers and text.
 
     Example:
         >>> from mtl_lightning.interfaces import Task
@@ -40,8 +43,9 @@ def key_of(loss: Loss) -> Hashable | None:
         >>> key_of(Huber(Task(name="rating", kind="regression", label="rating"), delta=2.0))[1:]
         (('delta', 2.0),)
     """
-    options = [(name, value) for name, value in vars(loss).items() if name[0] != "_" and name != "training"]
-    plain = all(isinstance(value, int | float | str | None) for _, value in options) and not any(loss.state_dict())
+    options = [(name, value) for name, value in vars(loss).items() if name not in OF_EVERY_MODULE]
+    plain = all(isinstance(value, int | float | str | None) for _, value in options)
+    plain = plain and not (loss._parameters or loss._buffers or loss._modules)
     return (type(loss), *options) if plain else None
 
 

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from mtl_lightning.batch import Batch, Output, Target
 from mtl_lightning.interfaces import Head, Loss
+from mtl_lightning.layers.batched import is_watched
 
 LEAST = 1e-30
 """Divisor of a task without labels. Others are not below it, and the sum that it divides is zero."""
 
 
-def separate(representations: Mapping[str, Tensor], z: Tensor) -> dict[str, Tensor]:
-    """The representations, each another tensor, where tasks share one or it is z."""
-    ids = [id(h) for h in representations.values()]
-    return {task: h.view_as(h) if h is z or ids.count(id(h)) > 1 else h for task, h in representations.items()}
+def separate(representations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Views of the representations: tensors that only their tasks read, not the architecture or other tasks."""
+    return {task: h.view_as(h) for task, h in representations.items()}
 
 
 def joint_outputs(
@@ -26,7 +26,7 @@ def joint_outputs(
     groups: dict[Hashable, list[str]] = {}
     for task in representations:
         head = cast(Head, heads[task])
-        key = None if head._forward_hooks or head._forward_pre_hooks else head.alike()
+        key = None if is_watched(head) else head.alike()
         groups.setdefault(task if key is None else (type(head).forward_alike, key), []).append(task)
     outputs: dict[str, Output] = {}
     for tasks in groups.values():
@@ -53,7 +53,8 @@ def joint_losses(
     """
     groups: dict[Hashable, list[str]] = {}
     for task, output in outputs.items():
-        key = cast(Loss, criteria[task]).alike()
+        loss = cast(Loss, criteria[task])
+        key = None if is_watched(loss) else loss.alike()
         single = output.logit.shape[1:] == (1,) and targets[task].label.shape[1] == 1
         if key is not None and single and output.penalty is None and not output.members:
             groups.setdefault(key, []).append(task)

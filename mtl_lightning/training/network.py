@@ -118,7 +118,7 @@ class Network(nn.Module):
         halved = torch.is_autocast_enabled(encoded.z.device.type)
         named = self.architecture(encoded)
         ordered = {task.name: named[task.name].float() if halved else named[task.name] for task in self.schema.tasks}
-        representations = separate(ordered, encoded.z)
+        representations = separate(ordered)
         with full_precision(encoded.z):
             return joint_outputs(self.heads, representations, batch.raw), encoded.z, representations
 

@@ -4,13 +4,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close
 
 from mtl_lightning.architectures.example import example
 from mtl_lightning.batch import Batch
 from mtl_lightning.build import build_network
 from mtl_lightning.heads.binary import BinaryHead
+from mtl_lightning.interfaces import Loss
+from mtl_lightning.losses.linked import LinkedLoss
+from mtl_lightning.losses.mse import MeanSquaredError
 from mtl_lightning.schema import Schema, Task
 from mtl_lightning.training.network import Network, Objectives
 from mtl_lightning.training.step import Step, global_counts
@@ -66,7 +70,7 @@ def step_of(objectives: Objectives) -> Step:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize(("architecture", "weighted"), [("mmoe", False), ("shared_bottom", True)])
+@pytest.mark.parametrize(("architecture", "weighted"), [("mmoe", False), ("shared_bottom", True), ("dbmtl", True)])
 def test_losses_and_gradients_are_those_of_tasks_alone(case: str, architecture: str, weighted: bool) -> None:
     network, batch = network_and_batch(case, architecture, weighted)
     counts = global_counts(batch)
@@ -97,6 +101,78 @@ def test_a_head_that_is_watched_or_changed_computes_alone(monkeypatch: pytest.Mo
     network.heads["b"].__class__ = Doubled
     network.objectives(batch, global_counts(batch), joint=True)
     assert seen == ["a", "doubled"]
+
+
+class Uneven(LinkedLoss):
+    """A loss that keeps its option for itself."""
+
+    def __init__(self, task: Task, under: float) -> None:
+        super().__init__(task)
+        self._under = under
+
+    def cost(self, error: Tensor) -> Tensor:
+        return torch.where(error < 0, self._under, 1.0) * error.square()
+
+
+class Nested(LinkedLoss):
+    """A loss whose option is in a module."""
+
+    def __init__(self, task: Task, factor: float) -> None:
+        super().__init__(task)
+        self.inner = nn.Threshold(-factor, factor)
+
+    def cost(self, error: Tensor) -> Tensor:
+        return self.inner(error)
+
+
+class QuarticError(MeanSquaredError):
+    """A subclass with a cost of its own."""
+
+    def __init__(self, task: Task, _: float) -> None:
+        super().__init__(task)
+
+    def cost(self, error: Tensor) -> Tensor:
+        return error**4
+
+
+@pytest.mark.parametrize("kind", [Uneven, Nested, QuarticError])
+def test_losses_of_plugins_keep_their_options_and_costs(kind: Any) -> None:
+    network, batch = network_and_batch("interleaved", "mmoe", weighted=True)
+    chosen: dict[str, Loss] = {task: kind(network.schema.task(task), factor) for task, factor in (("b", 1), ("d", 5))}
+    network.criteria.update(chosen)
+    counts = global_counts(batch)
+    losses = network.objectives(batch, counts, joint=True).losses
+    outputs, targets = network.outputs(batch)[0], network.targets(batch, counts)
+    for place, task in ((1, "b"), (3, "d")):
+        error = targets[task].known(outputs[task].logit - chosen[task].label(outputs[task], targets[task]))
+        assert_close(losses[place], targets[task].mean(chosen[task].cost(error)[:, 0]), **EXACT)
+
+
+def changed_norm(network: Network) -> None:
+    for head in network.heads.values():
+        parametrizations.weight_norm(head.tower.output).parametrizations.weight.original0.data.mul_(2)
+
+
+def changed_weights(network: Network) -> None:
+    for head in network.heads.values():
+        prune.l1_unstructured(head.tower.output, "weight", amount=0.5)
+
+
+def changed_bias(network: Network) -> None:
+    for head in network.heads.values():
+        head.tower.output.register_parameter("bias", None)
+
+
+def changed_loss(network: Network) -> None:
+    network.criteria["b"].register_forward_hook(lambda _, __, loss: 3 * loss)
+
+
+@pytest.mark.parametrize("change", [changed_norm, changed_weights, changed_bias, changed_loss])
+def test_changed_towers_and_losses_compute_alone(change: Any) -> None:
+    network, batch = network_and_batch("alike", "mmoe", weighted=False)
+    change(network)
+    alone, joint = (network.objectives(batch, global_counts(batch), joint=joint).losses for joint in (False, True))
+    assert_close(torch.stack(list(joint)), torch.stack(list(alone)), **EXACT)
 
 
 def test_losses_of_tasks_that_read_their_parents_keep_their_own_graphs() -> None:
