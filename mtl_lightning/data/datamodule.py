@@ -229,7 +229,8 @@ class DataModule(LightningDataModule):
         store = self.prepared.stores[split]
         large = len(store) > LARGE and store.requests is None
         ahead = (0 if self._device.type in HOST else AHEAD) if self.prefetch is None else self.prefetch
-        on_device = self._device_store(split, store)
+        training = split == "train" and shuffle
+        on_device = self._device_store(split, store, training)
         return Loader(
             store if on_device is not None or self._on_device is None else self._on_device.with_events(store),
             batch_size or self.eval_batch_size,
@@ -240,7 +241,7 @@ class DataModule(LightningDataModule):
             pool=self.pool or (POOL if store.bytes > IN_MEMORY else None),
             function=shuffle and (large if self.order == "auto" else self.order == "function"),
             on_device=on_device,
-            pack=partial(pack_batch, device=self._device, training=split == "train") if ahead else None,
+            pack=partial(pack_batch, device=self._device, training=training) if ahead else None,
             ahead=ahead,
         )
 
@@ -248,13 +249,13 @@ class DataModule(LightningDataModule):
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _device_store(self, split: str, store: Store) -> DeviceStore | None:
+    def _device_store(self, split: str, store: Store, training: bool) -> DeviceStore | None:
         """The rows of a split on the Trainer's device, if they are kept there."""
         device = self._device
         if self._on_device is None or self._on_device.device != device:
             self._on_device = DeviceStores(device, self.resident)
         # In training, only metrics would read the true expectations of labels.
-        oracles = {f"raw/{name}" for task in self.tasks for name in task.oracles} if split == "train" else ()
+        oracles = {f"raw/{name}" for task in self.tasks for name in task.oracles} if training else ()
         return self._on_device.get(split, store, oracles)
 
     def train_dataloader(self) -> Loader:

@@ -157,6 +157,21 @@ def test_events_of_files_cannot_count_again_in_each_run():
         fitted([block(DAY)], None, {}, list={"kind": "sequence", "of": "item", "admit": 2})
 
 
+@pytest.mark.parametrize("leaving", [EXPIRING, {"evict": True, "max_size": 9}])
+def test_a_cross_hashes_no_ids_that_are_renumbered(leaving):
+    others = {"moment": {"kind": "categorical", "column": "time"}, "pair": {"kind": "cross", "of": ["moment", "item"]}}
+    with pytest.raises(DataError, match=r"features\.pair\.of: 'item' has expire or evict, .*hashes.*name another"):
+        fitted([block(DAY)], None, leaving, **others)
+    fitted([block(DAY)], None, {"admit": 2, "max_size": 9}, **others)
+
+
+def test_a_wrong_time_names_no_option_that_is_missing():
+    rows = block(DAY).set_column(2, "time", pa.array(["31.05.2024", None, None]))
+    with pytest.raises(DataError, match=r"^features\.item: .*'31\.05\.2024' in row 0.*ISO 8601") as caught:
+        fitted([rows], None, EXPIRING)
+    assert caught.value.hint == "write it like 2024-05-31 13:30"
+
+
 @pytest.mark.parametrize(
     ("usage", "message"),
     [

@@ -124,7 +124,8 @@ def read_features(specs: Mapping[str, Spec], review: Review, names: Registry | N
             if other not in known:
                 review.problem(f"features.{name}.of", f"no feature {other!r}", did_you_mean(other, known))
             elif referred is not None and (reason := built.refuses(referred)):
-                review.problem(f"features.{name}.of", f"{other!r} {reason}", "it must be categorical")
+                hint = "it must be categorical" if reason.startswith("is ") else "name another feature"
+                review.problem(f"features.{name}.of", f"{other!r} {reason}", hint)
     try:
         _in_order(features)
     except CycleError as error:

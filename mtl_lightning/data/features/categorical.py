@@ -36,6 +36,11 @@ class VocabularyFeature(TokenFeature):
         """Return the time column of ``expire``, which rows to be scored do not need."""
         return () if self.time is None else (self.time,)
 
+    @override
+    def lookup_columns(self, name: str) -> tuple[str, ...]:
+        """Return the columns of rows, and the time column."""
+        return (*self.columns(name), *self.event_columns(name))
+
     @property
     def lifetime(self) -> Lifetime | None:
         """Conditions under which a value has an id; None if ids stay for good and each run counts for itself."""

@@ -53,8 +53,12 @@ class Cross(Feature):
 
     @override
     def refuses(self, other: Feature) -> str:
-        """Refuse features that do not make ids."""
-        return "" if other.makes == "categorical" else f"is {other.kind}"
+        """Refuse features that do not make ids, and ones whose ids are renumbered: they would be in other buckets."""
+        if other.makes != "categorical":
+            return f"is {other.kind}"
+        lifetime = getattr(other, "lifetime", None)
+        leaves = lifetime is not None and lifetime.leaves
+        return "has expire or evict, which renumber the ids that a cross hashes" if leaves else ""
 
     @override
     def build(self, name: str, others: Mapping[str, Transform]) -> "CrossTransform":

@@ -57,7 +57,11 @@ class Lifetime:
         if self.time is None:
             return None
         start = block[ROW][0].as_py() if ROW in block.schema.names and block.num_rows else 0
-        times = instants(block, self.time, start, place=place)
+        try:
+            times = instants(block, self.time, start, place=place)
+        except DataError as error:
+            hint = (error.hint or "").partition(", or set ")[0]  # there is no option for a format
+            raise DataError(error.message, hint) from error
         seconds = np.where(times.known, times.values / (times.per_second or 1), np.nan)
         return seconds, None if times.per_second is None else times.per_second > 0
 

@@ -125,7 +125,7 @@ class DeviceStores:
     def __init__(self, device: torch.device, place: Place) -> None:
         self.device, self.place = device, place
         self._events: dict[int, tuple[Events, Events]] = {}
-        self._stores: dict[str, DeviceStore | None] = {}
+        self._stores: dict[tuple[str, frozenset[str]], DeviceStore] = {}
 
     def get(self, name: str, store: Store, without: Collection[str] = ()) -> DeviceStore | None:
         """Return a Store on the device, after copying it there; None if its rows are gathered on the host.
@@ -138,14 +138,15 @@ class DeviceStores:
         Raises:
             DataError: If it must be on the device, and is too large.
         """
-        if name not in self._stores:
-            parts = [part for key, part in store.parts.items() if key not in (*without, "request")]
+        key = name, frozenset(without)
+        if key not in self._stores:
+            parts = [part for part_name, part in store.parts.items() if part_name not in (*without, "request")]
             parts += [] if store.requests is None else store.requests.parts.values()
             size = sum(part.numel() * part.element_size() for part in parts) + self._missing(store)
             if not self._holds(size, len(store)):
                 return None
-            self._stores[name] = DeviceStore(store, self.device, self._sent(store), without)
-        return self._stores[name]
+            self._stores[key] = DeviceStore(store, self.device, self._sent(store), without)
+        return self._stores[key]
 
     def with_events(self, store: Store) -> Store:
         """The Store with its events on the device, where they fit; its batches gather them after their transfer.
@@ -192,13 +193,15 @@ class DeviceStores:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Free memory of a device in bytes; None where torch can't say.
+    """Free memory of a device in bytes, with what torch keeps for later tensors; None where torch can't say.
 
     Example:
         >>> free_memory(torch.device("cpu")) is None
         True
     """
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    if device.type != "cuda":
+        return None
+    return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def _sent(store: Store, device: torch.device, without: Collection[str]) -> dict[str, Tensor]:

@@ -98,6 +98,18 @@ def test_rows_files_and_requests_have_the_values_of_the_table(tmp_path, suffix, 
     assert [entry.kind for entry in entries(tmp_path / "cache")[0] if entry.kind == "prepared"]
 
 
+def test_ids_expire_by_a_time_of_the_table(tmp_path):
+    side = {"path": write({"item_id": [1, 2, 3], "made": [1, 5, 9]}, tmp_path / "items.csv"), "key": "item_id"}
+    features = {"item": {"kind": "categorical", "expire": 4, "time": "items.made"}}
+    data = DataModule(
+        Table(path=write(LOG, tmp_path / "log.csv")), features=features, tasks={"click": "binary"},
+        lookup={"items": {**side, "on": "item"}}, cache_dir=tmp_path / "cache",
+    )  # fmt: skip
+    transforms = data.prepared.transforms
+    assert sorted(transforms.transforms["item"].table.vocabulary.keys.to_pylist()) == [2, 3, 9]  # 9 has no time
+    assert transforms.encode({"item": [1, 3]}).ids[0].tolist() == [1]
+
+
 def test_a_changed_table_is_read_again_and_a_changed_file_of_the_run_is_refused(tmp_path):
     first = module(tmp_path).prepared
     options = {"features": FEATURES, "tasks": {"click": "binary"}, "cache_dir": tmp_path / "cache"}

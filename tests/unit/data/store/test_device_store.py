@@ -219,6 +219,20 @@ def test_what_fits_in_half_of_the_free_memory_is_on_the_device(events: Events, m
     assert DeviceStores(torch.device("cpu"), "auto").get("train", store) is None
 
 
+def test_memory_that_torch_keeps_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"mem_get_info": (5, 90), "memory_reserved": 70, "memory_allocated": 20}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert device_store.free_memory(torch.device("cuda", 0)) == 55
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_training_rows_keep_their_true_expectations_in_evaluation(prefetch: int, tmp_path: Path) -> None:
+    data = DataModule(Simulator(rows=300), cache_dir=tmp_path, resident="device", prefetch=prefetch)
+    assert "oracle_click" not in next(iter(data.train_dataloader())).raw
+    expected = DataModule(Simulator(rows=300), cache_dir=tmp_path, resident="host").loader("train")
+    assert all(equal(*pair) for pair in zip(data.loader("train"), expected, strict=True))
+
+
 class SaveAtStep(Callback):
     """Saves once, after the third step."""
 
