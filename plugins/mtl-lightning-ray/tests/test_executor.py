@@ -127,3 +127,5 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing(cluster, tmp_path, monke
     assert (tmp_path / "killed").exists()
     assert node not in cluster.worker_nodes
     assert done[0] == done[1]
+    while node.node_id in [item["NodeID"] for item in ray.nodes() if item["Alive"]]:
+        time.sleep(0.2)  # until then Ray places work of later tests there

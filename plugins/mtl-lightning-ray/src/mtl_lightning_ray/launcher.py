@@ -14,6 +14,7 @@ from ray.train import Checkpoint as Copy
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, report
 from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from typing_extensions import override
 
 from mtl_lightning.interfaces import Launcher, LaunchError, MtlError, NonNegativeInt, PositiveInt, TrainingError
@@ -61,7 +62,9 @@ class RayLauncher(Launcher):
     def launch(self, train: Callable[[], None], directory: Path, timeout: float) -> None:
         connected = connect(self.address, log_to_driver=True)
         try:
-            errors: Any = ray.remote(num_cpus=0)(_Errors).remote()
+            # On this node, which lives as long as the caller; Ray may still place actors on one that has died.
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            errors: Any = ray.remote(num_cpus=0, scheduling_strategy=here)(_Errors).remote()
             # Ray keeps its state of the run where all nodes see it.
             with tempfile.TemporaryDirectory(dir=directory.parent, prefix=".ray-") as folder:
                 trainer = TorchTrainer(
