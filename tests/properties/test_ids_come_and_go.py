@@ -149,6 +149,12 @@ def test_times_of_two_forms_are_refused():
         fitted([dated, block(DAY)], None, EXPIRING)
 
 
+def test_an_infinite_time_is_refused():  # all other values would expire
+    rows = block(DAY).set_column(2, "time", pa.array([0.0, float("inf"), None]))
+    with pytest.raises(DataError, match=r"^features\.item: the time column 'time' is infinite in row 1"):
+        fitted([rows], None, EXPIRING)
+
+
 def test_events_of_files_cannot_count_again_in_each_run():
     seen = {"kind": "history", "by": "user", "time": "time", "of": "item", "from": {"path": "events.parquet"}}
     with pytest.raises(DataError, match=r"features\.seen: has files of its own.* 'item' again"):

@@ -77,7 +77,8 @@ def times_of(
         place: Part of the recipe that names the column, for messages.
 
     Raises:
-        DataError: If a time is missing, values have no order in time, or only some times have a zone; names the row.
+        DataError: If a time is missing or infinite, values have no order in time, or only some times have a zone; names
+            the row.
 
     Example:
         >>> times_of(pa.table({"day": ["2024-05-02", "2024-05-01", "2024-05-02"]}), "day").tolist()
@@ -96,7 +97,11 @@ def times_of(
         values = _read_text(values, name, start, text_format, place)
     elif not is_number(values.type):
         raise DataError(f"{place}: the time column {name!r} holds {values.type}", "numbers, times or ISO text")
-    return np.asarray(values.to_numpy(zero_copy_only=False))
+    times = np.asarray(values.to_numpy(zero_copy_only=False))
+    if times.dtype.kind == "f" and (infinite := np.isinf(times)).any():
+        row = start + int(infinite.argmax())
+        raise DataError(f"{place}: the time column {name!r} is infinite in row {row}", "leave the row out")
+    return times
 
 
 def _read_text(values: pa.Array, name: str, start: int, text_format: str | None, place: str) -> pa.Array:
