@@ -150,9 +150,11 @@ def _run(
 
     try:
         with handled_signals(), FileLock(grid.out / ".lock", timeout=0):
-            run(left)
-            every = [*every, *group_cells(grid, list(kinds))]
-            run(unfinished(grid, every) if joint else [], "groups of tasks from affinities")
+            run([cell for cell in left if cell in joint])
+            groups = group_cells(grid, list(kinds))  # fails before the other runs if there are no affinities
+            run([cell for cell in left if cell not in joint])
+            run(unfinished(grid, groups), "groups of tasks from affinities")
+            every = [*every, *groups]
             selected = select(grid, every)
             run(unfinished(grid, confirming(grid, every, selected)), f"{selected} is best on validation")
             result = _write(console, grid, every, kinds)

@@ -134,3 +134,21 @@ def test_a_comparison_trains_and_judges_its_groups(tmp_path):
     assert [part["name"] for part in result["configurations"]] == ["single_task", "shared_bottom-sum", "groups2-sum"]
     assert result["grouping"]["runs"] == 2
     assert "Search for groups" in done.stdout
+
+
+def test_a_search_without_affinities_ends_before_the_other_runs(grid, monkeypatch):
+    trained = []
+
+    def launch(grid, cells, report, program):
+        trained.extend(cell.name for cell in cells)
+        for cell in cells:
+            finish(grid, cell)
+        return []
+
+    monkeypatch.setattr("mtl_lightning.compare.launch.launch", launch)
+    monkeypatch.setattr("mtl_lightning.cli.compare._prepare", lambda *arguments: None)
+    pairs = ["recipe=conflict", "grouping=auto", "architecture=shared_bottom", "weighter=sum", "seeds=4,5"]
+    pairs += ["constants=0", f"out={grid.out}"]
+    with pytest.raises(MtlError, match="affinity-seed4 took no sample"):
+        compare(pairs, None, print_commands=False, only_gather=False, as_json=True)
+    assert trained == ["affinity-seed4"]
