@@ -38,12 +38,11 @@ class SLearnerHead(UpliftHead):
 
     def __init__(self, task: Task, width: int, parents: Mapping[str, Head], **options: Unpack[UpliftOptions]) -> None:
         super().__init__(task, width + 1, parents, **options)
-        # A buffer, as torch.export may take a tensor that is made here for a constant of an unknown value.
+        # A buffer: torch.export once refused constants made in forward, as fake tensors. Alone, it accepts them.
         self.register_buffer("treatments", torch.tensor([0.0, 1.0]), persistent=False)
 
     @override
     def arms(self, h: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        # Sums with a column of h, whose number of rows torch.export leaves open.
-        nothing = h[:, :1] * 0
-        arms = [self.tower(torch.cat([h, nothing + value], dim=1))[0] for value in self.treatments]
+        zeros = h[:, :1] * 0  # with the number of rows that torch.export leaves open
+        arms = [self.tower(torch.cat([h, zeros + value], dim=1))[0] for value in self.treatments]
         return both(*arms), {}

@@ -167,9 +167,8 @@ class MultiTaskModule(LightningModule):
             batch = batch.preferring(send(preference, batch.dense.device))
         objectives = self.network.objectives(batch, global_counts(batch), joint=not self._gradient_at)
         names = tuple(self.schema.task_index)
-        with full_precision(
-            objectives.seam[0]
-        ):  # bfloat16 inner products may form a Gramian that no set of gradients has
+        # Inner products in bfloat16 may form a Gramian that no set of gradients has.
+        with full_precision(objectives.seam[0]):
             step = make_step(
                 objectives.losses,
                 objectives.seam,
