@@ -146,7 +146,7 @@ def test_a_search_without_affinities_ends_before_the_other_runs(grid, monkeypatc
         return []
 
     monkeypatch.setattr("mtl_lightning.compare.launch.launch", launch)
-    monkeypatch.setattr("mtl_lightning.cli.compare._prepare", lambda *arguments: None)
+    monkeypatch.setattr("mtl_lightning.cli.compare._prepare", lambda *_: None)
     pairs = ["recipe=conflict", "grouping=auto", "architecture=shared_bottom", "weighter=sum", "seeds=4,5"]
     pairs += ["constants=0", f"out={grid.out}"]
     with pytest.raises(MtlError, match="affinity-seed4 took no sample"):
