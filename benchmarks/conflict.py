@@ -7,16 +7,13 @@ on the test split, as means over seeds, each of which is another world. Results 
 """
 
 import argparse
-import json
-import logging
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from seams import WORLDS, run
+from trials import begin, keep
 
 from mtl_lightning.data.datamodule import DataModule
 from mtl_lightning.data.sources.simulator import Simulator
@@ -35,11 +32,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     out = arguments.out
-    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    lines = begin(out)
     known = {(line["architecture"], line["seed"]): line["figures"] for line in lines}
     for seed in range(arguments.seeds):
         data = DataModule(Simulator(rows=WORLD.rows, seed=seed, **WORLD.source), seed=seed, **WORLD.data)
@@ -48,8 +42,7 @@ def main() -> None:
             if (name, seed) not in known:
                 world = replace(WORLD, model={**WORLD.model, "architecture": architecture})
                 figures = known[name, seed] = run(world, data, {"name": "sum"}, WORLD.epochs, seed)
-                with out.open("a") as file:
-                    print(json.dumps({"architecture": name, "seed": seed, "figures": figures}), file=file)
+                keep(out, architecture=name, seed=seed, figures=figures)
     first = next(iter(ARCHITECTURES))
     print(f"| architecture | {' | '.join(WORLD.metrics)} | hide, against {first} |\n|---|---|---|---|---|")
     for name in ARCHITECTURES:

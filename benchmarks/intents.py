@@ -9,18 +9,14 @@ table of the expected AUC on the last tenth of the log, and of the gap.
 """
 
 import argparse
-import json
-import logging
-import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import into
 import numpy as np
-import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
+from trials import begin, keep, train_and_test
 
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
@@ -58,15 +54,7 @@ def run(scenario: str, encoder: str, history: bool, seed: int) -> dict[str, floa
         weighter={"name": "sum"}, metrics={task: ["expected_auc", "oracle_auc"]}, seed=seed,
         optimizer={"lr": 2e-3, "table_lr": 0.1, "schedule": "linear"},
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=folder, limit_val_batches=0, use_distributed_sampler=False,
-        )  # fmt: skip
-        started = time.process_time()
-        trainer.fit(module, datamodule=data)
-        spent = time.process_time() - started
-        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    metrics, spent = train_and_test(module, data, 2)
     oracle = float(metrics[f"test/{task}/oracle_auc"])
     return {"auc": float(metrics[f"test/{task}/expected_auc"]), "oracle": oracle, "seconds": spent}
 
@@ -98,11 +86,8 @@ def main() -> None:
     into.add_option(parser, "benchmarks/results/intents.md")
     arguments = parser.parse_args()
     started = time.monotonic()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     out = arguments.out
-    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    lines = begin(out)
     chosen = [line for line in lines if line.get("scenario", "ads") == arguments.scenario]
     results = {(line["model"], line["seed"]): line["figures"] for line in chosen}
     for seed in range(arguments.seeds):
@@ -110,9 +95,7 @@ def main() -> None:
             if (model, seed) in results:
                 continue
             figures = results[model, seed] = run(arguments.scenario, *options, seed)
-            with out.open("a") as file:
-                line = {"scenario": arguments.scenario, "model": model, "seed": seed, "figures": figures}
-                print(json.dumps(line), file=file)
+            keep(out, scenario=arguments.scenario, model=model, seed=seed, figures=figures)
     text = f"{into.stamp(started)}\n\n{table(results, arguments.seeds)}"
     into.show(text, f"intents {arguments.scenario}", arguments.into)
 

@@ -16,19 +16,14 @@ first:
 
 import argparse
 import inspect
-import json
-import logging
-import tempfile
-import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
 from seams import cases, gradient_weighters
 from torch.utils.flop_counter import FlopCounterMode
+from trials import begin, keep, train_and_test
 
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
@@ -83,15 +78,7 @@ def run(data: DataModule, part: str, options: dict[str, Any], seed: int) -> dict
         counted.training_step(batch, 0).backward()
     network = module.network
     tables = {id(table) for table in network.encoder.table_parameters()}
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, default_root_dir=folder, limit_val_batches=0, use_distributed_sampler=False,
-        )  # fmt: skip
-        started = time.process_time()
-        trainer.fit(module, datamodule=data)
-        seconds = time.process_time() - started
-        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    metrics, seconds = train_and_test(module, data, 1)
     return {
         **{task: float(metrics[f"test/{task}/{names[0]}"]) for task, names in METRICS.items()},
         "dense": sum(weight.numel() for weight in network.parameters() if id(weight) not in tables),
@@ -124,11 +111,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--seeds", type=int, default=2)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     out = arguments.out
-    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    lines = begin(out)
     results = {
         (line["part"], line["name"], line["seed"]): line["figures"] for line in lines if line["rows"] == arguments.rows
     }
@@ -141,9 +125,7 @@ def main() -> None:
             for name, options in components(part).items():
                 if (part, name, seed) not in results:
                     figures = results[part, name, seed] = run(data, part, options, seed)
-                    line = {"part": part, "name": name, "seed": seed, "rows": arguments.rows, "figures": figures}
-                    with out.open("a") as file:
-                        print(json.dumps(line), file=file)
+                    keep(out, part=part, name=name, seed=seed, rows=arguments.rows, figures=figures)
     for part in arguments.parts:
         print(f"\n{table(part, results, arguments.seeds)}", flush=True)
 

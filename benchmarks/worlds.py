@@ -9,18 +9,13 @@ The row "oracle" is the expected AUC of the true probabilities, which no model c
 """
 
 import argparse
-import json
-import logging
-import tempfile
-import time
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import seed_everything
+from trials import begin, keep, train_and_test
 
 from mtl_lightning.build import build_module
 from mtl_lightning.data.datamodule import DataModule
@@ -98,16 +93,7 @@ def run(name: str, world: World, encoder: dict[str, Any], seed: int, rows: int |
         metrics={"click": ["expected_auc", "oracle_auc"]}, seed=seed,
         optimizer={"lr": world.lr, "table_lr": world.table_lr, "schedule": "linear"},
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(
-            max_epochs=world.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
-            enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, limit_val_batches=0,
-            use_distributed_sampler=False,
-        )  # fmt: skip
-        started = time.process_time()
-        trainer.fit(module, datamodule=data)
-        spent = time.process_time() - started
-        metrics = trainer.test(module, datamodule=data, verbose=False)[0]
+    metrics, spent = train_and_test(module, data, world.epochs)
     return {
         "auc": float(metrics["test/click/expected_auc"]),
         "oracle": float(metrics["test/click/oracle_auc"]),
@@ -137,11 +123,8 @@ def main() -> None:
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
     out = arguments.out
-    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    lines = begin(out)
     results = {(line["world"], line["encoder"], line["seed"]): line["figures"] for line in lines}
     for seed in range(arguments.seeds):
         for name in arguments.worlds:
@@ -149,8 +132,7 @@ def main() -> None:
                 if (name, encoder, seed) in results:
                     continue
                 figures = results[name, encoder, seed] = run(name, WORLDS[name], options, seed)
-                with out.open("a") as file:
-                    print(json.dumps({"world": name, "encoder": encoder, "seed": seed, "figures": figures}), file=file)
+                keep(out, world=name, encoder=encoder, seed=seed, figures=figures)
     for name in arguments.worlds:
         print(f"\n{name}\n\n{table(name, results, arguments.seeds)}", flush=True)
 
