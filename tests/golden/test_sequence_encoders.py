@@ -236,7 +236,7 @@ def test_sdim(batch, rounds, bits, copies):
 
 @pytest.mark.parametrize(("copies", "bits"), [(1, 1), (2, 2)])
 def test_requests_share_the_bucket_sums_of_sdim(monkeypatch, copies, bits):
-    """Rows of a request read sums that are formed once: z and gradients are the same as where each row forms its own."""
+    """Rows of a request read sums that are formed once: z and gradients are the same as from own sums."""
     reverse = replace(SCHEMA, fields=SCHEMA.fields[::-1])  # of two histories the second is constant: clicks
     requests = example_requests(example_batch(reverse, rows=18, seed=5))
     requests = requests.map(lambda x: x.double() if x.is_floating_point() else x)
