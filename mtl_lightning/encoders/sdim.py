@@ -109,7 +109,8 @@ class SDIMEncoder(TargetEncoder):
         sign = torch.where(target @ self.hashes > 0, 1.0, -1.0).to(compared.dtype)
         # Bits are equal where the product with the target's sign is positive; τ slices of R columns are compared.
         equal = torch.bmm(compared, self.hashes * sign.unsqueeze(1)).gt_(0).split(self.rounds, dim=2)
-        return reduce(Tensor.mul_, equal)
+        collided: Tensor = reduce(Tensor.mul_, equal)
+        return collided
 
     @torch.no_grad()
     def codes(self, compared: Tensor) -> tuple[Tensor, Tensor]:
