@@ -250,9 +250,9 @@ class SharedVocabulary:
         self._vocabulary, self._counter = vocabulary, None
 
     def _fit(self, counter: Counter) -> Vocabulary:
-        if self.lifetime is None:
-            return Vocabulary.fit(counter, self.min_count, self.max_size, self.known)
         try:
+            if self.lifetime is None:
+                return Vocabulary.fit(counter, self.min_count, self.max_size, self.known)
             vocabulary, self.usage = turn_over(
                 counter.result(), self.lifetime, self.max_size, self.known, self._earlier, self._dated
             )

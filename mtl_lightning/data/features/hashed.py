@@ -19,12 +19,8 @@ from mtl_lightning.data.features.base import (
     check,
     check_expression,
 )
-from mtl_lightning.data.features.vocabulary import FIRST
+from mtl_lightning.data.features.vocabulary import FIRST, LARGEST
 from mtl_lightning.schema import PADDING, Field
-
-LARGEST = 2**31 - 1 - FIRST
-"""Largest number of ids, which are int32."""
-
 
 def check_size(size: int) -> None:
     """Check the number of hash buckets.

@@ -9,10 +9,14 @@ import pyarrow.compute as pc
 
 from mtl_lightning.data.arrow.keys import SPELT, canonical_text, integers, text
 from mtl_lightning.data.arrow.types import is_text
+from mtl_lightning.errors import DataError
 from mtl_lightning.schema import PADDING, UNKNOWN
 
 FIRST = UNKNOWN + 1
 """Id of a vocabulary's first key."""
+
+LARGEST = 2**31 - 1 - FIRST
+"""Largest number of keys, as ids are int32."""
 
 COMPACT = 1_000_000
 """Number of keys of separate blocks from which on they are merged."""
@@ -157,6 +161,9 @@ class Vocabulary:
     Args:
         keys: Distinct keys, [K] int64 or string.
 
+    Raises:
+        DataError: If there are more than :data:`LARGEST` keys.
+
     Example:
         >>> counter = Counter()
         >>> counter.add(pa.array(["b", "a", "b", None]))
@@ -166,6 +173,8 @@ class Vocabulary:
     """
 
     def __init__(self, keys: pa.Array) -> None:
+        if len(keys) > LARGEST:
+            raise DataError(f"{len(keys)} distinct values, but ids end at {LARGEST}", "set max_size, or kind: hashed")
         self.keys = keys
         self._low, span = (0, 0) if is_text(keys.type) else _span(keys)
         self._table: np.ndarray | None = None

@@ -243,3 +243,17 @@ def test_vectors() -> None:
     for wrong, part in (([[1.0]], "holds 1 values where 3 are expected"), ([[1.0, 2.0, float("inf")]], "is infinite")):
         with pytest.raises(DataError, match=part):
             transforms.encode({"x": wrong})
+
+
+@pytest.mark.parametrize("kind", ["categorical", "sequence"])
+def test_more_values_than_ids_are_an_error(kind, monkeypatch):
+    """Ids are int32: above the limit they would wrap around."""
+    monkeypatch.setattr("mtl_lightning.data.features.vocabulary.LARGEST", 2)
+    rows = {"categorical": ["a", "b", "c"], "sequence": [["a", "b"], ["c"]]}[kind]
+    transforms = Transforms(build_features({"item": {"kind": kind}}), ())
+    with pytest.raises(DataError, match="item: 3 distinct values, but ids end at 2"):
+        transforms.fit([pa.table({"item": rows})])
+        transforms.encode({"item": rows})
+    capped = Transforms(build_features({"item": {"kind": kind, "max_size": 2}}), ())
+    capped.fit([pa.table({"item": rows})])
+    assert capped.encode({"item": rows}) is not None
