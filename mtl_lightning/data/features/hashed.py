@@ -22,6 +22,7 @@ from mtl_lightning.data.features.base import (
 from mtl_lightning.data.features.vocabulary import FIRST, LARGEST
 from mtl_lightning.schema import PADDING, Field
 
+
 def check_size(size: int) -> None:
     """Check the number of hash buckets.
 
