@@ -27,7 +27,7 @@ class DataConfig:
     """Settings of batches and of prepared data.
 
     Args:
-        batch_size: Rows per step and process while training; ``auto`` for :func:`usual_batch_size` of the training rows.
+        batch_size: Rows per step and process while training; ``auto`` for :func:`usual_batch_size` of the rows.
         eval_batch_size: The same for validation, test and prediction.
         group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
         cache_dir: Where prepared data is kept; None for the user's cache directory.

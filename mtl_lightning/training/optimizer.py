@@ -49,8 +49,8 @@ class OptimizerConfig:
         schedule: Learning-rate schedule of dense weights and tables.
         warmup_steps: Number of steps of linear warm-up before the schedule.
         average: Decay of the exponential moving average of the dense weights, such as 0.999; 0 for none. Validation,
-            checkpoints and exports use the average. ``auto`` is 0.999 with a constant rate, and 0 with another schedule,
-            whose last steps are small. See :class:`~mtl_lightning.training.average.WeightAverage`.
+            checkpoints and exports use the average. ``auto`` is 0.999 with a constant rate, and 0 with another
+            schedule, whose last steps are small. See :class:`~mtl_lightning.training.average.WeightAverage`.
     """
 
     name: Literal["adamw", "adam", "sgd", "adagrad"] = "adamw"

@@ -531,5 +531,5 @@ def test_the_size_of_batches_follows_the_training_rows(tmp_path: Path) -> None:
     assert [len(batch) for batch in data.train_dataloader()] == [200] * 4
     sizes = [usual_batch_size(rows) for rows in (100_000, 100_001, 200_000, 200_001)]
     assert sizes == [256, 512, 512, 1024]
-    with pytest.raises(DataError, match="data.batch_size: expects an integer or 'auto', not 'atuo'"):
+    with pytest.raises(DataError, match=r"data\.batch_size: expects an integer or 'auto', not 'atuo'"):
         DataModule.from_frame(log(), features=FEATURES, tasks=TASKS, batch_size="atuo")  # type: ignore[arg-type]
