@@ -12,9 +12,9 @@ from mtl_lightning.analysis.moments import matrix
 from mtl_lightning.batch import Batch
 from mtl_lightning.distributed import reduce_sum, world_size
 from mtl_lightning.errors import MtlError
+from mtl_lightning.training.exchange import exchange_rows
 from mtl_lightning.training.sharded import updates
 from mtl_lightning.training.step import global_counts
-from mtl_lightning.training.tables import exchange_rows
 
 OWN_FALL = 1e-3
 """Share by which a look-ahead step lowers the loss of its own task, to first order."""

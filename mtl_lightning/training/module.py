@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from mtl_lightning import markup
 from mtl_lightning.batch import Batch
-from mtl_lightning.distributed import reduce_sum, world_size
+from mtl_lightning.distributed import reduce_mean
 from mtl_lightning.errors import MtlError
 from mtl_lightning.interfaces import Step as StepProtocol
 from mtl_lightning.interfaces import TaskMetric, Weighter
 from mtl_lightning.metrics.suite import MetricSuite
 from mtl_lightning.training import optimizer as optim
 from mtl_lightning.training.average import WeightAverage
+from mtl_lightning.training.exchange import RowExchange
 from mtl_lightning.training.late import send
 from mtl_lightning.training.network import Network, full_precision
 from mtl_lightning.training.optimizer import OptimizerConfig, gradients_of
@@ -27,7 +28,7 @@ from mtl_lightning.training.schedule import check_end
 from mtl_lightning.training.sharded import distribute, updates
 from mtl_lightning.training.skipped import SkippedSteps
 from mtl_lightning.training.step import global_counts, step_generator
-from mtl_lightning.training.tables import broadcast_table, exchange_rows
+from mtl_lightning.training.tables import broadcast_table
 
 SPLITS = ("validation", "test")
 """Splits that are evaluated."""
@@ -81,6 +82,7 @@ class MultiTaskModule(LightningModule):
         self.batches = 0
         self._skipped = SkippedSteps(skip_nonfinite, tuple(self.schema.task_index))
         self.bytes_exchanged = 0
+        self._exchange = RowExchange(self.optimizer_config.exchange_group, self.optimizer_config.exchange_values)
         self._values: Tensor | None = None
         self._auxiliary: dict[str, Tensor] = {}
         self._norm = torch.zeros(())
@@ -193,7 +195,7 @@ class MultiTaskModule(LightningModule):
         """Exchange table rows if an update follows, before fp16's scaler checks whether gradients are finite."""
         if not self.trainer.fit_loop._should_accumulate():
             for table in self.network.encoder.table_parameters():
-                self.bytes_exchanged += exchange_rows(table)
+                self.bytes_exchanged += self._exchange(table)
 
     @override
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
@@ -209,7 +211,7 @@ class MultiTaskModule(LightningModule):
         if batch is not None:
             with torch.no_grad(), self.trainer.precision_plugin.train_step_context():
                 losses, _ = self.network.losses(batch, global_counts(batch))
-            self.weighter.after_step(reduce_sum(torch.stack(losses)) / world_size())
+            self.weighter.after_step(reduce_mean(torch.stack(losses)))
 
     @override
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -242,12 +244,12 @@ class MultiTaskModule(LightningModule):
 
     def _log_training(self) -> None:
         assert self._values is not None
-        values = (reduce_sum(self._values) / world_size()).tolist()
-        record = {f"train/loss/{name}": values[i] for name, i in self.schema.task_index.items()}
-        record |= {
-            f"train/auxiliary/{name}": float(reduce_sum(value) / world_size())
-            for name, value in self._auxiliary.items()
-        }
+        kind = self._values.dtype
+        small = torch.cat([self._values, *(value.to(kind).view(1) for value in self._auxiliary.values())])
+        values = reduce_mean(small).tolist()
+        losses, auxiliary = values[: len(self._values)], values[len(self._values) :]
+        record = {f"train/loss/{name}": losses[i] for name, i in self.schema.task_index.items()}
+        record |= {f"train/auxiliary/{name}": value for name, value in zip(self._auxiliary, auxiliary, strict=True)}
         record |= {f"train/weight/{name}": weight for name, weight in self.weighter.report().items()}
         record["train/gradient_norm"] = float(self._norm)
         record["train/skipped_steps"] = float(self.skipped)
@@ -255,7 +257,7 @@ class MultiTaskModule(LightningModule):
             record[f"train/lr/{i}"] = group["lr"]
         for logger in self.trainer.loggers:
             logger.log_metrics(record, step=self.trainer.global_step)
-        self.log("loss", sum(values), prog_bar=True, logger=False, batch_size=1)
+        self.log("loss", sum(losses), prog_bar=True, logger=False, batch_size=1)
 
     # evaluation
 

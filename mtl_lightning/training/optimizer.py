@@ -51,6 +51,9 @@ class OptimizerConfig:
         average: Decay of the exponential moving average of the dense weights, such as 0.999; 0 for none. Validation,
             checkpoints and exports use the average. ``auto`` is 0.999 with a constant rate, and 0 with another
             schedule, whose last steps are small. See :class:`~mtl_lightning.training.average.WeightAverage`.
+        exchange_group: Number of processes per node, which add the gradients of table rows before nodes exchange the
+            sums; 0 for one exchange of all. See :class:`~mtl_lightning.training.exchange.RowExchange`.
+        exchange_values: Precision of gradients of table rows on the network, ``full`` or ``bfloat16``.
     """
 
     name: Literal["adamw", "adam", "sgd", "adagrad"] = "adamw"
@@ -68,6 +71,8 @@ class OptimizerConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     average: Annotated[float, Bounds(ge=0, lt=1)] | Literal["auto"] = 0.0
+    exchange_group: Annotated[int, Bounds(ge=0)] = 0
+    exchange_values: Literal["full", "bfloat16"] = "full"
 
     @property
     def average_decay(self) -> float:

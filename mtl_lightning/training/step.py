@@ -126,8 +126,13 @@ class Step:
         The global loss is the mean over processes, so its gradient at a process's rows is the local one divided by the
         number of processes. Local Gramians are summed and divided by the square of that number, which is exact.
         """
-        products = reduce_mean(inner_products(self.jacobian.flatten(1)))
-        return products if world_size() == 1 else products / world_size()
+        products = inner_products(self.jacobian.flatten(1))
+        if world_size() == 1:
+            return products
+        # The losses travel along: most weighters that read the Gramian read them too.
+        packed = reduce_mean(torch.cat([products.flatten(), self.losses.detach().to(products.dtype)]))
+        self.__dict__.setdefault("values", packed[products.numel() :].to(self.losses.dtype))
+        return packed[: products.numel()].view_as(products) / world_size()
 
     @cached_property
     def generator(self) -> torch.Generator:

@@ -1,6 +1,6 @@
-"""Embedding tables: optimizers that update only the batch's rows, and their exchange between processes."""
+"""Embedding tables: optimizers that update only the batch's rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from mtl_lightning.distributed import world_size
-from mtl_lightning.training.rows import coalesce, zero_row
+from mtl_lightning.training.rows import coalesce
 
 
 def add_rows(table: Tensor, rows: Tensor, values: Tensor) -> Tensor:
@@ -212,50 +212,6 @@ TABLE_OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": lambda tables, lr, *_: torch.optim.SGD(tables, lr=lr),
 }
 """Constructors of table optimizers, from tables, rate, betas and eps, by name."""
-
-
-def exchange_rows(table: nn.Parameter) -> int:
-    """Replace a table's sparse gradient by its mean over processes, coalesced and equal on all of them.
-
-    Row counts, rows and values are gathered in one collective each, padded to the largest count. The size of the
-    exchange depends on the batch, not on the vocabulary, and every backend supports it.
-
-    Returns:
-        Bytes that this process contributed; a ring of N processes passes them on N − 1 times.
-    """
-    gradient = table.grad
-    if gradient is None:
-        gradient = torch.sparse_coo_tensor(
-            torch.zeros(1, 0, dtype=torch.int64, device=table.device),
-            torch.zeros(0, table.shape[1], dtype=table.dtype, device=table.device),
-            size=table.shape,
-            check_invariants=False,
-        )
-    gradient = coalesce(gradient, zero_row(table))
-    world = world_size()
-    if world == 1:
-        table.grad = gradient
-        return 0
-    rows, values = gradient._indices()[0], gradient._values()
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
-    dist.all_gather(counts, rows.new_tensor([len(rows)]))
-    sizes = [int(count) for count in counts]
-    all_rows = _gather_padded(rows, sizes)
-    all_values = _gather_padded(values, sizes)
-    merged = torch.sparse_coo_tensor(
-        torch.cat(all_rows).unsqueeze(0), torch.cat(all_values) / world, table.shape, check_invariants=False
-    )
-    table.grad = coalesce(merged, zero_row(table))
-    row_bytes = rows.element_size() + values.element_size() * values.shape[1]
-    return rows.element_size() + row_bytes * max(sizes)
-
-
-def _gather_padded(tensor: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    padded = tensor.new_zeros((max(sizes), *tensor.shape[1:]))
-    padded[: len(tensor)] = tensor
-    gathered = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(gathered, padded)
-    return [part[:size] for part, size in zip(gathered, sizes, strict=True)]
 
 
 def broadcast_table(table: nn.Parameter) -> None:

@@ -35,7 +35,10 @@ def train(case: dict, rank: int = 0, world: int = 1) -> dict[str, torch.Tensor]:
     module = build_module(schema, **case).to(dtype)
     strategy = "auto"
     if world > 1:
-        strategy = DDPStrategy(cluster_environment=TorchElasticEnvironment(), process_group_backend="gloo")
+        environment = TorchElasticEnvironment()
+        strategy = DDPStrategy(
+            cluster_environment=environment, process_group_backend="gloo", gradient_as_bucket_view=True
+        )
     trainer = Trainer(
         accelerator="cpu",
         devices=world,

@@ -91,6 +91,8 @@ def cases():
     yield "preferences that the model reads", case(weighter={"name": "cosmos", "penalty": 3.0}, preferences=True)
     yield "averaged weights", case(optimizer={**OPTIMIZER, "average": 0.9}, trainer={"accumulate_grad_batches": 2})
     yield "tables drawn anew", case(optimizer={**OPTIMIZER, "redraw_tables": True}, epochs=2, steps=10)
+    yield "node by node", case(weighter="pcgrad", optimizer={**OPTIMIZER, "exchange_group": 2})
+    yield "rows in bfloat16", case(optimizer={**OPTIMIZER, "exchange_values": "bfloat16"})
     half = {"name": "embedding", "width": 4, "table_dtype": "bfloat16"}
     for tables in ("rowwise_adagrad", "lazy_adam"):
         optimizer = {"lr": 0.002, "table_lr": 0.02, "tables": tables}
@@ -115,6 +117,7 @@ CASES = dict(cases())
 TOLERANCES = {
     "float32": 1e-6,
     "bf16-mixed": 2e-3,
+    "rows in bfloat16": 2e-2,
     **{name: 1e-2 for name in CASES if name.startswith("tables in bfloat16")},
     **{name: 1e-4 for name in CASES if name.startswith("float32, default optimizers")},
 }
@@ -129,6 +132,7 @@ FEW = (
     "pcgrad, accumulation and clipping",
     "gradients at parameters, moco",
     "bf16-mixed",
+    "node by node",
 )
 """Cases that four processes train by default; the others are slow."""
 # The processes train all cases once: one worker of a parallel test run takes the whole file, and the first test waits.

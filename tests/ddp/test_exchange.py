@@ -17,6 +17,10 @@ def test_bytes_do_not_grow_with_the_vocabulary(tmp_path):
         assert small == large
         total, per_update = small
         assert per_update == total / STEPS
-        # A row is its number (8 bytes) and 4 floats; a process's part has at most 24 rows of 5 ids each.
-        assert STEPS * 8 < total <= STEPS * (8 + 24 * (8 + 16) * 5)
+        # A row is its number (4 bytes) and 4 floats; a process's part has at most 24 rows of 5 ids each.
+        assert STEPS * 20 <= total <= STEPS * 24 * 20 * 5
         assert ROWS == 47
+
+
+def test_every_exchange_gives_the_mean_of_gradients_on_all_processes():
+    launch([str(HERE / "rows_run.py")], world=4)
