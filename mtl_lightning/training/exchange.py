@@ -30,7 +30,7 @@ class RowExchange:
     Args:
         group: Number of processes per node, which divides the number of processes; 0 for a single gather.
         values: Precision of the values that are sent, with ``group`` only between nodes. ``bfloat16`` changes
-            each value by at most 2⁻⁹ of itself, and the mean by at most 2⁻⁹ of the mean of absolute values.
+            each value by at most 2⁻⁸ of itself, and the mean by at most 2⁻⁸ of the mean of absolute values.
 
     Raises:
         MtlError: If ``group`` does not divide the number of processes.
