@@ -130,20 +130,34 @@ def delayed_feedback(rows: int, seed: int) -> Values:
         "conversion": {"kind": "binary", "label": "conversion", "observed_when": "click == 1", "oracle": "oracle_cvr"}
     }
     values: Values = {}
-    for name, head, delayed in (
-        ("`binary`", {"name": "binary"}, True),
-        ("`delayed_feedback`", {"name": "delayed_feedback", "delay": "conversion_delay", "elapsed": "elapsed"}, True),
-        ("`binary`, all conversions known", {"name": "binary"}, False),
+    late = {"delay": "conversion_delay", "elapsed": "elapsed"}
+    windows = {"name": "delay_windows", "windows": [0.25, 1.0, 3.0, 6.0]} | late
+    waits = {"conversion": {"name": "esdfm", "wait": 0.25, "mature": 5.0}}
+    for name, head, losses, delayed in (
+        ("`binary`", {"name": "binary"}, {}, True),
+        ("`delayed_feedback`", {"name": "delayed_feedback"} | late, {}, True),
+        ("`delay_windows`", windows, {}, True),
+        ("`esdfm`", {"name": "esdfm"} | late, waits, True),
+        ("`binary`, all conversions known", {"name": "binary"}, {}, False),
     ):
         source = Simulator(rows=rows, days=7, delayed=delayed, seed=seed)
         raw = ["conversion_delay", "elapsed", "oracle_cvr"]
         data = DataModule(source, tasks=tasks, raw=raw, batch_size=1024, seed=seed)
         data.prepare()
-        columns = test_columns(fitted(data, {"conversion": head}, 3, seed, 0.02), data, "conversion")
+        module = fitted(data, {"conversion": head}, 3, seed, 0.02, losses=losses)
+        columns = test_columns(module, data, "conversion")
         p, truth = columns["prediction"], columns["oracle_cvr"]
         excess = against_truth(p, truth)["excess log-loss"]
-        values[name] = {"mean / true mean": p.mean() / truth.mean(), "excess log-loss": excess}
+        ranked = {"AUC": expected_auc(p, truth), "AUC of the truth": expected_auc(truth, truth)}
+        values[name] = {"mean / true mean": p.mean() / truth.mean(), "excess log-loss": excess, **ranked}
     return values
+
+
+def expected_auc(score: NDArray[Any], truth: NDArray[Any]) -> float:
+    """AUC over labels drawn from the true probabilities, as a weighted mean."""
+    order = np.argsort(score)
+    positive, negative = truth[order], 1 - truth[order]
+    return float((positive * (negative.cumsum() - negative / 2)).sum() / (positive.sum() * negative.sum()))
 
 
 LEARNERS = ("s_learner", "t_learner", "x_learner", "tarnet", "dragonnet")

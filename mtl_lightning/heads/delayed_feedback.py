@@ -13,7 +13,55 @@ LARGEST = 15.0
 """Largest absolute logarithm of a hazard, in units of ``unit``."""
 
 
-class DelayedFeedbackHead(TowerHead):
+class LateOptions(TowerOptions, total=False):
+    """Options of every :class:`LateHead`."""
+
+    delay: ColumnName
+    elapsed: ColumnName
+    unit: PositiveFloat
+
+
+class LateHead(TowerHead):
+    """Base of heads that read when an event came, and how long the row has been watched.
+
+    Args:
+        task: A binary task.
+        width: Width H of the representation.
+        parents: Ignored.
+        outputs: Number K' of the tower's outputs.
+        start: Initial bias of every output.
+        delay: Raw column with the time from the row to the event, missing where it has not happened.
+        elapsed: Raw column with the time from the row to the log's end; missing means long ago.
+        unit: Unit of time, in the columns' own.
+        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
+    """
+
+    kinds = frozenset({"binary"})
+
+    def __init__(
+        self,
+        task: Task,
+        width: int,
+        parents: Mapping[str, Head],
+        outputs: int = 1,
+        start: float | None = None,
+        *,
+        delay: ColumnName = ColumnName("delay"),  # noqa: B008
+        elapsed: ColumnName = ColumnName("elapsed"),  # noqa: B008
+        unit: PositiveFloat = 86_400.0,
+        **options: Unpack[TowerOptions],
+    ) -> None:
+        super().__init__(task, width, parents, outputs, rate_logit(task.mean) if start is None else start, **options)
+        self.columns = {"delay": delay, "elapsed": elapsed}
+        self.time_unit = unit
+
+    def times(self, raw: Mapping[str, Tensor], like: Tensor) -> dict[str, Tensor]:
+        """Delay and elapsed time in units, [B, 1] each, of those columns that are there."""
+        columns = {name: raw[column] for name, column in self.columns.items() if column in raw}
+        return {name: (column / self.time_unit).to(like.dtype).unsqueeze(1) for name, column in columns.items()}
+
+
+class DelayedFeedbackHead(LateHead):
     """Tower for the event's final probability p = σ(a), and one for the hazard λ = e^b of its exponential delay.
 
     A label of 0 says only that the event has not happened yet. The loss
@@ -42,7 +90,6 @@ class DelayedFeedbackHead(TowerHead):
         ([[0.5], [2.0]], torch.Size([2, 1]))
     """
 
-    kinds = frozenset({"binary"})
     loss: ClassVar[str] = "delayed_feedback"
 
     def __init__(
@@ -50,27 +97,16 @@ class DelayedFeedbackHead(TowerHead):
         task: Task,
         width: int,
         parents: Mapping[str, Head],
-        *,
-        delay: ColumnName = ColumnName("delay"),  # noqa: B008
-        elapsed: ColumnName = ColumnName("elapsed"),  # noqa: B008
-        unit: PositiveFloat = 86_400.0,
-        **options: Unpack[TowerOptions],
+        **options: Unpack[LateOptions],
     ) -> None:
-        super().__init__(task, width, parents, 1, rate_logit(task.mean), **options)
-        self.columns = {"delay": delay, "elapsed": elapsed}
-        self.time_unit = unit
+        super().__init__(task, width, parents, **options)
         self.hazard = self.make_tower(1)
 
     def forward(self, h: Tensor, parents: Mapping[str, Output], raw: Mapping[str, Tensor]) -> Output:
         """Log-odds of the event, and the logarithm of the hazard."""
         logit, hidden = self.tower(h)
-        times = {
-            name: (raw[column] / self.time_unit).to(logit.dtype).unsqueeze(1)
-            for name, column in self.columns.items()
-            if column in raw
-        }
         hazard = self.hazard(h)[0].clamp(-LARGEST, LARGEST)
-        return Output(logit, hidden, extra={"hazard": hazard, **times})
+        return Output(logit, hidden, extra={"hazard": hazard, **self.times(raw, logit)})
 
     def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
         """Probability that the event ever happens, [B]."""

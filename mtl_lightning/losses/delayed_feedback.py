@@ -13,7 +13,32 @@ SHORTEST = 1e-6
 """Shortest time, in units, in which an event of unknown delay has happened."""
 
 
-class DelayedFeedbackLoss(Loss):
+class LateLoss(Loss):
+    """Base of losses that read when an event came, and how long the row has been watched.
+
+    Args:
+        task: A binary task with a head that gives the times.
+
+    Raises:
+        MtlError: If the rows have no delay or no elapsed time.
+    """
+
+    kinds = frozenset({"binary"})
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.task = task.name
+
+    def times(self, output: Output) -> tuple[Tensor, Tensor]:
+        """Delay, NaN where unknown, and elapsed time, infinite where unknown, [B, 1] each and at least 0."""
+        for name in ("delay", "elapsed"):
+            if name not in output.extra:
+                raise MtlError(f"heads.{self.task}.{name}: the rows have no such column", "name a column of the source")
+        delay, elapsed = (output.extra[name].clamp(min=0) for name in ("delay", "elapsed"))
+        return delay, torch.where(elapsed.isnan(), torch.inf, elapsed)
+
+
+class DelayedFeedbackLoss(LateLoss):
     """Joint likelihood of an event and its exponential delay.
 
     With p = σ(a), hazard λ = e^b, delay d and elapsed time e:
@@ -41,23 +66,14 @@ class DelayedFeedbackLoss(Loss):
         0.3799
     """
 
-    kinds = frozenset({"binary"})
     heads = frozenset({"delayed_feedback"})
-
-    def __init__(self, task: Task) -> None:
-        super().__init__()
-        self.task = task.name
 
     def forward(self, output: Output, target: Target, parents: Mapping[str, tuple[Output, Target]]) -> Tensor:
         """Mean negative log-likelihood over known labels."""
-        for name in ("delay", "elapsed"):
-            if name not in output.extra:
-                raise MtlError(f"heads.{self.task}.{name}: the rows have no such column", "name a column of the source")
+        delay, passed = self.times(output)
         logit = known_rows(output.logit, target)
         logarithm = known_rows(output.extra["hazard"], target)
         hazard = logarithm.exp()
-        delay, elapsed = (output.extra[name].clamp(min=0) for name in ("delay", "elapsed"))
-        passed = torch.where(elapsed.isnan(), torch.inf, elapsed)
         survival = -hazard * passed.clamp(max=1e12)  # so that zero hazards times infinite times are finite
         happened = functional.softplus(-logit)
         in_time = -torch.log(-torch.expm1(survival.clamp(max=-SHORTEST)))

@@ -52,20 +52,21 @@ HEADS = places(
     "heads",
     """
     aitm:AITMHead binary:BinaryHead count:CountHead cread:CREADHead d2q:D2QHead dcmt:DCMTHead
-    delayed_feedback:DelayedFeedbackHead distribution:DistributionHead dragonnet:DragonNetHead escm2:ESCM2Head
-    esmm:ESMMHead jrc:JRCHead multiclass:MulticlassHead multilabel:MultilabelHead ordinal:OrdinalHead
-    position_bias:PositionBiasHead regression:RegressionHead s_learner:SLearnerHead t_learner:TLearnerHead
-    tarnet:TARNetHead tpm:TPMHead value:ValueHead weighted_logistic:WeightedLogisticHead x_learner:XLearnerHead
+    delay_windows:DelayWindowsHead delayed_feedback:DelayedFeedbackHead distribution:DistributionHead
+    dragonnet:DragonNetHead escm2:ESCM2Head esdfm:ESDFMHead esmm:ESMMHead jrc:JRCHead multiclass:MulticlassHead
+    multilabel:MultilabelHead ordinal:OrdinalHead position_bias:PositionBiasHead regression:RegressionHead
+    s_learner:SLearnerHead t_learner:TLearnerHead tarnet:TARNetHead tpm:TPMHead value:ValueHead
+    weighted_logistic:WeightedLogisticHead x_learner:XLearnerHead
     """,
 )
 LOSSES = places(
     "losses",
     """
     bce:BinaryCrossEntropy ce:CrossEntropy coral:CoralLoss cread:CREADLoss d2q:D2QLoss dcmt:DCMTLoss
-    delayed_feedback:DelayedFeedbackLoss distilled:Distilled dragonnet:DragonNetLoss escm2:ESCM2Loss focal:FocalLoss
-    huber:Huber jrc:JRCLoss listwise:Listwise log_cosh:LogCosh mae:MeanAbsoluteError mse:MeanSquaredError
-    pairwise:Pairwise pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss uplift:UpliftLoss
-    weighted_logistic:WeightedLogistic x_learner:XLearnerLoss ziln:ZILNLoss
+    delay_windows:DelayWindowsLoss delayed_feedback:DelayedFeedbackLoss distilled:Distilled dragonnet:DragonNetLoss
+    escm2:ESCM2Loss esdfm:ESDFMLoss focal:FocalLoss huber:Huber jrc:JRCLoss listwise:Listwise log_cosh:LogCosh
+    mae:MeanAbsoluteError mse:MeanSquaredError pairwise:Pairwise pinball:PinballLoss poisson:PoissonLoss tpm:TPMLoss
+    uplift:UpliftLoss weighted_logistic:WeightedLogistic x_learner:XLearnerLoss ziln:ZILNLoss
     """,
 )
 WEIGHTERS = places(

@@ -89,12 +89,15 @@ def example_steps(field: Field, rows: int, generator: torch.Generator) -> Steps:
 
 
 def example_raw(rows: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, teacher and times."""
+    """Raw columns, each [B] float64: position 1 to 10, duration 1 to 100, oracle, treatment, teacher.
+
+    The times ``delay`` and ``elapsed`` are in seconds, up to 2 and 12 days.
+    """
     uniform = torch.rand(3, rows, generator=generator, dtype=torch.float64)
     position, duration = 1 + (uniform[0] * 10).floor(), 1 + uniform[1] * 99
     further = {
-        "delay": duration,
-        "elapsed": duration + position,
+        "delay": 1800 * duration,
+        "elapsed": 1800 * duration + 86_400 * position,
         "teacher": uniform[1],
         "treatment": (uniform[0] < 0.5).double(),
     }

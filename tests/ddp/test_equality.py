@@ -74,6 +74,8 @@ def cases():
     yield "loss jrc, gradients by pcgrad", case(heads={"click": "jrc", "conversion": "esmm"}, weighter="pcgrad")
     late = {"name": "delayed_feedback", "unit": 1.0}
     yield "quantiles and late events", case(heads={"click": late, "conversion": "esmm", "dwell": "distribution"})
+    for name in ("delay_windows", "esdfm"):
+        yield f"late events, {name}", case(heads={"click": {"name": name, "unit": 1.0}})
     yield "kept weights", case(weighter={"name": "pcgrad", "every": 4})
     yield (
         "trunk below the seam",

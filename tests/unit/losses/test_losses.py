@@ -27,9 +27,11 @@ def output_for(name, rows, generator):
     if name == "tpm":
         values = torch.tensor([0.4, 1.2, 2.5, 4.0], dtype=torch.float64)
         extra = {"leaf": draw(4), "edges": torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64), "values": values}
-    if name == "delayed_feedback":
+    if name in ("delayed_feedback", "delay_windows", "esdfm"):
         times = torch.rand(2, rows, 1, generator=generator, dtype=torch.float64)
-        extra = {"hazard": draw(1), "delay": times[0], "elapsed": times[0] + times[1]}
+        own = {"delayed_feedback": ("hazard",), "delay_windows": (), "esdfm": ("late", "never")}[name]
+        extra = {key: draw(1) for key in own} | {"delay": times[0], "elapsed": times[0] + times[1]}
+        extra |= {"windows": torch.tensor([0.5])} if name == "delay_windows" else {}
     if name in ("dragonnet", "uplift", "x_learner"):
         extra = {"treatment": torch.arange(rows)[:, None] % 2.0, "propensity": draw(1), "effects": draw(2)}
         chosen = {"dragonnet": ("propensity",), "uplift": (), "x_learner": ("propensity", "effects")}[name]
