@@ -1,6 +1,7 @@
 """Cost of encoders of long histories, next to full target attention.
 
     python benchmarks/long_histories.py [--lengths 1000 10000] [--rows 32] [--rounds 5] [--into PAGE]
+    python benchmarks/long_histories.py --candidates 100 --rows 200 [--into PAGE]
 
 Every encoder reads the same batch: an item and a category, and a history of the given length whose events carry item,
 category, an action and a gap. A round runs each encoder once in training (forward and backward, with the gradients of
@@ -8,6 +9,8 @@ the tables) and once in scoring (forward alone), one after the other in one proc
 of CPU milliseconds per row, and how many times less than ``din`` over the whole history and than the attention of
 ``sim`` over all events (``top`` equal to the length). The last two rows are ``din`` over the latest 64 events, and
 ``embedding`` (the mean of all events), which shows what looking up all events costs.
+
+With ``--candidates`` C the rows are C candidates of each of rows / C requests, and the history belongs to the request.
 """
 
 import argparse
@@ -35,34 +38,46 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 
 
-def schema_of(length: int) -> Schema:
+def schema_of(length: int, per_request: bool = False) -> Schema:
     """Item, category, and a history of events with item, category and action."""
     item = Field(name="item", kind="categorical", size=ITEMS, table="item")
     category = Field(name="category", kind="categorical", size=CATEGORIES, table="category")
     action = Field(name="action", kind="categorical", size=4, table="seen.action")
-    seen = Field(name="seen", kind="history", length=length, steps=(item, category, action), gap=True)
+    seen = Field(name="seen", kind="history", length=length, steps=(item, category, action), gap=True,
+                 per_request=per_request)  # fmt: skip
     return Schema((item, category, seen), ())
 
 
-def batch_of(schema: Schema, rows: int, length: int) -> Batch:
-    """Random rows whose histories are full. Popularity of items follows a power law."""
+def batch_of(schema: Schema, rows: int, length: int, candidates: int) -> Batch:
+    """Random rows whose histories are full. Popularity of items follows a power law.
+
+    Args:
+        schema: As of :func:`schema_of`.
+        rows: Number of rows.
+        length: Number of events.
+        candidates: Rows that share a history; 0 for rows without requests.
+    """
+    histories = rows // max(candidates, 1)
     generator = torch.Generator().manual_seed(0)
 
     def items(*shape: int) -> torch.Tensor:
         return 2 + (torch.rand(*shape, generator=generator).pow(3) * (ITEMS - 2)).long()
 
-    event = items(rows, length)
-    actions = torch.randint(2, 4, (rows, length), generator=generator)
+    event = items(histories, length)
+    actions = torch.randint(2, 4, (histories, length), generator=generator)
     ids = torch.stack([event, 2 + event % (CATEGORIES - 2), actions], 2)
-    gap = torch.rand(rows, length, generator=generator).mul(1e7).sort(1, descending=True).values
+    gap = torch.rand(histories, length, generator=generator).mul(1e7).sort(1, descending=True).values
     item = items(rows)
+    request = torch.arange(rows) // candidates if candidates else None
     return Batch(
         schema=schema,
         ids=torch.stack([item, 2 + item % (CATEGORIES - 2)], 1),
         dense=torch.zeros(rows, 0),
         labels=torch.zeros(rows, 0),
         mask=torch.zeros(rows, 0, dtype=torch.bool),
-        steps={"seen": Steps(ids, torch.zeros(rows, length, 0), torch.full((rows,), length), gap)},
+        steps={"seen": Steps(ids, torch.zeros(histories, length, 0), torch.full((histories,), length), gap)},
+        request=request,
+        request_row=torch.arange(0, rows, candidates) if candidates else None,
     )
 
 
@@ -73,8 +88,8 @@ def latest_of(batch: Batch, count: int) -> Batch:
     ids, numbers, gap = (part[:, -count:].contiguous() for part in (steps.ids, steps.numbers, steps.gap))
     short = Steps(ids, numbers, steps.length.clamp(max=count), gap)
     return Batch(
-        schema=schema_of(count), ids=batch.ids, dense=batch.dense, labels=batch.labels, mask=batch.mask,
-        steps={"seen": short},
+        schema=schema_of(count, batch.request is not None), ids=batch.ids, dense=batch.dense, labels=batch.labels,
+        mask=batch.mask, steps={"seen": short}, request=batch.request, request_row=batch.request_row,
     )  # fmt: skip
 
 
@@ -90,9 +105,10 @@ def seconds(encoder: Encoder, batch: Batch, *, training: bool) -> float:
     return time.process_time() - started
 
 
-def measure(length: int, rows: int, rounds: int) -> list[str]:
+def measure(length: int, rows: int, rounds: int, candidates: int) -> list[str]:
     """Rows of the table for one length."""
-    whole = batch_of(schema_of(length), rows, length)
+    schema = schema_of(length, per_request=bool(candidates))
+    whole = batch_of(schema, rows, length, candidates)
     models: dict[str, tuple[Encoder, Batch]] = {}
     for name, options in (FULL | OTHERS).items():
         left = dict(options)
@@ -101,7 +117,8 @@ def measure(length: int, rows: int, rounds: int) -> list[str]:
             left["top"] = length
         torch.manual_seed(0)
         batch = whole if count == length else latest_of(whole, count)
-        models[name] = registry().resolve("encoder", left.pop("name"))(schema_of(count), 1, **left), batch
+        encoder = registry().resolve("encoder", left.pop("name"))(batch.schema, 1, **left)
+        models[name] = encoder, batch if encoder.reads_requests else batch.expand()
     taken: dict[tuple[str, bool], list[float]] = {}
     for turn in range(rounds + 1):
         for name, (encoder, batch) in models.items():
@@ -126,6 +143,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[1_000, 10_000])
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--candidates", type=int, default=0)
     into.add_option(parser, "benchmarks/results/long_histories.md")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -134,9 +152,10 @@ def main() -> None:
     heads = [f"{phase}: {column}" for phase in ("training", "scoring") for column in columns]
     lines = [f"| events | encoder | {' | '.join(heads)} |", "|---" * 8 + "|"]
     for length in arguments.lengths:
-        lines += measure(length, arguments.rows, arguments.rounds)
+        lines += measure(length, arguments.rows, arguments.rounds, arguments.candidates)
     table = "\n".join(lines)
-    into.show(f"{into.stamp(started)}\n\n{table}", "long_histories", arguments.into)
+    owner = "requests" if arguments.candidates else "rows"
+    into.show(f"{into.stamp(started)}\n\n{table}", f"long_histories_of_{owner}", arguments.into)
 
 
 if __name__ == "__main__":

@@ -44,10 +44,15 @@ class ETAEncoder(SearchEncoder):
 
     def __init__(self, schema: Schema, copies: int, *, bits: PositiveInt = 32, **options: Any) -> None:
         super().__init__(schema, copies, **options)
+        self.bits = bits
         self.register_buffer("hashes", torch.randn(self.embedding_width, bits))
 
     @override
     def search(self, field: Field, ids: Tensor, known: Tensor, batch: Batch, copy: int) -> tuple[Tensor, Tensor]:
         vectors, target = self.compared_events(field, ids, copy), self.compared_target(field, batch, copy)
-        equal = (vectors @ self.hashes > 0) == (target @ self.hashes > 0).unsqueeze(1)
-        return equal.sum(2), known
+        wanted = target @ self.hashes > 0
+        # 1 per bit set in both, −1 per bit set in the event alone; bits that are 0 in both are added below.
+        signs = torch.where(wanted, 1.0, -1.0).to(vectors.dtype)
+        with torch.autocast(vectors.device.type, enabled=False):  # counts are exact
+            counts = torch.bmm((vectors @ self.hashes).gt_(0), signs.unsqueeze(2)).squeeze(2)
+        return counts.to(torch.int64) + self.bits - wanted.sum(1, keepdim=True), known

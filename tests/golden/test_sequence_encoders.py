@@ -1,6 +1,7 @@
 """Encoders of long histories against the equations of their papers, written as loops over rows, heads and events."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,18 +9,19 @@ import torch
 from mtl_lightning.batch import Batch
 from mtl_lightning.encoders.embedding import EmbeddingEncoder
 from mtl_lightning.plugins import registry
-from mtl_lightning.testing import example_batch, example_schema
+from mtl_lightning.schema import Schema
+from mtl_lightning.testing import example_batch, example_requests, example_schema
 from mtl_lightning.testing.component import perturb
 
 SCHEMA = example_schema(kinds=["categorical", "numeric", "history"])
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 
 
-def build(name: str, copies: int = 1, **options: object) -> EmbeddingEncoder:
+def build(name: str, copies: int = 1, schema: Schema = SCHEMA, **options: object) -> EmbeddingEncoder:
     """An encoder in float64 whose weights are all far from their start."""
     torch.manual_seed(0)
     kind = registry().resolve("encoder", name)
-    encoder: EmbeddingEncoder = kind(SCHEMA, copies, width=4, init_scale=1.0, **options).double().eval()
+    encoder: EmbeddingEncoder = kind(schema, copies, width=4, init_scale=1.0, **options).double().eval()
     perturb(encoder)
     with torch.no_grad():
         for copy in range(copies):
@@ -230,6 +232,25 @@ def test_sdim(batch, rounds, bits, copies):
                     want = want + total / total.norm() / rounds
             torch.testing.assert_close(result[row], want, **CLOSE)
     assert collisions > 0
+
+
+@pytest.mark.parametrize(("copies", "bits"), [(1, 1), (2, 2)])
+def test_requests_share_the_bucket_sums_of_sdim(monkeypatch, copies, bits):
+    """Rows of a request read sums that are formed once: z and gradients are the same as from own sums."""
+    reverse = replace(SCHEMA, fields=SCHEMA.fields[::-1])  # of two histories the second is constant: clicks
+    requests = example_requests(example_batch(reverse, rows=18, seed=5))
+    requests = requests.map(lambda x: x.double() if x.is_floating_point() else x)
+    encoder = build("sdim", copies, requests.schema, rounds=5, bits=bits)
+    sums, formed = encoder.bucket_sums, []
+    monkeypatch.setattr(encoder, "bucket_sums", lambda *parts: formed.append(len(parts[0])) or sums(*parts))
+    results = []
+    for rows in (requests, requests.expand()):
+        z = encoder(rows).z
+        gradients = torch.autograd.grad(z.square().sum(), list(encoder.parameters()))
+        results.append((z, *(part.to_dense() for part in gradients)))
+    assert formed == [6] * copies
+    for once, alone in zip(*results, strict=True):
+        torch.testing.assert_close(once, alone, **CLOSE)
 
 
 def test_collisions_of_sdim_estimate_the_angle():
