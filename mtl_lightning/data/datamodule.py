@@ -17,7 +17,7 @@ from mtl_lightning.data.preparation.prepare import prepare
 from mtl_lightning.data.preparation.prepared import Prepared, Transforms
 from mtl_lightning.data.preparation.split import SplitSpec, read_split
 from mtl_lightning.data.readers.frames import Frame
-from mtl_lightning.data.settings import DataConfig
+from mtl_lightning.data.settings import DataConfig, usual_batch_size
 from mtl_lightning.data.store.device_store import DeviceStore, DeviceStores, Place
 from mtl_lightning.data.store.loader import Loader
 from mtl_lightning.data.store.store import Store
@@ -52,7 +52,8 @@ class DataModule(LightningDataModule):
             any, otherwise by its time if it has one, otherwise random.
         raw: Raw numeric columns that heads, losses or metrics declare; oracles of tasks are added.
         group: Column with the user, for metrics within users.
-        batch_size: Rows per step and process in training.
+        batch_size: Rows per step and process in training; ``auto`` for
+            :func:`~mtl_lightning.data.settings.usual_batch_size` of the training rows.
         eval_batch_size: Rows per step and process elsewhere.
         seed: Seed of the order of training rows.
         pool: Rows in memory at a time where the Store is larger than memory; None for all of a Store up to
@@ -93,7 +94,7 @@ class DataModule(LightningDataModule):
         split: SplitSpec | Mapping[str, Any] | None = None,
         raw: Iterable[str] = (),
         group: str | None = None,
-        batch_size: int = 1024,
+        batch_size: int | Literal["auto"] = 1024,
         eval_batch_size: int = 8192,
         seed: int = 0,
         pool: int | None = None,
@@ -260,7 +261,9 @@ class DataModule(LightningDataModule):
 
     def train_dataloader(self) -> Loader:
         """Shuffled training rows."""
-        return self.loader("train", shuffle=True, batch_size=self.batch_size)
+        rows = len(self.prepared.stores["train"])
+        size = usual_batch_size(rows) if self.batch_size == "auto" else self.batch_size
+        return self.loader("train", shuffle=True, batch_size=size)
 
     @override
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:

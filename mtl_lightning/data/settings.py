@@ -7,12 +7,27 @@ from mtl_lightning.bounds import NonNegativeInt, PositiveInt
 from mtl_lightning.errors import DataError
 
 
+def usual_batch_size(rows: int) -> int:
+    """Rows of a batch that suit a training split: 256 up to 100,000 rows, 512 up to 200,000, and 1,024 above.
+
+    Small logs need small batches, because an epoch has few steps; large ones gain speed from large batches.
+
+    Args:
+        rows: Rows of the training split, of all processes together.
+
+    Example:
+        >>> [usual_batch_size(rows) for rows in (40_000, 150_000, 10_000_000)]
+        [256, 512, 1024]
+    """
+    return 256 if rows <= 100_000 else 512 if rows <= 200_000 else 1024
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Settings of batches and of prepared data.
 
     Args:
-        batch_size: Rows per step and process while training.
+        batch_size: Rows per step and process while training; ``auto`` for :func:`usual_batch_size` of the rows.
         eval_batch_size: The same for validation, test and prediction.
         group: Raw column with the user, for metrics within users; None for the source's own, if it has one.
         cache_dir: Where prepared data is kept; None for the user's cache directory.
@@ -41,7 +56,7 @@ class DataConfig:
         DataError: If the order is a function, and there are requests.
     """
 
-    batch_size: PositiveInt = 1024
+    batch_size: PositiveInt | Literal["auto"] = 1024
     eval_batch_size: PositiveInt = 8192
     group: str | None = None
     cache_dir: str | None = None

@@ -136,8 +136,8 @@ class MultiTaskModule(LightningModule):
             broadcast_table(table)
         self._drawn_in, self._saved_draw = self._saved_draw, 0
         saved, self._saved_average = self._saved_average, None
-        if self.optimizer_config.average > 0:
-            self._average = WeightAverage(self.dense_parameters(), self.optimizer_config.average)
+        if self.optimizer_config.average_decay > 0:
+            self._average = WeightAverage(self.dense_parameters(), self.optimizer_config.average_decay)
             if saved is not None:
                 self._average.restore(*saved)
 

@@ -49,7 +49,8 @@ class OptimizerConfig:
         schedule: Learning-rate schedule of dense weights and tables.
         warmup_steps: Number of steps of linear warm-up before the schedule.
         average: Decay of the exponential moving average of the dense weights, such as 0.999; 0 for none. Validation,
-            checkpoints and exports use the average. See :class:`~mtl_lightning.training.average.WeightAverage`.
+            checkpoints and exports use the average. ``auto`` is 0.999 with a constant rate, and 0 with another
+            schedule, whose last steps are small. See :class:`~mtl_lightning.training.average.WeightAverage`.
         exchange_group: Number of processes per node, which add the gradients of table rows before nodes exchange the
             sums; 0 for one exchange of all. See :class:`~mtl_lightning.training.exchange.RowExchange`.
         exchange_values: Precision of gradients of table rows on the network, ``full`` or ``bfloat16``.
@@ -69,9 +70,21 @@ class OptimizerConfig:
     redraw_tables: bool = False
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
-    average: Annotated[float, Bounds(ge=0, lt=1)] = 0.0
+    average: Annotated[float, Bounds(ge=0, lt=1)] | Literal["auto"] = 0.0
     exchange_group: Annotated[int, Bounds(ge=0)] = 0
     exchange_values: Literal["full", "bfloat16"] = "full"
+
+    @property
+    def average_decay(self) -> float:
+        """Decay of the average of the dense weights, with ``auto`` resolved; 0 for none.
+
+        Example:
+            >>> [OptimizerConfig(average="auto", schedule=name).average_decay for name in ("constant", "linear")]
+            [0.999, 0.0]
+        """
+        if self.average == "auto":
+            return 0.999 if SCHEDULES[self.schedule] is None else 0.0
+        return self.average
 
 
 class CompositeOptimizer(Optimizer):

@@ -15,6 +15,7 @@ from mtl_lightning.export.graph import trace
 from mtl_lightning.runs.resumption import check_saved_module
 from mtl_lightning.training.average import WeightAverage
 from mtl_lightning.training.module import MultiTaskModule
+from mtl_lightning.training.optimizer import OptimizerConfig
 
 QUIET = dict.fromkeys(("logger", "enable_checkpointing", "enable_model_summary", "enable_progress_bar"), False)
 SMALL = ("source.rows=2000", "data.batch_size=128", "weighter=sum", "architecture=shared_bottom")
@@ -25,8 +26,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def build(cache: Path, average: float = 0.9) -> tuple[MultiTaskModule, Any]:
-    plain = compose("ads", [*SMALL, f"data.cache_dir={cache}", f"optimizer.average={average}"]).plain
+def build(cache: Path, average: float | str = 0.9, *more: str) -> tuple[MultiTaskModule, Any]:
+    plain = compose("ads", [*SMALL, f"data.cache_dir={cache}", f"optimizer.average={average}", *more]).plain
     config = validate(plain)
     data = build_data(config)
     data.prepare()
@@ -115,6 +116,17 @@ def test_validation_and_the_end_have_the_average_and_training_does_not(cache: Pa
         torch.testing.assert_close(seen.validated[0][name].double(), first, rtol=1e-5, atol=1e-6)
     assert any(not torch.equal(end[name], seen.steps[-1][name]) for name in names)
     assert all(torch.equal(end[name], seen.steps[-1][name]) for name in tables)
+
+
+@pytest.mark.parametrize(("schedule", "decay"), [("constant", 0.999), ("linear", 0.0)])
+def test_auto_averages_where_the_rate_is_constant(cache: Path, schedule: str, decay: float) -> None:
+    ends = []
+    for average in ("auto", decay):
+        module, data = build(cache, average, f"optimizer.schedule={schedule}")
+        Trainer(max_steps=3, accelerator="cpu", limit_val_batches=0, **QUIET).fit(module, data)
+        ends.append(module.state_dict())
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+    assert OptimizerConfig(average="auto", schedule=schedule).average_decay == decay  # type: ignore[arg-type]
 
 
 def test_checkpoints_hold_averages_as_weights_and_resume_the_others(cache: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from mtl_lightning.data.preparation.split import SplitSpec, assign
 from mtl_lightning.data.preparation.transforms import Transforms
 from mtl_lightning.data.readers.blocks import read_blocks
 from mtl_lightning.data.readers.frames import Frame
+from mtl_lightning.data.settings import usual_batch_size
 from mtl_lightning.data.sources import table
 from mtl_lightning.data.sources.table import Table
 from mtl_lightning.data.targets.tasks import build_tasks
@@ -523,3 +524,12 @@ def test_files_with_grown_columns_and_other_types_of_text(tmp_path: Path) -> Non
     split = {"by": "random"}
     done = run(Table(path=str(folder)), tmp_path / "a", features=features, split=split)
     assert everything(done) == everything(run(table, tmp_path / "b", features=features, split=split))
+
+
+def test_the_size_of_batches_follows_the_training_rows(tmp_path: Path) -> None:
+    data = DataModule.from_frame(log(1000), features=FEATURES, tasks=TASKS, batch_size="auto", cache_dir=tmp_path)
+    assert [len(batch) for batch in data.train_dataloader()] == [200] * 4
+    sizes = [usual_batch_size(rows) for rows in (100_000, 100_001, 200_000, 200_001)]
+    assert sizes == [256, 512, 512, 1024]
+    with pytest.raises(DataError, match=r"data\.batch_size: expects an integer or 'auto', not 'atuo'"):
+        DataModule.from_frame(log(), features=FEATURES, tasks=TASKS, batch_size="atuo")  # type: ignore[arg-type]
