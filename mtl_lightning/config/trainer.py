@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.accelerators import AcceleratorRegistry, MPSAccelerator
 
 from mtl_lightning.config.draft import Draft
 from mtl_lightning.errors import MtlError, did_you_mean
@@ -75,3 +75,6 @@ def _check_devices(draft: Draft, given: Mapping[str, Any]) -> None:
     known = ("auto", "gpu", *AcceleratorRegistry.available_accelerators())
     if isinstance(accelerator, str) and accelerator not in known:
         draft.problem("trainer.accelerator", f"no accelerator {accelerator!r}", did_you_mean(accelerator, known))
+    if accelerator == "mps" or (accelerator == "gpu" and MPSAccelerator.is_available()):
+        reason = "Apple's GPUs can't compute in float64, which counts and weights of tasks need"
+        draft.problem("trainer.accelerator", reason, "set trainer.accelerator=cpu")

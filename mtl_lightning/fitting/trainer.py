@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -56,6 +57,8 @@ def build_trainer(
             nodes=options.get("num_nodes", 1),
             accelerator=options.get("accelerator", "auto"),
         )
+    if options.get("accelerator", "auto") == "auto" and MPSAccelerator.is_available():
+        options["accelerator"] = "cpu"  # Lightning would choose Apple's GPU, which has no float64
     callbacks = [*callbacks, *options.pop("callbacks", ())]
     plugins = [plugin for plugin in (checkpoint_io, *options.pop("plugins", ())) if plugin is not None]
     # The loader distributes rows itself, and a sanity check before training would count as a validation.

@@ -57,8 +57,8 @@ def pack_batch(batch: Batch, device: torch.device, *, training: bool) -> Callabl
     if training:
         oracles = {name for task in batch.schema.tasks for name in task.oracles}
         batch = replace(batch, raw={name: values for name, values in batch.raw.items() if name not in oracles})
-    # Windows of histories are copied once and padded on the device, unless it can't hold their times of 64 bits.
-    batch = (batch.map if device.type == "mps" else batch.moved)(_same)
+    # Windows of histories are copied once and padded on the device.
+    batch = batch.moved(_same)
     narrowed = max(batch.schema.table_sizes.values(), default=0) < 1 << 31
     ids, others = _tensors(batch, narrowed)
     places, size = _places([tensor.numel() * 4 for tensor in ids] + [_bytes(tensor) for tensor in others])

@@ -159,6 +159,7 @@ def test_everything_is_told_at_once() -> None:
         (["trainer.strategy=deepspeed_stage_2"], "trainer.strategy: 'deepspeed_stage_2' is refused: DeepSpeed"),
         (["trainer.devices=two"], "trainer.devices: expects a number, a list of numbers or 'auto', not 'two'"),
         (["trainer.accelerator=cpuu"], "trainer.accelerator: no accelerator 'cpuu' (did you mean 'cpu'?)"),
+        (["trainer.accelerator=mps"], "trainer.accelerator: Apple's GPUs can't compute in float64"),
         (["trainer.precision=17"], "trainer.precision: expects"),
         (["trainer.precision=64"], "trainer.precision: 64 would convert ids and labels, too"),
         (["trainer.max_epochs=-3"], "trainer.max_epochs: is -3, and must be at least 1 (-1 for no limit)"),

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from lightning.pytorch.accelerators import CPUAccelerator, MPSAccelerator
 
 from mtl_lightning.build import build_module
 from mtl_lightning.config import Config, compose, validate
+from mtl_lightning.errors import ConfigError
 from mtl_lightning.fitting import steps
 from mtl_lightning.fitting.device_settings import DeviceSettings, trains_on_gpu
+from mtl_lightning.fitting.trainer import build_trainer
 from mtl_lightning.schema import Field, Schema, Task
 
 
@@ -52,6 +55,14 @@ def test_lightnings_choice_of_a_device_is_foreseen(monkeypatch: pytest.MonkeyPat
         chosen = [trains_on_gpu({"accelerator": name}) for name in ("auto", "gpu", "cuda", "cpu", "mps")]
         assert chosen == [available] * 3 + [False] * 2
         assert trains_on_gpu({}) == available
+
+
+def test_apples_gpus_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no float64, so that no step would run."""
+    monkeypatch.setattr(MPSAccelerator, "is_available", lambda: True)
+    assert isinstance(build_trainer(configuration()).accelerator, CPUAccelerator)
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator: Apple's GPUs can't compute in float64"):
+        configuration("trainer.accelerator=gpu")
 
 
 @pytest.mark.parametrize("gpu", [False, True])
