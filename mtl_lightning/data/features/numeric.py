@@ -33,14 +33,11 @@ MISSING_WORDS = ("mean", "zero")
 GRID = 4097
 """Number of quantiles that edges are chosen from."""
 
-BINS, AMOUNTS = 32, 128
-"""Usual numbers of bins, of most columns and of those where one value fills most rows: amounts that are mostly zero."""
-
 SAMPLED = 1 << 14
 """Number of values of a block that count for its quantiles."""
 
 
-def bin_edges(quantiles: Quantiles, bins: int | None = None) -> np.ndarray:
+def bin_edges(quantiles: Quantiles, bins: int = 32) -> np.ndarray:
     """Choose edges of bins that have about equally many rows; a value that fills a bin alone is an edge itself.
 
     If a column is mostly zero, plain quantiles would nearly all be zero and leave one bin for the other values. If
@@ -48,7 +45,7 @@ def bin_edges(quantiles: Quantiles, bins: int | None = None) -> np.ndarray:
 
     Args:
         quantiles: Sketch of the values.
-        bins: Largest number of bins; None for :data:`AMOUNTS` if a value fills most rows, and otherwise :data:`BINS`.
+        bins: Largest number of bins.
 
     Returns:
         At most ``bins`` + 1 edges, ascending, float64; empty if there are no rows.
@@ -58,14 +55,12 @@ def bin_edges(quantiles: Quantiles, bins: int | None = None) -> np.ndarray:
         >>> sketch.add(np.concatenate([np.zeros(9000), np.arange(1.0, 1001.0)]))
         >>> edges = bin_edges(sketch)
         >>> len(edges), edges[[0, 1, -1]].tolist()
-        (129, [0.0, 2.0, 1000.0])
+        (33, [0.0, 2.0, 1000.0])
     """
     grid = quantiles.at(np.linspace(0, 1, GRID))
     if not len(grid):
         return grid
     values, counts = np.unique(grid, return_counts=True)
-    if bins is None:
-        bins = AMOUNTS if 2 * counts.max() > GRID else BINS
     if len(values) <= bins + 1:
         return values
     heavy = counts * bins > GRID
@@ -87,8 +82,7 @@ class Numeric(ColumnFeature):
         minimum: Smaller values are clipped to it before they are transformed.
         maximum: Larger values are clipped to it.
         strip: Units to remove before or after a number in text, such as ``$`` or ``%``.
-        bins: Largest number of bins of the encodings ``piecewise`` and ``levels``, from 1 to 1,024. None for 128
-            where one value fills most training rows, as in amounts that are mostly zero, and 32 otherwise.
+        bins: Largest number of bins of the encodings ``piecewise`` and ``levels``, from 1 to 1,024.
 
     Raises:
         DataError: If an option is unknown or out of range.
@@ -107,7 +101,7 @@ class Numeric(ColumnFeature):
     minimum: float | None = None
     maximum: float | None = None
     strip: tuple[str, ...] = ()
-    bins: int | None = None
+    bins: int = 32
 
     def __post_init__(self) -> None:
         check_expression(self.column, self.expression)
@@ -120,7 +114,7 @@ class Numeric(ColumnFeature):
             f"transform is {self.transform!r}",
             did_you_mean(self.transform, NUMERIC_TRANSFORMS),
         )
-        check(self.bins is None or 1 <= self.bins <= 1024, f"bins is {self.bins}", "from 1 to 1024")
+        check(1 <= self.bins <= 1024, f"bins is {self.bins}", "from 1 to 1024")
         ordered = self.minimum is None or self.maximum is None or self.minimum < self.maximum
         check(ordered, f"minimum {self.minimum} is not below maximum {self.maximum}")
 

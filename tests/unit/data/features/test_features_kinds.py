@@ -147,14 +147,6 @@ def test_numbers_with_few_values_have_an_edge_per_value(transform: str) -> None:
     assert again.schema.fields[0].edges == edges
 
 
-@pytest.mark.parametrize(("zeros", "edges"), [(101, 101), (99, 33)])
-def test_amounts_that_most_rows_lack_have_more_bins(zeros: int, edges: int) -> None:
-    values = [0.0] * zeros + [float(i * i) for i in range(1, 101)]
-    transforms = fitted({"x": "numeric"}, {"x": values})
-    assert len(transforms.schema.fields[0].edges) == edges
-    assert Transforms.from_dict(transforms.to_dict()).schema == transforms.schema
-
-
 @pytest.mark.parametrize(
     ("features", "part"),
     [
