@@ -32,7 +32,7 @@ class LateHead(TowerHead):
         start: Initial bias of every output.
         delay: Raw column with the time from the row to the event, missing where it has not happened.
         elapsed: Raw column with the time from the row to the log's end; missing means long ago.
-        unit: Unit of time, in the columns' own.
+        unit: Unit of time, in the columns' own: 86400 for columns in seconds is a day.
         options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
     """
 
@@ -60,6 +60,10 @@ class LateHead(TowerHead):
         columns = {name: raw[column] for name, column in self.columns.items() if column in raw}
         return {name: (column / self.time_unit).to(like.dtype).unsqueeze(1) for name, column in columns.items()}
 
+    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
+        """Probability that the event ever happens, [B]."""
+        return output.logit[:, 0].sigmoid()
+
 
 class DelayedFeedbackHead(LateHead):
     """Tower for the event's final probability p = σ(a), and one for the hazard λ = e^b of its exponential delay.
@@ -67,6 +71,7 @@ class DelayedFeedbackHead(LateHead):
     A label of 0 says only that the event has not happened yet. The loss
     :class:`~mtl_lightning.losses.delayed_feedback.DelayedFeedbackLoss` weighs it by the time that has passed. The
     prediction is the probability that the event happens at any time. Columns and hazard matter in training only.
+    Hazards start at 1 per ``unit``.
 
     Source: Chapelle, "Modeling Delayed Feedback in Display Advertising", KDD 2014.
 
@@ -74,10 +79,7 @@ class DelayedFeedbackHead(LateHead):
         task: A binary task. If its mean is known, the probability starts there.
         width: Width H of the representation.
         parents: Ignored.
-        delay: Raw column with the time from the row to the event, missing where it has not happened.
-        elapsed: Raw column with the time from the row to the log's end; missing means long ago.
-        unit: Unit of time, in the columns' own: 86400 for columns in seconds is a day. Hazards start at 1 / ``unit``.
-        options: Options of :class:`~mtl_lightning.heads.tower.TowerHead`.
+        options: Options of :class:`LateHead`.
 
     Shapes: h [B, H] → logit [B, 1]; ``extra``: hazard [B, 1], the logarithm b; delay and elapsed [B, 1] in units, if
     their columns are there; prediction [B].
@@ -107,7 +109,3 @@ class DelayedFeedbackHead(LateHead):
         logit, hidden = self.tower(h)
         hazard = self.hazard(h)[0].clamp(-LARGEST, LARGEST)
         return Output(logit, hidden, extra={"hazard": hazard, **self.times(raw, logit)})
-
-    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Probability that the event ever happens, [B]."""
-        return output.logit[:, 0].sigmoid()

@@ -46,7 +46,3 @@ class ESDFMHead(LateHead):
         logit, hidden = self.tower(h)
         weights = {"late": self.late(h)[0], "never": self.never(h)[0]}
         return Output(logit, hidden, extra={**weights, **self.times(raw, logit)})
-
-    def predict(self, output: Output, raw: Mapping[str, Tensor]) -> Tensor:
-        """Probability that the event ever happens, [B]."""
-        return output.logit[:, 0].sigmoid()
