@@ -165,7 +165,7 @@ class DeviceStores:
     def _holds(self, size: int, rows: int) -> bool:
         """True if so many bytes, and the numbers of so many rows, may be on the device."""
         if self.place == "host" or (self.place == "auto" and self.device.type in HOST):
-            return False  # Apple's GPUs hold no numbers of 64 bits
+            return False
         free = free_memory(self.device)
         if rows < MOST_ROWS and (free is None or size <= free * (SHARE if self.place == "auto" else 1)):
             return True
