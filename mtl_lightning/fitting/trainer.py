@@ -14,6 +14,7 @@ from mtl_lightning.config import Config
 from mtl_lightning.errors import MtlError
 from mtl_lightning.fitting.children import PatientLauncher
 from mtl_lightning.launchers.base import Launcher
+from mtl_lightning.training.exchange import check_group
 from mtl_lightning.training.strategies import add_torchrun_options, build_strategy
 
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False, "enable_autolog_hparams": False}
@@ -38,7 +39,8 @@ def build_trainer(
         launcher: What started this process; None if no launcher did.
 
     Raises:
-        MtlError: If a strategy is refused or the Trainer rejects its arguments.
+        MtlError: If a strategy is refused, the Trainer rejects its arguments, or ``optimizer.exchange_group`` does not
+            divide the number of processes.
 
     Example:
         >>> from mtl_lightning.config import compose, validate
@@ -74,6 +76,8 @@ def build_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise MtlError(f"trainer: {' '.join(str(error).split())}", "trainer.* are Lightning's own arguments") from error
+    if launcher is None:
+        check_group(config.optimizer.exchange_group, trainer.num_devices * trainer.num_nodes)
     # The type itself: launchers of other strategies are left alone.
     if type(script := trainer.strategy.launcher) is _SubprocessScriptLauncher:
         trainer.strategy._launcher = PatientLauncher(script)

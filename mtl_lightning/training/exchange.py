@@ -88,15 +88,32 @@ def exchange_rows(table: nn.Parameter) -> int:
     return RowExchange()(table)
 
 
+def check_group(size: int, processes: int) -> None:
+    """Check that all nodes have equally many processes; a single process exchanges nothing.
+
+    Args:
+        size: Number of processes per node; 0 for a single gather.
+        processes: Number of all processes.
+
+    Raises:
+        MtlError: If they do not.
+
+    Example:
+        >>> check_group(2, 4)
+        >>> check_group(8, 1)
+    """
+    if processes > 1 and size and processes % size:
+        raise MtlError(
+            f"optimizer.exchange_group: {size} processes per node do not divide {processes} processes",
+            "set the number of processes that each node starts",
+        )
+
+
 @lru_cache(maxsize=2)
 def _groups(world: dist.ProcessGroup, size: int) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
     """Return the processes of this node, and those of the same place on every node; a collective at the first call."""
     count = dist.get_world_size(world)
-    if count % size:
-        raise MtlError(
-            f"optimizer.exchange_group: {size} processes per node do not divide {count} processes",
-            "set the number of processes that each node starts",
-        )
+    check_group(size, count)
     ranks = torch.arange(count).view(-1, size)
     node, _ = dist.new_subgroups_by_enumeration(ranks.tolist(), timeout=_timeout(world))
     peers, _ = dist.new_subgroups_by_enumeration(ranks.T.tolist(), timeout=_timeout(world))
