@@ -52,7 +52,7 @@ class ETAEncoder(SearchEncoder):
         vectors, target = self.compared_events(field, ids, copy), self.compared_target(field, batch, copy)
         wanted = target @ self.hashes > 0
         # 1 per bit set in both, −1 per bit set in the event alone; bits that are 0 in both are added below.
-        signs = torch.where(wanted, 1.0, -1.0).to(vectors.dtype)
-        with torch.autocast(vectors.device.type, enabled=False):  # counts are exact
-            counts = torch.bmm((vectors @ self.hashes).gt_(0), signs.unsqueeze(2)).squeeze(2)
+        bits = (vectors @ self.hashes).gt_(0)
+        signs = torch.where(wanted, 1.0, -1.0).to(bits.dtype).unsqueeze(1)
+        counts = bits.mul_(signs).sum(2, dtype=torch.float32)  # exact, whatever the precision of bits
         return counts.to(torch.int64) + self.bits - wanted.sum(1, keepdim=True), known
